@@ -1,0 +1,1 @@
+"""Runs a graph of plain Python functions, with one and the same report on every runner."""

@@ -1,0 +1,188 @@
+"""One attempt at a task: what a runner is given, and what it gives back.
+
+Worker processes import this module before their first task, so it holds plain classes with slots and
+imports nothing that costs (a dataclass would bring ``inspect`` with it).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import logging
+
+    from .exceptions import WorkerDiedError
+    from .failure import Failure
+
+
+class Attempt:
+    """One call of a task's function, ready to run.
+
+    Attributes
+    ----------
+    ticket : int
+        Names the attempt within its run; no two attempts of a run share one.
+    task_name : str
+        The task's name.
+    func : callable
+        What to call.
+    args, kwargs : tuple, dict
+        All arguments, results of dependencies included.
+    timeout : float or None
+        Seconds that the call may take. The scheduler keeps the time; a runner only announces the start.
+    frame_filter : str or None
+        Selects the frame whose variables are traced; see :func:`processes.failure.describe_failure`.
+    on_record : callable or None
+        Takes each `logging.LogRecord` that the function logs; None when the task has no log file.
+    """
+
+    __slots__ = ("args", "frame_filter", "func", "kwargs", "on_record", "task_name", "ticket", "timeout")
+
+    def __init__(
+        self,
+        ticket: int,
+        task_name: str,
+        func: Callable[..., Any],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+        timeout: float | None = None,
+        frame_filter: str | None = None,
+        on_record: Callable[[logging.LogRecord], None] | None = None,
+    ) -> None:
+        self.ticket = ticket
+        self.task_name = task_name
+        self.func = func
+        self.args = args
+        self.kwargs = {} if kwargs is None else kwargs
+        self.timeout = timeout
+        self.frame_filter = frame_filter
+        self.on_record = on_record
+
+
+class Returned:
+    """The function returned."""
+
+    __slots__ = ("value",)
+    __match_args__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+class Raised:
+    """The function raised, or its result could not be brought back."""
+
+    __slots__ = ("exception", "failure")
+    __match_args__ = ("exception", "failure")
+
+    def __init__(self, exception: BaseException, failure: Failure) -> None:
+        self.exception = exception
+        self.failure = failure
+
+
+class Unsendable:
+    """The function was never called: its arguments could not be brought to the worker."""
+
+    __slots__ = ("exception",)
+    __match_args__ = ("exception",)
+
+    def __init__(self, exception: Exception) -> None:
+        self.exception = exception
+
+
+class TimedOut:
+    """The attempt ran past its time limit, in seconds, and was stopped."""
+
+    __slots__ = ("limit",)
+    __match_args__ = ("limit",)
+
+    def __init__(self, limit: float) -> None:
+        self.limit = limit
+
+
+class WorkerDied:
+    """The process that ran the attempt ended before it."""
+
+    __slots__ = ("exception",)
+    __match_args__ = ("exception",)
+
+    def __init__(self, exception: WorkerDiedError) -> None:
+        self.exception = exception
+
+
+Outcome = Returned | Raised | Unsendable | TimedOut | WorkerDied
+
+
+class Worker:
+    """Who ran an attempt: a label such as ``process-2``, the process id, the host's name."""
+
+    __slots__ = ("host", "label", "pid")
+
+    def __init__(self, label: str, pid: int, host: str) -> None:
+        self.label = label
+        self.pid = pid
+        self.host = host
+
+
+class Started:
+    """An attempt with a time limit has begun, at `at` on this process's monotonic clock (seconds)."""
+
+    __slots__ = ("at", "ticket")
+
+    def __init__(self, ticket: int, at: float) -> None:
+        self.ticket = ticket
+        self.at = at
+
+
+class Finished:
+    """An attempt has ended.
+
+    Attributes
+    ----------
+    ticket : int
+        The attempt's ticket.
+    outcome : Outcome
+        How it ended.
+    started_at : float
+        When the call began, in seconds since the epoch; 0.0 if it never did.
+    elapsed_seconds : float
+        How long the call took.
+    cpu_seconds : float
+        Processor time of the call: of its thread in a thread, of the whole process in a worker process.
+    peak_rss_bytes : int
+        The most resident memory that the process had had by the end of the call; 0 where unknown.
+    worker : Worker
+        Who ran it.
+    """
+
+    __slots__ = (
+        "cpu_seconds",
+        "elapsed_seconds",
+        "outcome",
+        "peak_rss_bytes",
+        "started_at",
+        "ticket",
+        "worker",
+    )
+
+    def __init__(
+        self,
+        ticket: int,
+        outcome: Outcome,
+        started_at: float,
+        elapsed_seconds: float,
+        cpu_seconds: float,
+        peak_rss_bytes: int,
+        worker: Worker,
+    ) -> None:
+        self.ticket = ticket
+        self.outcome = outcome
+        self.started_at = started_at
+        self.elapsed_seconds = elapsed_seconds
+        self.cpu_seconds = cpu_seconds
+        self.peak_rss_bytes = peak_rss_bytes
+        self.worker = worker
+
+
+Message = Started | Finished

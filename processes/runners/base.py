@@ -1,0 +1,126 @@
+"""What a runner is: it executes attempts and gives back how they ended.
+
+A runner knows no graph, no retry, no report. The scheduler decides; the runner starts, waits and stops.
+That is why a report is the same whatever the runner.
+"""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections import deque
+from typing import TYPE_CHECKING, ClassVar, Self
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from ..attempt import Attempt, Message
+    from ..task_types import TaskResult
+    from .waker import Waker
+
+
+class ProcessRunner(ABC):
+    """The base of all runners; derive from it to write your own.
+
+    An object that a user holds is a description: it can serve many runs, also at the same time. Each
+    run works on a copy of it (:meth:`for_run`) and calls, in one thread, :meth:`open`, then
+    :meth:`start`, :meth:`wait` and :meth:`stop` as often as it needs, and :meth:`close` at the end.
+    State of a run is therefore made in :meth:`open`, and what all runs of a ``with`` block share
+    stands in an object that the copies share.
+
+    What a runner must keep:
+
+    - An attempt that was started ends in exactly one :class:`~processes.attempt.Finished`, unless it
+      is stopped first. After :meth:`stop` nothing is reported of it.
+    - Nothing that the user's code does is raised from :meth:`start`, :meth:`wait` or :meth:`stop`.
+    - An attempt with a time limit is announced by :class:`~processes.attempt.Started` when its call
+      really begins.
+    - :meth:`close` ends every process and lets go of every thread of the run.
+
+    :func:`processes.perform.perform` is the call of the user's function: it never raises, and makes
+    the message. From whatever thread it is called, :meth:`deliver` brings the message to the run.
+
+    Attributes
+    ----------
+    name : str
+        What ``report.runner`` shows.
+    results : dict of str to TaskResult
+        The results of the run that this copy serves, by task name.
+    """
+
+    name: ClassVar[str] = "custom"
+    results: dict[str, TaskResult]
+
+    def for_run(self) -> Self:
+        """Return the object that serves one run: a shallow copy."""
+        return copy.copy(self)
+
+    def open(self, waker: Waker) -> None:
+        """Get ready for a run.
+
+        Parameters
+        ----------
+        waker : Waker
+            Ends a wait of the run's thread; its `set` may be called from any thread.
+        """
+        self._waker = waker
+        self._inbox: deque[Message] = deque()
+
+    @property
+    @abstractmethod
+    def free_slots(self) -> int:
+        """How many more attempts can be started now."""
+
+    @abstractmethod
+    def start(self, attempt: Attempt) -> None:
+        """Take an attempt; never blocks, never raises for what the attempt holds."""
+
+    @abstractmethod
+    def stop(self, ticket: int) -> None:
+        """End an attempt, or leave it behind; its slot is free at once, a late answer is ignored."""
+
+    def deliver(self, message: Message) -> None:
+        """Hand a message to the run's thread; may be called from any thread."""
+        self._inbox.append(message)
+        self._waker.set()
+
+    def wait(self, timeout: float | None) -> list[Message]:
+        """Wait for messages.
+
+        Parameters
+        ----------
+        timeout : float or None
+            Seconds to wait at most; 0 only collects what is there, None waits without limit.
+
+        Returns
+        -------
+        list of Started or Finished
+            In the order in which they came; empty when the time is over or the waker was set.
+        """
+        inbox = self._inbox
+        if not inbox:
+            self._waker.wait(timeout)
+        messages = []
+        while inbox:
+            messages.append(inbox.popleft())
+        return messages
+
+    def fileno(self) -> int | None:
+        """Return a descriptor that is readable while messages wait; None when the waker tells of them."""
+        return None
+
+    @abstractmethod
+    def close(self) -> None:
+        """End what is left of the run; called once, also after an error."""
+
+    def __enter__(self) -> Self:
+        """Keep what is costly (workers) warm from run to run until the block is left."""
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Let go of what was kept."""
