@@ -1,1 +1,117 @@
-"""Runs a graph of plain Python functions, with one and the same report on every runner."""
+"""Runs a graph of plain Python functions, with one and the same report on every runner.
+
+List `Task`s, give them to a `Process`, and run it: ``Process(tasks).run(runner="process")`` returns a
+`ProcessExecutionReport`. Names are imported when they are first used, so that ``import processes`` is
+cheap; worker processes import this package too.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .comms import ReportChannel
+    from .error_data import ErrorData
+    from .events import (
+        Event,
+        Observer,
+        RunFinished,
+        RunStarted,
+        TaskFinished,
+        TaskRetried,
+        TaskStarted,
+    )
+    from .exceptions import (
+        CircularDependencyError,
+        DependencyNotFoundError,
+        ProcessesError,
+        SerializationError,
+        TaskNotFoundError,
+        WorkerDiedError,
+    )
+    from .execution_report import ProcessExecutionReport, TaskMetrics, TaskReportEntry
+    from .process import Process
+    from .retry import exponential_backoff
+    from .runners.base import ProcessRunner
+    from .runners.pool.runner import ProcessPoolRunner
+    from .runners.sequential import SequentialRunner
+    from .runners.thread import ThreadRunner
+    from .task import Task
+    from .task_types import TaskDependency, TaskResult, TaskStatus
+
+_MODULES = {
+    "comms": ("ReportChannel",),
+    "error_data": ("ErrorData",),
+    "events": (
+        "Event",
+        "Observer",
+        "RunFinished",
+        "RunStarted",
+        "TaskFinished",
+        "TaskRetried",
+        "TaskStarted",
+    ),
+    "exceptions": (
+        "CircularDependencyError",
+        "DependencyNotFoundError",
+        "ProcessesError",
+        "SerializationError",
+        "TaskNotFoundError",
+        "WorkerDiedError",
+    ),
+    "execution_report": ("ProcessExecutionReport", "TaskMetrics", "TaskReportEntry"),
+    "process": ("Process",),
+    "retry": ("exponential_backoff",),
+    "runners.base": ("ProcessRunner",),
+    "runners.pool.runner": ("ProcessPoolRunner",),
+    "runners.sequential": ("SequentialRunner",),
+    "runners.thread": ("ThreadRunner",),
+    "task": ("Task",),
+    "task_types": ("TaskDependency", "TaskResult", "TaskStatus"),
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+
+__all__ = [
+    "CircularDependencyError",
+    "DependencyNotFoundError",
+    "ErrorData",
+    "Event",
+    "Observer",
+    "Process",
+    "ProcessExecutionReport",
+    "ProcessPoolRunner",
+    "ProcessRunner",
+    "ProcessesError",
+    "ReportChannel",
+    "RunFinished",
+    "RunStarted",
+    "SequentialRunner",
+    "SerializationError",
+    "Task",
+    "TaskDependency",
+    "TaskFinished",
+    "TaskMetrics",
+    "TaskNotFoundError",
+    "TaskReportEntry",
+    "TaskResult",
+    "TaskRetried",
+    "TaskStarted",
+    "TaskStatus",
+    "ThreadRunner",
+    "WorkerDiedError",
+    "exponential_backoff",
+]
+
+
+def __getattr__(name: str) -> Any:
+    module = _MODULE_OF.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{module}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -6,14 +6,14 @@ imports nothing that costs (a dataclass would bring ``inspect`` with it).
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import logging
+    from collections.abc import Callable
 
     from .exceptions import WorkerDiedError
     from .failure import Failure
+    from .task_log import RecordSink
 
 
 class Attempt:
@@ -33,7 +33,7 @@ class Attempt:
         Seconds that the call may take. The scheduler keeps the time; a runner only announces the start.
     frame_filter : str or None
         Selects the frame whose variables are traced; see :func:`processes.failure.describe_failure`.
-    on_record : callable or None
+    on_record : RecordSink or None
         Takes each `logging.LogRecord` that the function logs; None when the task has no log file.
     """
 
@@ -48,7 +48,7 @@ class Attempt:
         kwargs: dict[str, Any] | None = None,
         timeout: float | None = None,
         frame_filter: str | None = None,
-        on_record: Callable[[logging.LogRecord], None] | None = None,
+        on_record: RecordSink | None = None,
     ) -> None:
         self.ticket = ticket
         self.task_name = task_name
@@ -126,13 +126,24 @@ class Worker:
 
 
 class Started:
-    """An attempt with a time limit has begun, at `at` on this process's monotonic clock (seconds)."""
+    """An attempt with a time limit has begun.
 
-    __slots__ = ("at", "ticket")
+    Attributes
+    ----------
+    ticket : int
+        The attempt's ticket.
+    at : float
+        When, in seconds on the monotonic clock.
+    worker : Worker
+        Who runs it.
+    """
 
-    def __init__(self, ticket: int, at: float) -> None:
+    __slots__ = ("at", "ticket", "worker")
+
+    def __init__(self, ticket: int, at: float, worker: Worker) -> None:
         self.ticket = ticket
         self.at = at
+        self.worker = worker
 
 
 class Finished:

@@ -1,1 +1,91 @@
-"""The runners: one module each."""
+"""The runners, one module each, and the choice among them. Nothing is imported before it is needed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .base import ProcessRunner, check_max_workers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+AUTOMATIC_PARALLEL_TASKS = 10  # from so many tasks on, ``parallel=None`` means threads
+
+
+def _sequential(max_workers: int | None) -> ProcessRunner:  # noqa: ARG001 - there is one, always
+    from .sequential import SequentialRunner
+
+    return SequentialRunner()
+
+
+def _thread(max_workers: int | None) -> ProcessRunner:
+    from .thread import ThreadRunner
+
+    return ThreadRunner(max_workers)
+
+
+def _process(max_workers: int | None) -> ProcessRunner:
+    from .pool.runner import ProcessPoolRunner
+
+    return ProcessPoolRunner(max_workers)
+
+
+RUNNERS: dict[str, Callable[[int | None], ProcessRunner]] = {
+    "sequential": _sequential,
+    "thread": _thread,
+    "process": _process,
+}
+
+
+def make_runner(runner: str | ProcessRunner, max_workers: int | None = None) -> ProcessRunner:
+    """Give the runner that a name stands for; a runner instance stands for itself.
+
+    Raises
+    ------
+    TypeError
+        If it is neither str nor ProcessRunner.
+    ValueError
+        If no runner has this name.
+    """
+    if isinstance(runner, ProcessRunner):
+        return runner
+    if not isinstance(runner, str):
+        raise TypeError(f"runner must be str or ProcessRunner, not {runner!r}")
+    if runner not in RUNNERS:
+        known = ", ".join(repr(name) for name in RUNNERS)
+        raise ValueError(f"unknown runner {runner!r}; the known ones are {known}")
+    return RUNNERS[runner](max_workers)
+
+
+def choose_runner(
+    runner: str | ProcessRunner | None, parallel: bool | None, max_workers: int | None, task_count: int
+) -> ProcessRunner:
+    """Decide what runs a process: the runner asked for, or what `parallel` says.
+
+    Parameters
+    ----------
+    runner : str or ProcessRunner, optional
+        What was asked for.
+    parallel, max_workers
+        As given to :meth:`processes.Process.run`.
+    task_count : int
+        How many tasks there are.
+    """
+    if parallel is not None and not isinstance(parallel, bool):
+        raise TypeError(f"parallel must be bool or None, not {parallel!r}")
+    if isinstance(max_workers, int) and not isinstance(max_workers, bool):
+        max_workers = max(1, max_workers)
+    check_max_workers(max_workers)
+    if runner is None:
+        if parallel is None:
+            parallel = task_count >= AUTOMATIC_PARALLEL_TASKS
+        return make_runner("thread" if parallel and max_workers != 1 else "sequential", max_workers)
+    chosen = make_runner(runner, max_workers)
+    if chosen is runner and max_workers is not None:
+        raise ValueError(
+            f"max_workers={max_workers!r} has no effect on a runner instance; "
+            f"give it to {type(runner).__name__}"
+        )
+    if parallel is not None and parallel == (chosen.name == "sequential"):
+        raise ValueError(f"parallel={parallel} contradicts runner={runner!r}; leave out one of both")
+    return chosen

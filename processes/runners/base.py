@@ -117,10 +117,28 @@ class ProcessRunner(ABC):
         """Keep what is costly (workers) warm from run to run until the block is left."""
         return self
 
-    def __exit__(
+    def __exit__(  # noqa: B027 - most runners keep nothing
         self,
         exc_type: type[BaseException] | None,
         exc_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
         """Let go of what was kept."""
+
+
+def check_max_workers(max_workers: object, name: str = "max_workers") -> None:
+    """Refuse what is no number of workers or threads; None means the runner's default.
+
+    Raises
+    ------
+    TypeError
+        If it is neither None nor an int.
+    ValueError
+        If it is below 1.
+    """
+    if max_workers is None:
+        return
+    if not isinstance(max_workers, int) or isinstance(max_workers, bool):
+        raise TypeError(f"{name} must be int or None, not {max_workers!r}")
+    if max_workers < 1:
+        raise ValueError(f"{name} must be at least 1, not {max_workers!r}")

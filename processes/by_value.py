@@ -1,0 +1,162 @@
+"""What travels by value: functions and classes that no other process can import.
+
+cloudpickle does that. Three things are added here:
+
+- A class that was sent to a worker and comes back is the sender's own class again. What is sent registers
+  the class, in both processes, under one id; what comes back has only the id.
+- A function whose source is in no file (a notebook's cell, the command line) takes its source lines along,
+  so that tracebacks look alike everywhere.
+- Exceptions go as :mod:`processes.exception_state` has them, and keep what plain pickling loses.
+"""
+
+from __future__ import annotations
+
+import inspect
+import io
+import linecache
+import os
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, Final
+from uuid import uuid4
+from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
+
+import cloudpickle
+
+from .exception_state import dump_exception, load_exception
+from .pickling import PROTOCOL, Pickled
+
+if TYPE_CHECKING:
+    import pickle
+    from collections.abc import Callable
+
+# Reading what these libraries have written runs their code and nobody else's.
+SAFE_LIBRARIES: Final = {
+    *("array", "builtins", "collections", "copyreg", "datetime", "decimal", "fractions", "ipaddress"),
+    *("pathlib", "re", "uuid", "zoneinfo", "_codecs", "_operator", "operator", "functools", "processes"),
+    *("numpy", "pandas", "pyarrow", "polars"),
+}
+
+# Both tables hold the classes weakly: a class that nobody uses any more is not asked for either.
+_classes: WeakValueDictionary[str, type] = WeakValueDictionary()
+_ids: WeakKeyDictionary[type, str] = WeakKeyDictionary()
+_from_parent: WeakSet[type] = WeakSet()
+
+
+def dump_by_value(
+    value: object,
+    to_sender: bool,
+    buffer_callback: Callable[[pickle.PickleBuffer], object] | None,
+) -> Pickled:
+    """Serialize any value; see :func:`processes.pickling.dump`."""
+    with io.BytesIO() as file:
+        pickler = _Pickler(file, to_sender, buffer_callback)
+        pickler.dump(value)
+        return Pickled(file.getvalue(), pickler.plain, pickler.home_only)
+
+
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+    def __init__(
+        self,
+        file: io.BytesIO,
+        to_sender: bool,
+        buffer_callback: Callable[[pickle.PickleBuffer], object] | None,
+    ) -> None:
+        super().__init__(file, PROTOCOL, buffer_callback)
+        self.plain = True
+        self.home_only = False
+        self._to_sender = to_sender
+        self._source_files: set[str] = set()  # those that need no look any more
+
+    def reducer_override(self, obj: Any) -> Any:
+        """Reduce an object; the pickler asks for each that is of no builtin type."""
+        kind = type(obj)
+        if issubclass(kind, BaseException):
+            return self._reduce_exception(obj)
+        if issubclass(kind, type):
+            return self._reduce_class(obj)
+        if kind is FunctionType:
+            return self._reduce_function(obj)
+        if self.plain:
+            self.plain = _is_safe(kind)
+        return NotImplemented
+
+    def _reduce_exception(self, exception: BaseException) -> Any:
+        pickled = dump_exception(exception, to_sender=self._to_sender)
+        self.home_only |= pickled.home_only
+        return load_exception, (pickled.data,)
+
+    def _reduce_class(self, cls: type) -> Any:
+        if self._to_sender and cls in _from_parent:
+            self.home_only = True
+            return class_of_id, (_ids[cls], cls.__qualname__)
+        reduced = super().reducer_override(cls)
+        if reduced is NotImplemented or len(reduced) < 6:  # it can be imported, or is one of Python's own
+            self.plain = self.plain and _is_safe(cls)
+            return reduced
+        self.plain = False
+        class_id = _ids.setdefault(cls, uuid4().hex)
+        _classes[class_id] = cls
+        make, arguments, *state = reduced
+        return (_make_class, (class_id, not self._to_sender, make, arguments), *state)
+
+    def _reduce_function(self, function: FunctionType) -> Any:
+        reduced = super().reducer_override(function)
+        if reduced is NotImplemented:
+            self.plain = self.plain and _is_safe(function)
+            return reduced
+        self.plain = False
+        file = function.__code__.co_filename
+        if file in self._source_files:
+            return reduced
+        self._source_files.add(file)
+        lines = _lines_without_file(function)
+        if not lines:
+            return reduced
+        make, arguments, *state = reduced
+        return (_make_function, (file, lines, make, arguments), *state)
+
+
+def _is_safe(named: Any) -> bool:
+    """Tell whether a class or function belongs to a library whose unpickling is trusted."""
+    return str(named.__module__).partition(".")[0] in SAFE_LIBRARIES
+
+
+def _make_class(
+    class_id: str, from_parent: bool, make: Callable[..., type], arguments: tuple[Any, ...]
+) -> type:
+    """Make a class that was sent by value, or find it where it was sent before."""
+    cls = make(*arguments)
+    _ids[cls] = class_id
+    _classes[class_id] = cls
+    if from_parent:
+        _from_parent.add(cls)
+    return cls
+
+
+def class_of_id(class_id: str, name: str) -> type:
+    """Find the class that was sent under an id."""
+    try:
+        return _classes[class_id]
+    except KeyError:
+        raise LookupError(
+            f"class {name!r} was sent to a worker process, and nothing in this process refers to it any more"
+        ) from None
+
+
+def _lines_without_file(function: FunctionType) -> list[str]:
+    """Return the source lines around a function that is defined in no file, as far as they are known."""
+    if os.path.exists(function.__code__.co_filename):  # noqa: PTH110 - pathlib is slower
+        return []
+    try:
+        return inspect.findsource(function)[0]
+    except (OSError, TypeError, IndexError, SyntaxError):
+        return []
+
+
+def _make_function(
+    file: str, lines: list[str], make: Callable[..., FunctionType], arguments: tuple[Any, ...]
+) -> FunctionType:
+    """Make a function, and let tracebacks find its source lines."""
+    # The time is None: linecache takes it that there is no file to compare with.
+    linecache.cache[file] = (sum(map(len, lines)), None, lines, file)
+    return make(*arguments)

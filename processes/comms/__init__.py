@@ -1,0 +1,5 @@
+"""Where reports are sent to."""
+
+from .base import ReportChannel
+
+__all__ = ["ReportChannel"]

@@ -1,0 +1,53 @@
+"""How many processors this process may use."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+
+def usable_cpus() -> int:
+    """Count the processors that this process may use.
+
+    The affinity mask counts, and on Linux the quota of the control group (v2) that the process is in
+    and of those above it: a container that may use 1.5 processors has 2.
+
+    Returns
+    -------
+    int
+        At least 1.
+    """
+    try:
+        cpus = len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS and Windows have no such call
+        cpus = os.cpu_count() or 1
+    return max(1, math.ceil(min(cpus, _cgroup_quota())))
+
+
+def _cgroup_quota() -> float:
+    """Return the processors that the control groups allow; infinite where nothing limits them."""
+    quota = math.inf
+    for group in _cgroups():
+        try:
+            limit, period = (group / "cpu.max").read_text().split()
+        except (OSError, ValueError):
+            continue  # the root group has no such file
+        if limit != "max":
+            quota = min(quota, int(limit) / int(period))
+    return quota
+
+
+def _cgroups() -> list[Path]:
+    """Return the folders of this process's control group and those above it; see cgroups(7)."""
+    root = Path("/sys/fs/cgroup")
+    try:
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return []
+    for line in lines:
+        hierarchy, _, path = line.split(":", 2)
+        if hierarchy == "0":
+            group = root / path.lstrip("/")
+            return [group, *(parent for parent in group.parents if parent.is_relative_to(root))]
+    return []

@@ -1,0 +1,211 @@
+"""Finds what it is in a value that cannot be serialized, and says so.
+
+Only a value that has failed comes here. It is taken apart as the pickler would, each part is tried by
+itself, and the first that fails is taken apart in turn; the innermost one is the culprit.
+"""
+
+from __future__ import annotations
+
+import copyreg
+from contextlib import suppress
+from functools import partial
+from itertools import islice
+from time import monotonic
+from types import CodeType, FunctionType, MethodType
+from typing import TYPE_CHECKING, Any, Final
+
+from .exceptions import SerializationError
+from .failure import drop_leading_frames, exception_text
+from .pickling import dump_value
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SEARCH_SECONDS: Final = 1.0  # an error should not take longer than the work; checked between two trials
+MAX_DEPTH: Final = 30  # beyond it, nesting itself is the trouble more often than not
+MAX_PARTS: Final = 10_000  # of one value
+_MAX_PATH: Final = 300  # characters
+
+_OURS: Final = {"processes.pickling", "processes.by_value", "cloudpickle.cloudpickle"}
+
+
+def cannot_dump(
+    value: object, error: BaseException, task_name: str, what: str | tuple[str, ...], to_sender: bool
+) -> SerializationError:
+    """Make the error for a value that cannot be serialized; parameters as for `processes.pickling.dump`."""
+    drop_leading_frames(error, _OURS)
+    path, culprit = find_culprit(value, what)
+    kind = type_name(culprit)
+    article = "an" if kind.lstrip("_")[:1].lower() in "aeiou" else "a"
+    said = _said(error)
+    reason = "" if said.startswith("TypeError: cannot pickle '") else f" ({said})"  # nothing new in that
+    if to_sender:
+        trouble = f"The result of task {task_name!r} cannot be brought back"
+        advice = "Return what it holds instead"
+    else:
+        trouble = f"Task {task_name!r} cannot be sent to a worker process"
+        advice = "Create it inside the function"
+    return SerializationError(
+        f"{trouble}: {path} is {article} {kind}, which cannot be serialized{reason}. "
+        f'{advice}, or give the task runner="thread".',
+        task_name=task_name,
+        path=path,
+        type_name=kind,
+    )
+
+
+def cannot_load(error: BaseException, task_name: str, what: str | tuple[str, ...]) -> SerializationError:
+    """Make the error for data that cannot be read; parameters as for `processes.pickling.load`."""
+    drop_leading_frames(error, _OURS)
+    path = what if isinstance(what, str) else ", ".join(what)
+    if isinstance(error, (ImportError, AttributeError)):
+        advice = "What it needs must be importable, under the same name, in both processes."
+    else:
+        advice = 'Pass plain data and build the rest inside the function, or give the task runner="thread".'
+    return SerializationError(
+        f"Task {task_name!r}: {path} arrived, but could not be deserialized: {_said(error)}. {advice}",
+        task_name=task_name,
+        path=path,
+    )
+
+
+def find_culprit(value: Any, what: str | tuple[str, ...]) -> tuple[str, object]:
+    """Find the innermost part of a value that cannot be serialized.
+
+    Parameters
+    ----------
+    value : object
+        What cannot be serialized.
+    what : str or tuple of str
+        What to call it, or its items.
+
+    Returns
+    -------
+    tuple of str and object
+        Where the part stands, as in ``kwargs['cfg'].lock``, and the part itself.
+    """
+    end = monotonic() + SEARCH_SECONDS
+    if isinstance(what, str):
+        path, parts = what, _parts(value, what)
+    else:
+        path, parts = ", ".join(what), zip(what, value, strict=True)
+    around = [value]
+    for _ in range(MAX_DEPTH):
+        failing = _first_failing(parts, around, end)
+        if failing is None:
+            break
+        path, value = failing
+        around.append(value)
+        parts = _parts(value, path)
+    if len(path) > _MAX_PATH:
+        path = f"{path[: _MAX_PATH // 2]}…{path[-_MAX_PATH // 2 :]}"
+    return path, value
+
+
+def type_name(value: object) -> str:
+    """Return a type's name as in ``_thread.lock``; without the module for Python's own."""
+    kind = type(value)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _said(error: BaseException) -> str:
+    text = exception_text(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _first_failing(
+    parts: Iterator[tuple[str, object]], around: list[object], end: float
+) -> tuple[str, object] | None:
+    try:
+        for path, part in islice(parts, MAX_PARTS):
+            if not any(part is outer for outer in around) and not _can_dump(part):
+                return path, part
+            if monotonic() > end:
+                return None
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # the value's own code, asked for its state; the value itself is the culprit then
+        return None
+    return None
+
+
+def _can_dump(value: object) -> bool:
+    try:
+        # Out-of-band buffers need no memory here.
+        dump_value(value, buffer_callback=lambda _: None)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        return False
+    return True
+
+
+def _parts(value: Any, path: str) -> Iterator[tuple[str, object]]:
+    """Give what a value is made of, each part with its path."""
+    kind = type(value)
+    if kind is dict:
+        yield from ((f"list({path})[{i}]", key) for i, key in enumerate(value))
+        yield from ((f"{path}[{_short(key)}]", item) for key, item in value.items())
+    elif kind is list or isinstance(value, tuple):
+        yield from ((f"{path}[{i}]", item) for i, item in enumerate(value))
+    elif kind is set or kind is frozenset:
+        yield from ((f"list({path})[{i}]", item) for i, item in enumerate(value))
+    elif kind is FunctionType:
+        yield from _function_parts(value, path)
+    elif kind is partial:
+        yield from ((f"{path}.{name}", getattr(value, name)) for name in ("func", "args", "keywords"))
+    elif kind is MethodType:
+        yield from ((f"{path}.{name}", getattr(value, name)) for name in ("__self__", "__func__"))
+    elif kind is property:
+        yield from ((f"{path}.{name}", getattr(value, name)) for name in ("fget", "fset", "fdel"))
+    elif kind is classmethod or kind is staticmethod:
+        yield f"{path}.__func__", value.__func__
+    elif isinstance(value, type):
+        yield from ((f"{path}.{name}", item) for name, item in vars(value).items())
+        yield from ((f"{path}.__bases__[{i}]", base) for i, base in enumerate(value.__bases__))
+    else:
+        yield from _instance_parts(value, path)
+
+
+def _function_parts(function: FunctionType, path: str) -> Iterator[tuple[str, object]]:
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        with suppress(ValueError):  # a variable that is not bound yet
+            yield f"{path}.__closure__[{name!r}]", cell.cell_contents
+    yield from ((f"{path}.__defaults__[{i}]", item) for i, item in enumerate(function.__defaults__ or ()))
+    yield f"{path}.__kwdefaults__", function.__kwdefaults__
+    yield from ((f"{path}.{name}", item) for name, item in vars(function).items())
+    for name in _names(function.__code__):
+        if name in function.__globals__:
+            yield f"{path}.__globals__[{name!r}]", function.__globals__[name]
+
+
+def _names(code: CodeType) -> Iterator[str]:
+    """Give the global names that a function uses, and others; those of functions inside it too."""
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _names(constant)
+
+
+def _instance_parts(value: Any, path: str) -> Iterator[tuple[str, object]]:
+    """Give what an object's ``__reduce_ex__`` hands to the pickler."""
+    reducer = copyreg.dispatch_table.get(type(value))
+    reduced = reducer(value) if reducer else value.__reduce_ex__(4)
+    if not isinstance(reduced, tuple):
+        return
+    _, arguments, state, items, pairs = (*reduced, None, None, None)[:5]
+    for i, argument in enumerate(arguments):
+        yield (f"type({path})" if argument is type(value) else f"{path}.__reduce__()[1][{i}]"), argument
+    # By default the state is __dict__, or a tuple of it and the values of the slots.
+    plain_state = isinstance(state, tuple) and len(state) == 2 and isinstance(state[1], dict)
+    for attributes in state if plain_state else (state,):
+        if isinstance(attributes, dict):
+            yield from ((f"{path}.{name}", item) for name, item in attributes.items())
+        else:
+            yield f"{path}.__getstate__()", attributes
+    yield from ((f"{path}[{i}]", item) for i, item in enumerate(items or ()))
+    yield from ((f"{path}[{_short(key)}]", item) for key, item in pairs or ())
+
+
+def _short(key: object) -> str:
+    return repr(key) if isinstance(key, (str, int)) and len(str(key)) < 100 else f"<{type(key).__name__}>"

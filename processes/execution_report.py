@@ -1,0 +1,386 @@
+"""What a run leaves behind: the report, an entry and measurements for each task."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any
+
+from .error_data import ErrorData
+from .exceptions import ProcessesError
+from .task import function_name
+from .task_types import TaskResult, TaskStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from .comms.base import ReportChannel
+    from .process import Process
+    from .task import Task
+
+JSON_DEPTH = 100  # containers inside each other; what lies deeper is rendered by repr
+JSON_INT_BITS = 2048  # Python may refuse to write larger ints in decimal (see sys.set_int_max_str_digits)
+
+
+@dataclass
+class TaskReportEntry:
+    """What became of one task.
+
+    Parameters
+    ----------
+    name : str
+        The task's name.
+    function : str
+        The name of the task's function.
+    args : tuple
+        The positional arguments that the task was made with.
+    kwargs : dict of str to object
+        The keyword arguments that the task was made with.
+    status : TaskStatus
+        How the task stands.
+    elapsed_seconds : float
+        Wall-clock time of all attempts together, in seconds.
+    attempts : int
+        How often the function was called.
+    result : object, optional
+        What the function returned; None unless the task succeeded.
+    error : ErrorData, optional
+        The failure in detail; None unless the task failed.
+    """
+
+    name: str
+    function: str
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    status: TaskStatus
+    elapsed_seconds: float
+    attempts: int
+    result: Any | None = None
+    error: ErrorData | None = None
+
+    @classmethod
+    def of(cls, task: Task, result: TaskResult) -> TaskReportEntry:
+        """Make the entry of a task that ended with `result`."""
+        return cls(
+            task.name,
+            function_name(task.func),
+            task.args,
+            task.kwargs,
+            result.status,
+            result.elapsed_seconds,
+            result.attempts,
+            result.result,
+            result.error_data,
+        )
+
+
+@dataclass(slots=True)
+class TaskMetrics:
+    """What was measured of one task.
+
+    Parameters
+    ----------
+    started_at : float, default 0.0
+        When its first attempt began, in seconds since the epoch; 0.0 if none did.
+    finished_at : float, default 0.0
+        When its last attempt ended, in seconds since the epoch; 0.0 if none did.
+    queue_seconds : float, default 0.0
+        How long its attempts waited for a worker, together.
+    cpu_seconds : float, default 0.0
+        Processor time of its attempts: of their thread, or of the whole worker process.
+    peak_rss_bytes : int, default 0
+        The most resident memory that the process that ran it had had by then; 0 where unknown.
+    worker : str, default ""
+        Who ran the last attempt, as in ``thread-1`` or ``process-2``.
+    pid : int, default 0
+        That worker's process id.
+    host : str, default ""
+        The name of the machine.
+    """
+
+    started_at: float = 0.0
+    finished_at: float = 0.0
+    queue_seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    peak_rss_bytes: int = 0
+    worker: str = ""
+    pid: int = 0
+    host: str = ""
+
+
+@dataclass
+class ProcessExecutionReport:
+    """What became of each task of a run. ``print(report)`` shows a table.
+
+    Reports are equal if their entries and names are; measurements don't count.
+
+    Parameters
+    ----------
+    entries : dict of str to TaskReportEntry, default {}
+        The entry of each task, in topological order.
+    process_name : str, default ""
+        The name of the process.
+    runner : str, default ""
+        The name of the runner.
+    elapsed_seconds : float, default 0.0
+        How long the run took on the wall clock, in seconds.
+    metrics : dict of str to TaskMetrics, default {}
+        What was measured of each task that was started.
+    exceptions : dict of str to BaseException, default {}
+        The exception of each failed task: of its own type, with traceback, cause and notes.
+    """
+
+    entries: dict[str, TaskReportEntry] = field(default_factory=dict)
+    process_name: str = ""
+    runner: str = field(default="", kw_only=True, compare=False)
+    elapsed_seconds: float = field(default=0.0, kw_only=True, compare=False)
+    metrics: dict[str, TaskMetrics] = field(default_factory=dict, kw_only=True, compare=False, repr=False)
+    exceptions: dict[str, BaseException] = field(
+        default_factory=dict, kw_only=True, compare=False, repr=False
+    )
+
+    @property
+    def successes(self) -> dict[str, TaskReportEntry]:
+        """The entries of the tasks that succeeded."""
+        return self._with_status(TaskStatus.SUCCESS)
+
+    @property
+    def errored(self) -> dict[str, TaskReportEntry]:
+        """The entries of the tasks that failed."""
+        return self._with_status(TaskStatus.ERRORED)
+
+    @property
+    def skipped(self) -> dict[str, TaskReportEntry]:
+        """The entries of the tasks that were skipped."""
+        return self._with_status(TaskStatus.SKIPPED)
+
+    @property
+    def results(self) -> dict[str, Any]:
+        """What the tasks that succeeded returned, by name."""
+        return {name: entry.result for name, entry in self.successes.items()}
+
+    @classmethod
+    def from_results(cls, process: Process, results: Mapping[str, TaskResult]) -> ProcessExecutionReport:
+        """Make the report of a run.
+
+        Parameters
+        ----------
+        process : Process
+            The process that was run.
+        results : mapping of str to TaskResult
+            How each task ended; a task that is not in it is PENDING.
+
+        Returns
+        -------
+        ProcessExecutionReport
+            With an entry for each task of the process, in their order.
+        """
+        pending = TaskResult.pending()
+        return cls(
+            {
+                task.name: TaskReportEntry.of(task, results.get(task.name, pending))
+                for task in process.tasks
+            },
+            process.name,
+            exceptions={
+                name: result.exception for name, result in results.items() if result.exception is not None
+            },
+        )
+
+    def raise_for_errors(self) -> None:
+        """Raise the exceptions of all failed tasks; do nothing if none failed.
+
+        Raises
+        ------
+        BaseExceptionGroup
+            The tasks' own exceptions; an `ExceptionGroup` unless one of them is a `SystemExit` or the
+            like. Match them with ``except*``.
+        """
+        errored = self.errored
+        if errored:
+            raise BaseExceptionGroup(
+                f"{len(errored)} of {len(self.entries)} tasks failed: {_listed(errored)}",
+                [self.exceptions.get(name) or _lost_exception(entry) for name, entry in errored.items()],
+            )
+
+    def to_json(self, *, indent: int | None = None, **dumps_kwargs: Any) -> str:
+        """Give the whole report as JSON text.
+
+        Whatever JSON does not know (values, keys that are no str, cycles) is rendered by `repr`, so this
+        never fails for what a task was given or returned.
+
+        Parameters
+        ----------
+        indent : int, optional
+            Spaces by which each level is indented; None: all on one line.
+        **dumps_kwargs
+            Passed on to :func:`json.dumps`.
+
+        Returns
+        -------
+        str
+            An object with ``entries``, ``process_name``, ``runner``, ``elapsed_seconds`` and ``metrics``.
+        """
+        dumps_kwargs.setdefault("default", _repr)
+        return json.dumps(
+            {
+                "entries": {name: _plain_entry(entry) for name, entry in self.entries.items()},
+                "process_name": self.process_name,
+                "runner": self.runner,
+                "elapsed_seconds": self.elapsed_seconds,
+                "metrics": {name: _fields(metrics) for name, metrics in self.metrics.items()},
+            },
+            indent=indent,
+            **dumps_kwargs,
+        )
+
+    def notify(
+        self,
+        *channels: ReportChannel,
+        only_errors: bool = False,
+        tasks: list[str] | None = None,
+        show_warnings: bool = True,
+    ) -> None:
+        """Send the report through each channel, in order.
+
+        A channel that fails does not keep the others from being served. If the filters leave no task,
+        nothing is sent.
+
+        Parameters
+        ----------
+        *channels : ReportChannel
+            Where to send it.
+        only_errors : bool, default False
+            Send the failed tasks only.
+        tasks : list of str, optional
+            Send the tasks of these names only; case does not matter. None: all.
+        show_warnings : bool, default True
+            Emit a `UserWarning` for each channel that failed, and for names in `tasks` that the report
+            does not have.
+
+        Raises
+        ------
+        TypeError
+            If `tasks` is no list of str.
+        """
+        wanted = None if tasks is None else _lower_names(tasks)
+        entries = self.errored if only_errors else self.entries
+        if wanted is not None:
+            entries = {name: entry for name, entry in entries.items() if name.lower() in wanted}
+        problems = _unknown_names(wanted, self.entries) if wanted else []
+        if entries or not (only_errors or wanted is not None):
+            for channel in channels:
+                try:
+                    channel.send_report(self._restricted_to(entries), errors_only=only_errors)
+                except Exception as error:  # noqa: BLE001, PERF203 - the other channels shall be served
+                    problems.append(f"{type(channel).__name__} could not send the report: {error!r}")
+        if show_warnings:  # at the end: where warnings are errors, the first one ends this call
+            for problem in problems:
+                warnings.warn(problem, UserWarning, stacklevel=2)
+
+    def __str__(self) -> str:
+        from .rendering.table import to_text
+
+        return to_text(self)
+
+    def _repr_html_(self) -> str:
+        """Give what a notebook shows."""
+        from .rendering.table import to_html_table
+
+        return to_html_table(self)
+
+    def _with_status(self, status: TaskStatus) -> dict[str, TaskReportEntry]:
+        return {name: entry for name, entry in self.entries.items() if entry.status is status}
+
+    def _restricted_to(self, entries: dict[str, TaskReportEntry]) -> ProcessExecutionReport:
+        return replace(
+            self,
+            entries=dict(entries),
+            metrics={name: metrics for name, metrics in self.metrics.items() if name in entries},
+            exceptions={name: error for name, error in self.exceptions.items() if name in entries},
+        )
+
+
+def _listed(names: Mapping[str, object], shown: int = 10) -> str:
+    listed = ", ".join(list(names)[:shown])
+    return listed if len(names) <= shown else f"{listed} and {len(names) - shown} more"
+
+
+def _lost_exception(entry: TaskReportEntry) -> BaseException:
+    """Stand in for an exception that a report, made by hand, does not have."""
+    text = entry.error.exception if entry.error is not None else ""
+    return ProcessesError(f"Task {entry.name!r} failed: {text or 'no exception was kept'}")
+
+
+def _lower_names(names: list[str]) -> set[str]:
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise TypeError(f"tasks must be a list of task names or None, not {names!r}")
+    return {name.lower() for name in names}
+
+
+def _unknown_names(wanted: set[str], entries: Mapping[str, object]) -> list[str]:
+    from .graph import unknown_task
+
+    known = {name.lower() for name in entries}
+    return [unknown_task(name, known) for name in sorted(wanted - known)]
+
+
+# JSON
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    return {one.name: getattr(value, one.name) for one in fields(value)}
+
+
+def _plain_entry(entry: TaskReportEntry) -> dict[str, Any]:
+    plain = {name: _plain(value, []) for name, value in _fields(entry).items()}
+    plain["status"] = entry.status.value
+    if entry.error is not None:
+        plain["error"] = {name: _plain(value, []) for name, value in _fields(entry.error).items()}
+    return plain
+
+
+def _plain(value: Any, outside: list[int]) -> Any:
+    """Make of a value one that `json` can write but for its leaves; `outside` holds the ids of what it is in."""
+    try:
+        if isinstance(value, dict | list | tuple):
+            if id(value) in outside or len(outside) == JSON_DEPTH:
+                return _repr(value)
+            outside.append(id(value))
+            try:
+                if isinstance(value, dict):
+                    return _plain_dict(value, outside)
+                return [_plain(member, outside) for member in value]
+            finally:
+                outside.pop()
+        if isinstance(value, int) and value.bit_length() > JSON_INT_BITS:
+            return _plain_large_int(value)
+    except Exception:  # noqa: BLE001 - a class of the user's may do anything in a property or an iterator
+        return _repr(value)
+    return value
+
+
+def _plain_dict(value: dict[Any, Any], outside: list[int]) -> Any:
+    plain = {
+        key if isinstance(key, str) else _repr(key): _plain(member, outside) for key, member in value.items()
+    }
+    return plain if len(plain) == len(value) else _repr(value)  # as 1 and "1" would be one key
+
+
+def _plain_large_int(value: int) -> int | str:
+    try:
+        int.__repr__(value)
+    except ValueError:
+        return hex(value)
+    return value
+
+
+def _repr(value: object) -> str:
+    if isinstance(value, TaskStatus):
+        return str(value.value)
+    try:
+        return repr(value)
+    except Exception as error:  # noqa: BLE001 - a __repr__ is user code
+        return f"<{type(value).__name__} object whose repr raises {type(error).__name__}>"

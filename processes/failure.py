@@ -1,0 +1,475 @@
+"""A failure as plain data: what was raised, its traceback as text, and the variables of one frame.
+
+All of it is rendered where the frames are, because source positions and variables do not travel. That may
+run the user's code (``__str__``, ``__repr__``, ``__dir__``), which may raise, hang, or build a string of
+gigabytes. So values of builtin types are rendered here and now, by code that stops at a bound, and
+everything else in a thread that is left behind when its time is over. (Code that hangs with the GIL held
+stops this thread too: only the time limit of a worker process ends that.)
+
+Worker processes import this module before their first task: it imports what it needs inside functions.
+"""
+
+from __future__ import annotations
+
+import sys
+from itertools import islice
+
+TYPE_CHECKING = False  # typing itself would take longer to import than all of this module
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+    from traceback import TracebackException
+    from types import FrameType, TracebackType
+    from typing import Any, Final
+
+RENDER_SECONDS: Final = 1.0  # a failed task occupies its worker while it is described: long enough for any
+# honest repr, short enough to be no second time limit
+MAX_CHARACTERS: Final = 4_000  # of one value: a data frame's or an array's repr is seldom longer
+MAX_VARIABLES: Final = 200  # of one frame; a module's frame can have thousands
+MAX_MESSAGE: Final = 20_000  # characters of one exception's text, and of each note
+MAX_TRACEBACK: Final = 1_000_000  # characters; the middle of a longer one is left out
+MAX_GROUP_WIDTH: Final = 1_000  # members of a group that the traceback shows (Python's own default is 15)
+MAX_GROUP_DEPTH: Final = 100  # groups in groups that it shows (Python's own default is 10)
+_MAX_DEPTH: Final = 50  # lists in lists; deeper ones would exhaust the stack
+
+_EXCEPTION: Final = 0  # keys of what is rendered beside the variables, whose keys are their names
+_TRACEBACK: Final = 1
+
+_ATOMS: Final = frozenset(
+    {type(None), type(...), type(NotImplemented), bool, int, float, complex, str, bytes}
+)
+_PLAIN: Final = _ATOMS | {range, type, type(sys), type(len), type(lambda: None)}
+_BRACKETS: Final[dict[type, tuple[str, str]]] = {
+    list: ("[", "]"),
+    tuple: ("(", ")"),
+    dict: ("{", "}"),
+    set: ("{", "}"),
+    frozenset: ("frozenset({", "})"),
+}
+_EMPTY_REPRS: Final[dict[type, str]] = {set: "set()", frozenset: "frozenset()"}
+
+# What a class can define so that rendering one of its exceptions runs the user's code.
+_HOOKS: Final = {
+    *(
+        "__getattr__",
+        "__getattribute__",
+        "__class__",
+        "__dict__",
+        "__str__",
+        "__repr__",
+        "__bool__",
+        "__len__",
+    ),
+    *("__cause__", "__context__", "__suppress_context__", "__traceback__", "__notes__", "args", "exceptions"),
+}
+_HEAP_TYPE: Final = 1 << 9  # Py_TPFLAGS_HEAPTYPE: the class was made by a class statement
+
+
+class Failure:
+    """What there is to say about a raised exception, as plain strings.
+
+    Attributes
+    ----------
+    exception : str
+        What ``str()`` of the exception gives.
+    traceback_str : str
+        The formatted traceback, with causes, contexts, notes and members of groups.
+    traced_vars : dict of str to str
+        The traced frame's variables, by name, each as its repr (bounded).
+    traced_vars_location : str
+        ``file:line in function`` of that frame; empty when there is none.
+    """
+
+    __slots__ = ("exception", "traceback_str", "traced_vars", "traced_vars_location")
+
+    def __init__(
+        self, exception: str, traceback_str: str, traced_vars: dict[str, str], traced_vars_location: str
+    ) -> None:
+        self.exception = exception
+        self.traceback_str = traceback_str
+        self.traced_vars = traced_vars
+        self.traced_vars_location = traced_vars_location
+
+
+class _NeedsThreadError(Exception):
+    """Rendering this would run the user's code."""
+
+
+def describe_failure(exception: BaseException, frame_filter: str | None = None) -> Failure:
+    """Render an exception, whatever it holds.
+
+    Takes about a second at most, and raises nothing but a KeyboardInterrupt from the keyboard.
+
+    Parameters
+    ----------
+    exception : BaseException
+        As it was caught; see :func:`drop_leading_frames`.
+    frame_filter : str or None, default None
+        Traces the variables of the innermost frame whose file name or function's qualified name contains
+        this. Where no frame does, and for None, it is the innermost frame of all.
+
+    Returns
+    -------
+    Failure
+    """
+    try:
+        return _describe(exception, frame_filter)
+    except Exception as error:  # out of memory, say: better a poor description than none
+        name = type(exception).__name__
+        text = f"{name} (which could not be described: {type(error).__name__})"
+        return Failure(f"<unprintable {name} object>", f"{text}\n", {}, "")
+
+
+def drop_leading_frames(exception: BaseException, modules: Collection[str]) -> None:
+    """Let an exception's traceback begin at the first frame that is in none of these modules.
+
+    Parameters
+    ----------
+    exception : BaseException
+        Its ``__traceback__`` is replaced; it becomes None when no frame is left.
+    modules : collection of str
+        Names of the modules whose frames are dropped, as long as they lead.
+    """
+    traceback = traceback_of(exception)
+    while traceback is not None and traceback.tb_frame.f_globals.get("__name__") in modules:
+        traceback = traceback.tb_next
+    BaseException.with_traceback(exception, traceback)
+
+
+def traceback_of(exception: BaseException) -> TracebackType | None:
+    """Return an exception's traceback without running code of its class."""
+    traceback: TracebackType | None = vars(BaseException)["__traceback__"].__get__(exception)
+    return traceback
+
+
+def exception_text(exception: BaseException) -> str:
+    """Return what ``str()`` of an exception gives, bounded in time and size; never raises."""
+    texts = _render_all({_EXCEPTION: lambda threaded: _exception_text(exception, threaded)})
+    return texts.get(_EXCEPTION, _unprintable(exception))
+
+
+def bounded_repr(value: object, max_characters: int = MAX_CHARACTERS) -> str:
+    """Return the repr of any value, bounded in time and size; never raises.
+
+    A short one is what ``repr()`` gives. A longer one ends in ``… N more characters`` or ``… N more items``;
+    of builtin containers and strings, what is left out is not even looked at.
+
+    Parameters
+    ----------
+    value : object
+        Anything.
+    max_characters : int, default 4000
+        About how long the result may be.
+
+    Returns
+    -------
+    str
+    """
+    return bounded_reprs({"": value}, max_characters)[""]
+
+
+def bounded_reprs(values: Mapping[str, object], max_characters: int = MAX_CHARACTERS) -> dict[str, str]:
+    """Return :func:`bounded_repr` of several values, which share the time that one would have."""
+    jobs = {name: _repr_job(value, max_characters) for name, value in values.items()}
+    return _with_stand_ins(values, _render_all(jobs))
+
+
+# ---- A failure -------------------------------------------------------------------------------------------
+
+
+def _describe(exception: BaseException, frame_filter: str | None) -> Failure:
+    location, variables = _traced_frame(exception, frame_filter)
+    jobs: dict[str | int, Callable[[bool], str]] = {
+        _EXCEPTION: lambda threaded: _exception_text(exception, threaded),
+        _TRACEBACK: lambda threaded: _traceback_text(exception, threaded),
+    }
+    for name, value in variables.items():
+        jobs[name] = _repr_job(value, MAX_CHARACTERS)
+    texts = _render_all(jobs)
+    text = texts[_EXCEPTION] if _EXCEPTION in texts else _unprintable(exception)
+    traceback_str = texts[_TRACEBACK] if _TRACEBACK in texts else _bare_traceback(exception, text)
+    return Failure(text, traceback_str, _with_stand_ins(variables, texts), location)
+
+
+def _traced_frame(exception: BaseException, frame_filter: str | None) -> tuple[str, dict[str, object]]:
+    """Return the location and the variables of the frame to trace."""
+    innermost = match = None
+    entry = traceback_of(exception)
+    while entry is not None:
+        innermost = entry
+        code = entry.tb_frame.f_code
+        if frame_filter is not None and (
+            frame_filter in code.co_filename or frame_filter in code.co_qualname
+        ):
+            match = entry
+        entry = entry.tb_next
+    traced = match or innermost
+    if traced is None:
+        return "", {}
+    code = traced.tb_frame.f_code
+    return f"{code.co_filename}:{traced.tb_lineno} in {code.co_name}", local_variables(traced.tb_frame)
+
+
+def local_variables(frame: FrameType) -> dict[str, object]:
+    """Return a frame's variables by name, without the interpreter's own; at most MAX_VARIABLES."""
+    try:
+        variables = dict(frame.f_locals)
+    except Exception:  # exec() takes any mapping for its variables, also one that raises
+        return {}
+    # A comprehension's iterator is called ".0".
+    names = (name for name in variables if type(name) is str and name[:1] != "." and name != "__builtins__")
+    return {name: variables[name] for name in islice(names, MAX_VARIABLES)}
+
+
+def _exception_text(exception: BaseException, threaded: bool) -> str:
+    if not threaded and not _is_plain(exception):
+        raise _NeedsThreadError
+    try:
+        return _cut(str(exception), MAX_MESSAGE)
+    except BaseException:
+        return _unprintable(exception)
+
+
+def _unprintable(exception: BaseException) -> str:
+    return f"<unprintable {_type_name(exception)} object>"
+
+
+def _traceback_text(exception: BaseException, threaded: bool) -> str:
+    if not threaded and not _is_plain(exception):
+        raise _NeedsThreadError
+    from traceback import TracebackException
+
+    try:
+        described = TracebackException(
+            type(exception),
+            exception,
+            traceback_of(exception),
+            compact=True,
+            max_group_width=MAX_GROUP_WIDTH,
+            max_group_depth=MAX_GROUP_DEPTH,
+        )
+        _cut_messages(described)
+        return _cut_middle("".join(described.format()), MAX_TRACEBACK)
+    except BaseException:
+        if not threaded:
+            raise
+        return _bare_traceback(exception, _exception_text(exception, threaded))
+
+
+def _cut_messages(described: TracebackException) -> None:
+    """Bound the text and the notes of each exception; formatting a huge one would copy it several times."""
+    pending: list[TracebackException | None] = [described]
+    while pending:
+        one = pending.pop()
+        if one is None:
+            continue
+        if len(str(one)) > MAX_MESSAGE:
+            one._str = _cut(str(one), MAX_MESSAGE)  # type: ignore[attr-defined]  # noqa: SLF001 - no public way
+        notes: Any = one.__notes__
+        if isinstance(notes, list):
+            one.__notes__ = [_cut(note, MAX_MESSAGE) if type(note) is str else note for note in notes]
+        pending += [one.__cause__, one.__context__, *(one.exceptions or ())]
+
+
+def _bare_traceback(exception: BaseException, text: str) -> str:
+    """Format a traceback without source lines and chain, for exceptions that defeat the traceback module."""
+    lines = []
+    entry = traceback_of(exception)
+    if entry is not None:
+        lines.append("Traceback (most recent call last):")
+    while entry is not None:
+        code = entry.tb_frame.f_code
+        lines.append(f'  File "{code.co_filename}", line {entry.tb_lineno}, in {code.co_name}')
+        entry = entry.tb_next
+    lines.append(f"{_type_name(exception)}: {text}\n")
+    return _cut_middle("\n".join(lines), MAX_TRACEBACK)
+
+
+def _is_plain(exception: BaseException) -> bool:
+    """Tell whether rendering an exception, and what it is chained to, runs builtin code only."""
+    pending: list[BaseException | None] = [exception]
+    seen = set()
+    while pending:
+        one = pending.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        kind = type(one)
+        if type(kind) is not type or issubclass(kind, (AttributeError, ImportError, SyntaxError)):
+            return False  # their text shows more than `args`, and suggests names out of what dir() gives
+        if isinstance(one, OSError) and not {type(one.filename), type(one.filename2)} <= _ATOMS:
+            return False
+        if any(c.__flags__ & _HEAP_TYPE and not _HOOKS.isdisjoint(vars(c)) for c in kind.__mro__):
+            return False
+        notes = vars(one).get("__notes__", [])
+        if isinstance(one, BaseExceptionGroup):
+            pending += one.exceptions
+        elif not _ATOMS.issuperset(map(type, one.args)):
+            return False
+        if type(notes) is not list or not all(type(note) is str for note in notes):
+            return False
+        pending += (one.__cause__, one.__context__)
+    return True
+
+
+# ---- Rendering in bounded time ---------------------------------------------------------------------------
+
+
+def _render_all(jobs: Mapping[Any, Callable[[bool], str]]) -> dict[Any, str]:
+    """Do jobs: those of builtin values here, the others in a thread; return what was done in time.
+
+    A job is told whether it is in the thread; where it is not, it raises rather than run the user's code.
+    """
+    done: dict[Any, str] = {}
+    for key, job in jobs.items():
+        try:
+            done[key] = job(False)
+        except Exception:  # noqa: S112 - it needs the user's code, or more stack than is left here
+            continue
+    left = {key: job for key, job in jobs.items() if key not in done}
+    if left:
+        done.update(_render_in_thread(left))
+    return done
+
+
+def _render_in_thread(jobs: Mapping[Any, Callable[[bool], str]]) -> dict[Any, str]:
+    import contextvars
+    import threading
+
+    done: dict[Any, str] = {}
+
+    def work() -> None:
+        for key, job in jobs.items():
+            try:
+                done[key] = job(True)
+            except BaseException as error:
+                done[key] = f"<not rendered: {_type_name(error)}>"
+
+    # Reprs that depend on a context variable (decimal's precision, numpy's print options) are as they were.
+    thread = threading.Thread(
+        target=contextvars.copy_context().run, args=(work,), name="processes-render", daemon=True
+    )
+    try:
+        thread.start()
+    except RuntimeError:  # no thread is to be had, or the interpreter is ending: take the risk
+        work()
+    else:
+        thread.join(RENDER_SECONDS)
+    return dict(done)  # a copy, because the thread may go on
+
+
+def _with_stand_ins(values: Mapping[str, object], texts: Mapping[Any, str]) -> dict[str, str]:
+    """Return the texts in the order of the values, and something for those that have none."""
+    first = True
+    whole = {}
+    for name, value in values.items():
+        if name in texts:
+            whole[name] = texts[name]
+            continue
+        kind = _type_name(value)
+        late = f"{RENDER_SECONDS:g} s"
+        if first:
+            whole[name] = f"<{kind} object whose __repr__ took longer than {late}>"
+        else:
+            whole[name] = f"<{kind} object, left out because those before it took longer than {late}>"
+        first = False
+    return whole
+
+
+# ---- Rendering in bounded size ---------------------------------------------------------------------------
+
+
+def _repr_job(value: object, room: int) -> Callable[[bool], str]:
+    return lambda threaded: _render(value, room, threaded, ())
+
+
+def _render(value: object, room: int, threaded: bool, parents: tuple[int, ...]) -> str:
+    """Return a repr of about `room` characters; `parents` are the ids of the containers around the value."""
+    kind = type(value)
+    if kind is str or kind is bytes or kind is bytearray:
+        return _render_string(value, room)  # type: ignore[arg-type]
+    if kind is int and value.bit_length() > 10_000:  # type: ignore[attr-defined]
+        return f"<int of {value.bit_length()} bits>"  # type: ignore[attr-defined]  # quadratic to convert
+    if kind in _PLAIN:
+        return _cut(repr(value), room)
+    if kind in _BRACKETS:
+        return _render_container(value, room, threaded, parents)
+    if type.__getattribute__(kind, "__repr__") is object.__repr__:
+        return repr(value)
+    if threaded:
+        return _foreign_repr(value, room)
+    raise _NeedsThreadError
+
+
+def _render_string(value: str | bytes | bytearray, room: int) -> str:
+    shown = min(len(value), room)
+    text = repr(value[:shown])
+    while len(text) > room + 2 and shown:  # escapes can make it ten times as long
+        shown = shown * room // len(text)
+        text = repr(value[:shown])
+    if shown == len(value):
+        return text
+    return f"{text}… {len(value) - shown} more {'characters' if type(value) is str else 'bytes'}"
+
+
+def _render_container(value: Any, room: int, threaded: bool, parents: tuple[int, ...]) -> str:
+    kind = type(value)
+    opening, closing = _BRACKETS[kind]
+    if id(value) in parents:
+        return f"{opening}...{closing}"
+    if len(parents) == _MAX_DEPTH:
+        return f"{opening}…{closing}"
+    total = len(value)
+    if not total and kind in _EMPTY_REPRS:
+        return _EMPTY_REPRS[kind]
+    parents = (*parents, id(value))
+    used = len(opening)
+    parts = []
+    # Each item takes two characters at least, so that this many are more than there is room for.
+    # They are taken at once, because another thread may change the container meanwhile.
+    for index, item in enumerate(list(islice(value.items() if kind is dict else value, room // 2 + 2))):
+        if used > room:
+            parts.append(f"… {total - index} more items")
+            break
+        if kind is dict:
+            part = _render(item[0], room - used, threaded, parents) + ": "
+            part += _render(item[1], max(0, room - used - len(part)), threaded, parents)
+        else:
+            part = _render(item, room - used, threaded, parents)
+        parts.append(part)
+        used += len(part) + 2
+    if kind is tuple and total == 1:
+        closing = ",)"
+    return opening + ", ".join(parts) + closing
+
+
+def _foreign_repr(value: object, room: int) -> str:
+    """Return the repr that the user's code makes, or what it raised."""
+    try:
+        return _cut(repr(value), room)
+    except BaseException as error:
+        try:
+            text = _cut(str(error), 200)
+        except BaseException:
+            text = _unprintable(error)
+        raised = f"{_type_name(error)}: {text}" if text else _type_name(error)
+        return f"<{_type_name(value)} object whose __repr__ raised {raised}>"
+
+
+def _type_name(value: object) -> str:
+    # Taken from the slot, as a metaclass could define a property of this name.
+    name: str = vars(type)["__name__"].__get__(type(value))
+    return name
+
+
+def _cut(text: str, room: int) -> str:
+    text = str.__str__(text)  # a subclass of str would bring its own methods along
+    if len(text) <= room:
+        return text
+    return f"{text[:room]}… {len(text) - room} more characters"
+
+
+def _cut_middle(text: str, room: int) -> str:
+    half = room // 2
+    if len(text) <= room:
+        return text
+    return f"{text[:half]}\n… {len(text) - 2 * half} more characters …\n{text[-half:]}"

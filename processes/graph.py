@@ -1,0 +1,188 @@
+"""Tasks in order: who needs whom, and whether that can work out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .exceptions import CircularDependencyError, DependencyNotFoundError
+from .task import check_dependencies, checked_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from .task import Task
+
+SHOWN_IN_CYCLE = 12  # more names than that tell nobody more
+
+
+class Graph:
+    """Tasks and their dependencies, checked, in an order in which they can run; never changed.
+
+    A task is named by its index in that order: whatever it depends on has a smaller one. The order is
+    the one that was given, but for tasks that had to be moved up before the first one that needs them.
+    Everything costs O(V + E).
+
+    Parameters
+    ----------
+    tasks : iterable of Task
+        The tasks. What their `name` and `dependencies` hold is read here, once; a name that is not in
+        lower case any more is written back so.
+
+    Attributes
+    ----------
+    tasks : list of Task
+        The tasks, by index.
+    names : list of str
+        Their names, by index.
+    index : dict of str to int
+        The index of each name.
+    dependencies, dependants : list of sequence of int
+        For each task the tasks that it depends on, as it lists them; and the tasks that depend on it.
+    heights : list of int
+        For each task the number of tasks in the longest chain below it.
+
+    Raises
+    ------
+    TypeError
+        If a name is no str, or dependencies are no list of TaskDependency.
+    ValueError
+        If two tasks have the same name, or one names a dependency twice.
+    DependencyNotFoundError
+        If a task depends on one that is not there.
+    CircularDependencyError
+        If tasks depend on each other in a circle, or one on itself.
+    """
+
+    __slots__ = ("dependants", "dependencies", "heights", "index", "names", "tasks")
+
+    def __init__(self, tasks: Iterable[Task]) -> None:
+        tasks = list(tasks)
+        index = _index_of_names(tasks)
+        dependencies = _dependencies(tasks, index)
+        order = _order(list(index), dependencies)
+        if order is not None:
+            tasks = [tasks[old] for old in order]
+            place = [0] * len(order)
+            for new, old in enumerate(order):
+                place[old] = new
+            dependencies = [tuple([place[other] for other in dependencies[old]]) for old in order]
+        self.tasks = tasks
+        self.names = [task.name for task in tasks]
+        self.index = index if order is None else {name: task for task, name in enumerate(self.names)}
+        self.dependencies = dependencies
+        self.dependants = _dependants(dependencies)
+        self.heights = _heights(dependencies)
+
+    def descendants(self, task: int) -> list[int]:
+        """Return all tasks that depend on one, directly or not, in order."""
+        found: set[int] = set()
+        reached = [task]
+        while reached:
+            for dependant in self.dependants[reached.pop()]:
+                if dependant not in found:
+                    found.add(dependant)
+                    reached.append(dependant)
+        return sorted(found)
+
+    def critical_path(self) -> list[int]:
+        """Return the longest chain of tasks, from its first to its last; the first of several."""
+        path: list[int] = []
+        below: Sequence[int] = range(len(self.names))
+        while below:
+            path.append(max(below, key=self.heights.__getitem__))
+            below = self.dependants[path[-1]]
+        return path
+
+
+def unknown_task(name: str, names: Iterable[str]) -> str:
+    """Say that no task has a name, and which name was perhaps meant."""
+    return f"No task of this process has the name {name!r}{_hint(name, names)}"
+
+
+def _index_of_names(tasks: list[Task]) -> dict[str, int]:
+    index: dict[str, int] = {}
+    for task in tasks:
+        name = checked_name(task.name)
+        if name != task.name:
+            task.name = name
+        if name in index:
+            raise ValueError(f"Duplicate task name: {name}")
+        index[task.name] = len(index)
+    return index
+
+
+def _dependencies(tasks: list[Task], index: dict[str, int]) -> list[tuple[int, ...]]:
+    dependencies = []
+    for task in tasks:
+        names = check_dependencies(task.name, task.dependencies)
+        try:
+            dependencies.append(tuple([index[name] for name in names]))
+        except KeyError as error:
+            missing = error.args[0]
+            raise DependencyNotFoundError(
+                f"Task {task.name!r} depends on {missing!r}, which is no task of this process"
+                f"{_hint(missing, index)}"
+            ) from None
+    return dependencies
+
+
+def _order(names: list[str], dependencies: list[tuple[int, ...]]) -> list[int] | None:
+    """Return a topological order, by depth-first search; None if the given one is one already."""
+    if all(other < task for task, needed in enumerate(dependencies) for other in needed):
+        return None
+    order: list[int] = []
+    entered, left = bytearray(len(names)), bytearray(len(names))
+    for start in range(len(names)):
+        stack = [start]
+        while stack:
+            task = stack.pop()
+            if task < 0:  # the mark, ~task, of a task that was entered: all it needs is in order now
+                order.append(~task)
+                left[~task] = True
+            elif not entered[task]:
+                entered[task] = True
+                stack.append(~task)
+                for other in reversed(dependencies[task]):
+                    if not entered[other]:
+                        stack.append(other)
+                    elif not left[other]:
+                        path = [~mark for mark in stack if mark < 0]
+                        raise CircularDependencyError(_cycle_message(names, path[path.index(other) :]))
+    return order
+
+
+def _cycle_message(names: list[str], cycle: list[int]) -> str:
+    circle = [names[task] for task in (*cycle, cycle[0])]
+    if len(circle) > SHOWN_IN_CYCLE:
+        hidden = len(circle) - SHOWN_IN_CYCLE
+        circle[SHOWN_IN_CYCLE - 2 : -2] = [f"({hidden} more)"]
+    return f"Circular dependency detected. {' -> '.join(circle)}; remove one of these dependencies"
+
+
+def _dependants(dependencies: list[tuple[int, ...]]) -> list[list[int]]:
+    none: list[int] = []  # shared: what need not be made need not be looked at by the garbage collector
+    dependants = [none] * len(dependencies)
+    for task, needed in enumerate(dependencies):
+        for other in needed:
+            if dependants[other]:
+                dependants[other].append(task)
+            else:
+                dependants[other] = [task]
+    return dependants
+
+
+def _heights(dependencies: list[tuple[int, ...]]) -> list[int]:
+    heights = [0] * len(dependencies)
+    for task in range(len(dependencies) - 1, -1, -1):
+        height = heights[task] + 1
+        for other in dependencies[task]:
+            if heights[other] < height:
+                heights[other] = height
+    return heights
+
+
+def _hint(name: str, names: Iterable[str]) -> str:
+    from difflib import get_close_matches
+
+    close = get_close_matches(name.lower(), names, n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""

@@ -1,0 +1,72 @@
+"""Tells a real Ctrl-C from a KeyboardInterrupt that a task's function raised itself."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import CodeType, FrameType
+
+
+class Interrupt:
+    """Notes a SIGINT for as long as a run lasts.
+
+    Python's own handler raises KeyboardInterrupt wherever the main thread stands. During a run this one
+    does so only inside a user's function, which may be long; anywhere else it makes a note and wakes
+    the run, which ends at its next step, in good order. It takes the place of Python's handler alone: a
+    handler that the user installed is left as it is. Outside the main thread nothing is done.
+
+    Parameters
+    ----------
+    wake : callable
+        Ends the run's wait; called from the signal handler.
+    inside : CodeType
+        The code whose callees are the user's.
+    outside : CodeType
+        The code of the run itself.
+
+    Attributes
+    ----------
+    happened : bool
+        True once a SIGINT came.
+    """
+
+    def __init__(self, wake: Callable[[], object], inside: CodeType, outside: CodeType) -> None:
+        self.happened = False
+        self._wake = wake
+        self._inside = inside
+        self._outside = outside
+        self._outer: Interrupt | None = None  # of the run whose task started this one
+        self._installed = False
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            current = signal.getsignal(signal.SIGINT)
+            self._outer = getattr(current, "__self__", None)
+            if current is signal.default_int_handler or isinstance(self._outer, Interrupt):
+                signal.signal(signal.SIGINT, self._handle)
+                self._previous = current
+                self._installed = True
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # Where the user's function has put a handler in our place, that one stays.
+        if self._installed and signal.getsignal(signal.SIGINT) == self._handle:
+            signal.signal(signal.SIGINT, self._previous)
+
+    def _handle(self, _: int, frame: FrameType | None) -> None:
+        self.note()
+        while frame is not None and frame.f_code is not self._outside:
+            if frame.f_code is self._inside:
+                raise KeyboardInterrupt
+            frame = frame.f_back
+
+    def note(self) -> None:
+        """Remember a SIGINT, for the runs around this one too."""
+        self.happened = True
+        self._wake()
+        if isinstance(self._outer, Interrupt):
+            self._outer.note()

@@ -1,0 +1,48 @@
+"""Hears what a function logs, through whatever logger, and tells the attempt that runs it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+Listener = Callable[[logging.LogRecord], None]
+
+_listeners: ContextVar[tuple[Listener, ...]] = ContextVar("processes_log_listeners", default=())
+
+_original_call_handlers = logging.Logger.callHandlers
+_lock = threading.Lock()  # guards _captures and the exchange of Logger.callHandlers
+_captures = 0
+
+
+@contextmanager
+def capture(listener: Listener) -> Iterator[None]:
+    """Give `listener` each record that is logged inside the block by this thread (or its coroutines).
+
+    In nested blocks every listener hears. Handlers that the program configured get the record as ever.
+
+    A handler on the root logger would miss loggers that do not propagate, and would silence both
+    ``basicConfig`` and the handler of last resort. So `logging.Logger.callHandlers`, which every record
+    passes after levels and filters, is exchanged as long as any block lasts.
+    """
+    global _captures
+    with _lock:
+        _captures += 1
+        logging.Logger.callHandlers = _call_handlers_and_listeners  # type: ignore[assignment, method-assign]
+    token = _listeners.set((*_listeners.get(), listener))
+    try:
+        yield
+    finally:
+        _listeners.reset(token)
+        with _lock:
+            _captures -= 1
+            if not _captures:
+                logging.Logger.callHandlers = _original_call_handlers  # type: ignore[method-assign]
+
+
+def _call_handlers_and_listeners(logger: logging.Logger, record: logging.LogRecord) -> None:
+    for listener in _listeners.get():
+        listener(record)
+    _original_call_handlers(logger, record)

@@ -1,0 +1,141 @@
+"""Shows on standard error how far a run is."""
+
+from __future__ import annotations
+
+import sys
+from time import monotonic
+from typing import TYPE_CHECKING, TextIO
+
+from ..events import RunFinished, RunStarted, TaskFinished, TaskRetried, TaskStarted
+from ..task_types import TaskStatus
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    from ..events import Event
+
+BAR_WIDTH = 24
+REFRESHES_PER_SECOND = 8
+PLAIN_SECONDS = 5.0  # between two plain lines at least, so that a log of hours stays readable
+PLAIN_STEPS = 10  # plain lines at most, beside the last
+
+
+class Progress:
+    """Counts the tasks that ended, failed, were skipped, and run: a line that moves, or a few plain ones.
+
+    On a terminal one line is redrawn in place, several times a second, by a thread of its own; events only
+    count. Elsewhere (a file, a pipe) plain lines are written as the run goes on, and one at its end.
+
+    Parameters
+    ----------
+    stream : TextIO, optional
+        Where to write. Defaults to standard error.
+    """
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = sys.stderr if stream is None else stream
+        self._live: Live | None = None
+        self._begin(RunStarted("", (), ""))
+
+    def __call__(self, event: Event) -> None:
+        """Count what the event tells."""
+        match event:
+            case TaskStarted(name):
+                self._running[name] = None
+            case TaskRetried(name):
+                self._running.pop(name, None)
+            case TaskFinished(name, result):
+                self._running.pop(name, None)
+                self._done += 1
+                self._failed += result.status is TaskStatus.ERRORED
+                self._skipped += result.status is TaskStatus.SKIPPED
+                if self._live is None:
+                    self._write_at_times()
+            case RunStarted():
+                self._begin(event)
+                self._live = self._start_live()
+            case RunFinished(elapsed_seconds):
+                self._running.clear()
+                self._end(elapsed_seconds)
+
+    def _begin(self, event: RunStarted) -> None:
+        self._name = event.process_name or "processes"
+        self._total = len(event.tasks)
+        self._done = self._failed = self._skipped = 0
+        self._running: dict[str, None] = {}  # a dict keeps the order in which they started
+        self._elapsed: float | None = None  # seconds; known at the end
+        self._began = self._written_at = monotonic()
+        self._written_done = 0
+
+    def _end(self, elapsed_seconds: float) -> None:
+        self._elapsed = elapsed_seconds
+        if self._live is None:
+            self._write()
+        else:
+            self._live.stop()
+            self._live = None
+
+    def _counts(self) -> str:
+        """Put the counts into words, those that are zero left out."""
+        counts = [f"{self._done}/{self._total} done"]
+        named = (("failed", self._failed), ("skipped", self._skipped), ("running", len(self._running)))
+        counts += [f"{count} {word}" for word, count in named if count]
+        return ", ".join(counts)
+
+    def _seconds(self) -> float:
+        return monotonic() - self._began if self._elapsed is None else self._elapsed
+
+    # Plain lines
+
+    def _write_at_times(self) -> None:
+        if (self._done - self._written_done) * PLAIN_STEPS >= self._total:
+            now = monotonic()
+            if now - self._written_at >= PLAIN_SECONDS and self._done < self._total:
+                self._written_at, self._written_done = now, self._done
+                self._write()
+
+    def _write(self) -> None:
+        print(f"{self._name}: {self._counts()}, {self._seconds():.1f} s", file=self._stream, flush=True)
+
+    # The line that moves
+
+    def _start_live(self) -> Live | None:
+        console = self._terminal()
+        if console is None:
+            return None
+        from rich.live import Live
+
+        live = Live(
+            console=console,
+            get_renderable=self._render,
+            refresh_per_second=REFRESHES_PER_SECOND,
+            # What is printed appears above the line; but what goes to a file or a pipe stays untouched.
+            redirect_stdout=sys.stdout.isatty(),
+        )
+        live.start(refresh=True)
+        return live
+
+    def _terminal(self) -> Console | None:
+        if not self._stream.isatty():
+            return None
+        from rich.console import Console
+
+        console = Console(file=self._stream)
+        return None if console.is_dumb_terminal else console
+
+    def _render(self) -> Text:
+        from rich.text import Text
+
+        filled = BAR_WIDTH * self._done // max(self._total, 1)
+        return Text.assemble(
+            (f"{self._name} ", "bold"),
+            ("━" * filled, "red" if self._failed else "green"),
+            ("─" * (BAR_WIDTH - filled), "bright_black"),
+            f" {self._counts()}, {self._seconds():.1f} s  ",
+            # The run's thread changes the names meanwhile; a tuple of them is made at one stroke.
+            (", ".join(tuple(self._running)), "bright_black"),
+            no_wrap=True,
+            overflow="ellipsis",
+        )

@@ -1,0 +1,117 @@
+"""The one place that calls a user's function, whatever runs it: thread, process or cluster node."""
+
+from __future__ import annotations
+
+import sys
+from time import perf_counter, process_time, thread_time, time
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any
+
+from .attempt import Finished, Outcome, Raised, Returned
+from .failure import describe_failure, drop_leading_frames
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from .attempt import Attempt, Worker
+
+
+def perform(attempt: Attempt, worker: Worker, *, owns_process: bool = False) -> Finished:
+    """Call the attempt's function and tell how it ended; whatever it raises is caught.
+
+    Parameters
+    ----------
+    attempt : Attempt
+        What to call.
+    worker : Worker
+        Who calls.
+    owns_process : bool, default False
+        The call has the process to itself, so the processor time of all its threads counts as its own.
+
+    Returns
+    -------
+    Finished
+        With :class:`~processes.attempt.Returned` or :class:`~processes.attempt.Raised`.
+    """
+    cpu_clock = process_time if owns_process else thread_time
+    started_at = time()
+    cpu_start = cpu_clock()
+    start = perf_counter()
+    try:
+        if attempt.on_record is None:
+            value = attempt.func(*attempt.args, **attempt.kwargs)
+        else:
+            value = _call_and_capture(attempt)
+        if type(value) is CoroutineType:
+            value = _await(value)
+    except BaseException as exception:
+        elapsed = perf_counter() - start
+        cpu_seconds = cpu_clock() - cpu_start
+        drop_leading_frames(exception, {__name__, "contextlib"})
+        outcome: Outcome = Raised(exception, describe_failure(exception, attempt.frame_filter))
+    else:
+        elapsed = perf_counter() - start
+        cpu_seconds = cpu_clock() - cpu_start
+        outcome = Returned(value)
+    return Finished(attempt.ticket, outcome, started_at, elapsed, cpu_seconds, _peak_rss(), worker)
+
+
+def _call_and_capture(attempt: Attempt) -> Any:
+    from .log_capture import capture
+
+    assert attempt.on_record is not None
+    with capture(attempt.on_record):
+        value = attempt.func(*attempt.args, **attempt.kwargs)
+        if type(value) is CoroutineType:
+            value = _await(value)
+        return value
+
+
+def _await(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Drive a coroutine to its end, on a thread of its own where this one has an event loop running."""
+    import asyncio
+
+    async def catch() -> tuple[Any, BaseException | None]:
+        # Caught in here, the exception carries no frame of the event loop.
+        try:
+            return await coroutine, None
+        except BaseException as exception:
+            return None, exception
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        value, exception = asyncio.run(catch())
+    else:
+        value, exception = _call_on_thread(lambda: asyncio.run(catch()))
+    if exception is not None:
+        raise exception
+    return value
+
+
+def _call_on_thread(function: Callable[[], tuple[Any, BaseException | None]]) -> Any:
+    import contextvars
+    import threading
+
+    results: list[Any] = []
+    context = contextvars.copy_context()
+    thread = threading.Thread(target=lambda: results.append(context.run(function)), daemon=True)
+    thread.start()
+    thread.join()
+    return results[0]
+
+
+if sys.platform == "win32":
+
+    def _peak_rss() -> int:
+        import psutil
+
+        return int(psutil.Process().memory_info().peak_wset)
+
+else:
+    from resource import RUSAGE_SELF, getrusage
+
+    _RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes on macOS, kilobytes elsewhere: getrusage(2)
+
+    def _peak_rss() -> int:
+        return getrusage(RUSAGE_SELF).ru_maxrss * _RSS_UNIT

@@ -1,0 +1,156 @@
+"""One run's state machine: which task waits, is ready, runs, or has ended.
+
+Pure: no clock, no thread, no I/O. A whole run costs O(V + E) plus the ready heaps, and nothing is ever
+looked through again.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from heapq import heapify, heappop, heappush
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .graph import Graph
+
+
+class State(IntEnum):
+    """Where a task stands within a run."""
+
+    WAITING = 0
+    READY = 1
+    RUNNING = 2
+    DELAYED = 3
+    SUCCEEDED = 4
+    FAILED = 5
+    SKIPPED = 6
+
+
+WAITING, READY, RUNNING, DELAYED, SUCCEEDED, FAILED, SKIPPED = State
+
+MOVES: dict[State, frozenset[State]] = {
+    WAITING: frozenset({READY, SKIPPED}),
+    READY: frozenset({RUNNING}),
+    RUNNING: frozenset({DELAYED, SUCCEEDED, FAILED}),
+    DELAYED: frozenset({READY}),
+    SUCCEEDED: frozenset(),
+    FAILED: frozenset(),
+    SKIPPED: frozenset(),
+}
+
+
+class Plan:
+    """What is left to do in one run.
+
+    Tasks are named by their index in the graph. Among the ready ones the order is: higher priority,
+    then the longer chain of tasks below, then topological order. Ready tasks are kept by group: tasks
+    of one group compete for the same slots and resources, so that the head of each group tells whether
+    any of it can start.
+
+    Parameters
+    ----------
+    graph : Graph
+        The tasks and their dependencies.
+    groups : sequence of int
+        The group of each task, numbered from 0.
+    """
+
+    def __init__(self, graph: Graph, groups: Sequence[int]) -> None:
+        size = len(graph.names)
+        self._dependants = graph.dependants
+        self._names = graph.names
+        self._groups = groups
+        self._states = [WAITING] * size
+        self._unmet = [len(dependencies) for dependencies in graph.dependencies]
+        self._unfinished = size
+        # Sorting is stable, so the last sort decides first.
+        order = sorted(range(size), key=graph.heights.__getitem__, reverse=True)
+        order.sort(key=lambda task: graph.tasks[task].priority, reverse=True)
+        self._order = order
+        self._ranks = [0] * size
+        for rank, task in enumerate(order):
+            self._ranks[task] = rank
+        self._heaps: list[list[int]] = [[] for _ in range(max(groups, default=-1) + 1)]
+        self._newly_ready: list[int] = []
+        for task, unmet in enumerate(self._unmet):
+            if not unmet:
+                self._move(task, READY)
+                self._heaps[groups[task]].append(self._ranks[task])
+                self._newly_ready.append(task)
+        for heap in self._heaps:
+            heapify(heap)
+
+    @property
+    def finished(self) -> bool:
+        """True when every task has succeeded, failed or been skipped."""
+        return not self._unfinished
+
+    def state(self, task: int) -> State:
+        """Tell where a task stands."""
+        return self._states[task]
+
+    def rank_of_next(self, group: int) -> int | None:
+        """Tell the rank (0 goes first) of the best ready task of a group; None if none is ready."""
+        heap = self._heaps[group]
+        return heap[0] if heap else None
+
+    def take(self, group: int) -> int:
+        """Start the best ready task of a group."""
+        task = self._order[heappop(self._heaps[group])]
+        self._move(task, RUNNING)
+        return task
+
+    def succeed(self, task: int) -> list[int]:
+        """End a task well; return the tasks that became ready by it."""
+        self._move(task, SUCCEEDED)
+        self._unfinished -= 1
+        unmet = self._unmet
+        ready = []
+        for dependant in self._dependants[task]:
+            unmet[dependant] -= 1
+            if not unmet[dependant]:
+                # One that was skipped still has an unmet dependency: the one that did not succeed.
+                self._make_ready(dependant)
+                ready.append(dependant)
+        return ready
+
+    def fail(self, task: int) -> list[int]:
+        """End a task badly; return the tasks below it that are skipped now, in topological order."""
+        self._move(task, FAILED)
+        self._unfinished -= 1
+        skipped = []
+        reached = [task]
+        while reached:
+            for dependant in self._dependants[reached.pop()]:
+                if self._states[dependant] is not SKIPPED:
+                    self._move(dependant, SKIPPED)
+                    skipped.append(dependant)
+                    reached.append(dependant)
+        self._unfinished -= len(skipped)
+        return sorted(skipped)
+
+    def delay(self, task: int) -> None:
+        """Set a running task aside until :meth:`resume`."""
+        self._move(task, DELAYED)
+
+    def resume(self, task: int) -> None:
+        """Make a delayed task ready again."""
+        self._make_ready(task)
+
+    def initially_ready(self) -> list[int]:
+        """Return the tasks that depend on nothing."""
+        return self._newly_ready
+
+    def _make_ready(self, task: int) -> None:
+        self._move(task, READY)
+        heappush(self._heaps[self._groups[task]], self._ranks[task])
+
+    def _move(self, task: int, state: State) -> None:
+        if state not in MOVES[self._states[task]]:
+            raise RuntimeError(
+                f"Task {self._names[task]!r} cannot go from {self._states[task].name} to {state.name} "
+                "[this is a bug in processes]"
+            )
+        self._states[task] = state

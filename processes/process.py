@@ -1,0 +1,504 @@
+"""`Process`: what users hold."""
+
+from __future__ import annotations
+
+import threading
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Literal, Self
+
+from .events import TaskFinished
+from .exceptions import TaskNotFoundError
+from .execution_report import ProcessExecutionReport, TaskMetrics, TaskReportEntry
+from .graph import Graph, unknown_task
+from .observers.log_files import LogFiles
+from .runners import choose_runner, make_runner
+from .scheduler import Scheduler
+from .task import Task, check_resources
+from .task_types import TaskDependency, TaskResult
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from types import TracebackType
+
+    from .events import Event, Observer
+    from .runners.base import ProcessRunner
+
+
+class Process:
+    """Tasks that depend on each other, checked and put in order, ready to run.
+
+    Parameters
+    ----------
+    tasks : list of Task
+        The tasks, in any order. The list is sorted in place: a task stands behind all it depends on.
+    name : str, default ""
+        A name for people; the report shows it.
+    runner : str or ProcessRunner, optional
+        What runs the tasks unless :meth:`run` is told otherwise: ``"sequential"``, ``"thread"``,
+        ``"process"``, or a runner.
+
+    Attributes
+    ----------
+    tasks : list of Task
+        The tasks in topological order.
+    name : str
+        As given.
+    runner : ProcessRunner
+        The runner of the latest run; its `results` hold the TaskResult of each task (PENDING before
+        the first run).
+    report : ProcessExecutionReport or None
+        The report of the latest run, also of one that Ctrl-C ended; None before the first run.
+
+    Raises
+    ------
+    TypeError
+        If `tasks` is no list of Task, `name` no str, or `runner` neither str nor ProcessRunner.
+    ValueError
+        If two tasks have the same name, or no runner has the name `runner`.
+    DependencyNotFoundError
+        If a task depends on one that is not in `tasks`.
+    CircularDependencyError
+        If tasks depend on each other in a circle.
+
+    Examples
+    --------
+    >>> from processes import Process, Task, TaskDependency
+    >>> load = Task("load", lambda: [3, 1, 2])
+    >>> order = Task("order", sorted, dependencies=[TaskDependency("load", True)])
+    >>> Process([order, load]).run().results["order"]
+    [1, 2, 3]
+    """
+
+    def __init__(
+        self, tasks: list[Task], name: str = "", *, runner: str | ProcessRunner | None = None
+    ) -> None:
+        if not isinstance(tasks, list):
+            raise TypeError(f"tasks must be list, not {tasks!r}")
+        for task in tasks:
+            _check_task(task)
+        if not isinstance(name, str):
+            raise TypeError(f"name must be str, not {name!r}")
+        if runner is not None:
+            make_runner(runner)  # only to refuse what is none
+        self.name = name
+        self.tasks = tasks
+        self.report: ProcessExecutionReport | None = None
+        self._configured_runner = runner
+        self._set_graph(Graph(tasks))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> Literal[False]:
+        """Close the tasks' log handlers; errors pass through."""
+        self.close_loggers()
+        return False
+
+    def __repr__(self) -> str:
+        return f"<Process {self.name!r}: {len(self.tasks)} tasks>"
+
+    # The graph
+
+    def get_task(self, task_name: str) -> Task:
+        """Return the task with a name, in O(1).
+
+        Parameters
+        ----------
+        task_name : str
+            The name; case does not matter.
+
+        Raises
+        ------
+        TaskNotFoundError
+            If no task has this name.
+        """
+        return self._graph.tasks[self._index_of(task_name)]
+
+    def get_dependant_tasks(self, task_name: str) -> list[Task]:
+        """Return all tasks that depend on one, directly or not, in topological order.
+
+        Parameters
+        ----------
+        task_name : str
+            The name; case does not matter.
+
+        Raises
+        ------
+        TaskNotFoundError
+            If no task has this name.
+        """
+        return [self._graph.tasks[below] for below in self._graph.descendants(self._index_of(task_name))]
+
+    def critical_path(self) -> list[str]:
+        """Return the names along the longest chain of tasks, from its first to its last."""
+        return [self._graph.names[task] for task in self._graph.critical_path()]
+
+    def to_mermaid(self) -> str:
+        """Draw the graph as Mermaid text, which GitHub and many notebooks show as a picture."""
+        from .rendering.drawing import to_mermaid
+
+        return to_mermaid(self._graph)
+
+    def to_dot(self) -> str:
+        """Draw the graph as text in Graphviz's DOT language."""
+        from .rendering.drawing import to_dot
+
+        return to_dot(self._graph)
+
+    def add_task(self, task: Task) -> None:
+        """Add a task; a rejected one leaves the process as it was.
+
+        Parameters
+        ----------
+        task : Task
+            The new task; it may depend on tasks of the process.
+
+        Raises
+        ------
+        TypeError
+            If it is no Task.
+        ValueError
+            If a task of the same name exists.
+        DependencyNotFoundError, CircularDependencyError
+            If the graph would not hold.
+        """
+        _check_task(task)
+        self._replace_tasks([*self.tasks, task])
+
+    def remove_task(self, task_name: str) -> None:
+        """Remove a task on which no other depends, and close its log handlers.
+
+        Parameters
+        ----------
+        task_name : str
+            The name; case does not matter.
+
+        Raises
+        ------
+        TaskNotFoundError
+            If no task has this name.
+        ValueError
+            If other tasks depend on it.
+        """
+        index = self._index_of(task_name)
+        if dependants := self._graph.dependants[index]:
+            names = ", ".join(repr(self._graph.names[dependant]) for dependant in sorted(dependants))
+            raise ValueError(
+                f"Task {self._graph.names[index]!r} cannot be removed: {names} depend on it; "
+                "remove them first"
+            )
+        task = self._graph.tasks[index]
+        self._replace_tasks([other for other in self.tasks if other is not task])
+        task.close_handlers()
+
+    def add_task_dependency(self, task_name: str, dependency: TaskDependency) -> None:
+        """Let a task depend on another; a rejected dependency leaves the process as it was.
+
+        Parameters
+        ----------
+        task_name : str
+            The task that gets the dependency; case does not matter. Its `dependencies` list is changed.
+        dependency : TaskDependency
+            What it shall depend on.
+
+        Raises
+        ------
+        TypeError
+            If `dependency` is no TaskDependency.
+        TaskNotFoundError
+            If no task has the name `task_name`.
+        ValueError
+            If the task depends on it already.
+        DependencyNotFoundError, CircularDependencyError
+            If the graph would not hold.
+        """
+        if not isinstance(dependency, TaskDependency):
+            raise TypeError(f"dependency must be of type TaskDependency, not {dependency!r}")
+        task = self.get_task(task_name)
+        task.dependencies.append(dependency)
+        try:
+            self._replace_tasks(self.tasks)
+        except ValueError:
+            del task.dependencies[-1]
+            raise
+
+    def close_loggers(self) -> None:
+        """Close the log handlers of all tasks."""
+        for task in self.tasks:
+            task.close_handlers()
+
+    # Running
+
+    def run(
+        self,
+        parallel: bool | None = None,
+        max_workers: int | None = None,
+        *,
+        runner: str | ProcessRunner | None = None,
+        progress: bool = False,
+        observers: Iterable[Observer] = (),
+        resources: Mapping[str, float] | None = None,
+        fail_fast: bool = False,
+    ) -> ProcessExecutionReport:
+        """Run all tasks, each as soon as what it depends on has succeeded.
+
+        A task that fails costs only the tasks that depend on it: these are skipped. Each call starts
+        afresh, and several runs of one process may go on at the same time.
+
+        Parameters
+        ----------
+        parallel : bool, optional
+            True runs on threads, False sequentially. None, with no `runner` given here or to the
+            constructor, means threads from 10 tasks on.
+        max_workers : int, optional
+            How many attempts run at a time: 4 threads by default, and as many processes as this process
+            may use processors. With ``parallel=True``, 1 and below mean sequentially. It belongs to a
+            runner named by a str; a runner instance has its own.
+        runner : str or ProcessRunner, optional
+            ``"sequential"``, ``"thread"``, ``"process"``, or a runner; it wins over the constructor's.
+        progress : bool, default False
+            Show the progress on standard error.
+        observers : iterable of Observer, default ()
+            Each is called with every event of the run; see :mod:`processes.events`.
+        resources : mapping of str to number, optional
+            How much there is of what tasks name in their own `resources`.
+        fail_fast : bool, default False
+            End the run at the first failure; tasks without result stay PENDING.
+
+        Returns
+        -------
+        ProcessExecutionReport
+            An entry a task, in topological order.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is of the wrong type or value, before anything runs.
+        KeyboardInterrupt
+            On Ctrl-C in the main thread; `report` holds what was finished.
+        """
+        scheduler = self._schedule(parallel, max_workers, runner, progress, observers, resources, fail_fast)
+        try:
+            scheduler.run()
+        finally:
+            report = self.report_of(scheduler)
+        return report
+
+    def stream(
+        self,
+        parallel: bool | None = None,
+        max_workers: int | None = None,
+        *,
+        runner: str | ProcessRunner | None = None,
+        progress: bool = False,
+        observers: Iterable[Observer] = (),
+        resources: Mapping[str, float] | None = None,
+        fail_fast: bool = False,
+    ) -> Stream:
+        """Run all tasks in a thread of its own, and give each one's entry as it ends.
+
+        Parameters are those of :meth:`run`.
+
+        Returns
+        -------
+        Stream
+            An iterator of TaskReportEntry; its `report` is there at the end. Leaving the loop early
+            cancels what is left.
+
+        Examples
+        --------
+        >>> from processes import Process, Task
+        >>> for entry in Process([Task("one", abs, args=(-1,))]).stream():
+        ...     print(entry.name, entry.result)
+        one 1
+        """
+        entries: SimpleQueue[TaskReportEntry | None] = SimpleQueue()
+
+        def put_entry(event: Event) -> None:
+            if isinstance(event, TaskFinished):
+                entries.put(TaskReportEntry.of(self.get_task(event.name), event.result))
+
+        scheduler = self._schedule(
+            parallel, max_workers, runner, progress, (*observers, put_entry), resources, fail_fast
+        )
+        return Stream(self, scheduler, entries)
+
+    # Inner parts
+
+    def _schedule(
+        self,
+        parallel: bool | None,
+        max_workers: int | None,
+        runner: str | ProcessRunner | None,
+        progress: bool,
+        observers: Iterable[Observer],
+        resources: Mapping[str, float] | None,
+        fail_fast: bool,
+    ) -> Scheduler:
+        """Check the arguments of a run and make all that it needs."""
+        configured = choose_runner(
+            self._configured_runner if runner is None else runner, parallel, max_workers, len(self.tasks)
+        )
+        observers = [LogFiles(self.tasks), *_check_observers(observers)]
+        if _check_bool("progress", progress):
+            from .observers.progress import Progress
+
+            observers.append(Progress())
+        scheduler = Scheduler(
+            self._graph,
+            configured,
+            process_name=self.name,
+            observers=observers,
+            resources=_check_resources(resources, self.tasks),
+            fail_fast=_check_bool("fail_fast", fail_fast),
+        )
+        self.runner = scheduler.runner
+        return scheduler
+
+    def report_of(self, scheduler: Scheduler) -> ProcessExecutionReport:
+        """Make the report of a run that has ended, and keep it as `report`."""
+        report = ProcessExecutionReport.from_results(self, scheduler.results)
+        report.runner = scheduler.runner.name
+        report.elapsed_seconds = scheduler.elapsed_seconds
+        report.metrics = _metrics_of(scheduler)
+        report.exceptions = {
+            name: result.exception
+            for name, result in scheduler.results.items()
+            if result.exception is not None
+        }
+        self.report = report
+        return report
+
+    def _replace_tasks(self, tasks: list[Task]) -> None:
+        graph = Graph(tasks)  # raises before anything has changed
+        self._set_graph(graph)
+
+    def _set_graph(self, graph: Graph) -> None:
+        self._graph = graph
+        self.tasks[:] = graph.tasks
+        self.runner = choose_runner(self._configured_runner, None, None, len(graph.tasks)).for_run()
+        self.runner.results = dict.fromkeys(graph.names, TaskResult.pending())
+
+    def _index_of(self, task_name: str) -> int:
+        index = self._graph.index.get(task_name.lower())
+        if index is None:
+            raise TaskNotFoundError(unknown_task(task_name, self._graph.names))
+        return index
+
+
+class Stream:
+    """The entries of a run's tasks, each as it ends; made by :meth:`Process.stream`."""
+
+    def __init__(
+        self, process: Process, scheduler: Scheduler, entries: SimpleQueue[TaskReportEntry | None]
+    ) -> None:
+        self._process = process
+        self._scheduler = scheduler
+        self._entries = entries
+        self._errors: SimpleQueue[BaseException] = SimpleQueue()
+        self._thread = threading.Thread(
+            target=_drive, args=(scheduler, entries, self._errors), name="processes-stream", daemon=True
+        )
+        self._thread.start()
+        self._ended = False
+
+    @property
+    def report(self) -> ProcessExecutionReport:
+        """The run's report; asked for before the end, it ends the run."""
+        self.close()
+        return self._process.report_of(self._scheduler)
+
+    def __iter__(self) -> Iterator[TaskReportEntry]:
+        return self
+
+    def __next__(self) -> TaskReportEntry:
+        entry = None if self._ended else self._entries.get()
+        if entry is None:
+            self.close()
+            if not self._errors.empty():
+                raise self._errors.get()
+            raise StopIteration
+        return entry
+
+    def close(self) -> None:
+        """Cancel what is left of the run and wait for its end."""
+        self._ended = True
+        self._scheduler.cancel()
+        self._thread.join()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self._scheduler.cancel()
+
+
+def _drive(
+    scheduler: Scheduler,
+    entries: SimpleQueue[TaskReportEntry | None],
+    errors: SimpleQueue[BaseException],
+) -> None:
+    # A function of its own: a thread that held the Stream would keep it from being dropped.
+    try:
+        scheduler.run()
+    except BaseException as error:
+        errors.put(error)
+    finally:
+        entries.put(None)
+
+
+def _metrics_of(scheduler: Scheduler) -> dict[str, TaskMetrics]:
+    return {
+        task.name: TaskMetrics(
+            started_at=run.started_at,
+            finished_at=run.finished_at,
+            queue_seconds=run.queue_seconds,
+            cpu_seconds=run.cpu_seconds,
+            peak_rss_bytes=run.peak_rss_bytes,
+            worker=run.worker.label,
+            pid=run.worker.pid,
+            host=run.worker.host,
+        )
+        for task, run in scheduler.runs()
+        if run.worker is not None
+    }
+
+
+def _check_task(task: object) -> None:
+    if not isinstance(task, Task):
+        raise TypeError(f"tasks must be Task objects, not {task!r}")
+
+
+def _check_bool(name: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be bool, not {value!r}")
+    return value
+
+
+def _check_observers(observers: Iterable[Observer]) -> list[Observer]:
+    found = list(observers)
+    for observer in found:
+        if not callable(observer):
+            raise TypeError(f"an observer must be callable with an event, not {observer!r}")
+    return found
+
+
+def _check_resources(resources: Mapping[str, float] | None, tasks: list[Task]) -> Mapping[str, float]:
+    """Refuse amounts that are no numbers, and a run that lacks what one of its tasks needs."""
+    available = check_resources(resources)
+    for task in tasks:
+        for name, amount in task.resources.items():
+            if amount > available.get(name, 0):
+                raise ValueError(
+                    f"Task {task.name!r} needs {amount!r} of the resource {name!r}, and the run has "
+                    f"{available.get(name, 0)!r}; pass run(resources={{{name!r}: …}})"
+                )
+    return available

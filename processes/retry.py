@@ -1,0 +1,91 @@
+"""Whether a task is attempted again, and when. Pure decisions: no clock, no task is touched."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+from .exceptions import WorkerDiedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+TRANSIENT = (ConnectionError, TimeoutError, WorkerDiedError)
+"""What ``retry_on=None`` retries: failures that another attempt may well not meet."""
+
+
+def delay_after(
+    attempt: int,
+    exception: BaseException,
+    *,
+    retries: int,
+    retry_on: tuple[type[Exception], ...] | None,
+    retry_delay: float | Callable[[int], float],
+) -> float | None:
+    """Decide whether a task is attempted again.
+
+    Parameters
+    ----------
+    attempt : int
+        The attempt that just failed; the first is 1.
+    exception : BaseException
+        How it failed.
+    retries, retry_on, retry_delay
+        As given to :class:`processes.Task`.
+
+    Returns
+    -------
+    float or None
+        Seconds to wait before the next attempt; None to give up.
+    """
+    if attempt > retries or not isinstance(exception, TRANSIENT if retry_on is None else retry_on):
+        return None
+    return max(0.0, retry_delay(attempt) if callable(retry_delay) else retry_delay)
+
+
+def exponential_backoff(
+    base: float, factor: float = 2, maximum: float = 60, jitter: bool = True
+) -> Callable[[int], float]:
+    """Build a ``retry_delay`` that grows with each attempt.
+
+    Parameters
+    ----------
+    base : float
+        Seconds to wait after the first attempt.
+    factor : float, default 2
+        What each further wait is multiplied with.
+    maximum : float, default 60
+        No wait is longer, in seconds.
+    jitter : bool, default True
+        Draw each wait evenly from zero to its full length, so that tasks which failed together do not
+        come back together ("full jitter", AWS Architecture Blog, Exponential Backoff And Jitter, 2015).
+
+    Returns
+    -------
+    callable
+        Takes the number of the attempt that failed (the first is 1) and gives seconds.
+
+    Raises
+    ------
+    ValueError
+        If `base` or `maximum` is negative, or `factor` is below 1.
+
+    Examples
+    --------
+    >>> wait = exponential_backoff(0.5, maximum=3, jitter=False)
+    >>> [wait(attempt) for attempt in (1, 2, 3, 4)]
+    [0.5, 1.0, 2.0, 3]
+    """
+    if base < 0 or maximum < 0:
+        raise ValueError(f"base and maximum must not be negative, not {base!r} and {maximum!r}")
+    if factor < 1:
+        raise ValueError(f"factor must be at least 1, not {factor!r}")
+
+    def wait_after(attempt: int) -> float:
+        try:
+            full = min(maximum, base * factor ** (attempt - 1))
+        except OverflowError:
+            full = maximum
+        return random.uniform(0, full) if jitter else full  # noqa: S311 - no secret hangs on it
+
+    return wait_after

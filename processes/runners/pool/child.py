@@ -1,0 +1,319 @@
+"""One worker as its parent sees it: a process, a socket, a token pipe, and what it was given."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections import deque
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from time import time
+from typing import IO, TYPE_CHECKING
+
+from ...attempt import Worker
+from ...exceptions import WorkerDiedError
+from . import wire
+from .boot import can_guard
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ...attempt import Attempt
+
+_PACKAGE_FOLDER = str(Path(__file__).parents[3])
+_BOOT = (
+    # What the package needs of the standard library first: no module of the user's can stand before it.
+    "import sys, os, signal, pickle, struct, _socket, faulthandler, logging, platform\n"
+    "sys.path.insert(0, sys.argv[1])\n"
+    "from processes.runners.pool.boot import main\n"
+    "main(*map(int, sys.argv[2:]))\n"
+)
+
+_THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+)
+
+CAN_WATCH_EXITS = can_guard()
+"""Whether each worker has a guard, and a descriptor that tells of its end."""
+
+CAN_TAKE_BACK = hasattr(os, "RWF_NOWAIT")
+"""Whether a pipe can be read without waiting though its other reader waits; Linux alone (preadv2(2))."""
+
+_HAS_SENDMSG = hasattr(socket.socket, "sendmsg")  # not on Windows
+_CRASH_BYTES = 1 << 16  # of what faulthandler wrote; a stack is seldom over 10 KB
+_END_SECONDS = 5.0  # for a process that was told to end; its guard gives it one
+
+_SEND_BUFFERS = 64  # pieces for one sendmsg; the least that POSIX allows as a limit (IOV_MAX) is 16
+
+
+NOBODY = Worker("", 0, "")
+"""Who a worker is that has not come up yet."""
+
+
+class Job:
+    """An attempt on its way: with the number of its function, and its frame."""
+
+    __slots__ = ("attempt", "frame", "function_number")
+
+    def __init__(self, attempt: Attempt, function_number: int, frame: list[bytes]) -> None:
+        self.attempt = attempt
+        self.function_number = function_number
+        self.frame = frame
+
+
+class Child:
+    """A worker process.
+
+    Parameters
+    ----------
+    label : str
+        Its name in reports, as in ``process-2``.
+    environment : dict of str to str
+        Its environment variables.
+
+    Attributes
+    ----------
+    held : dict of int to Job
+        What it was given and has not answered, by ticket, in the order in which it was given.
+    functions : set of int
+        The numbers of the functions that it has.
+    who : Worker
+        Who it is for the report; `NOBODY` until it has come up.
+    idle_since : float
+        When it last came up or answered, in seconds since the epoch.
+    connected : bool
+        Whether its socket is open and watched.
+    waits_to_send : bool
+        Whether its socket is watched for room to send.
+    """
+
+    def __init__(self, label: str, environment: dict[str, str]) -> None:
+        self.label = label
+        self.held: dict[int, Job] = {}
+        self.functions: set[int] = set()
+        self.who = NOBODY
+        self.idle_since = time()
+        self.connected = True
+        self.waits_to_send = False
+        self._exclusive = False  # what it holds has a time limit, and nothing stands in line behind that
+        self._told_to_end = False
+        self._outbox: deque[memoryview] = deque()
+        self._new_tickets: list[int] = []
+        self.exit_fd = -1
+
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        self.socket = ours
+        self.reader = wire.FrameReader(ours)
+        self._token_read = self._token_write = -1
+        self._crash_file: IO[bytes] | None = None
+        if CAN_TAKE_BACK:
+            self._token_read, self._token_write = os.pipe()
+        command = [
+            sys.executable,
+            *subprocess._args_from_interpreter_flags(),  # type: ignore[attr-defined]  # noqa: SLF001
+            "-P",
+            "-c",
+            _BOOT,
+            _PACKAGE_FOLDER,
+            str(os.getpid()),
+        ]
+        try:
+            if sys.platform == "win32":
+                # Only a process that runs can be given a socket, so it comes by standard input.
+                self.process = subprocess.Popen(  # noqa: S603
+                    [*command, "-1", "-1", "-1"], stdin=subprocess.PIPE, env=environment
+                )
+                assert self.process.stdin is not None
+                self.process.stdin.write(theirs.share(self.process.pid))
+                self.process.stdin.close()
+            else:
+                self._crash_file = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as we do
+                passed = [theirs.fileno(), self._token_read, self._crash_file.fileno()]
+                self.process = subprocess.Popen(  # noqa: S603
+                    [*command, *map(str, passed)],
+                    stdin=subprocess.DEVNULL,
+                    pass_fds=[descriptor for descriptor in passed if descriptor >= 0],
+                    env=environment,
+                )
+        except BaseException:
+            self._close_descriptors()
+            raise
+        finally:
+            theirs.close()  # our copy would hold the socket open, and its end would never show
+        self.exit_fd = os.pidfd_open(self.process.pid) if CAN_WATCH_EXITS else -1
+
+    # Sending
+
+    def takes(self, job: Job, share: int) -> bool:
+        """Tell whether a job can be given to it, when it may hold `share` of them."""
+        if not self.held:
+            return True
+        return not self._exclusive and job.attempt.timeout is None and len(self.held) < share
+
+    def give(self, job: Job) -> None:
+        """Put a job in line for :meth:`flush`, with its ticket."""
+        ticket = job.attempt.ticket
+        self.held[ticket] = job
+        self._exclusive = job.attempt.timeout is not None
+        self.send(job.frame)
+        self._new_tickets.append(ticket)
+
+    def send(self, frame: list[bytes]) -> None:
+        """Put a frame in line for :meth:`flush`."""
+        self._outbox.extend(map(memoryview, frame))
+
+    def flush(self) -> bool:
+        """Send what the socket takes, and the tickets; True when nothing is left to send.
+
+        A worker that is gone takes nothing: that shows at its end, not here.
+        """
+        try:
+            while self._outbox:
+                pieces = [self._outbox[i] for i in range(min(len(self._outbox), _SEND_BUFFERS))]
+                sent = self.socket.sendmsg(pieces) if _HAS_SENDMSG else self.socket.send(pieces[0])
+                while sent:
+                    piece = self._outbox.popleft()
+                    if len(piece) > sent:
+                        self._outbox.appendleft(piece[sent:])
+                    sent -= min(sent, len(piece))
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._outbox.clear()
+        # Behind the frames, so that the worker does not wake up for a ticket to wait for its frame.
+        if self._new_tickets and self._token_write >= 0:
+            os.write(self._token_write, b"".join(map(wire.TICKET.pack, self._new_tickets)))
+        self._new_tickets.clear()
+        return not self._outbox
+
+    def take_back(self) -> list[Job]:
+        """Take back the jobs that the worker has not begun; of one that is dead too.
+
+        The pipe gives each ticket to one reader, so what is read here the worker never claims.
+        """
+        jobs = [self.held.pop(ticket) for ticket in self._new_tickets]
+        self._new_tickets.clear()
+        if self._token_read >= 0:
+            data = bytearray(
+                wire.TICKET.size * (len(self.held) + 1)
+            )  # one more: it may have been told to end
+            try:
+                count = os.preadv(self._token_read, [data], -1, os.RWF_NOWAIT)
+            except BlockingIOError:
+                count = 0
+            tickets = [ticket for (ticket,) in wire.TICKET.iter_unpack(data[:count]) if ticket != wire.EXIT]
+            jobs[:0] = [self.held.pop(ticket) for ticket in tickets]
+        return jobs
+
+    # Ending
+
+    def leave(self) -> None:
+        """Ask the worker to end by itself; its guard sees to it that it does."""
+        if self._told_to_end:
+            return
+        self._told_to_end = True
+        with suppress(OSError):
+            self.socket.shutdown(socket.SHUT_WR)
+        if self._token_write >= 0:
+            os.write(self._token_write, wire.TICKET.pack(wire.EXIT))
+        if CAN_WATCH_EXITS:
+            self.process.send_signal(signal.SIGUSR1)
+
+    def kill(self) -> None:
+        """End the worker and all that it has started, now."""
+        self._told_to_end = True
+        if not CAN_WATCH_EXITS:
+            _kill_descendants(self.process.pid)
+        self.process.terminate()
+
+    def close(self) -> Callable[[str], WorkerDiedError]:
+        """Wait until the process is gone and let go of all that belongs to it.
+
+        Returns
+        -------
+        callable
+            Makes the error for a task, by its name, that the worker was running.
+        """
+        try:
+            code = self.process.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            code = self.process.wait()
+        stack = self._crash_text()
+        self._close_descriptors()
+        return partial(_death, code, self.who.pid, stack)
+
+    def _crash_text(self) -> str:
+        """Return what faulthandler wrote."""
+        if self._crash_file is None:
+            return ""
+        self._crash_file.seek(0)
+        return self._crash_file.read(_CRASH_BYTES).decode(errors="replace")
+
+    def _close_descriptors(self) -> None:
+        self.socket.close()
+        for descriptor in (self._token_read, self._token_write, self.exit_fd):
+            if descriptor >= 0:
+                os.close(descriptor)
+        if self._crash_file is not None:
+            self._crash_file.close()
+
+
+def worker_environment(threads: int) -> dict[str, str]:
+    """Return the environment of workers whose BLAS and OpenMP may use so many threads.
+
+    What the user has set wins.
+    """
+    return {**dict.fromkeys(_THREAD_VARIABLES, str(threads)), **os.environ}
+
+
+def _death(code: int, pid: int, stack: str, task_name: str) -> WorkerDiedError:
+    """Say how a worker ended."""
+    if code < 0:
+        name = _signal_name(-code)
+        how = f"was ended by {name}"
+        if name == "SIGKILL":
+            how += "; where nobody killed it, the system was short of memory"
+        return WorkerDiedError(
+            f"The worker process of task {task_name!r} (pid {pid}) {how}",
+            task_name=task_name,
+            signal=name,
+            pid=pid,
+            python_stack=stack,
+        )
+    return WorkerDiedError(
+        f"The worker process of task {task_name!r} (pid {pid}) exited with code {code} "
+        "before the task had ended",
+        task_name=task_name,
+        exitcode=code,
+        pid=pid,
+        python_stack=stack,
+    )
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _kill_descendants(pid: int) -> None:
+    """Kill what a process has started, as far as it can be found; see :mod:`.boot` for Linux."""
+    import psutil
+
+    with suppress(psutil.Error):
+        for descendant in psutil.Process(pid).children(recursive=True):
+            with suppress(psutil.Error):
+                descendant.kill()

@@ -1,0 +1,419 @@
+"""`ProcessPoolRunner`: which worker gets which attempt, and what a death costs."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import platform
+import selectors
+import sys
+import threading
+from collections import deque
+from contextlib import suppress
+from functools import partial
+from itertools import count
+from math import ceil
+from time import time
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from ...attempt import Finished, Started, Unsendable, Worker, WorkerDied
+from ...cpus import usable_cpus
+from ...exceptions import SerializationError, WorkerDiedError
+from ...pickling import dump
+from ..base import ProcessRunner, check_max_workers
+from . import wire
+from .child import CAN_TAKE_BACK, CAN_WATCH_EXITS, NOBODY, Child, Job, worker_environment
+from .logs import LogLevels, load_record
+from .outcomes import unpack_outcome
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from ...attempt import Attempt, Message, Outcome
+    from ..waker import Waker
+
+AHEAD_SECONDS = 0.004
+"""Work that a worker may have in line behind what it runs; about a hundred times what sending costs."""
+
+MAX_AHEAD = 64  # attempts in line; beyond it nothing is gained (measured: 16 in line 3 µs a task, 64 1.7 µs)
+MAX_BOOT_DEATHS = 3  # workers that end in a row before they come up; then the fault is not chance
+POLL_SECONDS = 0.1  # how often we look for dead workers where the system has no descriptor that tells
+
+
+class ProcessPoolRunner(ProcessRunner):
+    """Several attempts at a time, each in a process of its own kind: for functions that compute.
+
+    Workers are fresh interpreters, so no ``if __name__ == "__main__"`` guard is needed, and they are
+    safe beside threads. They start when the first attempts come. Functions travel by cloudpickle:
+    lambdas, closures and what is defined in ``__main__`` or a notebook too.
+
+    A worker that dies costs the one attempt that it was running. An attempt that passes its time limit
+    is ended for real, with all processes that it has started.
+
+    Parameters
+    ----------
+    max_workers : int, optional
+        How many worker processes there are at most; by default as many as this process may use
+        processors (affinity and control group counted).
+    threads_per_worker : int, optional
+        How many threads BLAS and OpenMP may use in a worker; by default the worker's share of the
+        processors. Variables such as ``OMP_NUM_THREADS`` that are set in the environment win.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a number is no int, or below 1.
+
+    Examples
+    --------
+    Used in a ``with`` statement, the workers stay warm from run to run::
+
+        with ProcessPoolRunner(4) as runner:
+            first = process.run(runner=runner)
+            second = process.run(runner=runner)
+    """
+
+    name: ClassVar[str] = "process"
+
+    def __init__(self, max_workers: int | None = None, *, threads_per_worker: int | None = None) -> None:
+        check_max_workers(max_workers)
+        check_max_workers(threads_per_worker, "threads_per_worker")
+        cpus = usable_cpus()
+        self.max_workers = cpus if max_workers is None else max_workers
+        self.threads_per_worker = threads_per_worker or max(1, cpus // self.max_workers)
+        self._shelf: _Shelf | None = None
+
+    def __enter__(self) -> Self:
+        self._shelf = _Shelf()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._shelf is not None:
+            end(self._shelf.close())
+            self._shelf = None
+
+    # One run
+
+    def open(self, waker: Waker) -> None:
+        super().open(waker)
+        self._host = platform.node()
+        self._labels = count(1)
+        self._boot_deaths = 0  # in a row
+        self._children: list[Child] = []  # those that can be given jobs
+        self._leaving: list[Child] = []  # those that were told to end
+        self._unsent: set[Child] = set()  # those with frames that their socket has not taken yet
+        self._queue: deque[Job] = deque()  # jobs that no child has
+        self._jobs = 0  # started and not ended
+        self._mean_seconds: float | None = None  # of a call, lately
+        self._ahead = 0  # jobs that a child may have in line behind what it runs
+        self._functions: dict[int, tuple[object, int]] = {}  # by id(), which the kept object keeps valid
+        self._function_frames: dict[int, list[bytes]] = {}
+        self._environment = worker_environment(self.threads_per_worker)
+        self._setup_frame = wire.frame(wire.SETUP, 0, pickle.dumps(self._what_workers_take_over()))
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(waker.fileno(), selectors.EVENT_READ, lambda _: waker.hush())
+
+    def _what_workers_take_over(self) -> dict[str, Any]:
+        try:
+            cwd = os.getcwd()  # noqa: PTH109
+        except FileNotFoundError:
+            cwd = None  # it was removed; workers start in it all the same
+        return {
+            "sys_path": list(sys.path),
+            "cwd": cwd,
+            "environment": self._environment,
+            "log_levels": LogLevels(),
+        }
+
+    @property
+    def free_slots(self) -> int:
+        return self.max_workers * (1 + self._ahead) - self._jobs
+
+    def fileno(self) -> int | None:
+        return self._selector.fileno() if hasattr(self._selector, "fileno") else None
+
+    def start(self, attempt: Attempt) -> None:
+        self._jobs += 1
+        try:
+            number = self._number_of(attempt.func, attempt.task_name)
+            arguments = dump(
+                (attempt.args, attempt.kwargs), task_name=attempt.task_name, what=("args", "kwargs")
+            )
+        except SerializationError as error:
+            self._finish(attempt.ticket, Unsendable(error), Worker("", os.getpid(), self._host))
+            return
+        description = pickle.dumps((attempt.task_name, attempt.frame_filter))
+        head = wire.ATTEMPT_HEAD.pack(number, len(description), attempt.timeout is not None)
+        frame = wire.frame(wire.ATTEMPT, attempt.ticket, head, description, arguments.data)
+        self._queue.append(Job(attempt, number, frame))
+
+    def wait(self, timeout: float | None) -> list[Message]:
+        self._hand_out()
+        self._flush()
+        self._select(0 if self._inbox else timeout)
+        messages = list(self._inbox)
+        self._inbox.clear()
+        return messages
+
+    def stop(self, ticket: int) -> None:
+        for job in self._queue:
+            if job.attempt.ticket == ticket:
+                self._queue.remove(job)
+                self._jobs -= 1
+                return
+        for child in self._children:
+            if ticket in child.held:
+                self._queue.extendleft(reversed(child.take_back()))
+                if ticket in child.held:
+                    del child.held[ticket]
+                    self._jobs -= 1
+                    child.kill()
+                    self._dismiss(child)
+                else:
+                    self.stop(ticket)  # it had not begun, and is in the queue now
+                return
+
+    def close(self) -> None:
+        for child in self._children[:]:
+            if child.who is NOBODY or child.held or self._shelf is None or not self._shelf.put(child):
+                self._dismiss(child)
+        self._selector.close()
+        end(self._leaving)
+
+    # Handing out
+
+    def _hand_out(self) -> None:
+        """Give queued jobs to workers, and start workers where they lack."""
+        if not self._queue:
+            self._balance()
+        while self._queue and len(self._children) < min(self.max_workers, self._jobs):
+            if not self._add_child():
+                break
+        if not self._queue:
+            return
+        # None gets more than its share, so that a short queue does not become one worker's line.
+        share = min(1 + self._ahead, ceil(self._jobs / len(self._children)))
+        for child in sorted(self._children, key=lambda child: len(child.held)):
+            while self._queue and child.takes(self._queue[0], share):
+                self._give(child, self._queue.popleft())
+
+    def _balance(self) -> None:
+        """Where one worker has nothing to do and another a line, take the line back into the queue."""
+        if any(not child.held for child in self._children):
+            longest = max(self._children, key=lambda child: len(child.held))
+            if len(longest.held) > 1:
+                self._queue.extend(longest.take_back())
+
+    def _give(self, child: Child, job: Job) -> None:
+        if job.function_number not in child.functions:
+            child.functions.add(job.function_number)
+            child.send(self._function_frames[job.function_number])
+        child.give(job)
+        self._unsent.add(child)
+
+    def _number_of(self, function: object, task_name: str) -> int:
+        """Give a function's number within the run; it is serialized when it is first seen."""
+        known = self._functions.get(id(function))
+        if known is None:
+            number = len(self._functions) + 1
+            function_data = dump(function, task_name=task_name, what="func")
+            self._function_frames[number] = wire.frame(wire.FUNCTION, number, function_data.data)
+            known = self._functions[id(function)] = (function, number)
+        return known[1]
+
+    def _flush(self) -> None:
+        for child in tuple(self._unsent):
+            sent_all = child.flush()
+            if sent_all:
+                self._unsent.discard(child)
+            if child.connected and sent_all == child.waits_to_send:
+                child.waits_to_send = not sent_all
+                write = selectors.EVENT_WRITE if child.waits_to_send else 0
+                serve = partial(self._serve, child)
+                self._selector.modify(child.socket, selectors.EVENT_READ | write, serve)
+
+    # Workers
+
+    def _add_child(self) -> bool:
+        """Take a warm worker or start one; False if that cannot be, and nothing is to be hoped for."""
+        child = None if self._shelf is None else self._shelf.take()
+        if child is None and self._boot_deaths >= MAX_BOOT_DEATHS:
+            reason = f"{self._boot_deaths} worker processes in a row ended before they came up"
+        else:
+            try:
+                child = child or Child(f"process-{next(self._labels)}", self._environment)
+            except OSError as error:
+                reason = f"no worker process could be started ({error})"
+        if child is None:
+            if not self._children:
+                self._fail_queue(reason)
+            return False
+        child.functions.clear()
+        child.send(self._setup_frame)
+        self._children.append(child)
+        self._unsent.add(child)
+        self._selector.register(child.socket, selectors.EVENT_READ, partial(self._serve, child))
+        if child.exit_fd >= 0:
+            self._selector.register(child.exit_fd, selectors.EVENT_READ, partial(self._bury, child))
+        return True
+
+    def _dismiss(self, child: Child) -> None:
+        self._children.remove(child)
+        self._leaving.append(child)
+        self._unsent.discard(child)
+
+    def _select(self, timeout: float | None) -> None:
+        """Wait until a worker or the waker has something, and take it."""
+        if not CAN_WATCH_EXITS:
+            timeout = POLL_SECONDS if timeout is None else min(timeout, POLL_SECONDS)
+        if timeout == 0:
+            events = self._selector.select(0)
+        else:
+            events = self._selector.select(timeout if self._waker.arm() else 0)
+            self._waker.disarm()
+        for key, mask in events:
+            key.data(mask)
+        if not CAN_WATCH_EXITS:
+            for child in [*self._children, *self._leaving]:
+                if child.process.poll() is not None:
+                    self._bury(child, 0)
+
+    def _serve(self, child: Child, mask: int) -> None:
+        """Take what a worker has sent."""
+        if not (mask & selectors.EVENT_READ and child.connected):
+            return  # ready to be written to: the next flush sees to it
+        with suppress(BlockingIOError):
+            if not self._receive(child):
+                # Only a hint: a task may have closed what is not its own. The process itself tells, when it
+                # ends or its guard has ended it.
+                self._disconnect(child)
+                child.leave()
+
+    def _receive(self, child: Child) -> bool:
+        """Receive once and take the whole frames; False at the end of the stream."""
+        try:
+            goes_on = child.reader.receive()
+        except BlockingIOError:
+            raise
+        except OSError:
+            goes_on = False  # a worker that ends with our frames unread resets the connection
+        while child.reader.frames:
+            self._take(child, child.reader.frames.popleft())
+        return goes_on
+
+    def _disconnect(self, child: Child) -> None:
+        child.connected = False
+        self._selector.unregister(child.socket)
+
+    def _take(self, child: Child, frame: wire.Frame) -> None:
+        kind, ticket, body = frame
+        if kind == wire.RESULT:
+            job = child.held.pop(ticket, None)
+            if job is not None:
+                self._take_result(child, job, body)
+        elif kind == wire.STARTED:
+            if ticket in child.held:
+                self._inbox.append(Started(ticket, wire.CLOCK.unpack(body)[0], child.who))
+        elif kind == wire.RECORD:
+            record = load_record(body)
+            if ticket in child.held and (listen := child.held[ticket].attempt.on_record) is not None:
+                listen(record)
+            logging.getLogger(record.name).handle(record)
+        else:
+            assert kind == wire.READY
+            self._boot_deaths = 0
+            child.who = Worker(child.label, pickle.loads(body), self._host)  # noqa: S301 - our own worker
+
+    def _take_result(self, child: Child, job: Job, body: bytes | memoryview) -> None:
+        how, started_at, elapsed, cpu_seconds, peak_rss = wire.RESULT_HEAD.unpack_from(body)
+        outcome = unpack_outcome(how, memoryview(body)[wire.RESULT_HEAD.size :], job.attempt.task_name)
+        message = Finished(job.attempt.ticket, outcome, started_at, elapsed, cpu_seconds, peak_rss, child.who)
+        self._inbox.append(message)
+        self._jobs -= 1
+        child.idle_since = time()
+        mean = self._mean_seconds
+        self._mean_seconds = elapsed if mean is None else mean + (elapsed - mean) / 8
+        if CAN_TAKE_BACK:
+            self._ahead = min(MAX_AHEAD, int(AHEAD_SECONDS / max(self._mean_seconds, 1e-6)))
+
+    def _bury(self, child: Child, _: int) -> None:
+        """Settle what a worker leaves that has ended."""
+        if child.connected:
+            # What it sent before its end is still there: a result that was finished is not lost.
+            with suppress(BlockingIOError):
+                while self._receive(child):
+                    pass
+            self._disconnect(child)
+        if child.exit_fd >= 0:
+            self._selector.unregister(child.exit_fd)
+        not_begun = child.take_back()
+        lost = list(child.held.values())
+        child.held.clear()
+        if child.who is NOBODY:
+            self._boot_deaths += 1
+            not_begun, lost = lost + not_begun, []
+        self._queue.extendleft(reversed(not_begun))
+        if child in self._children:
+            self._dismiss(child)
+        self._leaving.remove(child)
+        error_of = child.close()
+        for job in lost:
+            error = error_of(job.attempt.task_name)
+            self._finish(job.attempt.ticket, WorkerDied(error), child.who, child.idle_since)
+
+    def _fail_queue(self, reason: str) -> None:
+        for job in self._queue:
+            name = job.attempt.task_name
+            error = WorkerDiedError(f"Task {name!r} could not be run: {reason}", task_name=name)
+            self._finish(job.attempt.ticket, WorkerDied(error), Worker("", os.getpid(), self._host))
+        self._queue.clear()
+
+    def _finish(self, ticket: int, outcome: Outcome, worker: Worker, started_at: float | None = None) -> None:
+        """Report the end of an attempt of which no worker has told."""
+        now = time()
+        started_at = started_at or now
+        self._inbox.append(Finished(ticket, outcome, started_at, now - started_at, 0.0, 0, worker))
+        self._jobs -= 1
+
+
+class _Shelf:
+    """The workers that wait for the next run of a ``with`` block."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # guards both below: runs in several threads share a shelf
+        self._children: list[Child] = []
+        self._closed = False
+
+    def put(self, child: Child) -> bool:
+        with self._lock:
+            if not self._closed:
+                self._children.append(child)
+            return not self._closed
+
+    def take(self) -> Child | None:
+        with self._lock:
+            while self._children:
+                child = self._children.pop()
+                if child.process.poll() is None:
+                    return child
+                child.close()
+        return None
+
+    def close(self) -> list[Child]:
+        with self._lock:
+            self._closed = True
+            return self._children
+
+
+def end(children: list[Child]) -> None:
+    """Ask all to end, then wait for each."""
+    for child in children:
+        child.leave()
+    for child in children:
+        child.close()

@@ -1,0 +1,143 @@
+"""The loop of a worker process: claim a ticket, read its attempt, perform it, send how it ended."""
+
+from __future__ import annotations
+
+import atexit
+import faulthandler
+import os
+import pickle
+import platform
+import signal
+import sys
+import threading
+from _socket import socket
+from time import monotonic, time
+from typing import Any
+
+from ...attempt import Attempt, Finished, Raised, Worker
+from ...exceptions import SerializationError
+from ...failure import describe_failure
+from ...perform import perform
+from ...pickling import load
+from . import wire
+from .logs import forward_records
+from .outcomes import pack_outcome
+
+
+def serve(socket_fd: int, token_fd: int, crash_fd: int) -> None:
+    """Perform attempts until the parent says that it is enough; never returns.
+
+    Parameters
+    ----------
+    socket_fd, token_fd, crash_fd : int
+        See :func:`processes.runners.pool.boot.main`.
+    """
+    # The parent alone decides what a Ctrl-C means. A handler, not SIG_IGN: programs that tasks start
+    # would inherit that.
+    signal.signal(signal.SIGINT, lambda *_: None)
+    faulthandler.enable(crash_fd)
+    loop = _Loop(socket(fileno=socket_fd), token_fd)
+    loop.run()
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+    # The end of the interpreter would wait for threads that tasks have left behind. So: what users have
+    # registered for the end (temporary files go by it), and no more.
+    atexit._run_exitfuncs()  # noqa: SLF001 - there is no public way short of the interpreter's end
+    os._exit(0)
+
+
+class _Loop:
+    def __init__(self, sock: socket, token_fd: int) -> None:
+        self._socket = sock
+        self._token_fd = token_fd
+        self._reader = wire.FrameReader(sock)
+        self._worker = Worker("", os.getpid(), platform.node())
+        self._sending = threading.Lock()  # guards the socket: threads that a task starts may log
+        self._serialized: dict[int, bytes | memoryview] = {}  # functions not yet loaded
+        self._functions: dict[int, Any] = {}
+        self._ticket = 0
+
+    def run(self) -> None:
+        forward_records(self._send_record)
+        self._send(wire.READY, 0, pickle.dumps(os.getpid()))
+        while (attempt := self._next_attempt()) is not None:
+            self._ticket, body = attempt
+            self._perform(body)
+            del attempt, body  # what it brought may be large, and the next may be long in coming
+            self._ticket = 0
+
+    def _next_attempt(self) -> tuple[int, memoryview] | None:
+        """Claim the next ticket and find its frame; None at the end."""
+        claimed = self._claim() if self._token_fd >= 0 else None
+        if claimed == wire.EXIT:
+            return None
+        while True:
+            while not self._reader.frames:
+                if not self._reader.receive():
+                    return None
+            kind, ticket, body = self._reader.frames.popleft()
+            if kind == wire.SETUP:
+                self._set_up(pickle.loads(body))  # noqa: S301 - from our own parent
+            elif kind == wire.FUNCTION:
+                self._serialized[ticket] = body
+            elif claimed is None or ticket == claimed:
+                return ticket, memoryview(body)
+            # Else the parent has taken this one back: tickets are claimed in the order of their frames.
+
+    def _claim(self) -> int:
+        data = os.read(self._token_fd, wire.TICKET.size)
+        # The parent writes whole tickets, and a pipe gives them whole.
+        return wire.TICKET.unpack(data)[0] if data else wire.EXIT
+
+    def _set_up(self, setup: dict[str, Any]) -> None:
+        """Take over what a run's caller has: working directory, environment, sys.path, log levels."""
+        self._serialized.clear()  # numbers of functions hold for one run
+        self._functions.clear()
+        sys.path[:] = setup["sys_path"]
+        if setup["cwd"] is not None:
+            os.chdir(setup["cwd"])
+        environment = setup["environment"]
+        for name in set(os.environ) - set(environment):
+            del os.environ[name]
+        os.environ.update(environment)
+        setup["log_levels"].apply()
+
+    def _perform(self, body: memoryview) -> None:
+        number, length, announce = wire.ATTEMPT_HEAD.unpack_from(body)
+        start = wire.ATTEMPT_HEAD.size
+        task_name, frame_filter = pickle.loads(body[start : start + length])  # noqa: S301
+        if announce:
+            self._send(wire.STARTED, self._ticket, wire.CLOCK.pack(monotonic()))
+        try:
+            function = self._function(number, task_name)
+            args, kwargs = load(body[start + length :], task_name=task_name, what=("args", "kwargs"))
+        except SerializationError as error:
+            outcome = Raised(error, describe_failure(error))
+            finished = Finished(self._ticket, outcome, time(), 0.0, 0.0, 0, self._worker)
+        else:
+            attempt = Attempt(self._ticket, task_name, function, args, kwargs, None, frame_filter)
+            finished = perform(attempt, self._worker, owns_process=True)
+        how, data = pack_outcome(finished.outcome, task_name)
+        head = wire.RESULT_HEAD.pack(
+            how,
+            finished.started_at,
+            finished.elapsed_seconds,
+            finished.cpu_seconds,
+            finished.peak_rss_bytes,
+        )
+        self._send(wire.RESULT, self._ticket, head, data)
+
+    def _function(self, number: int, task_name: str) -> Any:
+        if number in self._serialized:
+            serialized = self._serialized.pop(number)
+            self._functions[number] = load(serialized, task_name=task_name, what="func")
+        return self._functions[number]
+
+    def _send_record(self, record: bytes) -> None:
+        if self._ticket:
+            self._send(wire.RECORD, self._ticket, record)
+
+    def _send(self, kind: int, ticket: int, *parts: bytes) -> None:
+        with self._sending:
+            self._socket.sendall(b"".join(wire.frame(kind, ticket, *parts)))

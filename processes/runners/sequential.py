@@ -1,0 +1,58 @@
+"""Runs attempts one after the other, in the thread that drives the run."""
+
+from __future__ import annotations
+
+import os
+import platform
+from typing import TYPE_CHECKING, ClassVar
+
+from ..attempt import Worker
+from ..perform import perform
+from .base import ProcessRunner
+from .thread import ThreadRunner
+
+if TYPE_CHECKING:
+    from ..attempt import Attempt, Message
+    from .waker import Waker
+
+
+class SequentialRunner(ProcessRunner):
+    """One attempt at a time, in the caller's own thread.
+
+    Only an attempt with a time limit runs in a daemon thread: when the time is over it is left behind
+    there, since nothing can stop it.
+    """
+
+    name: ClassVar[str] = "sequential"
+
+    def open(self, waker: Waker) -> None:
+        super().open(waker)
+        self._worker = Worker("sequential", os.getpid(), platform.node())
+        self._next: Attempt | None = None
+        self._thread = ThreadRunner(1)
+        self._thread.open(waker)
+
+    @property
+    def free_slots(self) -> int:
+        return self._thread.free_slots if self._next is None else 0
+
+    def start(self, attempt: Attempt) -> None:
+        if attempt.timeout is None:
+            self._next = attempt
+        else:
+            self._thread.start(attempt)
+
+    def wait(self, timeout: float | None) -> list[Message]:
+        attempt, self._next = self._next, None
+        if attempt is not None:
+            return [perform(attempt, self._worker)]
+        return self._thread.wait(timeout)
+
+    def stop(self, ticket: int) -> None:
+        if self._next is not None and self._next.ticket == ticket:
+            self._next = None
+        else:
+            self._thread.stop(ticket)
+
+    def close(self) -> None:
+        self._thread.close()

@@ -1,0 +1,115 @@
+"""Runs attempts on threads of this process."""
+
+from __future__ import annotations
+
+import os
+import platform
+import threading
+from queue import SimpleQueue
+from time import monotonic
+from typing import TYPE_CHECKING, ClassVar
+
+from ..attempt import Finished, Started, Worker
+from ..perform import perform
+from .base import ProcessRunner, check_max_workers
+
+if TYPE_CHECKING:
+    from ..attempt import Attempt, Message
+    from .waker import Waker
+
+DEFAULT_THREADS = 4
+
+
+class ThreadRunner(ProcessRunner):
+    """Several attempts at a time, each on a thread of its own; for functions that wait for I/O.
+
+    The threads are daemons: one that is left behind after its time limit (nothing can stop a thread)
+    never keeps the interpreter from exiting. Its slot is filled by a new thread.
+
+    Parameters
+    ----------
+    max_workers : int, optional
+        How many attempts run at a time; 4 by default.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `max_workers` is no int, or below 1.
+    """
+
+    name: ClassVar[str] = "thread"
+
+    def __init__(self, max_workers: int | None = None) -> None:
+        check_max_workers(max_workers)
+        self.max_workers = DEFAULT_THREADS if max_workers is None else max_workers
+
+    def open(self, waker: Waker) -> None:
+        super().open(waker)
+        self._attempts: SimpleQueue[Attempt | None] = SimpleQueue()
+        self._threads: list[_Thread] = []  # those that serve the slots; none that was left behind
+        self._busy = 0
+        self._started = 0
+        self._stopped: set[int] = set()  # tickets of attempts left behind; read by the threads
+
+    @property
+    def free_slots(self) -> int:
+        return self.max_workers - self._busy
+
+    def start(self, attempt: Attempt) -> None:
+        self._busy += 1
+        if len(self._threads) < self._busy:
+            self._started += 1
+            thread = _Thread(self, f"thread-{self._started}")
+            self._threads.append(thread)
+            thread.start()
+        self._attempts.put(attempt)
+
+    def wait(self, timeout: float | None) -> list[Message]:
+        messages = super().wait(timeout)
+        for message in messages:
+            if type(message) is Finished and message.ticket not in self._stopped:
+                self._busy -= 1
+        return messages
+
+    def stop(self, ticket: int) -> None:
+        self._stopped.add(ticket)
+        self._busy -= 1
+        # The thread that has this attempt, or is about to take it, ends after it.
+        self._threads = [thread for thread in self._threads if thread.ticket != ticket]
+
+    def close(self) -> None:
+        self._attempts.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    def deliver(self, message: Message) -> None:
+        if message.ticket not in self._stopped:
+            super().deliver(message)
+
+    def serve(self, thread: _Thread) -> None:
+        """Perform attempts until the run is closed, or until this thread has been left behind."""
+        worker = Worker(thread.name, os.getpid(), platform.node())
+        while (attempt := self._attempts.get()) is not None:
+            # First the ticket, then the look at those stopped; stop() does it the other way round, so an
+            # attempt that is stopped right now is either not begun or known to run here.
+            thread.ticket = attempt.ticket
+            if attempt.ticket not in self._stopped:
+                if attempt.timeout is not None:
+                    self.deliver(Started(attempt.ticket, monotonic(), worker))
+                self.deliver(perform(attempt, worker))
+            thread.ticket = 0
+            if thread not in self._threads:
+                return
+        self._attempts.put(None)  # for the next thread
+
+
+class _Thread(threading.Thread):
+    """A thread and the ticket of what it runs; 0 while it runs nothing."""
+
+    def __init__(self, runner: ThreadRunner, label: str) -> None:
+        super().__init__(name=label, daemon=True)
+        self.runner = runner
+        self.ticket = 0
+
+    def run(self) -> None:
+        self.runner.serve(self)

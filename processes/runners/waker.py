@@ -1,0 +1,98 @@
+"""Waking the thread that drives a run."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Waker:
+    """Ends a wait of the one thread that drives a run, from any thread or signal handler.
+
+    A wake-up is remembered: `set` before `wait` makes the wait return at once. Ringing costs nothing
+    while nobody sleeps. The sleeper waits in :meth:`wait`, or polls :meth:`fileno` beside descriptors
+    of its own, between :meth:`arm` and :meth:`disarm`.
+    """
+
+    def __init__(self) -> None:
+        self._is_set = False
+        self._bell: Callable[[], object] | None = None  # how to wake the sleeper; None while nobody sleeps
+        self._queue: SimpleQueue[None] = SimpleQueue()
+        self._event_fd = -1
+        self._sockets: tuple[socket.socket, socket.socket] | None = None  # where there is no eventfd
+
+    def set(self) -> None:
+        """End the wait in progress, or the next one."""
+        # First the flag, then the look at the bell; the sleeper does it the other way round. So one of
+        # both sees the other, and no wake-up is lost.
+        self._is_set = True
+        bell = self._bell
+        if bell is not None:
+            bell()
+
+    def wait(self, timeout: float | None) -> None:
+        """Sleep until :meth:`set` is called, or for `timeout` seconds (None: without limit)."""
+        self._bell = self._ring_queue
+        if not self._is_set and timeout != 0:
+            # Beyond TIMEOUT_MAX (292 years on Linux, 49 days on Windows) an OverflowError is raised.
+            seconds = None if timeout is None else min(timeout, threading.TIMEOUT_MAX)
+            with suppress(Empty):
+                self._queue.get(timeout=seconds)
+        self._bell = None
+        self._is_set = False
+
+    def arm(self) -> bool:
+        """Make :meth:`set` ring the descriptor; False when it was set already, so nobody need sleep."""
+        self._bell = self._ring_descriptor
+        return not self._is_set
+
+    def disarm(self) -> None:
+        """End what :meth:`arm` began, and forget the wake-ups so far."""
+        self._bell = None
+        self._is_set = False
+
+    def fileno(self) -> int:
+        """Return the descriptor that is readable after a `set` in the armed state."""
+        if self._event_fd < 0 and self._sockets is None:
+            if hasattr(os, "eventfd"):
+                self._event_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+            else:
+                self._sockets = socket.socketpair()
+                for end in self._sockets:
+                    end.setblocking(False)
+        return self._event_fd if self._sockets is None else self._sockets[0].fileno()
+
+    def hush(self) -> None:
+        """Make the descriptor unreadable again."""
+        with suppress(BlockingIOError):
+            if self._sockets is None:
+                os.eventfd_read(self._event_fd)
+            else:
+                self._sockets[0].recv(4096)
+
+    def close(self) -> None:
+        """Close the descriptor, if there is one; later calls of `set` ring no bell."""
+        self._bell = None
+        if self._event_fd >= 0:
+            event_fd, self._event_fd = self._event_fd, -1
+            os.close(event_fd)
+        if self._sockets is not None:
+            for end in self._sockets:
+                end.close()
+
+    def _ring_queue(self) -> None:
+        self._queue.put(None)
+
+    def _ring_descriptor(self) -> None:
+        with suppress(OSError):  # it is full, so readable anyway, or closed since the look at the bell
+            if self._sockets is None:
+                os.eventfd_write(self._event_fd, 1)
+            else:
+                self._sockets[1].send(b"1")

@@ -1,0 +1,517 @@
+"""The loop that takes a run from its first task to its last.
+
+The scheduler owns every policy: order, retries and their delays, time limits, the skip cascade,
+resources. It works in the thread that called ``run()``, and no other thread touches a run's state, so
+there are no locks. It blocks in :meth:`Scheduler._wait` and nowhere else.
+"""
+
+from __future__ import annotations
+
+import selectors
+import warnings
+from contextlib import suppress
+from copy import copy
+from heapq import heappop, heappush
+from itertools import count
+from time import monotonic, perf_counter, time
+from typing import TYPE_CHECKING, Any, assert_never
+
+from .attempt import Attempt, Finished, Raised, Returned, Started, TimedOut, Unsendable, WorkerDied
+from .error_data import ErrorData
+from .events import RunFinished, RunStarted, TaskFinished, TaskRetried, TaskStarted
+from .exceptions import DependencyNotFoundError
+from .failure import Failure, describe_failure
+from .graph import Graph
+from .interrupt import Interrupt
+from .observers.log_files import LogFiles
+from .perform import perform
+from .plan import Plan
+from .retry import delay_after
+from .runners import make_runner
+from .runners.waker import Waker
+from .task import function_name
+from .task_log import record_sink
+from .task_types import TaskResult
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from .attempt import Message, Outcome, Worker
+    from .events import Event, Observer
+    from .process import Process
+    from .runners.base import ProcessRunner
+    from .task import Task
+
+
+class TaskRun:
+    """What is known of one task's run so far; times in seconds, those that end in ``at`` since the epoch."""
+
+    __slots__ = (
+        "attempts",
+        "cpu_seconds",
+        "elapsed_seconds",
+        "finished_at",
+        "peak_rss_bytes",
+        "queue_seconds",
+        "ready_at",
+        "started_at",
+        "worker",
+    )
+
+    def __init__(self, ready_at: float) -> None:
+        self.ready_at = ready_at
+        self.attempts = 0
+        self.started_at = 0.0
+        self.finished_at = 0.0
+        self.elapsed_seconds = 0.0
+        self.queue_seconds = 0.0
+        self.cpu_seconds = 0.0
+        self.peak_rss_bytes = 0
+        self.worker: Worker | None = None
+
+    def add(self, finished: Finished) -> None:
+        """Count an attempt that began."""
+        self.attempts += 1
+        if not self.started_at:
+            self.started_at = finished.started_at
+        self.queue_seconds += max(0.0, finished.started_at - self.ready_at)
+        self.finished_at = finished.started_at + finished.elapsed_seconds
+        self.elapsed_seconds += finished.elapsed_seconds
+        self.cpu_seconds += finished.cpu_seconds
+        self.peak_rss_bytes = max(self.peak_rss_bytes, finished.peak_rss_bytes)
+        self.worker = finished.worker
+
+
+class _Group:
+    """Tasks that compete for the same: one runner's slots and the same resources."""
+
+    __slots__ = ("needs", "number", "runner")
+
+    def __init__(self, number: int, runner: ProcessRunner, needs: Mapping[str, float]) -> None:
+        self.number = number
+        self.runner = runner
+        self.needs = needs
+
+
+class Scheduler:
+    """One run of a graph.
+
+    Parameters
+    ----------
+    graph : Graph
+        What to run.
+    runner : ProcessRunner
+        What runs the tasks that name no runner for themselves.
+    process_name : str
+        For the observers.
+    observers : iterable of Observer
+        Who is told of the run's events.
+    resources : mapping of str to float
+        How much there is of each resource.
+    fail_fast : bool
+        Whether the first failure ends the run.
+    downstream : callable, optional
+        Gives the names of the tasks that a task's failure skips; by default the graph's.
+
+    Attributes
+    ----------
+    runner : ProcessRunner
+        This run's own copy of the runner.
+    results : dict of str to TaskResult
+        By task name; PENDING where a task has not ended.
+    elapsed_seconds : float
+        How long the run took on the wall clock.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        runner: ProcessRunner,
+        *,
+        process_name: str = "",
+        observers: Iterable[Observer] = (),
+        resources: Mapping[str, float] | None = None,
+        fail_fast: bool = False,
+        downstream: Callable[[int], list[str]] | None = None,
+    ) -> None:
+        self.runner = runner.for_run()
+        self.results = self.runner.results = dict.fromkeys(graph.names, TaskResult.pending())
+        self.elapsed_seconds = 0.0
+        self._graph = graph
+        self._process_name = process_name
+        self._observers = list(observers)
+        self._available = dict(resources or {})
+        self._fail_fast = fail_fast
+        self._downstream = downstream or (
+            lambda task: [graph.names[below] for below in graph.descendants(task)]
+        )
+        self._groups, self._group_of = _groups(graph.tasks, runner, self.runner)
+        self._runners = list(dict.fromkeys([self.runner, *(group.runner for group in self._groups)]))
+        self._plan = Plan(graph, self._group_of)
+        self._runs: list[TaskRun | None] = [None] * len(graph.names)
+        self._values: dict[int, Any] = {}  # results that a task not yet ended may need
+        self._needed_by = [len(dependants) for dependants in graph.dependants]
+        self._ready_at: dict[int, float] = {}
+        self._tickets = count(1)
+        self._running: dict[int, tuple[int, Attempt]] = {}  # by ticket
+        self._began: dict[int, Started] = {}  # attempts with a time limit, by ticket
+        # Heap of: when, on the monotonic clock; ticket of the attempt to stop, or 0; else the task to resume.
+        self._timers: list[tuple[float, int, int]] = []
+        self._waker = Waker()
+        self._cancelled = False
+
+    def run(self) -> None:
+        """Run the graph to its end.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            On Ctrl-C in the main thread. What was finished stands in `results`.
+        """
+        start = perf_counter()
+        self._ready_at_start = time()
+        opened: list[ProcessRunner] = []
+        with Interrupt(self._waker.set, inside=perform.__code__, outside=Scheduler.run.__code__) as interrupt:
+            try:
+                for runner in self._runners:
+                    runner.open(self._waker)
+                    opened.append(runner)
+                self._tell(RunStarted(self._process_name, tuple(self._graph.names), self.runner.name))
+                while not (self._plan.finished or self._cancelled or interrupt.happened):
+                    self._start_ready_attempts()
+                    for message in self._wait(self._seconds_to_next_timer()):
+                        self._handle(message)
+                    self._fire_due_timers()
+            finally:
+                for ticket in list(self._running):
+                    self._stop(ticket)
+                for runner in opened:
+                    runner.close()
+                self._waker.close()
+                self.elapsed_seconds = perf_counter() - start
+                self._tell(RunFinished(self.elapsed_seconds))
+        if interrupt.happened:
+            raise KeyboardInterrupt
+
+    def cancel(self) -> None:
+        """End the run at its next step; may be called from any thread."""
+        self._cancelled = True
+        self._waker.set()
+
+    def runs(self) -> Iterator[tuple[Task, TaskRun]]:
+        """Give each task that was started, with what is known of its run, in topological order."""
+        return (
+            (task, run) for task, run in zip(self._graph.tasks, self._runs, strict=True) if run is not None
+        )
+
+    # Starting
+
+    def _start_ready_attempts(self) -> None:
+        while (group := self._best_startable_group()) is not None:
+            self._start(self._plan.take(group.number), group)
+
+    def _best_startable_group(self) -> _Group | None:
+        best, best_rank = None, -1
+        for group in self._groups:
+            rank = self._plan.rank_of_next(group.number)
+            if (
+                rank is not None
+                and (best is None or rank < best_rank)
+                and group.runner.free_slots > 0
+                and all(self._available[name] >= amount for name, amount in group.needs.items())
+            ):
+                best, best_rank = group, rank
+        return best
+
+    def _start(self, index: int, group: _Group) -> None:
+        task = self._graph.tasks[index]
+        for name, amount in group.needs.items():
+            self._available[name] -= amount
+        run = self._runs[index]
+        if run is None:
+            run = self._runs[index] = TaskRun(self._ready_at.pop(index, self._ready_at_start))
+        args, kwargs = _bind(task, [self._values[source] for source in self._graph.dependencies[index]])
+        ticket = next(self._tickets)
+        attempt = Attempt(
+            ticket,
+            task.name,
+            task.func,
+            args,
+            kwargs,
+            task.timeout,
+            task.traced_vars_frame_filter,
+            record_sink(task),
+        )
+        self._running[ticket] = (index, attempt)
+        if self._observers:
+            self._tell(TaskStarted(task.name, run.attempts + 1))
+        group.runner.start(attempt)
+
+    # Waiting
+
+    def _wait(self, timeout: float | None) -> list[Message]:
+        if len(self._runners) == 1:
+            return self.runner.wait(timeout)
+        messages = self._collect()
+        if not messages and timeout != 0:
+            self._wait_for_any_runner(timeout)
+            messages = self._collect()
+        return messages
+
+    def _collect(self) -> list[Message]:
+        return [message for runner in self._runners for message in runner.wait(0)]
+
+    def _wait_for_any_runner(self, timeout: float | None) -> None:
+        descriptors = [fd for runner in self._runners if (fd := runner.fileno()) is not None]
+        if not descriptors:
+            self._waker.wait(timeout)
+            return
+        with selectors.DefaultSelector() as selector:
+            for descriptor in (*descriptors, self._waker.fileno()):
+                selector.register(descriptor, selectors.EVENT_READ)
+            if self._waker.arm():
+                selector.select(timeout)
+            self._waker.disarm()
+
+    def _seconds_to_next_timer(self) -> float | None:
+        if self._timers:
+            return max(0.0, self._timers[0][0] - monotonic())
+        if not self._running:
+            # A ready task that cannot start now never could: nothing runs that would make room for it.
+            raise RuntimeError(
+                "The run is stuck: nothing runs and nothing can start [this is a bug in processes]"
+            )
+        return None
+
+    # Ending
+
+    def _handle(self, message: Message) -> None:
+        if message.ticket not in self._running:
+            return  # a late answer of an attempt that was stopped
+        if type(message) is Started:
+            limit = self._running[message.ticket][1].timeout
+            if limit is not None:
+                self._began[message.ticket] = message
+                heappush(self._timers, (message.at + limit, message.ticket, 0))
+        elif type(message) is Finished:
+            self._end_attempt(message)
+
+    def _end_attempt(self, finished: Finished) -> None:
+        index, attempt = self._running.pop(finished.ticket)
+        if attempt.timeout is not None:
+            self._began.pop(finished.ticket, None)
+        for name, amount in self._groups[self._group_of[index]].needs.items():
+            self._available[name] += amount
+        run = self._runs[index]
+        assert run is not None
+        outcome = finished.outcome
+        if type(outcome) is Unsendable:
+            run.worker = finished.worker
+        else:
+            run.add(finished)
+        if type(outcome) is Returned:
+            self._succeed(index, run, outcome.value)
+        else:
+            self._fail_or_retry(index, run, attempt, outcome)
+
+    def _succeed(self, index: int, run: TaskRun, value: Any) -> None:
+        task = self._graph.tasks[index]
+        if self._needed_by[index]:
+            self._values[index] = value
+        kept = value if task.keep_result else None
+        result = TaskResult.success(kept, elapsed_seconds=run.elapsed_seconds, attempts=run.attempts)
+        for ready in self._plan.succeed(index):
+            self._ready_at[ready] = run.finished_at
+        self._finish(index, result)
+
+    def _fail_or_retry(self, index: int, run: TaskRun, attempt: Attempt, outcome: Outcome) -> None:
+        task = self._graph.tasks[index]
+        exception, failure = _exception_of(outcome, task.name)
+        delay = delay_after(
+            run.attempts,
+            exception,
+            retries=task.retries,
+            retry_on=task.retry_on,
+            retry_delay=task.retry_delay,
+        )
+        if delay is not None and type(outcome) is not Unsendable:
+            self._tell(TaskRetried(task.name, run.attempts, exception, delay))
+            self._plan.delay(index)
+            heappush(self._timers, (monotonic() + delay, 0, index))
+            return
+        error_data = _error_data(task, attempt.args, attempt.kwargs, failure, self._downstream(index))
+        result = TaskResult.errored(
+            exception, error_data=error_data, elapsed_seconds=run.elapsed_seconds, attempts=run.attempts
+        )
+        skipped = self._plan.fail(index)
+        self._finish(index, result)
+        for below in skipped:
+            self._finish(below, TaskResult.skipped())
+        if self._fail_fast:
+            self._cancelled = True
+
+    def _finish(self, index: int, result: TaskResult) -> None:
+        name = self._graph.names[index]
+        self.results[name] = result
+        for source in self._graph.dependencies[index]:
+            self._needed_by[source] -= 1
+            if not self._needed_by[source]:
+                self._values.pop(source, None)
+        if self._observers:
+            self._tell(TaskFinished(name, result))
+
+    # Timers: time limits of attempts, delays of retries
+
+    def _fire_due_timers(self) -> None:
+        if not self._timers:
+            return
+        now = monotonic()
+        while self._timers and self._timers[0][0] <= now:
+            _, ticket, index = heappop(self._timers)
+            if not ticket:
+                self._resume(index)
+            elif ticket in self._running:
+                self._time_out(ticket, now)
+
+    def _resume(self, index: int) -> None:
+        run = self._runs[index]
+        assert run is not None
+        run.ready_at = time()
+        self._plan.resume(index)
+
+    def _time_out(self, ticket: int, now: float) -> None:
+        attempt = self._running[ticket][1]
+        assert attempt.timeout is not None
+        began = self._began[ticket]
+        elapsed = now - began.at
+        self._stop(ticket)
+        outcome = TimedOut(attempt.timeout)
+        self._end_attempt(Finished(ticket, outcome, time() - elapsed, elapsed, 0.0, 0, began.worker))
+
+    def _stop(self, ticket: int) -> None:
+        index, attempt = self._running[ticket]
+        self._groups[self._group_of[index]].runner.stop(ticket)
+        if attempt.on_record is not None:
+            attempt.on_record.close()
+
+    # Observers
+
+    def _tell(self, event: Event) -> None:
+        for observer in tuple(self._observers):
+            try:
+                observer(event)
+            except Exception as error:
+                self._observers.remove(observer)
+                _warn_of_observer(observer, error)
+
+
+def _bind(task: Task, values: list[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Put the results of a task's dependencies, in their order, behind its own arguments."""
+    args, kwargs = task.args, task.kwargs
+    for dependency, value in zip(task.dependencies, values, strict=True):
+        if dependency.use_result_as_additional_args:
+            args = (*args, value)
+        if dependency.use_result_as_additional_kwargs:
+            kwargs = {**kwargs, dependency.additional_kwarg_name: value}
+    return args, kwargs
+
+
+def _groups(
+    tasks: Sequence[Task], default: ProcessRunner, default_copy: ProcessRunner
+) -> tuple[list[_Group], list[int]]:
+    """Sort tasks into groups; give the groups, and each task's group number."""
+    copies = {default: default_copy}
+    named: dict[str, ProcessRunner] = {default.name: default}
+    numbers: dict[tuple[ProcessRunner, frozenset[tuple[str, float]]], int] = {}
+    groups: list[_Group] = []
+    group_of: list[int] = []
+    for task in tasks:
+        runner = default if task.runner is None else task.runner
+        if isinstance(runner, str):
+            if runner not in named:
+                named[runner] = make_runner(runner)
+            runner = named[runner]
+        if runner not in copies:
+            copies[runner] = runner.for_run()
+        key = (runner, frozenset(task.resources.items()))
+        number = numbers.setdefault(key, len(groups))
+        if number == len(groups):
+            groups.append(_Group(number, copies[runner], task.resources))
+        group_of.append(number)
+    return groups, group_of
+
+
+def _exception_of(outcome: Outcome, task_name: str) -> tuple[BaseException, Failure]:
+    """Give what a failed attempt leaves: the live exception, and its description."""
+    match outcome:
+        case Raised(exception, failure):
+            return exception, failure
+        case Unsendable(exception) | WorkerDied(exception):
+            return exception, describe_failure(exception)
+        case TimedOut(limit):
+            error = TimeoutError(f"Task {task_name!r} timed out after {limit:g}s")
+            return error, describe_failure(error)
+        case Returned():
+            raise AssertionError("a returned value is no failure")
+        case _:
+            assert_never(outcome)
+
+
+def _error_data(
+    task: Task, args: tuple[Any, ...], kwargs: dict[str, Any], failure: Failure, downstream: list[str]
+) -> ErrorData:
+    return ErrorData(
+        task_name=task.name,
+        function=function_name(task.func),
+        args=args,
+        kwargs=kwargs,
+        downstream_impact=downstream,
+        exception=failure.exception,
+        traceback_str=failure.traceback_str,
+        traced_vars=failure.traced_vars,
+        traced_vars_location=failure.traced_vars_location,
+    )
+
+
+def _warn_of_observer(observer: Observer, error: Exception) -> None:
+    message = f"observer {observer!r} raised {error!r}; the run goes on without it"
+    with suppress(RuntimeWarning):  # should the program make errors of warnings
+        warnings.warn(message, RuntimeWarning, stacklevel=2)
+
+
+def run_task(task: Task, process: Process | None) -> TaskResult:
+    """Run one task here and now; see :meth:`processes.Task.run`."""
+    from .runners.sequential import SequentialRunner
+
+    downstream = [] if process is None else [below.name for below in process.get_dependant_tasks(task.name)]
+    alone = copy(task)
+    alone.dependencies = []
+    try:
+        alone.args, alone.kwargs = _arguments_from(process, task)
+    except DependencyNotFoundError as error:
+        error_data = _error_data(task, task.args, task.kwargs, describe_failure(error), downstream)
+        return TaskResult.errored(error, error_data=error_data)
+    scheduler = Scheduler(
+        Graph([alone]),
+        SequentialRunner(),
+        observers=[LogFiles([alone])],
+        downstream=lambda _: downstream,
+    )
+    scheduler.run()
+    return scheduler.results[task.name]
+
+
+def _arguments_from(process: Process | None, task: Task) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Put the results that a process's latest run has for a task's dependencies behind its arguments."""
+    results = {} if process is None else process.runner.results
+    values = []
+    for dependency in task.dependencies:
+        result = results.get(dependency.task_name)
+        if result is None or not result.worked:
+            state = "unknown" if result is None else result.status.value
+            raise DependencyNotFoundError(
+                f"Task {task.name!r} needs the result of {dependency.task_name!r}, which is {state}; "
+                "give Task.run a process that has run it"
+            )
+        values.append(result.result)
+    return _bind(task, values)

@@ -1,0 +1,320 @@
+"""`Task`: a function, what it is called with, and what it needs."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from math import inf
+from threading import TIMEOUT_MAX
+from typing import TYPE_CHECKING, Any, TypeGuard
+
+from .exceptions import CircularDependencyError
+from .task_log import TaskLogger, create_log_file
+from .task_types import TaskDependency
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .process import Process
+    from .runners.base import ProcessRunner
+    from .task_types import TaskResult
+
+
+class Task:
+    """A function to call, with its arguments and with the tasks whose results it needs.
+
+    Parameters
+    ----------
+    name : str
+        Names the task within its process. Kept in lower case; white space is not allowed.
+    func : callable
+        What the task calls: a function, method, `functools.partial`, callable object or coroutine function.
+    log_path : str or os.PathLike, optional
+        The file that the task's log records are appended to; tasks may share one. Missing folders are
+        made. None: no file.
+    args : tuple, default ()
+        Positional arguments.
+    kwargs : dict of str to object, optional
+        Keyword arguments; None means none.
+    dependencies : list of TaskDependency, optional
+        The tasks that must succeed first; None means none.
+    traced_vars_frame_filter : str, optional
+        When the task fails, the variables of the last frame whose file contains this text are kept.
+        None: of the last frame that is not a library's.
+    timeout : float, optional
+        Seconds that each attempt may take; a `TimeoutError` ends it then. None: no limit.
+    retries : int, optional
+        How often a failed task is attempted again at most; None is 0.
+    retry_on : tuple of Exception subclasses, optional
+        The exceptions after which it is attempted again. None: ConnectionError, TimeoutError (the time
+        limit's too) and WorkerDiedError.
+    retry_delay : float or callable, default 0.0
+        Seconds to wait before another attempt, or a function that gives them for the number of the
+        attempt that failed (the first is 1), as :func:`processes.exponential_backoff` makes one.
+    runner : str or ProcessRunner, optional
+        What runs this task, whatever runs the others; None: what runs the process.
+    priority : int, default 0
+        Among the tasks that can start, those of higher priority start first.
+    resources : dict of str to float, optional
+        How much the task takes, while it runs, of what :meth:`processes.Process.run` is given as
+        `resources`; None means nothing.
+    keep_result : bool, default True
+        Whether the report shows the result. False drops it as soon as the last dependant has it.
+
+    Attributes
+    ----------
+    logger : logging.Logger
+        The task's logger, named ``processes.<task name>``. It writes to the log file, if there is one, and
+        passes records on to the handlers of the logger ``processes`` and its parents.
+
+    Raises
+    ------
+    TypeError
+        If an argument is of the wrong type.
+    ValueError
+        If a name is empty or has white space in it, a dependency stands there twice, or a number is
+        out of its range.
+    CircularDependencyError
+        If the task depends on itself.
+    OSError
+        If the log file cannot be written.
+
+    Examples
+    --------
+    >>> load = Task("load", lambda: [3, 1, 2])
+    >>> Task("order", sorted, dependencies=[TaskDependency("load", True)], timeout=5)
+    Task(name='order', func=sorted, dependencies=['load'])
+    """
+
+    def __init__(
+        self,
+        name: str,
+        func: Callable[..., Any],
+        log_path: str | os.PathLike[str] | None = None,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+        dependencies: list[TaskDependency] | None = None,
+        traced_vars_frame_filter: str | None = None,
+        timeout: float | None = None,
+        retries: int | None = 0,
+        retry_on: tuple[type[Exception], ...] | None = None,
+        *,
+        retry_delay: float | Callable[[int], float] = 0.0,
+        runner: str | ProcessRunner | None = None,
+        priority: int = 0,
+        resources: dict[str, float] | None = None,
+        keep_result: bool = True,
+    ) -> None:
+        self.name = checked_name(name)
+        if not callable(func):
+            raise TypeError(
+                f"func must be callable, not {_type(func)}: pass the function itself, without calling it"
+            )
+        if log_path is not None and not isinstance(log_path, (str, os.PathLike)):
+            raise TypeError(f"log_path must be str, os.PathLike or None, not {_type(log_path)}")
+        if not isinstance(args, tuple):
+            raise TypeError(f"args must be tuple, not {_type(args)}: write args=(value,)")
+        if kwargs is not None:
+            _check_kwargs(kwargs)
+        if dependencies is not None:
+            check_dependencies(self.name, dependencies)
+        if traced_vars_frame_filter is not None and not isinstance(traced_vars_frame_filter, str):
+            raise TypeError(
+                f"traced_vars_frame_filter must be a str or None, not {_type(traced_vars_frame_filter)}"
+            )
+        if timeout is not None:
+            _check_timeout(timeout)
+        if type(retries) is not int or retries < 0:
+            _check_retries(retries)
+        if retry_on is not None:
+            _check_retry_on(retry_on)
+        if type(retry_delay) is not float or retry_delay != 0.0:
+            _check_retry_delay(retry_delay)
+        if runner is not None:
+            _check_runner(runner)
+        if not isinstance(priority, int) or isinstance(priority, bool):
+            raise TypeError(f"priority must be int, not {_type(priority)}")
+        if not isinstance(keep_result, bool):
+            raise TypeError(f"keep_result must be bool, not {_type(keep_result)}")
+        self.func = func
+        self.log_path = log_path
+        self.args = args
+        self.kwargs = {} if kwargs is None else kwargs
+        self.dependencies = [] if dependencies is None else dependencies
+        self.traced_vars_frame_filter = traced_vars_frame_filter
+        self.timeout = timeout
+        self.retries = 0 if retries is None else retries
+        self.retry_on = retry_on
+        self.retry_delay = retry_delay
+        self.runner = runner
+        self.priority = priority
+        self.resources = {} if resources is None else check_resources(resources)
+        self.keep_result = keep_result
+        if log_path is not None:
+            create_log_file(log_path)  # what cannot be written fails here, and not in the middle of a run
+        # Most tasks have no file, and never need a logger. A relative path is one from today's directory.
+        self._logger = None if log_path is None else TaskLogger(self.name, log_path)
+
+    @property
+    def logger(self) -> TaskLogger:
+        """The task's logger; without a log file, it is made when it is first asked for."""
+        if self._logger is None:
+            self._logger = TaskLogger(self.name, self.log_path)
+        return self._logger
+
+    @property
+    def has_logger(self) -> bool:
+        """True if the task has a logger of its own: for its log file, or because one was asked for."""
+        return self._logger is not None or self.log_path is not None
+
+    def get_dependencies_names(self) -> set[str]:
+        """Return the names of the tasks that this one depends on."""
+        return {dependency.task_name.lower() for dependency in self.dependencies}
+
+    def close_handlers(self) -> None:
+        """Close and remove all handlers of the task's logger; may be called again."""
+        if self.has_logger:
+            for handler in self.logger.handlers[:]:
+                self.logger.removeHandler(handler)
+                handler.close()
+
+    def run(self, executing_process: Process | None = None) -> TaskResult:
+        """Run this one task here and now, with its retries and its time limit.
+
+        Parameters
+        ----------
+        executing_process : Process, optional
+            The process that the task belongs to: its latest run gives the results of dependencies, its
+            graph the downstream impact.
+
+        Returns
+        -------
+        TaskResult
+            SUCCESS or ERRORED; whatever the function raises stands in it.
+        """
+        from .scheduler import run_task
+
+        return run_task(self, executing_process)
+
+    def __repr__(self) -> str:
+        return (
+            f"Task(name={self.name!r}, func={function_name(self.func)}, "
+            f"dependencies={[dependency.task_name for dependency in self.dependencies]})"
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_logger": None}  # handlers do not travel; it is made anew when asked for
+
+
+def function_name(func: object) -> str:
+    """Give the best name there is for a callable; never an error."""
+    try:
+        while isinstance(func, partial):
+            func = func.func
+        name = func.__name__  # type: ignore[attr-defined]
+    except Exception:  # noqa: BLE001 - a property of the user's may raise anything
+        name = None
+    return name if type(name) is str else type(func).__name__
+
+
+def checked_name(name: object) -> str:
+    """Return a task's name in lower case, or refuse it."""
+    if not isinstance(name, str):
+        raise TypeError(f"name must be str, not {_type(name)}")
+    if name.split() != [name]:
+        if not name:
+            raise ValueError("Task name cannot be empty")
+        raise ValueError(f"Task name cannot contain spaces: {name!r}")
+    return name.lower()
+
+
+def check_dependencies(name: str, dependencies: object) -> list[str]:
+    """Return the names that a task depends on in lower case, or refuse them."""
+    if not isinstance(dependencies, list):
+        raise TypeError(f"dependencies must be list, not {_type(dependencies)}")
+    names: list[str] = []
+    for dependency in dependencies:
+        if not isinstance(dependency, TaskDependency):
+            raise TypeError(
+                f"dependency must be of type TaskDependency, not {_type(dependency)} (task {name!r})"
+            )
+        names.append(dependency.task_name.lower())
+    if name in names:
+        raise CircularDependencyError(f"Task {name!r} lists itself as a dependency.")
+    if len(names) > 1 and len(set(names)) < len(names):
+        twice = next(other for other in names if names.count(other) > 1)
+        raise ValueError(f"Duplicate dependency name: {twice} (task {name!r}); name each dependency once")
+    return names
+
+
+def check_resources(resources: object) -> dict[str, float]:
+    """Return amounts of resources as a dict, or refuse them; None means nothing."""
+    if resources is None:
+        return {}
+    if not isinstance(resources, dict):
+        raise TypeError(f"resources must be dict, not {_type(resources)}")
+    for resource, amount in resources.items():
+        if not isinstance(resource, str):
+            raise TypeError(f"resources must have str keys, not {resource!r}")
+        if not _is_number(amount):
+            raise TypeError(f"resources[{resource!r}] must be a positive number, not {_type(amount)}")
+        if not 0 < amount < inf:
+            raise ValueError(f"resources[{resource!r}] must be a positive number, not {amount!r}")
+    return resources
+
+
+def _check_kwargs(kwargs: object) -> None:
+    if not isinstance(kwargs, dict):
+        raise TypeError(f"kwargs must be dict, not {_type(kwargs)}")
+    for key in kwargs:
+        if not isinstance(key, str):
+            raise TypeError(f"kwargs must be dict with str keys, not {key!r}")
+
+
+def _check_timeout(timeout: object) -> None:
+    if not _is_number(timeout):
+        raise TypeError(f"timeout must be a positive number of seconds or None, not {_type(timeout)}")
+    if not 0 < timeout <= TIMEOUT_MAX:
+        raise ValueError(f"timeout must be a positive number, not {timeout!r}; None means no limit")
+
+
+def _check_retries(retries: object) -> None:
+    if retries is None:
+        return
+    if not isinstance(retries, int) or isinstance(retries, bool):
+        raise TypeError(f"retries must be a non-negative int, not {_type(retries)}")
+    if retries < 0:
+        raise ValueError(f"retries must be a non-negative int, not {retries!r}")
+
+
+def _check_retry_on(retry_on: object) -> None:
+    if not isinstance(retry_on, tuple) or not all(
+        isinstance(member, type) and issubclass(member, Exception) for member in retry_on
+    ):
+        raise TypeError(
+            f"retry_on must be None or a tuple of Exception subclasses, as in (OSError,), not {retry_on!r}"
+        )
+
+
+def _check_retry_delay(retry_delay: object) -> None:
+    if callable(retry_delay):
+        return
+    if not _is_number(retry_delay):
+        raise TypeError(f"retry_delay must be a number of seconds or a callable, not {_type(retry_delay)}")
+    if not 0 <= retry_delay <= TIMEOUT_MAX:
+        raise ValueError(f"retry_delay must be a non-negative number of seconds, not {retry_delay!r}")
+
+
+def _check_runner(runner: object) -> None:
+    from .runners import RUNNERS, make_runner
+
+    if not isinstance(runner, str) or runner not in RUNNERS:
+        make_runner(runner)  # type: ignore[arg-type]  # an instance passes, all else is refused
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _type(value: object) -> str:
+    return type(value).__name__

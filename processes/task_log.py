@@ -1,0 +1,239 @@
+"""A task's logger, its log file, and what a run writes there.
+
+None of it is registered in `logging`, and no file stays open, so that a hundred thousand tasks cost
+nothing when they are dropped, and ten thousand log files work under any limit of open files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .error_data import ErrorData
+    from .task import Task
+
+PARENT = logging.getLogger("processes")
+_FORMATTER = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+
+class TaskLogger(logging.Logger):
+    """The logger of one task.
+
+    It passes records on as a child of ``processes`` that `logging` knows would.
+
+    Parameters
+    ----------
+    task_name : str
+        The logger's name is ``processes.<task name>``.
+    log_path : str or os.PathLike, optional
+        The file that it writes to.
+    """
+
+    def __init__(self, task_name: str, log_path: str | os.PathLike[str] | None = None) -> None:
+        super().__init__(f"{PARENT.name}.{task_name}", logging.NOTSET if log_path is None else logging.DEBUG)
+        self.parent = PARENT
+        if log_path is not None:
+            self.addHandler(TaskFileHandler(log_path))
+
+    def isEnabledFor(self, level: int) -> bool:  # noqa: N802 - logging's name
+        """Tell whether a record of this level would be looked at."""
+        # Never cached, as logging does: only caches of loggers that it knows are cleared on a change.
+        return not self.disabled and self.manager.disable < level and self.getEffectiveLevel() <= level
+
+    def callHandlers(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """Give the record to the own handlers, and to those above if a logger without file would do so."""
+        for handler in self.handlers:
+            if record.levelno >= handler.level:
+                handler.handle(record)
+        if self.propagate and PARENT.isEnabledFor(record.levelno):
+            if not PARENT.hasHandlers():
+                PARENT.addHandler(logging.NullHandler())  # keeps logging from its handler of last resort
+            PARENT.callHandlers(record)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # For functions that hold their logger: in a worker its records are captured like any others.
+        return logging.getLogger, (self.name,)
+
+
+class TaskFileHandler(logging.Handler):
+    """Appends records to a file, which is open only while one is written.
+
+    A record is one write in append mode, so lines of tasks and processes that share a file do not mix,
+    and no record stands in a file twice, whatever ways it takes there. What cannot be written is
+    reported by one warning, and the task goes on.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file.
+
+    Attributes
+    ----------
+    baseFilename : str
+        Its absolute path, as `logging.FileHandler` has it.
+    """
+
+    _name = None  # what Handler.__init__ would set
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        # Not Handler.__init__: it enters each handler in a list for logging's shutdown, where we have
+        # nothing to do, and to leave that list again takes time in proportion to its length.
+        logging.Filterer.__init__(self)
+        self.level = logging.NOTSET
+        self.formatter = _FORMATTER
+        self.createLock()
+        self.baseFilename = str(Path(path).absolute())
+        self._failed = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Append a record."""
+        written = vars(record).setdefault("log_files", [])
+        if self.baseFilename in written:
+            return
+        written.append(self.baseFilename)
+        try:
+            line = self.format(record)
+        except Exception:  # noqa: BLE001 - a message that does not fit its arguments, a repr that raises
+            self.handleError(record)
+            return
+        try:
+            _append(self.baseFilename, (line + "\n").encode(errors="backslashreplace"))
+        except OSError as error:
+            self._warn(error)
+
+    def _warn(self, error: OSError) -> None:
+        if self._failed:
+            return
+        self._failed = True
+        with contextlib.suppress(Exception):  # a program may have made errors of warnings
+            warnings.warn(
+                f"The log file {self.baseFilename!r} cannot be written ({error}); log records are lost",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+
+
+class RecordSink:
+    """Takes the records that a task's function logs itself, and writes them to the task's log file.
+
+    Parameters
+    ----------
+    handlers : list of TaskFileHandler
+        Where to write.
+    """
+
+    def __init__(self, handlers: list[TaskFileHandler]) -> None:
+        self._handlers = handlers
+        self._closed = False
+
+    def __call__(self, record: logging.LogRecord) -> None:
+        """Write a record, unless the sink is closed."""
+        for handler in self._handlers:
+            handler.acquire()
+            try:
+                if not self._closed and record.levelno >= handler.level:
+                    handler.handle(record)
+            finally:
+                handler.release()
+
+    def close(self) -> None:
+        """Ignore all further records; what is written at this moment is complete when this returns."""
+        self._closed = True
+        for handler in self._handlers:
+            handler.acquire()
+            handler.release()
+
+
+def create_log_file(path: str | os.PathLike[str]) -> None:
+    """Make sure that a log file can be written; missing folders are made.
+
+    Raises
+    ------
+    OSError
+        If it cannot.
+    """
+    try:
+        _append(path, b"")
+    except FileNotFoundError:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        _append(path, b"")
+
+
+def record_sink(task: Task) -> RecordSink | None:
+    """Give what takes the records that a task's function logs; None if the task has no log file."""
+    if not task.has_logger:
+        return None
+    handlers = [handler for handler in task.logger.handlers if isinstance(handler, TaskFileHandler)]
+    return RecordSink(handlers) if handlers else None
+
+
+def log_started(task: Task) -> None:
+    """Log that a task begins."""
+    if _is_heard(task, logging.INFO):
+        task.logger.info("Starting %s.", task.name)
+
+
+def log_retry(task: Task, attempt: int, exception: BaseException, delay: float) -> None:
+    """Log, in one line, that an attempt failed and another one follows after `delay` seconds."""
+    if _is_heard(task, logging.WARNING):
+        task.logger.warning(
+            "Attempt %d of %s failed (%s); attempt %d follows in %g s.",
+            attempt,
+            task.name,
+            _one_line(exception),
+            attempt + 1,
+            delay,
+        )
+
+
+def log_finished(task: Task) -> None:
+    """Log that a task has succeeded."""
+    if _is_heard(task, logging.INFO):
+        task.logger.info("Finished %s.", task.name)
+
+
+def log_failed(task: Task, error_data: ErrorData) -> None:
+    """Log that a task has failed, and all that is known of it; the record carries `task_context`."""
+    if not _is_heard(task, logging.ERROR):
+        return
+    from .failure import bounded_repr
+
+    traced = [f"    {name} = {value}" for name, value in error_data.traced_vars.items()]
+    lines = [
+        f"Failed {task.name}: {error_data.exception}",
+        f"  function: {error_data.function}",
+        f"  args: {bounded_repr(error_data.args)}",
+        f"  kwargs: {bounded_repr(error_data.kwargs)}",
+        f"  downstream impact: {', '.join(error_data.downstream_impact) or 'none'}",
+        f"  traced variables: {error_data.traced_vars_location or 'none'}",
+        *traced,
+        error_data.traceback_str.rstrip("\n"),
+    ]
+    task.logger.error("%s", "\n".join(lines), extra={"task_context": dict(vars(error_data))})
+
+
+def _is_heard(task: Task, level: int) -> bool:
+    # Most tasks have no logger, and most programs listen to nothing below WARNING: then none is made.
+    return task.has_logger or PARENT.isEnabledFor(level)
+
+
+def _one_line(exception: BaseException) -> str:
+    try:
+        text = " ".join(str(exception).split())
+    except Exception as error:  # noqa: BLE001 - an exception's __str__ is user code
+        text = f"its text raises {type(error).__name__}"
+    return f"{type(exception).__name__}: {text}" if text else type(exception).__name__
+
+
+def _append(path: str | os.PathLike[str], data: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    try:
+        while data:  # once, but for a disk that fills up: then the next write says so
+            data = data[os.write(descriptor, data) :]
+    finally:
+        os.close(descriptor)

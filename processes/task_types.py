@@ -1,0 +1,160 @@
+"""How a task stands (`TaskStatus`), how it ended (`TaskResult`), what it needs (`TaskDependency`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .error_data import ErrorData
+
+
+class TaskStatus(Enum):
+    """How a task of a run stands.
+
+    Attributes
+    ----------
+    PENDING
+        It has not ended, or the run ended before it.
+    SUCCESS
+        Its function returned.
+    ERRORED
+        Its function raised, in the last attempt that it was granted, or could not be called.
+    SKIPPED
+        It never ran, because a task that it depends on did not succeed.
+    """
+
+    PENDING = "pending"
+    SUCCESS = "success"
+    ERRORED = "errored"
+    SKIPPED = "skipped"
+
+
+@dataclass
+class TaskResult:
+    """How a task ended.
+
+    Parameters
+    ----------
+    status : TaskStatus
+        How the task stands.
+    result : object
+        What the function returned; None unless the task succeeded.
+    exception : BaseException or None
+        What the function raised; None unless the task failed.
+    error_data : ErrorData, optional
+        The failure in detail; None unless the task failed.
+    elapsed_seconds : float, default 0.0
+        Wall-clock time of all attempts together, in seconds.
+    attempts : int, default 0
+        How often the function was called.
+    """
+
+    status: TaskStatus
+    result: Any
+    exception: BaseException | None
+    error_data: ErrorData | None = None
+    elapsed_seconds: float = 0.0
+    attempts: int = 0
+
+    @property
+    def worked(self) -> bool:
+        """True if the task succeeded."""
+        return self.status is TaskStatus.SUCCESS
+
+    @classmethod
+    def pending(cls) -> TaskResult:
+        """Return the result of a task that has not ended."""
+        return cls(TaskStatus.PENDING, None, None)
+
+    @classmethod
+    def skipped(cls) -> TaskResult:
+        """Return the result of a task that was skipped."""
+        return cls(TaskStatus.SKIPPED, None, None)
+
+    @classmethod
+    def success(cls, result: Any, *, elapsed_seconds: float = 0.0, attempts: int = 0) -> TaskResult:
+        """Return the result of a task whose function returned; parameters as of the class."""
+        return cls(TaskStatus.SUCCESS, result, None, None, elapsed_seconds, attempts)
+
+    @classmethod
+    def errored(
+        cls,
+        exception: BaseException,
+        *,
+        error_data: ErrorData | None = None,
+        elapsed_seconds: float = 0.0,
+        attempts: int = 0,
+    ) -> TaskResult:
+        """Return the result of a task that failed; parameters as of the class."""
+        return cls(TaskStatus.ERRORED, None, exception, error_data, elapsed_seconds, attempts)
+
+
+class TaskDependency:
+    """Says that a task needs another one, and what it gets from it.
+
+    Two dependencies are equal if they name the same task.
+
+    Parameters
+    ----------
+    task_name : str
+        The task that is needed. Kept in lower case, as the names of tasks are.
+    use_result_as_additional_args : bool, default False
+        Pass the needed task's result as a positional argument, behind the task's own.
+    use_result_as_additional_kwargs : bool, default False
+        Pass the needed task's result as a keyword argument.
+    additional_kwarg_name : str, default ""
+        The keyword for that.
+
+    Raises
+    ------
+    TypeError
+        If an argument is of the wrong type, or if the result shall be passed by keyword and
+        `additional_kwarg_name` is not the name of a keyword.
+    """
+
+    def __init__(
+        self,
+        task_name: str,
+        use_result_as_additional_args: bool = False,
+        use_result_as_additional_kwargs: bool = False,
+        additional_kwarg_name: str = "",
+    ) -> None:
+        if not isinstance(task_name, str):
+            raise TypeError(
+                f"task_name must be str, not {type(task_name).__name__}: name the task, as in 'load'"
+            )
+        if not isinstance(use_result_as_additional_args, bool):
+            raise TypeError(_no_bool("use_result_as_additional_args", use_result_as_additional_args))
+        if not isinstance(use_result_as_additional_kwargs, bool):
+            raise TypeError(_no_bool("use_result_as_additional_kwargs", use_result_as_additional_kwargs))
+        if not isinstance(additional_kwarg_name, str):
+            raise TypeError(f"additional_kwarg_name must be str, not {type(additional_kwarg_name).__name__}")
+        if use_result_as_additional_kwargs and not additional_kwarg_name.isidentifier():
+            raise TypeError(
+                "additional_kwarg_name must be the name of a keyword argument when "
+                f"use_result_as_additional_kwargs is True, not {additional_kwarg_name!r}"
+            )
+        self.task_name = task_name.lower()
+        self.use_result_as_additional_args = use_result_as_additional_args
+        self.use_result_as_additional_kwargs = use_result_as_additional_kwargs
+        self.additional_kwarg_name = additional_kwarg_name
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, TaskDependency):
+            return NotImplemented
+        return self.task_name == other.task_name
+
+    def __hash__(self) -> int:
+        return hash(self.task_name)
+
+    def __repr__(self) -> str:
+        return (
+            f"TaskDependency({self.task_name!r}, {self.use_result_as_additional_args!r}, "
+            f"{self.use_result_as_additional_kwargs!r}, {self.additional_kwarg_name!r})"
+        )
+
+
+def _no_bool(parameter: str, value: object) -> str:
+    return f"{parameter} must be bool, not {type(value).__name__}"

@@ -1,0 +1,415 @@
+"""What a run does, on every runner."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import operator
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from processes import (
+    Process,
+    ProcessPoolRunner,
+    SequentialRunner,
+    Task,
+    TaskDependency,
+    TaskStatus,
+    ThreadRunner,
+    exponential_backoff,
+)
+
+SUCCESS, ERRORED, SKIPPED, PENDING = (
+    TaskStatus.SUCCESS,
+    TaskStatus.ERRORED,
+    TaskStatus.SKIPPED,
+    TaskStatus.PENDING,
+)
+
+
+def add(*numbers: int, bonus: int = 0) -> int:
+    return sum(numbers) + bonus
+
+
+def fail(message: str = "no") -> None:
+    raise ValueError(message)
+
+
+def statuses(report) -> dict[str, TaskStatus]:
+    return {name: entry.status for name, entry in report.entries.items()}
+
+
+def test_results_travel_by_position_and_by_keyword_in_the_order_of_the_dependencies(runner):
+    tasks = [
+        Task("one", add, args=(1,)),
+        Task("ten", add, args=(10,)),
+        Task(
+            "joined",
+            lambda *args, **kwargs: (args, kwargs),
+            args=(0,),
+            kwargs={"own": "k"},
+            dependencies=[
+                TaskDependency("ten", use_result_as_additional_args=True),
+                TaskDependency("one", use_result_as_additional_kwargs=True, additional_kwarg_name="bonus"),
+                TaskDependency("one-more", use_result_as_additional_args=True),
+            ],
+        ),
+        Task("one-more", add, args=(1, 1)),
+    ]
+    report = Process(tasks).run(runner=runner)
+    report.raise_for_errors()
+    assert report.results["joined"] == ((0, 10, 2), {"own": "k", "bonus": 1})
+    assert report.runner == runner
+
+
+def test_a_failure_costs_its_own_task_and_what_depends_on_it(runner):
+    tasks = [
+        Task("bad", fail),
+        Task("child", add, dependencies=[TaskDependency("bad")]),
+        Task("grandchild", add, dependencies=[TaskDependency("child")]),
+        Task("bystander", add, args=(1,)),
+        Task("mixed", add, dependencies=[TaskDependency("bystander"), TaskDependency("bad")]),
+    ]
+    report = Process(tasks).run(runner=runner)
+    assert statuses(report) == {
+        "bad": ERRORED,
+        "child": SKIPPED,
+        "grandchild": SKIPPED,
+        "bystander": SUCCESS,
+        "mixed": SKIPPED,
+    }
+    assert report.errored["bad"].error.downstream_impact == ["child", "grandchild", "mixed"]
+    assert report.entries["child"].attempts == 0
+    assert isinstance(report.exceptions["bad"], ValueError)
+    with pytest.raises(ExceptionGroup) as caught:
+        report.raise_for_errors()
+    assert [str(error) for error in caught.value.exceptions] == ["no"]
+
+
+class Holder:
+    def __init__(self, factor: int) -> None:
+        self.factor = factor
+
+    def times(self, number: int) -> int:
+        return self.factor * number
+
+    def __call__(self, number: int) -> int:
+        return -self.factor * number
+
+
+async def slowly(number: int) -> int:
+    await asyncio.sleep(0)
+    return number + 100
+
+
+def test_every_kind_of_callable_runs(runner):
+    captured = 5
+
+    def closure(number: int) -> int:
+        return number + captured
+
+    tasks = [
+        Task("function", add, args=(1,)),
+        Task("lambda", lambda number: number + 1, args=(1,)),
+        Task("closure", closure, args=(1,)),
+        Task("partial", functools.partial(add, 1, bonus=2), args=(1,)),
+        Task("method", Holder(3).times, args=(2,)),
+        Task("instance", Holder(3), args=(2,)),
+        Task("builtin", len, args=("four",)),
+        Task("operator", operator.mul, args=(6, 7)),
+        Task("class", Holder, args=(4,)),
+        Task("coroutine", slowly, args=(1,)),
+        Task("coroutine-partial", functools.partial(slowly, 2)),
+    ]
+    report = Process(tasks).run(runner=runner)
+    report.raise_for_errors()
+    made = report.results.pop("class") if isinstance(report.results, dict) else None
+    assert isinstance(made, Holder)
+    assert made.factor == 4
+    assert {name: value for name, value in report.results.items() if name != "class"} == {
+        "function": 1,
+        "lambda": 2,
+        "closure": 6,
+        "partial": 4,
+        "method": 6,
+        "instance": -6,
+        "builtin": 4,
+        "operator": 42,
+        "coroutine": 101,
+        "coroutine-partial": 102,
+    }
+
+
+def test_a_coroutine_runs_where_an_event_loop_is_running_already(runner):
+    async def main():
+        return Process([Task("coroutine", slowly, args=(1,))]).run(runner=runner)
+
+    assert asyncio.run(main()).results == {"coroutine": 101}
+
+
+def count_attempts(path: str, succeed_at: int) -> int:
+    with Path(path).open("a") as file:
+        file.write("x")
+    made = len(Path(path).read_text())
+    if made < succeed_at:
+        raise ConnectionError(f"attempt {made}")
+    return made
+
+
+def test_a_transient_failure_is_retried_and_others_are_not(runner, tmp_path):
+    tasks = [
+        Task("transient", count_attempts, args=(str(tmp_path / "a"), 3), retries=2),
+        Task("given-up", count_attempts, args=(str(tmp_path / "b"), 9), retries=2, retry_delay=0.01),
+        Task("other-type", fail, retries=5),
+        Task("listed", fail, retries=2, retry_on=(ValueError,), retry_delay=exponential_backoff(0.001)),
+        Task("not-listed", count_attempts, args=(str(tmp_path / "c"), 2), retries=2, retry_on=(KeyError,)),
+    ]
+    report = Process(tasks).run(runner=runner)
+    assert {name: (entry.status, entry.attempts) for name, entry in report.entries.items()} == {
+        "transient": (SUCCESS, 3),
+        "given-up": (ERRORED, 3),
+        "other-type": (ERRORED, 1),
+        "listed": (ERRORED, 3),
+        "not-listed": (ERRORED, 1),
+    }
+    assert report.results == {"transient": 3}
+
+
+def test_a_retry_delay_may_depend_on_the_attempt_and_keeps_nobody_waiting(tmp_path):
+    delays = []
+
+    def delay(attempt: int) -> float:
+        delays.append(attempt)
+        return 0.2
+
+    tasks = [
+        Task("again", count_attempts, args=(str(tmp_path / "a"), 3), retries=2, retry_delay=delay),
+        Task("meanwhile", add, args=(1,)),
+    ]
+    report = Process(tasks).run(runner="sequential")
+    assert delays == [1, 2]
+    assert report.metrics["meanwhile"].started_at < report.metrics["again"].finished_at
+    assert report.entries["again"].elapsed_seconds < 0.4  # the delays are not counted
+
+
+@pytest.mark.leaves_threads
+def test_a_time_limit_ends_the_attempt_and_frees_its_slot(runner):
+    release = Path(os.devnull)
+    tasks = [
+        Task("stuck", time.sleep, args=(30,), timeout=0.3),
+        Task("in-time", add, args=(1,), timeout=30),
+        Task("after", add, dependencies=[TaskDependency("stuck")]),
+        *(Task(f"other{i}", add, args=(i,)) for i in range(5)),
+    ]
+    start = time.monotonic()
+    report = Process(tasks).run(runner=runner, max_workers=None if runner == "sequential" else 1)
+    assert time.monotonic() - start < 15
+    assert release.exists()
+    assert statuses(report) == {
+        "stuck": ERRORED,
+        "in-time": SUCCESS,
+        "after": SKIPPED,
+        **{f"other{i}": SUCCESS for i in range(5)},
+    }
+    error = report.exceptions["stuck"]
+    assert type(error) is TimeoutError
+    assert str(error) == "Task 'stuck' timed out after 0.3s"
+    assert 0.3 <= report.entries["stuck"].elapsed_seconds < 10
+
+
+@pytest.mark.leaves_threads
+def test_a_time_limit_counts_as_a_transient_failure(runner):
+    report = Process([Task("stuck", time.sleep, args=(30,), timeout=0.1, retries=1)]).run(runner=runner)
+    assert report.entries["stuck"].attempts == 2
+    assert report.entries["stuck"].status is ERRORED
+
+
+def test_a_second_run_starts_afresh(runner, tmp_path):
+    process = Process([Task("count", count_attempts, args=(str(tmp_path / "a"), 0))])
+    assert [process.run(runner=runner).results["count"] for _ in range(3)] == [1, 2, 3]
+
+
+def test_two_runs_of_one_process_in_two_threads_do_not_mix(runner):
+    process = Process(
+        [Task("a", add, args=(1,)), Task("b", add, args=(1,), dependencies=[TaskDependency("a", True)])]
+    )
+    reports = []
+    threads = [threading.Thread(target=lambda: reports.append(process.run(runner=runner))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert [report.results for report in reports] == [{"a": 1, "b": 2}] * 4
+
+
+def run_inner(runner: str) -> dict[str, int]:
+    tasks = [Task("x", add, args=(1,)), Task("y", add, args=(2,), dependencies=[TaskDependency("x", True)])]
+    return Process(tasks).run(runner=runner).results
+
+
+@pytest.mark.parametrize("inner", ["sequential", "thread", "process"])
+def test_a_run_inside_a_task_works(runner, inner):
+    report = Process([Task(f"outer{i}", run_inner, args=(inner,)) for i in range(3)]).run(runner=runner)
+    report.raise_for_errors()
+    assert list(report.results.values()) == [{"x": 1, "y": 3}] * 3
+
+
+def test_tasks_of_one_graph_run_on_different_runners():
+    tasks = [
+        Task("here", os.getpid),
+        Task("there", os.getpid, runner="process"),
+        Task("thread", threading.current_thread, runner="thread"),
+        Task(
+            "joined",
+            lambda *pids: pids,
+            dependencies=[TaskDependency("here", True), TaskDependency("there", True)],
+        ),
+    ]
+    report = Process(tasks).run(runner="sequential")
+    report.raise_for_errors()
+    here, there = report.results["joined"]
+    assert here == os.getpid() != there
+    assert report.metrics["there"].pid == there
+    assert report.metrics["there"].worker.startswith("process-")
+    assert report.metrics["thread"].worker == report.results["thread"].name
+
+
+def test_many_tasks_on_three_runners_at_once_all_end():
+    names = ("sequential", "thread", "process")
+    tasks = [Task(f"t{i}", add, args=(i,), runner=names[i % 3]) for i in range(300)]
+    report = Process(tasks).run(runner="thread")
+    report.raise_for_errors()
+    assert report.results == {f"t{i}": i for i in range(300)}
+
+
+class Gauge:
+    """Counts how many are inside at a time."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.inside = self.most = 0
+
+    def enter(self) -> None:
+        with self.lock:
+            self.inside += 1
+            self.most = max(self.most, self.inside)
+        time.sleep(0.005)
+        with self.lock:
+            self.inside -= 1
+
+
+def test_a_resource_is_never_used_beyond_what_there_is():
+    database, free = Gauge(), Gauge()
+    tasks = [Task(f"db{i}", database.enter, resources={"db": 1}) for i in range(20)]
+    tasks += [Task(f"free{i}", free.enter) for i in range(20)]
+    report = Process(tasks).run(runner="thread", max_workers=8, resources={"db": 2})
+    report.raise_for_errors()
+    assert database.most <= 2
+
+
+def test_higher_priority_goes_first_then_the_longer_chain_below():
+    order = []
+    tasks = [
+        Task("plain", order.append, args=("plain",)),
+        Task("head", order.append, args=("head",)),
+        Task("tail", order.append, args=("tail",), dependencies=[TaskDependency("head")]),
+        Task("first", order.append, args=("first",), priority=5),
+        Task("last", order.append, args=("last",), priority=-1),
+    ]
+    Process(tasks).run(runner="sequential")
+    assert order == ["first", "head", "plain", "tail", "last"]
+
+
+def test_a_result_that_need_not_be_kept_is_none_in_the_report(runner):
+    tasks = [
+        Task("big", add, args=(1,), keep_result=False),
+        Task("use", add, args=(1,), dependencies=[TaskDependency("big", True)]),
+    ]
+    report = Process(tasks).run(runner=runner)
+    assert report.results == {"big": None, "use": 2}
+
+
+def test_fail_fast_leaves_the_rest_pending():
+    tasks = [Task("bad", fail), *(Task(f"t{i}", add, dependencies=[]) for i in range(3))]
+    report = Process(tasks).run(runner="sequential", fail_fast=True)
+    assert statuses(report) == {"bad": ERRORED, "t0": PENDING, "t1": PENDING, "t2": PENDING}
+
+
+def test_a_runner_held_open_keeps_its_workers_from_run_to_run():
+    process = Process([Task("pid", os.getpid)])
+    with ProcessPoolRunner(1) as runner:
+        first, second = (process.run(runner=runner).results["pid"] for _ in range(2))
+    third = process.run(runner=runner).results["pid"]
+    assert first == second != third
+
+
+@pytest.mark.parametrize("make", [SequentialRunner, ThreadRunner, ProcessPoolRunner])
+def test_a_runner_instance_serves_runs_at_the_same_time(make):
+    process = Process([Task(f"t{i}", add, args=(i,)) for i in range(20)])
+    reports = []
+    with make() as runner:
+        threads = [
+            threading.Thread(target=lambda: reports.append(process.run(runner=runner))) for _ in range(3)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+    assert [report.results for report in reports] == [{f"t{i}": i for i in range(20)}] * 3
+
+
+def test_metrics_tell_who_ran_a_task_and_when(runner):
+    before = time.time()
+    report = Process([Task("work", sum, args=(range(2_000_000),))]).run(runner=runner)
+    metrics = report.metrics["work"]
+    assert before <= metrics.started_at <= metrics.finished_at <= time.time()
+    assert (metrics.pid == os.getpid()) == (runner != "process")
+    assert metrics.cpu_seconds > 0
+    assert metrics.peak_rss_bytes > 1_000_000
+    assert metrics.queue_seconds >= 0
+    assert metrics.worker.startswith(runner)
+    assert metrics.host
+    assert report.elapsed_seconds > 0
+
+
+def test_a_stream_gives_each_entry_as_its_task_ends(runner):
+    tasks = [Task("bad", fail), Task("skipped", add, dependencies=[TaskDependency("bad")]), Task("ok", add)]
+    stream = Process(tasks).stream(runner=runner)
+    entries = {entry.name: entry.status for entry in stream}
+    assert entries == {"bad": ERRORED, "skipped": SKIPPED, "ok": SUCCESS}
+    assert statuses(stream.report) == entries
+
+
+def test_leaving_a_stream_early_cancels_the_rest():
+    ran = []
+    process = Process([Task(f"t{i}", ran.append, args=(i,)) for i in range(10_000)])
+    for entry in process.stream(runner="sequential"):
+        assert entry.worked if hasattr(entry, "worked") else entry.status is SUCCESS
+        break
+    assert len(ran) < 10_000
+    with process.stream(runner="sequential") as stream:
+        next(stream)
+    assert PENDING in {entry.status for entry in stream.report.entries.values()}
+
+
+def test_observers_see_a_run_in_order_and_one_that_raises_is_left_out(runner):
+    events = []
+
+    def broken(event) -> None:
+        raise RuntimeError("I do not care")
+
+    with pytest.warns(RuntimeWarning, match="I do not care"):
+        Process([Task("bad", fail, retries=1, retry_on=(ValueError,)), Task("ok", add)], "name").run(
+            runner=runner, observers=[broken, events.append]
+        )
+    kinds = [type(event).__name__ for event in events]
+    assert kinds[0] == "RunStarted"
+    assert kinds[-1] == "RunFinished"
+    assert sorted(kinds[1:-1]) == sorted(
+        ["TaskStarted", "TaskStarted", "TaskStarted", "TaskRetried", "TaskFinished", "TaskFinished"]
+    )
+    assert events[0] == ("name", ("bad", "ok"), runner)
