@@ -36,10 +36,11 @@ SAFE_LIBRARIES: Final = {
     *("numpy", "pandas", "pyarrow", "polars"),
 }
 
-# Both tables hold the classes weakly: a class that nobody uses any more is not asked for either.
+# All hold the classes weakly: a class that nobody uses any more is not asked for either.
 _classes: WeakValueDictionary[str, type] = WeakValueDictionary()
 _ids: WeakKeyDictionary[type, str] = WeakKeyDictionary()
-_from_parent: WeakSet[type] = WeakSet()
+_received: WeakSet[type] = WeakSet()  # made here from what another process has sent
+_from_parent: WeakSet[type] = WeakSet()  # those that a parent has sent, and therefore has
 
 
 def dump_by_value(
@@ -96,8 +97,9 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         self.plain = False
         class_id = _ids.setdefault(cls, uuid4().hex)
         _classes[class_id] = cls
-        make, arguments, *state = reduced
-        return (_make_class, (class_id, not self._to_sender, make, arguments), *state)
+        make, arguments, state, _, _, fill = reduced
+        arguments = (class_id, not self._to_sender, make, arguments)
+        return _make_class, arguments, (fill, state), None, None, _fill_class
 
     def _reduce_function(self, function: FunctionType) -> Any:
         reduced = super().reducer_override(function)
@@ -121,16 +123,24 @@ def _is_safe(named: Any) -> bool:
     return str(named.__module__).partition(".")[0] in SAFE_LIBRARIES
 
 
-def _make_class(
-    class_id: str, from_parent: bool, make: Callable[..., type], arguments: tuple[Any, ...]
-) -> type:
-    """Make a class that was sent by value, or find it where it was sent before."""
-    cls = make(*arguments)
-    _ids[cls] = class_id
-    _classes[class_id] = cls
-    if from_parent:
+def _make_class(class_id: str, from_parent: bool, make: Callable[..., type], arguments: tuple[Any, ...]) -> type:
+    """Make a class that was sent by value, or find it where it was sent before, or came from."""
+    cls = _classes.get(class_id)
+    if cls is None:
+        cls = make(*arguments)
+        _received.add(cls)
+        _ids[cls] = class_id
+        _classes[class_id] = cls
+    if from_parent and cls in _received:
         _from_parent.add(cls)
     return cls
+
+
+def _fill_class(cls: type, state: tuple[Callable[[type, Any], object], Any]) -> None:
+    """Give a class its attributes; our own keeps those that it has."""
+    fill, attributes = state
+    if cls in _received:
+        fill(cls, attributes)
 
 
 def class_of_id(class_id: str, name: str) -> type:

@@ -7,16 +7,15 @@ import warnings
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from .error_data import ErrorData
 from .exceptions import ProcessesError
 from .task import function_name
 from .task_types import TaskResult, TaskStatus
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from .comms.base import ReportChannel
+    from .error_data import ErrorData
     from .process import Process
     from .task import Task
 
@@ -179,10 +178,7 @@ class ProcessExecutionReport:
         """
         pending = TaskResult.pending()
         return cls(
-            {
-                task.name: TaskReportEntry.of(task, results.get(task.name, pending))
-                for task in process.tasks
-            },
+            {task.name: TaskReportEntry.of(task, results.get(task.name, pending)) for task in process.tasks},
             process.name,
             exceptions={
                 name: result.exception for name, result in results.items() if result.exception is not None
@@ -202,7 +198,10 @@ class ProcessExecutionReport:
         if errored:
             raise BaseExceptionGroup(
                 f"{len(errored)} of {len(self.entries)} tasks failed: {_listed(errored)}",
-                [self.exceptions.get(name) or _lost_exception(entry) for name, entry in errored.items()],
+                [
+                    self.exceptions[name] if name in self.exceptions else _lost_exception(entry)
+                    for name, entry in errored.items()
+                ],
             )
 
     def to_json(self, *, indent: int | None = None, **dumps_kwargs: Any) -> str:
@@ -223,7 +222,8 @@ class ProcessExecutionReport:
         str
             An object with ``entries``, ``process_name``, ``runner``, ``elapsed_seconds`` and ``metrics``.
         """
-        dumps_kwargs.setdefault("default", _repr)
+        if "cls" not in dumps_kwargs:
+            dumps_kwargs.setdefault("default", _repr)
         return json.dumps(
             {
                 "entries": {name: _plain_entry(entry) for name, entry in self.entries.items()},
@@ -269,13 +269,13 @@ class ProcessExecutionReport:
         entries = self.errored if only_errors else self.entries
         if wanted is not None:
             entries = {name: entry for name, entry in entries.items() if name.lower() in wanted}
-        problems = _unknown_names(wanted, self.entries) if wanted else []
-        if entries or not (only_errors or wanted is not None):
+        problems = [] if wanted is None else _unknown_names(wanted, self.entries)
+        if entries or (wanted is None and not only_errors):
             for channel in channels:
                 try:
                     channel.send_report(self._restricted_to(entries), errors_only=only_errors)
-                except Exception as error:  # noqa: BLE001, PERF203 - the other channels shall be served
-                    problems.append(f"{type(channel).__name__} could not send the report: {error!r}")
+                except Exception as error:  # the other channels shall be served
+                    problems.append(_send_problem(channel, error))
         if show_warnings:  # at the end: where warnings are errors, the first one ends this call
             for problem in problems:
                 warnings.warn(problem, UserWarning, stacklevel=2)
@@ -315,7 +315,9 @@ def _lost_exception(entry: TaskReportEntry) -> BaseException:
 
 
 def _lower_names(names: list[str]) -> set[str]:
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+    if not isinstance(names, (list, tuple, set, frozenset)) or not all(
+        isinstance(name, str) for name in names
+    ):
         raise TypeError(f"tasks must be a list of task names or None, not {names!r}")
     return {name.lower() for name in names}
 
@@ -323,8 +325,15 @@ def _lower_names(names: list[str]) -> set[str]:
 def _unknown_names(wanted: set[str], entries: Mapping[str, object]) -> list[str]:
     from .graph import unknown_task
 
-    known = {name.lower() for name in entries}
-    return [unknown_task(name, known) for name in sorted(wanted - known)]
+    known = [name.lower() for name in entries]
+    return [unknown_task(name, known) for name in sorted(wanted.difference(known))]
+
+
+def _send_problem(channel: object, error: Exception) -> str:
+    from .failure import exception_text
+
+    reason = f"{type(error).__name__}: {exception_text(error)}"
+    return f"{type(channel).__name__} could not send the report ({reason}); the other channels were served"
 
 
 # JSON
@@ -343,9 +352,9 @@ def _plain_entry(entry: TaskReportEntry) -> dict[str, Any]:
 
 
 def _plain(value: Any, outside: list[int]) -> Any:
-    """Make of a value one that `json` can write but for its leaves; `outside` holds the ids of what it is in."""
+    """Make containers such that `json` can write them; `outside` holds the ids of what the value is in."""
     try:
-        if isinstance(value, dict | list | tuple):
+        if isinstance(value, (dict, list, tuple)):
             if id(value) in outside or len(outside) == JSON_DEPTH:
                 return _repr(value)
             outside.append(id(value))
@@ -357,7 +366,7 @@ def _plain(value: Any, outside: list[int]) -> Any:
                 outside.pop()
         if isinstance(value, int) and value.bit_length() > JSON_INT_BITS:
             return _plain_large_int(value)
-    except Exception:  # noqa: BLE001 - a class of the user's may do anything in a property or an iterator
+    except Exception:  # a class of the user's may do anything in a property or an iterator
         return _repr(value)
     return value
 
@@ -382,5 +391,5 @@ def _repr(value: object) -> str:
         return str(value.value)
     try:
         return repr(value)
-    except Exception as error:  # noqa: BLE001 - a __repr__ is user code
+    except Exception as error:  # a __repr__ is user code
         return f"<{type(value).__name__} object whose repr raises {type(error).__name__}>"

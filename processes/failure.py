@@ -167,9 +167,9 @@ def bounded_repr(value: object, max_characters: int = MAX_CHARACTERS) -> str:
     return bounded_reprs({"": value}, max_characters)[""]
 
 
-def bounded_reprs(values: Mapping[str, object], max_characters: int = MAX_CHARACTERS) -> dict[str, str]:
-    """Return :func:`bounded_repr` of several values, which share the time that one would have."""
-    jobs = {name: _repr_job(value, max_characters) for name, value in values.items()}
+def bounded_reprs(values: Mapping[Any, object], max_characters: int = MAX_CHARACTERS) -> dict[Any, str]:
+    """Return :func:`bounded_repr` of several values, by key; they share the time that one would have."""
+    jobs = {key: _repr_job(value, max_characters) for key, value in values.items()}
     return _with_stand_ins(values, _render_all(jobs))
 
 
@@ -357,20 +357,20 @@ def _render_in_thread(jobs: Mapping[Any, Callable[[bool], str]]) -> dict[Any, st
     return dict(done)  # a copy, because the thread may go on
 
 
-def _with_stand_ins(values: Mapping[str, object], texts: Mapping[Any, str]) -> dict[str, str]:
+def _with_stand_ins(values: Mapping[Any, object], texts: Mapping[Any, str]) -> dict[Any, str]:
     """Return the texts in the order of the values, and something for those that have none."""
     first = True
     whole = {}
-    for name, value in values.items():
-        if name in texts:
-            whole[name] = texts[name]
+    for key, value in values.items():
+        if key in texts:
+            whole[key] = texts[key]
             continue
         kind = _type_name(value)
         late = f"{RENDER_SECONDS:g} s"
         if first:
-            whole[name] = f"<{kind} object whose __repr__ took longer than {late}>"
+            whole[key] = f"<{kind} object whose __repr__ took longer than {late}>"
         else:
-            whole[name] = f"<{kind} object, left out because those before it took longer than {late}>"
+            whole[key] = f"<{kind} object, left out because those before it took longer than {late}>"
         first = False
     return whole
 

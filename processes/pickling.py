@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 PROTOCOL: Final = 5  # the first with out-of-band buffers
 
-_ATOMS: Final = frozenset({type(None), bool, int, float, complex, str, bytes})
+ATOMS: Final = frozenset({type(None), bool, int, float, complex, str, bytes})
 _SMALL: Final = 16  # items; looking through more takes longer than the pickler that it saves
 
 
@@ -145,14 +145,14 @@ def _is_simple(value: Any) -> bool:
 
 def _holds_atoms(value: Any) -> bool:
     kind = type(value)
-    if kind in _ATOMS:
+    if kind in ATOMS:
         return True
     if kind is tuple or kind is list:
-        return len(value) <= _SMALL and _ATOMS.issuperset(map(type, value))
+        return len(value) <= _SMALL and ATOMS.issuperset(map(type, value))
     if kind is dict:
         return (
             len(value) <= _SMALL
-            and _ATOMS.issuperset(map(type, value))
-            and _ATOMS.issuperset(map(type, value.values()))
+            and ATOMS.issuperset(map(type, value))
+            and ATOMS.issuperset(map(type, value.values()))
         )
     return False

@@ -158,6 +158,7 @@ class Scheduler:
         # Heap of: when, on the monotonic clock; ticket of the attempt to stop, or 0; else the task to resume.
         self._timers: list[tuple[float, int, int]] = []
         self._waker = Waker()
+        self._interrupt = Interrupt(self._waker.set, inside=perform.__code__, outside=Scheduler.run.__code__)
         self._cancelled = False
 
     def run(self) -> None:
@@ -171,13 +172,13 @@ class Scheduler:
         start = perf_counter()
         self._ready_at_start = time()
         opened: list[ProcessRunner] = []
-        with Interrupt(self._waker.set, inside=perform.__code__, outside=Scheduler.run.__code__) as interrupt:
+        with self._interrupt:
             try:
                 for runner in self._runners:
                     runner.open(self._waker)
                     opened.append(runner)
                 self._tell(RunStarted(self._process_name, tuple(self._graph.names), self.runner.name))
-                while not (self._plan.finished or self._cancelled or interrupt.happened):
+                while not (self._plan.finished or self._cancelled or self._interrupt.happened):
                     self._start_ready_attempts()
                     for message in self._wait(self._seconds_to_next_timer()):
                         self._handle(message)
@@ -190,7 +191,7 @@ class Scheduler:
                 self._waker.close()
                 self.elapsed_seconds = perf_counter() - start
                 self._tell(RunFinished(self.elapsed_seconds))
-        if interrupt.happened:
+        if self._interrupt.happened:
             raise KeyboardInterrupt
 
     def cancel(self) -> None:
@@ -302,9 +303,11 @@ class Scheduler:
             self._began.pop(finished.ticket, None)
         for name, amount in self._groups[self._group_of[index]].needs.items():
             self._available[name] += amount
+        outcome = finished.outcome
+        if self._interrupt.happened and _is_interrupted(outcome):
+            return  # cut short by a Ctrl-C, it has not ended: the task stays PENDING
         run = self._runs[index]
         assert run is not None
-        outcome = finished.outcome
         if type(outcome) is Unsendable:
             run.worker = finished.worker
         else:
@@ -439,6 +442,10 @@ def _groups(
             groups.append(_Group(number, copies[runner], task.resources))
         group_of.append(number)
     return groups, group_of
+
+
+def _is_interrupted(outcome: Outcome) -> bool:
+    return isinstance(outcome, Raised) and isinstance(outcome.exception, KeyboardInterrupt)
 
 
 def _exception_of(outcome: Outcome, task_name: str) -> tuple[BaseException, Failure]:

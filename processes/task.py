@@ -212,7 +212,7 @@ def function_name(func: object) -> str:
         while isinstance(func, partial):
             func = func.func
         name = func.__name__  # type: ignore[attr-defined]
-    except Exception:  # noqa: BLE001 - a property of the user's may raise anything
+    except Exception:  # a property of the user's may raise anything
         name = None
     return name if type(name) is str else type(func).__name__
 

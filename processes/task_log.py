@@ -98,7 +98,7 @@ class TaskFileHandler(logging.Handler):
         written.append(self.baseFilename)
         try:
             line = self.format(record)
-        except Exception:  # noqa: BLE001 - a message that does not fit its arguments, a repr that raises
+        except Exception:  # a message that does not fit its arguments, a repr that raises
             self.handleError(record)
             return
         try:
@@ -223,10 +223,9 @@ def _is_heard(task: Task, level: int) -> bool:
 
 
 def _one_line(exception: BaseException) -> str:
-    try:
-        text = " ".join(str(exception).split())
-    except Exception as error:  # noqa: BLE001 - an exception's __str__ is user code
-        text = f"its text raises {type(error).__name__}"
+    from .failure import exception_text
+
+    text = " ".join(exception_text(exception).split())
     return f"{type(exception).__name__}: {text}" if text else type(exception).__name__
 
 

@@ -7,6 +7,7 @@ the standard library, so a single module such as ``turtle`` counts as one too.
 from __future__ import annotations
 
 import ast
+import os
 import tokenize
 from array import array
 from bisect import bisect_left
@@ -16,7 +17,7 @@ from hashlib import blake2b
 from importlib.util import resolve_name
 from pathlib import Path
 from statistics import mean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -83,9 +84,8 @@ class Complexity:
     worst_complexity: int
 
 
-@dataclass(frozen=True, slots=True)
-class Ranked:
-    """A package in the final ranking; shares are between 0 and 1."""
+class Ranked(TypedDict):
+    """A package in the final ranking, as it stands in the report's JSON; shares are between 0 and 1."""
 
     package: str
     score: float
@@ -117,12 +117,14 @@ def find_packages(root: Path) -> dict[str, dict[str, str]]:
     """
     packages: dict[str, dict[str, str]] = {}
     sizes: Counter[str] = Counter()
-    for path in sorted(root.rglob("*.py")):
-        parts = path.relative_to(root).with_suffix("").parts
-        if NOT_COUNTED.isdisjoint(parts) and all(map(str.isidentifier, parts)):
-            module = ".".join(parts).removesuffix(".__init__")
-            packages.setdefault(parts[0], {})[module] = str(path)
-            sizes[parts[0]] += path.stat().st_size
+    for folder, subfolders, files in os.walk(root):
+        subfolders[:] = sorted(set(subfolders) - NOT_COUNTED)
+        for file in sorted(files):
+            path = Path(folder, file)
+            parts = path.relative_to(root).with_suffix("").parts
+            if path.suffix == ".py" and all(map(str.isidentifier, parts)):
+                packages.setdefault(parts[0], {})[".".join(parts).removesuffix(".__init__")] = str(path)
+                sizes[parts[0]] += path.stat().st_size
     if not packages:
         raise FileNotFoundError(
             f"there are no Python source files in {str(root)!r}, so nothing can be measured"
@@ -309,7 +311,7 @@ def rank(copied: dict[str, float], weights: dict[str, float], *complexities: Com
         )
         for each in complexities
     ]
-    return sorted(ranking, key=lambda ranked: (-ranked.score, ranked.package))
+    return sorted(ranking, key=lambda ranked: (-ranked["score"], ranked["package"]))
 
 
 def _places(measure: Mapping[str, float]) -> dict[str, float]:

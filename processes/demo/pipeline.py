@@ -46,8 +46,8 @@ def build(root: str | PathLike[str] | None = None) -> Process:
     packages = measures.find_packages(Path(root or sysconfig.get_paths()["stdlib"]))
     tasks = []
     for package, modules in packages.items():
-        parse = Task(f"parse-{package}", measures.parse, args=(modules,))
-        # The fingerprints of all statements are large: they are dropped as soon as they have been used.
+        # The report need not keep what these two find out: it is large, and dropped as soon as it was used.
+        parse = Task(f"parse-{package}", measures.parse, args=(modules,), keep_result=False)
         tokens = Task(f"tokenize-{package}", measures.tokenize_statements, args=(modules,), keep_result=False)
         complexity = Task(
             f"complexity-{package}",

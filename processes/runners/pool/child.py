@@ -143,6 +143,8 @@ class Child:
                 self.process = subprocess.Popen(  # noqa: S603
                     [*command, *map(str, passed)],
                     stdin=subprocess.DEVNULL,
+                    # A group of its own: a terminal's Ctrl-C is for us, who decide what it means for workers.
+                    process_group=0,
                     pass_fds=[descriptor for descriptor in passed if descriptor >= 0],
                     env=environment,
                 )

@@ -1,0 +1,89 @@
+"""The graphs that are measured, as plain data: no runner is known here.
+
+A graph is a list of nodes, each a name and the indices of the nodes that it depends on; those always stand
+before it. Each shape is a function of the number of nodes that are wanted; where a shape does not come out
+even, it has a few nodes less.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+STENCIL_WIDTH = 32  # many times the workers, so that a layer can hide the wait for its slowest node
+SEED = 20_240_229  # any number: the same graphs on every machine and every day
+
+
+class Node(NamedTuple):
+    """A node of a graph."""
+
+    name: str
+    dependencies: tuple[int, ...] = ()
+
+
+Graph = list[Node]
+
+
+def wide(size: int) -> Graph:
+    """Independent nodes."""
+    return [_node(index) for index in range(size)]
+
+
+def chain(size: int) -> Graph:
+    """Each node depends on the one before it."""
+    return [_node(index, index - 1) if index else _node(index) for index in range(size)]
+
+
+def diamonds(size: int) -> Graph:
+    """One node, two that depend on it, one that depends on both, and so on from that one."""
+    graph = [_node(0)]
+    while len(graph) + 3 <= size:
+        top = len(graph) - 1
+        graph += [_node(top + 1, top), _node(top + 2, top), _node(top + 3, top + 1, top + 2)]
+    return graph
+
+
+def stencil(size: int) -> Graph:
+    """Layers of equal width; a node depends on its neighbours in the layer before: left, middle, right."""
+    graph = []
+    for index in range(size - size % min(size, STENCIL_WIDTH)):
+        above, column = index - STENCIL_WIDTH, index % STENCIL_WIDTH
+        columns = range(max(0, column - 1), min(STENCIL_WIDTH, column + 2))
+        graph.append(_node(index, *(above - column + other for other in columns if above >= 0)))
+    return graph
+
+
+def random_graph(size: int) -> Graph:
+    """Each node depends on none to three of those before it."""
+    draw = random.Random(SEED)
+    return [
+        _node(index, *sorted(draw.sample(range(index), min(index, draw.randint(0, 3)))))
+        for index in range(size)
+    ]
+
+
+def tree(size: int) -> Graph:
+    """A reduction: every node but the leaves depends on two, and the last one on all the others."""
+    graph = [_node(index) for index in range((size + 1) // 2)]
+    free = 0  # the first node that no other depends on yet
+    while free + 1 < len(graph):
+        graph.append(_node(len(graph), free, free + 1))
+        free += 2
+    return graph
+
+
+SHAPES: dict[str, Callable[[int], Graph]] = {
+    "wide": wide,
+    "chain": chain,
+    "random": random_graph,
+    "diamonds": diamonds,
+    "stencil": stencil,
+    "tree": tree,
+}
+
+
+def _node(index: int, *dependencies: int) -> Node:
+    return Node(f"node-{index}", dependencies)

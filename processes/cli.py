@@ -1,0 +1,295 @@
+"""The command line: ``processes run``, ``processes graph``, ``processes demo``.
+
+Exit status: 0 when all tasks succeeded, 1 when some did not, 2 when nothing could be run (wrong usage, a
+file that is not there, a module that cannot be imported), 130 after Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+import traceback
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib import import_module
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_loader
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeGuard
+
+import click
+import cloudpickle
+
+from .process import Process
+from .runners import RUNNERS
+from .task_types import TaskStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FunctionType, ModuleType
+
+SOME_FAILED = 1
+NOTHING_RUN = 2
+INTERRUPTED = 130  # what shells report of a program that SIGINT ended
+
+
+class OutputFile(click.Path):
+    """A file to be written at the end: what forbids that is said at the start."""
+
+    def __init__(self) -> None:
+        super().__init__(dir_okay=False, path_type=Path)
+
+    def convert(
+        self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
+    ) -> Path:
+        """Make the missing folders of the path, and refuse one that cannot be written."""
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            self.fail(f"{str(path.parent)!r} cannot be made: {error}", param, ctx)
+        if not os.access(path if path.exists() else path.parent, os.W_OK):
+            self.fail(f"{str(path)!r} cannot be written", param, ctx)
+        return path
+
+
+workers_option = click.option(
+    "--workers", type=click.IntRange(min=1), metavar="N", help="How many tasks run at a time."
+)
+target_argument = click.argument("target", metavar="FILE_OR_MODULE[:NAME]")
+
+
+@click.group(name="processes", context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="processes")
+def main() -> None:
+    """Run graphs of plain Python functions.
+
+    FILE_OR_MODULE is a Python file, or a module as in `import`. NAME in it is a Process, or a function
+    without parameters that returns one; without NAME the module's only Process is taken, or its function
+    `build`.
+    """
+
+
+@main.command()
+@target_argument
+@click.option(
+    "--runner", type=click.Choice(tuple(RUNNERS)), help="Where tasks run; wins over the process's own."
+)
+@workers_option
+@click.option(
+    "--progress/--no-progress",
+    default=None,
+    help="Show the progress on standard error. By default on a terminal only.",
+)
+@click.option(
+    "--json", "json_path", type=OutputFile(), metavar="FILE", help="Write the whole report as JSON."
+)
+@click.option("--only-errors", is_flag=True, help="Print only the tasks that did not succeed.")
+def run(
+    target: str,
+    runner: str | None,
+    workers: int | None,
+    progress: bool | None,
+    json_path: Path | None,
+    only_errors: bool,
+) -> None:
+    """Run a process and print its report.
+
+    A FILE is run as `python FILE` would, but for its main guard: its folder is on the module path, and
+    what it defines travels to worker processes by value. A MODULE is imported, by worker processes too.
+
+    Exit status: 0 when all tasks succeeded, 1 when some did not, 2 when nothing could be run.
+    """
+    process = find_process(target)
+    if progress is None:
+        progress = sys.stderr.isatty()
+    status = SOME_FAILED
+    try:
+        process.run(runner=runner, max_workers=workers, progress=progress)
+    except KeyboardInterrupt:
+        status = INTERRUPTED
+    except (TypeError, ValueError) as error:
+        raise click.UsageError(str(error)) from error
+    report = process.report
+    assert report is not None
+    unsuccessful = {
+        name: entry for name, entry in report.entries.items() if entry.status is not TaskStatus.SUCCESS
+    }
+    click.echo(str(replace(report, entries=unsuccessful) if only_errors else report))
+    if json_path is not None:
+        json_path.write_text(report.to_json(indent=2), encoding="utf-8")
+    if unsuccessful:
+        sys.exit(status)
+
+
+@main.command()
+@target_argument
+@click.option(
+    "--format", "drawing", type=click.Choice(("mermaid", "dot")), default="mermaid", show_default=True
+)
+def graph(target: str, drawing: str) -> None:
+    """Draw a process's graph as text, for Mermaid or Graphviz; nothing is run."""
+    process = find_process(target)
+    click.echo(process.to_mermaid() if drawing == "mermaid" else process.to_dot())
+
+
+@main.command()
+@workers_option
+@click.option(
+    "--compare/--no-compare",
+    default=True,
+    show_default=True,
+    help="Run the same once more sequentially, to measure the speed-up.",
+)
+@click.option(
+    "--root",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="FOLDER",
+    help="Rank the packages in this folder instead of the standard library's.",
+)
+@click.option("--top", type=click.IntRange(min=1), default=15, show_default=True, help="How many to print.")
+@click.option(
+    "--json",
+    "json_path",
+    type=OutputFile(),
+    metavar="FILE",
+    default="processes-demo.json",
+    show_default=True,
+    help="Where the report is written.",
+)
+def demo(workers: int | None, compare: bool, root: Path | None, top: int, json_path: Path) -> None:
+    """Find out which packages of the standard library are hardest to maintain.
+
+    A real CPU-bound graph of some hundred tasks: parse and tokenize each package, weigh its functions, find
+    copied code, follow the imports, rank. It runs on worker processes, and then sequentially.
+
+    Exit status: 0 when all tasks succeeded and both runs gave the same, 1 otherwise.
+    """
+    from .demo.show import show_demo
+
+    try:
+        good = show_demo(root, workers=workers, compare=compare, top=top, json_path=json_path)
+    except FileNotFoundError as error:
+        raise click.UsageError(str(error)) from error
+    if not good:
+        sys.exit(SOME_FAILED)
+
+
+# Finding what the user named
+
+
+def find_process(target: str) -> Process:
+    """Load a file or module and find the process in it; where that fails, the program ends with status 2."""
+    location, colon, name = target.rpartition(":")
+    if not (colon and name.isidentifier()):  # the colon is a part of the file's path, or there is none
+        location, name = target, ""
+    path = Path(location)
+    is_file = path.suffix == ".py" or path.name != location
+    if is_file and not path.is_file():
+        raise click.UsageError(f"there is no file {location!r}")
+    with _code_of_the_user(f"{location!r} could not be loaded"):
+        module = _load_file(path.absolute()) if is_file else _import_module(location)
+    found = _attribute(module, name, location) if name else _only_process(module, location)
+    if isinstance(found, Process):
+        return found
+    with _code_of_the_user(f"{found.__name__!r} of {location!r} did not return"):
+        process = found()
+    if not isinstance(process, Process):
+        raise click.UsageError(
+            f"{found.__name__!r} of {location!r} returned {process!r}, which is no Process"
+        )
+    return process
+
+
+def _load_file(path: Path) -> ModuleType:
+    sys.path.insert(0, str(path.parent))
+    name = path.stem
+    while name in sys.modules:  # as with a file of the user's that is called json.py
+        name += "_"
+    spec = spec_from_loader(name, SourceFileLoader(name, str(path)))
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    sys.modules[name] = module
+    # By value, as if it were __main__: a worker process that imported the file would do once more what it
+    # does when it is loaded, and that may be a run with workers of its own.
+    cloudpickle.register_pickle_by_value(module)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _import_module(name: str) -> ModuleType:
+    sys.path.insert(0, os.getcwd())  # noqa: PTH109 - a str, as `python -m` has it
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        if f"{name}.".startswith(f"{error.name}."):
+            raise click.UsageError(f"there is no module {name!r}; the name of a file ends in .py") from error
+        raise
+
+
+@contextmanager
+def _code_of_the_user(failure: str) -> Iterator[None]:
+    """End the program with a traceback that begins at the user's code, should that raise."""
+    try:
+        yield
+    except (click.ClickException, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # a file may well end in sys.exit()
+        frames = error.__traceback__
+        while frames is not None and _is_ours(frames.tb_frame.f_code.co_filename):
+            frames = frames.tb_next
+        traceback.print_exception(type(error), error, frames)
+        click.echo(f"Error: {failure}", err=True)
+        sys.exit(NOTHING_RUN)
+
+
+def _is_ours(file: str) -> bool:
+    return file == __file__ or file.startswith("<frozen importlib")
+
+
+def _attribute(module: ModuleType, name: str, location: str) -> Process | FunctionType:
+    try:
+        found = getattr(module, name)
+    except AttributeError:
+        raise click.UsageError(f"{location!r} has no {name!r}; {_candidates(module)}") from None
+    if not isinstance(found, Process) and not _makes_something(found):
+        raise click.UsageError(
+            f"{name!r} of {location!r} is {found!r}, neither a Process nor a function without parameters; "
+            + _candidates(module)
+        )
+    return found
+
+
+def _only_process(module: ModuleType, location: str) -> Process | FunctionType:
+    found = {id(value): value for value in vars(module).values() if isinstance(value, Process)}
+    if len(found) == 1:
+        return found.popitem()[1]
+    build = getattr(module, "build", None)
+    if not found and _makes_something(build):
+        return build
+    what = "more than one Process" if found else "neither a Process nor a function `build`"
+    raise click.UsageError(f"{location!r} has {what}; say which with {location}:NAME; {_candidates(module)}")
+
+
+def _candidates(module: ModuleType) -> str:
+    """Name what could be meant in a module."""
+    names = [
+        name
+        for name, value in vars(module).items()
+        if isinstance(value, Process)
+        or (_makes_something(value) and getattr(value, "__module__", None) == module.__name__)
+    ]
+    return f"there are {', '.join(map(repr, names))}" if names else "nothing in it could be meant"
+
+
+def _makes_something(value: object) -> TypeGuard[FunctionType]:
+    """Tell whether a value is a function that can be called without arguments."""
+    if not inspect.isfunction(value):
+        return False
+    return all(
+        parameter.default is not parameter.empty
+        or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        for parameter in inspect.signature(value).parameters.values()
+    )

@@ -1,0 +1,1 @@
+"""Reports and graphs as text and HTML."""

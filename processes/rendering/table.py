@@ -1,0 +1,134 @@
+"""A report as a table: plain text for ``print``, HTML for notebooks."""
+
+from __future__ import annotations
+
+from html import escape
+from io import StringIO
+from typing import TYPE_CHECKING
+
+from ..task_types import TaskStatus
+
+if TYPE_CHECKING:
+    from ..execution_report import ProcessExecutionReport, TaskReportEntry
+
+SHOWN_TASKS = 50  # more rows than that nobody reads in a terminal
+SHOWN_FAILURES = 20
+NAME_CHARACTERS = 60
+MESSAGE_CHARACTERS = 300
+
+COLUMNS = ("Task", "Status", "Seconds", "Attempts", "Worker", "Function")
+NUMBERS = ("Seconds", "Attempts")
+WORDS = {
+    TaskStatus.ERRORED: "failed",
+    TaskStatus.SKIPPED: "skipped",
+    TaskStatus.PENDING: "pending",
+    TaskStatus.SUCCESS: "succeeded",
+}  # in the order in which they are shown: what needs attention comes first
+
+
+def to_text(report: ProcessExecutionReport) -> str:
+    """Render a report as a table, with what went wrong below it; ASCII but for the user's own words."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for column in COLUMNS:
+        table.add_column(column, justify="right" if column in NUMBERS else "left", no_wrap=True)
+    entries = _in_order_of_attention(report)
+    for entry in entries[:SHOWN_TASKS]:
+        table.add_row(*[Text(cell) for cell in _cells(report, entry)])
+    output = StringIO()
+    console = Console(file=output, width=1_000, color_system=None, force_terminal=False, force_jupyter=False)
+    if entries:
+        console.print(table)
+    lines = [_totals(report)]
+    lines += [line.rstrip() for line in output.getvalue().splitlines()]
+    if hidden := entries[SHOWN_TASKS:]:
+        lines.append(f"... and {len(hidden)} more: {_counts(hidden)}")
+    lines += _failures(report)
+    return "\n".join(lines)
+
+
+def to_html_table(report: ProcessExecutionReport) -> str:
+    """Render a report as a small HTML table."""
+    entries = _in_order_of_attention(report)
+    header = "".join(f"<th>{column}</th>" for column in (*COLUMNS, "Error"))
+    rows = []
+    for entry in entries[:SHOWN_TASKS]:
+        error = _error_text(report, entry) if entry.status is TaskStatus.ERRORED else ""
+        cells = "".join(f"<td>{escape(cell)}</td>" for cell in (*_cells(report, entry), error))
+        weight = "bold" if entry.status is TaskStatus.ERRORED else "normal"
+        rows.append(f'<tr style="font-weight: {weight}">{cells}</tr>')
+    if hidden := entries[SHOWN_TASKS:]:
+        text = f"and {len(hidden)} more: {_counts(hidden)}"
+        rows.append(f'<tr><td colspan="{len(COLUMNS) + 1}">{text}</td></tr>')
+    return (
+        f"<table><caption>{escape(_totals(report))}</caption>"
+        f"<thead><tr>{header}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    )
+
+
+def _in_order_of_attention(report: ProcessExecutionReport) -> list[TaskReportEntry]:
+    order = list(WORDS)
+    return sorted(report.entries.values(), key=lambda entry: order.index(entry.status))
+
+
+def _cells(report: ProcessExecutionReport, entry: TaskReportEntry) -> tuple[str, ...]:
+    metrics = report.metrics.get(entry.name)
+    return (
+        _on_one_line(entry.name, NAME_CHARACTERS),
+        entry.status.name,
+        f"{entry.elapsed_seconds:.3f}",
+        str(entry.attempts),
+        _on_one_line(metrics.worker, NAME_CHARACTERS) if metrics is not None else "",
+        _on_one_line(entry.function, NAME_CHARACTERS),
+    )
+
+
+def _totals(report: ProcessExecutionReport) -> str:
+    entries = list(report.entries.values())
+    name = f"Process {report.process_name!r}: " if report.process_name else ""
+    tasks = "1 task" if len(entries) == 1 else f"{len(entries)} tasks"
+    counts = f", {_counts(entries)}" if entries else ""
+    runner = f" ({report.runner})" if report.runner else ""
+    return f"{name}{tasks}{counts}, {report.elapsed_seconds:.2f} s{runner}"
+
+
+def _counts(entries: list[TaskReportEntry]) -> str:
+    statuses = [entry.status for entry in entries]
+    counts = {word: statuses.count(status) for status, word in WORDS.items()}
+    return ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+
+
+def _failures(report: ProcessExecutionReport) -> list[str]:
+    errored = list(report.errored.values())
+    lines = []
+    for entry in errored[:SHOWN_FAILURES]:
+        lines += ["", f"{_on_one_line(entry.name, NAME_CHARACTERS)}: {_error_text(report, entry)}"]
+        if entry.error is not None and entry.error.traced_vars_location:
+            lines.append(f"    at {_on_one_line(entry.error.traced_vars_location, MESSAGE_CHARACTERS)}")
+        if entry.error is not None and entry.error.downstream_impact:
+            skipped = ", ".join(entry.error.downstream_impact)
+            lines.append(f"    skipped for it: {_on_one_line(skipped, MESSAGE_CHARACTERS)}")
+    if len(errored) > SHOWN_FAILURES:
+        lines += ["", f"... and {len(errored) - SHOWN_FAILURES} more failures"]
+    return lines
+
+
+def _error_text(report: ProcessExecutionReport, entry: TaskReportEntry) -> str:
+    text = entry.error.exception if entry.error is not None else ""
+    if entry.name in report.exceptions:
+        type_name = type(report.exceptions[entry.name]).__name__
+        text = f"{type_name}: {text}" if text else type_name
+    return _on_one_line(text, MESSAGE_CHARACTERS)
+
+
+def _on_one_line(text: str, room: int) -> str:
+    """Shorten a text, and write out what a terminal would take as a command."""
+    text = " ".join(text[: 2 * room].split())
+    text = "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in text
+    )
+    return text if len(text) <= room else f"{text[: room - 3]}..."

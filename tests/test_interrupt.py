@@ -1,0 +1,138 @@
+"""Ctrl-C, and functions that raise KeyboardInterrupt themselves."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from processes import Process, Task, TaskStatus
+
+SCRIPT = """
+import sys, time
+from pathlib import Path
+from processes import Process, Task, TaskDependency
+
+def quick():
+    return "done"
+
+def long(name):
+    Path(name).touch()
+    {body}
+
+tasks = [Task("quick", quick, log_path="quick.log")]
+tasks += [
+    Task(f"long{{i}}", long, log_path="long.log", args=(f"began{{i}}",), dependencies=[TaskDependency("quick")])
+    for i in range(2)
+]
+tasks += [Task("after", quick, dependencies=[TaskDependency("long0")])]
+process = Process(tasks)
+try:
+    process.run(runner=sys.argv[1], max_workers={workers})
+except KeyboardInterrupt:
+    print({{name: entry.status.name for name, entry in process.report.entries.items()}}, flush=True)
+    print(process.runner.results["quick"].result, flush=True)
+    sys.exit(42)
+"""
+
+
+def wait_for(path: Path, seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not path.exists():
+        assert time.monotonic() < deadline, f"{path} never appeared"
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("body", ["time.sleep(60)", "while True: pass"])
+def test_ctrl_c_ends_a_run_and_leaves_what_was_finished(runner, body, tmp_path):
+    script = tmp_path / "busy.py"
+    script.write_text(SCRIPT.format(body=body, workers=None if runner == "sequential" else 2))
+    program = subprocess.Popen(
+        [sys.executable, str(script), runner],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    wait_for(tmp_path / "began0")
+    family = psutil.Process(program.pid).children(recursive=True)
+    os.killpg(program.pid, signal.SIGINT)  # as a terminal does: to all of them
+    began = time.monotonic()
+    out, err = program.communicate(timeout=30)
+    assert time.monotonic() - began < 10
+    assert program.returncode == 42, err
+    assert err == ""
+    assert out.splitlines() == [
+        "{'quick': 'SUCCESS', 'long0': 'PENDING', 'long1': 'PENDING', 'after': 'PENDING'}",
+        "done",
+    ]
+    assert "Finished quick." in (tmp_path / "quick.log").read_text()
+    assert "Starting long0." in (tmp_path / "long.log").read_text()
+    assert [process for process in family if process.is_running()] == []
+
+
+def raise_keyboard_interrupt() -> None:
+    raise KeyboardInterrupt("my own")
+
+
+def test_a_keyboard_interrupt_of_the_functions_own_fails_its_task_alone(runner):
+    report = Process([Task("rude", raise_keyboard_interrupt), Task("fine", abs, args=(-1,))]).run(
+        runner=runner
+    )
+    assert report.entries["rude"].status is TaskStatus.ERRORED
+    assert type(report.exceptions["rude"]) is KeyboardInterrupt
+    assert report.results == {"fine": 1}
+    with pytest.raises(BaseExceptionGroup):
+        report.raise_for_errors()
+
+
+def interrupt_and_swallow() -> str:
+    try:
+        signal.raise_signal(signal.SIGINT)
+        time.sleep(30)
+    except BaseException:
+        return "swallowed"
+    return "slept"
+
+
+def test_a_real_ctrl_c_that_a_function_swallows_ends_the_run_all_the_same():
+    process = Process([Task("deaf", interrupt_and_swallow), Task("next", abs, args=(1,))])
+    with pytest.raises(KeyboardInterrupt):
+        process.run(runner="sequential")
+    assert process.report.entries["deaf"].result == "swallowed"
+    assert process.report.entries["next"].status is TaskStatus.PENDING
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def run_inner_and_interrupt() -> None:
+    Process([Task("inner", interrupt_and_swallow)]).run(runner="sequential")
+
+
+def test_ctrl_c_in_an_inner_run_ends_the_outer_one_too():
+    process = Process([Task("outer", run_inner_and_interrupt), Task("next", abs, args=(1,))])
+    with pytest.raises(KeyboardInterrupt):
+        process.run(runner="sequential")
+    assert process.report.entries["next"].status is TaskStatus.PENDING
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_handler_of_the_users_own_is_left_alone(runner):
+    seen = []
+    previous = signal.signal(signal.SIGINT, lambda *_: seen.append("mine"))
+    try:
+        tasks = [
+            Task("signal", signal.raise_signal, args=(signal.SIGINT,), runner="sequential"),
+            Task("ok", abs, args=(1,)),
+        ]
+        report = Process(tasks).run(runner=runner)
+        report.raise_for_errors()
+        assert seen == ["mine"]
+    finally:
+        signal.signal(signal.SIGINT, previous)
