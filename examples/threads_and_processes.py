@@ -8,6 +8,7 @@ Prints::
     fingerprint-south ran on a process
     fetch-west ran on a thread
     fingerprint-west ran on a process
+    {'fingerprint-north': 'a9e23b01', 'fingerprint-south': 'af330966', 'fingerprint-west': '15d16ec1'}
 """
 
 import hashlib

@@ -123,7 +123,9 @@ def _is_safe(named: Any) -> bool:
     return str(named.__module__).partition(".")[0] in SAFE_LIBRARIES
 
 
-def _make_class(class_id: str, from_parent: bool, make: Callable[..., type], arguments: tuple[Any, ...]) -> type:
+def _make_class(
+    class_id: str, from_parent: bool, make: Callable[..., type], arguments: tuple[Any, ...]
+) -> type:
     """Make a class that was sent by value, or find it where it was sent before, or came from."""
     cls = _classes.get(class_id)
     if cls is None:

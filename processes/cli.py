@@ -6,13 +6,13 @@ file that is not there, a module that cannot be imported), 130 after Ctrl-C.
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import os
 import sys
 import traceback
 from contextlib import contextmanager
 from dataclasses import replace
-from importlib import import_module
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
@@ -55,7 +55,10 @@ class OutputFile(click.Path):
 
 
 workers_option = click.option(
-    "--workers", type=click.IntRange(min=1), metavar="N", help="How many tasks run at a time."
+    "--workers",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="How many tasks run at a time.",
 )
 target_argument = click.argument("target", metavar="FILE_OR_MODULE[:NAME]")
 
@@ -116,7 +119,10 @@ def run(
     unsuccessful = {
         name: entry for name, entry in report.entries.items() if entry.status is not TaskStatus.SUCCESS
     }
-    click.echo(str(replace(report, entries=unsuccessful) if only_errors else report))
+    if only_errors and not unsuccessful:
+        click.echo("All tasks succeeded.")
+    else:
+        click.echo(str(replace(report, entries=unsuccessful) if only_errors else report))
     if json_path is not None:
         json_path.write_text(report.to_json(indent=2), encoding="utf-8")
     if unsuccessful:
@@ -129,9 +135,9 @@ def run(
     "--format", "drawing", type=click.Choice(("mermaid", "dot")), default="mermaid", show_default=True
 )
 def graph(target: str, drawing: str) -> None:
-    """Draw a process's graph as text, for Mermaid or Graphviz; nothing is run."""
+    """Draw a process's graph as text; no task is run."""
     process = find_process(target)
-    click.echo(process.to_mermaid() if drawing == "mermaid" else process.to_dot())
+    click.echo(process.to_mermaid() if drawing == "mermaid" else process.to_dot(), nl=False)
 
 
 @main.command()
@@ -148,7 +154,9 @@ def graph(target: str, drawing: str) -> None:
     metavar="FOLDER",
     help="Rank the packages in this folder instead of the standard library's.",
 )
-@click.option("--top", type=click.IntRange(min=1), default=15, show_default=True, help="How many to print.")
+@click.option(
+    "--top", type=click.IntRange(min=1), metavar="N", default=15, show_default=True, help="How many to print."
+)
 @click.option(
     "--json",
     "json_path",
@@ -159,10 +167,10 @@ def graph(target: str, drawing: str) -> None:
     help="Where the report is written.",
 )
 def demo(workers: int | None, compare: bool, root: Path | None, top: int, json_path: Path) -> None:
-    """Find out which packages of the standard library are hardest to maintain.
+    """Rank the standard library's packages by how hard they are to maintain.
 
     A real CPU-bound graph of some hundred tasks: parse and tokenize each package, weigh its functions, find
-    copied code, follow the imports, rank. It runs on worker processes, and then sequentially.
+    copied code, follow the imports, rank. It runs on worker processes, and then once more sequentially.
 
     Exit status: 0 when all tasks succeeded and both runs gave the same, 1 otherwise.
     """
@@ -222,7 +230,7 @@ def _load_file(path: Path) -> ModuleType:
 def _import_module(name: str) -> ModuleType:
     sys.path.insert(0, os.getcwd())  # noqa: PTH109 - a str, as `python -m` has it
     try:
-        return import_module(name)
+        return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if f"{name}.".startswith(f"{error.name}."):
             raise click.UsageError(f"there is no module {name!r}; the name of a file ends in .py") from error
@@ -246,20 +254,19 @@ def _code_of_the_user(failure: str) -> Iterator[None]:
 
 
 def _is_ours(file: str) -> bool:
-    return file == __file__ or file.startswith("<frozen importlib")
+    return file in (__file__, importlib.__file__) or file.startswith("<frozen importlib")
 
 
 def _attribute(module: ModuleType, name: str, location: str) -> Process | FunctionType:
-    try:
-        found = getattr(module, name)
-    except AttributeError:
-        raise click.UsageError(f"{location!r} has no {name!r}; {_candidates(module)}") from None
-    if not isinstance(found, Process) and not _makes_something(found):
-        raise click.UsageError(
-            f"{name!r} of {location!r} is {found!r}, neither a Process nor a function without parameters; "
-            + _candidates(module)
-        )
-    return found
+    if not hasattr(module, name):
+        raise click.UsageError(f"{location!r} has no {name!r}{_candidates(module)}")
+    found = getattr(module, name)
+    if isinstance(found, Process) or _makes_something(found):
+        return found
+    raise click.UsageError(
+        f"{name!r} of {location!r} is {found!r}, neither a Process nor a function without parameters"
+        + _candidates(module)
+    )
 
 
 def _only_process(module: ModuleType, location: str) -> Process | FunctionType:
@@ -270,18 +277,17 @@ def _only_process(module: ModuleType, location: str) -> Process | FunctionType:
     if not found and _makes_something(build):
         return build
     what = "more than one Process" if found else "neither a Process nor a function `build`"
-    raise click.UsageError(f"{location!r} has {what}; say which with {location}:NAME; {_candidates(module)}")
+    raise click.UsageError(f"{location!r} has {what}{_candidates(module)}")
 
 
 def _candidates(module: ModuleType) -> str:
-    """Name what could be meant in a module."""
+    """Name what the user may have meant in a module."""
     names = [
         name
         for name, value in vars(module).items()
-        if isinstance(value, Process)
-        or (_makes_something(value) and getattr(value, "__module__", None) == module.__name__)
+        if isinstance(value, Process) or (_makes_something(value) and value.__module__ == module.__name__)
     ]
-    return f"there are {', '.join(map(repr, names))}" if names else "nothing in it could be meant"
+    return f"; append :NAME with one of {', '.join(names)}" if names else ""
 
 
 def _makes_something(value: object) -> TypeGuard[FunctionType]:

@@ -9,8 +9,8 @@ attributes) become a flat table of rows that name each other by number: chains m
 no trouble. A content of a row is
 
 - itself, where it is a number, a text, or None;
-- ``(row,)``, where it is an exception of the table;
-- ``(data, type)``, its own pickle and its type's name.
+- ``(row,)``, where it is an exception of the table, and a list of contents where it is a sequence of them;
+- ``(data, type)`` otherwise: a pickle of its own and its type's name.
 
 What cannot be pickled, or not be read back, is replaced by its repr. A class that cannot be made elsewhere
 is replaced by one of the same name, made on the spot: see :class:`processes.exceptions.StandInError`.
@@ -23,7 +23,9 @@ import pickle
 import sys
 import threading
 from contextlib import suppress
-from types import GetSetDescriptorType, MemberDescriptorType, SimpleNamespace
+from functools import lru_cache
+from itertools import islice
+from types import CodeType, GetSetDescriptorType, MemberDescriptorType, TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
 from .exceptions import StandInError
@@ -32,13 +34,13 @@ from .pickling import ATOMS, PROTOCOL, Pickled, dump_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import TracebackType
 
 FRAMES_WITH_VARIABLES: Final = 20  # the innermost: who debugs a failure seldom looks further up
 VARIABLE_CHARACTERS: Final = 500  # of each of their variables
 
-_SLOTS: Final = vars(BaseException)  # asked directly, a subclass's properties of these names do not run
-_STATIC: Final = (BaseException, BaseExceptionGroup, object)  # what these hold is written by name
+_SLOTS: Final = vars(BaseException)  # asked directly, a subclass's properties of the same names do not run
+_GROUP_SLOTS: Final = vars(BaseExceptionGroup)
+_HEAP_TYPE: Final = 1 << 9  # Py_TPFLAGS_HEAPTYPE: the class was made by a class statement
 
 
 class VariableText(str):
@@ -117,27 +119,28 @@ class _Writer:
                 del _tables.places[key]
 
     def _row(self, exception: BaseException, variables: dict[int, dict[str, str]]) -> dict[str, Any]:
-        attributes = dict(_attributes(exception))
-        notes = attributes.pop("__notes__", None)
         row = {
             "class": self._class(type(exception)),
-            "stand_in": _stand_in_of(exception),
-            "args": [self._content(argument) for argument in _arguments(exception)],
-            "attributes": {name: self._content(value) for name, value in attributes.items()},
+            "stand_in": _description(exception),
+            "args": self._contents(_SLOTS["args"].__get__(exception)),
+            "attributes": {name: self._content(value) for name, value in _attributes(exception).items()},
             "fields": {name: self._content(value) for name, value in _fields(exception)},
             "cause": self._row_of.get(id(_SLOTS["__cause__"].__get__(exception))),
             "context": self._row_of.get(id(_SLOTS["__context__"].__get__(exception))),
             "suppress_context": _SLOTS["__suppress_context__"].__get__(exception),
-            "frames": _frames(exception, variables),
+            "frames": [_frame(entry, variables) for entry in _entries(exception)],
         }
-        if isinstance(notes, list):
-            row["notes"] = [self._content(note) for note in notes]
-        elif notes is not None:
-            row["notes"] = self._content(notes)
-        if isinstance(exception, BaseExceptionGroup):
-            row["message"] = _group_message(exception)
-            row["members"] = [self._row_of[id(member)] for member in _members(exception)]
+        notes = _attributes(exception).get("__notes__")
+        if type(notes) is list:
+            row["attributes"]["__notes__"] = [True, *self._contents(notes)]
+        members = _members(exception)
+        if members:
+            row["message"] = _GROUP_SLOTS["message"].__get__(exception)
+            row["members"] = [self._row_of[id(member)] for member in members]
         return row
+
+    def _contents(self, values: list[Any] | tuple[Any, ...]) -> list[Any]:
+        return [self._content(value) for value in values]
 
     def _class(self, cls: type[BaseException]) -> bytes:
         """Return a class's pickle, empty where there is none to be had."""
@@ -160,6 +163,8 @@ class _Writer:
             return value
         if id(value) in self._row_of:
             return (self._row_of[id(value)],)
+        if (kind is list or kind is tuple) and all(id(item) in self._row_of for item in value):
+            return [kind is list, *self._contents(value)]  # a group's members among its arguments
         try:
             pickled = dump_value(value, self._to_sender)
             if not pickled.plain:
@@ -175,21 +180,248 @@ class _Writer:
 def _linked(exception: BaseException) -> Iterator[BaseException]:
     """Give the exceptions that an exception leads to directly."""
     contents = [_SLOTS["__cause__"].__get__(exception), _SLOTS["__context__"].__get__(exception)]
-    contents += _arguments(exception)
+    contents += _SLOTS["args"].__get__(exception)
     contents += _attributes(exception).values()
     contents += (value for _, value in _fields(exception))
-    if isinstance(exception, BaseExceptionGroup):
-        contents += _members(exception)
+    contents += _members(exception)
     return (content for content in contents if issubclass(type(content), BaseException))
 
 
-def _arguments(exception: BaseException) -> tuple[Any, ...]:
-    """Return an exception's ``args``; of a group without its members, which are written by themselves."""
-    arguments: tuple[Any, ...] = _SLOTS["args"].__get__(exception)
-    if isinstance(exception, BaseExceptionGroup) and _holds_members(arguments, exception):
+def _attributes(exception: BaseException) -> dict[str, Any]:
+    attributes: dict[str, Any] = _SLOTS["__dict__"].__get__(exception)
+    return attributes
+
+
+def _members(exception: BaseException) -> tuple[BaseException, ...]:
+    """Return a group's members; none where it is no group."""
+    if not issubclass(type(exception), BaseExceptionGroup):
         return ()
-    return arguments
+    members: tuple[BaseException, ...] = _GROUP_SLOTS["exceptions"].__get__(exception)
+    return members
 
 
-def _holds_members(arguments: tuple[Any, ...], group: BaseExceptionGroup[BaseException]) -> bool:
-    return len(arguments) == 2 and type(arguments[1]) in (list, tuple) and tuple(arguments[1]) == _members(group)
+def _fields(exception: BaseException) -> Iterator[tuple[str, Any]]:
+    """Give what is in slots: those of the user's classes, and those that builtin exceptions have in C."""
+    for cls, name, slot in _slots(type(exception)):
+        try:
+            value = slot.__get__(exception)
+        except AttributeError:  # it is not set
+            continue
+        # In C, None is what an empty one gives; set to None, some would show in the text.
+        if value is not None or cls.__flags__ & _HEAP_TYPE:
+            yield name, value
+
+
+def _slots(kind: type[BaseException]) -> Iterator[tuple[type, str, Any]]:
+    for cls in kind.__mro__:
+        if cls in (BaseException, BaseExceptionGroup, object):
+            continue  # what these hold has its own place in the row
+        for name, slot in vars(cls).items():
+            # OSError.characters_written is a getset. What those of other modules do, nobody knows.
+            is_getset = type(slot) is GetSetDescriptorType and getattr(builtins, cls.__name__, None) is cls
+            if type(slot) is MemberDescriptorType or (is_getset and not cls.__flags__ & _HEAP_TYPE):
+                yield cls, name, slot
+
+
+def _description(exception: BaseException) -> tuple[str, ...]:
+    """Return what :func:`stand_in_class` needs; without the text where no stand-in will be needed."""
+    cls = type(exception)
+    base = next(base for base in cls.__mro__ if getattr(builtins, base.__name__, None) is base)
+    text = "" if base is cls else exception_text(exception)
+    return cls.__name__, str(cls.__module__), cls.__qualname__, base.__name__, text
+
+
+def _entries(exception: BaseException) -> Iterator[TracebackType]:
+    entry = traceback_of(exception)
+    while entry is not None:
+        yield entry
+        entry = entry.tb_next
+
+
+def _frame(entry: TracebackType, variables: dict[int, dict[str, str]]) -> tuple[Any, ...]:
+    frame = entry.tb_frame
+    code = frame.f_code
+    module = str(frame.f_globals.get("__name__", "?"))
+    # For each instruction, of two bytes: the lines and columns that it was made of, as far as they are known.
+    position = next(islice(code.co_positions(), entry.tb_lasti // 2, None), (None,) * 4)
+    line, end_line, column, end_column = position
+    if line is None or end_line is None or column is None or end_column is None:
+        line = end_line = entry.tb_lineno
+        column = end_column = -1
+    names = (code.co_filename, code.co_name, code.co_qualname)
+    return names, (line, end_line, column, end_column), module, variables.get(id(frame), {})
+
+
+def _variables_of_frames(table: list[BaseException]) -> dict[int, dict[str, str]]:
+    """Render the variables of the innermost frames; by the frame's id."""
+    frames: dict[int, Any] = {}
+    for one in table:
+        inner_first = reversed([entry.tb_frame for entry in _entries(one)])
+        frames.update((id(frame), frame) for frame in inner_first)
+        if len(frames) >= FRAMES_WITH_VARIABLES:
+            break
+    values = {
+        (key, name): value
+        for key, frame in islice(frames.items(), FRAMES_WITH_VARIABLES)
+        for name, value in local_variables(frame).items()
+    }
+    variables: dict[int, dict[str, str]] = {}
+    for (key, name), text in bounded_reprs(values, VARIABLE_CHARACTERS).items():
+        variables.setdefault(key, {})[name] = text
+    return variables
+
+
+def _registered_by_value() -> bool:
+    """Tell whether the user has told cloudpickle to send some modules by value."""
+    cloudpickle = sys.modules.get("cloudpickle")
+    return cloudpickle is not None and bool(cloudpickle.list_registry_pickle_by_value())
+
+
+# ---- Reading ---------------------------------------------------------------------------------------------
+
+
+def load_exception(data: bytes) -> BaseException:
+    """Make the exception that :func:`dump_exception` has serialized.
+
+    Never fails: what cannot be made has something in its place.
+
+    Parameters
+    ----------
+    data : bytes
+        The `data` of what :func:`dump_exception` has returned.
+
+    Returns
+    -------
+    BaseException
+    """
+    rows = pickle.loads(data)  # noqa: S301 - plain data, written above
+    if isinstance(rows, tuple):
+        number, row = rows
+        found: BaseException = _tables.open[number][row]
+        return found
+    table: list[Any] = [None] * len(rows)
+    _tables.open.append(table)
+    try:
+        _make_all(rows, table)
+        for row, exception in zip(rows, table, strict=True):
+            _fill(exception, row, table)
+    finally:
+        _tables.open.pop()
+    made: BaseException = table[0]
+    return made
+
+
+def stand_in_class(name: str, module: str, qualname: str, base_name: str, text: str) -> type[BaseException]:
+    """Make the class of an exception that stands for one whose own class cannot be had here.
+
+    Parameters
+    ----------
+    name, module, qualname : str
+        Of the original class.
+    base_name : str
+        The name of its nearest builtin base.
+    text : str
+        What ``str()`` gives.
+    """
+    base = getattr(builtins, base_name)
+    namespace = {"__module__": module, "__qualname__": qualname, "__str__": lambda _: text}
+    return type(name, (StandInError, base), namespace)
+
+
+def _make_all(rows: list[dict[str, Any]], table: list[Any]) -> None:
+    """Make the exceptions, empty; a group after its members, without which it cannot be made."""
+    pending = list(range(len(rows)))
+    while pending:
+        number = pending[-1]
+        members = rows[number].get("members", ())
+        missing = [member for member in members if table[member] is None]
+        if missing:
+            pending += missing
+            continue
+        pending.pop()
+        if table[number] is None:
+            table[number] = _make(rows[number], [table[member] for member in members])
+
+
+def _make(row: dict[str, Any], members: list[BaseException]) -> BaseException:
+    try:
+        return _new(pickle.loads(row["class"]), row, members)  # noqa: S301 - read back when it was written
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        cls = stand_in_class(*row["stand_in"])
+    try:
+        return _new(cls, row, members)
+    except TypeError:  # a stand-in is an Exception, and as a group cannot hold a SystemExit, say
+        return BaseExceptionGroup(row["message"], members)
+
+
+def _new(cls: type[BaseException], row: dict[str, Any], members: list[BaseException]) -> BaseException:
+    base: Any = next(base for base in cls.__mro__ if not base.__flags__ & _HEAP_TYPE)
+    made: BaseException = base.__new__(cls, row["message"], members) if members else base.__new__(cls)
+    return made
+
+
+def _fill(exception: BaseException, row: dict[str, Any], table: list[Any]) -> None:
+    """Put an exception's contents back."""
+    _SLOTS["args"].__set__(exception, tuple(_value(content, table) for content in row["args"]))
+    attributes = {name: _value(content, table) for name, content in row["attributes"].items()}
+    _SLOTS["__dict__"].__get__(exception).update(attributes)
+    fields = row["fields"]
+    for _, name, slot in _slots(type(exception)):
+        if name in fields:
+            # One that cannot be written, or not with the text that stands for its value, stays empty.
+            with suppress(AttributeError, TypeError, ValueError):
+                slot.__set__(exception, _value(fields[name], table))
+    for link in ("cause", "context"):
+        if row[link] is not None:
+            _SLOTS[f"__{link}__"].__set__(exception, table[row[link]])
+    _SLOTS["__suppress_context__"].__set__(exception, row["suppress_context"])
+    BaseException.with_traceback(exception, _traceback(row["frames"]))
+
+
+def _value(content: Any, table: list[Any]) -> Any:
+    if type(content) is list:
+        is_list, *items = content
+        values = [_value(item, table) for item in items]
+        return values if is_list else tuple(values)
+    if type(content) is not tuple:
+        return content
+    if len(content) == 1:
+        return table[content[0]]
+    data, kind = content
+    try:
+        return pickle.loads(data)  # noqa: S301 - read back when it was written
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        return f"<{kind} object that could not be deserialized: {type(error).__name__}>"
+
+
+def _traceback(frames: list[tuple[Any, ...]]) -> TracebackType | None:
+    """Make a traceback of frames that are stubs: at the right place, with texts for variables."""
+    traceback = None
+    for names, position, module, variables in reversed(frames):
+        texts = {name: VariableText(text) for name, text in variables.items()}
+        try:
+            exec(_failing_code(*names, *position), {"__name__": module}, texts)  # noqa: S102 - only divides
+        except ZeroDivisionError as error:
+            _, stub = _entries(error)
+            traceback = TracebackType(traceback, stub.tb_frame, stub.tb_lasti, stub.tb_lineno)
+    return traceback
+
+
+@lru_cache(maxsize=1024)  # recursion fails in the same place again and again
+def _failing_code(
+    file: str, name: str, qualname: str, line: int, end_line: int, column: int, end_column: int
+) -> CodeType:
+    """Compile code that bears a function's name and fails where the function did, to the column."""
+    import ast
+
+    division = ast.Expr(ast.BinOp(ast.Constant(1), ast.Div(), ast.Constant(0)))
+    for node in ast.walk(division):
+        if isinstance(node, (ast.expr, ast.stmt)):
+            node.lineno, node.end_lineno = line, end_line
+            node.col_offset, node.end_col_offset = column, end_column
+    code = compile(ast.Module([division], []), file, "exec", dont_inherit=True)
+    return code.replace(co_name=name, co_qualname=qualname)

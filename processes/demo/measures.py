@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from importlib.util import resolve_name
 from pathlib import Path
-from statistics import mean
 from typing import TYPE_CHECKING, TypedDict
 
 if TYPE_CHECKING:
@@ -301,7 +300,7 @@ def rank(copied: dict[str, float], weights: dict[str, float], *complexities: Com
     ranking = [
         Ranked(
             package=each.package,
-            score=100 * mean(place[each.package] for place in places),
+            score=100 * sum(place[each.package] for place in places) / len(places),
             statements=each.statements,
             tangled=tangled[each.package],
             copied=copied[each.package],

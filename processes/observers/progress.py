@@ -23,9 +23,10 @@ PLAIN_STEPS = 10  # plain lines at most, beside the last
 
 
 class Progress:
-    """Counts the tasks that ended, failed, were skipped, and run: a line that moves, or a few plain ones.
+    """Shows how many tasks have ended, failed, were skipped, and are under way.
 
-    On a terminal one line is redrawn in place, several times a second, by a thread of its own; events only
+    A task is under way from when it was given to its runner, where it may have to stand in line. On a
+    terminal one line is redrawn in place, several times a second, by a thread of its own; events only
     count. Elsewhere (a file, a pipe) plain lines are written as the run goes on, and one at its end.
 
     Parameters
@@ -80,7 +81,7 @@ class Progress:
     def _counts(self) -> str:
         """Put the counts into words, those that are zero left out."""
         counts = [f"{self._done}/{self._total} done"]
-        named = (("failed", self._failed), ("skipped", self._skipped), ("running", len(self._running)))
+        named = (("failed", self._failed), ("skipped", self._skipped), ("under way", len(self._running)))
         counts += [f"{count} {word}" for word, count in named if count]
         return ", ".join(counts)
 

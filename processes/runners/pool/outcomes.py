@@ -34,7 +34,8 @@ def pack_outcome(outcome: Outcome, task_name: str) -> tuple[int, bytes]:
         failure.traced_vars,
         failure.traced_vars_location,
     )
-    return wire.RAISED, pickle.dumps((description, dump_exception(outcome.exception)))
+    exception = dump_exception(outcome.exception, to_sender=True)
+    return wire.RAISED, pickle.dumps((description, exception.data))
 
 
 def _dump_result(value: object, task_name: str) -> bytes:

@@ -1,0 +1,159 @@
+"""How it is measured: each sample in a fresh interpreter, the subjects in turns, every sample kept."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+from time import monotonic, perf_counter, sleep, time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from shapes import SHAPES, wide
+from subjects import SUBJECTS
+from work import WORK, depth, expected_results
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from shapes import Graph
+    from subjects import Functions, Run
+    from tables import Table
+
+LIMIT_SECONDS = 120  # a sample that takes longer is given up
+ONCE_SECONDS = 20  # what takes longer is not measured in later rounds
+SAMPLE_SECONDS = 1.0  # a sample repeats its run for so long ...
+MOST_RUNS = 5  # ... but not more often than that
+
+
+class Settings(NamedTuple):
+    """How thoroughly to measure."""
+
+    rounds: int = 3
+    workers: int = 2
+    quick: bool = False
+
+
+class NotMeasuredError(Exception):
+    """A sample failed; the text says why."""
+
+
+def take_turns(
+    table: Table, rounds: int, columns: Iterable[str], rows: Iterable[str], sample: Callable[..., list[float]]
+) -> None:
+    """Fill a table, `rounds` times from its first cell to its last.
+
+    What changes on the machine from minute to minute so meets all rows of a column alike.
+
+    Parameters
+    ----------
+    table : Table
+        Gets the samples.
+    rounds : int
+        How often each cell is measured.
+    columns, rows : iterable of str
+        The cells' names. Rows that are subjects which are not installed are left out.
+    sample : callable
+        Takes a row and a column, and returns samples.
+    """
+    columns, rows = list(columns), [row for row in rows if row not in SUBJECTS or SUBJECTS[row].installed]
+    given_up = set()
+    for number in range(rounds):
+        for column in columns:
+            for row in rows:
+                if (row, column) in given_up:
+                    continue
+                start = monotonic()
+                print(f"\r\033[K{number + 1}/{rounds} {table.title}: {column}, {row}", end="", file=sys.stderr)
+                try:
+                    table.add(row, column, sample(row, column))
+                except NotMeasuredError as error:
+                    table.put(row, column, str(error))
+                    given_up.add((row, column))
+                if monotonic() - start > ONCE_SECONDS:
+                    given_up.add((row, column))
+    print("\r\033[K", end="", file=sys.stderr)
+
+
+def call_fresh(function: Callable[..., Any], *args: Any) -> Any:
+    """Call a function in a fresh interpreter and return what it returns; all must be plain data.
+
+    Raises
+    ------
+    NotMeasuredError
+        If it fails or takes too long.
+    """
+    code = (
+        f"from {function.__module__} import {function.__name__} as function\n"
+        f"result = function(*{args!r})\n"
+        "import json; print(json.dumps(result))"  # not before the call, whose time may count from the start
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=Path(__file__).parent,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        output, errors = process.communicate(timeout=LIMIT_SECONDS)
+    except subprocess.TimeoutExpired:
+        raise NotMeasuredError(f"over {LIMIT_SECONDS} s") from None
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # also workers that were left behind
+        process.wait()
+    if process.returncode:
+        raise NotMeasuredError((errors.strip().splitlines() or ["died"])[-1])
+    return json.loads(output.splitlines()[-1])
+
+
+# What is called in a fresh interpreter
+
+
+def seconds_per_run(subject: str, shape: str, size: int, work: str, workers: int) -> list[float]:
+    """Time runs of a graph on warm workers; each is checked."""
+    graph = SHAPES[shape](size)
+    functions = WORK[work](graph)
+    expected = expected_results(graph)
+    seconds: list[float] = []
+    with SUBJECTS[subject].open(workers) as run:
+        _warm_up(run, workers)
+        while not seconds or (sum(seconds) < SAMPLE_SECONDS and len(seconds) < MOST_RUNS):
+            gc.collect()
+            start = perf_counter()
+            results = run(graph, functions)
+            seconds.append(perf_counter() - start)
+            _check(results, expected)
+    return seconds
+
+
+def first_result_at(subject: str, workers: int) -> float:
+    """Run one node a worker, and tell the time of day at which the results are in hand."""
+    graph = wide(workers)
+    with SUBJECTS[subject].open(workers) as run:
+        results = run(graph, [depth] * workers)
+        now = time()
+        _check(results, expected_results(graph))
+    return now
+
+
+def _warm_up(run: Run, workers: int) -> None:
+    nodes = wide(4 * workers)
+    run(nodes, [_pause] * len(nodes))  # long enough that each worker is started, and gets some
+    run(nodes, [depth] * len(nodes))
+
+
+def _pause() -> int:
+    sleep(0.02)
+    return depth()
+
+
+def _check(results: list[int], expected: list[int]) -> None:
+    if results != expected:
+        raise ValueError("the results are wrong")

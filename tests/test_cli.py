@@ -1,0 +1,267 @@
+"""The command line, run as users run it."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+from importlib.metadata import entry_points
+
+import pytest
+
+GOOD = """
+    from processes import Process, Task, TaskDependency
+
+    def double(number):
+        return 2 * number
+
+    process = Process([
+        Task("one", int, args=("1",)),
+        Task("two", double, dependencies=[TaskDependency("one", use_result_as_additional_args=True)]),
+    ], name="numbers")
+"""
+BAD = """
+    from processes import Process, Task, TaskDependency
+
+    def fail():
+        raise ValueError("this one fails")
+
+    def build():
+        below = Task("below", int, dependencies=[TaskDependency("bad")])
+        return Process([Task("good", int), Task("bad", fail), below])
+"""
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(**texts):
+        for name, text in texts.items():
+            (tmp_path / f"{name}.py").write_text(textwrap.dedent(text), encoding="utf-8")
+
+    return write
+
+
+@pytest.fixture
+def processes(tmp_path):
+    """The program, run in the test's folder; it gives exit status, standard output and standard error."""
+
+    def processes(*arguments):
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-m", "processes", *arguments],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        return done.returncode, done.stdout, done.stderr
+
+    return processes
+
+
+@pytest.mark.parametrize("target", ["job.py", "./job.py", "job.py:process", "job", "job:process"])
+def test_a_process_is_found_by_file_or_module_with_and_without_its_name(write, processes, target):
+    write(job=GOOD)
+    status, output, errors = processes("run", target)
+    assert (status, errors) == (0, "")
+    assert output.startswith("Process 'numbers': 2 tasks, 2 succeeded")
+
+
+@pytest.mark.parametrize("runner", ["sequential", "thread", "process"])
+def test_the_runner_can_be_chosen_and_the_report_written(write, processes, tmp_path, runner):
+    write(job=GOOD)
+    status, _, errors = processes(
+        "run", "job.py", "--runner", runner, "--workers", "2", "--json", "new/folder/report.json"
+    )
+    assert (status, errors) == (0, "")
+    report = json.loads((tmp_path / "new/folder/report.json").read_text(encoding="utf-8"))
+    assert report["runner"] == runner
+    assert report["entries"]["two"]["result"] == 2
+
+
+def test_failures_give_status_1_and_can_be_shown_alone(write, processes):
+    write(job=BAD)
+    status, output, _ = processes("run", "job.py")
+    assert status == 1
+    assert {"good", "bad", "below"} <= {line.split(" ")[0] for line in output.splitlines()}
+    assert "ValueError: this one fails" in output
+    status, output, _ = processes("run", "job.py:build", "--only-errors")
+    assert status == 1
+    assert "good" not in output
+    assert "below" in output
+
+
+def test_only_errors_of_a_run_without_errors_says_so(write, processes):
+    write(job=GOOD)
+    assert processes("run", "job.py", "--only-errors") == (0, "All tasks succeeded.\n", "")
+
+
+def test_progress_is_shown_when_asked_for(write, processes):
+    write(job=GOOD)
+    assert "numbers: 2/2 done" in processes("run", "job.py", "--progress")[2]
+    assert processes("run", "job.py", "--no-progress")[2] == ""
+
+
+def test_what_a_file_does_when_loaded_is_done_once_and_its_classes_stay_its_own(write, processes, tmp_path):
+    write(
+        job="""
+            import os
+            from processes import Process, Task
+
+            print("loaded", os.getpid())
+
+            class Answer:
+                def __init__(self, pid):
+                    self.pid = pid
+
+            def answer():
+                return Answer(os.getpid())
+
+            def check():
+                process = Process([Task("answer", answer)])
+                found = process.run(runner="process").results["answer"]
+                return isinstance(found, Answer) and found.pid != os.getpid()
+
+            def build():
+                assert check()
+                return Process([Task("answer", answer)], runner="process")
+        """
+    )
+    status, output, errors = processes("run", "job.py")
+    assert (status, errors) == (0, "")
+    assert output.count("loaded") == 1
+
+
+def test_modules_beside_a_file_can_be_imported_here_and_in_workers(write, processes, tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "helper.py").write_text("def help(): return 'helped'\n")
+    (tmp_path / "folder" / "job.py").write_text(
+        "import helper\n"
+        "from processes import Process, Task\n"
+        "p = Process([Task('direct', helper.help), Task('indirect', lambda: helper.help())])\n"
+    )
+    status, _, errors = processes("run", "folder/job.py", "--runner", "process", "--json", "report.json")
+    assert (status, errors) == (0, "")
+    entries = json.loads((tmp_path / "report.json").read_text())["entries"]
+    assert {entry["result"] for entry in entries.values()} == {"helped"}
+
+
+@pytest.mark.parametrize("name", ["json", "my-job", "processes"])
+def test_a_file_may_bear_any_name(write, processes, tmp_path, name):
+    (tmp_path / "folder").mkdir()  # with `python -m` the current folder comes first, before the library
+    (tmp_path / "folder" / f"{name}.py").write_text(textwrap.dedent(GOOD))
+    status, _, errors = processes("run", f"folder/{name}.py", "--runner", "process")
+    assert (status, errors) == (0, "")
+
+
+def test_a_module_in_a_package_is_imported_by_its_dotted_name(processes, tmp_path):
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "__init__.py").touch()
+    (tmp_path / "package" / "job.py").write_text(textwrap.dedent(GOOD))
+    status, output, errors = processes("run", "package.job:process", "--runner", "process")
+    assert (status, errors) == (0, "")
+    assert "2 succeeded" in output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run"], "Missing argument"),
+        (["run", "missing.py"], "there is no file 'missing.py'"),
+        (["run", "folder/missing"], "there is no file 'folder/missing'"),
+        (["run", "missing"], "there is no module 'missing'"),
+        (["run", "job.missing"], "there is no module 'job.missing'"),
+        (["run", "job.py:missing"], "'job.py' has no 'missing'; append :NAME with one of process"),
+        (["run", "job.py:double"], "neither a Process nor a function without parameters"),
+        (["run", "job.py", "--runner", "proces"], "'proces' is not one of 'sequential', 'thread', 'process'"),
+        (["run", "job.py", "--workers", "0"], "0 is not in the range x>=1"),
+        (["run", "job.py", "--json", "job.py/report.json"], "cannot be made"),
+        (["run", "several.py"], "has more than one Process; append :NAME with one of first, second"),
+        (["run", "none.py"], "has neither a Process nor a function `build`; append :NAME with one of other"),
+        (["run", "none.py:other"], "'other' of 'none.py' returned 3, which is no Process"),
+        (["run", "warm.py", "--workers", "2"], "max_workers=2 has no effect on a runner instance"),
+        (["graph", "job.py", "--format", "png"], "'png' is not one of 'mermaid', 'dot'"),
+    ],
+)
+def test_wrong_usage_is_said_before_anything_runs(write, processes, arguments, message):
+    write(
+        job=GOOD,
+        several="from processes import Process\nfirst, second = Process([]), Process([])",
+        none="def other(): return 3\ndef with_parameters(a): pass",
+        warm="from processes import Process, ThreadRunner\np = Process([], runner=ThreadRunner(3))",
+    )
+    status, output, errors = processes(*arguments)
+    assert (status, output) == (2, "")
+    assert message in " ".join(errors.split())
+
+
+@pytest.mark.parametrize("target", ["job.py", "job", "job.py:build"])
+@pytest.mark.parametrize(
+    ("text", "last_line"),
+    [
+        ("def build(:\n", "SyntaxError: "),
+        ("import missing_dependency\n", "ModuleNotFoundError: No module named 'missing_dependency'"),
+        ("import sys\nsys.exit('not today')\n", "SystemExit: not today"),
+        ("def build():\n    return 1 / 0\n", "ZeroDivisionError: division by zero"),
+    ],
+)
+def test_a_module_that_fails_gives_status_2_and_a_traceback_of_its_own_lines(
+    write, processes, target, text, last_line
+):
+    write(job=text)
+    status, _, errors = processes("run", target)
+    assert status == 2
+    assert f"\n{last_line}" in errors
+    files = re.findall(r'File "(.*)", line', errors)
+    assert [os.path.basename(file) for file in files] == ["job.py"]
+
+
+@pytest.mark.parametrize(("drawing", "arrow"), [("mermaid", "t0 --> t1"), ("dot", "t0 -> t1")])
+def test_the_graph_is_drawn_as_text(write, processes, drawing, arrow):
+    write(job=GOOD)
+    status, output, _ = processes("graph", "job.py", "--format", drawing)
+    assert status == 0
+    assert arrow in output
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no SIGINT to one process")
+def test_ctrl_c_prints_what_was_finished_and_gives_status_130(write, tmp_path):
+    write(
+        job="""
+            import time
+            from processes import Process, Task, TaskDependency
+
+            def wait():
+                print("ready", flush=True)
+                time.sleep(60)
+
+            p = Process([
+                Task("done", int),
+                Task("waits", wait, dependencies=[TaskDependency("done")]),
+            ])
+        """
+    )
+    with subprocess.Popen(
+        [sys.executable, "-m", "processes", "run", "job.py", "--runner", "sequential"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+    ) as program:
+        try:
+            assert program.stdout is not None
+            assert program.stdout.readline() == "ready\n"
+            program.send_signal(signal.SIGINT)
+            output, _ = program.communicate(timeout=30)
+        finally:
+            program.kill()
+    assert program.returncode == 130
+    assert "1 pending, 1 succeeded" in output
+
+
+def test_the_installed_program_is_the_same_as_python_m(processes):
+    (script,) = entry_points(group="console_scripts", name="processes")
+    assert script.value == "processes.cli:main"
+    status, output, _ = processes("--version")
+    assert (status, output.split()[-1]) == (0, script.dist.version)

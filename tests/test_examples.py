@@ -1,0 +1,49 @@
+"""Every example runs as it stands and prints what it says."""
+
+import ast
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parents[1] / "examples"
+EXAMPLES = sorted(path.stem for path in FOLDER.glob("*.py"))
+RANKING = "stdlib_ranking"  # what it prints depends on the interpreter
+
+
+def run(name, folder):
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(FOLDER / f"{name}.py")],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def test_there_are_examples():
+    assert RANKING in EXAMPLES
+    assert len(EXAMPLES) >= 6
+
+
+@pytest.mark.parametrize("name", [name for name in EXAMPLES if name != RANKING])
+def test_an_example_prints_what_it_says(name, tmp_path):
+    text = ast.get_docstring(ast.parse((FOLDER / f"{name}.py").read_text(encoding="utf-8")))
+    _, _, promised = text.partition("\nPrints::\n\n")
+    assert promised
+    done = run(name, tmp_path)
+    assert done.stdout == textwrap.dedent(promised) + "\n"
+    assert done.stderr == ""
+
+
+def test_the_ranking_example_prints_ten_packages(tmp_path):
+    lines = run(RANKING, tmp_path).stdout.splitlines()
+    assert len(lines) == 11
+    assert [int(line.split()[0]) for line in lines[:10]] == list(range(1, 11))
+    assert "tasks in" in lines[10]

@@ -1,0 +1,555 @@
+"""The report: entries, filters, JSON, errors raised, notifications."""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+import types
+import warnings
+from collections import OrderedDict, namedtuple
+from enum import IntEnum
+from pathlib import Path
+
+import pytest
+
+from processes.comms import ReportChannel
+from processes.error_data import ErrorData
+from processes.exceptions import ProcessesError
+from processes.execution_report import ProcessExecutionReport, TaskMetrics, TaskReportEntry
+from processes.process import Process
+from processes.task import Task
+from processes.task_types import TaskDependency, TaskResult, TaskStatus
+
+FIELDS = ["name", "function", "args", "kwargs", "status", "elapsed_seconds", "attempts", "result", "error"]
+
+
+def work() -> None: ...
+
+
+def entry(name: str, status: TaskStatus = TaskStatus.SUCCESS, **fields: object) -> TaskReportEntry:
+    return TaskReportEntry(name, "work", (), {}, status, 1.5, 1, **fields)
+
+
+def report_of(*entries: TaskReportEntry, **fields: object) -> ProcessExecutionReport:
+    return ProcessExecutionReport({one.name: one for one in entries}, "nightly", **fields)
+
+
+@pytest.fixture
+def report() -> ProcessExecutionReport:
+    """One task of each status."""
+    return report_of(
+        entry("good", result=7),
+        entry("bad", TaskStatus.ERRORED, error=ErrorData("bad", exception="boom")),
+        entry("late", TaskStatus.SKIPPED),
+        entry("none", TaskStatus.PENDING),
+        runner="thread",
+        elapsed_seconds=2.5,
+        metrics={"good": TaskMetrics(worker="thread-1"), "bad": TaskMetrics(worker="thread-2")},
+        exceptions={"bad": ValueError("boom")},
+    )
+
+
+# Entries
+
+
+def test_an_entry_has_nine_fields_and_two_of_them_defaults():
+    found = TaskReportEntry("a", "f", (1,), {"b": 2}, TaskStatus.SUCCESS, 0.5, 1)
+    assert list(vars(found)) == FIELDS
+    assert (found.result, found.error) == (None, None)
+
+
+def test_an_empty_report_has_defaults():
+    report = ProcessExecutionReport()
+    assert (report.entries, report.process_name, report.runner, report.elapsed_seconds) == ({}, "", "", 0.0)
+    assert (report.metrics, report.exceptions, report.results) == ({}, {}, {})
+    assert report.entries is not ProcessExecutionReport().entries
+
+
+def test_entries_are_filtered_by_status(report):
+    assert list(report.successes) == ["good"]
+    assert list(report.errored) == ["bad"]
+    assert list(report.skipped) == ["late"]
+    assert report.errored["bad"] is report.entries["bad"]
+    assert report.results == {"good": 7}
+
+
+def test_measurements_do_not_count_when_reports_are_compared(report):
+    assert report == ProcessExecutionReport(report.entries, "nightly")
+    assert report != ProcessExecutionReport(report.entries, "other")
+
+
+def test_what_is_measured_is_given_by_keyword_only():
+    with pytest.raises(TypeError):
+        ProcessExecutionReport({}, "name", "thread")
+
+
+def test_a_report_is_made_from_results():
+    tasks = [
+        Task("use", work, dependencies=[TaskDependency("load")], args=(1,), kwargs={"k": 2}),
+        Task("load", work),
+        Task("other", work),
+    ]
+    error, data = ValueError("boom"), ErrorData("other")
+    results = {
+        "load": TaskResult.success(5, elapsed_seconds=0.25, attempts=2),
+        "other": TaskResult.errored(error, error_data=data, elapsed_seconds=1.0, attempts=1),
+    }
+    report = ProcessExecutionReport.from_results(Process(tasks, "nightly"), results)
+    assert report == ProcessExecutionReport(
+        {
+            "load": TaskReportEntry("load", "work", (), {}, TaskStatus.SUCCESS, 0.25, 2, 5),
+            "use": TaskReportEntry("use", "work", (1,), {"k": 2}, TaskStatus.PENDING, 0.0, 0),
+            "other": TaskReportEntry("other", "work", (), {}, TaskStatus.ERRORED, 1.0, 1, None, data),
+        },
+        "nightly",
+    )
+    assert list(report.entries) == ["load", "use", "other"]
+    assert report.exceptions == {"other": error}
+
+
+# Errors raised
+
+
+def test_nothing_is_raised_when_nothing_failed():
+    report_of(entry("good"), entry("late", TaskStatus.SKIPPED)).raise_for_errors()
+
+
+def test_the_originals_are_raised_as_a_group(report):
+    error = report.exceptions["bad"]
+    with pytest.raises(ExceptionGroup) as caught:
+        report.raise_for_errors()
+    assert caught.value.message == "1 of 4 tasks failed: bad"
+    assert caught.value.exceptions == (error,)
+    assert caught.value.exceptions[0] is error
+
+
+def test_a_system_exit_makes_it_a_base_exception_group(report):
+    report.exceptions["bad"] = SystemExit(3)
+    with pytest.raises(BaseExceptionGroup) as caught:
+        report.raise_for_errors()
+    assert not isinstance(caught.value, Exception)
+
+
+def test_an_exception_that_counts_as_false_is_raised_all_the_same(report):
+    class Falsy(Exception):
+        def __bool__(self) -> bool:
+            return False
+
+    report.exceptions["bad"] = Falsy()
+    with pytest.raises(ExceptionGroup) as caught:
+        report.raise_for_errors()
+    assert isinstance(caught.value.exceptions[0], Falsy)
+
+
+def test_a_report_without_live_exceptions_raises_their_texts():
+    report = report_of(
+        entry("one", TaskStatus.ERRORED, error=ErrorData(exception="boom")), entry("two", TaskStatus.ERRORED)
+    )
+    with pytest.raises(ExceptionGroup) as caught:
+        report.raise_for_errors()
+    assert [type(error) for error in caught.value.exceptions] == [ProcessesError] * 2
+    assert [str(error) for error in caught.value.exceptions] == [
+        "Task 'one' failed: boom",
+        "Task 'two' failed: no exception was kept",
+    ]
+
+
+def test_of_many_failures_the_first_ten_are_named():
+    report = report_of(*(entry(f"t{number}", TaskStatus.ERRORED) for number in range(25)))
+    with pytest.raises(ExceptionGroup, match=r"^25 of 25 tasks failed: t0, t1, .*, t9 and 15 more"):
+        report.raise_for_errors()
+
+
+# JSON
+
+
+def test_json_holds_the_whole_report(report):
+    found = json.loads(report.to_json())
+    assert list(found) == ["entries", "process_name", "runner", "elapsed_seconds", "metrics"]
+    assert (found["process_name"], found["runner"], found["elapsed_seconds"]) == ("nightly", "thread", 2.5)
+    assert list(found["entries"]) == ["good", "bad", "late", "none"]
+    assert found["entries"]["good"] == {
+        "name": "good",
+        "function": "work",
+        "args": [],
+        "kwargs": {},
+        "status": "success",
+        "elapsed_seconds": 1.5,
+        "attempts": 1,
+        "result": 7,
+        "error": None,
+    }
+    assert found["entries"]["bad"]["error"] == {
+        "task_name": "bad",
+        "function": "?",
+        "args": [],
+        "kwargs": {},
+        "downstream_impact": [],
+        "exception": "boom",
+        "traceback_str": "",
+        "traced_vars": {},
+        "traced_vars_location": "",
+    }
+    assert [one["status"] for one in found["entries"].values()] == [
+        "success",
+        "errored",
+        "skipped",
+        "pending",
+    ]
+    assert all(list(one) == FIELDS for one in found["entries"].values())
+    assert found["metrics"]["good"] == {
+        "started_at": 0.0,
+        "finished_at": 0.0,
+        "queue_seconds": 0.0,
+        "cpu_seconds": 0.0,
+        "peak_rss_bytes": 0,
+        "worker": "thread-1",
+        "pid": 0,
+        "host": "",
+    }
+
+
+def in_json(value: object, **dumps_kwargs: object) -> object:
+    """Bring a value through JSON, as an argument, as a result and in error data."""
+    report = report_of(
+        TaskReportEntry(
+            "a",
+            "work",
+            (value,),
+            {"key": value},
+            TaskStatus.ERRORED,
+            0.0,
+            0,
+            value,
+            ErrorData(args=(value,), kwargs={"key": value}),
+        )
+    )
+    found = json.loads(report.to_json(**dumps_kwargs))["entries"]["a"]
+    (one,) = {
+        repr(part)
+        for part in (
+            found["args"][0],
+            found["kwargs"]["key"],
+            found["result"],
+            found["error"]["args"][0],
+            found["error"]["kwargs"]["key"],
+        )
+    }
+    assert one == repr(found["result"])
+    return found["result"]
+
+
+def in_json_once(value: object) -> object:
+    return json.loads(report_of(entry("a", result=value)).to_json())["entries"]["a"]["result"]
+
+
+class Plain:
+    def __repr__(self) -> str:
+        return "Plain()"
+
+
+class Raising:
+    def __repr__(self) -> str:
+        raise RuntimeError
+
+
+class RaisingDict(dict):
+    def items(self):
+        raise RuntimeError
+
+
+class RaisingList(list):
+    def __iter__(self):
+        raise RuntimeError
+
+
+class Liar:
+    __class__ = property(lambda self: 1 / 0)
+
+    def __repr__(self) -> str:
+        return "Liar()"
+
+
+class Number(IntEnum):
+    ONE = 1
+
+
+Point = namedtuple("Point", "x y")
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (None, None),
+        (True, True),
+        (3, 3),
+        (1.5, 1.5),
+        ("text", "text"),
+        ([1, [2]], [1, [2]]),
+        ((1, 2), [1, 2]),
+        (Point(1, 2), [1, 2]),
+        ({"a": {"b": 1}}, {"a": {"b": 1}}),
+        (OrderedDict(a=1), {"a": 1}),
+        (Number.ONE, 1),
+        (TaskStatus.SKIPPED, "skipped"),
+        ({1}, "{1}"),
+        (b"x", "b'x'"),
+        (1j, "1j"),
+        (Path("x"), repr(Path("x"))),
+        (Plain(), "Plain()"),
+        ([Plain()], ["Plain()"]),
+        ({Plain: 1}, {repr(Plain): 1}),
+        ({1: "a", None: "b", (1, 2): "c", 1.5: "d"}, {"1": "a", "None": "b", "(1, 2)": "c", "1.5": "d"}),
+        ({1: "a", "1": "b"}, "{1: 'a', '1': 'b'}"),
+        (Raising(), "<Raising object whose repr raises RuntimeError>"),
+        ({Raising: Raising()}, {repr(Raising): "<Raising object whose repr raises RuntimeError>"}),
+        (RaisingDict(a=1), "{'a': 1}"),
+        (RaisingList([1]), "[1]"),
+        (types.MappingProxyType({"a": 1}), "mappingproxy({'a': 1})"),
+        ("\ud800", "\ud800"),
+    ],
+)
+def test_any_value_becomes_json(value, expected):
+    assert in_json(value) == expected
+
+
+def test_a_value_that_lies_about_its_class_becomes_json():
+    assert in_json_once([Liar()]) == ["Liar()"]
+
+
+def test_a_value_that_holds_itself_is_rendered_by_repr():
+    values: list[object] = [1]
+    values.append(values)
+    assert in_json(values) == [1, "[1, [...]]"]
+    mapping: dict[str, object] = {}
+    mapping["self"] = [mapping]
+    assert in_json(mapping) == {"self": ["{'self': [{...}]}"]}
+
+
+def test_a_value_that_stands_in_two_places_is_written_twice():
+    shared = [1]
+    assert in_json([shared, shared]) == [[1], [1]]
+
+
+def test_values_nested_deeper_than_any_stack_become_json():
+    deep: list[object] = []
+    for _ in range(100_000):
+        deep = [deep]
+    found = in_json(deep)
+    depth = 0
+    while isinstance(found, list):
+        (found,) = found
+        depth += 1
+    assert depth > 90
+    assert found == "<list object whose repr raises RecursionError>"
+
+
+def test_ints_that_python_does_not_write_become_json():
+    assert in_json(10**600) == 10**600
+    assert in_json(2**50_000) == hex(2**50_000)
+
+
+def test_numbers_that_json_does_not_know_are_written_as_json_does():
+    assert math.isnan(in_json(math.nan))
+    assert in_json(math.inf) == math.inf
+
+
+def test_a_value_that_changes_meanwhile_becomes_json():
+    changed: dict[object, int] = dict.fromkeys(range(100), 1)
+
+    class Changing:
+        def __repr__(self) -> str:
+            changed[len(changed)] = 1
+            return "Changing()"
+
+    changed[Changing()] = 1
+    assert "Changing()" in str(in_json_once(changed))
+
+
+def test_arguments_are_passed_on_to_json_dumps(report):
+    text = report.to_json(indent=2, sort_keys=True, ensure_ascii=False)
+    assert text.startswith('{\n  "elapsed_seconds"')
+    assert in_json(Plain(), default=lambda value: f"by hand: {value!r}") == "by hand: Plain()"
+    with pytest.raises(ValueError, match="JSON"):
+        report_of(entry("a", result=math.nan)).to_json(allow_nan=False)
+
+
+def test_an_encoder_class_keeps_its_own_default():
+    class Encoder(json.JSONEncoder):
+        def default(self, o: object) -> str:
+            return "encoded"
+
+    assert in_json(Plain(), cls=Encoder) == "encoded"
+
+
+# Notifications
+
+
+class Channel(ReportChannel):
+    """Keeps what it is sent."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[ProcessExecutionReport, bool]] = []
+
+    def send_report(self, report: ProcessExecutionReport, *, errors_only: bool) -> None:
+        self.sent.append((report, errors_only))
+
+    @property
+    def names(self) -> list[list[str]]:
+        return [list(report.entries) for report, _ in self.sent]
+
+
+class Broken(ReportChannel):
+    def send_report(self, report: ProcessExecutionReport, *, errors_only: bool) -> None:
+        raise ConnectionError("no route to host")
+
+
+def test_a_channel_must_be_able_to_send():
+    with pytest.raises(TypeError, match="send_report"):
+        type("Mute", (ReportChannel,), {})()
+
+
+def test_each_channel_gets_the_report_in_order(report):
+    order: list[str] = []
+
+    class Ordered(ReportChannel):
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def send_report(self, report: ProcessExecutionReport, *, errors_only: bool) -> None:
+            order.append(self.name)
+
+    report.notify(Ordered("one"), Ordered("two"), Ordered("three"))
+    assert order == ["one", "two", "three"]
+
+
+def test_the_whole_report_is_sent_by_default(report):
+    channel = Channel()
+    report.notify(channel)
+    ((sent, errors_only),) = channel.sent
+    assert sent == report
+    assert errors_only is False
+    assert (sent.runner, sent.elapsed_seconds) == ("thread", 2.5)
+    assert (sent.metrics, sent.exceptions) == (report.metrics, report.exceptions)
+
+
+def test_no_channel_is_no_problem(report):
+    assert report.notify() is None
+
+
+@pytest.mark.parametrize(
+    ("filters", "names"),
+    [
+        ({"only_errors": True}, [["bad"]]),
+        ({"tasks": ["GOOD", "late"]}, [["good", "late"]]),
+        ({"tasks": ("late", "good")}, [["good", "late"]]),
+        ({"tasks": {"good"}}, [["good"]]),
+        ({"tasks": ["Bad", "good"], "only_errors": True}, [["bad"]]),
+        ({"tasks": ["good"], "only_errors": True}, []),
+        ({"tasks": []}, []),
+    ],
+)
+def test_filters_choose_the_tasks_and_nothing_is_sent_when_none_is_left(report, filters, names):
+    channel = Channel()
+    report.notify(channel, **filters)
+    assert channel.names == names
+    for sent, errors_only in channel.sent:
+        assert errors_only is filters.get("only_errors", False)
+        assert set(sent.metrics) <= set(sent.entries)
+        assert set(sent.exceptions) <= set(sent.entries)
+    assert list(report.entries) == ["good", "bad", "late", "none"]
+
+
+def test_nothing_is_sent_when_only_errors_are_wanted_and_there_are_none():
+    channel = Channel()
+    report_of(entry("good")).notify(channel, only_errors=True)
+    assert channel.sent == []
+
+
+def test_the_report_of_an_empty_process_is_sent():
+    channel = Channel()
+    ProcessExecutionReport().notify(channel)
+    assert channel.names == [[]]
+
+
+@pytest.mark.parametrize("tasks", ["good", [3], 3, b"good"])
+def test_wrong_task_names_are_a_type_error_before_anything_is_sent(report, tasks):
+    channel = Channel()
+    with pytest.raises(TypeError, match="tasks must be a list of task names or None"):
+        report.notify(channel, tasks=tasks)
+    assert channel.sent == []
+
+
+def test_an_unknown_task_name_is_a_warning_with_the_nearest_name(report):
+    channel = Channel()
+    with pytest.warns(UserWarning, match=r"'godo'; did you mean 'good'\?") as caught:
+        report.notify(channel, tasks=["godo", "bad"])
+    assert len(caught) == 1
+    assert channel.names == [["bad"]]
+
+
+def test_a_failing_channel_is_a_warning_and_the_others_are_served(report):
+    channel = Channel()
+    with pytest.warns(UserWarning) as caught:
+        report.notify(Broken(), channel, Broken(), channel)
+    assert [str(warning.message) for warning in caught] == [
+        "Broken could not send the report (ConnectionError: no route to host); the other channels were served"
+    ] * 2
+    assert {warning.filename for warning in caught} == {__file__}
+    assert len(channel.sent) == 2
+
+
+def test_the_others_are_served_even_where_warnings_are_errors(report):
+    channel = Channel()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(UserWarning, match="Broken"):
+            report.notify(Broken(), channel)
+    assert len(channel.sent) == 1
+
+
+def test_warnings_can_be_turned_off(report):
+    channel = Channel()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        report.notify(Broken(), object(), channel, tasks=["good", "unknown"], show_warnings=False)
+    assert caught == []
+    assert channel.names == [["good"]]
+
+
+def test_what_is_no_channel_is_a_warning(report):
+    with pytest.warns(UserWarning, match=r"str could not send the report \(AttributeError"):
+        report.notify("slack")
+
+
+def test_an_interrupt_in_a_channel_ends_the_notification(report):
+    class Interrupted(ReportChannel):
+        def send_report(self, report: ProcessExecutionReport, *, errors_only: bool) -> None:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        report.notify(Interrupted())
+
+
+def test_what_a_channel_does_to_its_report_does_not_touch_the_others(report):
+    class Emptying(ReportChannel):
+        def send_report(self, report: ProcessExecutionReport, *, errors_only: bool) -> None:
+            report.entries.clear()
+            report.metrics.clear()
+            report.exceptions.clear()
+
+    channel = Channel()
+    report.notify(Emptying(), channel)
+    assert channel.names == [["good", "bad", "late", "none"]]
+    assert list(report.metrics) == ["good", "bad"]
+
+
+def test_values_stay_whole_and_live_in_the_report():
+    lock = threading.Lock()
+    report = ProcessExecutionReport.from_results(
+        Process([Task("a", work, args=(lock,))]), {"a": TaskResult.success(lock)}
+    )
+    assert report.entries["a"].args == (lock,)
+    assert report.results["a"] is lock
+    assert "lock" in report.to_json()

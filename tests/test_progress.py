@@ -1,0 +1,134 @@
+"""The progress of a run, as it is shown on a terminal and elsewhere."""
+
+import io
+import os
+import pty
+import re
+import subprocess
+import sys
+
+import pytest
+
+from processes import Process, Task, TaskDependency
+from processes.observers import progress as module
+from processes.observers.progress import Progress
+
+
+def fail():
+    raise ValueError("no")
+
+
+def some_of_each_kind():
+    below_failed = [TaskDependency("failed")]
+    tasks = [Task(f"good-{number}", int) for number in range(5)]
+    return Process(
+        [*tasks, Task("failed", fail), Task("skipped", int, dependencies=below_failed)], name="mixed"
+    )
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """A terminal that nobody looks at, and a function that gives what was written to it, without colours."""
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "200")
+    master, slave = pty.openpty()
+
+    def written():
+        os.set_blocking(master, False)
+        return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", os.read(master, 1 << 20).decode())
+
+    with open(master, "rb"), open(slave, "w") as stream:
+        yield stream, written
+
+
+def test_the_last_plain_line_counts_every_task_once():
+    stream = io.StringIO()
+    some_of_each_kind().run(runner="sequential", observers=[Progress(stream)])
+    (line,) = stream.getvalue().splitlines()
+    assert re.fullmatch(r"mixed: 7/7 done, 1 failed, 1 skipped, \d+\.\d s", line)
+
+
+def test_a_quick_run_writes_one_plain_line_however_many_tasks_it_has():
+    stream = io.StringIO()
+    Process([Task(f"task-{number}", int) for number in range(300)]).run(
+        runner="thread", observers=[Progress(stream)]
+    )
+    assert re.fullmatch(r"processes: 300/300 done, \d+\.\d s\n", stream.getvalue())
+
+
+def test_a_slow_run_writes_a_plain_line_a_tenth(monkeypatch):
+    monkeypatch.setattr(module, "PLAIN_SECONDS", 0.0)  # as if much time had passed
+    stream = io.StringIO()
+    Process([Task(f"task-{number}", int) for number in range(50)]).run(
+        runner="sequential", observers=[Progress(stream)]
+    )
+    lines = stream.getvalue().splitlines()
+    assert [line.split()[1] for line in lines] == [f"{done}/50" for done in range(5, 51, 5)]
+
+
+def test_a_task_that_waits_for_its_retry_is_not_under_way(monkeypatch):
+    monkeypatch.setattr(module, "PLAIN_SECONDS", 0.0)
+    stream = io.StringIO()
+    answers = iter([ConnectionError(), None])
+
+    def fail_once():
+        if (answer := next(answers)) is not None:
+            raise answer
+
+    tasks = [Task("again", fail_once, retries=1, retry_delay=0.2, priority=1), Task("other", int)]
+    report = Process(tasks).run(runner="sequential", observers=[Progress(stream)])
+    assert report.entries["again"].attempts == 2
+    assert re.match(r"processes: 1/2 done, \d", stream.getvalue())
+
+
+def test_one_observer_serves_several_runs():
+    stream = io.StringIO()
+    observer = Progress(stream)
+    process = some_of_each_kind()
+    for _ in range(2):
+        process.run(runner="sequential", observers=[observer])
+    assert [line.split()[1] for line in stream.getvalue().splitlines()] == ["7/7", "7/7"]
+
+
+def test_a_run_that_ends_early_shows_how_far_it_came():
+    stream = io.StringIO()
+    tasks = [Task("failed", fail, priority=1), *[Task(f"good-{number}", int) for number in range(5)]]
+    Process(tasks).run(runner="sequential", fail_fast=True, observers=[Progress(stream)])
+    assert stream.getvalue().startswith("processes: 1/6 done, 1 failed, ")
+
+
+def test_on_a_terminal_one_line_moves_and_its_last_state_stays(terminal):
+    stream, written = terminal
+    some_of_each_kind().run(runner="thread", observers=[Progress(stream)])
+    text = written()
+    assert re.search(r"mixed ━+ 7/7 done, 1 failed, 1 skipped, \d+\.\d s", text)
+    assert "0/7 done" in text
+    assert text.count("\n") == 1
+
+
+def test_a_terminal_that_cannot_move_its_cursor_gets_plain_lines(terminal, monkeypatch):
+    monkeypatch.setenv("TERM", "dumb")
+    stream, written = terminal
+    some_of_each_kind().run(runner="sequential", observers=[Progress(stream)])
+    assert re.fullmatch(r"mixed: 7/7 done, 1 failed, 1 skipped, \d+\.\d s\s+", written())
+
+
+def test_what_tasks_print_goes_where_it_would_without_the_progress(terminal):
+    stream, written = terminal
+    code = """
+from processes import Process, Task
+Process([Task("talks", print, args=("said by a task",))]).run(runner="sequential", progress=True)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=stream, text=True, timeout=60
+    )
+    assert done.returncode == 0
+    assert done.stdout == "said by a task\n"
+    assert "1/1 done" in written()
+
+
+def test_progress_true_writes_to_standard_error(capsys):
+    some_of_each_kind().run(runner="sequential", progress=True)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("mixed: 7/7 done")

@@ -1,0 +1,247 @@
+"""The report as a table, the graph as a drawing."""
+
+from __future__ import annotations
+
+import html
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from processes.error_data import ErrorData
+from processes.execution_report import ProcessExecutionReport, TaskMetrics, TaskReportEntry
+from processes.graph import Graph
+from processes.rendering.drawing import to_dot, to_mermaid
+from processes.task import Task
+from processes.task_types import TaskDependency, TaskStatus
+
+NASTY = [
+    'a"b',
+    "<b>&amp;",
+    "a\\",
+    "#35;",
+    "`x`",
+    "x-->y",
+    "end",
+    "1.",
+    "\x00\x1b[31m",
+    "日本",
+    "[bold]",
+    "%%{",
+]
+
+
+def entry(name: str, status: TaskStatus = TaskStatus.SUCCESS, **fields: object) -> TaskReportEntry:
+    return TaskReportEntry(name, "work", (), {}, status, 1.5, 2, **fields)
+
+
+def report_of(*entries: TaskReportEntry, **fields: object) -> ProcessExecutionReport:
+    return ProcessExecutionReport({one.name: one for one in entries}, "nightly", **fields)
+
+
+@pytest.fixture
+def report() -> ProcessExecutionReport:
+    data = ErrorData(
+        "bad",
+        downstream_impact=["late", "later"],
+        exception="boom",
+        traced_vars_location="etl.py:12 in parse",
+    )
+    return report_of(
+        entry("good", result=7),
+        entry("none", TaskStatus.PENDING),
+        entry("late", TaskStatus.SKIPPED),
+        entry("bad", TaskStatus.ERRORED, error=data),
+        runner="thread",
+        elapsed_seconds=2.5,
+        metrics={"good": TaskMetrics(worker="thread-1")},
+        exceptions={"bad": ValueError("boom")},
+    )
+
+
+def test_a_printed_report_shows_what_needs_attention_first(report):
+    assert str(report).splitlines() == [
+        "Process 'nightly': 4 tasks, 1 failed, 1 skipped, 1 pending, 1 succeeded, 2.50 s (thread)",
+        "Task  Status   Seconds  Attempts  Worker    Function",
+        "bad   ERRORED    1.500         2            work",
+        "late  SKIPPED    1.500         2            work",
+        "none  PENDING    1.500         2            work",
+        "good  SUCCESS    1.500         2  thread-1  work",
+        "",
+        "bad: ValueError: boom",
+        "    at etl.py:12 in parse",
+        "    skipped for it: late, later",
+    ]
+
+
+def test_an_empty_report_is_one_line():
+    assert str(ProcessExecutionReport()) == "0 tasks, 0.00 s"
+    assert str(ProcessExecutionReport({"a": entry("a")})).splitlines()[0] == "1 task, 1 succeeded, 0.00 s"
+
+
+def test_a_failure_without_live_exception_shows_its_text():
+    report = report_of(entry("bad", TaskStatus.ERRORED, error=ErrorData(exception="boom")))
+    assert str(report).splitlines()[-1] == "bad: boom"
+
+
+def test_an_exception_without_text_shows_its_type():
+    report = report_of(entry("bad", TaskStatus.ERRORED, error=ErrorData()), exceptions={"bad": KeyError()})
+    assert str(report).splitlines()[-1] == "bad: KeyError"
+
+
+def test_a_report_of_thousands_stays_short():
+    entries = [entry(f"t{number}") for number in range(3_000)]
+    entries += [entry(f"s{number}", TaskStatus.SKIPPED) for number in range(10)]
+    entries += [entry(f"e{number}", TaskStatus.ERRORED, error=ErrorData()) for number in range(30)]
+    lines = str(report_of(*entries)).splitlines()
+    assert len(lines) < 150
+    assert lines[0] == "Process 'nightly': 3040 tasks, 30 failed, 10 skipped, 3000 succeeded, 0.00 s"
+    assert "... and 2990 more: 2990 succeeded" in lines
+    assert lines[-1] == "... and 10 more failures"
+    assert sum("ERRORED" in line for line in lines) == 30
+
+
+def test_what_a_terminal_would_obey_is_written_out():
+    text = "\x1b[2Jtwo\nlines\r" + "x" * 1_000
+    report = report_of(
+        entry("[bold]\x1b[31m:smile:", TaskStatus.ERRORED, error=ErrorData(exception=text)),
+        exceptions={"[bold]\x1b[31m:smile:": ValueError()},
+    )
+    shown = str(report)
+    assert "\x1b" not in shown
+    assert "[bold]\\x1b[31m:smile:" in shown
+    assert "ValueError: \\x1b[2Jtwo lines xxx" in shown
+    assert "..." in shown
+    assert max(map(len, shown.splitlines())) < 400
+
+
+def test_a_long_name_is_shortened():
+    assert "x" * 57 + "..." in str(report_of(entry("x" * 5_000)))
+
+
+class Cells(HTMLParser):
+    """Collects the texts of table cells, and all tags."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.texts: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        self.tags.append(tag)
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+
+def test_a_notebook_shows_a_table(report):
+    cells = Cells(report._repr_html_())
+    assert set(cells.tags) == {"table", "caption", "thead", "tbody", "tr", "th", "td"}
+    assert cells.texts[0].startswith("Process 'nightly': 4 tasks")
+    first = cells.texts.index("bad")
+    assert cells.texts[first : first + 6] == ["bad", "ERRORED", "1.500", "2", "work", "ValueError: boom"]
+    assert cells.tags.count("tr") == 5
+
+
+def test_what_a_browser_would_obey_is_escaped():
+    evil = "<script>alert(1)</script>"
+    report = ProcessExecutionReport(
+        {
+            evil: TaskReportEntry(
+                evil, evil, (), {}, TaskStatus.ERRORED, 0.0, 1, None, ErrorData(exception=evil)
+            )
+        },
+        evil,
+        runner=evil,
+        metrics={evil: TaskMetrics(worker=evil)},
+    )
+    text = report._repr_html_()
+    assert "<script" not in text
+    assert text.count(html.escape(evil)) == 6
+
+
+def test_a_table_of_thousands_stays_short():
+    text = report_of(*(entry(f"t{number}") for number in range(3_000)))._repr_html_()
+    assert text.count("<tr") == 52
+    assert "and 2950 more: 2950 succeeded" in text
+
+
+# Drawings
+
+
+def diamond(*names: str) -> Graph:
+    top, left, right, bottom = names
+    return Graph(
+        [
+            Task(top, print),
+            Task(left, print, dependencies=[TaskDependency(top)]),
+            Task(right, print, dependencies=[TaskDependency(top)]),
+            Task(bottom, print, dependencies=[TaskDependency(left), TaskDependency(right)]),
+        ]
+    )
+
+
+def test_a_graph_is_drawn_for_mermaid():
+    assert to_mermaid(diamond("top", "left-1", "right_2", "bottom.3")) == (
+        "flowchart TD\n"
+        '    t0["top"]\n'
+        '    t1["left-1"]\n'
+        '    t2["right_2"]\n'
+        '    t3["bottom.3"]\n'
+        "    t0 --> t1\n"
+        "    t0 --> t2\n"
+        "    t1 --> t3\n"
+        "    t2 --> t3\n"
+    )
+
+
+def test_a_graph_is_drawn_for_graphviz():
+    assert to_dot(diamond("top", "left-1", "right_2", "bottom.3")) == (
+        "digraph {\n"
+        "    node [shape=box]\n"
+        '    t0 [label="top"]\n'
+        '    t1 [label="left-1"]\n'
+        '    t2 [label="right_2"]\n'
+        '    t3 [label="bottom.3"]\n'
+        "    t0 -> t1\n"
+        "    t0 -> t2\n"
+        "    t1 -> t3\n"
+        "    t2 -> t3\n"
+        "}\n"
+    )
+
+
+def test_an_empty_graph_is_drawn():
+    assert to_mermaid(Graph([])) == "flowchart TD\n"
+    assert to_dot(Graph([])) == "digraph {\n    node [shape=box]\n}\n"
+
+
+names = st.text(st.characters(), min_size=1).filter(lambda text: text.split() == [text])
+
+
+@settings(max_examples=200, deadline=None)
+@given(names)
+def test_any_name_is_drawn_as_it_is(name):
+    graph = Graph([Task(name, print)])
+    (in_mermaid,) = re.findall(r'^    t0\["([^"]*)"\]$', to_mermaid(graph), re.MULTILINE)
+    (in_dot,) = re.findall(r'^    t0 \[label="([^"\\]*)"\]$', to_dot(graph), re.MULTILINE)
+    assert unescaped(in_mermaid, "#") == graph.names[0]
+    assert unescaped(in_dot, "&#") == graph.names[0]
+    assert not set(in_mermaid) & set("<>\\`&")
+
+
+def unescaped(label: str, mark: str) -> str:
+    return re.sub(rf"{mark}(\d+);", lambda found: chr(int(found[1])), label)
+
+
+@pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz is not installed")
+def test_graphviz_accepts_nasty_names():
+    graph = Graph([Task(name, print) for name in NASTY])
+    subprocess.run(
+        ["dot", "-Tsvg"], input=to_dot(graph).encode(), check=True, capture_output=True, timeout=60
+    )

@@ -1,0 +1,418 @@
+"""Task: what it takes, what it refuses, and what it costs."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import gc
+import logging
+import math
+import operator
+import os
+import pickle
+import subprocess
+import sys
+import tracemalloc
+import weakref
+from pathlib import Path
+
+import pytest
+
+from processes.exceptions import CircularDependencyError
+from processes.runners import RUNNERS
+from processes.runners.sequential import SequentialRunner
+from processes.task import Task, check_resources, function_name
+from processes.task_types import TaskDependency, TaskStatus
+
+
+def work() -> int:
+    return 42
+
+
+class Doubler:
+    def __call__(self, number: int) -> int:
+        return 2 * number
+
+    def method(self) -> None: ...
+
+    @classmethod
+    def of_class(cls) -> None: ...
+
+
+def test_a_task_has_defaults_for_all_but_name_and_function():
+    task = Task("load", work)
+    expected = {
+        "name": "load",
+        "func": work,
+        "log_path": None,
+        "args": (),
+        "kwargs": {},
+        "dependencies": [],
+        "traced_vars_frame_filter": None,
+        "timeout": None,
+        "retries": 0,
+        "retry_on": None,
+        "retry_delay": 0.0,
+        "runner": None,
+        "priority": 0,
+        "resources": {},
+        "keep_result": True,
+    }
+    assert {name: getattr(task, name) for name in expected} == expected
+
+
+def test_a_task_keeps_what_it_is_given(tmp_path):
+    kwargs, dependencies, resources = {"a": 1}, [TaskDependency("other")], {"db": 1, "gpu": 0.5}
+    runner = SequentialRunner()
+    path = str(tmp_path / "task.log")
+    task = Task(
+        "load",
+        work,
+        path,
+        (1, 2),
+        kwargs,
+        dependencies,
+        "etl.py",
+        1.5,
+        3,
+        (OSError, KeyError),
+        retry_delay=abs,
+        runner=runner,
+        priority=-2,
+        resources=resources,
+        keep_result=False,
+    )
+    assert task.kwargs is kwargs
+    assert task.dependencies is dependencies
+    assert task.resources is resources
+    assert task.runner is runner
+    assert (task.log_path, task.args, task.traced_vars_frame_filter) == (path, (1, 2), "etl.py")
+    assert (task.timeout, task.retries, task.retry_on) == (1.5, 3, (OSError, KeyError))
+    assert (task.retry_delay, task.priority, task.keep_result) == (abs, -2, False)
+
+
+def test_tasks_share_no_default():
+    one, two = Task("one", work), Task("two", work)
+    for name in ("kwargs", "dependencies", "resources"):
+        assert getattr(one, name) is not getattr(two, name)
+
+
+def test_a_name_is_kept_in_lower_case_until_it_is_changed():
+    task = Task("LOAD_Ünits.v2", work)
+    assert task.name == "load_ünits.v2"
+    task.name = "Other"
+    assert task.name == "Other"
+
+
+def test_retries_none_means_none_at_all():
+    assert Task("a", work, retries=None).retries == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"name": 3}, TypeError, "name must be str, not int"),
+        ({"name": None}, TypeError, "name must be str, not NoneType"),
+        ({"name": b"a"}, TypeError, "name must be str, not bytes"),
+        ({"name": ""}, ValueError, "Task name cannot be empty"),
+        ({"name": "a b"}, ValueError, "Task name cannot contain spaces: 'a b'"),
+        ({"name": " a"}, ValueError, "Task name cannot contain spaces: ' a'"),
+        ({"name": "a\n"}, ValueError, "Task name cannot contain spaces: 'a\\n'"),
+        ({"name": "a\tb"}, ValueError, "Task name cannot contain spaces: 'a\\tb'"),
+        ({"name": "a\u00a0b"}, ValueError, "Task name cannot contain spaces: 'a\\xa0b'"),
+        ({"name": "  "}, ValueError, "Task name cannot contain spaces: '  '"),
+        *(
+            (
+                {"func": value},
+                TypeError,
+                f"func must be callable, not {kind}: pass the function itself, without calling it",
+            )
+            for value, kind in [(None, "NoneType"), ("work", "str"), (42, "int")]
+        ),
+        ({"log_path": 3}, TypeError, "log_path must be str, os.PathLike or None, not int"),
+        ({"log_path": b"a"}, TypeError, "log_path must be str, os.PathLike or None, not bytes"),
+        ({"log_path": True}, TypeError, "log_path must be str, os.PathLike or None, not bool"),
+        ({"args": [1]}, TypeError, "args must be tuple, not list: write args=(value,)"),
+        ({"args": "abc"}, TypeError, "args must be tuple, not str: write args=(value,)"),
+        ({"args": None}, TypeError, "args must be tuple, not NoneType: write args=(value,)"),
+        ({"kwargs": [("a", 1)]}, TypeError, "kwargs must be dict, not list"),
+        ({"kwargs": {1: 2}}, TypeError, "kwargs must be dict with str keys, not 1"),
+        ({"dependencies": (TaskDependency("b"),)}, TypeError, "dependencies must be list, not tuple"),
+        ({"dependencies": "b"}, TypeError, "dependencies must be list, not str"),
+        ({"dependencies": TaskDependency("b")}, TypeError, "dependencies must be list, not TaskDependency"),
+        (
+            {"dependencies": [TaskDependency("b"), "c"]},
+            TypeError,
+            "dependency must be of type TaskDependency, not str (task 'a')",
+        ),
+        (
+            {"dependencies": [TaskDependency("b"), TaskDependency("c"), TaskDependency("B", True)]},
+            ValueError,
+            "Duplicate dependency name: b (task 'a'); name each dependency once",
+        ),
+        (
+            {"dependencies": [TaskDependency("A")]},
+            CircularDependencyError,
+            "Task 'a' lists itself as a dependency.",
+        ),
+        (
+            {"traced_vars_frame_filter": 3},
+            TypeError,
+            "traced_vars_frame_filter must be a str or None, not int",
+        ),
+        *(
+            (
+                {"timeout": value},
+                TypeError,
+                f"timeout must be a positive number of seconds or None, not {kind}",
+            )
+            for value, kind in [("1", "str"), (True, "bool"), ([1], "list"), (1j, "complex")]
+        ),
+        *(
+            (
+                {"timeout": value},
+                ValueError,
+                f"timeout must be a positive number, not {value!r}; None means no limit",
+            )
+            for value in (0, 0.0, -1, -0.5, math.nan, math.inf, 10**400)
+        ),
+        *(
+            ({"retries": value}, TypeError, f"retries must be a non-negative int, not {kind}")
+            for value, kind in [("3", "str"), (1.0, "float"), (0.0, "float"), (True, "bool"), (False, "bool")]
+        ),
+        ({"retries": -1}, ValueError, "retries must be a non-negative int, not -1"),
+        *(
+            (
+                {"retry_on": value},
+                TypeError,
+                f"retry_on must be None or a tuple of Exception subclasses, as in (OSError,), not {value!r}",
+            )
+            for value in (
+                OSError,
+                [OSError],
+                (OSError, "KeyError"),
+                (OSError, 3),
+                (KeyboardInterrupt,),
+                (OSError(),),
+                (int,),
+                "OSError",
+            )
+        ),
+        *(
+            (
+                {"retry_delay": value},
+                TypeError,
+                f"retry_delay must be a number of seconds or a callable, not {kind}",
+            )
+            for value, kind in [("1", "str"), (None, "NoneType"), (True, "bool"), (False, "bool")]
+        ),
+        *(
+            (
+                {"retry_delay": value},
+                ValueError,
+                f"retry_delay must be a non-negative number of seconds, not {value!r}",
+            )
+            for value in (-1, -0.5, math.nan, math.inf, 10**400)
+        ),
+        *(
+            ({"priority": value}, TypeError, f"priority must be int, not {kind}")
+            for value, kind in [("1", "str"), (1.0, "float"), (True, "bool"), (None, "NoneType")]
+        ),
+        ({"resources": ["db"]}, TypeError, "resources must be dict, not list"),
+        ({"resources": {1: 1}}, TypeError, "resources must have str keys, not 1"),
+        *(
+            (
+                {"resources": {"db": value}},
+                TypeError,
+                f"resources['db'] must be a positive number, not {kind}",
+            )
+            for value, kind in [("1", "str"), (None, "NoneType"), (True, "bool")]
+        ),
+        *(
+            (
+                {"resources": {"db": value}},
+                ValueError,
+                f"resources['db'] must be a positive number, not {value!r}",
+            )
+            for value in (0, -1, -0.5, math.nan, math.inf)
+        ),
+        *(
+            ({"keep_result": value}, TypeError, f"keep_result must be bool, not {kind}")
+            for value, kind in [(1, "int"), (None, "NoneType"), ("no", "str")]
+        ),
+    ],
+)
+def test_a_wrong_argument_is_refused_at_construction(arguments, error, message):
+    with pytest.raises(error) as caught:
+        Task(**{"name": "a", "func": work, **arguments})
+    assert type(caught.value) is error
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("timeout", [1, 0.001, 3600, 1e9])
+def test_a_time_limit_is_any_positive_number(timeout):
+    assert Task("a", work, timeout=timeout).timeout == timeout
+
+
+@pytest.mark.parametrize("retry_delay", [0, 0.0, 2, 0.5, lambda attempt: attempt])
+def test_a_retry_delay_is_a_number_or_a_callable(retry_delay):
+    assert Task("a", work, retry_delay=retry_delay).retry_delay is retry_delay
+
+
+def test_an_empty_retry_on_is_allowed():
+    assert Task("a", work, retry_on=()).retry_on == ()
+
+
+@pytest.mark.parametrize("name", RUNNERS)
+def test_each_runner_can_be_named(name):
+    assert Task("a", work, runner=name).runner == name
+
+
+def test_an_unknown_runner_is_a_value_error_that_lists_the_known_ones():
+    with pytest.raises(ValueError, match="'threads'.*'sequential'.*'thread'.*'process'"):
+        Task("a", work, runner="threads")
+
+
+@pytest.mark.parametrize("runner", [3, SequentialRunner, ["thread"], True])
+def test_what_is_no_runner_is_a_type_error(runner):
+    with pytest.raises(TypeError, match="runner must be str or ProcessRunner"):
+        Task("a", work, runner=runner)
+
+
+def test_no_resources_are_an_empty_dict():
+    assert check_resources(None) == {}
+
+
+def test_a_refused_task_leaves_no_log_file(tmp_path):
+    with pytest.raises(TypeError):
+        Task("a", work, tmp_path / "task.log", keep_result=None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_dependency_names_are_a_set_in_lower_case():
+    task = Task("a", work, dependencies=[TaskDependency("b"), TaskDependency("c")])
+    task.dependencies[0].task_name = "B2"
+    assert task.get_dependencies_names() == {"b2", "c"}
+
+
+def test_a_task_shows_its_name_its_function_and_its_dependencies():
+    task = Task("A", functools.partial(work), dependencies=[TaskDependency("b")])
+    assert repr(task) == "Task(name='a', func=work, dependencies=['b'])"
+
+
+def test_a_task_runs_alone():
+    result = Task("a", work).run()
+    assert (result.status, result.result, result.attempts) == (TaskStatus.SUCCESS, 42, 1)
+
+
+@pytest.mark.parametrize(
+    "duplicate", [copy.copy, copy.deepcopy, lambda task: pickle.loads(pickle.dumps(task))]
+)
+def test_a_task_is_copied_and_pickled_without_its_logger(duplicate, tmp_path):
+    task = Task("a", work, tmp_path / "task.log", (1,), {"b": 2}, [TaskDependency("c")], timeout=5)
+    task.logger.addHandler(logging.StreamHandler())
+    twin = duplicate(task)
+    assert (twin.name, twin.func, twin.args, twin.kwargs) == ("a", work, (1,), {"b": 2})
+    assert (twin.dependencies, twin.timeout) == (task.dependencies, 5)
+    assert twin.logger is not task.logger
+    assert len(twin.logger.handlers) == 1
+    task.close_handlers()
+
+
+@pytest.mark.parametrize(
+    ("func", "name"),
+    [
+        (work, "work"),
+        (lambda: None, "<lambda>"),
+        (functools.partial(work), "work"),
+        (functools.partial(functools.partial(work)), "work"),
+        (functools.partial(Doubler()), "Doubler"),
+        (Doubler(), "Doubler"),
+        (Doubler, "Doubler"),
+        (Doubler().method, "method"),
+        (Doubler.of_class, "of_class"),
+        (len, "len"),
+        ([].append, "append"),
+        (math.sin, "sin"),
+        (functools.lru_cache(work), "work"),
+        (operator.itemgetter(1), "itemgetter"),
+    ],
+)
+def test_a_function_has_the_best_name_there_is(func, name):
+    assert function_name(func) == name
+
+
+def odd(value):
+    class Odd:
+        __name__ = value
+
+        def __call__(self): ...
+
+    return Odd()
+
+
+@pytest.mark.parametrize("value", [None, 3, property(lambda self: 1 / 0), type("Text", (str,), {})("x")])
+def test_an_odd_name_gives_way_to_the_name_of_the_class(value):
+    assert function_name(odd(value)) == "Odd"
+
+
+def test_a_class_that_lies_about_its_type_has_a_name():
+    class Liar:
+        __class__ = property(lambda self: 1 / 0)
+
+        def __call__(self): ...
+
+    assert function_name(Liar()) == "Liar"
+    assert "Liar" in repr(Task("a", Liar()))
+
+
+def test_a_dropped_task_is_freed_at_once_and_leaves_nothing_in_logging(tmp_path):
+    gc.collect()
+    gc.disable()
+    try:
+        known = set(logging.root.manager.loggerDict)
+        handlers = len(logging._handlerList)
+        task = Task("dropped", work, tmp_path / "task.log", dependencies=[TaskDependency("b")])
+        task.logger.info("used")
+        references = [weakref.ref(thing) for thing in (task, task.logger, task.logger.handlers[0])]
+        assert len(logging._handlerList) == handlers
+        del task
+        assert [reference() for reference in references] == [None, None, None]
+        assert set(logging.root.manager.loggerDict) == known
+    finally:
+        gc.enable()
+
+
+def test_a_hundred_thousand_tasks_leave_no_memory_behind():
+    gc.collect()
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        tasks = [Task(f"t{number}", work) for number in range(100_000)]
+        held = tracemalloc.get_traced_memory()[0] - before
+        del tasks
+        left = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert left < held / 1_000
+
+
+def test_the_values_of_the_library_import_nothing_heavy():
+    code = (
+        "import sys, processes.task, processes.graph, processes.execution_report, processes.comms, "
+        "processes.rendering.drawing\n"
+        "print(*{'rich', 'jinja2', 'click', 'numpy', 'dask', 'psutil', 'cloudpickle'} & set(sys.modules))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60, cwd=Path.cwd()
+    )
+    assert run.stdout.split() == []
+
+
+def test_a_relative_log_path_belongs_to_the_directory_of_the_construction(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    task = Task("a", work, os.path.join("logs", "task.log"))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    task.logger.info("here")
+    assert "here" in (tmp_path / "logs" / "task.log").read_text()

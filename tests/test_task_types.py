@@ -1,0 +1,123 @@
+"""TaskStatus, TaskResult, TaskDependency, ErrorData."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import pytest
+
+from processes.error_data import ErrorData
+from processes.task_types import TaskDependency, TaskResult, TaskStatus
+
+
+def test_a_status_is_one_of_four_with_its_name_in_lower_case_as_value():
+    assert {status.name: status.value for status in TaskStatus} == {
+        "PENDING": "pending",
+        "SUCCESS": "success",
+        "ERRORED": "errored",
+        "SKIPPED": "skipped",
+    }
+
+
+def test_a_result_has_the_defaults_of_a_task_that_never_ran():
+    result = TaskResult(TaskStatus.PENDING, None, None)
+    assert (result.error_data, result.elapsed_seconds, result.attempts) == (None, 0.0, 0)
+    assert result == TaskResult.pending()
+
+
+def test_results_are_made_by_how_a_task_ended():
+    error, data = ValueError("boom"), ErrorData("load")
+    assert TaskResult.skipped() == TaskResult(TaskStatus.SKIPPED, None, None)
+    assert TaskResult.success(7, elapsed_seconds=1.5, attempts=2) == TaskResult(
+        TaskStatus.SUCCESS, 7, None, None, 1.5, 2
+    )
+    assert TaskResult.errored(error, error_data=data, elapsed_seconds=0.5, attempts=3) == TaskResult(
+        TaskStatus.ERRORED, None, error, data, 0.5, 3
+    )
+
+
+def test_only_a_success_has_worked():
+    results = [
+        TaskResult.pending(),
+        TaskResult.skipped(),
+        TaskResult.success(None),
+        TaskResult.errored(ValueError()),
+    ]
+    assert [result.worked for result in results] == [False, False, True, False]
+
+
+def test_a_result_shows_all_it_holds():
+    assert repr(TaskResult.success(7, attempts=1)) == (
+        "TaskResult(status=<TaskStatus.SUCCESS: 'success'>, result=7, exception=None, error_data=None, "
+        "elapsed_seconds=0.0, attempts=1)"
+    )
+
+
+def test_error_data_has_the_defaults_of_an_unknown_failure():
+    data = ErrorData()
+    assert data == ErrorData("?", "?", (), {}, [], "", "", {}, "")
+    assert data.kwargs is not ErrorData().kwargs
+
+
+def test_a_dependency_passes_nothing_by_default():
+    dependency = TaskDependency("load")
+    assert vars(dependency) == {
+        "task_name": "load",
+        "use_result_as_additional_args": False,
+        "use_result_as_additional_kwargs": False,
+        "additional_kwarg_name": "",
+    }
+
+
+def test_a_dependency_keeps_its_name_in_lower_case_until_it_is_changed():
+    dependency = TaskDependency("LOAD_Ünits")
+    assert dependency.task_name == "load_ünits"
+    dependency.task_name = "Other"
+    assert dependency.task_name == "Other"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((1,), "task_name must be str, not int: name the task, as in 'load'"),
+        ((None,), "task_name must be str, not NoneType: name the task, as in 'load'"),
+        (("a", 1), "use_result_as_additional_args must be bool, not int"),
+        (("a", None), "use_result_as_additional_args must be bool, not NoneType"),
+        (("a", False, "yes"), "use_result_as_additional_kwargs must be bool, not str"),
+        (("a", False, False, 3), "additional_kwarg_name must be str, not int"),
+        (("a", False, True, None), "additional_kwarg_name must be str, not NoneType"),
+        *(
+            (
+                ("a", False, True, name),
+                "additional_kwarg_name must be the name of a keyword argument when "
+                f"use_result_as_additional_kwargs is True, not {name!r}",
+            )
+            for name in ("", "two words", "1st", "a-b")
+        ),
+    ],
+)
+def test_wrong_arguments_of_a_dependency_are_type_errors(arguments, message):
+    with pytest.raises(TypeError) as caught:
+        TaskDependency(*arguments)
+    assert str(caught.value) == message
+
+
+def test_dependencies_are_equal_when_they_name_the_same_task():
+    assert TaskDependency("Load", True) == TaskDependency("load", False, True, "rows")
+    assert TaskDependency("load") != TaskDependency("save")
+    assert TaskDependency("load") != "load"
+    assert {TaskDependency("load"), TaskDependency("LOAD", True)} == {TaskDependency("load")}
+    assert hash(TaskDependency("load")) == hash("load")
+
+
+@pytest.mark.parametrize(
+    "duplicate", [copy.copy, copy.deepcopy, lambda value: pickle.loads(pickle.dumps(value))]
+)
+def test_a_dependency_can_be_copied_and_pickled(duplicate):
+    dependency = TaskDependency("load", True, True, "rows")
+    assert vars(duplicate(dependency)) == vars(dependency)
+
+
+def test_a_dependency_shows_how_it_was_made():
+    assert repr(TaskDependency("load", False, True, "rows")) == "TaskDependency('load', False, True, 'rows')"
