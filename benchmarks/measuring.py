@@ -20,8 +20,7 @@ from work import WORK, depth, expected_results
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from shapes import Graph
-    from subjects import Functions, Run
+    from subjects import Run
     from tables import Table
 
 LIMIT_SECONDS = 120  # a sample that takes longer is given up
@@ -68,7 +67,9 @@ def take_turns(
                 if (row, column) in given_up:
                     continue
                 start = monotonic()
-                print(f"\r\033[K{number + 1}/{rounds} {table.title}: {column}, {row}", end="", file=sys.stderr)
+                print(
+                    f"\r\033[K{number + 1}/{rounds} {table.title}: {column}, {row}", end="", file=sys.stderr
+                )
                 try:
                     table.add(row, column, sample(row, column))
                 except NotMeasuredError as error:
@@ -76,7 +77,13 @@ def take_turns(
                     given_up.add((row, column))
                 if monotonic() - start > ONCE_SECONDS:
                     given_up.add((row, column))
-    print("\r\033[K", end="", file=sys.stderr)
+    _show("")
+
+
+def _show(line: str) -> None:
+    """Show what is measured now, in the terminal's last line."""
+    if sys.stderr.isatty():
+        print(f"\r\033[K{line}", end="", file=sys.stderr)
 
 
 def call_fresh(function: Callable[..., Any], *args: Any) -> Any:

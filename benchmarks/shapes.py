@@ -66,7 +66,7 @@ def random_graph(size: int) -> Graph:
 
 
 def tree(size: int) -> Graph:
-    """A reduction: every node but the leaves depends on two, and the last one on all the others."""
+    """Half of the nodes are leaves; each other one depends on two, and the last one on all."""
     graph = [_node(index) for index in range((size + 1) // 2)]
     free = 0  # the first node that no other depends on yet
     while free + 1 < len(graph):

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
-    from processes import ProcessRunner
     from shapes import Graph
+
+    from processes import ProcessRunner
 
     Functions = Sequence[Callable[..., int]]
     Run = Callable[[Graph, Functions], list[int]]
@@ -81,7 +82,9 @@ SUBJECTS = {
     POOL: Subject(our_pool),
     "graphlib, bare loop": Subject(peers.graphlib_loop, "graphlib"),
     "ThreadPoolExecutor": Subject(peers.thread_pool_executor, "concurrent"),
-    "ProcessPoolExecutor, fork": Subject(partial(peers.process_pool_executor, start_method="fork"), "concurrent"),
+    "ProcessPoolExecutor, fork": Subject(
+        partial(peers.process_pool_executor, start_method="fork"), "concurrent"
+    ),
     "ProcessPoolExecutor, forkserver": Subject(
         partial(peers.process_pool_executor, start_method="forkserver"), "concurrent"
     ),

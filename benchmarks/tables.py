@@ -50,7 +50,7 @@ class Table:
         for row in self.cells:
             medians = [value for column in columns if (value := self.median(row, column)) is not None]
             if len(medians) > 1:
-                self.put(row, "growth", f"{max(medians) / min(medians):.2f}×")
+                self.put(row, "growth", f"{max(medians) / min(medians):.2f}")
 
     def add_ratio(self, column: str, reference: str) -> None:
         """Add a column: the medians of a column in ratio to that of one row."""
@@ -58,7 +58,7 @@ class Table:
         for row in self.cells:
             part = self.median(row, column)
             if whole and part is not None:
-                self.put(row, f"÷ {reference}", f"{part / whole:.2f}×")
+                self.put(row, f"÷ {reference}", f"{part / whole:.2f}")
 
     def to_text(self, *, markdown: bool) -> str:
         """Give the table as aligned text: medians, with the smallest and the largest sample."""
@@ -66,10 +66,7 @@ class Table:
         lines = [[self.corner, *columns]]
         lines += [[name, *(_text(row.get(column)) for column in columns)] for name, row in self.cells.items()]
         widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
-        texts = [
-            [cells[0].ljust(widths[0]), *map(str.rjust, cells[1:], widths[1:])]
-            for cells in lines
-        ]
+        texts = [[cells[0].ljust(widths[0]), *map(str.rjust, cells[1:], widths[1:])] for cells in lines]
         if not markdown:
             return "\n".join([self.title, *("  ".join(cells) for cells in texts), ""])
         rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
@@ -83,12 +80,12 @@ class Table:
 
 def _text(cell: list[float] | str | None) -> str:
     if not cell:
-        return "–"
+        return ""
     if isinstance(cell, str):
         return cell
     if len(cell) == 1:
         return _number(cell[0])
-    return f"{_number(median(cell))} ({_number(min(cell))}–{_number(max(cell))})"
+    return f"{_number(median(cell))} ({_number(min(cell))} to {_number(max(cell))})"
 
 
 def _number(value: float) -> str:

@@ -387,9 +387,7 @@ def _plain_large_int(value: int) -> int | str:
 
 
 def _repr(value: object) -> str:
-    if isinstance(value, TaskStatus):
-        return str(value.value)
     try:
-        return repr(value)
+        return str(value.value) if type(value) is TaskStatus else repr(value)
     except Exception as error:  # a __repr__ is user code
         return f"<{type(value).__name__} object whose repr raises {type(error).__name__}>"

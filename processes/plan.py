@@ -73,12 +73,10 @@ class Plan:
         for rank, task in enumerate(order):
             self._ranks[task] = rank
         self._heaps: list[list[int]] = [[] for _ in range(max(groups, default=-1) + 1)]
-        self._newly_ready: list[int] = []
         for task, unmet in enumerate(self._unmet):
             if not unmet:
                 self._move(task, READY)
                 self._heaps[groups[task]].append(self._ranks[task])
-                self._newly_ready.append(task)
         for heap in self._heaps:
             heapify(heap)
 
@@ -95,6 +93,10 @@ class Plan:
         """Tell the rank (0 goes first) of the best ready task of a group; None if none is ready."""
         heap = self._heaps[group]
         return heap[0] if heap else None
+
+    def count_ready(self, group: int) -> int:
+        """Tell how many tasks of a group are ready."""
+        return len(self._heaps[group])
 
     def take(self, group: int) -> int:
         """Start the best ready task of a group."""
@@ -138,10 +140,6 @@ class Plan:
     def resume(self, task: int) -> None:
         """Make a delayed task ready again."""
         self._make_ready(task)
-
-    def initially_ready(self) -> list[int]:
-        """Return the tasks that depend on nothing."""
-        return self._newly_ready
 
     def _make_ready(self, task: int) -> None:
         self._move(task, READY)

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from .events import TaskFinished
 from .exceptions import TaskNotFoundError
-from .execution_report import ProcessExecutionReport, TaskMetrics, TaskReportEntry
+from .execution_report import ProcessExecutionReport, TaskReportEntry
 from .graph import Graph, unknown_task
 from .observers.log_files import LogFiles
 from .runners import choose_runner, make_runner
 from .scheduler import Scheduler
 from .task import Task, check_resources
+from .task_log import anyone_hears
 from .task_types import TaskDependency, TaskResult
 
 if TYPE_CHECKING:
@@ -344,7 +345,9 @@ class Process:
         configured = choose_runner(
             self._configured_runner if runner is None else runner, parallel, max_workers, len(self.tasks)
         )
-        observers = [LogFiles(self.tasks), *_check_observers(observers)]
+        observers = _check_observers(observers)
+        if anyone_hears(self.tasks):
+            observers.insert(0, LogFiles(self.tasks))
         if _check_bool("progress", progress):
             from .observers.progress import Progress
 
@@ -365,7 +368,7 @@ class Process:
         report = ProcessExecutionReport.from_results(self, scheduler.results)
         report.runner = scheduler.runner.name
         report.elapsed_seconds = scheduler.elapsed_seconds
-        report.metrics = _metrics_of(scheduler)
+        report.metrics = scheduler.metrics()
         report.exceptions = {
             name: result.exception
             for name, result in scheduler.results.items()
@@ -453,23 +456,6 @@ def _drive(
         errors.put(error)
     finally:
         entries.put(None)
-
-
-def _metrics_of(scheduler: Scheduler) -> dict[str, TaskMetrics]:
-    return {
-        task.name: TaskMetrics(
-            started_at=run.started_at,
-            finished_at=run.finished_at,
-            queue_seconds=run.queue_seconds,
-            cpu_seconds=run.cpu_seconds,
-            peak_rss_bytes=run.peak_rss_bytes,
-            worker=run.worker.label,
-            pid=run.worker.pid,
-            host=run.worker.host,
-        )
-        for task, run in scheduler.runs()
-        if run.worker is not None
-    }
 
 
 def _check_task(task: object) -> None:

@@ -20,6 +20,7 @@ from .attempt import Attempt, Finished, Raised, Returned, Started, TimedOut, Uns
 from .error_data import ErrorData
 from .events import RunFinished, RunStarted, TaskFinished, TaskRetried, TaskStarted
 from .exceptions import DependencyNotFoundError
+from .execution_report import TaskMetrics
 from .failure import Failure, describe_failure
 from .graph import Graph
 from .interrupt import Interrupt
@@ -34,52 +35,13 @@ from .task_log import record_sink
 from .task_types import TaskResult
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from .attempt import Message, Outcome, Worker
+    from .attempt import Message, Outcome
     from .events import Event, Observer
     from .process import Process
     from .runners.base import ProcessRunner
     from .task import Task
-
-
-class TaskRun:
-    """What is known of one task's run so far; times in seconds, those that end in ``at`` since the epoch."""
-
-    __slots__ = (
-        "attempts",
-        "cpu_seconds",
-        "elapsed_seconds",
-        "finished_at",
-        "peak_rss_bytes",
-        "queue_seconds",
-        "ready_at",
-        "started_at",
-        "worker",
-    )
-
-    def __init__(self, ready_at: float) -> None:
-        self.ready_at = ready_at
-        self.attempts = 0
-        self.started_at = 0.0
-        self.finished_at = 0.0
-        self.elapsed_seconds = 0.0
-        self.queue_seconds = 0.0
-        self.cpu_seconds = 0.0
-        self.peak_rss_bytes = 0
-        self.worker: Worker | None = None
-
-    def add(self, finished: Finished) -> None:
-        """Count an attempt that began."""
-        self.attempts += 1
-        if not self.started_at:
-            self.started_at = finished.started_at
-        self.queue_seconds += max(0.0, finished.started_at - self.ready_at)
-        self.finished_at = finished.started_at + finished.elapsed_seconds
-        self.elapsed_seconds += finished.elapsed_seconds
-        self.cpu_seconds += finished.cpu_seconds
-        self.peak_rss_bytes = max(self.peak_rss_bytes, finished.peak_rss_bytes)
-        self.worker = finished.worker
 
 
 class _Group:
@@ -148,10 +110,13 @@ class Scheduler:
         self._groups, self._group_of = _groups(graph.tasks, runner, self.runner)
         self._runners = list(dict.fromkeys([self.runner, *(group.runner for group in self._groups)]))
         self._plan = Plan(graph, self._group_of)
-        self._runs: list[TaskRun | None] = [None] * len(graph.names)
+        # By task index:
+        self._metrics: list[TaskMetrics | None] = [None] * len(graph.names)
+        self._attempts = [0] * len(graph.names)
+        self._elapsed_seconds = [0.0] * len(graph.names)
+        self._ready_at = [0.0] * len(graph.names)  # in seconds since the epoch
         self._values: dict[int, Any] = {}  # results that a task not yet ended may need
         self._needed_by = [len(dependants) for dependants in graph.dependants]
-        self._ready_at: dict[int, float] = {}
         self._tickets = count(1)
         self._running: dict[int, tuple[int, Attempt]] = {}  # by ticket
         self._began: dict[int, Started] = {}  # attempts with a time limit, by ticket
@@ -170,7 +135,7 @@ class Scheduler:
             On Ctrl-C in the main thread. What was finished stands in `results`.
         """
         start = perf_counter()
-        self._ready_at_start = time()
+        self._ready_at = [time()] * len(self._ready_at)
         opened: list[ProcessRunner] = []
         with self._interrupt:
             try:
@@ -182,7 +147,8 @@ class Scheduler:
                     self._start_ready_attempts()
                     for message in self._wait(self._seconds_to_next_timer()):
                         self._handle(message)
-                    self._fire_due_timers()
+                    if self._timers:
+                        self._fire_due_timers()
             finally:
                 for ticket in list(self._running):
                     self._stop(ticket)
@@ -199,15 +165,19 @@ class Scheduler:
         self._cancelled = True
         self._waker.set()
 
-    def runs(self) -> Iterator[tuple[Task, TaskRun]]:
-        """Give each task that was started, with what is known of its run, in topological order."""
-        return (
-            (task, run) for task, run in zip(self._graph.tasks, self._runs, strict=True) if run is not None
-        )
+    def metrics(self) -> dict[str, TaskMetrics]:
+        """Return what was measured of each task of which an attempt has ended, in topological order."""
+        named = zip(self._graph.names, self._metrics, strict=True)
+        return {name: metrics for name, metrics in named if metrics is not None}
 
     # Starting
 
     def _start_ready_attempts(self) -> None:
+        if len(self._groups) == 1 and not self._groups[0].needs:  # nothing to choose among: the common case
+            group = self._groups[0]
+            for _ in range(min(group.runner.free_slots, self._plan.count_ready(0))):
+                self._start(self._plan.take(0), group)
+            return
         while (group := self._best_startable_group()) is not None:
             self._start(self._plan.take(group.number), group)
 
@@ -226,12 +196,11 @@ class Scheduler:
 
     def _start(self, index: int, group: _Group) -> None:
         task = self._graph.tasks[index]
-        for name, amount in group.needs.items():
-            self._available[name] -= amount
-        run = self._runs[index]
-        if run is None:
-            run = self._runs[index] = TaskRun(self._ready_at.pop(index, self._ready_at_start))
-        args, kwargs = _bind(task, [self._values[source] for source in self._graph.dependencies[index]])
+        if group.needs:
+            self._use(group.needs, -1)
+        args, kwargs = task.args, task.kwargs
+        if sources := self._graph.dependencies[index]:
+            args, kwargs = _bind(task, [self._values[source] for source in sources])
         ticket = next(self._tickets)
         attempt = Attempt(
             ticket,
@@ -245,7 +214,7 @@ class Scheduler:
         )
         self._running[ticket] = (index, attempt)
         if self._observers:
-            self._tell(TaskStarted(task.name, run.attempts + 1))
+            self._tell(TaskStarted(task.name, self._attempts[index] + 1))
         group.runner.start(attempt)
 
     # Waiting
@@ -263,6 +232,9 @@ class Scheduler:
         return [message for runner in self._runners for message in runner.wait(0)]
 
     def _wait_for_any_runner(self, timeout: float | None) -> None:
+        for runner in self._runners:
+            if runner.poll_seconds is not None:
+                timeout = runner.poll_seconds if timeout is None else min(timeout, runner.poll_seconds)
         descriptors = [fd for runner in self._runners if (fd := runner.fileno()) is not None]
         if not descriptors:
             self._waker.wait(timeout)
@@ -301,50 +273,71 @@ class Scheduler:
         index, attempt = self._running.pop(finished.ticket)
         if attempt.timeout is not None:
             self._began.pop(finished.ticket, None)
-        for name, amount in self._groups[self._group_of[index]].needs.items():
-            self._available[name] += amount
+        if needs := self._groups[self._group_of[index]].needs:
+            self._use(needs, 1)
         outcome = finished.outcome
         if self._interrupt.happened and _is_interrupted(outcome):
             return  # cut short by a Ctrl-C, it has not ended: the task stays PENDING
-        run = self._runs[index]
-        assert run is not None
-        if type(outcome) is Unsendable:
-            run.worker = finished.worker
-        else:
-            run.add(finished)
+        if type(outcome) is not Unsendable:
+            self._measure(index, finished)
         if type(outcome) is Returned:
-            self._succeed(index, run, outcome.value)
+            self._succeed(index, outcome.value)
         else:
-            self._fail_or_retry(index, run, attempt, outcome)
+            self._fail_or_retry(index, attempt, outcome)
 
-    def _succeed(self, index: int, run: TaskRun, value: Any) -> None:
+    def _use(self, needs: Mapping[str, float], sign: int) -> None:
+        """Take resources, with a `sign` of -1, or give them back, with 1."""
+        for name, amount in needs.items():
+            self._available[name] += sign * amount
+
+    def _measure(self, index: int, finished: Finished) -> None:
+        """Count an attempt that began."""
+        self._attempts[index] += 1
+        self._elapsed_seconds[index] += finished.elapsed_seconds
+        metrics = self._metrics[index]
+        if metrics is None:
+            metrics = self._metrics[index] = TaskMetrics(finished.started_at)
+        metrics.finished_at = finished.started_at + finished.elapsed_seconds
+        metrics.queue_seconds += max(0.0, finished.started_at - self._ready_at[index])
+        metrics.cpu_seconds += finished.cpu_seconds
+        metrics.peak_rss_bytes = max(metrics.peak_rss_bytes, finished.peak_rss_bytes)
+        worker = finished.worker
+        metrics.worker, metrics.pid, metrics.host = worker.label, worker.pid, worker.host
+
+    def _succeed(self, index: int, value: Any) -> None:
         task = self._graph.tasks[index]
         if self._needed_by[index]:
             self._values[index] = value
-        kept = value if task.keep_result else None
-        result = TaskResult.success(kept, elapsed_seconds=run.elapsed_seconds, attempts=run.attempts)
-        for ready in self._plan.succeed(index):
-            self._ready_at[ready] = run.finished_at
+        result = TaskResult.success(
+            value if task.keep_result else None,
+            elapsed_seconds=self._elapsed_seconds[index],
+            attempts=self._attempts[index],
+        )
+        if newly_ready := self._plan.succeed(index):
+            now = time()
+            for ready in newly_ready:
+                self._ready_at[ready] = now
         self._finish(index, result)
 
-    def _fail_or_retry(self, index: int, run: TaskRun, attempt: Attempt, outcome: Outcome) -> None:
+    def _fail_or_retry(self, index: int, attempt: Attempt, outcome: Outcome) -> None:
         task = self._graph.tasks[index]
         exception, failure = _exception_of(outcome, task.name)
+        attempts = self._attempts[index]
         delay = delay_after(
-            run.attempts,
+            attempts,
             exception,
             retries=task.retries,
             retry_on=task.retry_on,
             retry_delay=task.retry_delay,
         )
         if delay is not None and type(outcome) is not Unsendable:
-            self._tell(TaskRetried(task.name, run.attempts, exception, delay))
+            self._tell(TaskRetried(task.name, attempts, exception, delay))
             self._plan.delay(index)
             heappush(self._timers, (monotonic() + delay, 0, index))
             return
         error_data = _error_data(task, attempt.args, attempt.kwargs, failure, self._downstream(index))
         result = TaskResult.errored(
-            exception, error_data=error_data, elapsed_seconds=run.elapsed_seconds, attempts=run.attempts
+            exception, error_data=error_data, elapsed_seconds=self._elapsed_seconds[index], attempts=attempts
         )
         skipped = self._plan.fail(index)
         self._finish(index, result)
@@ -366,8 +359,6 @@ class Scheduler:
     # Timers: time limits of attempts, delays of retries
 
     def _fire_due_timers(self) -> None:
-        if not self._timers:
-            return
         now = monotonic()
         while self._timers and self._timers[0][0] <= now:
             _, ticket, index = heappop(self._timers)
@@ -377,9 +368,7 @@ class Scheduler:
                 self._time_out(ticket, now)
 
     def _resume(self, index: int) -> None:
-        run = self._runs[index]
-        assert run is not None
-        run.ready_at = time()
+        self._ready_at[index] = time()
         self._plan.resume(index)
 
     def _time_out(self, ticket: int, now: float) -> None:

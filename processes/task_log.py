@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from .error_data import ErrorData
     from .task import Task
 
@@ -215,6 +217,16 @@ def log_failed(task: Task, error_data: ErrorData) -> None:
         error_data.traceback_str.rstrip("\n"),
     ]
     task.logger.error("%s", "\n".join(lines), extra={"task_context": dict(vars(error_data))})
+
+
+def anyone_hears(tasks: Iterable[Task]) -> bool:
+    """Tell whether what is logged of tasks reaches anybody: a logger of their own, or the program's handlers."""
+    logger: logging.Logger | None = PARENT
+    while logger is not None:
+        if any(not isinstance(handler, logging.NullHandler) for handler in logger.handlers):
+            return True
+        logger = logger.parent if logger.propagate else None
+    return any(task.has_logger for task in tasks)
 
 
 def _is_heard(task: Task, level: int) -> bool:

@@ -383,18 +383,18 @@ def test_a_dropped_task_is_freed_at_once_and_leaves_nothing_in_logging(tmp_path)
         gc.enable()
 
 
-def test_a_hundred_thousand_tasks_leave_no_memory_behind():
+def test_many_dropped_tasks_leave_no_memory_behind():
     gc.collect()
     tracemalloc.start()
     try:
         before = tracemalloc.get_traced_memory()[0]
-        tasks = [Task(f"t{number}", work) for number in range(100_000)]
+        tasks = [Task(f"t{number}", work) for number in range(20_000)]
         held = tracemalloc.get_traced_memory()[0] - before
         del tasks
         left = tracemalloc.get_traced_memory()[0] - before
     finally:
         tracemalloc.stop()
-    assert left < held / 1_000
+    assert left < held / 200
 
 
 def test_the_values_of_the_library_import_nothing_heavy():

@@ -30,7 +30,7 @@ def parameter_names(func: object) -> tuple[str, ...]:
 
     try:
         parameters = inspect.signature(func).parameters.values()  # type: ignore[arg-type]
-    except Exception:  # noqa: BLE001 - a builtin without signature, or a property of the user's that raises
+    except Exception:
         return ()
     return tuple(
         f"*{parameter.name}" if parameter.kind is parameter.VAR_POSITIONAL else parameter.name

@@ -44,11 +44,15 @@ class ProcessRunner(ABC):
     ----------
     name : str
         What ``report.runner`` shows.
+    poll_seconds : float or None
+        How often :meth:`wait` must be called for what neither the waker nor :meth:`fileno` tells; None
+        where these tell everything.
     results : dict of str to TaskResult
         The results of the run that this copy serves, by task name.
     """
 
     name: ClassVar[str] = "custom"
+    poll_seconds: float | None = None
     results: dict[str, TaskResult]
 
     def for_run(self) -> Self:

@@ -1,9 +1,8 @@
 """The first steps of a worker process: its guard, then its loop.
 
-On Linux two processes are made of one. The first stays as the guard: it sees the worker or the parent
-end, kills all that descends from the worker, in sessions of its own too, and ends as the worker did.
-The second is the worker. Elsewhere there is the worker alone: children of a task that is stopped may
-survive it, and a worker that computes when its parent is killed ends with its task.
+Where the system allows (see :mod:`.abilities`) two processes are made of one. The first stays as the guard:
+it sees the worker or the parent end, kills all that descends from the worker, in sessions of its own too, and
+ends as the worker did. The second is the worker.
 """
 
 from __future__ import annotations
@@ -11,39 +10,38 @@ from __future__ import annotations
 import os
 import signal
 
+from .abilities import CHILDREN_FILE
+
 GRACE_SECONDS = 0.2  # from SIGTERM to SIGKILL: a guess, enough for a handler that removes a file
 LEAVE_SECONDS = 1.0  # for a worker that was told to end, with its atexit handlers
 
-# Not pathlib, here and below: it costs a boot 5 ms.
-_CHILDREN = "/proc/self/task/{}/children"
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # prctl(2)
 
 
-def main(parent_pid: int, socket_fd: int, token_fd: int, crash_fd: int) -> None:
+def main(parent_pid: int, guarded: int, socket_fd: int, token_fd: int, crash_fd: int) -> None:
     """Begin a worker process; called by the command line that the pool builds.
 
     Parameters
     ----------
     parent_pid : int
         The process that started this one.
-    socket_fd, token_fd : int
-        The worker's end of its socket and of its token pipe; a `token_fd` of -1 means no pipe.
+    guarded : int
+        1 for a worker with a guard, 0 for one without.
+    socket_fd : int
+        The worker's end of its socket; -1 where the parent sends it by standard input.
+    token_fd : int
+        The end of the token pipe to read from; -1 for none.
     crash_fd : int
-        The file for what faulthandler writes.
+        The file for what faulthandler writes; -1 for none.
     """
     for descriptor in (socket_fd, token_fd, crash_fd):
         if descriptor >= 0:
             os.set_inheritable(descriptor, False)
-    if can_guard():
+    if guarded:
         _fork_worker(parent_pid)
     from .worker import serve
 
     serve(socket_fd, token_fd, crash_fd)
-
-
-def can_guard() -> bool:
-    """Tell whether this system has what a guard needs: Linux 5.3 or later, with /proc."""
-    return hasattr(os, "pidfd_open") and os.path.exists(_CHILDREN.format(os.getpid()))  # noqa: PTH110
 
 
 def _fork_worker(parent_pid: int) -> None:
@@ -123,7 +121,7 @@ def _end_with_all_children(worker_pid: int) -> None:
 
 
 def _children() -> list[int]:
-    with open(_CHILDREN.format(os.getpid())) as file:  # noqa: PTH123
+    with open(CHILDREN_FILE.format(os.getpid())) as file:  # noqa: PTH123 - pathlib costs 5 ms
         return [int(pid) for pid in file.read().split()]
 
 

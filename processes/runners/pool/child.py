@@ -11,14 +11,14 @@ import tempfile
 from collections import deque
 from contextlib import suppress
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from time import time
 from typing import IO, TYPE_CHECKING
 
 from ...attempt import Worker
 from ...exceptions import WorkerDiedError
-from . import wire
-from .boot import can_guard
+from . import abilities, wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,17 +43,11 @@ _THREAD_VARIABLES = (
     "NUMEXPR_NUM_THREADS",
 )
 
-CAN_WATCH_EXITS = can_guard()
-"""Whether each worker has a guard, and a descriptor that tells of its end."""
-
-CAN_TAKE_BACK = hasattr(os, "RWF_NOWAIT")
-"""Whether a pipe can be read without waiting though its other reader waits; Linux alone (preadv2(2))."""
-
 _HAS_SENDMSG = hasattr(socket.socket, "sendmsg")  # not on Windows
 _CRASH_BYTES = 1 << 16  # of what faulthandler wrote; a stack is seldom over 10 KB
 _END_SECONDS = 5.0  # for a process that was told to end; its guard gives it one
 
-_SEND_BUFFERS = 64  # pieces for one sendmsg; the least that POSIX allows as a limit (IOV_MAX) is 16
+_SEND_BUFFERS = 256  # pieces for one sendmsg; Linux and macOS allow 1024 (IOV_MAX)
 
 
 NOBODY = Worker("", 0, "")
@@ -107,7 +101,7 @@ class Child:
         self.waits_to_send = False
         self._exclusive = False  # what it holds has a time limit, and nothing stands in line behind that
         self._told_to_end = False
-        self._outbox: deque[memoryview] = deque()
+        self._outbox: deque[bytes | memoryview] = deque()
         self._new_tickets: list[int] = []
         self.exit_fd = -1
 
@@ -117,7 +111,7 @@ class Child:
         self.reader = wire.FrameReader(ours)
         self._token_read = self._token_write = -1
         self._crash_file: IO[bytes] | None = None
-        if CAN_TAKE_BACK:
+        if abilities.CAN_TAKE_BACK:
             self._token_read, self._token_write = os.pipe()
         command = [
             sys.executable,
@@ -127,6 +121,7 @@ class Child:
             _BOOT,
             _PACKAGE_FOLDER,
             str(os.getpid()),
+            str(int(abilities.CAN_GUARD)),
         ]
         try:
             if sys.platform == "win32":
@@ -153,7 +148,7 @@ class Child:
             raise
         finally:
             theirs.close()  # our copy would hold the socket open, and its end would never show
-        self.exit_fd = os.pidfd_open(self.process.pid) if CAN_WATCH_EXITS else -1
+        self.exit_fd = os.pidfd_open(self.process.pid) if abilities.CAN_GUARD else -1
 
     # Sending
 
@@ -173,7 +168,7 @@ class Child:
 
     def send(self, frame: list[bytes]) -> None:
         """Put a frame in line for :meth:`flush`."""
-        self._outbox.extend(map(memoryview, frame))
+        self._outbox.extend(frame)
 
     def flush(self) -> bool:
         """Send what the socket takes, and the tickets; True when nothing is left to send.
@@ -182,12 +177,12 @@ class Child:
         """
         try:
             while self._outbox:
-                pieces = [self._outbox[i] for i in range(min(len(self._outbox), _SEND_BUFFERS))]
+                pieces = list(islice(self._outbox, _SEND_BUFFERS))
                 sent = self.socket.sendmsg(pieces) if _HAS_SENDMSG else self.socket.send(pieces[0])
                 while sent:
                     piece = self._outbox.popleft()
                     if len(piece) > sent:
-                        self._outbox.appendleft(piece[sent:])
+                        self._outbox.appendleft(memoryview(piece)[sent:])
                     sent -= min(sent, len(piece))
         except BlockingIOError:
             pass
@@ -229,13 +224,13 @@ class Child:
             self.socket.shutdown(socket.SHUT_WR)
         if self._token_write >= 0:
             os.write(self._token_write, wire.TICKET.pack(wire.EXIT))
-        if CAN_WATCH_EXITS:
+        if abilities.CAN_GUARD:
             self.process.send_signal(signal.SIGUSR1)
 
     def kill(self) -> None:
         """End the worker and all that it has started, now."""
         self._told_to_end = True
-        if not CAN_WATCH_EXITS:
+        if not abilities.CAN_GUARD:
             _kill_descendants(self.process.pid)
         self.process.terminate()
 

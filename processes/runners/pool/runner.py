@@ -22,8 +22,8 @@ from ...cpus import usable_cpus
 from ...exceptions import SerializationError, WorkerDiedError
 from ...pickling import dump
 from ..base import ProcessRunner, check_max_workers
-from . import wire
-from .child import CAN_TAKE_BACK, CAN_WATCH_EXITS, NOBODY, Child, Job, worker_environment
+from . import abilities, wire
+from .child import NOBODY, Child, Job, worker_environment
 from .logs import LogLevels, load_record
 from .outcomes import unpack_outcome
 
@@ -134,6 +134,10 @@ class ProcessPoolRunner(ProcessRunner):
     @property
     def free_slots(self) -> int:
         return self.max_workers * (1 + self._ahead) - self._jobs
+
+    @property
+    def poll_seconds(self) -> float | None:
+        return None if abilities.CAN_GUARD else POLL_SECONDS
 
     def fileno(self) -> int | None:
         return self._selector.fileno() if hasattr(self._selector, "fileno") else None
@@ -270,8 +274,8 @@ class ProcessPoolRunner(ProcessRunner):
 
     def _select(self, timeout: float | None) -> None:
         """Wait until a worker or the waker has something, and take it."""
-        if not CAN_WATCH_EXITS:
-            timeout = POLL_SECONDS if timeout is None else min(timeout, POLL_SECONDS)
+        if self.poll_seconds is not None:
+            timeout = self.poll_seconds if timeout is None else min(timeout, self.poll_seconds)
         if timeout == 0:
             events = self._selector.select(0)
         else:
@@ -279,7 +283,7 @@ class ProcessPoolRunner(ProcessRunner):
             self._waker.disarm()
         for key, mask in events:
             key.data(mask)
-        if not CAN_WATCH_EXITS:
+        if not abilities.CAN_GUARD:
             for child in [*self._children, *self._leaving]:
                 if child.process.poll() is not None:
                     self._bury(child, 0)
@@ -339,7 +343,7 @@ class ProcessPoolRunner(ProcessRunner):
         child.idle_since = time()
         mean = self._mean_seconds
         self._mean_seconds = elapsed if mean is None else mean + (elapsed - mean) / 8
-        if CAN_TAKE_BACK:
+        if abilities.CAN_TAKE_BACK:
             self._ahead = min(MAX_AHEAD, int(AHEAD_SECONDS / max(self._mean_seconds, 1e-6)))
 
     def _bury(self, child: Child, _: int) -> None:

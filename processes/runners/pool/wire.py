@@ -48,8 +48,10 @@ class Frame(NamedTuple):
 
 
 def frame(kind: int, ticket: int, *parts: bytes) -> list[bytes]:
-    """Build a frame; parts are not copied together."""
-    return [HEADER.pack(kind, ticket, sum(map(len, parts))), *parts]
+    """Build a frame, in one piece; or in several, where a part is too large to be copied."""
+    length = sum(map(len, parts))
+    pieces = [HEADER.pack(kind, ticket, length), *parts]
+    return [b"".join(pieces)] if length < CHUNK else pieces
 
 
 class FrameReader:

@@ -35,9 +35,9 @@ def serve(socket_fd: int, token_fd: int, crash_fd: int) -> None:
     # The parent alone decides what a Ctrl-C means. A handler, not SIG_IGN: programs that tasks start
     # would inherit that.
     signal.signal(signal.SIGINT, lambda *_: None)
-    faulthandler.enable(crash_fd)
-    loop = _Loop(socket(fileno=socket_fd), token_fd)
-    loop.run()
+    if crash_fd >= 0:
+        faulthandler.enable(crash_fd)
+    _Loop(_parents_socket(socket_fd), token_fd).run()
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.flush()
@@ -45,6 +45,16 @@ def serve(socket_fd: int, token_fd: int, crash_fd: int) -> None:
     # registered for the end (temporary files go by it), and no more.
     atexit._run_exitfuncs()  # noqa: SLF001 - there is no public way short of the interpreter's end
     os._exit(0)
+
+
+def _parents_socket(socket_fd: int) -> socket:
+    if socket_fd >= 0:
+        return socket(fileno=socket_fd)
+    # Windows: a socket is handed over as data that tells the system which one is meant.
+    from socket import fromshare  # type: ignore[attr-defined,unused-ignore]
+
+    shared: socket = fromshare(sys.stdin.buffer.read())
+    return shared
 
 
 class _Loop:
@@ -140,4 +150,5 @@ class _Loop:
 
     def _send(self, kind: int, ticket: int, *parts: bytes) -> None:
         with self._sending:
-            self._socket.sendall(b"".join(wire.frame(kind, ticket, *parts)))
+            for piece in wire.frame(kind, ticket, *parts):
+                self._socket.sendall(piece)

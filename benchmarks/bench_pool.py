@@ -1,0 +1,79 @@
+"""What worker processes cost and bring: the pool of `processes` beside other pools."""
+
+from __future__ import annotations
+
+from time import time
+from typing import TYPE_CHECKING
+
+from measuring import call_fresh, first_result_at, seconds_per_run, take_turns
+from subjects import PEER_POOLS, POOL
+from tables import Table
+from work import BURN_SECONDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from measuring import Settings
+
+BARE_FORKS = "bare forks, a share each"  # knows independent nodes only
+BARE_INTERPRETER = "python -c pass"
+TAKE_LAMBDAS = ["loky", "joblib"]  # of the peers
+BURNS = 16
+
+
+def measure(settings: Settings) -> Iterator[Table]:
+    """Measure no-ops on warm workers, real work, and the start of cold ones."""
+    few = 10 if settings.quick else 1
+    yield _no_ops(settings, "independent no-ops", "wide", 10_000 // few, "no-op", [*PEER_POOLS, BARE_FORKS])
+    yield _no_ops(settings, "no-ops in a chain", "chain", 1_000 // few, "no-op", PEER_POOLS)
+    yield _no_ops(settings, "no-ops with 0 to 3 dependencies", "random", 5_000 // few, "no-op", PEER_POOLS)
+    yield _no_ops(settings, "closures", "wide", 2_000 // few, "closures", TAKE_LAMBDAS)
+    yield _computing(settings)
+    yield _cold_start(settings)
+
+
+def _no_ops(settings: Settings, what: str, shape: str, size: int, work: str, peers: list[str]) -> Table:
+    def sample(row: str) -> list[float]:
+        seconds = call_fresh(seconds_per_run, row, shape, size, work, settings.workers)
+        return [second / size * 1e6 for second in seconds]
+
+    title = f"{size:_} {what} on {settings.workers} warm workers".replace("_", " ")
+    return _compared(title, "µs a task", settings.rounds, [POOL, *peers], sample, reference=POOL)
+
+
+def _computing(settings: Settings) -> Table:
+    def sample(row: str) -> list[float]:
+        seconds: list[float] = call_fresh(seconds_per_run, row, "wide", BURNS, "burn", settings.workers)
+        return seconds
+
+    title = f"{BURNS} times {BURN_SECONDS} s of computing on {settings.workers} warm workers"
+    rows = [POOL, *PEER_POOLS, BARE_FORKS]
+    return _compared(title, "s", settings.rounds, rows, sample, reference=BARE_FORKS)
+
+
+def _cold_start(settings: Settings) -> Table:
+    def sample(row: str) -> list[float]:
+        start = time()
+        if row == BARE_INTERPRETER:
+            return [call_fresh(time) - start]
+        return [call_fresh(first_result_at, row, settings.workers) - start]
+
+    title = f"From the start of the interpreter to the first results of {settings.workers} workers"
+    rows = [POOL, BARE_INTERPRETER, *PEER_POOLS]
+    return _compared(title, "s", 5 * settings.rounds, rows, sample, reference=POOL)
+
+
+def _compared(
+    title: str,
+    unit: str,
+    rounds: int,
+    rows: list[str],
+    sample: Callable[[str], list[float]],
+    *,
+    reference: str,
+) -> Table:
+    """Fill a table of one column, and add the ratio to one of its rows."""
+    table = Table(title)
+    take_turns(table, rounds, [unit], rows, lambda row, _column: sample(row))
+    table.add_ratio(unit, reference)
+    return table

@@ -1,0 +1,21 @@
+"""What this system can do for the pool; the pool does without where it must."""
+
+from __future__ import annotations
+
+import os
+
+CHILDREN_FILE = "/proc/self/task/{}/children"
+
+CAN_GUARD = hasattr(os, "pidfd_open") and os.path.exists(CHILDREN_FILE.format(os.getpid()))  # noqa: PTH110
+"""Whether each worker has a guard, and a descriptor that tells of its end: Linux 5.3 or later, with /proc.
+
+Elsewhere the pool looks for dead workers from time to time, and kills what descends from a worker as far as
+psutil finds it: children of a task that is stopped may survive it, and a worker that computes when its
+parent is killed ends with its task.
+"""
+
+CAN_TAKE_BACK = hasattr(os, "RWF_NOWAIT")
+"""Whether a pipe can be read without waiting though its other reader waits: Linux (preadv2(2)).
+
+Elsewhere a worker is given one attempt at a time, so that there is nothing to take back.
+"""

@@ -1,0 +1,213 @@
+"""Workers that die: one attempt is lost, and nothing else."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from processes import Process, ProcessPoolRunner, Task, TaskDependency, TaskStatus, WorkerDiedError
+from processes.runners.pool import abilities
+
+
+@pytest.fixture(params=["as it is", "without guard and token pipe"])
+def system(request, monkeypatch):
+    """This system, and one that has no descriptor for processes and no read that never waits."""
+    if request.param != "as it is":
+        monkeypatch.setattr(abilities, "CAN_GUARD", False)
+        monkeypatch.setattr(abilities, "CAN_TAKE_BACK", False)
+    return request.param
+
+
+def read_null() -> None:
+    ctypes.string_at(0)
+
+
+DEATHS = {
+    "SIGKILL": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "SIGSEGV": read_null,
+    "SIGABRT": os.abort,
+    0: lambda: os._exit(0),
+    3: lambda: os._exit(3),
+}
+
+
+@pytest.mark.parametrize("how", DEATHS)
+def test_a_death_costs_its_own_attempt_and_names_its_cause(how, system):
+    tasks = [Task(f"before{i}", pow, args=(i, 2)) for i in range(20)]
+    tasks += [Task("dies", DEATHS[how]), Task("below", abs, args=(1,), dependencies=[TaskDependency("dies")])]
+    tasks += [Task(f"after{i}", pow, args=(i, 3)) for i in range(20)]
+    report = Process(tasks).run(runner="process", max_workers=2)
+    assert {
+        entry.name: entry.status
+        for entry in report.entries.values()
+        if entry.status is not TaskStatus.SUCCESS
+    } == {
+        "dies": TaskStatus.ERRORED,
+        "below": TaskStatus.SKIPPED,
+    }
+    assert report.results == {f"before{i}": i**2 for i in range(20)} | {f"after{i}": i**3 for i in range(20)}
+    error = report.exceptions["dies"]
+    assert type(error) is WorkerDiedError
+    assert error.task_name == "dies"
+    assert (error.signal, error.exitcode) == ((how, None) if isinstance(how, str) else (None, how))
+    assert error.pid == report.metrics["dies"].pid
+    if how in ("SIGSEGV", "SIGABRT"):
+        assert "test_deaths.py" in error.python_stack or how == "SIGABRT"
+        assert "Current thread" in error.python_stack
+
+
+def mark_and_maybe_die(folder: str, number: int, dies: bool) -> int:
+    with Path(folder, str(number)).open("a") as file:
+        file.write("x")
+    if dies:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def test_in_a_storm_of_deaths_every_other_task_runs_exactly_once(tmp_path, system):
+    count = 1000 if system == "as it is" else 100
+    dying = set(range(7, count, 20))
+    tasks = [Task(f"t{i}", mark_and_maybe_die, args=(str(tmp_path), i, i in dying)) for i in range(count)]
+    report = Process(tasks).run(runner="process", max_workers=2)
+    assert report.results == {f"t{i}": i for i in range(count) if i not in dying}
+    assert {name for name, error in report.exceptions.items() if type(error) is WorkerDiedError} == {
+        f"t{i}" for i in dying
+    }
+    assert {path.read_text() for path in tmp_path.iterdir()} == {"x"}
+
+
+def die_once(path: str) -> str:
+    marker = Path(path)
+    if not marker.exists():
+        marker.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return "second time"
+
+
+def test_a_death_is_retried_like_a_lost_connection(tmp_path):
+    report = Process([Task("once", die_once, args=(str(tmp_path / "marker"),), retries=1)]).run(
+        runner="process"
+    )
+    assert report.results == {"once": "second time"}
+    assert report.entries["once"].attempts == 2
+
+
+def fork_and_die(child_file: str) -> None:
+    if os.fork() == 0:
+        Path(child_file).write_text(str(os.getpid()))
+        time.sleep(60)
+        os._exit(0)
+    while not Path(child_file).exists() or not Path(child_file).read_text():
+        time.sleep(0.005)
+    os._exit(7)
+
+
+def test_a_forked_child_that_keeps_the_socket_open_hides_no_death(tmp_path):
+    report = Process([Task("forks", fork_and_die, args=(str(tmp_path / "pid"),))]).run(runner="process")
+    assert report.exceptions["forks"].exitcode == 7
+    assert not psutil.pid_exists(int((tmp_path / "pid").read_text()))
+
+
+def close_everything() -> str:
+    os.closerange(3, 1000)
+    return "closed"
+
+
+def test_a_task_that_closes_all_descriptors_loses_its_worker_and_no_more():
+    report = Process([Task("closes", close_everything), Task("fine", abs, args=(-2,))]).run(
+        runner="process", max_workers=1
+    )
+    assert type(report.exceptions["closes"]) is WorkerDiedError
+    assert report.results == {"fine": 2}
+
+
+def start_stubborn_family(folder: str) -> None:
+    """Start children: a plain one, one in a session of its own, one whose parent is gone; all deaf to SIGTERM."""
+    code = (
+        "import os, signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "open(os.path.join(sys.argv[1], str(os.getpid())), 'w').close()\n"
+        "time.sleep(60)\n"
+    )
+    for how in ("plain", "session", "orphan"):
+        command = [sys.executable, "-c", code, folder]
+        if how == "orphan":
+            if os.fork() == 0:
+                subprocess.Popen(command)
+                os._exit(0)
+        else:
+            subprocess.Popen(command, start_new_session=how == "session")
+    while len(os.listdir(folder)) < 3:
+        time.sleep(0.01)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    while True:
+        pass
+
+
+def test_a_time_limit_ends_the_whole_family_of_a_task(tmp_path):
+    report = Process([Task("family", start_stubborn_family, args=(str(tmp_path),), timeout=3)]).run(
+        runner="process"
+    )
+    assert type(report.exceptions["family"]) is TimeoutError
+    pids = [int(name) for name in os.listdir(tmp_path)]
+    assert len(pids) == 3
+    assert not [pid for pid in pids if psutil.pid_exists(pid)]
+
+
+def test_nobody_survives_the_parents_sudden_death(tmp_path):
+    script = tmp_path / "parent.py"
+    script.write_text(
+        "import sys\n"
+        f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "from test_deaths import start_stubborn_family\n"
+        "from processes import Process, Task\n"
+        "Process([Task('family', start_stubborn_family, args=(sys.argv[1],))]).run(runner='process')\n"
+    )
+    folder = tmp_path / "pids"
+    folder.mkdir()
+    parent = subprocess.Popen([sys.executable, str(script), str(folder)])
+    deadline = time.monotonic() + 30
+    while len(os.listdir(folder)) < 3:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    family = psutil.Process(parent.pid).children(recursive=True)
+    assert len(family) >= 4  # guard, worker and two of the children; the orphan is the guard's
+    parent.kill()
+    parent.wait()
+    gone, alive = psutil.wait_procs(family, timeout=5)
+    assert not alive
+    assert not [name for name in os.listdir(folder) if psutil.pid_exists(int(name))]
+
+
+def test_workers_that_cannot_start_fail_the_tasks_with_the_reason(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "no-python"))
+    report = Process([Task(f"t{i}", abs, args=(i,)) for i in range(5)]).run(runner="process")
+    assert len(report.errored) == 5
+    assert "no-python" in str(report.exceptions["t0"])
+
+
+def test_workers_that_die_while_they_boot_fail_the_tasks_and_do_not_go_on_for_ever(monkeypatch, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text("import os\nos._exit(9)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    report = Process([Task(f"t{i}", abs, args=(i,)) for i in range(5)]).run(runner="process")
+    assert len(report.errored) == 5
+    assert "before they came up" in str(report.exceptions["t0"])
+
+
+def test_a_runner_survives_the_death_of_its_idle_workers():
+    process = Process([Task("pid", os.getpid)])
+    with ProcessPoolRunner(1) as runner:
+        first = process.run(runner=runner).results["pid"]
+        idle = psutil.Process(first)
+        idle.kill()
+        idle.wait(10)
+        second = process.run(runner=runner).results["pid"]
+    assert first != second

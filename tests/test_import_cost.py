@@ -1,0 +1,98 @@
+"""What ``import processes`` costs, and what it gives."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import processes
+
+COSTLY = ("click", "cloudpickle", "dask", "jinja2", "numpy", "psutil", "rich", "tblib")
+PROMISED_SECONDS = 0.060  # what the import may take beyond a bare interpreter
+TOLERANCE = 3  # other programs share the machine that tests run on
+
+
+def output_of(program: str) -> str:
+    return subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+    ).stdout
+
+
+def modules_after(program: str) -> set[str]:
+    return set(output_of(f"import sys\n{program}\nprint(*sys.modules)").split())
+
+
+def test_the_import_loads_nothing_costly():
+    # What an installation itself loads at start-up (a .pth file may) is not of our doing.
+    assert (modules_after("import processes") - modules_after("pass")).isdisjoint(COSTLY)
+
+
+def test_a_sequential_run_loads_nothing_that_only_processes_need():
+    program = "from processes import Process, Task\nProcess([Task('one', abs, args=(-1,))]).run()"
+    assert (modules_after(program) - modules_after("pass")).isdisjoint(COSTLY)
+
+
+def test_each_public_name_can_be_imported_first():
+    program = """
+import sys
+import processes
+for name in processes.__all__:
+    for module in [module for module in sys.modules if module.partition(".")[0] == "processes"]:
+        del sys.modules[module]
+    exec(f"from processes import {name}")
+    print(name)
+"""
+    assert output_of(program).split() == processes.__all__
+
+
+def test_the_list_of_public_names_is_complete():
+    tree = ast.parse(Path(processes.__file__).read_text())
+    for_type_checkers = {
+        alias.asname or alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.level
+        for alias in node.names
+    }
+    assert set(processes.__all__) == for_type_checkers
+    assert len(processes.__all__) == len(set(processes.__all__))
+    assert set(processes.__all__) <= set(dir(processes))
+    namespace: dict[str, object] = {}
+    exec("from processes import *", namespace)
+    assert set(processes.__all__) <= set(namespace)
+
+
+def test_every_public_exception_and_runner_is_in_the_list():
+    for module_name in ("exceptions", "runners.sequential", "runners.thread", "runners.pool.runner", "events"):
+        module = importlib.import_module(f"processes.{module_name}")
+        for name, value in vars(module).items():
+            own = isinstance(value, type) and value.__module__ == module.__name__
+            if own and not name.startswith("_") and name != "StandInError":  # of which classes are made
+                assert getattr(processes, name, None) is value, name
+                assert name in processes.__all__
+
+
+def test_a_name_that_does_not_exist_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="'processes' has no attribute 'Proces'"):
+        _ = processes.Proces
+
+
+def seconds_of(program: str) -> float:
+    start = time.perf_counter()
+    output_of(program)
+    return time.perf_counter() - start
+
+
+def test_the_import_is_quick():
+    output_of("import processes")  # the first one may compile
+    extra = []
+    for _ in range(7):
+        bare = seconds_of("pass")  # taken in turn, so that a busy moment hits both
+        extra.append(seconds_of("import processes") - bare)
+    assert statistics.median(extra) < TOLERANCE * PROMISED_SECONDS
