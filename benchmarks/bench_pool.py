@@ -38,17 +38,18 @@ def _no_ops(settings: Settings, what: str, shape: str, size: int, work: str, pee
         return [second / size * 1e6 for second in seconds]
 
     title = f"{size:_} {what} on {settings.workers} warm workers".replace("_", " ")
-    return _compared(title, "µs a task", settings.rounds, [POOL, *peers], sample, reference=POOL)
+    return _compared(title, "µs a task", settings.rounds, [POOL, *peers], sample, POOL)
 
 
 def _computing(settings: Settings) -> Table:
     def sample(row: str) -> list[float]:
-        seconds: list[float] = call_fresh(seconds_per_run, row, "wide", BURNS, "burn", settings.workers)
+        seconds: list[float] = call_fresh(seconds_per_run, row, "wide", burns, "burn", settings.workers)
         return seconds
 
-    title = f"{BURNS} times {BURN_SECONDS} s of computing on {settings.workers} warm workers"
+    burns = BURNS // (4 if settings.quick else 1)
+    title = f"{burns} times {BURN_SECONDS} s of computing on {settings.workers} warm workers"
     rows = [POOL, *PEER_POOLS, BARE_FORKS]
-    return _compared(title, "s", settings.rounds, rows, sample, reference=BARE_FORKS)
+    return _compared(title, "s", settings.rounds, rows, sample, BARE_FORKS)
 
 
 def _cold_start(settings: Settings) -> Table:
@@ -60,7 +61,7 @@ def _cold_start(settings: Settings) -> Table:
 
     title = f"From the start of the interpreter to the first results of {settings.workers} workers"
     rows = [POOL, BARE_INTERPRETER, *PEER_POOLS]
-    return _compared(title, "s", 5 * settings.rounds, rows, sample, reference=POOL)
+    return _compared(title, "s", 3 * settings.rounds, rows, sample, POOL)
 
 
 def _compared(

@@ -25,8 +25,9 @@ def measure(settings: Settings) -> Iterator[Table]:
     for shape in GROWING:
         yield growth(settings, shape, sizes, ROWS)
         yield growth(settings, shape, sizes[:2], [POOL])
-    table = Table("Other shapes, 10 000 no-ops: µs a task")
-    take_turns(table, settings.rounds, OTHERS, [*ROWS, POOL], partial(_sample, settings.workers, 10_000))
+    size = sizes[-2]
+    table = Table(f"Other shapes, {size:_} no-ops: µs a task".replace("_", " "))
+    take_turns(table, settings.rounds, OTHERS, [*ROWS, POOL], partial(_sample, settings.workers, size))
     yield table
 
 
@@ -37,7 +38,7 @@ def growth(settings: Settings, shape: str, sizes: tuple[int, ...], rows: list[st
     def sample(row: str, column: str) -> list[float]:
         return _sample(settings.workers, columns[column], row, shape)
 
-    table = Table(f"Growth, {shape}, no-ops: µs a task")
+    table = Table(f"No-ops, {shape}: µs a task")
     take_turns(table, settings.rounds, columns, rows, sample)
     table.add_growth(list(columns))
     return table

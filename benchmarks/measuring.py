@@ -67,9 +67,7 @@ def take_turns(
                 if (row, column) in given_up:
                     continue
                 start = monotonic()
-                print(
-                    f"\r\033[K{number + 1}/{rounds} {table.title}: {column}, {row}", end="", file=sys.stderr
-                )
+                _show(f"{table.title}: {column}, {row}, round {number + 1}")
                 try:
                     table.add(row, column, sample(row, column))
                 except NotMeasuredError as error:

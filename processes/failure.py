@@ -226,6 +226,8 @@ def _exception_text(exception: BaseException, threaded: bool) -> str:
     try:
         return _cut(str(exception), MAX_MESSAGE)
     except BaseException:
+        if not threaded:
+            raise
         return _unprintable(exception)
 
 
@@ -390,7 +392,7 @@ def _render(value: object, room: int, threaded: bool, parents: tuple[int, ...]) 
     if kind is int and value.bit_length() > 10_000:  # type: ignore[attr-defined]
         return f"<int of {value.bit_length()} bits>"  # type: ignore[attr-defined]  # quadratic to convert
     if kind in _PLAIN:
-        return _cut(repr(value), room)
+        return _cut(repr(value), max(room, 40))  # half a number would be worse than a few characters more
     if kind in _BRACKETS:
         return _render_container(value, room, threaded, parents)
     if type.__getattribute__(kind, "__repr__") is object.__repr__:
@@ -427,7 +429,7 @@ def _render_container(value: Any, room: int, threaded: bool, parents: tuple[int,
     # Each item takes two characters at least, so that this many are more than there is room for.
     # They are taken at once, because another thread may change the container meanwhile.
     for index, item in enumerate(list(islice(value.items() if kind is dict else value, room // 2 + 2))):
-        if used > room:
+        if used >= room:
             parts.append(f"… {total - index} more items")
             break
         if kind is dict:

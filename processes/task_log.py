@@ -220,7 +220,7 @@ def log_failed(task: Task, error_data: ErrorData) -> None:
 
 
 def anyone_hears(tasks: Iterable[Task]) -> bool:
-    """Tell whether what is logged of tasks reaches anybody: a logger of their own, or the program's handlers."""
+    """Tell whether what is logged of tasks has a reader: a logger of their own, or the program's handlers."""
     logger: logging.Logger | None = PARENT
     while logger is not None:
         if any(not isinstance(handler, logging.NullHandler) for handler in logger.handlers):

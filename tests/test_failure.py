@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from processes import failure as failure_module
 from processes.failure import (
     MAX_CHARACTERS,
     MAX_MESSAGE,
@@ -39,9 +40,8 @@ def catch(function: Callable[..., object], *args: object) -> BaseException:
     try:
         function(*args)
     except BaseException as exception:
-        drop_leading_frames(exception, ())
-        assert exception.__traceback__ is not None
-        return exception.with_traceback(exception.__traceback__.tb_next)
+        entry = exception.__traceback__
+        return exception.with_traceback(entry and entry.tb_next)
     raise AssertionError("nothing was raised")
 
 
@@ -504,7 +504,7 @@ def test_huge_values_are_cut_without_being_looked_through() -> None:
 
 
 def test_a_cut_says_how_much_is_missing() -> None:
-    assert bounded_repr([1, 2, 3, 4, 5, 6, 7, 8], 10) == "[1, 2, 3, 4, … 4 more items]"
+    assert bounded_repr([1, 2, 3, 4, 5, 6, 7, 8], 10) == "[1, 2, 3, … 5 more items]"
     assert bounded_repr("abcdefgh", 4) == "'abcd'… 4 more characters"
     assert bounded_repr(b"abcdefgh", 4) == "b'abc'… 5 more bytes"
     assert bounded_repr({"a": [1, 2, 3, 4], "b": 2}, 8) == "{'a': [1, … 3 more items], … 1 more items}"
@@ -537,15 +537,14 @@ class Text(str):
         return self
 
 
-@pytest.mark.parametrize(
-    "value",
-    [
-        None, ..., NotImplemented, True, 1.5, 1j, "it's", 'a "quote"', "\n", b"\x00", bytearray(b"x"), int, len,
-        sys, range(3), (), (1,), [], {}, set(), {1}, frozenset(), frozenset({1}), object(), Divider(), Rows([1]),
-        outer, Path("a"), ValueError(3), [[[1, {"a": ({2},)}]]], float("nan"), Text("own"),
-    ],
-    ids=lambda value: type(value).__name__,
-)  # fmt: skip
+SHORT_VALUES = [
+    *(None, ..., NotImplemented, True, 1.5, 1j, "it's", 'a "quote"', "\n", b"\x00", bytearray(b"x")),
+    *((), (1,), [], {}, set(), {1}, frozenset(), frozenset({1}), range(3), [[[1, {"a": ({2},)}]]]),
+    *(int, len, sys, outer, object(), Divider(), Rows([1]), Path("a"), ValueError(3), Text("own")),
+]
+
+
+@pytest.mark.parametrize("value", SHORT_VALUES, ids=lambda value: type(value).__name__)
 def test_a_short_repr_is_the_usual_one(value: object) -> None:
     assert bounded_repr(value) == str.__str__(repr(value))
 
@@ -588,26 +587,15 @@ def test_a_repr_is_whole_or_not_much_longer_than_allowed(value: object, room: in
         assert len(shown) <= room + 60 * (1 + whole.count("[") + whole.count("(") + whole.count("{"))
 
 
-def test_importing_it_imports_next_to_nothing() -> None:
+def test_it_imports_next_to_nothing() -> None:
     code = (
-        "import sys; before = set(sys.modules)\n"
-        "import processes.failure\n"
+        "import sys, importlib.util as util\n"
+        f"spec = util.spec_from_file_location('alone', {failure_module.__file__!r})\n"
+        "module = util.module_from_spec(spec)\n"
+        "before = set(sys.modules)\n"
+        "spec.loader.exec_module(module)\n"
         "print(*sorted(set(sys.modules) - before))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
-    )
-    imported = set(done.stdout.split())
-    heavy = {
-        "traceback",
-        "threading",
-        "linecache",
-        "typing",
-        "inspect",
-        "dataclasses",
-        "re",
-        "enum",
-        "logging",
-    }
-    assert "processes.failure" in imported
-    assert not imported & heavy
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stderr == ""
+    assert set(done.stdout.split()) <= {"__future__", "itertools"}

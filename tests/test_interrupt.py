@@ -26,10 +26,10 @@ def long(name):
     Path(name).touch()
     {body}
 
+first = TaskDependency("quick")
 tasks = [Task("quick", quick, log_path="quick.log")]
 tasks += [
-    Task(f"long{{i}}", long, log_path="long.log", args=(f"began{{i}}",), dependencies=[TaskDependency("quick")])
-    for i in range(2)
+    Task(f"long{{i}}", long, log_path="long.log", args=(f"began{{i}}",), dependencies=[first]) for i in range(2)
 ]
 tasks += [Task("after", quick, dependencies=[TaskDependency("long0")])]
 process = Process(tasks)

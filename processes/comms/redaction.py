@@ -20,6 +20,7 @@ from .parameters import named_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from typing import Any
 
     from ..execution_report import ProcessExecutionReport, TaskReportEntry
     from .content import ReportContent
@@ -248,24 +249,23 @@ class Redactor:
         """Return a value in whose dicts, lists and tuples secrets are replaced by their names."""
         return self._clean(name, value, [0], ())
 
-    def _clean(self, name: str, value: object, count: list[int], outside: tuple[int, ...]) -> object:
+    def _clean(self, name: str, value: Any, count: list[int], outside: tuple[int, ...]) -> object:
         count[0] += 1
         kind = type(value)
         if self.is_secret(name):
             return value if value is None or kind is bool else REDACTED
         if kind not in (dict, list, tuple) or count[0] > MAX_MEMBERS or id(value) in outside:
             return value
-        if len(outside) > 50 or len(value) > MAX_MEMBERS:  # type: ignore[arg-type]
+        if len(outside) > 50 or len(value) > MAX_MEMBERS:
             return value
         outside = (*outside, id(value))
         if kind is dict:
             return {
-                key: self._clean(_key(key), member, count, outside)
-                for key, member in list(value.items())  # type: ignore[attr-defined]
+                key: self._clean(_key(key), member, count, outside) for key, member in list(value.items())
             }
-        if kind is tuple and _is_pair(value) and self.is_secret(_key(value[0])):  # type: ignore[index]
-            return value[0], REDACTED  # type: ignore[index]
-        return kind(self._clean("", member, count, outside) for member in value)  # type: ignore[call-arg, attr-defined]
+        if kind is tuple and _is_pair(value) and self.is_secret(_key(value[0])):
+            return value[0], REDACTED
+        return kind(self._clean("", member, count, outside) for member in value)
 
     def _mask_named(self, text: str, source: bool = False) -> str:
         pieces = []
@@ -353,18 +353,18 @@ def _arguments(entry: TaskReportEntry, names: Sequence[str]) -> Iterator[tuple[s
     yield from entry.kwargs.items()
 
 
-def _members(value: object) -> list[tuple[str, object]]:
+def _members(value: Any) -> list[tuple[str, object]]:
     """Return what is in a container or an object, by name; runs no code of the user's."""
     kind = type(value)
     if issubclass(kind, dict):
-        return [(_key(key), member) for key, member in islice(list(dict.items(value)), MAX_MEMBERS)]  # type: ignore[arg-type]
+        return [(_key(key), member) for key, member in islice(list(dict.items(value)), MAX_MEMBERS)]
     if _is_pair(value):
-        return [(_key(value[0]), value[1])]  # type: ignore[index]
+        return [(_key(value[0]), value[1])]
     for container in (list, tuple, set, frozenset, deque):
         if issubclass(kind, container):
             fields = vars(kind).get("_fields")  # of a named tuple
             names = fields if isinstance(fields, tuple) else repeat("")
-            return list(zip(names, islice(list(container.__iter__(value)), MAX_MEMBERS), strict=False))  # type: ignore[arg-type]
+            return list(zip(names, islice(list(container.__iter__(value)), MAX_MEMBERS), strict=False))
     if issubclass(kind, (type, ModuleType)):
         return []
     return _attributes(value)

@@ -1,0 +1,1 @@
+"""What watches runs: one module each."""

@@ -68,10 +68,7 @@ def test_a_log_file_tells_the_whole_story_of_its_task(runner, tmp_path, heard):
     assert not process.get_task("talk").logger.handlers
     text = path.read_text()
     assert "elsewhere" not in text
-    assert [
-        word
-        for word in re.findall(r"Starting talk\.|warned|not heard|informed|alone: h|Finished talk\.", text)
-    ] == [
+    assert re.findall(r"Starting talk\.|warned|not heard|informed|alone: h|Finished talk\.", text) == [
         "Starting talk.",
         "warned",
         "informed",

@@ -130,7 +130,7 @@ def test_a_task_that_closes_all_descriptors_loses_its_worker_and_no_more():
 
 
 def start_stubborn_family(folder: str) -> None:
-    """Start children: a plain one, one in a session of its own, one whose parent is gone; all deaf to SIGTERM."""
+    """Start children deaf to SIGTERM: a plain one, one in a session of its own, one without its parent."""
     code = (
         "import os, signal, sys, time\n"
         "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"

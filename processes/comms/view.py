@@ -1,0 +1,183 @@
+"""What channels show of a task: plain texts, without secrets and not too long."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..failure import bounded_repr
+from .parameters import named_arguments
+from .redaction import Redactor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from ..execution_report import ProcessExecutionReport, TaskReportEntry
+    from .content import ReportContent
+
+MAX_RESULT = 2_000  # characters, as all that follow but the last
+MAX_MESSAGE = 4_000
+MAX_TRACEBACK = 20_000  # some 250 lines; what is worth reading stands at the two ends
+MAX_VARIABLE = 2_000
+MAX_VARIABLES = 100  # of one task
+MAX_NAMES = 100  # of skipped tasks, for one failure
+
+
+def in_english(count: int) -> str:
+    """Say how many characters were left out."""
+    return f"… {count} more characters"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much of one task is shown, in characters where nothing else is said.
+
+    Parameters
+    ----------
+    result, message, traceback, variable : int
+        Of each one.
+    variables : int
+        How many variables and arguments.
+    left_out : callable
+        Says, from a number of characters, that so many were left out.
+    """
+
+    result: int = MAX_RESULT
+    message: int = MAX_MESSAGE
+    traceback: int = MAX_TRACEBACK
+    variable: int = MAX_VARIABLE
+    variables: int = MAX_VARIABLES
+    left_out: Callable[[int], str] = in_english
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorView:
+    """Why a task failed; what the channel's content does not want is None."""
+
+    exception: str
+    downstream_impact: list[str]
+    arguments: dict[str, str] | None
+    traceback: str | None
+    traced_vars: dict[str, str] | None
+    traced_vars_location: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskView:
+    """How a task ended; `result` is None unless it succeeded, `error` unless it failed."""
+
+    name: str
+    status: str
+    function: str
+    elapsed_seconds: float
+    attempts: int
+    result: str | None
+    error: ErrorView | None
+
+
+class Viewer:
+    """Makes the views of one report's tasks.
+
+    Parameters
+    ----------
+    report : ProcessExecutionReport
+        What is shown.
+    content : ReportContent
+        What of it is wanted.
+    limits : Limits, optional
+        How much of it.
+    """
+
+    def __init__(
+        self, report: ProcessExecutionReport, content: ReportContent, limits: Limits | None = None
+    ) -> None:
+        self._content = content
+        self._limits = limits or Limits()
+        self._redactor = Redactor.for_report(report, content)
+        self._parameters: Mapping[str, Sequence[str]] = getattr(report, "parameters", {})
+
+    def task(self, entry: TaskReportEntry, *, with_error: bool = True) -> TaskView:
+        """Return the view of one task; without `error` where that is not wanted."""
+        succeeded = entry.status.value == "success"
+        return TaskView(
+            entry.name,
+            entry.status.value,
+            entry.function,
+            entry.elapsed_seconds,
+            entry.attempts,
+            self._value("", entry.result, self._limits.result) if succeeded else None,
+            self._error(entry) if with_error and entry.error is not None else None,
+        )
+
+    def exception(self, entry: TaskReportEntry) -> str:
+        """Return the text of a failed task's exception, after its type where the traceback tells it."""
+        error = entry.error
+        text = "" if error is None else _last_line(error.traceback_str, error.exception)
+        return self._shortened(self._redactor.text(text), self._limits.message)
+
+    def _error(self, entry: TaskReportEntry) -> ErrorView:
+        error = entry.error
+        assert error is not None
+        limits, redactor, content = self._limits, self._redactor, self._content
+        arguments = variables = location = traceback = None
+        if content.show_traced_vars:
+            names = self._parameters.get(entry.name, ())
+            arguments = {
+                name or f"args[{index}]": self._value(name, value, limits.variable)
+                for index, (name, value) in enumerate(named_arguments(names, error.args))
+            }
+            arguments |= {
+                name: self._value(name, value, limits.variable) for name, value in error.kwargs.items()
+            }
+            variables = {
+                name: self._shortened(redactor.variable(name, text), limits.variable)
+                for name, text in list(error.traced_vars.items())[: limits.variables]
+            }
+            if len(error.traced_vars) > limits.variables:
+                variables["…"] = f"+ {len(error.traced_vars) - limits.variables}"
+            location = redactor.text(error.traced_vars_location)
+        if content.show_traceback:
+            traceback = self._shortened(redactor.traceback(error.traceback_str), limits.traceback)
+        return ErrorView(
+            self._shortened(redactor.text(error.exception), limits.message),
+            error.downstream_impact,
+            arguments,
+            traceback,
+            variables,
+            location,
+        )
+
+    def _value(self, name: str, value: object, room: int) -> str:
+        # Rendered with more room than there is: a secret at its end is to be seen whole.
+        text = bounded_repr(self._redactor.value(value, name), room + 2_000)
+        return self._shortened(self._redactor.text(text.replace("'<redacted>'", "<redacted>")), room)
+
+    def _shortened(self, text: str, room: int) -> str:
+        """Cut the middle out of a text that is too long, at line ends; both ends say the most."""
+        text = _visible(text)
+        if len(text) <= room:
+            return text
+        head, tail = text[: room // 3], text[-(room - room // 3) :]
+        if "\n" in head and "\n" in tail:
+            head, tail = head[: head.rindex("\n")], tail[tail.index("\n") + 1 :]
+        left_out = self._limits.left_out(len(text) - len(head) - len(tail))
+        return f"{head}\n{left_out} …\n{tail}" if "\n" in text else f"{text[:room]}{left_out}"
+
+
+def _last_line(traceback: str, exception: str) -> str:
+    """Return an exception's text with its type before it, as a traceback's last lines have it."""
+    start = traceback.rfind(f": {exception}") if exception else -1
+    kind = traceback[traceback.rfind("\n", 0, start) + 1 : start] if start >= 0 else ""
+    if kind and kind.replace(".", "").isidentifier():
+        return f"{kind}: {exception}"
+    return exception or traceback.rstrip("\n").rpartition("\n")[2]
+
+
+def _visible(text: str) -> str:
+    """Spell out characters that neither mail nor page may hold: control characters, lone surrogates."""
+    if text.isascii() and text.isprintable():
+        return text
+    return text.translate(_SPELLED).encode("utf-8", "backslashreplace").decode()
+
+
+_SPELLED = {code: f"\\x{code:02x}" for code in (*range(32), 127) if chr(code) not in "\t\n"}

@@ -1,0 +1,213 @@
+"""`Plan` driven by hand: any graph, and its tasks ending in any order."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from processes import Task, TaskDependency
+from processes.graph import Graph
+from processes.plan import MOVES, Plan, State
+
+WAITING, READY, RUNNING, DELAYED, SUCCEEDED, FAILED, SKIPPED = State
+ENDED = {SUCCEEDED, FAILED, SKIPPED}
+
+steadily = settings(deadline=None, derandomize=True, database=None, max_examples=150)
+
+
+@dataclass
+class Drawn:
+    """A graph, with what a plan needs beside it."""
+
+    graph: Graph
+    groups: list[int]
+
+    @property
+    def size(self) -> int:
+        return len(self.groups)
+
+    def ancestors(self, task: int) -> set[int]:
+        return {other for other in range(self.size) if task in self.graph.descendants(other)}
+
+
+@st.composite
+def graphs(draw: st.DrawFn) -> Drawn:
+    size = draw(st.integers(0, 10))
+    tasks = []
+    for task in range(size):
+        needed = draw(st.sets(st.integers(0, task - 1), max_size=4)) if task else set()
+        tasks.append(
+            Task(
+                f"t{task}",
+                abs,
+                dependencies=[TaskDependency(f"t{other}") for other in sorted(needed)],
+                priority=draw(st.integers(-1, 1)),
+            )
+        )
+    groups = draw(st.lists(st.integers(0, 2), min_size=size, max_size=size))
+    return Drawn(Graph(tasks), groups)
+
+
+def contents(plan: Plan) -> dict[str, object]:
+    return copy.deepcopy(vars(plan))
+
+
+class Story:
+    """A plan and what has happened in it, told apart from the plan's own counters."""
+
+    def __init__(self, drawn: Drawn) -> None:
+        self.drawn = drawn
+        self.plan = Plan(drawn.graph, drawn.groups)
+        self.taken: dict[int, int] = dict.fromkeys(range(drawn.size), 0)
+        self.delays: dict[int, int] = dict.fromkeys(range(drawn.size), 0)
+        self.failed: set[int] = set()
+        self.succeeded: set[int] = set()
+        self.running: list[int] = []
+        self.delayed: list[int] = []
+
+    def step(self, data: st.DataObject) -> None:
+        """Do one of the legal moves."""
+        plan = self.plan
+        groups = [group for group in range(3) if self.has_ready(group)]
+        choices = ["take"] * bool(groups) + ["end"] * bool(self.running) + ["resume"] * bool(self.delayed)
+        match data.draw(st.sampled_from(choices)):
+            case "take":
+                self.take(data.draw(st.sampled_from(groups)))
+            case "resume":
+                task = data.draw(st.sampled_from(self.delayed))
+                self.delayed.remove(task)
+                plan.resume(task)
+            case "end":
+                task = data.draw(st.sampled_from(self.running))
+                self.running.remove(task)
+                self.end(task, data.draw(st.sampled_from(["succeed", "fail", "delay"])))
+
+    def has_ready(self, group: int) -> bool:
+        return group in self.drawn.groups and self.plan.rank_of_next(group) is not None
+
+    def take(self, group: int) -> None:
+        rank = self.plan.rank_of_next(group)
+        task = self.plan.take(group)
+        assert self.drawn.groups[task] == group
+        assert self.drawn.graph.dependencies[task] == () or self.succeeded.issuperset(
+            self.drawn.graph.dependencies[task]
+        )
+        assert rank is not None
+        self.taken[task] += 1
+        self.running.append(task)
+
+    def end(self, task: int, how: str) -> None:
+        plan = self.plan
+        before = [plan.state(other) for other in range(self.drawn.size)]
+        if how == "delay":
+            plan.delay(task)
+            self.delays[task] += 1
+            self.delayed.append(task)
+        elif how == "succeed":
+            self.succeeded.add(task)
+            ready = plan.succeed(task)
+            assert sorted(ready) == [
+                other
+                for other in self.drawn.graph.dependants[task]
+                if before[other] is WAITING and self.succeeded.issuperset(self.drawn.graph.dependencies[other])
+            ]
+        else:
+            self.failed.add(task)
+            skipped = plan.fail(task)
+            assert skipped == [
+                other for other in self.drawn.graph.descendants(task) if before[other] is not SKIPPED
+            ]
+
+    def check(self) -> None:
+        plan, drawn = self.plan, self.drawn
+        states = [plan.state(task) for task in range(drawn.size)]
+        for task, state in enumerate(states):
+            assert (state is SKIPPED) == bool(drawn.ancestors(task) & self.failed)
+            assert (state is FAILED) == (task in self.failed)
+            assert (state is SUCCEEDED) == (task in self.succeeded)
+            assert (state is RUNNING) == (task in self.running)
+            assert (state is DELAYED) == (task in self.delayed)
+            assert (state is WAITING) == (
+                state is not SKIPPED and not self.succeeded.issuperset(drawn.graph.dependencies[task])
+            )
+            assert self.taken[task] <= 1 + self.delays[task]
+        assert plan.finished == all(state in ENDED for state in states)
+
+
+@steadily
+@given(graphs(), st.data())
+def test_each_task_runs_once_after_its_dependencies_and_is_skipped_exactly_when_an_ancestor_failed(drawn, data):
+    story = Story(drawn)
+    story.check()
+    for _ in range(12 * drawn.size):
+        if story.plan.finished:
+            break
+        story.step(data)
+        story.check()
+    # To the end, without further delays.
+    while not story.plan.finished:
+        for task in story.delayed[:]:
+            story.delayed.remove(task)
+            story.plan.resume(task)
+        for group in range(3):
+            while story.has_ready(group):
+                story.take(group)
+        for task in story.running[:]:
+            story.running.remove(task)
+            story.end(task, data.draw(st.sampled_from(["succeed", "fail"])))
+        story.check()
+    for task, state in enumerate(story.plan.state(task) for task in range(drawn.size)):
+        assert story.taken[task] == (0 if state is SKIPPED else 1 + story.delays[task])
+    assert not any(story.has_ready(group) for group in range(3))
+
+
+@steadily
+@given(graphs(), st.data())
+def test_what_is_not_allowed_raises_and_changes_nothing(drawn, data):
+    story = Story(drawn)
+    for _ in range(data.draw(st.integers(0, 3 * drawn.size))):
+        if not story.plan.finished:
+            story.step(data)
+    plan = story.plan
+    before = contents(plan)
+    moves = {SUCCEEDED: plan.succeed, FAILED: plan.fail, DELAYED: plan.delay}
+    for task in range(drawn.size):
+        state = plan.state(task)
+        for wanted, move in moves.items():
+            if wanted not in MOVES[state]:
+                with pytest.raises(RuntimeError, match=f"'t{task}' cannot go from {state.name} to {wanted.name}"):
+                    move(task)
+                assert contents(plan) == before
+        # To a waiting task resume() would do what succeed() does; the scheduler resumes what it delayed.
+        if state not in (DELAYED, WAITING):
+            with pytest.raises(RuntimeError, match=f"from {state.name} to READY"):
+                plan.resume(task)
+            assert contents(plan) == before
+    for group in range(max(drawn.groups, default=-1) + 1):
+        if plan.rank_of_next(group) is None:
+            with pytest.raises(IndexError):
+                plan.take(group)
+            assert contents(plan) == before
+
+
+@steadily
+@given(graphs())
+def test_ready_tasks_go_by_priority_then_by_the_chain_below_then_in_order(drawn):
+    one_group = Plan(drawn.graph, [0] * drawn.size)
+    graph = drawn.graph
+    ready = {task for task in range(drawn.size) if not graph.dependencies[task]}
+    while not one_group.finished:
+        task = one_group.take(0)
+        assert task == min(ready, key=lambda t: (-graph.tasks[t].priority, -graph.heights[t], t))
+        ready.remove(task)
+        ready.update(one_group.succeed(task))
+    assert one_group.rank_of_next(0) is None or not drawn.size
+
+
+def test_each_state_has_its_moves_and_only_ends_have_none():
+    assert set(MOVES) == set(State)
+    assert {state for state, moves in MOVES.items() if not moves} == ENDED
