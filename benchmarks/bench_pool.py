@@ -70,7 +70,6 @@ def _compared(
     rounds: int,
     rows: list[str],
     sample: Callable[[str], list[float]],
-    *,
     reference: str,
 ) -> Table:
     """Fill a table of one column, and add the ratio to one of its rows."""

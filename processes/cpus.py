@@ -30,7 +30,7 @@ def _cgroup_quota() -> float:
     quota = math.inf
     for group in _cgroups():
         try:
-            limit, period = (group / "cpu.max").read_text().split()
+            limit, period = (group / "cpu.max").read_text(encoding="ascii").split()
         except (OSError, ValueError):
             continue  # the root group has no such file
         if limit != "max":
@@ -42,7 +42,7 @@ def _cgroups() -> list[Path]:
     """Return the folders of this process's control group and those above it; see cgroups(7)."""
     root = Path("/sys/fs/cgroup")
     try:
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
+        lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
     except OSError:
         return []
     for line in lines:

@@ -23,7 +23,7 @@ JSON_DEPTH = 100  # containers inside each other; what lies deeper is rendered b
 JSON_INT_BITS = 2048  # Python may refuse to write larger ints in decimal (see sys.set_int_max_str_digits)
 
 
-@dataclass
+@dataclass(slots=True)
 class TaskReportEntry:
     """What became of one task.
 

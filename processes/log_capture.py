@@ -17,6 +17,11 @@ _lock = threading.Lock()  # guards _captures and the exchange of Logger.callHand
 _captures = 0
 
 
+def anybody_listens() -> bool:
+    """Tell whether records are heard beside the program's handlers: by a block, or by a worker's parent."""
+    return logging.Logger.callHandlers.__module__ != logging.__name__
+
+
 @contextmanager
 def capture(listener: Listener) -> Iterator[None]:
     """Give `listener` each record that is logged inside the block by this thread (or its coroutines).

@@ -39,8 +39,8 @@ class Task:
     dependencies : list of TaskDependency, optional
         The tasks that must succeed first; None means none.
     traced_vars_frame_filter : str, optional
-        When the task fails, the variables of the last frame whose file contains this text are kept.
-        None: of the last frame that is not a library's.
+        When the task fails, the variables of the innermost frame whose file or function has this text in
+        its name are kept. None, or no such frame: of the innermost frame of all.
     timeout : float, optional
         Seconds that each attempt may take; a `TimeoutError` ends it then. None: no limit.
     retries : int, optional

@@ -13,6 +13,8 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .log_capture import anybody_listens
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -221,6 +223,8 @@ def log_failed(task: Task, error_data: ErrorData) -> None:
 
 def anyone_hears(tasks: Iterable[Task]) -> bool:
     """Tell whether what is logged of tasks has a reader: a logger of their own, or the program's handlers."""
+    if anybody_listens():
+        return True
     logger: logging.Logger | None = PARENT
     while logger is not None:
         if any(not isinstance(handler, logging.NullHandler) for handler in logger.handlers):

@@ -31,7 +31,7 @@ class TaskStatus(Enum):
     SKIPPED = "skipped"
 
 
-@dataclass
+@dataclass(slots=True)
 class TaskResult:
     """How a task ended.
 

@@ -69,7 +69,13 @@ def test_the_list_of_public_names_is_complete():
 
 
 def test_every_public_exception_and_runner_is_in_the_list():
-    for module_name in ("exceptions", "runners.sequential", "runners.thread", "runners.pool.runner", "events"):
+    for module_name in (
+        "exceptions",
+        "runners.sequential",
+        "runners.thread",
+        "runners.pool.runner",
+        "events",
+    ):
         module = importlib.import_module(f"processes.{module_name}")
         for name, value in vars(module).items():
             own = isinstance(value, type) and value.__module__ == module.__name__

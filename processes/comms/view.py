@@ -12,6 +12,7 @@ from .redaction import Redactor
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from ..error_data import ErrorData
     from ..execution_report import ProcessExecutionReport, TaskReportEntry
     from .content import ReportContent
 
@@ -121,14 +122,7 @@ class Viewer:
         limits, redactor, content = self._limits, self._redactor, self._content
         arguments = variables = location = traceback = None
         if content.show_traced_vars:
-            names = self._parameters.get(entry.name, ())
-            arguments = {
-                name or f"args[{index}]": self._value(name, value, limits.variable)
-                for index, (name, value) in enumerate(named_arguments(names, error.args))
-            }
-            arguments |= {
-                name: self._value(name, value, limits.variable) for name, value in error.kwargs.items()
-            }
+            arguments = self._arguments(error, self._parameters.get(entry.name, ()))
             variables = {
                 name: self._shortened(redactor.variable(name, text), limits.variable)
                 for name, text in list(error.traced_vars.items())[: limits.variables]
@@ -147,6 +141,16 @@ class Viewer:
             location,
         )
 
+    def _arguments(self, error: ErrorData, names: Sequence[str]) -> dict[str, str]:
+        named = [*named_arguments(names, error.args), *error.kwargs.items()]
+        shown: dict[str, str] = {}
+        for index, (name, value) in enumerate(named[: self._limits.variables]):
+            label = name if name and name not in shown else f"args[{index}]"
+            shown[label] = self._value(name, value, self._limits.variable)
+        if len(named) > self._limits.variables:
+            shown["…"] = f"+ {len(named) - self._limits.variables}"
+        return shown
+
     def _value(self, name: str, value: object, room: int) -> str:
         # Rendered with more room than there is: a secret at its end is to be seen whole.
         text = bounded_repr(self._redactor.value(value, name), room + 2_000)
@@ -157,11 +161,12 @@ class Viewer:
         text = _visible(text)
         if len(text) <= room:
             return text
+        if "\n" not in text:
+            return text[:room] + self._limits.left_out(len(text) - room)
         head, tail = text[: room // 3], text[-(room - room // 3) :]
         if "\n" in head and "\n" in tail:
             head, tail = head[: head.rindex("\n")], tail[tail.index("\n") + 1 :]
-        left_out = self._limits.left_out(len(text) - len(head) - len(tail))
-        return f"{head}\n{left_out} …\n{tail}" if "\n" in text else f"{text[:room]}{left_out}"
+        return f"{head}\n{self._limits.left_out(len(text) - len(head) - len(tail))} …\n{tail}"
 
 
 def _last_line(traceback: str, exception: str) -> str:

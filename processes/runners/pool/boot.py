@@ -13,6 +13,7 @@ import signal
 from .abilities import CHILDREN_FILE
 
 GRACE_SECONDS = 0.2  # from SIGTERM to SIGKILL: a guess, enough for a handler that removes a file
+ERROR_BYTES = 4096  # of standard error: a page, enough for what an interpreter says at its end
 LEAVE_SECONDS = 1.0  # for a worker that was told to end, with its atexit handlers
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # prctl(2)
@@ -38,13 +39,13 @@ def main(parent_pid: int, guarded: int, socket_fd: int, token_fd: int, crash_fd:
         if descriptor >= 0:
             os.set_inheritable(descriptor, False)
     if guarded:
-        _fork_worker(parent_pid)
+        _fork_worker(parent_pid, crash_fd)
     from .worker import serve
 
     serve(socket_fd, token_fd, crash_fd)
 
 
-def _fork_worker(parent_pid: int) -> None:
+def _fork_worker(parent_pid: int, crash_fd: int) -> None:
     """Return in a new process, the worker; this one becomes its guard."""
     import ctypes
 
@@ -54,70 +55,120 @@ def _fork_worker(parent_pid: int) -> None:
     if os.getppid() != parent_pid:
         os._exit(0)  # the parent was gone before we looked, and the descriptor names somebody else
     guard_pid = os.getpid()
+    errors, errors_in = os.pipe()
     worker_pid = os.fork()
     if worker_pid:
-        _guard(parent, worker_pid)
+        _Guard(parent, worker_pid, errors, crash_fd).watch()
     prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # should anybody kill the guard
     if os.getppid() != guard_pid:
         os._exit(0)
-    os.close(parent)
+    os.dup2(errors_in, 2)
+    for descriptor in (parent, errors, errors_in):
+        os.close(descriptor)
 
 
-def _guard(parent: int, worker_pid: int) -> None:
-    """Wait until the worker or the parent ends, or the parent asks for the end; never returns.
+class _Guard:
+    """The process that outlives the worker, to end what it leaves and to tell how it ended.
 
-    SIGTERM ends the worker now, SIGUSR1 in `LEAVE_SECONDS` unless it ends by itself.
+    SIGTERM ends the worker now, SIGUSR1 in `LEAVE_SECONDS` unless it ends by itself. What the worker and its
+    children write to standard error passes through here; its end is kept for the error of a death.
+
+    Parameters
+    ----------
+    parent : int
+        The pidfd of the process that started the worker.
+    worker_pid : int
+        The worker.
+    errors : int
+        The end to read from of the pipe that is the worker's standard error.
+    crash_fd : int
+        The file that takes what there is to tell.
     """
-    import select
-    from time import monotonic
 
-    # All but the three standard streams and what is made below belongs to the worker alone.
-    os.dup2(parent, 3)
-    os.closerange(4, 256 if os.sysconf("SC_OPEN_MAX") < 0 else min(os.sysconf("SC_OPEN_MAX"), 1 << 16))
-    parent = 3
-    worker = os.pidfd_open(worker_pid)
-    asked, bell = os.pipe()
-    os.set_blocking(bell, False)
-    for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
-        signal.signal(ignored, signal.SIG_IGN)
-    for heard in (signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(heard, lambda *_: None)
-    signal.set_wakeup_fd(bell)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    def __init__(self, parent: int, worker_pid: int, errors: int, crash_fd: int) -> None:
+        import select
 
-    poll = select.poll()
-    for descriptor in (parent, worker, asked):
-        poll.register(descriptor, select.POLLIN)
-    kill_at: float | None = None
-    while True:
-        left = None if kill_at is None else max(0.0, kill_at - monotonic()) * 1000
-        ready = {descriptor for descriptor, _ in poll.poll(left)}
-        if worker in ready or parent in ready or (kill_at is not None and monotonic() >= kill_at):
-            _end_with_all_children(worker_pid)
-        if asked in ready:
-            if signal.SIGTERM in os.read(asked, 64):
-                os.kill(worker_pid, signal.SIGTERM)
-                kill_at = monotonic() + GRACE_SECONDS
-            elif kill_at is None:
-                kill_at = monotonic() + LEAVE_SECONDS
+        # All other descriptors but the standard streams belong to the worker alone.
+        kept = (parent, errors, crash_fd)
+        self._parent, self._errors, self._crash_fd = kept
+        self._worker_pid = worker_pid
+        self._worker = os.pidfd_open(worker_pid)
+        self._asked, bell = os.pipe()
+        self._error_tail = b""
+        mine = sorted((*kept, self._worker, self._asked, bell))
+        for below, above in zip((2, *mine), (*mine, os.sysconf("SC_OPEN_MAX")), strict=True):
+            os.closerange(below + 1, above)
+        os.set_blocking(bell, False)
+        os.set_blocking(self._errors, False)
+        for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE):
+            signal.signal(ignored, signal.SIG_IGN)
+        for heard in (signal.SIGTERM, signal.SIGUSR1):
+            signal.signal(heard, lambda *_: None)
+        signal.set_wakeup_fd(bell)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        self._poll = select.poll()
+        for descriptor in (self._parent, self._worker, self._asked, self._errors):
+            self._poll.register(descriptor, select.POLLIN)
+
+    def watch(self) -> None:
+        """Wait for an end: the worker's, the parent's, or the one that is asked for; never returns."""
+        from time import monotonic
+
+        kill_at: float | None = None
+        while True:
+            left = None if kill_at is None else max(0.0, kill_at - monotonic()) * 1000
+            ready = {descriptor for descriptor, _ in self._poll.poll(left)}
+            if self._errors in ready and not self._pass_errors_on():
+                self._poll.unregister(self._errors)  # nobody has it open any more
+            if self._worker in ready or self._parent in ready or (kill_at and monotonic() >= kill_at):
+                self._end()
+            if self._asked in ready:
+                if signal.SIGTERM in os.read(self._asked, 64):
+                    os.kill(self._worker_pid, signal.SIGTERM)
+                    kill_at = monotonic() + GRACE_SECONDS
+                elif kill_at is None:
+                    kill_at = monotonic() + LEAVE_SECONDS
+
+    def _pass_errors_on(self) -> bool:
+        """Pass on once what was written to standard error; False at its end."""
+        try:
+            data = os.read(self._errors, 1 << 16)
+        except BlockingIOError:
+            return False
+        self._error_tail = (self._error_tail + data)[-ERROR_BYTES:]
+        rest = data
+        try:
+            while rest:
+                rest = rest[os.write(2, rest) :]
+        except OSError:
+            pass  # nobody hears it; its end is kept all the same
+        return bool(data)
+
+    def _end(self) -> None:
+        """Kill the worker and all that descends from it, tell how that was, end as the worker ended."""
+        status, peak_rss = _end_with_all_children(self._worker_pid)
+        while self._pass_errors_on():
+            pass
+        os.write(self._crash_fd, b"\0%d\0" % peak_rss + self._error_tail)
+        code = os.waitstatus_to_exitcode(status)
+        if code < 0:
+            _die_by(-code)
+        os._exit(code)
 
 
-def _end_with_all_children(worker_pid: int) -> None:
-    """Kill the worker and all that descends from it, then end as the worker ended."""
-    status = 0
+def _end_with_all_children(worker_pid: int) -> tuple[int, int]:
+    """Kill the worker and all that descends from it; return its exit status and peak memory in bytes."""
+    status, peak_rss = 0, 0
     # As a subreaper we inherit the children of those that we kill, so the list fills again until none
     # is left. A process that ends between the look and the kill is ours to reap, so no other has its pid.
     while children := _children():
         for child in children:
             os.kill(child, signal.SIGKILL)
         for child in children:
-            pid, child_status = os.waitpid(child, 0)
+            pid, child_status, usage = os.wait4(child, 0)
             if pid == worker_pid:
-                status = child_status
-    code = os.waitstatus_to_exitcode(status)
-    if code < 0:
-        _die_by(-code)
-    os._exit(code)
+                status, peak_rss = child_status, usage.ru_maxrss * 1024
+    return status, peak_rss
 
 
 def _children() -> list[int]:

@@ -133,7 +133,7 @@ class Child:
                 self.process.stdin.write(theirs.share(self.process.pid))
                 self.process.stdin.close()
             else:
-                self._crash_file = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as we do
+                self._crash_file = _anonymous_file()
                 passed = [theirs.fileno(), self._token_read, self._crash_file.fileno()]
                 self.process = subprocess.Popen(  # noqa: S603
                     [*command, *map(str, passed)],
@@ -247,16 +247,19 @@ class Child:
         except subprocess.TimeoutExpired:
             self.process.kill()
             code = self.process.wait()
-        stack = self._crash_text()
+        stack, peak_rss, stderr = self._last_words()
         self._close_descriptors()
-        return partial(_death, code, self.who.pid, stack)
+        return partial(_death, code, self.who.pid, stack, peak_rss, stderr)
 
-    def _crash_text(self) -> str:
-        """Return what faulthandler wrote."""
+    def _last_words(self) -> tuple[str, int | None, str]:
+        """Return what faulthandler wrote, and what the guard: peak memory and the end of standard error."""
         if self._crash_file is None:
-            return ""
+            return "", None, ""
         self._crash_file.seek(0)
-        return self._crash_file.read(_CRASH_BYTES).decode(errors="replace")
+        text = self._crash_file.read(_CRASH_BYTES).decode(errors="replace")
+        stack, _, told = text.partition("\0")
+        peak_rss, _, stderr = told.partition("\0")
+        return stack, int(peak_rss) if peak_rss else None, stderr
 
     def _close_descriptors(self) -> None:
         self.socket.close()
@@ -275,28 +278,36 @@ def worker_environment(threads: int) -> dict[str, str]:
     return {**dict.fromkeys(_THREAD_VARIABLES, str(threads)), **os.environ}
 
 
-def _death(code: int, pid: int, stack: str, task_name: str) -> WorkerDiedError:
+def _death(
+    code: int, pid: int, stack: str, peak_rss: int | None, stderr: str, task_name: str
+) -> WorkerDiedError:
     """Say how a worker ended."""
-    if code < 0:
-        name = _signal_name(-code)
-        how = f"was ended by {name}"
-        if name == "SIGKILL":
-            how += "; where nobody killed it, the system was short of memory"
-        return WorkerDiedError(
-            f"The worker process of task {task_name!r} (pid {pid}) {how}",
-            task_name=task_name,
-            signal=name,
-            pid=pid,
-            python_stack=stack,
-        )
-    return WorkerDiedError(
-        f"The worker process of task {task_name!r} (pid {pid}) exited with code {code} "
-        "before the task had ended",
+    name = _signal_name(-code) if code < 0 else None
+    how = f"was ended by {name}" if name else f"exited with code {code} before the task had ended"
+    if name == "SIGKILL":
+        how += "; where nobody killed it, the system was short of memory"
+    error = WorkerDiedError(
+        f"The worker process of task {task_name!r} (pid {pid}) {how}",
         task_name=task_name,
-        exitcode=code,
+        signal=name,
+        exitcode=None if name else code,
         pid=pid,
+        peak_rss=peak_rss,
         python_stack=stack,
+        stderr=stderr,
     )
+    if stack:
+        error.add_note(f"Its Python stack, innermost call first:\n{stack.rstrip()}")
+    if stderr:
+        error.add_note(f"The end of its standard error:\n{stderr.rstrip()}")
+    return error
+
+
+def _anonymous_file() -> IO[bytes]:
+    """Make a file without a name; on Linux in memory, where no full or missing folder matters."""
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("processes-crash"), "w+b")
+    return tempfile.TemporaryFile()
 
 
 def _signal_name(number: int) -> str:

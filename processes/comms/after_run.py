@@ -1,0 +1,68 @@
+"""Sends the report when a run has ended: what ``run(notify=…, notify_on=…)`` does."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from .base import ReportChannel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ..execution_report import ProcessExecutionReport
+
+NOTIFY_ON = ("always", "error")
+INTERRUPT_SECONDS = 1.0  # Ctrl-C shall end a run within two seconds, whatever the mail server does
+
+
+def check_notify(notify: Iterable[ReportChannel], notify_on: str) -> tuple[ReportChannel, ...]:
+    """Return the channels that a run was given; refuse wrong ones, before anything runs.
+
+    Raises
+    ------
+    TypeError
+        If `notify` is no iterable of ReportChannel.
+    ValueError
+        If `notify_on` is neither ``"always"`` nor ``"error"``.
+    """
+    if isinstance(notify, ReportChannel):
+        raise TypeError(f"notify must be a list of channels: write notify=[{type(notify).__name__}(…)]")
+    channels = tuple(notify)
+    for channel in channels:
+        if not isinstance(channel, ReportChannel):
+            raise TypeError(f"notify must hold ReportChannel objects, not {channel!r}")
+    if notify_on not in NOTIFY_ON:
+        raise ValueError(f"notify_on must be 'always' or 'error', not {notify_on!r}")
+    return channels
+
+
+def notify_after(
+    report: ProcessExecutionReport,
+    channels: tuple[ReportChannel, ...],
+    notify_on: str = "always",
+    *,
+    interrupted: bool = False,
+) -> None:
+    """Send the report of a run that has ended.
+
+    Parameters
+    ----------
+    report : ProcessExecutionReport
+        The whole report.
+    channels : tuple of ReportChannel
+        As :func:`check_notify` gives them.
+    notify_on : {"always", "error"}, default "always"
+        Send it in any case, or only if a task failed.
+    interrupted : bool, default False
+        Whether Ctrl-C ended the run. What is not sent after a second is sent by a thread then, for which
+        the interpreter waits at its exit.
+    """
+    if not channels or (notify_on == "error" and not report.errored):
+        return
+    if not interrupted:
+        report.notify(*channels)
+        return
+    thread = threading.Thread(target=report.notify, args=channels, name="processes-notify", daemon=False)
+    thread.start()
+    thread.join(INTERRUPT_SECONDS)

@@ -1,0 +1,263 @@
+"""`EmailChannel`: sends the report as an HTML mail."""
+
+from __future__ import annotations
+
+import smtplib
+import socket
+import ssl
+import warnings
+from dataclasses import dataclass, field
+from datetime import datetime
+from email import policy
+from email.errors import MessageError
+from email.message import EmailMessage
+from email.utils import formatdate, getaddresses, make_msgid
+from typing import TYPE_CHECKING
+
+from .base import ReportChannel
+from .content import ReportContent, checked_content
+from .html import HTMLEmailStyle, checked_style, render_report_html, report_title
+from .webhook import check_timeout
+
+if TYPE_CHECKING:
+    from ..execution_report import ProcessExecutionReport
+
+IMPLICIT_TLS_PORT = 465  # RFC 8314: TLS from the first byte on
+
+Secure = tuple[()] | tuple[str] | tuple[str, str] | tuple[str, str, ssl.SSLContext]
+
+
+@dataclass
+class SMTPConfig:
+    """Which server sends the mails, from whom and to whom.
+
+    Parameters
+    ----------
+    mailhost : tuple of str and int
+        The server's host name and port. On port 465 the connection is encrypted from its start.
+    fromaddr : str
+        The sender's address, as in ``"reports@example.org"`` or ``"Reports <reports@example.org>"``.
+    toaddrs : list of str
+        The recipients' addresses; all of them stand in the mail's ``To``.
+    credentials : tuple of two str, optional
+        User and password. Sent over a connection that is not encrypted, they cause a `UserWarning`.
+    secure : tuple, optional
+        Encrypt the connection by STARTTLS, and check the server's certificate and host name. ``()`` is all
+        that most servers need. ``(keyfile, certfile)`` shows the server a certificate of ours;
+        ``(keyfile,)`` is one file with both. A third member is an `ssl.SSLContext` of your own, as in
+        ``("", "", context)``: for another authority, say. None: no STARTTLS.
+    timeout : float, default 5
+        Seconds to wait for the connection, and for each answer of the server.
+
+    Raises
+    ------
+    TypeError
+        If an argument is of the wrong type.
+    ValueError
+        If an address is none, or a number is out of its range.
+    """
+
+    mailhost: tuple[str, int]
+    fromaddr: str
+    toaddrs: list[str]
+    credentials: tuple[str, str] | None = field(default=None, repr=False)
+    secure: Secure | None = None
+    timeout: float = 5
+
+    def __post_init__(self) -> None:
+        self.check()
+
+    def check(self) -> None:
+        """Refuse what cannot work; done again before each mail, as the fields can be changed."""
+        _check_mailhost(self.mailhost)
+        _check_address("fromaddr", self.fromaddr)
+        if not isinstance(self.toaddrs, (list, tuple)) or not self.toaddrs:
+            raise TypeError(f"toaddrs must be a list of at least one address, not {self.toaddrs!r}")
+        for address in self.toaddrs:
+            _check_address("toaddrs", address)
+        if self.credentials is not None and not _is_tuple_of_str(self.credentials, 2):
+            raise TypeError("credentials must be a tuple of two str, (user, password), or None")
+        if self.secure is not None:
+            _check_secure(self.secure)
+        check_timeout(self.timeout)
+
+
+class EmailChannel(ReportChannel):
+    """Sends the report as one HTML mail to all recipients.
+
+    Parameters
+    ----------
+    smtp_config : SMTPConfig
+        The server, the sender and the recipients.
+    style : HTMLEmailStyle, optional
+        Colours and language; None: neutral, English.
+    content : ReportContent, optional
+        What to show and what to hide; None: everything but secrets.
+
+    Raises
+    ------
+    TypeError
+        If an argument is of the wrong type.
+    """
+
+    def __init__(
+        self,
+        smtp_config: SMTPConfig,
+        style: HTMLEmailStyle | None = None,
+        content: ReportContent | None = None,
+    ) -> None:
+        if not isinstance(smtp_config, SMTPConfig):
+            raise TypeError(f"smtp_config must be an SMTPConfig, not {type(smtp_config).__name__}")
+        self.smtp_config = smtp_config
+        self.style: HTMLEmailStyle = checked_style(style)
+        self.content: ReportContent = checked_content(content)
+
+    def send_report(self, report: ProcessExecutionReport, *, errors_only: bool) -> None:
+        self.smtp_config.check()
+        _send(self.smtp_config, self.message(report, errors_only=errors_only))
+
+    def message(self, report: ProcessExecutionReport, *, errors_only: bool = False) -> EmailMessage:
+        """Return the mail that is sent for a report.
+
+        Raises
+        ------
+        ValueError
+            If the process's name holds a line break, which a subject cannot.
+        """
+        config = self.smtp_config
+        # 7bit: not every server takes 8-bit bodies, and none takes lines of more than 998 bytes.
+        message = EmailMessage(policy.SMTP.clone(cte_type="7bit"))
+        message["Subject"] = _subject(report.process_name, report_title(self.style, errors_only))
+        message["From"] = config.fromaddr
+        message["To"] = ", ".join(config.toaddrs)
+        message["Date"] = formatdate(localtime=True)
+        message["Message-ID"] = make_msgid(domain=_domain(config.fromaddr))
+        message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no out-of-office replies, please
+        html = render_report_html(report, self.style, self.content, errors_only=errors_only)
+        message.set_content(html, subtype="html")
+        return message
+
+
+def _subject(process_name: str, title: str) -> str:
+    if any(ord(character) < 32 or character in "\x7f\x85\u2028\u2029" for character in process_name):
+        raise ValueError(
+            f"the process's name {process_name!r} cannot stand in a mail's subject: take the line breaks and "
+            "other control characters out of it"
+        )
+    named = f"{title} {process_name}" if process_name else title
+    today = datetime.now().astimezone()
+    return f"{named} | {today:%Y%m%d}".encode("utf-8", "replace").decode()  # lone surrogates become "?"
+
+
+def _domain(address: str) -> str:
+    """Return an address's domain, for the message's id; smtplib's own default may ask a name server."""
+    domain = getaddresses([address])[0][1].rpartition("@")[2]
+    return domain if domain.isascii() else "localhost"
+
+
+def _send(config: SMTPConfig, message: EmailMessage) -> None:
+    host, port = config.mailhost
+    where = f"mail server {host}:{port}"
+    implicit = port == IMPLICIT_TLS_PORT
+    encrypted = implicit or config.secure is not None
+    context = _context(config.secure or ()) if encrypted else None
+    if config.credentials is not None and not encrypted:
+        warnings.warn(
+            f"user and password are sent to {where} over a connection that is not encrypted; pass "
+            "SMTPConfig(secure=()) for STARTTLS, or use port 465",
+            UserWarning,
+            stacklevel=2,
+        )
+    try:
+        with _connect(host, port, config.timeout, context if implicit else None) as server:
+            if context is not None and not implicit:
+                server.starttls(context=context)
+            if config.credentials is not None:
+                server.login(*config.credentials)
+            refused = server.send_message(message)
+    except TimeoutError as error:
+        raise TimeoutError(f"{where} did not answer within {config.timeout:g} s (SMTPConfig.timeout)") from error
+    except ssl.SSLCertVerificationError as error:
+        raise ConnectionError(
+            f"{where} cannot prove who it is, so nothing was sent: {error.verify_message}. For an authority of "
+            "your own, pass SMTPConfig(secure=('', '', context))"
+        ) from error
+    except smtplib.SMTPAuthenticationError as error:
+        raise PermissionError(f"{where} refuses the credentials: {_answer(error)}") from error
+    except smtplib.SMTPNotSupportedError as error:
+        raise ConnectionError(f"{where}: {error} Check SMTPConfig's port, secure and credentials") from error
+    except (MessageError, smtplib.SMTPException) as error:
+        raise ConnectionError(f"{where} did not take the mail: {error}") from error
+    except OSError as error:
+        raise ConnectionError(f"{where} could not be reached: {error}") from error
+    if refused:
+        raise ConnectionError(f"{where} refused some recipients, and has sent the mail to the others: {refused}")
+
+
+def _connect(host: str, port: int, timeout: float, context: ssl.SSLContext | None) -> smtplib.SMTP:
+    name = socket.gethostname()
+    # What smtplib would say by default is looked up in the DNS, which may take far longer than `timeout`.
+    name = name if "." in name and name.isascii() else "[127.0.0.1]"
+    if context is None:
+        return smtplib.SMTP(host, port, name, timeout=timeout)
+    return smtplib.SMTP_SSL(host, port, name, timeout=timeout, context=context)
+
+
+def _context(secure: Secure) -> ssl.SSLContext:
+    """Return a context that checks certificate and host name, and knows the key and certificate files."""
+    context = secure[2] if len(secure) == 3 else ssl.create_default_context()
+    keyfile = secure[0] if secure else ""
+    certfile = secure[1] if len(secure) > 1 else ""
+    if keyfile or certfile:
+        try:
+            context.load_cert_chain(certfile or keyfile, keyfile or None)
+        except (OSError, ssl.SSLError) as error:
+            raise ValueError(
+                f"SMTPConfig.secure: keyfile {keyfile!r} and certfile {certfile!r} cannot be loaded: {error}"
+            ) from error
+    return context
+
+
+def _answer(error: smtplib.SMTPResponseException) -> str:
+    text = error.smtp_error
+    return f"{error.smtp_code} {text.decode('utf-8', 'replace') if isinstance(text, bytes) else text}"
+
+
+def _check_mailhost(mailhost: object) -> None:
+    if not isinstance(mailhost, tuple) or len(mailhost) != 2:
+        raise TypeError(f"mailhost must be a tuple (host, port), not {mailhost!r}")
+    host, port = mailhost
+    if not isinstance(host, str) or not isinstance(port, int) or isinstance(port, bool):
+        raise TypeError(f"mailhost must be a tuple (host, port) of str and int, not {mailhost!r}")
+    if not host or not host.isprintable() or " " in host or not 0 < port < 65536:
+        raise ValueError(f"mailhost must be like ('mail.example.org', 587), not {mailhost!r}")
+
+
+def _check_address(where: str, address: object) -> None:
+    if not isinstance(address, str):
+        raise TypeError(f"{where}: an address must be str, not {address!r}")
+    if not address.isprintable():
+        raise ValueError(f"{where}: {address!r} holds a line break or another control character; remove it")
+    found = getaddresses([address])
+    if len(found) != 1 or not found[0][1] or " " in found[0][1]:
+        raise ValueError(f"{where}: {address!r} is not one mail address; write each recipient as one of the list")
+
+
+def _check_secure(secure: object) -> None:
+    if isinstance(secure, tuple) and (
+        _is_tuple_of_str(secure, 0)
+        or _is_tuple_of_str(secure, 1)
+        or _is_tuple_of_str(secure, 2)
+        or (len(secure) == 3 and _is_tuple_of_str(secure[:2], 2) and isinstance(secure[2], ssl.SSLContext))
+    ):
+        return
+    raise TypeError(
+        "secure must be None, (), (keyfile,), (keyfile, certfile) or (keyfile, certfile, SSLContext), "
+        f"not {secure!r}"
+    )
+
+
+def _is_tuple_of_str(value: object, length: int) -> bool:
+    return (
+        isinstance(value, tuple) and len(value) == length and all(isinstance(member, str) for member in value)
+    )

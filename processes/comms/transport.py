@@ -1,0 +1,158 @@
+"""Sends a JSON body over HTTP: the one way out for webhooks and chats."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import ssl
+import time
+import urllib.error
+import urllib.request
+from http.client import HTTPException
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urljoin, urlsplit
+
+from ..exceptions import ProcessesError
+from ..retry import exponential_backoff
+
+if TYPE_CHECKING:
+    from .webhook import WebhookConfig
+
+FIRST_DELAY = 0.5  # seconds; doubled with each further attempt, and drawn by chance from zero on
+MAX_DELAY = 30.0
+MAX_REDIRECTS = 5
+SHOWN_OF_ANSWER = 500  # characters
+SIGNATURE_HEADER = "X-Signature-SHA256"
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_REPEATABLE = (301, 302, 307, 308)  # 303 says that the body has arrived and something else is to be fetched
+
+
+class WebhookError(ProcessesError):
+    """A webhook did not take the report.
+
+    Parameters
+    ----------
+    message : str
+        What happened.
+    status : int or None
+        The HTTP status of the answer; None if there was none.
+    """
+
+    def __init__(self, message: str = "", status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class _NoAnswerError(WebhookError):
+    """There was no connection, or it broke off: another attempt may do better."""
+
+
+def post_json(config: WebhookConfig, body: dict[str, Any]) -> None:
+    """Send a JSON object to a webhook.
+
+    Parameters
+    ----------
+    config : WebhookConfig
+        Where to, and how.
+    body : dict
+        What to send.
+
+    Raises
+    ------
+    WebhookError
+        If there was no connection, or the answer was not 2xx, in the last attempt that was granted.
+    TypeError, ValueError
+        If the body holds what JSON does not know.
+    """
+    data = json.dumps(body, allow_nan=False).encode()
+    wait_after = exponential_backoff(FIRST_DELAY, maximum=MAX_DELAY)
+    attempt = 1
+    while True:
+        try:
+            return _post(config, data)
+        except WebhookError as error:
+            again = isinstance(error, _NoAnswerError) or (error.status or 0) >= 500
+            if not again or attempt > config.retries:
+                raise
+        time.sleep(wait_after(attempt))
+        attempt += 1
+
+
+def describe_url(url: str) -> str:
+    """Return a URL without what may be a secret in it: its path and query often are."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}" + ("/…" if len(parts.path) > 1 else "")
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """Leaves redirects to us: urllib would turn the POST into a GET, and follow to any host."""
+
+    def redirect_request(self, *_: object) -> None:
+        """Return no request: the answer is then an error like others, with its Location."""
+
+
+def _post(config: WebhookConfig, data: bytes) -> None:
+    headers = {"Content-Type": "application/json", "User-Agent": "processes", **config.headers}
+    if config.secret is not None:
+        headers[SIGNATURE_HEADER] = hmac.new(config.secret.encode(), data, hashlib.sha256).hexdigest()
+    # Proxies are taken from the environment, as every HTTP client does.
+    opener = urllib.request.build_opener(_NoRedirects)
+    url = config.url
+    for _ in range(MAX_REDIRECTS + 1):
+        request = urllib.request.Request(url, data, headers, method="POST")  # noqa: S310 - the scheme was checked
+        target = _send(opener, request, config.timeout)
+        if target is None:
+            return
+        if _origin(target) != _origin(url):
+            raise WebhookError(
+                f"{describe_url(url)} redirects to {describe_url(target)}, another scheme, host or port: the "
+                "report is not sent there unasked. If that is where it shall go, put it into WebhookConfig"
+            )
+        url = target
+    raise WebhookError(
+        f"{describe_url(config.url)} redirects more than {MAX_REDIRECTS} times; check its URL"
+    )
+
+
+def _send(
+    opener: urllib.request.OpenerDirector, request: urllib.request.Request, timeout: float
+) -> str | None:
+    """Send a request; return None if it was taken, and a URL if it is to be sent there."""
+    where = describe_url(request.full_url)
+    try:
+        with opener.open(request, timeout=timeout):
+            return None
+    except urllib.error.HTTPError as error:
+        with error:
+            location = error.headers.get("Location")
+            if error.code in _REPEATABLE and location:
+                return urljoin(request.full_url, location)
+            answer = _start_of(error)
+            raise WebhookError(
+                f"{where} answered {error.code} {error.reason}: {answer or 'an empty body'}", error.code
+            ) from None
+    except (OSError, HTTPException) as error:
+        reason = error.reason if isinstance(error, urllib.error.URLError) else error
+        if isinstance(reason, TimeoutError):
+            raise WebhookError(
+                f"{where} did not answer within {timeout:g} s; is it up? (timeout=…)"
+            ) from error
+        if isinstance(reason, ssl.SSLCertVerificationError):
+            raise WebhookError(
+                f"{where} cannot prove who it is, so nothing was sent: {reason.verify_message}"
+            ) from error
+        raise _NoAnswerError(f"{where} could not be reached: {reason!r}") from error
+
+
+def _start_of(error: urllib.error.HTTPError) -> str:
+    try:
+        text = error.read(4 * SHOWN_OF_ANSWER).decode("utf-8", "replace").strip()
+    except (OSError, HTTPException):  # the answer broke off: its status says enough
+        return ""
+    return text if len(text) <= SHOWN_OF_ANSWER else f"{text[:SHOWN_OF_ANSWER]}…"
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or _DEFAULT_PORTS.get(parts.scheme)

@@ -1,0 +1,280 @@
+"""A runner that a user writes passes for one of ours."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from processes import Process, ProcessRunner, Task, TaskDependency, TaskStatus
+from processes.attempt import Attempt, Started, Worker
+from processes.perform import perform
+
+
+class ThreadEachRunner(ProcessRunner):
+    """A thread for each attempt."""
+
+    name = "thread-each"
+
+    def __init__(self, limit: int = 3) -> None:
+        self.limit = limit
+
+    def open(self, waker):
+        super().open(waker)
+        self.threads = {}
+
+    @property
+    def free_slots(self) -> int:
+        return self.limit - len(self.threads)
+
+    def start(self, attempt: Attempt) -> None:
+        thread = threading.Thread(target=self.work, args=(attempt,), daemon=True)
+        self.threads[attempt.ticket] = thread
+        thread.start()
+
+    def work(self, attempt: Attempt) -> None:
+        worker = Worker(f"thread-each-{attempt.ticket}", os.getpid(), "here")
+        self.deliver(Started(attempt.ticket, time.monotonic(), worker))
+        self.deliver(perform(attempt, worker))
+
+    def wait(self, timeout: float | None):
+        messages = super().wait(timeout)
+        messages = [message for message in messages if message.ticket in self.threads]
+        for message in messages:
+            if not isinstance(message, Started):
+                self.threads.pop(message.ticket).join()
+        return messages
+
+    def stop(self, ticket: int) -> None:
+        del self.threads[ticket]  # the thread is left behind
+
+    def close(self) -> None:
+        for thread in self.threads.values():
+            thread.join()
+
+
+def test_it_is_short():
+    lines = inspect.getsource(ThreadEachRunner).splitlines()
+    assert len([line for line in lines if line.strip()]) < 40
+    # Of the package it needs what is documented for it, and nothing that begins with an underscore.
+    tree = ast.parse(inspect.getsource(ThreadEachRunner))
+    names = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    assert not [name for name in names if name.startswith("_") and name != "__init__"]
+
+
+def add(*numbers: int, bonus: int = 0) -> int:
+    return sum(numbers) + bonus
+
+
+def fail(message: str) -> None:
+    marker = len(message)
+    raise ValueError(message, marker)
+
+
+def fail_until(path: str, attempts: int) -> int:
+    with Path(path).open("a") as file:
+        file.write("x")
+    made = len(Path(path).read_text())
+    if made < attempts:
+        raise ConnectionError(made)
+    return made
+
+
+def essential_tasks(folder: Path) -> list[Task]:
+    folder.mkdir()
+    return [
+        Task("one", add, args=(1,)),
+        Task("two", add, args=(1,), dependencies=[TaskDependency("one", True)]),
+        Task(
+            "both",
+            add,
+            args=(10,),
+            dependencies=[
+                TaskDependency("two", use_result_as_additional_args=True),
+                TaskDependency("one", use_result_as_additional_kwargs=True, additional_kwarg_name="bonus"),
+            ],
+        ),
+        Task("bad", fail, args=("bang",)),
+        Task("below", add, dependencies=[TaskDependency("bad")]),
+        Task("again", fail_until, args=(str(folder / "again"), 3), retries=2),
+        Task("given-up", fail_until, args=(str(folder / "up"), 9), retries=1, retry_delay=0.001),
+        Task("dropped", add, args=(7,), keep_result=False),
+        Task("exits", sys.exit, args=(3,)),
+    ]
+
+
+def comparable(report) -> dict[str, tuple[object, ...]]:
+    return {
+        name: (entry.status, entry.attempts, entry.result, entry.error and entry.error.traceback_str)
+        for name, entry in report.entries.items()
+    }
+
+
+def test_its_reports_are_those_of_the_other_runners(tmp_path):
+    tasks = essential_tasks(tmp_path / "custom")
+    custom = Process(tasks).run(runner=ThreadEachRunner())
+    assert custom.runner == "thread-each"
+    assert custom.results == {"one": 1, "two": 2, "both": 13, "again": 3, "dropped": None}
+    assert custom.errored["bad"].error.traced_vars == {"message": "'bang'", "marker": "4"}
+    assert custom.errored["bad"].error.downstream_impact == ["below"]
+    assert custom.metrics["one"].worker.startswith("thread-each-")
+    for number, runner in enumerate(["sequential", "thread", "process"]):
+        report = Process(essential_tasks(tmp_path / str(number))).run(runner=runner)
+        assert comparable(report) == comparable(custom), runner
+
+
+def test_it_never_runs_more_than_it_has_room_for():
+    lock = threading.Lock()
+    inside: list[int] = []
+    most: list[int] = []
+    full = threading.Barrier(2)
+
+    def enter() -> None:
+        with lock:
+            inside.append(1)
+            most.append(len(inside))
+        full.wait(30)  # two have to be inside at a time for one to go on
+        with lock:
+            inside.pop()
+
+    report = Process([Task(f"t{i}", enter) for i in range(10)]).run(runner=ThreadEachRunner(2))
+    report.raise_for_errors()
+    assert max(most) == 2
+
+
+def test_it_is_given_the_next_task_as_soon_as_one_has_ended():
+    report = Process([Task(f"t{i}", add, args=(i,)) for i in range(300)]).run(runner=ThreadEachRunner())
+    assert report.results == {f"t{i}": i for i in range(300)}
+
+
+def test_its_attempts_have_time_limits_and_late_answers_are_ignored():
+    release = threading.Event()
+    tasks = [
+        Task("stuck", release.wait, args=(60,), timeout=0.1, retries=1),
+        Task("after", add, dependencies=[TaskDependency("stuck")]),
+        Task("other", add, args=(1,)),
+    ]
+    report = Process(tasks).run(runner=ThreadEachRunner(1))
+    release.set()  # now the threads that were left behind end
+    assert {name: (entry.status, entry.attempts) for name, entry in report.entries.items()} == {
+        "stuck": (TaskStatus.ERRORED, 2),
+        "after": (TaskStatus.SKIPPED, 0),
+        "other": (TaskStatus.SUCCESS, 1),
+    }
+    assert str(report.exceptions["stuck"]) == "Task 'stuck' timed out after 0.1s"
+
+
+def test_one_instance_serves_runs_at_the_same_time_and_in_each_other():
+    runner = ThreadEachRunner()
+
+    def outer(number: int) -> int:
+        inner = Process([Task("inner", add, args=(number,))]).run(runner=runner)
+        return inner.results["inner"]
+
+    process = Process([Task(f"t{i}", outer, args=(i,)) for i in range(6)])
+    reports = []
+    threads = [threading.Thread(target=lambda: reports.append(process.run(runner=runner))) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert [report.results for report in reports] == [{f"t{i}": i for i in range(6)}] * 3
+
+
+def where() -> tuple[int, str]:
+    return os.getpid(), threading.current_thread().name
+
+
+@pytest.mark.parametrize("default", ["sequential", "thread", "process"])
+def test_it_serves_single_tasks_of_a_run_on_another_runner(default):
+    custom = ThreadEachRunner()
+    tasks = [
+        Task("mine", where, runner=custom),
+        Task("default", where),
+        Task("process", where, runner="process"),
+        Task("mine-too", add, args=(1,), runner=custom),
+        *(Task(f"t{i}", add, args=(i,), runner=(custom, "thread", None)[i % 3]) for i in range(60)),
+        Task(
+            "joined",
+            lambda *places: [pid for pid, _ in places],
+            dependencies=[TaskDependency(name, True) for name in ("mine", "default", "process")],
+            runner=custom,
+        ),
+    ]
+    report = Process(tasks).run(runner=default)
+    report.raise_for_errors()
+    mine, of_default, process = report.results["joined"]
+    assert mine == os.getpid() != process
+    assert (of_default == os.getpid()) == (default != "process")
+    assert {name: report.results[f"t{name}"] for name in range(60)} == {i: i for i in range(60)}
+    assert report.metrics["mine"].worker.startswith("thread-each-")
+    assert report.metrics["default"].worker.startswith(default)
+    assert report.runner == default
+
+
+def test_other_runners_serve_single_tasks_of_its_run():
+    tasks = [Task("mine", where), Task("process", where, runner="process"), Task("bad", fail, args=("no",))]
+    report = Process(tasks, runner=ThreadEachRunner()).run()
+    assert report.runner == "thread-each"
+    assert report.results["mine"][0] == os.getpid() != report.results["process"][0]
+    assert report.errored["bad"].error.exception == "('no', 2)"
+
+
+class WithPair(ThreadEachRunner):
+    """Counts the `with` blocks and the runs that it served."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.events: list[str] = []
+
+    def __enter__(self):
+        self.events.append("enter")
+        return self
+
+    def __exit__(self, *exc_info):
+        self.events.append("exit")
+
+    def open(self, waker):
+        super().open(waker)
+        self.events.append("open")
+
+    def close(self) -> None:
+        self.events.append("close")
+        super().close()
+
+
+def test_each_run_opens_and_closes_it_once_also_when_tasks_fail():
+    with WithPair() as runner:
+        for _ in range(2):
+            Process([Task("bad", fail, args=("x",)), Task("ok", add)]).run(runner=runner)
+    assert runner.events == ["enter", "open", "close", "open", "close", "exit"]
+
+
+class Unopenable(ThreadEachRunner):
+    """Has no luck with its cluster."""
+
+    def open(self, waker):
+        raise ConnectionError("no cluster there")
+
+
+def test_what_its_open_raises_ends_the_run_and_closes_what_was_opened():
+    opened = WithPair()
+    tasks = [Task("ok", add), Task("lost", add, runner=Unopenable())]
+    with pytest.raises(ConnectionError, match="no cluster there"):
+        Process(tasks).run(runner=opened)
+    assert opened.events == ["open", "close"]
+
+
+def test_a_class_that_lacks_a_part_cannot_be_made():
+    class Incomplete(ProcessRunner):
+        def start(self, attempt: Attempt) -> None:
+            """Take it."""
+
+    with pytest.raises(TypeError, match="abstract"):
+        Incomplete()
