@@ -92,13 +92,14 @@ class Unsendable:
 
 
 class TimedOut:
-    """The attempt ran past its time limit, in seconds, and was stopped."""
+    """The attempt ran past its time limit, in seconds, and was stopped; `stack` tells where it stood."""
 
-    __slots__ = ("limit",)
-    __match_args__ = ("limit",)
+    __slots__ = ("limit", "stack")
+    __match_args__ = ("limit", "stack")
 
-    def __init__(self, limit: float) -> None:
+    def __init__(self, limit: float, stack: str) -> None:
         self.limit = limit
+        self.stack = stack
 
 
 class WorkerDied:

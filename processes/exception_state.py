@@ -9,8 +9,12 @@ attributes) become a flat table of rows that name each other by number: chains m
 no trouble. A content of a row is
 
 - itself, where it is a number, a text, or None;
-- ``(row,)``, where it is an exception of the table, and a list of contents where it is a sequence of them;
+- ``(table, row)``, where it is an exception, and a list of such where it is a sequence of them;
 - ``(data, type)`` otherwise: a pickle of its own and its type's name.
+
+A value in such a pickle may hold exceptions too, and they a value with others: each has a table of its own.
+The tables around it are open meanwhile, numbered from the outermost on, in writing as in reading. So a
+value that leads back to an exception around it names the place, and still leads to it when it is read.
 
 What cannot be pickled, or not be read back, is replaced by its repr. A class that cannot be made elsewhere
 is replaced by one of the same name, made on the spot: see :class:`processes.exceptions.StandInError`.
@@ -35,6 +39,8 @@ from .pickling import ATOMS, PROTOCOL, Pickled, dump_value
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    Place = tuple[int, int]
+
 FRAMES_WITH_VARIABLES: Final = 20  # the innermost: who debugs a failure seldom looks further up
 VARIABLE_CHARACTERS: Final = 500  # of each of their variables
 
@@ -53,15 +59,11 @@ class VariableText(str):
 
 
 class _Tables(threading.local):
-    """The tables that are being written or read in this thread, outermost first.
-
-    A value inside an exception may lead back to it. Such a place is written as the number of the table and
-    of the row, and these are the same when it is read.
-    """
+    """The tables that are open in this thread, and the place of each exception that is being written."""
 
     def __init__(self) -> None:
         self.open: list[list[Any]] = []
-        self.places: dict[int, tuple[int, int]] = {}  # of exceptions that are being written, by id
+        self.places: dict[int, Place] = {}  # by id()
 
 
 _tables = _Tables()
@@ -89,34 +91,33 @@ def dump_exception(exception: BaseException, *, to_sender: bool = False) -> Pick
     place = _tables.places.get(id(exception))
     if place is not None:
         return Pickled(pickle.dumps(place, PROTOCOL), True, False)
-    writer = _Writer(exception, to_sender)
-    return Pickled(pickle.dumps(writer.write(), PROTOCOL), True, writer.home_only)
+    writer = _Writer(to_sender)
+    return Pickled(pickle.dumps(writer.write(exception), PROTOCOL), True, writer.home_only)
 
 
 class _Writer:
-    def __init__(self, exception: BaseException, to_sender: bool) -> None:
+    def __init__(self, to_sender: bool) -> None:
         self.home_only = False
         self._to_sender = to_sender
-        self._table = [exception]
-        self._row_of = {id(exception): 0}
-        for one in self._table:  # which grows meanwhile
-            for other in _linked(one):
-                if id(other) not in self._row_of:
-                    self._row_of[id(other)] = len(self._table)
-                    self._table.append(other)
 
-    def write(self) -> list[dict[str, Any]]:
-        """Return the table's rows."""
-        places = {key: (len(_tables.open), row) for key, row in self._row_of.items()}
-        _tables.open.append(self._table)
-        _tables.places.update(places)
+    def write(self, exception: BaseException) -> list[dict[str, Any]]:
+        """Return the rows of an exception and of all that hangs on it."""
+        number, places = len(_tables.open), _tables.places
+        table = [exception]
+        places[id(exception)] = (number, 0)
+        _tables.open.append(table)
         try:
-            variables = _variables_of_frames(self._table)
-            return [self._row(one, variables) for one in self._table]
+            for one in table:  # which grows meanwhile
+                for other in _linked(one):
+                    if id(other) not in places:
+                        places[id(other)] = (number, len(table))
+                        table.append(other)
+            variables = _variables_of_frames(table)
+            return [self._row(one, variables) for one in table]
         finally:
             _tables.open.pop()
-            for key in places:
-                del _tables.places[key]
+            for one in table:
+                del places[id(one)]
 
     def _row(self, exception: BaseException, variables: dict[int, dict[str, str]]) -> dict[str, Any]:
         row = {
@@ -125,8 +126,8 @@ class _Writer:
             "args": self._contents(_SLOTS["args"].__get__(exception)),
             "attributes": {name: self._content(value) for name, value in _attributes(exception).items()},
             "fields": {name: self._content(value) for name, value in _fields(exception)},
-            "cause": self._row_of.get(id(_SLOTS["__cause__"].__get__(exception))),
-            "context": self._row_of.get(id(_SLOTS["__context__"].__get__(exception))),
+            "cause": self._content(_SLOTS["__cause__"].__get__(exception)),
+            "context": self._content(_SLOTS["__context__"].__get__(exception)),
             "suppress_context": _SLOTS["__suppress_context__"].__get__(exception),
             "frames": [_frame(entry, variables) for entry in _entries(exception)],
         }
@@ -136,7 +137,7 @@ class _Writer:
         members = _members(exception)
         if members:
             row["message"] = _GROUP_SLOTS["message"].__get__(exception)
-            row["members"] = [self._row_of[id(member)] for member in members]
+            row["members"] = self._contents(members)
         return row
 
     def _contents(self, values: list[Any] | tuple[Any, ...]) -> list[Any]:
@@ -161,9 +162,10 @@ class _Writer:
         kind = type(value)
         if kind in ATOMS:
             return value
-        if id(value) in self._row_of:
-            return (self._row_of[id(value)],)
-        if (kind is list or kind is tuple) and all(id(item) in self._row_of for item in value):
+        place = _tables.places.get(id(value))
+        if place is not None:
+            return place
+        if (kind is list or kind is tuple) and all(id(item) in _tables.places for item in value):
             return [kind is list, *self._contents(value)]  # a group's members among its arguments
         try:
             pickled = dump_value(value, self._to_sender)
@@ -296,15 +298,13 @@ def load_exception(data: bytes) -> BaseException:
     """
     rows = pickle.loads(data)  # noqa: S301 - plain data, written above
     if isinstance(rows, tuple):
-        number, row = rows
-        found: BaseException = _tables.open[number][row]
-        return found
+        return _exception_at(rows)
     table: list[Any] = [None] * len(rows)
     _tables.open.append(table)
     try:
         _make_all(rows, table)
         for row, exception in zip(rows, table, strict=True):
-            _fill(exception, row, table)
+            _fill(exception, row)
     finally:
         _tables.open.pop()
     made: BaseException = table[0]
@@ -328,19 +328,24 @@ def stand_in_class(name: str, module: str, qualname: str, base_name: str, text: 
     return type(name, (StandInError, base), namespace)
 
 
+def _exception_at(place: Place) -> BaseException:
+    number, row = place
+    exception: BaseException = _tables.open[number][row]
+    return exception
+
+
 def _make_all(rows: list[dict[str, Any]], table: list[Any]) -> None:
-    """Make the exceptions, empty; a group after its members, without which it cannot be made."""
+    """Make a table's exceptions, empty; a group after its members, without which it cannot be made."""
     pending = list(range(len(rows)))
     while pending:
-        number = pending[-1]
-        members = rows[number].get("members", ())
-        missing = [member for member in members if table[member] is None]
+        members = rows[pending[-1]].get("members", ())
+        missing = [member[1] for member in members if _exception_at(member) is None]
         if missing:
             pending += missing
             continue
-        pending.pop()
-        if table[number] is None:
-            table[number] = _make(rows[number], [table[member] for member in members])
+        row = pending.pop()
+        if table[row] is None:
+            table[row] = _make(rows[row], [_exception_at(member) for member in members])
 
 
 def _make(row: dict[str, Any], members: list[BaseException]) -> BaseException:
@@ -362,33 +367,33 @@ def _new(cls: type[BaseException], row: dict[str, Any], members: list[BaseExcept
     return made
 
 
-def _fill(exception: BaseException, row: dict[str, Any], table: list[Any]) -> None:
+def _fill(exception: BaseException, row: dict[str, Any]) -> None:
     """Put an exception's contents back."""
-    _SLOTS["args"].__set__(exception, tuple(_value(content, table) for content in row["args"]))
-    attributes = {name: _value(content, table) for name, content in row["attributes"].items()}
+    _SLOTS["args"].__set__(exception, tuple(_value(content) for content in row["args"]))
+    attributes = {name: _value(content) for name, content in row["attributes"].items()}
     _SLOTS["__dict__"].__get__(exception).update(attributes)
     fields = row["fields"]
     for _, name, slot in _slots(type(exception)):
         if name in fields:
             # One that cannot be written, or not with the text that stands for its value, stays empty.
             with suppress(AttributeError, TypeError, ValueError):
-                slot.__set__(exception, _value(fields[name], table))
+                slot.__set__(exception, _value(fields[name]))
     for link in ("cause", "context"):
         if row[link] is not None:
-            _SLOTS[f"__{link}__"].__set__(exception, table[row[link]])
+            _SLOTS[f"__{link}__"].__set__(exception, _exception_at(row[link]))
     _SLOTS["__suppress_context__"].__set__(exception, row["suppress_context"])
     BaseException.with_traceback(exception, _traceback(row["frames"]))
 
 
-def _value(content: Any, table: list[Any]) -> Any:
+def _value(content: Any) -> Any:
     if type(content) is list:
         is_list, *items = content
-        values = [_value(item, table) for item in items]
+        values = [_value(item) for item in items]
         return values if is_list else tuple(values)
     if type(content) is not tuple:
         return content
-    if len(content) == 1:
-        return table[content[0]]
+    if type(content[0]) is int:
+        return _exception_at(content)
     data, kind = content
     try:
         return pickle.loads(data)  # noqa: S301 - read back when it was written

@@ -376,15 +376,18 @@ class Scheduler:
         assert attempt.timeout is not None
         began = self._began[ticket]
         elapsed = now - began.at
+        outcome = TimedOut(attempt.timeout, self._runner_of(ticket).stack_of(ticket))
         self._stop(ticket)
-        outcome = TimedOut(attempt.timeout)
         self._end_attempt(Finished(ticket, outcome, time() - elapsed, elapsed, 0.0, 0, began.worker))
 
     def _stop(self, ticket: int) -> None:
-        index, attempt = self._running[ticket]
-        self._groups[self._group_of[index]].runner.stop(ticket)
+        self._runner_of(ticket).stop(ticket)
+        attempt = self._running[ticket][1]
         if attempt.on_record is not None:
             attempt.on_record.close()
+
+    def _runner_of(self, ticket: int) -> ProcessRunner:
+        return self._groups[self._group_of[self._running[ticket][0]]].runner
 
     # Observers
 
@@ -444,8 +447,10 @@ def _exception_of(outcome: Outcome, task_name: str) -> tuple[BaseException, Fail
             return exception, failure
         case Unsendable(exception) | WorkerDied(exception):
             return exception, describe_failure(exception)
-        case TimedOut(limit):
+        case TimedOut(limit, stack):
             error = TimeoutError(f"Task {task_name!r} timed out after {limit:g}s")
+            if stack:
+                error.add_note(f"Where it stood (most recent call last):\n{stack.rstrip()}")
             return error, describe_failure(error)
         case Returned():
             raise AssertionError("a returned value is no failure")

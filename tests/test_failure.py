@@ -227,12 +227,12 @@ def raise_anyway(_: object) -> Any:
 
 
 class RaisingTraceback(Exception):
-    __traceback__ = property(raise_anyway)  # type: ignore[assignment]
+    __traceback__ = property(raise_anyway)
 
 
 class Meta(type):
-    __name__ = property(raise_anyway)  # type: ignore[assignment]
-    __module__ = property(raise_anyway)  # type: ignore[assignment]
+    __name__ = property(raise_anyway)
+    __module__ = property(raise_anyway)
 
 
 class RaisingClass(Exception, metaclass=Meta):

@@ -79,6 +79,13 @@ class ProcessRunner(ABC):
     def start(self, attempt: Attempt) -> None:
         """Take an attempt; never blocks, never raises for what the attempt holds."""
 
+    def stack_of(self, ticket: int) -> str:
+        """Tell where an attempt stands, as traceback lines; empty where that cannot be known.
+
+        Asked for before an attempt is stopped at its time limit.
+        """
+        return ""
+
     @abstractmethod
     def stop(self, ticket: int) -> None:
         """End an attempt, or leave it behind; its slot is free at once, a late answer is ignored."""

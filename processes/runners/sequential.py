@@ -48,6 +48,9 @@ class SequentialRunner(ProcessRunner):
             return [perform(attempt, self._worker)]
         return self._thread.wait(timeout)
 
+    def stack_of(self, ticket: int) -> str:
+        return self._thread.stack_of(ticket)
+
     def stop(self, ticket: int) -> None:
         if self._next is not None and self._next.ticket == ticket:
             self._next = None

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 import threading
+import traceback
 from queue import SimpleQueue
 from time import monotonic
 from typing import TYPE_CHECKING, ClassVar
@@ -14,6 +16,8 @@ from ..perform import perform
 from .base import ProcessRunner, check_max_workers
 
 if TYPE_CHECKING:
+    from types import CodeType, FrameType
+
     from ..attempt import Attempt, Message
     from .waker import Waker
 
@@ -71,6 +75,13 @@ class ThreadRunner(ProcessRunner):
                 self._busy -= 1
         return messages
 
+    def stack_of(self, ticket: int) -> str:
+        frames = sys._current_frames()  # noqa: SLF001 - public but for its name: it is documented
+        for thread in self._threads:
+            if thread.ticket == ticket and thread.ident in frames:
+                return _stack_inside(perform.__code__, frames[thread.ident])
+        return ""
+
     def stop(self, ticket: int) -> None:
         self._stopped.add(ticket)
         self._busy -= 1
@@ -101,6 +112,16 @@ class ThreadRunner(ProcessRunner):
             if thread not in self._threads:
                 return
         self._attempts.put(None)  # for the next thread
+
+
+def _stack_inside(code: CodeType, frame: FrameType) -> str:
+    """Format the frames that a function has called, outermost first."""
+    lines = []
+    for called, line in traceback.walk_stack(frame):
+        if called.f_code is code:
+            break
+        lines.append(f'  File "{called.f_code.co_filename}", line {line}, in {called.f_code.co_name}\n')
+    return "".join(reversed(lines))
 
 
 class _Thread(threading.Thread):

@@ -413,3 +413,17 @@ def test_observers_see_a_run_in_order_and_one_that_raises_is_left_out(runner):
         ["TaskStarted", "TaskStarted", "TaskStarted", "TaskRetried", "TaskFinished", "TaskFinished"]
     )
     assert events[0] == ("name", ("bad", "ok"), runner)
+
+
+def wait_in_c(seconds: float) -> None:
+    time.sleep(seconds)
+
+
+@pytest.mark.leaves_threads
+def test_the_error_of_a_time_limit_tells_where_the_function_stood(runner):
+    report = Process([Task("stuck", wait_in_c, args=(3,), timeout=0.5)]).run(runner=runner)
+    (note,) = report.exceptions["stuck"].__notes__
+    assert note.startswith("Where it stood (most recent call last):\n  File ")
+    assert note.endswith(", in wait_in_c")
+    assert note.count("File") == 1
+    assert "in wait_in_c" in report.errored["stuck"].error.traceback_str

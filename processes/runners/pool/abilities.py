@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 CHILDREN_FILE = "/proc/self/task/{}/children"
 
@@ -13,6 +14,9 @@ Elsewhere the pool looks for dead workers from time to time, and kills what desc
 psutil finds it: children of a task that is stopped may survive it, and a worker that computes when its
 parent is killed ends with its task.
 """
+
+STACK_SIGNAL: int | None = getattr(signal, "SIGRTMAX", getattr(signal, "SIGUSR2", None))
+"""What makes a worker write its Python stack: a signal that programs leave alone; None on Windows."""
 
 CAN_TAKE_BACK = hasattr(os, "RWF_NOWAIT")
 """Whether a pipe can be read without waiting though its other reader waits: Linux (preadv2(2)).

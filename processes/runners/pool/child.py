@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -13,11 +14,12 @@ from contextlib import suppress
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from time import time
+from time import monotonic, sleep, time
 from typing import IO, TYPE_CHECKING
 
 from ...attempt import Worker
 from ...exceptions import WorkerDiedError
+from ...perform import perform
 from . import abilities, wire
 
 if TYPE_CHECKING:
@@ -45,6 +47,8 @@ _THREAD_VARIABLES = (
 
 _HAS_SENDMSG = hasattr(socket.socket, "sendmsg")  # not on Windows
 _CRASH_BYTES = 1 << 16  # of what faulthandler wrote; a stack is seldom over 10 KB
+_STACK_SECONDS = 0.1  # for a worker to write its stack; it takes a millisecond
+_PERFORM_FILE = perform.__code__.co_filename
 _END_SECONDS = 5.0  # for a process that was told to end; its guard gives it one
 
 _SEND_BUFFERS = 256  # pieces for one sendmsg; Linux and macOS allow 1024 (IOV_MAX)
@@ -234,6 +238,23 @@ class Child:
             _kill_descendants(self.process.pid)
         self.process.terminate()
 
+    def stack(self) -> str:
+        """Ask the worker, which may be in C code, for its Python stack; empty if it does not say."""
+        if self._crash_file is None or abilities.STACK_SIGNAL is None or self.who is NOBODY:
+            return ""
+        descriptor = self._crash_file.fileno()
+        before = os.fstat(descriptor).st_size
+        with suppress(OSError):
+            # Where the worker has just ended, its guard has reaped it, and for as long as we have not seen
+            # that end the system is most unlikely to have given its pid to another process.
+            os.kill(self.who.pid, abilities.STACK_SIGNAL)
+        give_up_at = monotonic() + _STACK_SECONDS
+        text = ""
+        while monotonic() < give_up_at and _PERFORM_FILE not in text:  # the frames below are our own
+            sleep(0.001)
+            text = os.pread(descriptor, _CRASH_BYTES, before).decode(errors="replace")
+        return _most_recent_last(text)
+
     def close(self) -> Callable[[str], WorkerDiedError]:
         """Wait until the process is gone and let go of all that belongs to it.
 
@@ -276,6 +297,19 @@ def worker_environment(threads: int) -> dict[str, str]:
     What the user has set wins.
     """
     return {**dict.fromkeys(_THREAD_VARIABLES, str(threads)), **os.environ}
+
+
+def _most_recent_last(dump: str) -> str:
+    """Turn what faulthandler wrote into traceback lines of the user's own frames."""
+    frames = []
+    for line in dump.splitlines():
+        match = re.fullmatch(r'  File "(.*)", line (\d+) in (.*)', line)
+        if match is None:
+            continue
+        if match[1] == _PERFORM_FILE:
+            break
+        frames.append(f'  File "{match[1]}", line {match[2]}, in {match[3]}\n')
+    return "".join(reversed(frames))
 
 
 def _death(

@@ -165,6 +165,12 @@ class ProcessPoolRunner(ProcessRunner):
         self._inbox.clear()
         return messages
 
+    def stack_of(self, ticket: int) -> str:
+        for child in self._children:
+            if ticket in child.held:
+                return child.stack()
+        return ""
+
     def stop(self, ticket: int) -> None:
         for job in self._queue:
             if job.attempt.ticket == ticket:

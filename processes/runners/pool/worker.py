@@ -19,7 +19,7 @@ from ...exceptions import SerializationError
 from ...failure import describe_failure
 from ...perform import perform
 from ...pickling import load
-from . import wire
+from . import abilities, wire
 from .logs import forward_records
 from .outcomes import pack_outcome
 
@@ -37,6 +37,8 @@ def serve(socket_fd: int, token_fd: int, crash_fd: int) -> None:
     signal.signal(signal.SIGINT, lambda *_: None)
     if crash_fd >= 0:
         faulthandler.enable(crash_fd)
+        if abilities.STACK_SIGNAL is not None:
+            faulthandler.register(abilities.STACK_SIGNAL, crash_fd, all_threads=False)
     _Loop(_parents_socket(socket_fd), token_fd).run()
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:

@@ -1,0 +1,505 @@
+"""Whatever a task's function raises fails that task, with all that the exception holds, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+import pytest
+
+from processes import (
+    Process,
+    ProcessExecutionReport,
+    ProcessRunner,
+    Task,
+    TaskDependency,
+    TaskStatus,
+    WorkerDiedError,
+)
+
+# ---- What the tests of faults share ----------------------------------------------------------------------
+
+
+@contextmanager
+def time_limit(seconds: int) -> Iterator[None]:
+    """Raise in the main thread where a run would go on for ever."""
+
+    def give_up(*_: object) -> NoReturn:
+        raise AssertionError(f"still running after {seconds} s")
+
+    previous = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, previous)
+
+
+def run_beside_others(
+    runner: str | ProcessRunner, *faulty: Task, max_workers: int | None = 2, seconds: int = 60
+) -> ProcessExecutionReport:
+    """Run faulty tasks among good ones; check that they, and what depends on them, are all that is lost."""
+    tasks = [Task(f"before{i}", pow, args=(i, 2)) for i in range(8)]
+    for task in faulty:
+        tasks += [
+            task,
+            Task(f"below-{task.name}", abs, args=(1,), dependencies=[TaskDependency(task.name)]),
+            Task(f"at-the-end-of-{task.name}", abs, dependencies=[TaskDependency(f"below-{task.name}", True)]),
+        ]
+    tasks.append(Task("above", pow, args=(7, 2)))
+    tasks.append(Task("later", divmod, args=(100,), dependencies=[TaskDependency("above", True)]))
+    tasks += [Task(f"after{i}", pow, args=(i, 3)) for i in range(8)]
+    with time_limit(seconds):
+        report = Process(tasks).run(
+            runner=runner, max_workers=max_workers if runner in ("thread", "process") else None
+        )
+    names = [task.name for task in faulty]
+    statuses = {name: entry.status for name, entry in report.entries.items()}
+    assert {name for name, status in statuses.items() if status is TaskStatus.ERRORED} == set(names)
+    assert {name for name, status in statuses.items() if status is TaskStatus.SKIPPED} == {
+        f"{below}-{name}" for name in names for below in ("below", "at-the-end-of")
+    }
+    assert report.results == {
+        "above": 49,
+        "later": (2, 2),
+        **{f"before{i}": i**2 for i in range(8)},
+        **{f"after{i}": i**3 for i in range(8)},
+    }
+    assert all(entry.attempts == 1 for entry in report.successes.values())
+    return report
+
+
+def run_in_new_python(script: str, *arguments: str, seconds: int = 60, **options: Any) -> str:
+    """Run a script whose surroundings are its own, and give what it prints; it must end well and silently."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
+        **options,
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr + done.stdout
+    return done.stdout
+
+
+# ---- What functions raise --------------------------------------------------------------------------------
+
+
+def throw(make: Callable[[], BaseException]) -> NoReturn:
+    raise make()
+
+
+def recurse_for_ever(n: int) -> int:
+    return recurse_for_ever(n + 1) + 1
+
+
+def build_a_wrong_syntax() -> NoReturn:
+    compile("good = 1\nbad = = 2\n", "some file.py", "exec")
+
+
+NO_EXCEPTIONS = {
+    "exit": lambda: SystemExit({"code": 3}),
+    "interrupt": lambda: KeyboardInterrupt("by itself"),
+    "generator": lambda: GeneratorExit("left"),
+    "cancelled": lambda: asyncio.CancelledError("cancelled"),
+    "bare": lambda: BaseException("bare"),
+    "stop": lambda: StopIteration({"value": 1}),
+    "stop_async": lambda: StopAsyncIteration("over"),
+}
+
+
+@pytest.mark.parametrize("name", NO_EXCEPTIONS)
+def test_what_usually_ends_more_than_a_function_fails_its_task_alone(runner, name):
+    expected = NO_EXCEPTIONS[name]()
+    report = run_beside_others(runner, Task("bad", throw, args=(NO_EXCEPTIONS[name],)))
+    error = report.exceptions["bad"]
+    assert type(error) is type(expected)
+    assert error.args == expected.args
+    assert str(error) == report.entries["bad"].error.exception == str(expected)
+    assert report.entries["bad"].attempts == 1
+    assert "in throw" in report.entries["bad"].error.traceback_str
+
+
+async def throw_later(make: Callable[[], BaseException]) -> NoReturn:
+    await asyncio.sleep(0)
+    raise make()
+
+
+@pytest.mark.parametrize("name", [name for name in NO_EXCEPTIONS if name not in ("stop",)])
+def test_what_usually_ends_an_event_loop_fails_its_task_alone(runner, name):
+    report = run_beside_others(runner, Task("bad", throw_later, args=(NO_EXCEPTIONS[name],)))
+    assert type(report.exceptions["bad"]) is type(NO_EXCEPTIONS[name]())
+    assert "in throw_later" in report.entries["bad"].error.traceback_str
+
+
+def test_sys_exit_in_a_task_ends_neither_worker_nor_program():
+    report = run_beside_others(
+        "process",
+        Task("code", sys.exit, args=(5,)),
+        Task("nothing", sys.exit),
+        Task("text", sys.exit, args=("why",)),
+        max_workers=1,
+    )
+    assert [report.exceptions[name].code for name in ("code", "nothing", "text")] == [5, None, "why"]
+    assert len({metrics.pid for metrics in report.metrics.values()}) == 1, "the worker lives on"
+
+
+def test_the_contents_of_builtin_exceptions_arrive(runner):
+    report = run_beside_others(
+        runner,
+        Task("syntax", build_a_wrong_syntax),
+        Task("unicode", b"gr\xfc\xdfe".decode),
+        Task("stop", throw, args=(lambda: StopIteration([1, 2]),)),
+        Task("exit", throw, args=(lambda: SystemExit("text"),)),
+        Task("file", open, args=("/no/such/file",)),
+        Task("key", dict.__getitem__, args=({}, "key")),
+        Task("import", __import__, args=("no_such_module_anywhere",)),
+        Task("attribute", getattr, args=(3, "missing")),
+    )
+    errors = report.exceptions
+    assert {name: type(error) for name, error in errors.items()} == {
+        "syntax": SyntaxError,
+        "unicode": UnicodeDecodeError,
+        "stop": StopIteration,
+        "exit": SystemExit,
+        "file": FileNotFoundError,
+        "key": KeyError,
+        "import": ModuleNotFoundError,
+        "attribute": AttributeError,
+    }
+    syntax = errors["syntax"]
+    assert (syntax.msg, syntax.filename, syntax.lineno, syntax.text) == (
+        "invalid syntax",
+        "some file.py",
+        2,
+        "bad = = 2\n",
+    )
+    decode = errors["unicode"]
+    assert (decode.encoding, decode.object, decode.start, decode.end) == ("utf-8", b"gr\xfc\xdfe", 2, 3)
+    assert errors["stop"].value == [1, 2]
+    assert errors["exit"].code == "text"
+    assert (errors["file"].errno, errors["file"].filename) == (2, "/no/such/file")
+    assert errors["key"].args == ("key",)
+    assert errors["import"].name == "no_such_module_anywhere"
+    assert (errors["attribute"].name, errors["attribute"].obj) == ("missing", 3)
+
+
+# ---- Deep, long, and in rings ----------------------------------------------------------------------------
+
+
+def test_a_recursion_without_end_is_told(runner):
+    report = run_beside_others(runner, Task("bad", recurse_for_ever, args=(0,)))
+    assert type(report.exceptions["bad"]) is RecursionError
+    assert "maximum recursion depth exceeded" in report.entries["bad"].error.exception
+    assert "in recurse_for_ever" in report.entries["bad"].error.traceback_str
+
+
+def go_down(frames: int) -> NoReturn:
+    if frames:
+        go_down(frames - 1)
+    raise ValueError("at the bottom")
+
+
+def count_frames(error: BaseException, function: str) -> int:
+    count, entry = 0, error.__traceback__
+    while entry is not None:
+        count += entry.tb_frame.f_code.co_name == function
+        entry = entry.tb_next
+    return count
+
+
+def test_nine_hundred_frames_arrive_whole(runner):
+    # The sequential runner works below pytest's own frames, which are some fifty.
+    report = run_beside_others(runner, Task("bad", go_down, args=(899 if runner != "sequential" else 800,)))
+    error = report.exceptions["bad"]
+    assert str(error) == "at the bottom"
+    assert count_frames(error, "go_down") == (900 if runner != "sequential" else 801)
+    assert report.entries["bad"].error.traced_vars == {"frames": "0"}
+
+
+def raise_a_ring() -> NoReturn:
+    first, second, third = ValueError("first"), TypeError("second"), KeyError("third")
+    first.__cause__, second.__context__, third.__cause__ = second, third, first
+    raise first
+
+
+def test_a_ring_of_causes_stays_a_ring(runner):
+    report = run_beside_others(runner, Task("bad", raise_a_ring))
+    first = report.exceptions["bad"]
+    second = first.__cause__
+    third = second.__context__
+    assert [type(one) for one in (first, second, third)] == [ValueError, TypeError, KeyError]
+    assert third.__cause__ is first
+    assert "The above exception was the direct cause" in report.entries["bad"].error.traceback_str
+
+
+def raise_a_self_caused() -> NoReturn:
+    error = ValueError("its own cause")
+    error.__cause__ = error
+    raise error
+
+
+def test_an_exception_may_be_its_own_cause(runner):
+    error = run_beside_others(runner, Task("bad", raise_a_self_caused)).exceptions["bad"]
+    assert error.__cause__ is error
+
+
+def raise_groups() -> NoReturn:
+    inner = BaseExceptionGroup("inner", [SystemExit(3), ValueError("leaf")])
+    middle = BaseExceptionGroup("middle", [inner, KeyError("other")])
+    try:
+        raise TypeError("while handling")
+    except TypeError as error:
+        raise BaseExceptionGroup("outer", [middle, OSError(5, "no device")]) from error
+
+
+def test_groups_in_groups_arrive_with_every_member(runner):
+    report = run_beside_others(runner, Task("bad", raise_groups))
+    outer = report.exceptions["bad"]
+    middle, last = outer.exceptions
+    inner, other = middle.exceptions
+    assert [group.message for group in (outer, middle, inner)] == ["outer", "middle", "inner"]
+    assert [type(one) for one in (last, other, *inner.exceptions)] == [
+        OSError,
+        KeyError,
+        SystemExit,
+        ValueError,
+    ]
+    assert inner.exceptions[0].code == 3
+    assert str(outer.__cause__) == "while handling"
+    for text in ("outer (2 sub-exceptions)", "ValueError: leaf", "TypeError: while handling"):
+        assert text in report.entries["bad"].error.traceback_str
+
+
+# ---- Exceptions of the user's own ------------------------------------------------------------------------
+
+
+class WithOwnInit(Exception):
+    def __init__(self, code: int, *, where: str) -> None:
+        super().__init__(f"code {code} in {where}")
+        self.code = code
+        self.where = where
+
+
+class WithSlots(Exception):
+    __slots__ = ("_hidden", "size")
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+        self._hidden = size * 2
+
+
+class WithLock(Exception):
+    def __init__(self) -> None:
+        super().__init__("holds a lock", threading.Lock())
+        self.lock = threading.Lock()
+        self.kept = [1, 2]
+
+
+class RaisingText(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+class RaisingRepr(Exception):
+    def __repr__(self) -> str:
+        raise RuntimeError("no repr")
+
+
+class ExitingText(Exception):
+    def __str__(self) -> str:
+        raise SystemExit(4)
+
+
+class RaisingReduce(Exception):
+    def __reduce__(self) -> Any:
+        raise RuntimeError("no reduce")
+
+
+class RaisingState(Exception):
+    def __setstate__(self, state: object) -> None:
+        raise RuntimeError("no state")
+
+
+class RaisingNew(Exception):
+    def __new__(cls, *args: object) -> RaisingNew:
+        if not args:
+            raise RuntimeError("needs an argument")
+        return super().__new__(cls, *args)
+
+
+class ExitingReduce(Exception):
+    """Reduces to a call that would end whoever reads it."""
+
+    def __reduce__(self) -> Any:
+        return os._exit, (11,)
+
+
+class HangingReduce(Exception):
+    """Reduces to a call that would keep whoever reads it for ever."""
+
+    def __reduce__(self) -> Any:
+        return time.sleep, (3600,)
+
+
+class RaisingAttributes(Exception):
+    def __getattribute__(self, name: str) -> Any:
+        raise RuntimeError("no attributes")
+
+
+OWN = {
+    "own __init__": lambda: WithOwnInit(7, where="here"),
+    "slots": lambda: WithSlots(21),
+    "lock": WithLock,
+    "__str__ raises": lambda: RaisingText("x"),
+    "__str__ exits": lambda: ExitingText("x"),
+    "__repr__ raises": lambda: RaisingRepr("x"),
+    "__reduce__ raises": lambda: RaisingReduce("x"),
+    "__setstate__ raises": lambda: RaisingState("x"),
+    "__new__ raises": lambda: RaisingNew("x"),
+    "__reduce__ exits": lambda: ExitingReduce("x"),
+    "__reduce__ hangs": lambda: HangingReduce("x"),
+    "__getattribute__ raises": lambda: RaisingAttributes("x"),
+}
+
+
+@pytest.mark.parametrize("what", OWN)
+def test_an_exception_arrives_as_what_it_is_whatever_its_class_does(runner, what):
+    report = run_beside_others(runner, Task("bad", throw, args=(OWN[what],)))
+    assert type(report.exceptions["bad"]) is type(OWN[what]())
+    error = report.entries["bad"].error
+    assert type(OWN[what]()).__name__ in error.traceback_str
+    assert "in throw" in error.traceback_str
+    assert error.exception == {
+        "own __init__": "code 7 in here",
+        "slots": "",
+        "lock": error.exception,  # has an address in it; looked at below
+        "__str__ raises": "<unprintable RaisingText object>",
+        "__str__ exits": "<unprintable ExitingText object>",
+    }.get(what, "x")
+
+
+def test_attributes_and_slots_arrive_and_a_lock_is_told_by_its_repr(runner):
+    report = run_beside_others(
+        runner,
+        Task("init", throw, args=(OWN["own __init__"],)),
+        Task("slots", throw, args=(OWN["slots"],)),
+        Task("lock", throw, args=(OWN["lock"],)),
+    )
+    init, slots, lock = (report.exceptions[name] for name in ("init", "slots", "lock"))
+    assert (init.code, init.where) == (7, "here")
+    assert (slots.size, slots._hidden) == (21, 42)
+    assert lock.kept == [1, 2]
+    assert lock.args[0] == "holds a lock"
+    assert "unlocked _thread.lock object" in str(lock.lock)
+    assert "unlocked _thread.lock object" in report.entries["lock"].error.exception
+
+
+class Bomb:
+    """A value that does something to the process that reads it."""
+
+    def __init__(self, call: Callable[..., object], *args: object) -> None:
+        self.reduced = (call, args)
+
+    def __reduce__(self) -> Any:
+        return self.reduced
+
+
+def throw_with(call: Callable[..., object], *args: object) -> NoReturn:
+    error = ValueError("holds a bomb")
+    error.bomb = Bomb(call, *args)  # type: ignore[attr-defined]
+    raise error
+
+
+def test_an_attribute_whose_unpickling_raises_is_told_by_its_repr():
+    report = run_beside_others("process", Task("bad", throw_with, args=(int, "no number")))
+    error = report.exceptions["bad"]
+    assert (type(error), str(error)) == (ValueError, "holds a bomb")
+    assert "Bomb object" in error.bomb
+
+
+def test_an_attribute_whose_unpickling_exits_costs_one_worker():
+    report = run_beside_others("process", Task("bad", throw_with, args=(os._exit, 12)))
+    error = report.exceptions["bad"]
+    assert type(error) is WorkerDiedError
+    assert error.exitcode == 12
+
+
+def test_an_attribute_whose_unpickling_hangs_ends_with_the_time_limit():
+    report = run_beside_others("process", Task("bad", throw_with, args=(time.sleep, 3600), timeout=1))
+    error = report.exceptions["bad"]
+    assert type(error) is TimeoutError
+    assert str(error).startswith("Task 'bad' timed out after 1s")
+
+
+def throw_class_of_its_own() -> NoReturn:
+    class LocalError(OSError):
+        def __init__(self, text: str, extra: object) -> None:
+            super().__init__(text)
+            self.extra = extra
+
+    raise LocalError("defined in here", {"a": 1})
+
+
+def test_an_exception_of_a_class_that_only_the_worker_has_keeps_name_text_and_base(runner):
+    report = run_beside_others(runner, Task("bad", throw_class_of_its_own))
+    error = report.exceptions["bad"]
+    assert (type(error).__name__, str(error)) == ("LocalError", "defined in here")
+    assert isinstance(error, OSError)
+    assert error.extra == {"a": 1}
+
+
+# ---- Out of memory ---------------------------------------------------------------------------------------
+
+SHORT_OF_MEMORY = """
+import resource, sys
+from processes import Process, Task, TaskDependency
+
+def at_once():
+    return len(bytearray(64 << 30))
+
+def bit_by_bit():
+    kept = []
+    while True:
+        kept.append(bytearray(1 << 20))
+
+def in_small_bits():
+    kept = []
+    while True:
+        kept.append([None])
+
+if sys.argv[1] != "thread":  # threads share our own memory, which must not all be gone
+    tasks = [Task("bits", bit_by_bit), Task("small", in_small_bits)]
+else:
+    tasks = []
+resource.setrlimit(resource.RLIMIT_AS, (1 << 30, resource.RLIM_INFINITY))
+tasks += [Task("once", at_once), Task("below", abs, dependencies=[TaskDependency("once", True)])]
+tasks += [Task(f"good{i}", pow, args=(i, 2)) for i in range(8)]
+report = Process(tasks).run(runner=sys.argv[1], max_workers=2)
+assert report.results == {f"good{i}": i**2 for i in range(8)}, report.results
+assert list(report.skipped) == ["below"]
+for name, error in sorted(report.exceptions.items()):
+    print(name, type(error).__name__, f"in {report.entries[name].error.function}" in
+          report.entries[name].error.traceback_str)
+"""
+
+
+def test_memory_errors_are_the_tasks_own():
+    assert run_in_new_python(SHORT_OF_MEMORY, "process") == (
+        "bits MemoryError True\nonce MemoryError True\nsmall MemoryError True\n"
+    )
+
+
+def test_a_memory_error_on_a_thread_is_the_tasks_own():
+    assert run_in_new_python(SHORT_OF_MEMORY, "thread") == "once MemoryError True\n"
