@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .exceptions import (
         CircularDependencyError,
         DependencyNotFoundError,
+        MemoryLimitError,
         ProcessesError,
         SerializationError,
         TaskNotFoundError,
@@ -55,6 +56,7 @@ _MODULES = {
     "exceptions": (
         "CircularDependencyError",
         "DependencyNotFoundError",
+        "MemoryLimitError",
         "ProcessesError",
         "SerializationError",
         "TaskNotFoundError",
@@ -77,6 +79,7 @@ __all__ = [
     "DependencyNotFoundError",
     "ErrorData",
     "Event",
+    "MemoryLimitError",
     "Observer",
     "Process",
     "ProcessExecutionReport",

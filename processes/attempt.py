@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .exceptions import WorkerDiedError
+    from .exceptions import MemoryLimitError, WorkerDiedError
     from .failure import Failure
     from .task_log import RecordSink
 
@@ -103,12 +103,12 @@ class TimedOut:
 
 
 class WorkerDied:
-    """The process that ran the attempt ended before it."""
+    """The process that ran the attempt ended before it, or was ended for its memory."""
 
     __slots__ = ("exception",)
     __match_args__ = ("exception",)
 
-    def __init__(self, exception: WorkerDiedError) -> None:
+    def __init__(self, exception: WorkerDiedError | MemoryLimitError) -> None:
         self.exception = exception
 
 

@@ -98,6 +98,9 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         class_id = _ids.setdefault(cls, uuid4().hex)
         _classes[class_id] = cls
         make, arguments, state, _, _, fill = reduced
+        if "__slots__" in vars(cls) and arguments[0] is type(cls):
+            # cloudpickle makes the class without, so that its objects would come back with a __dict__.
+            arguments[3]["__slots__"] = vars(cls)["__slots__"]
         arguments = (class_id, not self._to_sender, make, arguments)
         return _make_class, arguments, (fill, state), None, None, _fill_class
 

@@ -84,22 +84,48 @@ def find_culprit(value: Any, what: str | tuple[str, ...]) -> tuple[str, object]:
     tuple of str and object
         Where the part stands, as in ``kwargs['cfg'].lock``, and the part itself.
     """
-    end = monotonic() + SEARCH_SECONDS
+    search = _Search()
     if isinstance(what, str):
-        path, parts = what, _parts(value, what)
+        found = search.innermost(what, value)
+        path, culprit = found or (what, value)
     else:
-        path, parts = ", ".join(what), zip(what, value, strict=True)
-    around = [value]
-    for _ in range(MAX_DEPTH):
-        failing = _first_failing(parts, around, end)
-        if failing is None:
-            break
-        path, value = failing
-        around.append(value)
-        parts = _parts(value, path)
+        path, culprit = ", ".join(what), value
+        for name, part in zip(what, value, strict=True):
+            if not _can_dump(part):
+                path, culprit = search.innermost(name, part) or (name, part)
+                break
     if len(path) > _MAX_PATH:
         path = f"{path[: _MAX_PATH // 2]}…{path[-_MAX_PATH // 2 :]}"
-    return path, value
+    return path, culprit
+
+
+class _Search:
+    def __init__(self) -> None:
+        self._end = monotonic() + SEARCH_SECONDS
+        self._around: list[object] = []  # the value being taken apart, and those that it is a part of
+
+    def innermost(self, path: str, value: object) -> tuple[str, object] | None:
+        """Find the culprit in a value that fails; None where the value fails for what is around it."""
+        leads_back = False
+        self._around.append(value)
+        try:
+            for part_path, part in islice(_parts(value, path), MAX_PARTS):
+                if len(self._around) > MAX_DEPTH or monotonic() > self._end:
+                    break
+                if any(part is outer for outer in self._around):
+                    leads_back = True
+                elif not _can_dump(part):
+                    found = self.innermost(part_path, part)
+                    if found is not None:
+                        return found
+                    leads_back = True
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # the value's own code, asked for its state; then it is the culprit itself
+            return path, value
+        finally:
+            self._around.pop()
+        return None if leads_back else (path, value)
 
 
 def type_name(value: object) -> str:
@@ -111,22 +137,6 @@ def type_name(value: object) -> str:
 def _said(error: BaseException) -> str:
     text = exception_text(error)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def _first_failing(
-    parts: Iterator[tuple[str, object]], around: list[object], end: float
-) -> tuple[str, object] | None:
-    try:
-        for path, part in islice(parts, MAX_PARTS):
-            if not any(part is outer for outer in around) and not _can_dump(part):
-                return path, part
-            if monotonic() > end:
-                return None
-    except KeyboardInterrupt:
-        raise
-    except BaseException:  # the value's own code, asked for its state; the value itself is the culprit then
-        return None
-    return None
 
 
 def _can_dump(value: object) -> bool:

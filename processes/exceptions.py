@@ -8,7 +8,7 @@
     ├── TaskNotFoundError           (ValueError)   a name that is no task of the process
     ├── SerializationError                         a value that cannot travel to or from a worker
     ├── WorkerDiedError                            a worker process that ended under a task
-    │   └── MemoryLimitError                       a worker process that was ended for its memory
+    ├── MemoryLimitError                           a task that took more memory than its worker may
     └── StandInError                               in place of an exception that cannot travel
 
 The first three are raised while a process is built. The others are how a task failed: they stand in its
@@ -101,6 +101,28 @@ class WorkerDiedError(ProcessesError):
         self.peak_rss = peak_rss
         self.python_stack = python_stack
         self.stderr = stderr
+
+
+class MemoryLimitError(ProcessesError):
+    """A task was ended because its worker process had more memory of its own than the runner allows.
+
+    Another attempt would most likely need as much, so ``retry_on=None`` does not retry it.
+
+    Parameters
+    ----------
+    message : str
+        What happened and what to do.
+    task_name : str
+        The task that was running.
+    limit, peak : int
+        What the worker may have, and what it was seen to have, in bytes.
+    """
+
+    def __init__(self, message: str = "", *, task_name: str = "?", limit: int = 0, peak: int = 0) -> None:
+        super().__init__(message)
+        self.task_name = task_name
+        self.limit = limit
+        self.peak = peak
 
 
 class StandInError(ProcessesError):

@@ -173,10 +173,10 @@ class Scheduler:
     # Starting
 
     def _start_ready_attempts(self) -> None:
-        if len(self._groups) == 1 and not self._groups[0].needs:  # nothing to choose among: the common case
-            group = self._groups[0]
-            for _ in range(min(group.runner.free_slots, self._plan.count_ready(0))):
-                self._start(self._plan.take(0), group)
+        only = self._groups[0] if len(self._groups) == 1 else None
+        if only is not None and not only.needs:  # nothing to choose among: the common case
+            for _ in range(min(only.runner.free_slots, self._plan.count_ready(0))):
+                self._start(self._plan.take(0), only)
             return
         while (group := self._best_startable_group()) is not None:
             self._start(self._plan.take(group.number), group)

@@ -267,14 +267,14 @@ class RaisesWhenRead:
 
 def test_an_attribute_that_cannot_travel_is_replaced_by_its_repr() -> None:
     lock = threading.Lock()
-    exception = OwnInit(3, reason="why")
+    exception: Any = OwnInit(3, reason="why")
     exception.args = ("first", lock, 3)
-    exception.lock = lock  # type: ignore[attr-defined]
-    exception.trap = RaisesWhenRead()  # type: ignore[attr-defined]
-    exception.kept = {"a": (1, 2)}  # type: ignore[attr-defined]
-    exception.__notes__ = ["first", lock]  # type: ignore[list-item]
+    exception.lock = lock
+    exception.trap = RaisesWhenRead()
+    exception.kept = {"a": (1, 2)}
+    exception.__notes__ = ["first", lock]
     copy: Any = there_and_back(exception)
-    assert type(copy) is OwnInit
+    assert isinstance(copy, OwnInit)
     assert copy.args == ("first", repr(lock), 3)
     assert copy.lock == repr(lock)
     assert copy.trap == "a trap"
@@ -342,10 +342,8 @@ def test_the_columns_of_an_error_are_marked_as_in_the_original() -> None:
 
 
 def test_an_exception_that_hangs_in_two_places_is_one() -> None:
-    copy = there_and_back(catch(chained))
-    assert isinstance(copy, ExceptionGroup)
+    copy: Any = there_and_back(catch(chained))
     inner = copy.exceptions[1]
-    assert isinstance(inner, ExceptionGroup)
     assert inner.exceptions[0] is copy.__cause__
     assert copy.__cause__ is copy.__context__
     assert isinstance(copy.__cause__.__context__, KeyError)
@@ -417,7 +415,7 @@ class CodedGroup(ExceptionGroup[Exception]):
 
     code: int
 
-    def derive(self, excs: Any) -> CodedGroup:
+    def derive(self, excs: Any) -> Any:
         return CodedGroup(excs, self.code)
 
 
@@ -586,9 +584,8 @@ def test_a_class_that_is_not_there_gets_a_stand_in_of_its_name(elsewhere: Any) -
 
     exception = catch(fail)
     exception.add_note("noted")
-    copy = without_module(dump_exception(exception).data)
-    assert isinstance(copy, LookupError)
-    assert isinstance(copy, StandInError)
+    copy: Any = without_module(dump_exception(exception).data)
+    assert {LookupError, StandInError} <= set(type(copy).__mro__)
     assert type(copy).__name__ == "Lost"
     assert type(copy).__module__ == "elsewhere_module"
     assert str(copy) == "lost 3"
@@ -659,7 +656,7 @@ def build(chosen: list[type], links: list[tuple[int, str, int]], grouped: list[l
 def shape(exception: BaseException) -> list[object]:
     """All that can be reached, as rows that name each other by number."""
     table = [exception]
-    rows = []
+    rows: list[object] = []
     for one in table:
         links: list[object] = []
         members = one.exceptions if isinstance(one, BaseExceptionGroup) else ()

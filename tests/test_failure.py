@@ -227,7 +227,7 @@ def raise_anyway(_: object) -> Any:
 
 
 class RaisingTraceback(Exception):
-    __traceback__ = property(raise_anyway)
+    __traceback__: Any = property(raise_anyway)
 
 
 class Meta(type):

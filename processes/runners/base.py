@@ -44,15 +44,11 @@ class ProcessRunner(ABC):
     ----------
     name : str
         What ``report.runner`` shows.
-    poll_seconds : float or None
-        How often :meth:`wait` must be called for what neither the waker nor :meth:`fileno` tells; None
-        where these tell everything.
     results : dict of str to TaskResult
         The results of the run that this copy serves, by task name.
     """
 
     name: ClassVar[str] = "custom"
-    poll_seconds: float | None = None
     results: dict[str, TaskResult]
 
     def for_run(self) -> Self:
@@ -79,7 +75,7 @@ class ProcessRunner(ABC):
     def start(self, attempt: Attempt) -> None:
         """Take an attempt; never blocks, never raises for what the attempt holds."""
 
-    def stack_of(self, ticket: int) -> str:
+    def stack_of(self, ticket: int) -> str:  # noqa: ARG002 - for those that can tell
         """Tell where an attempt stands, as traceback lines; empty where that cannot be known.
 
         Asked for before an attempt is stopped at its time limit.
@@ -115,6 +111,11 @@ class ProcessRunner(ABC):
         while inbox:
             messages.append(inbox.popleft())
         return messages
+
+    @property
+    def poll_seconds(self) -> float | None:
+        """How often :meth:`wait` must be called for what neither waker nor :meth:`fileno` tell; None: never."""
+        return None
 
     def fileno(self) -> int | None:
         """Return a descriptor that is readable while messages wait; None when the waker tells of them."""

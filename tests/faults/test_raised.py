@@ -53,7 +53,9 @@ def run_beside_others(
         tasks += [
             task,
             Task(f"below-{task.name}", abs, args=(1,), dependencies=[TaskDependency(task.name)]),
-            Task(f"at-the-end-of-{task.name}", abs, dependencies=[TaskDependency(f"below-{task.name}", True)]),
+            Task(
+                f"at-the-end-of-{task.name}", abs, dependencies=[TaskDependency(f"below-{task.name}", True)]
+            ),
         ]
     tasks.append(Task("above", pow, args=(7, 2)))
     tasks.append(Task("later", divmod, args=(100,), dependencies=[TaskDependency("above", True)]))

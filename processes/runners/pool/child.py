@@ -238,6 +238,18 @@ class Child:
             _kill_descendants(self.process.pid)
         self.process.terminate()
 
+    def own_memory(self) -> int:
+        """Return the bytes of memory that the worker shares with nobody; 0 if it is gone or not yet up."""
+        import psutil
+
+        if self.who is NOBODY:
+            return 0
+        try:
+            memory = psutil.Process(self.who.pid).memory_info()
+        except psutil.Error:
+            return 0
+        return int(memory.rss - getattr(memory, "shared", 0))
+
     def stack(self) -> str:
         """Ask the worker, which may be in C code, for its Python stack; empty if it does not say."""
         if self._crash_file is None or abilities.STACK_SIGNAL is None or self.who is NOBODY:

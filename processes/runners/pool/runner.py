@@ -14,12 +14,12 @@ from contextlib import suppress
 from functools import partial
 from itertools import count
 from math import ceil
-from time import time
+from time import monotonic, time
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from ...attempt import Finished, Started, Unsendable, Worker, WorkerDied
 from ...cpus import usable_cpus
-from ...exceptions import SerializationError, WorkerDiedError
+from ...exceptions import MemoryLimitError, SerializationError, WorkerDiedError
 from ...pickling import dump
 from ..base import ProcessRunner, check_max_workers
 from . import abilities, wire
@@ -38,7 +38,7 @@ AHEAD_SECONDS = 0.004
 
 MAX_AHEAD = 64  # attempts in line; beyond it nothing is gained (measured: 16 in line 3 µs a task, 64 1.7 µs)
 MAX_BOOT_DEATHS = 3  # workers that end in a row before they come up; then the fault is not chance
-POLL_SECONDS = 0.1  # how often we look for dead workers where the system has no descriptor that tells
+POLL_SECONDS = 0.1  # how often we look for what no descriptor tells: memory, and in some systems deaths
 
 
 class ProcessPoolRunner(ProcessRunner):
@@ -56,6 +56,10 @@ class ProcessPoolRunner(ProcessRunner):
     max_workers : int, optional
         How many worker processes there are at most; by default as many as this process may use
         processors (affinity and control group counted).
+    memory_limit : int, optional
+        How much memory of its own a worker may have, in bytes; what it shares with other processes does not
+        count (on macOS and Windows, which do not tell them apart, it does). An attempt that passes the limit
+        is ended with a MemoryLimitError. It is looked at ten times a second. By default there is no limit.
     threads_per_worker : int, optional
         How many threads BLAS and OpenMP may use in a worker; by default the worker's share of the
         processors. Variables such as ``OMP_NUM_THREADS`` that are set in the environment win.
@@ -76,12 +80,20 @@ class ProcessPoolRunner(ProcessRunner):
 
     name: ClassVar[str] = "process"
 
-    def __init__(self, max_workers: int | None = None, *, threads_per_worker: int | None = None) -> None:
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        *,
+        memory_limit: int | None = None,
+        threads_per_worker: int | None = None,
+    ) -> None:
         check_max_workers(max_workers)
+        check_max_workers(memory_limit, "memory_limit")
         check_max_workers(threads_per_worker, "threads_per_worker")
         cpus = usable_cpus()
         self.max_workers = cpus if max_workers is None else max_workers
         self.threads_per_worker = threads_per_worker or max(1, cpus // self.max_workers)
+        self.memory_limit = memory_limit
         self._shelf: _Shelf | None = None
 
     def __enter__(self) -> Self:
@@ -110,6 +122,7 @@ class ProcessPoolRunner(ProcessRunner):
         self._unsent: set[Child] = set()  # those with frames that their socket has not taken yet
         self._queue: deque[Job] = deque()  # jobs that no child has
         self._jobs = 0  # started and not ended
+        self._next_look = 0.0  # at the memory of workers, on the monotonic clock
         self._mean_seconds: float | None = None  # of a call, lately
         self._ahead = 0  # jobs that a child may have in line behind what it runs
         self._functions: dict[int, tuple[object, int]] = {}  # by id(), which the kept object keeps valid
@@ -137,7 +150,7 @@ class ProcessPoolRunner(ProcessRunner):
 
     @property
     def poll_seconds(self) -> float | None:
-        return None if abilities.CAN_GUARD else POLL_SECONDS
+        return None if abilities.CAN_GUARD and self.memory_limit is None else POLL_SECONDS
 
     def fileno(self) -> int | None:
         return self._selector.fileno() if hasattr(self._selector, "fileno") else None
@@ -289,10 +302,34 @@ class ProcessPoolRunner(ProcessRunner):
             self._waker.disarm()
         for key, mask in events:
             key.data(mask)
+        if self.memory_limit is not None:
+            self._look_at_memory(self.memory_limit)
         if not abilities.CAN_GUARD:
             for child in [*self._children, *self._leaving]:
                 if child.process.poll() is not None:
                     self._bury(child, 0)
+
+    def _look_at_memory(self, limit: int) -> None:
+        """End the workers whose task has taken more than the limit; one look in `POLL_SECONDS`."""
+        if monotonic() < self._next_look:
+            return
+        self._next_look = monotonic() + POLL_SECONDS
+        for child in self._children[:]:
+            if child.held and (peak := child.own_memory()) > limit:
+                self._queue.extendleft(reversed(child.take_back()))
+                for job in child.held.values():
+                    name = job.attempt.task_name
+                    error = MemoryLimitError(
+                        f"Task {name!r} had {peak:,} bytes of memory, and its worker may have {limit:,}; raise "
+                        "memory_limit, or let the task work in smaller pieces",
+                        task_name=name,
+                        limit=limit,
+                        peak=peak,
+                    )
+                    self._finish(job.attempt.ticket, WorkerDied(error), child.who, child.idle_since)
+                child.held.clear()
+                child.kill()
+                self._dismiss(child)
 
     def _serve(self, child: Child, mask: int) -> None:
         """Take what a worker has sent."""

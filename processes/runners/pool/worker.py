@@ -22,6 +22,7 @@ from ...pickling import load
 from . import abilities, wire
 from .logs import forward_records
 from .outcomes import pack_outcome
+from .surroundings import Surroundings
 
 
 def serve(socket_fd: int, token_fd: int, crash_fd: int) -> None:
@@ -69,6 +70,7 @@ class _Loop:
         self._serialized: dict[int, bytes | memoryview] = {}  # functions not yet loaded
         self._functions: dict[int, Any] = {}
         self._ticket = 0
+        self._surroundings: Surroundings | None = None  # until the parent has told them
 
     def run(self) -> None:
         forward_records(self._send_record)
@@ -78,6 +80,8 @@ class _Loop:
             self._perform(body)
             del attempt, body  # what it brought may be large, and the next may be long in coming
             self._ticket = 0
+            if self._surroundings is not None and not self._surroundings.restore():
+                return  # the next task is better off on a new worker
 
     def _next_attempt(self) -> tuple[int, memoryview] | None:
         """Claim the next ticket and find its frame; None at the end."""
@@ -114,6 +118,9 @@ class _Loop:
             del os.environ[name]
         os.environ.update(environment)
         setup["log_levels"].apply()
+        if self._surroundings is not None:
+            self._surroundings.close()
+        self._surroundings = Surroundings()
 
     def _perform(self, body: memoryview) -> None:
         number, length, announce = wire.ATTEMPT_HEAD.unpack_from(body)

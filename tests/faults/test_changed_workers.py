@@ -1,0 +1,71 @@
+"""What a task changes in its worker is not there for the next one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+from processes import Process, Task, TaskDependency
+
+
+def look() -> dict[str, object]:
+    umask = os.umask(0)
+    os.umask(umask)
+    return {
+        "pid": os.getpid(),
+        "folder": os.getcwd(),
+        "umask": umask,
+        "environment": dict(os.environ),
+        "path": list(sys.path),
+        "recursion": sys.getrecursionlimit(),
+        "handlers": [
+            str(signal.getsignal(number)) for number in (signal.SIGTERM, signal.SIGALRM, signal.SIGUSR1)
+        ],
+        "blocked": signal.pthread_sigmask(signal.SIG_BLOCK, ()),
+        "timer": signal.getitimer(signal.ITIMER_REAL),
+    }
+
+
+def change_everything() -> None:
+    os.chdir("/")
+    os.umask(0o177)
+    os.environ["CHANGED"] = "yes"
+    os.environ.pop("PATH", None)
+    sys.path.insert(0, "/nowhere")
+    sys.setrecursionlimit(5000)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGALRM, lambda *_: os._exit(1))
+    signal.signal(signal.SIGUSR1, lambda *_: None)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
+    signal.alarm(100)
+
+
+def test_the_next_task_on_a_worker_finds_the_parents_state_again(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tasks = [
+        Task("before", look),
+        Task("changes", change_everything, dependencies=[TaskDependency("before")]),
+        Task("after", look, dependencies=[TaskDependency("changes")]),
+    ]
+    report = Process(tasks).run(runner="process", max_workers=1)
+    report.raise_for_errors()
+    assert report.results["after"] == report.results["before"]
+    assert report.results["before"]["folder"] == str(tmp_path)
+
+
+def test_a_warm_worker_takes_over_what_the_caller_has_when_the_run_begins(tmp_path, monkeypatch):
+    from processes import ProcessPoolRunner
+
+    process = Process([Task("look", look)])
+    with ProcessPoolRunner(1) as runner:
+        first = process.run(runner=runner).results["look"]
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("NEW", "value")
+        monkeypatch.syspath_prepend(str(tmp_path))
+        second = process.run(runner=runner).results["look"]
+    assert first["pid"] == second["pid"]
+    assert second["folder"] == str(tmp_path)
+    assert second["environment"]["NEW"] == "value"
+    assert second["path"][0] == str(tmp_path)
+    assert "NEW" not in first["environment"]

@@ -1,0 +1,671 @@
+"""Values travel between processes as they are, or are named for what they are."""
+
+from __future__ import annotations
+
+import functools
+import linecache
+import os
+import pickle
+import socket
+import sqlite3
+import subprocess
+import sys
+import textwrap
+import threading
+from collections import deque, namedtuple
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from processes.exceptions import SerializationError
+from processes.failure import describe_failure
+from processes.pickling import dump, load
+
+
+def there_and_back(value: object) -> Any:
+    return load(dump(value, task_name="t", what="x").data, task_name="t", what="x")
+
+
+def run(*command: str, where: Path, text: str | None = None) -> str:
+    """Run Python in a folder, where it finds this package; return what it prints."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run(
+        [sys.executable, *command], cwd=where, input=text, env=environment,
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.stderr == ""
+    return done.stdout.strip()
+
+
+# Plain values
+
+PLAIN = [
+    None, 1, 2.5, "x", b"x", (), (1, 2.5, "x"), [1, "a"], {"a": 1}, {1: None}, ((1, "a"), {"b": 2.5}),
+    ((1, [1, {"a": (1,)}]), {}), tuple(range(1000)), {"a": [[1]]}, {1, 2}, range(5), 10**30,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", PLAIN, ids=repr)
+def test_a_plain_value_travels_and_is_known_to_be_plain(value: object) -> None:
+    pickled = dump(value, task_name="t", what="x")
+    assert pickled.plain
+    assert not pickled.home_only
+    assert load(pickled.data, task_name="t", what="x") == value
+
+
+def test_small_plain_values_need_no_cloudpickle(tmp_path: Path) -> None:
+    code = """
+        import sys
+        from processes.pickling import dump, load
+        for value in (1, (1, "a"), ((1, 2.5, "x"), {"a": None}), {"a": b"b"}, [1, 2]):
+            data = dump(value, task_name="t", what="x").data
+            assert load(data, task_name="t", what="x") == value
+        print("cloudpickle" in sys.modules, "typing" in sys.modules)
+    """
+    assert run("-c", textwrap.dedent(code), where=tmp_path).startswith("False")
+
+
+@dataclass
+class Point:
+    x: int
+    y: list[int] = field(default_factory=list)
+
+
+def test_values_of_trusted_libraries_are_plain_and_those_of_users_are_not() -> None:
+    import datetime as dt
+    import decimal
+    import fractions
+    import uuid
+
+    trusted = [
+        np.arange(5), np.float64(1.5), dt.datetime.now(dt.UTC), decimal.Decimal("1.5"),
+        fractions.Fraction(1, 3), uuid.uuid4(), Path("a"), deque([1]), len, ValueError("x"),
+    ]  # fmt: skip
+    for value in trusted:
+        assert dump([value], task_name="t", what="x").plain, value
+    users = [
+        Point(1),
+        Point,
+        there_and_back,
+        lambda: 1,
+        np.array([Point(1)]),
+        functools.partial(there_and_back),
+    ]
+    for value in users:
+        assert not dump([value], task_name="t", what="x").plain, value
+
+
+def test_large_buffers_can_stay_out_of_the_data() -> None:
+    array = np.arange(100_000)
+    buffers: list[pickle.PickleBuffer] = []
+    pickled = dump({"a": array}, task_name="t", what="x", buffer_callback=buffers.append)
+    assert len(pickled.data) < 1000
+    copy = load(pickled.data, task_name="t", what="x", buffers=[buffer.raw() for buffer in buffers])
+    assert (copy["a"] == array).all()
+
+
+# What cannot travel
+
+
+class Config:
+    def __init__(self, lock: object) -> None:
+        self.name = "cfg"
+        self.lock = lock
+
+
+class Slots:
+    __slots__ = ("conn", "name")
+
+    def __init__(self, conn: object) -> None:
+        self.conn = conn
+        self.name = "x"
+
+
+class WithoutLock(Config):
+    """Leaves its own lock behind, and still fails for another part."""
+
+    def __init__(self, lock: object, other: object) -> None:
+        super().__init__(lock)
+        self.other = other
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"name": self.name, "other": self.other}
+
+
+Pair = namedtuple("Pair", "first second")
+LOCK = threading.Lock()
+
+
+class Rows(list):  # type: ignore[type-arg]
+    pass
+
+
+class Table(dict):  # type: ignore[type-arg]
+    pass
+
+
+def closing_over(value: object) -> Callable[[], object]:
+    return lambda: value
+
+
+def with_default(value: object) -> Callable[[], object]:
+    def function(first: int = 1, second: object = value) -> object:
+        return second
+
+    return function
+
+
+def with_lock_global() -> object:
+    return LOCK
+
+
+with_lock_global.__module__ = "__main__"  # as if it were of a script
+
+
+def generator() -> Iterator[int]:
+    yield 1
+
+
+def ring(value: object) -> list[object]:
+    items: list[object] = [1]
+    items += [items, {"again": items}, value]
+    return items
+
+
+LOCKED = [
+    (lambda lock: lock, ""),
+    (lambda lock: [1, lock], "[1]"),
+    (lambda lock: (1, {"cfg": [0, lock]}), "[1]['cfg'][1]"),
+    (lambda lock: {3: {"a": lock}}, "[3]['a']"),
+    (lambda lock: {(1, 2): lock}, "[<tuple>]"),
+    (lambda lock: Config(lock), ".lock"),
+    (lambda lock: {"cfg": Config([lock])}, "['cfg'].lock[0]"),
+    (lambda lock: Slots(lock), ".conn"),
+    (lambda lock: Point(1, [lock]), ".y[0]"),
+    (lambda lock: Pair(1, lock), "[1]"),
+    (lambda lock: {Pair(1, lock): 1}, "list(x)[0][1]"),
+    (lambda lock: {lock}, "list(x)[0]"),
+    (lambda lock: Rows([1, lock]), "[1]"),
+    (lambda lock: Table(a=lock), "['a']"),
+    (lambda lock: deque([lock]), "[0]"),
+    (lambda lock: WithoutLock(lock, [lock]), ".other[0]"),
+    (lambda lock: functools.partial(print, 1, lock), ".args[1]"),
+    (lambda lock: functools.partial(print, end=lock), ".keywords['end']"),
+    (lambda lock: Config(lock).__init__, ".__self__.lock"),
+    (closing_over, ".__closure__['value']"),
+    (lambda lock: closing_over(closing_over(lock)), ".__closure__['value'].__closure__['value']"),
+    (with_default, ".__defaults__[1]"),
+    (lambda lock: with_lock_global, ".__globals__['LOCK']"),
+    (ring, "[3]"),
+    (lambda lock: np.array([1, lock], dtype=object), ".__getstate__()[4][1]"),
+]
+
+
+@pytest.mark.parametrize(("hide", "path"), LOCKED, ids=[path for _, path in LOCKED])
+def test_the_culprit_is_found_wherever_it_is(hide: Callable[[object], object], path: str) -> None:
+    value = hide(LOCK)
+    with pytest.raises(SerializationError) as caught:
+        dump(value, task_name="load", what="x")
+    error = caught.value
+    assert error.task_name == "load"
+    assert error.type == "_thread.lock"
+    assert error.path == (path if path.startswith("list") else f"x{path}")
+    assert f": {error.path} is a _thread.lock, which cannot be serialized. " in str(error)
+    assert error.__cause__ is not None
+
+
+def test_the_error_names_task_argument_place_and_advice() -> None:
+    with pytest.raises(SerializationError) as caught:
+        dump(((1,), {"cfg": Config(LOCK)}), task_name="load", what=("args", "kwargs"))
+    assert str(caught.value) == (
+        "Task 'load' cannot be sent to a worker process: kwargs['cfg'].lock is a _thread.lock, "
+        'which cannot be serialized. Create it inside the function, or give the task runner="thread".'
+    )
+    with pytest.raises(SerializationError) as caught:
+        dump([0, 1, 2, Slots(LOCK)], task_name="load", what="result", to_sender=True)
+    assert str(caught.value) == (
+        "The result of task 'load' cannot be brought back: result[3].conn is a _thread.lock, which cannot be "
+        'serialized. Return what it holds instead, or give the task runner="thread".'
+    )
+
+
+def test_resources_of_every_kind_are_named(tmp_path: Path) -> None:
+    with (
+        socket.socket() as sock,
+        sqlite3.connect(":memory:") as connection,
+        (tmp_path / "f").open("w") as file,
+    ):
+        resources = {
+            "generator": generator(),
+            "socket.socket": sock,
+            "sqlite3.Connection": connection,
+            "_io.TextIOWrapper": file,
+            "frame": sys._getframe(),
+            "_thread.RLock": threading.RLock(),
+            "traceback": ZeroDivisionError().with_traceback(None).__traceback__
+            or pytest.importorskip("types"),
+        }
+        resources.pop("traceback")
+        for name, resource in resources.items():
+            with pytest.raises(SerializationError) as caught:
+                dump({"deep": [resource]}, task_name="t", what="x")
+            assert caught.value.type == name
+            assert caught.value.path == "x['deep'][0]"
+    connection.close()
+
+
+class RaisingReduce:
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def __reduce__(self) -> Any:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ValueError("text"), SystemExit(3), RecursionError("deep"), MemoryError(), GeneratorExit()],
+    ids=repr,
+)
+def test_whatever_the_code_of_a_value_raises_is_a_serialization_error(error: BaseException) -> None:
+    with pytest.raises(SerializationError) as caught:
+        dump([1, {"a": RaisingReduce(error)}], task_name="t", what="x")
+    assert caught.value.path == "x[1]['a']"
+    assert type(error).__name__ in str(caught.value) or "Could not pickle" in str(caught.value)
+    cause = caught.value.__cause__
+    assert cause is error or (cause is not None and cause.__cause__ is error)
+
+
+def test_the_keyboard_is_not_taken_for_a_value() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        dump([RaisingReduce(KeyboardInterrupt())], task_name="t", what="x")
+    with pytest.raises(KeyboardInterrupt):
+        load(pickle.dumps(RaisesWhenRead("KeyboardInterrupt")), task_name="t", what="x")
+
+
+def test_nesting_that_is_too_deep_is_told() -> None:
+    deep: list[object] = []
+    for _ in range(100_000):
+        deep = [deep]
+    with pytest.raises(SerializationError, match="deep recursion") as caught:
+        dump({"deep": deep}, task_name="t", what="x")
+    assert caught.value.path.startswith("x['deep'][0]")
+    assert len(str(caught.value)) < 1000
+
+
+def test_the_search_for_a_culprit_is_bounded() -> None:
+    wide = [list(range(1000)) for _ in range(5000)]
+    wide.append([LOCK])  # type: ignore[list-item]
+    with pytest.raises(SerializationError) as caught:
+        dump(wide, task_name="t", what="x")
+    assert caught.value.path in {"x[5000][0]", "x"}
+
+
+class RaisesWhenRead:
+    def __init__(self, error: str) -> None:
+        self.error = error
+
+    def __reduce__(self) -> Any:
+        return (exec, (f"raise {self.error}('from a pickle')",))
+
+
+@pytest.mark.parametrize("error", ["ValueError", "SystemExit", "MemoryError", "GeneratorExit"])
+def test_whatever_reading_a_value_raises_is_a_serialization_error(error: str) -> None:
+    data = dump(RaisesWhenRead(error), task_name="t", what="result").data
+    with pytest.raises(SerializationError) as caught:
+        load(data, task_name="t", what="result")
+    assert f"Task 't': result arrived, but could not be deserialized: {error}: from a pickle" in str(
+        caught.value
+    )
+    assert type(caught.value.__cause__).__name__ == error
+
+
+def test_data_that_needs_a_module_which_is_not_there_says_so() -> None:
+    with pytest.raises(SerializationError, match="No module named 'no_such_module'.*must be importable"):
+        load(b"cno_such_module\nname\n.", task_name="t", what=("args", "kwargs"))
+    with pytest.raises(SerializationError):
+        load(b"", task_name="t", what="x")
+
+
+# Classes that travel by value
+
+WORKER = """
+import pickle, struct, sys
+
+def serve(receive, send):
+    from processes.pickling import dump, load
+    while True:
+        head = receive.read(8)
+        if not head:
+            return
+        data = receive.read(struct.unpack("<Q", head)[0])
+        function, args = load(data, task_name="t", what=("func", "args"))
+        try:
+            answer = dump(("returned", function(*args)), task_name="t", what="result", to_sender=True)
+        except Exception as error:
+            answer = dump(("raised", error), task_name="t", what="result", to_sender=True)
+        load(answer.data, task_name="t", what="result")  # read back, as workers do
+        data = pickle.dumps((answer.data, answer.plain, answer.home_only))
+        send.write(struct.pack("<Q", len(data)) + data)
+        send.flush()
+"""
+
+CLIENT = """
+import pickle, struct, subprocess, sys
+
+class Worker:
+    def __init__(self):
+        code = "import sys, worker_side as side; side.serve(sys.stdin.buffer, sys.stdout.buffer)"
+        self.process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    def call(self, function, *args):
+        from processes.pickling import dump, load
+        data = dump((function, args), task_name="t", what=("func", "args")).data
+        self.process.stdin.write(struct.pack("<Q", len(data)) + data)
+        self.process.stdin.flush()
+        size = struct.unpack("<Q", self.process.stdout.read(8))[0]
+        data, self.plain, self.home_only = pickle.loads(self.process.stdout.read(size))
+        how, value = load(data, task_name="t", what="result")
+        if how == "raised":
+            raise value
+        return value
+    def __enter__(self):
+        return self
+    def __exit__(self, *_):
+        self.process.stdin.close()
+        self.process.stdout.close()
+        self.process.wait()
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "worker_side.py").write_text(WORKER)
+    (tmp_path / "client_side.py").write_text(CLIENT)
+    return tmp_path
+
+
+def run_script(folder: Path, code: str, *, how: str = "script") -> None:
+    """Run code as ``__main__`` beside the two modules above; it must end by printing ``fine``."""
+    code = "import sys; sys.path.insert(0, '.')\nfrom client_side import Worker\n" + textwrap.dedent(code)
+    code += "\nprint('fine')\n"
+    if how == "script":
+        (folder / "script.py").write_text(code)
+        assert run("script.py", where=folder) == "fine"
+    elif how == "-c":
+        assert run("-c", code, where=folder) == "fine"
+    else:
+        assert run("-", where=folder, text=code) == "fine"
+
+
+CLASSES = """
+    import abc, collections, dataclasses, enum, typing
+
+    class Foo:
+        made = []
+        def __init__(self, x=0): self.x = x
+        def double(self): return Foo(2 * self.x)
+        @classmethod
+        def make(cls): return cls(5)
+    class Child(Foo):
+        def double(self): return super().double()
+    class Color(enum.Enum):
+        RED = 1
+        BLUE = 2
+        def other(self): return Color.BLUE
+    class Flag(enum.IntFlag):
+        A = 1
+        B = 2
+    Pair = collections.namedtuple("Pair", "a b")
+    class Typed(typing.NamedTuple):
+        a: int
+        b: str = "x"
+    @dataclasses.dataclass
+    class Data:
+        a: int
+        b: list = dataclasses.field(default_factory=list)
+    @dataclasses.dataclass(frozen=True, slots=True)
+    class Frozen:
+        a: int
+    class Base(abc.ABC):
+        @abc.abstractmethod
+        def area(self): ...
+    class Square(Base):
+        def area(self): return 4
+    class Slotted:
+        __slots__ = ("a",)
+    class Generic(typing.Generic[typing.TypeVar("T")]):
+        pass
+    class Failed(ValueError):
+        def __init__(self, code, *, why):
+            super().__init__(code)
+            self.why = why
+    class Meta(type):
+        pass
+    class Metaed(metaclass=Meta):
+        pass
+    def local_class():
+        class Local:
+            def me(self): return self
+        return Local
+    Local = local_class()
+    slotted = Slotted(); slotted.a = 3
+"""
+
+SHOULD_KEEP = (
+    "Foo(1), Child(2), Foo, Color.RED, Color, Flag.A | Flag.B, Pair(1, 2), Typed(1), Data(1, [2]), "
+    "Frozen(3), Square(), Base, slotted, Generic(), Generic, Metaed(), Local(), Local, Failed(3, why='x'), Failed"
+)
+
+
+KEEPS_CLASSES = """
+    classes = [c for c in globals().values() if isinstance(c, type) and c.__module__ == "__main__"]
+    before = [dict(vars(c)) for c in classes]
+    with Worker() as worker:
+        for value in values * 2:
+            back = worker.call(lambda x: x, value)
+            assert back is value if isinstance(value, type) else type(back) is type(value), value
+            assert worker.home_only
+        assert worker.call(lambda x: x, slotted).a == 3
+        assert worker.call(lambda c: c.other(), Color.RED) is Color.BLUE
+        assert type(worker.call(Foo(4).double)) is Foo
+        assert type(worker.call(lambda: Child.make().double())) is Foo
+        assert worker.call(lambda: Pair(1, 2)) == Pair(1, 2)
+        assert worker.call(lambda: Data(1)) == Data(1)
+        try:
+            def fail(): raise Failed(3, why="because")
+            worker.call(fail)
+        except Failed as error:
+            assert (type(error), error.args, error.why) == (Failed, (3,), "because")
+        assert worker.call(lambda: 3) == 3
+        assert not worker.home_only
+    for cls, attributes in zip(classes, before):
+        for name, value in vars(cls).items():
+            if name not in ("__annotations__", "_abc_impl"):
+                assert attributes[name] is value, (cls, name)
+"""
+
+
+@pytest.mark.parametrize("how", ["script", "-c", "stdin"])
+def test_a_class_that_was_sent_comes_back_as_the_senders_own(folder: Path, how: str) -> None:
+    code = "\n".join(map(textwrap.dedent, (CLASSES, f"values = [{SHOULD_KEEP}]", KEEPS_CLASSES)))
+    run_script(folder, code, how=how)
+
+
+def test_a_class_stays_one_class_in_the_worker_and_takes_over_what_changed(folder: Path) -> None:
+    run_script(folder, """
+        class Foo:
+            limit = 1
+        with Worker() as worker:
+            assert worker.call(lambda: id(Foo)) == worker.call(lambda: id(Foo))
+            first, second = worker.call(lambda a, b: (id(type(a)), id(type(b))), Foo(), Foo())
+            assert first == second
+            assert worker.call(lambda: Foo.limit) == 1
+            Foo.limit = 2
+            assert worker.call(lambda: Foo.limit) == 2
+    """)  # fmt: skip
+
+
+def test_a_class_that_is_defined_again_is_another(folder: Path) -> None:
+    run_script(folder, """
+        class Foo:
+            def version(self): return 1
+        old_class, old = Foo, Foo()
+        class Foo:
+            def version(self): return 2
+        with Worker() as worker:
+            back_old, back_new = worker.call(lambda a, b: (a, b), old, Foo())
+            assert type(back_old) is old_class and type(back_new) is Foo
+            assert worker.call(lambda a, b: (a.version(), b.version()), old, Foo()) == (1, 2)
+    """)  # fmt: skip
+
+
+def test_a_class_that_the_worker_makes_comes_by_value_and_keeps_its_identity_afterwards(folder: Path) -> None:
+    run_script(folder, """
+        class Foo:
+            pass
+        def make():
+            class Made(Foo):
+                def hello(self): return "hello"
+            return Made()
+        with Worker() as worker:
+            made = worker.call(make)
+            assert made.hello() == "hello" and isinstance(made, Foo)
+            back = worker.call(lambda x: x, made)
+            assert type(back) is type(made)
+            with Worker() as other:
+                assert type(other.call(lambda x: x, made)) is type(made)
+    """)  # fmt: skip
+
+
+def test_classes_keep_their_identity_through_workers_of_workers(folder: Path) -> None:
+    run_script(folder, """
+        class Foo:
+            pass
+        def through(value):
+            from client_side import Worker
+            def make():
+                class Inner: pass
+                return Inner()
+            with Worker() as inner:
+                back = inner.call(lambda x: x, value)
+                assert type(back) is type(value)
+                return back, inner.call(make)
+        with Worker() as worker:
+            foo, inner = worker.call(through, Foo())
+            assert type(foo) is Foo
+            assert type(inner).__name__ == "Inner"
+            assert type(worker.call(lambda x: x, inner)) is type(inner)
+    """)  # fmt: skip
+
+
+def test_a_class_that_is_gone_is_named(folder: Path) -> None:
+    run_script(folder, """
+        import gc
+        from processes.exceptions import SerializationError
+        from processes.pickling import dump, load
+        def make():
+            class Short: pass
+            return Short
+        cls = make()
+        with Worker() as worker:
+            worker.call(lambda c: None, cls)
+            kept = []
+            data = worker.call(lambda c: __import__("processes.pickling").pickling.dump(
+                c(), task_name="t", what="x", to_sender=True).data, cls)
+        assert type(load(data, task_name="t", what="x")) is cls
+        del cls
+        gc.collect()
+        try:
+            load(data, task_name="t", what="x")
+        except SerializationError as error:
+            assert "Short" in str(error), error
+        else:
+            raise AssertionError
+    """)  # fmt: skip
+
+
+# Source lines
+
+
+def test_a_function_of_a_notebook_cell_takes_its_source_along(folder: Path) -> None:
+    cell = """
+        import linecache
+        source = '''def divide(a, b):
+            class Inner:
+                def run(self):
+                    return a / b
+            return Inner().run()
+        '''
+        name = "/no/such/folder/ipykernel_1/cell_1.py"
+        linecache.cache[name] = (len(source), None, source.splitlines(True), name)
+        exec(compile(source, name, "exec"))
+        from processes.failure import describe_failure, drop_leading_frames
+        def describe(function):
+            from processes.failure import describe_failure, drop_leading_frames
+            try:
+                function(1, 0)
+            except ZeroDivisionError as error:
+                while error.__traceback__.tb_frame.f_code.co_name == "describe":
+                    error.__traceback__ = error.__traceback__.tb_next
+                return describe_failure(error).traceback_str
+        here = describe(divide)
+        with Worker() as worker:
+            there = worker.call(describe, divide)
+        assert "return a / b" in here and here == there, there
+    """
+    run_script(folder, cell)
+
+
+@pytest.mark.parametrize("how", ["-c", "stdin"])
+def test_tracebacks_of_code_without_file_look_alike_in_worker_and_parent(folder: Path, how: str) -> None:
+    code = """
+        def divide(a, b):
+            return a / b
+        def describe(function):
+            from processes.failure import describe_failure
+            try:
+                function(1, 0)
+            except ZeroDivisionError as error:
+                return describe_failure(error.with_traceback(error.__traceback__.tb_next)).traceback_str
+        with Worker() as worker:
+            assert worker.call(describe, divide) == describe(divide)
+        if "-c" == HOW and sys.version_info >= (3, 13):
+            assert "return a / b" in describe(divide)
+    """
+    run_script(folder, code.replace("HOW", repr(how)), how=how)
+
+
+def test_source_lines_travel_once_for_all_functions_of_a_cell() -> None:
+    name = "<cell>"
+    source = "def first(): return 1\ndef second(): return 2\n" + "# much more\n" * 1000
+    linecache.cache[name] = (len(source), None, source.splitlines(True), name)
+    try:
+        namespace: dict[str, Any] = {"__name__": "__main__"}
+        exec(compile(source, name, "exec"), namespace)
+        functions = [namespace["first"], namespace["second"]]
+        both = dump(functions, task_name="t", what="x").data
+        one = dump(functions[:1], task_name="t", what="x").data
+        assert len(both) < len(one) + 1000
+        del linecache.cache[name]
+        assert load(both, task_name="t", what="x")[1]() == 2
+        assert linecache.getline(name, 2) == "def second(): return 2\n"
+    finally:
+        linecache.cache.pop(name, None)
+
+
+def test_an_error_from_a_value_shows_the_users_frames_and_none_of_ours() -> None:
+    class Raising:
+        def __reduce__(self) -> Any:
+            raise ValueError("text")
+
+    with pytest.raises(SerializationError) as caught:
+        dump([Raising()], task_name="t", what="x")
+    assert caught.value.__cause__ is not None
+    text = describe_failure(caught.value.__cause__).traceback_str
+    assert "in __reduce__" in text
+    assert "by_value.py" not in text
+    assert "pickling.py" not in text.replace("test_pickling.py", "")
