@@ -31,7 +31,7 @@ IMPORTS = {
     "pebble": "import pebble",
     "dask": "import dask",
 }
-DROPS = 5
+DROPS = 3
 
 
 def measure(settings: Settings) -> Iterator[Table]:

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from tables import Table
 
 LIMIT_SECONDS = 120  # a sample that takes longer is given up
-ONCE_SECONDS = 20  # what takes longer is not measured in later rounds
-SAMPLE_SECONDS = 1.0  # a sample repeats its run for so long ...
-MOST_RUNS = 5  # ... but not more often than that
+ONCE_SECONDS = 10  # what takes longer is not measured in later rounds
+SAMPLE_SECONDS = 0.5  # a sample repeats its run for so long ...
+MOST_RUNS = 3  # ... but not more often than that
 
 
 class Settings(NamedTuple):
@@ -129,6 +129,7 @@ def seconds_per_run(subject: str, shape: str, size: int, work: str, workers: int
     seconds: list[float] = []
     with SUBJECTS[subject].open(workers) as run:
         _warm_up(run, workers)
+        gc.freeze()  # what the measuring made shall cost the measured no collection
         while not seconds or (sum(seconds) < SAMPLE_SECONDS and len(seconds) < MOST_RUNS):
             gc.collect()
             start = perf_counter()

@@ -16,7 +16,7 @@ import io
 import linecache
 import os
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import uuid4
 from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 
@@ -98,8 +98,9 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         class_id = _ids.setdefault(cls, uuid4().hex)
         _classes[class_id] = cls
         make, arguments, state, _, _, fill = reduced
-        if "__slots__" in vars(cls) and arguments[0] is type(cls):
-            # cloudpickle makes the class without, so that its objects would come back with a __dict__.
+        if "__slots__" in vars(cls) and arguments[0] is type(cls) and NamedTuple not in arguments[2]:
+            # cloudpickle makes the class without them: its objects would come back with a __dict__, which
+            # the sender's cannot take. (Enumerations and named tuples take none in their body.)
             arguments[3]["__slots__"] = vars(cls)["__slots__"]
         arguments = (class_id, not self._to_sender, make, arguments)
         return _make_class, arguments, (fill, state), None, None, _fill_class

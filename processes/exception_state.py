@@ -176,7 +176,7 @@ class _Writer:
         except BaseException:
             return bounded_repr(value)
         self.home_only |= pickled.home_only
-        return pickled.data, kind.__name__
+        return pickled.data, _named(kind, "__name__")
 
 
 def _linked(exception: BaseException) -> Iterator[BaseException]:
@@ -228,9 +228,14 @@ def _slots(kind: type[BaseException]) -> Iterator[tuple[type, str, Any]]:
 def _description(exception: BaseException) -> tuple[str, ...]:
     """Return what :func:`stand_in_class` needs; without the text where no stand-in will be needed."""
     cls = type(exception)
-    base = next(base for base in cls.__mro__ if getattr(builtins, base.__name__, None) is base)
+    base = next(base for base in cls.__mro__ if getattr(builtins, _named(base, "__name__"), None) is base)
     text = "" if base is cls else exception_text(exception)
-    return cls.__name__, str(cls.__module__), cls.__qualname__, base.__name__, text
+    names = [_named(cls, name) for name in ("__name__", "__module__", "__qualname__")]
+    return *names, _named(base, "__name__"), text
+
+
+def _named(cls: type, name: str) -> str:
+    return str(vars(type)[name].__get__(cls))  # from the slot: a metaclass may have a property of this name
 
 
 def _entries(exception: BaseException) -> Iterator[TracebackType]:

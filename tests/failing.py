@@ -298,13 +298,11 @@ def fail_with_odd_variables():
     nested["self"] = nested
     big = "x" * 10_000
     many = list(range(100_000))
-    function, kind, module = fail_plainly, Place, json
-    place = Place(1, [2])
-    lock = threading.Lock()
-    raise PlainError(number, nothing, text, len(big), len(many), str(function and kind and module and place))
+    mixed = [fail_plainly, Place, json, Place(1, [2]), threading.Lock(), Colour.RED, ...]
+    raise PlainError(number, nothing, text, len(big), len(many), len(mixed))
 
 
-def fail_deep(depth=900):
+def fail_deep(depth=450):
     if depth:
         return fail_a_step_deeper(depth - 1)
     raise PlainError("at the bottom")
@@ -442,7 +440,7 @@ def raise_by(recipe: Recipe, *args: object, **kwargs: object) -> None:
             raise error from other
         if recipe.link == "suppressed":
             raise error from None
-        raise error
+        raise error  # noqa: B904 - this is what "context" means
 
 
 def raise_deeper(steps: int, recipe: Recipe) -> None:

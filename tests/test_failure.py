@@ -211,12 +211,6 @@ class RaisingAttributes(Exception):
         raise RuntimeError(f"no {name}")
 
 
-class RaisingNotes(Exception):
-    @property
-    def __notes__(self) -> list[str]:
-        raise RuntimeError("no notes")
-
-
 class RaisingTruth(Exception):
     def __bool__(self) -> bool:
         raise RuntimeError("neither true nor false")
@@ -224,6 +218,10 @@ class RaisingTruth(Exception):
 
 def raise_anyway(_: object) -> Any:
     raise RuntimeError("no")
+
+
+class RaisingNotes(Exception):
+    __notes__: Any = property(raise_anyway)
 
 
 class RaisingTraceback(Exception):

@@ -43,7 +43,7 @@ def run(*command: str, where: Path, text: str | None = None) -> str:
 
 # Plain values
 
-PLAIN = [
+PLAIN: list[object] = [
     None, 1, 2.5, "x", b"x", (), (1, 2.5, "x"), [1, "a"], {"a": 1}, {1: None}, ((1, "a"), {"b": 2.5}),
     ((1, [1, {"a": (1,)}]), {}), tuple(range(1000)), {"a": [[1]]}, {1, 2}, range(5), 10**30,
 ]  # fmt: skip
@@ -115,6 +115,9 @@ class Config:
     def __init__(self, lock: object) -> None:
         self.name = "cfg"
         self.lock = lock
+
+    def show(self) -> str:
+        return self.name
 
 
 class Slots:
@@ -195,7 +198,7 @@ LOCKED = [
     (lambda lock: WithoutLock(lock, [lock]), ".other[0]"),
     (lambda lock: functools.partial(print, 1, lock), ".args[1]"),
     (lambda lock: functools.partial(print, end=lock), ".keywords['end']"),
-    (lambda lock: Config(lock).__init__, ".__self__.lock"),
+    (lambda lock: Config(lock).show, ".__self__.lock"),
     (closing_over, ".__closure__['value']"),
     (lambda lock: closing_over(closing_over(lock)), ".__closure__['value'].__closure__['value']"),
     (with_default, ".__defaults__[1]"),
@@ -360,7 +363,8 @@ import pickle, struct, subprocess, sys
 class Worker:
     def __init__(self):
         code = "import sys, worker_side as side; side.serve(sys.stdin.buffer, sys.stdout.buffer)"
-        self.process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        self.process = subprocess.Popen([sys.executable, "-c", code], **pipes)
     def call(self, function, *args):
         from processes.pickling import dump, load
         data = dump((function, args), task_name="t", what=("func", "args")).data
@@ -457,7 +461,8 @@ CLASSES = """
 
 SHOULD_KEEP = (
     "Foo(1), Child(2), Foo, Color.RED, Color, Flag.A | Flag.B, Pair(1, 2), Typed(1), Data(1, [2]), "
-    "Frozen(3), Square(), Base, slotted, Generic(), Generic, Metaed(), Local(), Local, Failed(3, why='x'), Failed"
+    "Frozen(3), Square(), Base, slotted, Generic(), Generic, Metaed(), Local(), Local, "
+    "Failed(3, why='x'), Failed"
 )
 
 
@@ -483,9 +488,8 @@ KEEPS_CLASSES = """
         assert worker.call(lambda: 3) == 3
         assert not worker.home_only
     for cls, attributes in zip(classes, before):
-        for name, value in vars(cls).items():
-            if name not in ("__annotations__", "_abc_impl"):
-                assert attributes[name] is value, (cls, name)
+        for name, value in attributes.items():
+            assert vars(cls)[name] is value, (cls, name)
 """
 
 

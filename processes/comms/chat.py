@@ -67,7 +67,11 @@ class SlackChannel(ChatChannel):
         lines = [line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;") for line in lines]
         # Zero-width spaces keep * _ ~ ` from being formatting: Slack knows no escape for them.
         lines = [re.sub(r"([*_~`])", "\u200b\\1\u200b", line) for line in lines]
-        return {"text": "\n".join([f"*{lines[0]}*", *lines[1:]]), "unfurl_links": False, "unfurl_media": False}
+        return {
+            "text": "\n".join([f"*{lines[0]}*", *lines[1:]]),
+            "unfurl_links": False,
+            "unfurl_media": False,
+        }
 
 
 class TeamsChannel(ChatChannel):
@@ -131,7 +135,7 @@ def _lines(report: ProcessExecutionReport, content: ReportContent, errors_only: 
     lines = [name, f"{', '.join(counts)}; {report.elapsed_seconds:.1f} s"]
     viewer = Viewer(report, content, Limits(message=SHOWN_OF_EXCEPTION))
     for entry in list(errored.values())[:SHOWN_FAILURES]:
-        text = " ".join(viewer.exception(entry).split())
+        text = " ".join(viewer.headline(entry).split())
         impact = len(entry.error.downstream_impact) if entry.error is not None else 0
         lines.append(f"✗ {entry.name}: {text}" + (f" (skips {impact} more)" if impact else ""))
     if len(errored) > SHOWN_FAILURES:

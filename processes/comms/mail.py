@@ -9,7 +9,6 @@ import warnings
 from dataclasses import dataclass, field
 from datetime import datetime
 from email import policy
-from email.errors import MessageError
 from email.message import EmailMessage
 from email.utils import formatdate, getaddresses, make_msgid
 from typing import TYPE_CHECKING
@@ -168,6 +167,7 @@ def _send(config: SMTPConfig, message: EmailMessage) -> None:
             UserWarning,
             stacklevel=2,
         )
+    late = f"{where} did not answer within {config.timeout:g} s (SMTPConfig.timeout)"
     try:
         with _connect(host, port, config.timeout, context if implicit else None) as server:
             if context is not None and not implicit:
@@ -176,22 +176,30 @@ def _send(config: SMTPConfig, message: EmailMessage) -> None:
                 server.login(*config.credentials)
             refused = server.send_message(message)
     except TimeoutError as error:
-        raise TimeoutError(f"{where} did not answer within {config.timeout:g} s (SMTPConfig.timeout)") from error
+        raise TimeoutError(late) from error
     except ssl.SSLCertVerificationError as error:
         raise ConnectionError(
-            f"{where} cannot prove who it is, so nothing was sent: {error.verify_message}. For an authority of "
-            "your own, pass SMTPConfig(secure=('', '', context))"
+            f"{where} cannot prove who it is, so nothing was sent: {error.verify_message}. For an "
+            "authority of your own, pass SMTPConfig(secure=('', '', context))"
         ) from error
+    except UnicodeEncodeError:  # it holds the password: not to be chained
+        raise ValueError(
+            "SMTPConfig.credentials hold characters beyond ASCII, which SMTP cannot carry"
+        ) from None
     except smtplib.SMTPAuthenticationError as error:
         raise PermissionError(f"{where} refuses the credentials: {_answer(error)}") from error
     except smtplib.SMTPNotSupportedError as error:
         raise ConnectionError(f"{where}: {error} Check SMTPConfig's port, secure and credentials") from error
-    except (MessageError, smtplib.SMTPException) as error:
+    except smtplib.SMTPException as error:
+        if isinstance(error.__context__, TimeoutError):
+            raise TimeoutError(late) from error
         raise ConnectionError(f"{where} did not take the mail: {error}") from error
     except OSError as error:
         raise ConnectionError(f"{where} could not be reached: {error}") from error
     if refused:
-        raise ConnectionError(f"{where} refused some recipients, and has sent the mail to the others: {refused}")
+        raise ConnectionError(
+            f"{where} refused some recipients, and has sent the mail to the others: {refused}"
+        )
 
 
 def _connect(host: str, port: int, timeout: float, context: ssl.SSLContext | None) -> smtplib.SMTP:
@@ -240,7 +248,9 @@ def _check_address(where: str, address: object) -> None:
         raise ValueError(f"{where}: {address!r} holds a line break or another control character; remove it")
     found = getaddresses([address])
     if len(found) != 1 or not found[0][1] or " " in found[0][1]:
-        raise ValueError(f"{where}: {address!r} is not one mail address; write each recipient as one of the list")
+        raise ValueError(
+            f"{where}: {address!r} is not one mail address; write each recipient as one of the list"
+        )
 
 
 def _check_secure(secure: object) -> None:

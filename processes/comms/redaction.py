@@ -81,7 +81,7 @@ _NAMED = re.compile(
 _QUOTED = re.compile(r""""((?:[^"\\\n]|\\.)*)"|'((?:[^'\\\n]|\\.)*)'""")
 _IN_URL = re.compile(r"(?<=://)([^\s/:@'\"]*:)([^\s/@'\"]+)(?=@)")
 _SOURCE_LINE_FOLLOWS = re.compile(r'[\s|]*File ".*", line \d+')
-_LEFT_OUT = re.compile(r"""(?P<quote>["']?)… \d+ more (?:characters|bytes)(?P<after> …\n)?""")
+_LEFT_OUT = re.compile(r"""["']?\n?… \d+ more (?:characters|bytes)(?P<after> …\n)?""")
 
 
 class Redactor:
@@ -254,6 +254,8 @@ class Redactor:
         kind = type(value)
         if self.is_secret(name):
             return value if value is None or kind is bool else REDACTED
+        if kind is str:
+            return self.text(value)
         if kind not in (dict, list, tuple) or count[0] > MAX_MEMBERS or id(value) in outside:
             return value
         if len(outside) > 50 or len(value) > MAX_MEMBERS:
@@ -306,6 +308,7 @@ class Redactor:
             if match["after"]:
                 rest = text[match.end() :]
                 after = max((_overlap(secret, rest[: len(secret)]) for secret in self._secrets), default=0)
+                pieces += [REDACTED] if after else []
             done = match.end() + after
         return "".join([*pieces, text[done:]])
 
@@ -413,6 +416,8 @@ def _spellings(text: str) -> set[str]:
     from urllib.parse import quote
 
     found = {text, repr(text)[1:-1], ascii(text)[1:-1]}
+    once = repr(f"{text}'\"")[1:-4]  # as in the repr of a text with both quotes, and in the repr of that
+    found |= {once, repr(f"{once}'\"")[1:-4]}
     if text.isprintable() and " " not in text:
         found.add(quote(text, safe=""))
     return found

@@ -110,9 +110,7 @@ def _post(config: WebhookConfig, data: bytes) -> None:
                 "report is not sent there unasked. If that is where it shall go, put it into WebhookConfig"
             )
         url = target
-    raise WebhookError(
-        f"{describe_url(config.url)} redirects more than {MAX_REDIRECTS} times; check its URL"
-    )
+    raise WebhookError(f"{describe_url(config.url)} redirects more than {MAX_REDIRECTS} times; check its URL")
 
 
 def _send(
@@ -135,7 +133,7 @@ def _send(
     except (OSError, HTTPException) as error:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
         if isinstance(reason, TimeoutError):
-            raise WebhookError(
+            raise _NoAnswerError(
                 f"{where} did not answer within {timeout:g} s; is it up? (timeout=…)"
             ) from error
         if isinstance(reason, ssl.SSLCertVerificationError):

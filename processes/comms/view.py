@@ -53,9 +53,13 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class ErrorView:
-    """Why a task failed; what the channel's content does not want is None."""
+    """Why a task failed; what the channel's content does not want is None.
+
+    `exception` is the exception's text, `headline` has its type before it.
+    """
 
     exception: str
+    headline: str
     downstream_impact: list[str]
     arguments: dict[str, str] | None
     traceback: str | None
@@ -110,7 +114,7 @@ class Viewer:
             self._error(entry) if with_error and entry.error is not None else None,
         )
 
-    def exception(self, entry: TaskReportEntry) -> str:
+    def headline(self, entry: TaskReportEntry) -> str:
         """Return the text of a failed task's exception, after its type where the traceback tells it."""
         error = entry.error
         text = "" if error is None else _last_line(error.traceback_str, error.exception)
@@ -134,6 +138,7 @@ class Viewer:
             traceback = self._shortened(redactor.traceback(error.traceback_str), limits.traceback)
         return ErrorView(
             self._shortened(redactor.text(error.exception), limits.message),
+            self.headline(entry),
             error.downstream_impact,
             arguments,
             traceback,

@@ -114,7 +114,7 @@ class ProcessRunner(ABC):
 
     @property
     def poll_seconds(self) -> float | None:
-        """How often :meth:`wait` must be called for what neither waker nor :meth:`fileno` tell; None: never."""
+        """How often :meth:`wait` must be called for what nothing tells of, in seconds; None: never."""
         return None
 
     def fileno(self) -> int | None:

@@ -320,8 +320,8 @@ class ProcessPoolRunner(ProcessRunner):
                 for job in child.held.values():
                     name = job.attempt.task_name
                     error = MemoryLimitError(
-                        f"Task {name!r} had {peak:,} bytes of memory, and its worker may have {limit:,}; raise "
-                        "memory_limit, or let the task work in smaller pieces",
+                        f"Task {name!r} had {peak:,} bytes of memory, and its worker may have {limit:,}; "
+                        "raise memory_limit, or let the task work in smaller pieces",
                         task_name=name,
                         limit=limit,
                         peak=peak,

@@ -16,7 +16,7 @@ from _signal import getsignal  # type: ignore[import-not-found]
 from contextlib import suppress
 
 if sys.platform != "win32":
-    from _signal import pthread_sigmask  # type: ignore[import-not-found]
+    from _signal import pthread_sigmask
 
 _SIGNALS = sorted(int(number) for number in signal.valid_signals())
 _TIMERS = [

@@ -1,0 +1,187 @@
+"""`render_report_html`: the report as a page that mail clients show as it is meant."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any
+
+from .content import ReportContent, checked_content
+from .languages import DEFAULT_LANGUAGE, LANGUAGES
+from .palettes import DEFAULT_PALETTE, PALETTES
+from .view import Limits, Viewer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import jinja2
+
+    from ..execution_report import ProcessExecutionReport, TaskReportEntry
+    from .view import TaskView
+
+# Mail servers commonly take 10 MB, and mail programs get slow far below; Base64 and escaping add to it.
+MAX_ROWS = 500  # of the table; failed tasks come first
+MAX_FAILURES = 50  # with all details
+MAX_DETAILS = 600_000  # characters of their tracebacks and values together
+MAX_NAMES = 50  # of skipped tasks, for one failure
+MAX_CELL = 120  # characters of a result in the table
+STATUSES = ("errored", "skipped", "pending", "success")
+
+
+@dataclass
+class HTMLEmailStyle:
+    """How the report looks, and which language it speaks.
+
+    Parameters
+    ----------
+    palette : str, default "neutral"
+        The colours: ``"neutral"``, ``"catppuccin"``, ``"neobones"`` or ``"slate"``.
+    language : str, default "en"
+        ``"en"``, ``"es"``, ``"pt"``, ``"fr"``, ``"de"`` or ``"it"``.
+
+    Raises
+    ------
+    ValueError
+        If there is no such palette or language.
+    """
+
+    palette: str = DEFAULT_PALETTE
+    language: str = DEFAULT_LANGUAGE
+
+    def __post_init__(self) -> None:
+        self.check()
+
+    def check(self) -> None:
+        """Refuse what there is not; done again before each report, as the fields can be changed."""
+        if self.palette not in PALETTES:
+            raise ValueError(f"palette must be one of {', '.join(map(repr, PALETTES))}, not {self.palette!r}")
+        if self.language not in LANGUAGES:
+            raise ValueError(
+                f"language must be one of {', '.join(map(repr, LANGUAGES))}, not {self.language!r}"
+            )
+
+
+def checked_style(style: HTMLEmailStyle | None) -> HTMLEmailStyle:
+    """Return what a channel was given as style, or the default; refuse all else."""
+    if style is None:
+        return HTMLEmailStyle()
+    if not isinstance(style, HTMLEmailStyle):
+        raise TypeError(f"style must be an HTMLEmailStyle or None, not {style!r}")
+    return style
+
+
+def report_title(style: HTMLEmailStyle, errors_only: bool) -> str:
+    """Return the title of a report in the style's language."""
+    return LANGUAGES[style.language]["title_errors" if errors_only else "title"]
+
+
+def render_report_html(
+    report: ProcessExecutionReport,
+    style: HTMLEmailStyle | None = None,
+    content: ReportContent | None = None,
+    *,
+    errors_only: bool = False,
+) -> str:
+    """Render a report as the HTML page that :class:`EmailChannel` sends.
+
+    All styles stand in the elements themselves, because mail clients drop style sheets. A large report is
+    shortened: failed tasks come first, and lines say what was left out.
+
+    Parameters
+    ----------
+    report : ProcessExecutionReport
+        What to show.
+    style : HTMLEmailStyle, optional
+        Colours and language; None: neutral, English.
+    content : ReportContent, optional
+        What to show and what to hide; None: everything but secrets.
+    errors_only : bool, default False
+        Whether the title says that only failed tasks are shown.
+
+    Returns
+    -------
+    str
+        A whole page.
+    """
+    style, content = checked_style(style), checked_content(content)
+    style.check()
+    words = LANGUAGES[style.language]
+    number = partial(_number, style.language)
+    entries = list(report.entries.values())
+    shown = _shown(entries)
+    failed = [entry for entry in entries if entry.error is not None]
+    viewer = Viewer(report, content, Limits(result=MAX_CELL, left_out=partial(_left_out, words, number)))
+    failures = _failures(viewer, failed)
+    counts = {status: sum(entry.status.value == status for entry in entries) for status in STATUSES}
+    return _template().render(
+        title=report_title(style, errors_only),
+        language=style.language,
+        words=words,
+        colors=PALETTES[style.palette],
+        report=report,
+        counts=counts,
+        failures=failures,
+        failures_left_out=len(failed) - len(failures),
+        tasks=[viewer.task(entry, with_error=False) for entry in shown],
+        tasks_left_out=len(entries) - len(shown),
+        number=number,
+        seconds=partial(_seconds, style.language),
+        max_names=MAX_NAMES,
+    )
+
+
+def _shown(entries: Sequence[TaskReportEntry]) -> list[TaskReportEntry]:
+    """Choose the rows of the table: the failed ones first where there is no room for all."""
+    if len(entries) <= MAX_ROWS:
+        return list(entries)
+    return sorted(entries, key=lambda entry: STATUSES.index(entry.status.value))[:MAX_ROWS]
+
+
+def _failures(viewer: Viewer, failed: Sequence[TaskReportEntry]) -> list[TaskView]:
+    views: list[TaskView] = []
+    room = MAX_DETAILS
+    for entry in failed[:MAX_FAILURES]:
+        view = viewer.task(entry)
+        room -= _size(view)
+        if room < 0 and views:
+            break
+        views.append(view)
+    return views
+
+
+def _size(view: TaskView) -> int:
+    error = view.error
+    if error is None:
+        return 0
+    values = {**(error.arguments or {}), **(error.traced_vars or {})}
+    return len(error.exception) + len(error.traceback or "") + sum(map(len, values.values()))
+
+
+def _number(language: str, value: int) -> str:
+    """Write a whole number with the language's mark between thousands."""
+    mark = {"en": ",", "fr": "\u202f", "es": "\u202f"}.get(language, ".")
+    return f"{value:,}".replace(",", mark)
+
+
+def _seconds(language: str, value: float) -> str:
+    digits = 3 if value < 10 else 1
+    text = f"{value:.{digits}f} s"
+    return text if language == "en" else text.replace(".", ",")
+
+
+def _left_out(words: dict[str, str], number: Any, count: int) -> str:
+    return words["more_characters"].format(count=number(count))
+
+
+@cache
+def _template() -> jinja2.Template:
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("processes.comms"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html.j2")

@@ -1,0 +1,358 @@
+"""What is known of a failure is what Python itself would show, on every runner."""
+
+from __future__ import annotations
+
+import io
+import json
+import pdb  # noqa: T100 - it is what is tested
+import subprocess
+import sys
+import threading
+import traceback
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import failing
+import pytest
+from failing import FAILURES, caught, facts_of, tidy
+
+from processes import Process, ProcessExecutionReport, Task, TaskDependency
+
+# How a task is made has no part in how its failure looks.
+VARIANTS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "logged": {"log_path": "log"},
+    "limited": {"timeout": 300},
+}
+
+
+@cache
+def raised(name: str) -> BaseException:
+    """What the bare function raises: the measure for all runners."""
+    error = caught(FAILURES[name])
+    # Without the frame of caught() itself.
+    return error.with_traceback(error.__traceback__ and error.__traceback__.tb_next)
+
+
+@cache
+def report_of(runner: str, folder: Path) -> ProcessExecutionReport:
+    """All failures, run once on a runner."""
+    tasks = []
+    for variant, options in VARIANTS.items():
+        if "log_path" in options:
+            options = {"log_path": folder / f"{runner}.log"}
+        tasks += [Task(f"{variant}-{name}", function, **options) for name, function in FAILURES.items()]
+    with Process(tasks) as process:
+        return process.run(runner=runner)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("logs")
+
+
+def test_all_fail(runner, folder):
+    report = report_of(runner, folder)
+    assert set(report.errored) == set(report.entries)
+    assert {entry.attempts for entry in report.entries.values()} == {1}
+
+
+def test_the_traceback_is_the_one_that_python_shows(runner, folder):
+    report = report_of(runner, folder)
+    for name in FAILURES:
+        shown = "".join(traceback.format_exception(raised(name)))
+        for variant in VARIANTS:
+            text = report.entries[f"{variant}-{name}"].error.traceback_str
+            assert text == shown, f"{variant}-{name}"
+
+
+def test_the_live_exception_is_the_one_that_was_raised(runner, folder):
+    report = report_of(runner, folder)
+    for name in FAILURES:
+        facts = facts_of(raised(name))
+        shown = "".join(traceback.format_exception(raised(name)))
+        for variant in VARIANTS:
+            live = report.exceptions[f"{variant}-{name}"]
+            assert facts_of(live) == facts, f"{variant}-{name}"
+            assert "".join(traceback.format_exception(live)) == shown, f"{variant}-{name}"
+
+
+def test_text_variables_and_location_are_those_of_the_innermost_frame(runner, folder):
+    report, sequential = report_of(runner, folder), report_of("sequential", folder)
+    for name in FAILURES:
+        error = raised(name)
+        location, variables = "", []
+        for frame, line in traceback.walk_tb(error.__traceback__):
+            location = f"{frame.f_code.co_filename}:{line} in {frame.f_code.co_name}"
+            variables = [key for key in frame.f_locals if key[0] != "." and key != "__builtins__"][:200]
+        for variant in VARIANTS:
+            error_data = report.entries[f"{variant}-{name}"].error
+            reference = sequential.entries[f"plain-{name}"].error
+            assert error_data.exception == str(error), f"{variant}-{name}"
+            assert error_data.traced_vars_location == location, f"{variant}-{name}"
+            assert list(error_data.traced_vars) == variables, f"{variant}-{name}"
+            assert tidy(str(error_data.traced_vars)) == tidy(str(reference.traced_vars)), f"{variant}-{name}"
+
+
+def test_variables_are_shown_as_their_repr_and_large_ones_are_cut(runner, folder):
+    variables = report_of(runner, folder).entries["plain-fail_with_odd_variables"].error.traced_vars
+    assert variables["number"] == "1.5"
+    assert variables["nothing"] == "None"
+    assert variables["text"] == r'''"quo'ted\n"'''
+    assert variables["nested"] == "{'a': [(1, 2), {3}], 'b': {'c': b'bytes'}, 'self': {...}}"
+    assert "Place(number=1, things=[2])" in variables["mixed"]
+    assert variables["big"].endswith("more characters")
+    assert variables["many"].endswith("more items]")
+    assert max(map(len, variables.values())) < 5_000
+
+
+def test_the_marks_under_a_source_line_are_at_the_right_place(runner, folder):
+    text = report_of(runner, folder).entries["plain-fail_in_an_expression"].error.traceback_str
+    assert text.splitlines() == [
+        "Traceback (most recent call last):",
+        f'  File "{failing.__file__}", line {failing.fail_in_an_expression.__code__.co_firstlineno + 2}, '
+        "in fail_in_an_expression",
+        "    return [1, 2, 3][0] + (numerator * 2) / divisor + 7",
+        "                          ~~~~~~~~~~~~~~~~^~~~~~~~~",
+        "ZeroDivisionError: division by zero",
+    ]
+
+
+def test_nine_hundred_frames_are_no_trouble(runner, folder):
+    entry = report_of(runner, folder).errored["plain-fail_deep"]
+    assert entry.error.exception == "at the bottom"
+    assert entry.error.traceback_str.count("in fail_a_step_deeper") == 450
+    live = report_of(runner, folder).exceptions["plain-fail_deep"]
+    assert len(list(traceback.walk_tb(live.__traceback__))) == 901
+
+
+def recurse_for_ever(number: int = 0) -> int:
+    return recurse_for_ever(number + 1) + 1
+
+
+def test_a_recursion_without_end_is_a_recursion_error(runner):
+    report = Process([Task("deep", recurse_for_ever), Task("ok", abs, args=(-1,))]).run(runner=runner)
+    assert type(report.exceptions["deep"]) is RecursionError
+    error = report.errored["deep"].error
+    assert error.exception.startswith("maximum recursion depth exceeded")
+    assert "more times]" in error.traceback_str
+    assert error.traced_vars_location.endswith("in recurse_for_ever")
+    assert report.results == {"ok": 1}
+
+
+def outer(secret: int) -> float:
+    divisor = secret - secret
+    return middle(divisor)
+
+
+def middle(divisor: int) -> float:
+    numerator = 1
+    return inner(numerator, divisor)
+
+
+def inner(numerator: int, divisor: int) -> float:
+    return numerator / divisor
+
+
+@pytest.mark.parametrize(
+    ("frame_filter", "function", "variables"),
+    [
+        (None, "inner", {"numerator": "1", "divisor": "0"}),
+        ("middle", "middle", {"divisor": "0", "numerator": "1"}),
+        ("outer", "outer", {"secret": "5", "divisor": "0"}),
+        ("test_failures_alike", "inner", {"numerator": "1", "divisor": "0"}),
+        ("no such file", "inner", {"numerator": "1", "divisor": "0"}),
+    ],
+)
+def test_a_filter_picks_the_frame_whose_variables_are_kept(runner, frame_filter, function, variables):
+    task = Task("x", outer, args=(5,), traced_vars_frame_filter=frame_filter)
+    error = Process([task]).run(runner=runner).errored["x"].error
+    code = globals()[function].__code__
+    assert error.traced_vars == variables
+    file, _, rest = error.traced_vars_location.rpartition(":")
+    line, _, name = rest.partition(" in ")
+    assert (file, name) == (code.co_filename, function)
+    assert code.co_firstlineno < int(line) <= code.co_firstlineno + 2
+
+
+def test_a_failure_keeps_what_the_function_was_called_with(runner):
+    tasks = [
+        Task("source", list, args=("ab",)),
+        Task(
+            "bad",
+            failing.raise_by,
+            args=(failing.Recipe("KeyError", ("k",)),),
+            kwargs={"own": 1},
+            dependencies=[TaskDependency("source", True, True, "named")],
+        ),
+        Task("below", abs, dependencies=[TaskDependency("bad")]),
+        Task("further-below", abs, dependencies=[TaskDependency("below")]),
+    ]
+    error = Process(tasks).run(runner=runner).errored["bad"].error
+    assert error.args == (failing.Recipe("KeyError", ("k",)), ["a", "b"])
+    assert error.kwargs == {"own": 1, "named": ["a", "b"]}
+    assert error.downstream_impact == ["below", "further-below"]
+    assert (error.task_name, error.function, error.exception) == ("bad", "raise_by", "'k'")
+
+
+def test_a_failing_coroutine_shows_no_event_loop(runner):
+    report = Process([Task("awaits", failing.fail_as_a_coroutine)]).run(runner=runner)
+    live, error = report.exceptions["awaits"], report.errored["awaits"].error
+    assert [frame.f_code.co_name for frame, _ in traceback.walk_tb(live.__traceback__)] == [
+        "fail_as_a_coroutine"
+    ]
+    assert error.traceback_str == "".join(traceback.format_exception(live))
+    assert error.traced_vars == {"before": "'the sleep'"}
+
+
+def test_arguments_that_do_not_fit_are_an_error_of_the_call_itself(runner):
+    report = Process([Task("call", failing.fail_for_lack_of_arguments)]).run(runner=runner)
+    error = report.errored["call"].error
+    assert error.traceback_str == f"TypeError: {error.exception}\n"
+    assert "missing 2 required positional arguments: 'one' and 'two'" in error.exception
+    assert (error.traced_vars, error.traced_vars_location) == ({}, "")
+
+
+def test_a_debugger_walks_through_the_frames_of_a_live_exception(runner):
+    live = Process([Task("x", outer, args=(5,))]).run(runner=runner).exceptions["x"]
+    output = io.StringIO()
+    debugger = pdb.Pdb(
+        stdin=io.StringIO("p numerator\nup\nup\np secret\nwhere\nquit\n"),
+        stdout=output,
+        nosigint=True,
+        readrc=False,
+    )
+    debugger.use_rawinput = False
+    debugger.reset()
+    debugger.interaction(None, live.__traceback__)
+    text = output.getvalue().replace("(Pdb) ", "")
+    assert "1\n" in text
+    assert "5\n" in text
+    assert "return numerator / divisor" in text
+    assert "return middle(divisor)" in text
+
+
+def lock_in_an_attribute() -> None:
+    error = failing.PlainError("locked")
+    error.lock = threading.Lock()
+    error.fine = [1]
+    raise error
+
+
+def test_what_cannot_travel_costs_a_live_exception_no_more_than_itself(runner):
+    live = Process([Task("x", lock_in_an_attribute)]).run(runner=runner).exceptions["x"]
+    assert type(live) is failing.PlainError
+    assert (live.args, live.fine) == (("locked",), [1])
+    assert "lock" in (live.lock if runner == "process" else repr(live.lock))
+
+
+# ---- Programs that are no importable module --------------------------------------------------------------
+
+PROGRAM = """
+import json, sys, traceback
+from processes import Process, Task
+
+class OwnError(Exception):
+    def __init__(self, value, *, code):
+        super().__init__(value)
+        self.code = code
+
+class Slotted(OwnError):
+    __slots__ = ("extra",)
+
+def helper(divisor):
+    numerator = 3
+    return numerator / divisor + 1
+
+def divide(divisor=0):
+    return helper(divisor)
+
+def own():
+    try:
+        divide()
+    except ZeroDivisionError as error:
+        made = Slotted("own", code=3)
+        made.extra = OwnError("inside", code=4)
+        made.add_note("a note")
+        raise made from error
+
+def group():
+    raise ExceptionGroup("group", [OwnError(1, code=1), ValueError(2)])
+
+factor = 2
+scaled = lambda: {}["missing"] * factor
+
+def bare(function):
+    try:
+        function()
+    except BaseException as error:
+        return error.with_traceback(error.__traceback__.tb_next)
+
+functions = {"divide": divide, "own": own, "group": group, "lambda": scaled}
+shown = {}
+for runner in ["bare", "sequential", "thread", "process"]:
+    if runner == "bare":
+        exceptions = {name: bare(function) for name, function in functions.items()}
+        texts = {n: "".join(traceback.format_exception(e)) for n, e in exceptions.items()}
+        more = {}
+    else:
+        report = Process([Task(name, function) for name, function in functions.items()]).run(runner=runner)
+        exceptions = report.exceptions
+        texts = {name: entry.error.traceback_str for name, entry in report.entries.items()}
+        more = {n: [e.error.traced_vars, e.error.traced_vars_location] for n, e in report.entries.items()}
+    own_error = exceptions["own"]
+    assert type(own_error) is Slotted and type(own_error.extra) is OwnError, type(own_error).__mro__
+    assert (own_error.code, own_error.extra.code, own_error.args) == (3, 4, ("own",))
+    assert type(exceptions["group"].exceptions[0]) is OwnError
+    assert type(own_error.__cause__) is ZeroDivisionError
+    shown[runner] = {"texts": texts, "more": more}
+print(json.dumps(shown))
+"""
+
+
+def output_of(command: list[str], **options: Any) -> Any:
+    done = subprocess.run([sys.executable, *command], capture_output=True, text=True, timeout=120, **options)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return json.loads(done.stdout)
+
+
+def check_program(shown: dict[str, Any]) -> dict[str, str]:
+    for runner in ("sequential", "thread", "process"):
+        assert shown[runner]["texts"] == shown["bare"]["texts"], runner
+        assert shown[runner]["more"] == shown["sequential"]["more"], runner
+    variables, location = shown["process"]["more"]["divide"]
+    assert variables == {"divisor": "0", "numerator": "3"}
+    assert location.endswith("in helper")
+    return shown["process"]["texts"]
+
+
+def test_failures_of_a_script_are_alike(tmp_path):
+    script = tmp_path / "script with spaces.py"
+    script.write_text(PROGRAM)
+    texts = check_program(output_of([str(script)]))
+    assert "    return numerator / divisor + 1\n           ~~~~~~~~~~^~~~~~~~~\n" in texts["divide"]
+    assert texts["own"].endswith("Slotted: own\na note\n")
+    assert 'scaled = lambda: {}["missing"] * factor' in texts["lambda"]
+
+
+def test_failures_of_a_module_run_as_a_program_are_alike(tmp_path):
+    package = tmp_path / "ours"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "program.py").write_text(PROGRAM)
+    texts = check_program(output_of(["-m", "ours.program"], cwd=tmp_path))
+    assert "return numerator / divisor + 1" in texts["divide"]
+
+
+def test_failures_of_a_program_from_standard_input_are_alike(tmp_path):
+    texts = check_program(output_of(["-"], input=PROGRAM, cwd=tmp_path))
+    assert 'File "<stdin>", line 15, in helper' in texts["divide"]
+
+
+def test_failures_of_a_program_on_the_command_line_are_alike(tmp_path):
+    texts = check_program(output_of(["-c", PROGRAM], cwd=tmp_path))
+    assert 'File "<string>", line 15, in helper' in texts["divide"]
+    if sys.version_info >= (3, 13):  # from then on Python has the source lines of -c
+        assert "return numerator / divisor + 1" in texts["divide"]

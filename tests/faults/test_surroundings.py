@@ -1,0 +1,433 @@
+"""Poor places to run in: few descriptors, no streams, no folders, no room, no leave to start processes."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from test_raised import run_in_new_python
+
+# What the scripts below share: a graph that uses what a pool has, and the check of its report.
+WORK = """
+import os, sys
+from processes import Process, Task, TaskDependency
+
+def die():
+    os._exit(3)
+
+def build(count=20):
+    tasks = [Task(f"t{i}", pow, args=(i, 2)) for i in range(count)]
+    tasks += [Task("large", bytes, args=(2_000_000,))]
+    tasks += [Task("length", len, dependencies=[TaskDependency("large", True)])]
+    tasks += [Task("dies", die), Task("below", abs, dependencies=[TaskDependency("dies", True)])]
+    return Process(tasks)
+
+def check(report, count=20):
+    expected = {f"t{i}": i**2 for i in range(count)} | {"large": bytes(2_000_000), "length": 2_000_000}
+    assert report.results == expected, report
+    assert list(report.skipped) == ["below"], report
+    assert type(report.exceptions["dies"]).__name__ == "WorkerDiedError"
+    assert report.exceptions["dies"].exitcode == 3, report.exceptions["dies"]
+"""
+
+RUN = WORK + 'check(build().run(runner="process", max_workers=2))\nprint("well")\n'
+
+
+# ---- Few descriptors -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("max_workers", [4, 40])
+def test_a_run_works_under_a_low_limit_of_open_files(max_workers, tmp_path):
+    script = WORK + (
+        "import resource\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))\n"
+        "for _ in range(2):\n"
+        f"    check(build(100).run(runner='process', max_workers={max_workers}), 100)\n"
+        "print('well')\n"
+    )
+    assert run_in_new_python(script) == "well\n"
+
+
+def test_a_runner_that_finds_no_descriptor_fails_the_tasks_with_the_reason():
+    script = WORK + (
+        "import resource\n"
+        "import processes.runners.pool.runner, processes.exception_state\n"
+        "opened = []\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))\n"
+        "while len(opened) < 52:\n"
+        "    opened.append(os.open('/dev/null', os.O_RDONLY))\n"
+        "report = Process([Task('a', abs, args=(1,)), Task('b', abs, args=(1,))]).run(runner='process')\n"
+        "print(len(report.errored) + len(report.successes))\n"
+        "print({str(error)[20:] for error in report.exceptions.values()} or 'all well')\n"
+        "for descriptor in opened:\n"
+        "    os.close(descriptor)\n"
+        "check(build().run(runner='process', max_workers=2))\n"
+    )
+    count, reason = run_in_new_python(script).splitlines()
+    assert count == "2"
+    assert reason == "all well" or "Too many open files" in reason
+
+
+# ---- Working directory and environment -------------------------------------------------------------------
+
+
+@functools.cache
+def as_somebody() -> list[str] | None:
+    """Return what to put before a command, so that it runs without root's powers; None if nothing does."""
+    if os.geteuid():
+        return []
+    # An id of our own, because limits count all processes of a user. Python itself may lie in a folder
+    # that only root reads.
+    user = str(50_000 + os.getpid() % 10_000)
+    prefix = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"]
+    prefix += ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
+    if shutil.which("setpriv") is None:
+        return None
+    tried = subprocess.run([*prefix, sys.executable, "-c", "import processes"], capture_output=True)
+    return None if tried.returncode else prefix
+
+
+def run_as_somebody(script: str, **options: Any) -> str:
+    prefix = as_somebody()
+    if prefix is None:
+        pytest.skip("root's powers cannot be put down here")
+    done = subprocess.run(
+        [*prefix, sys.executable, "-W", "error", "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        **options,
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr + done.stdout
+    return done.stdout
+
+
+def test_a_run_works_in_a_folder_that_cannot_be_written(tmp_path):
+    tmp_path.chmod(0o555)
+    script = (
+        "import os\n"
+        "try:\n"
+        "    open('file', 'w').close()\n"
+        "except PermissionError:\n"
+        "    pass\n"
+        "else:\n"
+        "    raise SystemExit('it can be written')\n"
+    )
+    # Not the path of tmp_path itself: the folders above are the user's own, and closed to others.
+    script = "import os, sys\n" + script + RUN
+    folder = tmp_path if not os.geteuid() == 0 else Path("/")
+    try:
+        assert run_as_somebody(script, cwd=folder) == "well\n"
+    finally:
+        tmp_path.chmod(0o755)
+
+
+def test_a_run_works_in_a_folder_that_was_removed(tmp_path):
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    script = f"import os\nos.chdir({str(folder)!r})\nos.rmdir({str(folder)!r})\n" + RUN
+    assert run_in_new_python(script) == "well\n"
+
+
+def test_a_run_works_when_its_folder_is_removed_between_two_runs(tmp_path):
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    script = WORK + (
+        f"from processes import ProcessPoolRunner\nos.chdir({str(folder)!r})\n"
+        "with ProcessPoolRunner(2) as runner:\n"
+        "    check(build().run(runner=runner))\n"
+        f"    os.rmdir({str(folder)!r})\n"
+        "    check(build().run(runner=runner))\n"
+        "print('well')\n"
+    )
+    assert run_in_new_python(script) == "well\n"
+
+
+def test_a_run_works_in_an_empty_environment():
+    assert run_in_new_python(RUN, env={}) == "well\n"
+
+
+@pytest.mark.parametrize("name", ["HOME", "PATH", "LANG", "TMPDIR"])
+def test_a_run_works_where_a_usual_variable_is_missing_or_wrong(name):
+    environment = {other: value for other, value in os.environ.items() if other != name}
+    assert run_in_new_python(RUN, env=environment) == "well\n"
+    assert run_in_new_python(RUN, env={**environment, name: "/no/such/place"}) == "well\n"
+
+
+# ---- Standard streams ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("closed", ["0", "1", "2", "01", "02", "12", "012"])
+def test_a_run_works_where_standard_streams_are_closed(closed, tmp_path):
+    script = WORK + (
+        "def speak():\n"
+        "    print('out')\n"
+        "    print('err', file=sys.stderr)\n"
+        "    try:\n"
+        "        return sys.stdin.read() if sys.stdin else ''\n"
+        "    except OSError:\n"  # what a closed one may give
+        "        return ''\n"
+        "check(build().run(runner='process', max_workers=2))\n"
+        "report = Process([Task('speaks', speak)]).run(runner='process')\n"
+        "assert report.results == {'speaks': ''}, report.exceptions\n"
+        "open(sys.argv[1], 'w').write('well')\n"
+    )
+    result = tmp_path / "result"
+    closing = " ".join(f"{descriptor}>&-" for descriptor in closed)
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$@" {closing}', "sh", sys.executable, "-c", script, str(result)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert result.read_text() == "well"
+
+
+# ---- No room, no temporary folder ------------------------------------------------------------------------
+
+
+def run_among_mounts(commands: str, script: str, folder: str = "/") -> str:
+    """Run a script after shell commands that mount things for it alone."""
+    for unshare in (["unshare", "-m"], ["unshare", "-rm"]):
+        if shutil.which("unshare") and not subprocess.run([*unshare, "true"], capture_output=True).returncode:
+            break
+    else:
+        pytest.skip("nothing can be mounted here")
+    done = subprocess.run(
+        [*unshare, "sh", "-c", f'set -e\n{commands}\nexec "$@"', "sh", sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=folder,
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr + done.stdout
+    return done.stdout
+
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="mounts as Linux does")
+
+
+@linux
+def test_a_run_works_where_dev_shm_is_full():
+    fill = "mount -t tmpfs -o size=4k none /dev/shm\nhead -c 4096 /dev/zero > /dev/shm/filled"
+    assert run_among_mounts(fill, RUN) == "well\n"
+
+
+@linux
+def test_a_run_works_where_dev_shm_cannot_be_used():
+    assert run_among_mounts("mount -t tmpfs -o ro,mode=000 none /dev/shm", RUN) == "well\n"
+
+
+@linux
+def test_a_run_works_where_the_temporary_folder_is_full(tmp_path):
+    fill = (
+        f"mount -t tmpfs -o size=4k none {tmp_path}\n"
+        f"head -c 4096 /dev/zero > {tmp_path}/filled\n"
+        f"export TMPDIR={tmp_path}"
+    )
+    assert run_among_mounts(fill, RUN) == "well\n"
+
+
+@linux
+def test_a_run_works_where_there_is_no_temporary_folder_at_all():
+    # Visible, because Python itself may be there, but read only; /proc as working directory is too.
+    read_only = "\n".join(
+        f"if [ -d {folder} ]; then mount --bind {folder} {folder}; mount -o remount,bind,ro {folder}; fi"
+        for folder in ("/tmp", "/var/tmp", "/usr/tmp", "/dev/shm")
+    )
+    without = "unset TMPDIR TEMP TMP\n" + read_only
+    assert run_among_mounts(without, RUN, "/proc") == "well\n"
+
+
+# ---- No leave to start processes -------------------------------------------------------------------------
+
+
+def needs_a_user_of_its_own() -> None:
+    if os.geteuid():
+        pytest.skip("the limit counts all processes of a user, so only root can give it one of its own")
+
+
+@linux
+def test_a_run_that_may_start_no_process_fails_its_tasks_with_the_reason():
+    needs_a_user_of_its_own()
+    script = (
+        "import resource\n"
+        "from processes import Process, Task\n"
+        "resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))\n"
+        "report = Process([Task(f't{i}', abs, args=(i,)) for i in range(5)]).run(runner='process')\n"
+        "assert len(report.errored) == 5\n"
+        "print({type(error).__name__ for error in report.exceptions.values()})\n"
+        "print(report.exceptions['t0'])\n"
+    )
+    output = run_as_somebody(script)
+    assert output.startswith("{'WorkerDiedError'}\n")
+    assert "no worker process could be started" in output
+    assert "temporarily unavailable" in output
+
+
+@linux
+@pytest.mark.parametrize("processes", [3, 4, 5])
+def test_a_run_that_may_start_few_processes_makes_do_with_them(processes):
+    needs_a_user_of_its_own()
+    script = (
+        "import resource\n"
+        "from processes import Process, Task\n"
+        f"resource.setrlimit(resource.RLIMIT_NPROC, ({processes}, {processes}))\n"
+        "report = Process([Task(f't{i}', pow, args=(i, 2)) for i in range(50)]).run(\n"
+        "    runner='process', max_workers=4)\n"
+        "assert report.results == {f't{i}': i**2 for i in range(50)}, report.exceptions\n"
+        "print('well')\n"
+    )
+    prefix = as_somebody()
+    assert prefix is not None
+    # A worker that may not fork its guard says so on stderr, and another one does the work.
+    done = subprocess.run(
+        [*prefix, sys.executable, "-c", script], capture_output=True, text=True, timeout=60, cwd="/"
+    )
+    assert (done.returncode, done.stdout) == (0, "well\n"), done.stderr + done.stdout
+
+
+# ---- The parent ------------------------------------------------------------------------------------------
+
+BUSY = """
+import os, sys, threading, time
+from pathlib import Path
+from processes import Process, Task, TaskDependency
+
+folder = Path(sys.argv[1])
+
+def busy(number):
+    (folder / str(os.getpid())).touch()
+    if number:
+        while True:
+            pass
+    (2 ** 200_000_000) ** 2  # minutes in C, with the GIL held
+
+def short(number):
+    (folder / str(os.getpid())).touch()
+    while not (folder / "go").exists():
+        time.sleep(0.01)
+    return number
+
+def run_busy():
+    Process([Task(f"t{i}", busy, args=(i,)) for i in range(2)]).run(runner="process", max_workers=2)
+
+def run_short():
+    report = Process([Task(f"t{i}", short, args=(i,)) for i in range(4)]).run(runner="process", max_workers=2)
+    assert report.results == {f"t{i}": i for i in range(4)}, report
+    (folder / "well").touch()
+
+def wait_for(count):
+    end = time.monotonic() + 30
+    while len(list(folder.iterdir())) < count:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+"""
+
+
+def workers_of(folder: Path, count: int) -> list[psutil.Process]:
+    """Wait until so many workers have told their process ids, and give them with their guards."""
+    end = time.monotonic() + 30
+    while len(names := [name for name in os.listdir(folder) if name.isdigit()]) < count:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    workers = [psutil.Process(int(name)) for name in names]
+    return workers + [parent for worker in workers if (parent := worker.parent()) is not None]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_no_worker_survives_a_signal_that_ends_the_parent(number, tmp_path):
+    parent = subprocess.Popen(
+        [sys.executable, "-c", BUSY + "run_busy()\n", str(tmp_path)], stderr=subprocess.PIPE
+    )
+    family = workers_of(tmp_path, 2)
+    family = [one for one in family if one.pid != parent.pid]
+    parent.send_signal(number)
+    parent.communicate(timeout=30)
+    _, alive = psutil.wait_procs(family, timeout=5)
+    assert not alive
+    assert parent.returncode == -number
+
+
+def test_the_end_of_the_program_ends_a_run_in_a_daemon_thread(tmp_path):
+    script = BUSY + (
+        "threading.Thread(target=run_busy, daemon=True).start()\n"
+        "wait_for(2)\n"
+        "sys.exit(3)\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stderr=subprocess.PIPE)
+    family = workers_of(tmp_path, 2)
+    _, errors = parent.communicate(timeout=30)
+    assert (parent.returncode, errors) == (3, b"")
+    _, alive = psutil.wait_procs([one for one in family if one.pid != parent.pid], timeout=5)
+    assert not alive
+
+
+def test_the_end_of_the_program_waits_for_a_run_in_a_usual_thread(tmp_path):
+    script = BUSY + (
+        "threading.Thread(target=run_short).start()\n"
+        "wait_for(2)\n"
+        "threading.Timer(0.2, (folder / 'go').touch).start()\n"
+        "sys.exit(3)\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stderr=subprocess.PIPE)
+    _, errors = parent.communicate(timeout=30)
+    assert (parent.returncode, errors) == (3, b"")
+    assert (tmp_path / "well").exists()
+
+
+FORK = BUSY + """
+import psutil, signal, warnings
+warnings.simplefilter("ignore", DeprecationWarning)  # that we fork beside threads is the point
+
+def fork():
+    wait_for(2)
+    pid = os.fork()
+    if not pid:
+        status = 1
+        try:
+            if sys.argv[2] == "runs itself":
+                report = Process([Task(f"c{i}", pow, args=(i, 2)) for i in range(9)]).run(runner="process")
+                assert report.results == {f"c{i}": i**2 for i in range(9)}
+                status = 0
+            elif sys.argv[2] == "stays":
+                time.sleep(60)
+            else:
+                status = 0
+        finally:
+            os._exit(status)
+    children.append(pid)
+    if sys.argv[2] != "stays":
+        assert os.waitpid(pid, 0)[1] == 0
+    (folder / "go").touch()
+
+children = []
+thread = threading.Thread(target=fork)
+thread.start()
+run_short()
+thread.join()
+left = {child.pid for child in psutil.Process().children(recursive=True)}
+if sys.argv[2] == "stays":
+    assert left == set(children), left
+    os.kill(children[0], signal.SIGKILL)
+    os.waitpid(children[0], 0)
+else:
+    assert left == set(), left
+print("well")
+"""
+
+
+@pytest.mark.parametrize("child", ["ends", "stays", "runs itself"])
+def test_a_fork_in_the_middle_of_a_run_disturbs_neither(child, tmp_path):
+    assert run_in_new_python(FORK, str(tmp_path), child) == "well\n"

@@ -1,0 +1,327 @@
+"""Secrets: what is one, where it is found, and that nothing else is touched."""
+
+from __future__ import annotations
+
+import json
+from collections import namedtuple
+from dataclasses import dataclass
+
+import pytest
+
+from processes import ProcessExecutionReport, TaskReportEntry, TaskStatus
+from processes.comms import ReportContent, WebhookChannel, WebhookConfig, render_report_html
+from processes.comms.parameters import named_arguments, parameter_names
+from processes.comms.redaction import REDACTED, Redactor, TransparentRedactor
+from processes.error_data import ErrorData
+
+TOKEN = "sk-live-4f9a'8c\"2e é"
+
+
+def report_of(*, result=None, args=(), kwargs=None, **error) -> ProcessExecutionReport:
+    kwargs = kwargs or {}
+    data = ErrorData("job", "job", args, kwargs, **error) if error else None
+    status = TaskStatus.ERRORED if error else TaskStatus.SUCCESS
+    return ProcessExecutionReport(
+        {"job": TaskReportEntry("job", "job", args, kwargs, status, 0.1, 1, result, data)}, "nightly"
+    )
+
+
+def sent(report: ProcessExecutionReport, **content) -> str:
+    """What leaves the machine, by both ways."""
+    wanted = ReportContent(**content)
+    payload = WebhookChannel(WebhookConfig("https://hooks.example.org/x"), wanted).payload(report)
+    return json.dumps(payload, ensure_ascii=False) + render_report_html(report, None, wanted)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "password",
+        "PASSWORD",
+        "db_password",
+        "dbpassword",
+        "smtp_pass",
+        "Authorization",
+        "X-Api-Key",
+        "apiKey",
+        "APIKEY",
+        "AWS_SECRET_ACCESS_KEY",
+        "privateKey",
+        "access_token",
+        "authToken",
+        "Set-Cookie",
+        "client_secret",
+        "self.token",
+        "credentials",
+    ],
+)
+def test_a_name_like_a_secrets_is_known(name):
+    assert Redactor().is_secret(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "key",
+        "keys",
+        "primary_key",
+        "author",
+        "authority",
+        "max_tokens",
+        "token_count",
+        "tokenizer",
+        "password_field",
+        "secretary",
+        "monkey",
+        "passenger",
+        "path",
+        "auth_method",
+        "bypass_rate",
+    ],
+)
+def test_an_ordinary_name_is_no_secrets(name):
+    assert not Redactor().is_secret(name)
+
+
+@pytest.mark.parametrize("name", ["iban", "payer_iban", "payerIban", "IBAN"])
+def test_names_of_the_users_own_are_secrets_too(name):
+    assert Redactor(("iban",)).is_secret(name)
+    assert not Redactor().is_secret(name)
+
+
+@dataclass
+class Settings:
+    host: str
+    password: str
+
+
+@dataclass(slots=True)
+class Slim:
+    api_key: str
+
+
+Login = namedtuple("Login", ["user", "password"])
+
+
+@pytest.mark.parametrize(
+    "kwargs",
+    [
+        {"token": TOKEN},
+        {"token": TOKEN.encode()},
+        {"headers": {"Authorization": TOKEN}},
+        {"headers": {b"Authorization": TOKEN.encode()}},
+        {"headers": [("Authorization", TOKEN)]},
+        {"config": {"a": [{"credentials": {"user": "somebody", "other": TOKEN}}]}},
+        {"settings": Settings("db", TOKEN)},
+        {"settings": [Slim(TOKEN)]},
+        {"login": Login("bob", TOKEN)},
+        {"url": f"https://bob:{'tok3n-in-url'}@host/path"},
+    ],
+    ids=str,
+)
+def test_a_secret_among_the_arguments_is_gone_wherever_it_stands_again(kwargs):
+    token = "tok3n-in-url" if "url" in kwargs else TOKEN
+    text = f"401 for {token} and {token!r} and x{token}x"
+    report = report_of(
+        kwargs=kwargs,
+        exception=text,
+        traceback_str=f"Traceback (most recent call last):\nIOError: {text}\n",
+        traced_vars={"message": repr(text), "t": repr(token), "headers": repr({"Authorization": token})},
+        traced_vars_location="file.py:1 in f",
+    )
+    whole = sent(report)
+    assert "sk-live" not in whole
+    assert "4f9a" not in whole
+    assert token not in whole
+    assert REDACTED in whole
+    assert "401 for" in whole
+
+
+def test_a_secret_in_a_traced_variable_is_gone_from_text_and_traceback():
+    report = report_of(
+        exception="refused: abcdef123456",
+        traceback_str='Traceback:\n  File "x.py", line 1, in f\n    call("abcdef123456")\nE: refused: abcdef123456\n',
+        traced_vars={"api_key": "'abcdef123456'", "n": "1", "request": "<Request 'abcdef123456'>"},
+    )
+    assert "abcdef" not in sent(report)
+
+
+def test_the_parts_of_a_secret_between_white_space_are_secrets():
+    report = report_of(
+        kwargs={"headers": {"Authorization": "Bearer zyxwvu987654"}}, exception="no such bearer: zyxwvu987654"
+    )
+    whole = sent(report)
+    assert "zyxwvu" not in whole
+    assert "no such bearer: " in whole
+
+
+def test_an_argument_is_known_by_its_parameters_name():
+    def login(user, password, *tokens, **others):
+        """Never called."""
+
+    names = parameter_names(login)
+    assert names == ("user", "password", "*tokens")
+    assert list(named_arguments(names, ("bob", "x", 1, 2))) == [
+        ("user", "bob"),
+        ("password", "x"),
+        ("tokens", 1),
+        ("tokens", 2),
+    ]
+    report = report_of(args=("bob", "letmein-now", "tok-1234567"), exception="letmein-now / tok-1234567 / bob")
+    report.parameters = {"job": names}
+    whole = sent(report)
+    assert "letmein" not in whole
+    assert "tok-12" not in whole
+    assert "bob" in whole
+
+
+def test_the_parameters_of_partials_methods_and_builtins_are_found_where_there_are_any():
+    from functools import partial, wraps
+
+    def one(url, token):
+        """Never called."""
+
+    @wraps(one)
+    def wrapped(*args):
+        return one(*args)
+
+    class Client:
+        def login(self, password):
+            """Never called."""
+
+    assert parameter_names(partial(one, "u")) == ("token",)
+    assert parameter_names(wrapped) == ("url", "token")
+    assert parameter_names(Client().login) == ("password",)
+    assert parameter_names(dict) == ()
+    assert parameter_names(3) == ()
+
+
+def test_secrets_of_tasks_that_a_filter_left_out_are_known():
+    whole = report_of(kwargs={"token": "abc-123-def-456"}, result=1)
+    part = report_of(exception="denied for abc-123-def-456")
+    part.whole = whole
+    assert "abc-123" not in sent(part)
+
+
+@pytest.mark.parametrize("value", ["a", "abc", 1, True, None, 12345, "", " ", "******", "default", "password"])
+def test_short_and_common_values_do_not_destroy_the_text(value):
+    text = "a plain abc default message: 1 of 12345 is True, not None; the password was ******"
+    report = report_of(kwargs={"password": value}, exception=text)
+    payload = WebhookChannel(WebhookConfig("https://h/")).payload(report)
+    assert payload["entries"]["job"]["error"]["exception"] == text
+
+
+def test_a_short_secret_is_hidden_under_its_name():
+    redactor = Redactor()
+    assert redactor.text("{'password': 'abc', 'user': 'bob'}") == "{'password': '<redacted>', 'user': 'bob'}"
+    assert redactor.value({"token": "x", "n": [1, ("pw", 2)]}) == {"token": REDACTED, "n": [1, ("pw", REDACTED)]}
+    assert redactor.variable("token", "'abc'") == REDACTED
+    assert redactor.variable("token", "None") == "None"
+    assert redactor.variable("o", "Settings(host='db', password='abc')") == "Settings(host='db', password='<redacted>')"
+
+
+@pytest.mark.parametrize(
+    ("text", "clean"),
+    [
+        ("password=abc", "password=<redacted>"),
+        ("Authorization: Bearer abc.def", "Authorization: <redacted>"),
+        ("https://h/?token=abc&x=1", "https://h/?token=<redacted>&x=1"),
+        ("postgres://bob:abc@db/x", "postgres://bob:<redacted>@db/x"),
+        ("Invalid token: expired", "Invalid token: expired"),
+        ('{"api_key": "abc", "n": 1}', '{"api_key": "<redacted>", "n": 1}'),
+        ("--password=abc --n=1", "--password=<redacted> --n=1"),
+        ("x = 'password=\"abc\"'", "x = 'password=\"<redacted>\"'"),
+        ("if token == other", "if token == other"),
+        ("columns ['password', 'user']", "columns ['password', 'user']"),
+        ("('password', 'abc')", "('password', '<redacted>')"),
+    ],
+)
+def test_names_in_a_text_mark_what_follows_them(text, clean):
+    assert Redactor().text(text) == clean
+
+
+def test_a_source_line_keeps_its_names_and_loses_its_literals():
+    traceback = (
+        'Traceback (most recent call last):\n  File "a.py", line 3, in f\n'
+        '    login(user, password=password, token="abc")\nE: password=abc\n'
+    )
+    assert Redactor().traceback(traceback) == (
+        'Traceback (most recent call last):\n  File "a.py", line 3, in f\n'
+        '    login(user, password=password, token="<redacted>")\nE: password=<redacted>\n'
+    )
+
+
+def test_what_is_left_of_a_secret_at_a_cut_is_hidden():
+    redactor = Redactor()
+    redactor.learn([("token", "abcdefghijklmnop")])
+    assert redactor.text("xx 'abcdefgh'… 8 more characters") == "xx '<redacted>'… 8 more characters"
+    text = redactor.text("so abcdefgh\n… 9 more characters …\nijklmnop end")
+    assert text == "so <redacted>\n… 9 more characters …\n<redacted> end"
+
+
+def test_a_long_result_ends_without_a_piece_of_a_secret():
+    token = "T0" * 2_500
+    report = report_of(result=["x" * 1_500, token, "y"], kwargs={"token": token})
+    assert "T0T0T0" not in sent(report)
+
+
+def test_redaction_can_be_turned_off():
+    report = report_of(kwargs={"token": "abcdefgh"}, exception="abcdefgh")
+    assert "abcdefgh" in sent(report, redact=False)
+    assert isinstance(Redactor.for_report(report, ReportContent(redact=False)), TransparentRedactor)
+
+
+def test_names_can_be_added():
+    report = report_of(kwargs={"payer_iban": "DE001234567"}, exception="no account DE001234567")
+    assert "DE00" in sent(report)
+    assert "DE00" not in sent(report, redact_names=("iban",))
+
+
+def test_hostile_objects_are_looked_at_without_running_their_code():
+    ran = []
+
+    class Hostile:
+        def __init__(self):
+            self.password = "do-not-show-me"
+
+        def __getattr__(self, name):
+            ran.append(name)
+            raise RuntimeError(name)
+
+        def __eq__(self, other):
+            ran.append("eq")
+            raise RuntimeError
+
+        def __hash__(self):
+            ran.append("hash")
+            raise RuntimeError
+
+        def __repr__(self):
+            raise RuntimeError("do-not-show-me")
+
+    cyclic = {}
+    cyclic["self"] = [cyclic, Hostile()]
+    report = report_of(kwargs={"x": cyclic}, exception="saw do-not-show-me")
+    assert "do-not-show" not in sent(report)
+    assert ran == []
+
+
+def test_thousands_of_secrets_and_long_texts_take_linear_time():
+    redactor = Redactor()
+    redactor.learn(("token", f"secret-{number:06}-{number * 7919 % 100_003}") for number in range(5_000))
+    text = "a" * 200_000 + " secret-000042-" + str(42 * 7919 % 100_003) + " " + "password" * 10_000
+    assert redactor.text(text) == "a" * 200_000 + " <redacted> " + "password" * 10_000
+
+
+def test_all_of_a_secrets_siblings_are_found_where_one_begins_the_other():
+    redactor = Redactor()
+    redactor.learn([("token", "abcdef"), ("token", "abcdefgh"), ("token", "abcxyz")])
+    assert redactor.text("abcdefgh abcdef abcxyz abc") == "<redacted> <redacted> <redacted> abc"
+
+
+def test_wrong_content_is_refused():
+    with pytest.raises(TypeError, match="redact must be bool, not 'no'"):
+        ReportContent(redact="no")
+    with pytest.raises(TypeError, match="redact_names must be a tuple of str"):
+        ReportContent(redact_names="iban")

@@ -1,0 +1,388 @@
+"""Webhooks and chats, sent to real servers on this machine."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import socket
+import ssl
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+import trustme
+
+from processes import Process, Task, TaskDependency
+from processes.comms import (
+    DiscordChannel,
+    ReportContent,
+    SlackChannel,
+    TeamsChannel,
+    WebhookChannel,
+    WebhookConfig,
+    transport,
+)
+from processes.comms.transport import WebhookError
+
+
+@pytest.fixture(autouse=True)
+def no_proxies_and_short_delays(monkeypatch):
+    for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(transport, "FIRST_DELAY", 0.001)
+
+
+class Server(ThreadingHTTPServer):
+    """Keeps what it gets, and gives the answers that it was told, the last one again and again."""
+
+    def __init__(self, *answers):
+        self.answers = list(answers) or [(200, {}, b"ok")]
+        self.requests = []
+        super().__init__(("127.0.0.1", 0), Handler)
+
+    @property
+    def port(self):
+        return self.server_address[1]
+
+    def url(self, path="/hook", scheme="http", host="127.0.0.1"):
+        return f"{scheme}://{host}:{self.port}{path}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.requests.append((self.path, self.headers, body))
+        answers = self.server.answers
+        status, headers, text = answers.pop(0) if len(answers) > 1 else answers[0]
+        if status is None:
+            return  # the connection is closed without an answer
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def do_GET(self):
+        self.server.requests.append(("GET " + self.path, self.headers, b""))
+        self.send_error(405)
+
+    def log_message(self, *_):
+        """Say nothing."""
+
+
+@contextmanager
+def serving(*answers, tls=None):
+    with Server(*answers) as server:
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
+            server.handle_error = lambda *_: None  # a client that hangs up is what the test wants
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join(10)
+
+
+def explode():
+    secret_token = "tok-abc-123456"
+    raise ValueError(f"<b>bad</b> {secret_token} *bold* @everyone <!channel>")
+
+
+def identity(value):
+    return value
+
+
+@pytest.fixture(scope="module")
+def report():
+    tasks = [
+        Task("fine", identity, args=({"a": 1},)),
+        Task("bad", explode),
+        Task("below", identity, dependencies=[TaskDependency("bad", True)]),
+    ]
+    return Process(tasks, "nightly").run(runner="sequential")
+
+
+def send(report, server, content=None, url=None, **config):
+    channel = WebhookChannel(WebhookConfig(url or server.url(), **config), content)
+    channel.send_report(report, errors_only=False)
+
+
+def test_the_body_is_the_report(report):
+    with serving() as server:
+        send(report, server)
+    path, headers, body = server.requests[0]
+    sent = json.loads(body)
+    assert path == "/hook"
+    assert headers["Content-Type"] == "application/json"
+    assert "X-Signature-SHA256" not in headers
+    assert sent["process_name"] == "nightly"
+    assert list(sent["entries"]) == list(report.entries)
+    fine = sent["entries"]["fine"]
+    assert fine.pop("elapsed_seconds") == report.entries["fine"].elapsed_seconds
+    assert fine == {"status": "success", "function": "identity", "attempts": 1, "result": "{'a': 1}"}
+    assert sent["entries"]["below"]["status"] == "skipped"
+    error = sent["entries"]["bad"]["error"]
+    assert set(error) == {"exception", "downstream_impact", "traceback", "traced_vars", "traced_vars_location"}
+    assert error["downstream_impact"] == ["below"]
+    assert error["exception"] == "<b>bad</b> <redacted> *bold* @everyone <!channel>"
+    assert error["traced_vars"] == {"secret_token": "<redacted>"}
+    assert b"tok-abc" not in body
+
+
+def test_content_leaves_out_what_is_not_wanted(report):
+    with serving() as server:
+        send(report, server, ReportContent(show_traceback=False, show_traced_vars=False))
+    error = json.loads(server.requests[0][2])["entries"]["bad"]["error"]
+    assert set(error) == {"exception", "downstream_impact"}
+
+
+def test_the_report_can_be_nested_and_the_extra_payload_wins(report):
+    with serving() as server:
+        send(report, server, nest_under="report", extra_payload={"channel": "#x"})
+        send(report, server, extra_payload={"process_name": "mine"})
+        send(report, server, nest_under="report", extra_payload={"report": 1})
+    first, second, third = (json.loads(body) for _, _, body in server.requests)
+    assert set(first) == {"report", "channel"}
+    assert first["report"]["process_name"] == "nightly"
+    assert second["process_name"] == "mine"
+    assert third == {"report": 1}
+
+
+def test_the_signature_is_that_of_the_bytes_sent(report):
+    with serving() as server:
+        send(report, server, secret="shh-é", headers={"Authorization": "Bearer x", "X-Own": "1"})
+    _, headers, body = server.requests[0]
+    expected = hmac.new("shh-é".encode(), body, hashlib.sha256).hexdigest()
+    assert headers["X-Signature-SHA256"] == expected
+    assert headers["Authorization"] == "Bearer x"
+    assert headers["X-Own"] == "1"
+
+
+def test_an_answer_that_is_not_2xx_is_an_error_with_status_and_body(report):
+    with (
+        serving((404, {}, b"no such hook" + b"x" * 5000)) as server,
+        pytest.raises(WebhookError, match=r"answered 404 Not Found: no such hookx+…$") as caught,
+    ):
+        send(report, server, retries=3)
+    assert caught.value.status == 404
+    assert len(str(caught.value)) < 700
+    assert len(server.requests) == 1
+
+
+def test_an_error_does_not_tell_the_urls_path(report):
+    with serving((500, {}, b"")) as server, pytest.raises(WebhookError) as caught:
+        send(report, server, url=server.url("/services/T0/SECRET?token=abc"))
+    assert "SECRET" not in str(caught.value)
+    assert "abc" not in str(caught.value)
+
+
+def test_a_server_error_is_tried_again(report):
+    with serving((503, {}, b""), (None, {}, b""), (204, {}, b"")) as server:
+        send(report, server, retries=2, secret="s")
+    assert len(server.requests) == 3
+    assert len({body for _, _, body in server.requests}) == 1
+
+
+def test_without_retries_it_is_not(report):
+    with serving((503, {}, b"busy"), (200, {}, b"")) as server, pytest.raises(WebhookError, match="503"):
+        send(report, server)
+    assert len(server.requests) == 1
+
+
+def test_a_dead_server_is_an_error_that_says_where(report):
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+        with pytest.raises(WebhookError, match=f"http://127.0.0.1:{port}/… could not be reached"):
+            send(report, None, url=f"http://127.0.0.1:{port}/x", retries=1)
+
+
+def test_a_hanging_server_is_left_after_the_timeout(report):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/x"
+        with pytest.raises(WebhookError, match=r"did not answer within 0\.1 s"):
+            send(report, None, url=url, timeout=0.1)
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_redirect_on_the_same_server_is_followed_by_the_same_post(report, status):
+    with serving((status, {"Location": "/other"}, b""), (200, {}, b"")) as server:
+        send(report, server, secret="s")
+    (_, first, body), (path, second, again) = server.requests
+    assert path == "/other"
+    assert body == again
+    assert first["X-Signature-SHA256"] == second["X-Signature-SHA256"]
+
+
+@pytest.mark.parametrize("target", ["http://localhost:{port}/x", "https://127.0.0.1:{port}/x", "file:///etc/passwd"])
+def test_a_redirect_elsewhere_is_not_followed(report, target):
+    with serving() as server:
+        server.answers = [(307, {"Location": target.format(port=server.port)}, b""), (200, {}, b"")]
+        with pytest.raises(WebhookError, match="another scheme, host or port"):
+            send(report, server, secret="s", retries=2)
+    assert len(server.requests) == 1
+
+
+def test_redirects_in_a_circle_end(report):
+    with (
+        serving((302, {"Location": "/hook"}, b"")) as server,
+        pytest.raises(WebhookError, match="redirects more than 5 times"),
+    ):
+        send(report, server)
+
+
+@pytest.fixture(scope="module")
+def authority():
+    return trustme.CA()
+
+
+def server_context(authority, name):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(name).configure_cert(context)
+    return context
+
+
+def test_https_works_with_a_certificate_that_is_trusted(report, authority, monkeypatch, tmp_path):
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    with serving(tls=server_context(authority, "localhost")) as server:
+        send(report, server, url=server.url(scheme="https", host="localhost"))
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(("name", "trusted"), [("localhost", False), ("other.example.org", True)])
+def test_a_wrong_certificate_gets_nothing(report, authority, monkeypatch, tmp_path, name, trusted):
+    if trusted:
+        authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    with serving(tls=server_context(authority, name)) as server:
+        with pytest.raises(WebhookError, match="cannot prove who it is, so nothing was sent"):
+            send(report, server, url=server.url(scheme="https", host="localhost"), retries=2)
+    assert server.requests == []
+
+
+def test_a_result_that_is_huge_or_has_no_repr_is_bounded():
+    class Unprintable:
+        def __repr__(self):
+            raise RuntimeError("no")
+
+    tasks = [Task("huge", lambda: "x" * 10_000_000), Task("none", Unprintable)]
+    payload = WebhookChannel(WebhookConfig("https://h/")).payload(Process(tasks).run(runner="sequential"))
+    assert len(json.dumps(payload)) < 10_000
+    assert "more characters" in payload["entries"]["huge"]["result"]
+    assert "RuntimeError" in payload["entries"]["none"]["result"]
+
+
+def test_a_channel_that_fails_does_not_keep_the_next_from_being_served(report):
+    with serving() as server:
+        bad = WebhookChannel(WebhookConfig(server.url(), extra_payload={"x": object()}))
+        with pytest.warns(UserWarning, match="WebhookChannel could not send the report"):
+            report.notify(bad, WebhookChannel(WebhookConfig(server.url())))
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "message"),
+    [
+        ({"url": 3}, TypeError, "url must be str"),
+        ({"url": "ftp://h/x"}, ValueError, "scheme 'ftp'"),
+        ({"url": "file:///etc/passwd"}, ValueError, "scheme 'file'"),
+        ({"url": "https://"}, ValueError, "host None"),
+        ({"url": "https://h/\r\nX: y"}, ValueError, "line breaks"),
+        ({"url": "https://h:99999/"}, ValueError, "cannot be read"),
+        ({"url": "https://u:p@h/"}, ValueError, "Authorization"),
+        ({"headers": []}, TypeError, "headers must be a dict"),
+        ({"headers": {"X": 1}}, TypeError, "'X' is int"),
+        ({"headers": {"X": "a\r\nY: b"}}, ValueError, "line break"),
+        ({"headers": {"X\r\nY": "b"}}, ValueError, "no name of an HTTP header"),
+        ({"headers": {"X": "\u20ac"}}, ValueError, "Latin-1"),
+        ({"timeout": 0}, ValueError, "timeout must be a positive number"),
+        ({"timeout": "5"}, TypeError, "timeout must be a positive number"),
+        ({"secret": b"x"}, TypeError, "secret must be str or None"),
+        ({"nest_under": 1}, TypeError, "nest_under must be str or None"),
+        ({"extra_payload": []}, TypeError, "extra_payload must be a dict"),
+        ({"retries": -1}, ValueError, "retries must be a non-negative int"),
+        ({"retries": True}, TypeError, "retries must be a non-negative int"),
+    ],
+)
+def test_a_wrong_configuration_is_refused(wrong, error, message):
+    with pytest.raises(error, match=message):
+        WebhookConfig(**{"url": "https://h/", **wrong})
+
+
+def test_what_is_changed_later_is_checked_again(report):
+    config = WebhookConfig("https://h/")
+    config.headers = {"X": "a\nb"}
+    with pytest.raises(ValueError, match="line break"):
+        WebhookChannel(config).send_report(report, errors_only=False)
+
+
+def test_a_configuration_does_not_print_its_secrets():
+    config = WebhookConfig("https://h/T0KEN", {"Authorization": "b3arer"}, secret="s3cret")
+    assert not any(text in repr(config) for text in ("T0KEN", "b3arer", "s3cret"))
+
+
+def test_wrong_parts_of_a_channel_are_refused():
+    with pytest.raises(TypeError, match="webhook_config must be a WebhookConfig, not str"):
+        WebhookChannel("https://h/")
+    with pytest.raises(TypeError, match="content must be a ReportContent or None"):
+        WebhookChannel(WebhookConfig("https://h/"), {})
+
+
+# Chats
+
+
+@pytest.mark.parametrize("channel", [SlackChannel, TeamsChannel, DiscordChannel])
+def test_a_chat_gets_a_short_message_with_failures_first(report, channel):
+    with serving() as server:
+        channel(server.url()).send_report(report, errors_only=False)
+    message = json.dumps(json.loads(server.requests[0][2]), ensure_ascii=False).replace("\\", "")
+    assert message.index("nightly") < message.index("1 failed") < message.index("bad: ValueError")
+    assert "1 skipped" in message
+    assert "1 succeeded" in message
+    assert "tok-abc" not in message
+    assert "Traceback" not in message
+
+
+def test_slack_sees_no_markup_in_what_tasks_say(report):
+    with serving() as server:
+        SlackChannel(server.url()).send_report(report, errors_only=True)
+    body = json.loads(server.requests[0][2])
+    assert "&lt;!channel&gt;" in body["text"]
+    assert "<" not in body["text"]
+    assert body["text"].startswith("*Failed Tasks in Process: nightly*\n")
+
+
+def test_discord_mentions_nobody_and_takes_at_most_2000_characters():
+    tasks = [Task(f"task{number}", explode) for number in range(40)]
+    report = Process(tasks, "many" * 300).run(runner="sequential")
+    with serving() as server:
+        DiscordChannel(server.url()).send_report(report, errors_only=False)
+    body = json.loads(server.requests[0][2])
+    assert body["allowed_mentions"] == {"parse": []}
+    assert 100 < len(body["content"]) <= 2000
+
+
+def test_teams_gets_an_adaptive_card(report):
+    with serving() as server:
+        TeamsChannel(server.url()).send_report(report, errors_only=False)
+    body = json.loads(server.requests[0][2])
+    (attachment,) = body["attachments"]
+    assert attachment["contentType"] == "application/vnd.microsoft.card.adaptive"
+    assert attachment["content"]["type"] == "AdaptiveCard"
+    assert all(block["type"] == "TextBlock" and block["wrap"] for block in attachment["content"]["body"])
+
+
+def test_a_chat_names_ten_failures_and_counts_the_others():
+    tasks = [Task(f"task{number}", explode) for number in range(13)]
+    text = ""
+    with serving() as server:
+        SlackChannel(server.url()).send_report(Process(tasks).run(runner="sequential"), errors_only=True)
+        text = json.loads(server.requests[0][2])["text"]
+    assert text.count("✗") == 10
+    assert "and 3 more failed tasks" in text
