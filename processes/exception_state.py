@@ -120,25 +120,28 @@ class _Writer:
                 del places[id(one)]
 
     def _row(self, exception: BaseException, variables: dict[int, dict[str, str]]) -> dict[str, Any]:
+        attributes = _attributes(exception)
         row = {
             "class": self._class(type(exception)),
             "stand_in": _description(exception),
             "args": self._contents(_SLOTS["args"].__get__(exception)),
-            "attributes": {name: self._content(value) for name, value in _attributes(exception).items()},
+            "attributes": {name: self._attribute(name, value) for name, value in attributes.items()},
             "fields": {name: self._content(value) for name, value in _fields(exception)},
             "cause": self._content(_SLOTS["__cause__"].__get__(exception)),
             "context": self._content(_SLOTS["__context__"].__get__(exception)),
             "suppress_context": _SLOTS["__suppress_context__"].__get__(exception),
             "frames": [_frame(entry, variables) for entry in _entries(exception)],
         }
-        notes = _attributes(exception).get("__notes__")
-        if type(notes) is list:
-            row["attributes"]["__notes__"] = [True, *self._contents(notes)]
         members = _members(exception)
         if members:
             row["message"] = _GROUP_SLOTS["message"].__get__(exception)
             row["members"] = self._contents(members)
         return row
+
+    def _attribute(self, name: str, value: Any) -> Any:
+        if name == "__notes__" and type(value) is list:  # each by itself, so that none is lost for another
+            return [True, *self._contents(value)]
+        return self._content(value)
 
     def _contents(self, values: list[Any] | tuple[Any, ...]) -> list[Any]:
         return [self._content(value) for value in values]
@@ -220,7 +223,7 @@ def _slots(kind: type[BaseException]) -> Iterator[tuple[type, str, Any]]:
             continue  # what these hold has its own place in the row
         for name, slot in vars(cls).items():
             # OSError.characters_written is a getset. What those of other modules do, nobody knows.
-            is_getset = type(slot) is GetSetDescriptorType and getattr(builtins, cls.__name__, None) is cls
+            is_getset = type(slot) is GetSetDescriptorType and _is_builtin(cls)
             if type(slot) is MemberDescriptorType or (is_getset and not cls.__flags__ & _HEAP_TYPE):
                 yield cls, name, slot
 
@@ -228,10 +231,14 @@ def _slots(kind: type[BaseException]) -> Iterator[tuple[type, str, Any]]:
 def _description(exception: BaseException) -> tuple[str, ...]:
     """Return what :func:`stand_in_class` needs; without the text where no stand-in will be needed."""
     cls = type(exception)
-    base = next(base for base in cls.__mro__ if getattr(builtins, _named(base, "__name__"), None) is base)
+    base = next(base for base in cls.__mro__ if _is_builtin(base))
     text = "" if base is cls else exception_text(exception)
     names = [_named(cls, name) for name in ("__name__", "__module__", "__qualname__")]
     return *names, _named(base, "__name__"), text
+
+
+def _is_builtin(cls: type) -> bool:
+    return getattr(builtins, _named(cls, "__name__"), None) is cls
 
 
 def _named(cls: type, name: str) -> str:

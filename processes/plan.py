@@ -139,6 +139,8 @@ class Plan:
 
     def resume(self, task: int) -> None:
         """Make a delayed task ready again."""
+        if self._states[task] is not DELAYED:
+            raise self._refusal(task, READY)
         self._make_ready(task)
 
     def _make_ready(self, task: int) -> None:
@@ -147,8 +149,9 @@ class Plan:
 
     def _move(self, task: int, state: State) -> None:
         if state not in MOVES[self._states[task]]:
-            raise RuntimeError(
-                f"Task {self._names[task]!r} cannot go from {self._states[task].name} to {state.name} "
-                "[this is a bug in processes]"
-            )
+            raise self._refusal(task, state)
         self._states[task] = state
+
+    def _refusal(self, task: int, state: State) -> RuntimeError:
+        move = f"from {self._states[task].name} to {state.name}"
+        return RuntimeError(f"Task {self._names[task]!r} cannot go {move} [this is a bug in processes]")

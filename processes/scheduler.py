@@ -32,7 +32,7 @@ from .runners import make_runner
 from .runners.waker import Waker
 from .task import function_name
 from .task_log import record_sink
-from .task_types import TaskResult
+from .task_types import TaskResult, TaskStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -308,11 +308,9 @@ class Scheduler:
         task = self._graph.tasks[index]
         if self._needed_by[index]:
             self._values[index] = value
-        result = TaskResult.success(
-            value if task.keep_result else None,
-            elapsed_seconds=self._elapsed_seconds[index],
-            attempts=self._attempts[index],
-        )
+        kept = value if task.keep_result else None
+        elapsed, attempts = self._elapsed_seconds[index], self._attempts[index]
+        result = TaskResult(TaskStatus.SUCCESS, kept, None, None, elapsed, attempts)
         if newly_ready := self._plan.succeed(index):
             now = time()
             for ready in newly_ready:

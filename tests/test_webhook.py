@@ -127,7 +127,13 @@ def test_the_body_is_the_report(report):
     assert fine == {"status": "success", "function": "identity", "attempts": 1, "result": "{'a': 1}"}
     assert sent["entries"]["below"]["status"] == "skipped"
     error = sent["entries"]["bad"]["error"]
-    assert set(error) == {"exception", "downstream_impact", "traceback", "traced_vars", "traced_vars_location"}
+    assert set(error) == {
+        "exception",
+        "downstream_impact",
+        "traceback",
+        "traced_vars",
+        "traced_vars_location",
+    }
     assert error["downstream_impact"] == ["below"]
     assert error["exception"] == "<b>bad</b> <redacted> *bold* @everyone <!channel>"
     assert error["traced_vars"] == {"secret_token": "<redacted>"}
@@ -209,7 +215,7 @@ def test_a_hanging_server_is_left_after_the_timeout(report):
             send(report, None, url=url, timeout=0.1)
 
 
-@pytest.mark.parametrize("status", [301, 302, 307, 308])
+WRONG = [301, 302, 307, 308])
 def test_a_redirect_on_the_same_server_is_followed_by_the_same_post(report, status):
     with serving((status, {"Location": "/other"}, b""), (200, {}, b"")) as server:
         send(report, server, secret="s")
@@ -219,7 +225,9 @@ def test_a_redirect_on_the_same_server_is_followed_by_the_same_post(report, stat
     assert first["X-Signature-SHA256"] == second["X-Signature-SHA256"]
 
 
-@pytest.mark.parametrize("target", ["http://localhost:{port}/x", "https://127.0.0.1:{port}/x", "file:///etc/passwd"])
+@pytest.mark.parametrize(
+    "target", ["http://localhost:{port}/x", "https://127.0.0.1:{port}/x", "file:///etc/passwd"]
+)
 def test_a_redirect_elsewhere_is_not_followed(report, target):
     with serving() as server:
         server.answers = [(307, {"Location": target.format(port=server.port)}, b""), (200, {}, b"")]
@@ -308,11 +316,13 @@ def test_a_channel_that_fails_does_not_keep_the_next_from_being_served(report):
         ({"extra_payload": []}, TypeError, "extra_payload must be a dict"),
         ({"retries": -1}, ValueError, "retries must be a non-negative int"),
         ({"retries": True}, TypeError, "retries must be a non-negative int"),
-    ],
-)
-def test_a_wrong_configuration_is_refused(wrong, error, message):
-    with pytest.raises(error, match=message):
-        WebhookConfig(**{"url": "https://h/", **wrong})
+    ]
+
+
+def test_a_wrong_configuration_is_refused():
+    for wrong, error, message in WRONG:
+        with pytest.raises(error, match=message):
+            WebhookConfig(**{"url": "https://h/", **wrong})
 
 
 def test_what_is_changed_later_is_checked_again(report):

@@ -30,6 +30,7 @@ SHORTEST = (
     6  # characters; a shorter value is replaced under its name only, as it may stand anywhere by chance
 )
 MAX_VALUES = 200_000  # looked at in one report, about half a second; those of failed tasks come first
+MAX_TEXT = 100_000  # characters of one value that is searched for names
 MAX_MEMBERS = 10_000  # looked at in one container
 
 
@@ -51,6 +52,8 @@ _SECRET_PAIRS = frozenset(
     {(kind, key) for kind in _KINDS_OF_KEY for key in ("key", "keys")}
     | {("session", "id"), ("connection", "string")}
 )
+# Each secret name has one of them in it, so that texts without any need no closer look.
+_HINTS = _set_of("pass pw secret token cred auth bearer cookie jwt otp key session connection srf")
 # What tells something about a secret, without being one: token_count, password_field, auth_method.
 _HARMLESS_ENDINGS = _set_of(
     "count counts length len limit size type types expiry expires ttl url uri endpoint method policy field "
@@ -94,7 +97,8 @@ class Redactor:
     """
 
     def __init__(self, names: Iterable[str] = ()) -> None:
-        self._own = [tuple(_words(name)) for name in names if name]
+        self._own = [words for words in (tuple(_words(name)) for name in names) if words]
+        self._hints = (*_HINTS, *(words[0] for words in self._own))
         self._known: dict[str, bool] = {}  # whether a name is a secret's
         self._secrets: set[str] = set()
         self._pattern: re.Pattern[str] | None = None
@@ -180,10 +184,11 @@ class Redactor:
     def _learn_string(self, text: str, secret: bool) -> None:
         if secret:
             self._add_repr_or_text(text)
-        self._learn_text(text)
+        if len(text) <= MAX_TEXT:
+            self._learn_text(text)
 
     def _learn_text(self, text: str, source: bool = False) -> None:
-        for match in _named(text):
+        for match in self._named(text):
             if self._is_masked(match, source):
                 if match["bare"]:
                     self._add(match["bare"])
@@ -255,7 +260,7 @@ class Redactor:
         if self.is_secret(name):
             return value if value is None or kind is bool else REDACTED
         if kind is str:
-            return self.text(value)
+            return self.text(value) if len(value) <= MAX_TEXT else value
         if kind not in (dict, list, tuple) or count[0] > MAX_MEMBERS or id(value) in outside:
             return value
         if len(outside) > 50 or len(value) > MAX_MEMBERS:
@@ -272,12 +277,22 @@ class Redactor:
     def _mask_named(self, text: str, source: bool = False) -> str:
         pieces = []
         done = 0
-        for match in _named(text):
+        for match in self._named(text):
             if match.start() >= done and self._is_masked(match, source):
                 quote = match["quoted"][-1] if match["quoted"] else ""
                 pieces += [text[done : match.start("value")], quote, REDACTED, quote]
                 done = match.end()
         return _IN_URL.sub(rf"\1{REDACTED}", "".join([*pieces, text[done:]]))
+
+    def _named(self, text: str) -> Iterator[re.Match[str]]:
+        """Find what looks like a name with its value; values are looked into for further names."""
+        lower = text.lower()
+        if not any(hint in lower for hint in self._hints):
+            return
+        position = 0
+        while (match := _NAMED.search(text, position)) is not None:
+            yield match
+            position = match.start("value")
 
     def _is_masked(self, match: re.Match[str], source: bool) -> bool:
         if not self.is_secret(match["name"]) or _harmless_literal(match["value"]):
@@ -399,7 +414,7 @@ def _key(key: object) -> str:
 
 def _parsed(text: str) -> object:
     """Return the value that a text is the repr of, where it is a string or a container; else None."""
-    if text[:1] in tuple("'\"[({b") and len(text) <= 100_000:
+    if text[:1] in tuple("'\"[({b") and len(text) <= MAX_TEXT:
         try:
             value: object = ast.literal_eval(text)
         except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
@@ -432,14 +447,6 @@ def _lines(text: str) -> Iterator[tuple[str, bool]]:
     for line in text.splitlines(keepends=True):
         yield line, source
         source = _SOURCE_LINE_FOLLOWS.match(line) is not None
-
-
-def _named(text: str) -> Iterator[re.Match[str]]:
-    """Find what looks like a name with its value; values are looked into for further names."""
-    position = 0
-    while (match := _NAMED.search(text, position)) is not None:
-        yield match
-        position = match.start("value")
 
 
 def _pattern_of(texts: Sequence[str]) -> str:

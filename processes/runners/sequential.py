@@ -34,7 +34,7 @@ class SequentialRunner(ProcessRunner):
 
     @property
     def free_slots(self) -> int:
-        return self._thread.free_slots if self._next is None else 0
+        return 1 if self._next is None and self._thread.idle else 0
 
     def start(self, attempt: Attempt) -> None:
         if attempt.timeout is None:

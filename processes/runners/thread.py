@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from .waker import Waker
 
 DEFAULT_THREADS = 4
+AHEAD_SECONDS = 0.001
+"""Work that may stand in line for each thread, so that short calls do not wait for the run's own thread."""
+
+MAX_AHEAD = 64  # attempts in line a thread
 
 
 class ThreadRunner(ProcessRunner):
@@ -51,29 +55,48 @@ class ThreadRunner(ProcessRunner):
         super().open(waker)
         self._attempts: SimpleQueue[Attempt | None] = SimpleQueue()
         self._threads: list[_Thread] = []  # those that serve the slots; none that was left behind
-        self._busy = 0
+        self._held = 0  # attempts that run or stand in line
+        self._ahead = 0  # attempts that may stand in line for each thread
+        self._mean_seconds: float | None = None  # of a call, lately
         self._started = 0
         self._stopped: set[int] = set()  # tickets of attempts left behind; read by the threads
 
     @property
     def free_slots(self) -> int:
-        return self.max_workers - self._busy
+        return self.max_workers * (1 + self._ahead) - self._held
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing runs."""
+        return not self._held
 
     def start(self, attempt: Attempt) -> None:
-        self._busy += 1
-        if len(self._threads) < self._busy:
+        self._held += 1
+        self._attempts.put(attempt)
+        self._add_thread_if_needed()
+
+    def _add_thread_if_needed(self) -> None:
+        if len(self._threads) < min(self._held, self.max_workers):
             self._started += 1
             thread = _Thread(self, f"thread-{self._started}")
-            self._threads.append(thread)
+            self._threads = [
+                *self._threads,
+                thread,
+            ]  # never changed in place: threads look for themselves in it
             thread.start()
-        self._attempts.put(attempt)
 
     def wait(self, timeout: float | None) -> list[Message]:
         messages = super().wait(timeout)
         for message in messages:
             if type(message) is Finished and message.ticket not in self._stopped:
-                self._busy -= 1
+                self._held -= 1
+                self._note_length(message.elapsed_seconds)
         return messages
+
+    def _note_length(self, seconds: float) -> None:
+        mean = self._mean_seconds
+        self._mean_seconds = mean = seconds if mean is None else mean + (seconds - mean) / 8
+        self._ahead = min(MAX_AHEAD, int(AHEAD_SECONDS / max(mean, 1e-6)))
 
     def stack_of(self, ticket: int) -> str:
         frames = sys._current_frames()  # noqa: SLF001 - public but for its name: it is documented
@@ -84,9 +107,10 @@ class ThreadRunner(ProcessRunner):
 
     def stop(self, ticket: int) -> None:
         self._stopped.add(ticket)
-        self._busy -= 1
-        # The thread that has this attempt, or is about to take it, ends after it.
+        self._held -= 1
+        # The thread that has this attempt, or is about to take it, ends after it; another one takes its place.
         self._threads = [thread for thread in self._threads if thread.ticket != ticket]
+        self._add_thread_if_needed()
 
     def close(self) -> None:
         self._attempts.put(None)

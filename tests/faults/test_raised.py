@@ -137,7 +137,7 @@ async def throw_later(make: Callable[[], BaseException]) -> NoReturn:
     raise make()
 
 
-@pytest.mark.parametrize("name", [name for name in NO_EXCEPTIONS if name not in ("stop",)])
+@pytest.mark.parametrize("name", [name for name in NO_EXCEPTIONS if name != "stop"])
 def test_what_usually_ends_an_event_loop_fails_its_task_alone(runner, name):
     report = run_beside_others(runner, Task("bad", throw_later, args=(NO_EXCEPTIONS[name],)))
     assert type(report.exceptions["bad"]) is type(NO_EXCEPTIONS[name]())

@@ -330,9 +330,7 @@ def fail_with_large_variables(argument: object) -> NoReturn:
 def test_large_values_do_not_stand_in_traceback_variables_or_log(runner, tmp_path):
     argument = b"a" * LARGE
     log = tmp_path / "task.log"
-    report = run_beside_others(
-        runner, Task("bad", fail_with_large_variables, args=(argument,), log_path=log)
-    )
+    report = run_beside_others(runner, Task("bad", fail_with_large_variables, args=(argument,), log_path=log))
     error = report.entries["bad"].error
     assert set(error.traced_vars) == {"argument", "text", "numbers"}
     assert all(len(value) < 10_000 for value in error.traced_vars.values())
@@ -365,10 +363,12 @@ class LongRepr:
         return "long" * 10_000_000
 
 
-def fail_with_odd_variables() -> NoReturn:
-    first, raising, long = 1, RaisingRepr(), LongRepr()
-    slow, hanging = SlowRepr(), HangingRepr()
+def fail_with(first: object, raising: object, long: object, slow: object, hanging: object) -> NoReturn:
     raise ValueError("with odd variables")
+
+
+def fail_with_odd_variables() -> NoReturn:
+    fail_with(1, RaisingRepr(), LongRepr(), SlowRepr(), HangingRepr())
 
 
 @pytest.mark.parametrize("name", ["process", "thread"])

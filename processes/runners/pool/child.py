@@ -47,7 +47,7 @@ _THREAD_VARIABLES = (
 
 _HAS_SENDMSG = hasattr(socket.socket, "sendmsg")  # not on Windows
 _CRASH_BYTES = 1 << 16  # of what faulthandler wrote; a stack is seldom over 10 KB
-_STACK_SECONDS = 0.1  # for a worker to write its stack; it takes a millisecond
+_STACK_SECONDS = 0.4  # for a worker to write its stack; it takes a millisecond, more on a busy machine
 _PERFORM_FILE = perform.__code__.co_filename
 _END_SECONDS = 5.0  # for a process that was told to end; its guard gives it one
 

@@ -24,7 +24,7 @@ def pack_outcome(outcome: Outcome, task_name: str) -> tuple[int, bytes]:
     if isinstance(outcome, Returned):
         try:
             return wire.RETURNED, _dump_result(outcome.value, task_name)
-        except SerializationError as error:
+        except (SerializationError, KeyboardInterrupt) as error:  # nobody's Ctrl-C comes to a worker
             outcome = Raised(error, describe_failure(error))
     assert isinstance(outcome, Raised)
     failure = outcome.failure

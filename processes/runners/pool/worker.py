@@ -131,7 +131,7 @@ class _Loop:
         try:
             function = self._function(number, task_name)
             args, kwargs = load(body[start + length :], task_name=task_name, what=("args", "kwargs"))
-        except SerializationError as error:
+        except (SerializationError, KeyboardInterrupt) as error:  # nobody's Ctrl-C comes to a worker
             outcome = Raised(error, describe_failure(error))
             finished = Finished(self._ticket, outcome, time(), 0.0, 0.0, 0, self._worker)
         else:

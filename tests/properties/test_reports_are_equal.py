@@ -1,0 +1,233 @@
+"""Random graphs with random faults: their reports are the same on every runner, field by field."""
+
+from __future__ import annotations
+
+import shutil
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from failing import KINDS, Colour, Place, Recipe, facts_of, raise_by, tidy
+from hypothesis import HealthCheck, event, given, settings
+from hypothesis import strategies as st
+
+from processes import (
+    Process,
+    ProcessExecutionReport,
+    ProcessPoolRunner,
+    ProcessRunner,
+    SequentialRunner,
+    Task,
+    TaskDependency,
+    ThreadRunner,
+)
+
+MAX_TASKS = 12
+TIMES = {"elapsed_seconds"}
+
+# ---- What tasks do ---------------------------------------------------------------------------------------
+
+
+def digest(value: object) -> int:
+    return zlib.crc32(tidy(repr(value)).encode())
+
+
+def give(value: object, *args: object, **kwargs: object) -> list[object]:
+    """Return the value, and whether what came from dependencies came whole and in order."""
+    return [value, digest(args), sorted(kwargs), digest(sorted(kwargs.items()))]
+
+
+def fail_first(path: str, times: int, recipe: Recipe, *args: object, **kwargs: object) -> list[object]:
+    """Fail as often as told, counted in a file, then return."""
+    with Path(path).open("a") as file:
+        file.write("x")
+    made = Path(path).stat().st_size
+    if made <= times:
+        raise_by(replace(recipe, args=(*recipe.args, made)))
+    return give(made, *args, **kwargs)
+
+
+# ---- What is drawn ---------------------------------------------------------------------------------------
+
+words = st.text("abcxyzäß漢🙂'\"\n ", max_size=8)
+numbers = st.integers(-(2**70), 2**70) | st.floats(allow_nan=False) | st.booleans()
+plain = st.none() | numbers | words | st.binary(max_size=8)
+foreign = (
+    st.sampled_from(Colour)
+    | st.builds(Place, st.integers(0, 9), words)
+    | st.decimals(allow_nan=False)
+    | st.fractions()
+    | st.dates()
+    | st.frozensets(st.sampled_from(["ab", "cd", "ef", "gh"]))
+    | st.sets(st.integers(0, 5))
+)
+values = st.recursive(
+    plain | foreign,
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.tuples(inner, inner) | st.dictionaries(words, inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+identifiers = st.sampled_from(["one", "two", "three", "four"])
+
+
+def recipes(inner: st.SearchStrategy[Recipe] | None = None) -> st.SearchStrategy[Recipe]:
+    links: st.SearchStrategy[tuple[str, Recipe | None]] = st.just(("", None))
+    members: st.SearchStrategy[tuple[Recipe, ...]] = st.just(())
+    if inner is not None:
+        links |= st.tuples(st.sampled_from(["cause", "context", "suppressed"]), inner)
+        members |= st.lists(inner, min_size=1, max_size=3).map(tuple)
+    return st.builds(
+        lambda link, **rest: Recipe(link=link[0], other=link[1], **rest),
+        link=links,
+        kind=st.sampled_from(sorted(KINDS)),
+        args=st.lists(values, max_size=2).map(tuple),
+        notes=st.lists(words, max_size=2).map(tuple),
+        attributes=st.dictionaries(identifiers, values, max_size=2),
+        members=members,
+        depth=st.integers(0, 3),
+    )
+
+
+failures = st.recursive(recipes(), recipes, max_leaves=3)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A task to be."""
+
+    number: int
+    does: str  # "give", "raise", "fail first"
+    value: Any = None
+    recipe: Recipe = field(default_factory=Recipe)
+    times: int = 0
+    own_kwargs: dict[str, Any] = field(default_factory=dict)
+    passing: dict[int, str] = field(default_factory=dict)  # how a dependency's result is passed, by number
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def task(self, folder: Path) -> Task:
+        match self.does:
+            case "give":
+                func, args = give, (self.value,)
+            case "raise":
+                func, args = raise_by, (self.recipe,)
+            case _:
+                func, args = fail_first, (str(folder / str(self.number)), self.times, self.recipe)
+        dependencies = [
+            TaskDependency(
+                f"t{other}",
+                use_result_as_additional_args="positional" in how,
+                use_result_as_additional_kwargs="keyword" in how,
+                additional_kwarg_name=f"from_{other}",
+            )
+            for other, how in self.passing.items()
+        ]
+        name = f"t{self.number}"
+        return Task(
+            name, func, args=args, kwargs=dict(self.own_kwargs), dependencies=dependencies, **self.options
+        )
+
+
+@st.composite
+def graphs(draw: st.DrawFn) -> list[Drawn]:
+    graph = []
+    for number in range(draw(st.integers(1, MAX_TASKS))):
+        # Fewer failures than successes, or most of a graph would be skipped.
+        does = draw(st.sampled_from(["give", "give", "give", "raise", "fail first"]))
+        passing = st.dictionaries(
+            st.integers(0, number - 1),
+            st.sampled_from(["", "positional", "keyword", "positional and keyword"]),
+            max_size=3,
+        )
+        graph.append(
+            Drawn(
+                number,
+                does,
+                value=draw(values) if does == "give" else None,
+                recipe=draw(failures) if does != "give" else Recipe(),
+                times=draw(st.integers(0, 3)),
+                own_kwargs=draw(st.dictionaries(identifiers, values, max_size=2)),
+                passing=draw(passing) if number else {},
+                options={
+                    "retries": draw(st.integers(0, 2)),
+                    "retry_on": draw(st.sampled_from([None, (), (Exception,), (ValueError, KeyError)])),
+                    "keep_result": draw(st.booleans()),
+                    "priority": draw(st.integers(-1, 1)),
+                    "traced_vars_frame_filter": draw(st.sampled_from([None, "raise_by", "failing", "none"])),
+                },
+            )
+        )
+    return draw(st.permutations(graph))
+
+
+# ---- What is compared ------------------------------------------------------------------------------------
+
+
+def comparable(report: ProcessExecutionReport) -> dict[str, dict[str, Any]]:
+    """Take a report apart into what must be equal, by task, in the report's order."""
+    apart = {}
+    for name, entry in report.entries.items():
+        facts = {one.name: getattr(entry, one.name) for one in fields(entry) if one.name not in TIMES}
+        facts["result shown"] = tidy(repr(entry.result))
+        if entry.error is not None:
+            facts["error"] = {
+                one.name: _tidied(getattr(entry.error, one.name)) for one in fields(entry.error)
+            }
+            facts["exception"] = facts_of(report.exceptions[name])
+        else:
+            assert name not in report.exceptions
+        apart[name] = facts
+    return apart
+
+
+def _tidied(value: Any) -> Any:
+    if isinstance(value, str):
+        return tidy(value)
+    if isinstance(value, dict):
+        return {name: _tidied(item) for name, item in value.items()}
+    return value
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[ProcessPoolRunner]:
+    """Workers that are up before a test looks at what there is, and serve all examples."""
+    with ProcessPoolRunner(2) as runner:
+        Process([Task(f"warm-up{i}", give, args=(i,)) for i in range(4)]).run(runner=runner)
+        yield runner
+
+
+@settings(
+    deadline=None,
+    derandomize=True,
+    database=None,
+    max_examples=100,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+@given(graph=graphs())
+def test_reports_of_all_runners_are_equal_in_all_but_times_workers_and_pids(graph, pool, tmp_path_factory):
+    folder = tmp_path_factory.getbasetemp() / "attempts"  # the same for all: its name is in the reports
+
+    def run(runner: ProcessRunner, runner_of: dict[int, ProcessRunner] | None = None) -> dict[str, Any]:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        tasks = [drawn.task(folder) for drawn in graph]
+        for number, task in enumerate(tasks):
+            task.runner = (runner_of or {}).get(number % 4)
+        report = Process(tasks, "drawn").run(runner=runner)
+        assert report.runner == runner.name
+        return comparable(report)
+
+    sequential = run(SequentialRunner())
+    for entry in sequential.values():
+        event(entry["status"].value)
+    for name, other in {
+        "thread": run(ThreadRunner(4)),
+        "process": run(pool),
+        "mixed": run(pool, {0: SequentialRunner(), 1: ThreadRunner(2)}),
+    }.items():
+        assert list(other) == list(sequential)
+        for task, facts in sequential.items():
+            assert other[task] == facts, f"{task} on {name}"

@@ -1,0 +1,92 @@
+"""What all channels share: light imports, lazy names, what a run sends at its end."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+
+import pytest
+
+import processes.comms
+from processes import Process, ProcessExecutionReport, Task
+from processes.comms import ReportChannel, check_notify, notify_after
+
+
+class Recorder(ReportChannel):
+    def __init__(self):
+        self.sent = []
+
+    def send_report(self, report, *, errors_only):
+        self.sent.append((report, errors_only))
+
+
+class Blocked(Recorder):
+    """Sends when it is let, as over a slow line."""
+
+    def __init__(self):
+        super().__init__()
+        self.let = threading.Event()
+
+    def send_report(self, report, *, errors_only):
+        assert self.let.wait(30)
+        super().send_report(report, errors_only=errors_only)
+
+
+def report_of(*functions) -> ProcessExecutionReport:
+    return Process([Task(f"t{index}", func) for index, func in enumerate(functions)]).run(runner="sequential")
+
+
+def fail():
+    raise ValueError("no")
+
+
+def test_every_public_name_is_there():
+    for name in processes.comms.__all__:
+        assert getattr(processes.comms, name).__name__ == name
+    assert set(processes.comms.__all__) <= set(dir(processes.comms))
+    with pytest.raises(AttributeError, match="has no attribute 'FaxChannel'"):
+        processes.comms.FaxChannel  # noqa: B018
+
+
+def test_importing_the_package_imports_no_library_for_mail_or_pages():
+    script = "import sys, processes.comms; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
+    )
+    loaded = set(done.stdout.split())
+    assert loaded.isdisjoint({"jinja2", "smtplib", "urllib.request", "http.client", "email", "rich"})
+
+
+def test_the_report_is_sent_always_or_on_errors():
+    good, bad = report_of(int), report_of(int, fail)
+    recorder = Recorder()
+    notify_after(good, (recorder,))
+    notify_after(good, (recorder,), "error")
+    notify_after(bad, (recorder,), "error")
+    assert [list(report.entries) for report, _ in recorder.sent] == [["t0"], ["t0", "t1"]]
+
+
+def test_after_an_interrupt_a_slow_channel_does_not_hold_up_the_caller(monkeypatch):
+    monkeypatch.setattr(processes.comms.after_run, "INTERRUPT_SECONDS", 0.01)
+    blocked, recorder = Blocked(), Recorder()
+    notify_after(report_of(int), (blocked, recorder), interrupted=True)
+    assert recorder.sent == []
+    blocked.let.set()
+    for thread in threading.enumerate():
+        if thread.name == "processes-notify":
+            assert not thread.daemon
+            thread.join(30)
+    assert len(blocked.sent) == len(recorder.sent) == 1
+
+
+def test_wrong_channels_are_refused_before_a_run():
+    assert check_notify((), "always") == ()
+    recorder = Recorder()
+    assert check_notify([recorder], "error") == (recorder,)
+    with pytest.raises(TypeError, match=r"write notify=\[Recorder\(…\)\]"):
+        check_notify(recorder, "always")
+    with pytest.raises(TypeError, match="must hold ReportChannel objects, not 'x'"):
+        check_notify(["x"], "always")
+    with pytest.raises(ValueError, match="notify_on must be 'always' or 'error', not 'never'"):
+        check_notify([], "never")

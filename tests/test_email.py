@@ -1,0 +1,505 @@
+"""Mails, sent to real servers on this machine, and how they look."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from contextlib import contextmanager
+from email import message_from_bytes, policy
+from html.parser import HTMLParser
+
+import pytest
+import trustme
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import AuthResult
+
+from processes import Process, Task, TaskDependency
+from processes.comms import EmailChannel, HTMLEmailStyle, ReportContent, SMTPConfig, mail, render_report_html
+from processes.comms.languages import LANGUAGES
+from processes.comms.palettes import PALETTES
+
+USER, PASSWORD = "robot", "hunter2-hunter2"
+
+
+class Inbox:
+    """Keeps what it gets; refuses recipients named nobody."""
+
+    def __init__(self):
+        self.mails = []
+        self.envelopes = []
+        self.logins = []
+
+    async def handle_RCPT(self, server, session, envelope, address, options):
+        if address.startswith("nobody"):
+            return "550 no such user"
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
+    async def handle_DATA(self, server, session, envelope):
+        self.envelopes.append(envelope)
+        self.mails.append(message_from_bytes(envelope.content, policy=policy.default))
+        return "250 OK"
+
+    def authenticate(self, server, session, envelope, mechanism, login):
+        self.logins.append((mechanism, session.ssl is not None))
+        right = (login.login, login.password) == (USER.encode(), PASSWORD.encode())
+        return AuthResult(success=right, handled=False)
+
+
+@contextmanager
+def mail_server(*, tls=None, implicit=False, **options):
+    inbox = Inbox()
+    if tls is not None:
+        options["ssl_context" if implicit else "tls_context"] = tls
+    controller = Controller(
+        inbox, "localhost", 0, authenticator=inbox.authenticate, ready_timeout=10, **options
+    )
+    # Port 0 lets the system choose; aiosmtpd asks for its own listener's, so it is read from the socket.
+    listener = socket.create_server(("127.0.0.1", 0))
+    controller.port = listener.getsockname()[1]
+    listener.close()
+    controller.start()
+    try:
+        yield ("localhost", controller.port), inbox
+    finally:
+        controller.stop()
+
+
+@pytest.fixture(scope="module")
+def authority():
+    return trustme.CA()
+
+
+@pytest.fixture
+def trusted(authority, monkeypatch, tmp_path):
+    """Let the authority be one that this machine trusts."""
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+
+
+def server_context(authority, name="localhost"):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(name).configure_cert(context)
+    return context
+
+
+def refuse(api_token):
+    headers = {"Authorization": f"Bearer {api_token}"}
+    raise ConnectionError(f"401 <script>alert(1)</script> for {api_token} {len(headers)}")
+
+
+def identity(value):
+    return value
+
+
+@pytest.fixture(scope="module")
+def report():
+    tasks = [
+        Task("fine", identity, args=({"rows": 3, "note": "<i>x</i>"},)),
+        Task("bad", refuse, args=("tok-abc-123456",)),
+        Task("below", identity, dependencies=[TaskDependency("bad", True)]),
+    ]
+    return Process(tasks, "nightly é").run(runner="sequential")
+
+
+def config(host, **more):
+    return SMTPConfig(host, "reports@example.org", ["ann@example.org", "Bob <bob@example.org>"], **more)
+
+
+def send(report, smtp_config, *, errors_only=False, style=None):
+    EmailChannel(smtp_config, style).send_report(report, errors_only=errors_only)
+
+
+# What is sent
+
+
+def test_one_html_mail_goes_to_all_recipients(report):
+    with mail_server() as (host, inbox):
+        send(report, config(host))
+    (message,) = inbox.mails
+    assert message.get_content_type() == "text/html"
+    assert not message.is_multipart()
+    assert message["Subject"] == f"Process Execution Report nightly é | {time.strftime('%Y%m%d')}"
+    assert message["To"] == "ann@example.org, Bob <bob@example.org>"
+    assert message["From"] == "reports@example.org"
+    assert message["Date"]
+    assert message["Message-ID"].endswith("@example.org>")
+    assert inbox.envelopes[0].rcpt_tos == ["ann@example.org", "bob@example.org"]
+    html = message.get_content()
+    assert "Summary" in html
+    assert "&lt;script&gt;" in html
+    assert "<script" not in html
+    assert "&lt;i&gt;" in html
+    assert "tok-abc" not in html
+    assert max(map(len, inbox.envelopes[0].content.splitlines())) <= 998
+
+
+def test_a_mail_of_failed_tasks_says_so_in_its_subject(report):
+    with mail_server() as (host, inbox):
+        report.notify(EmailChannel(config(host), HTMLEmailStyle(language="de")), only_errors=True)
+    (message,) = inbox.mails
+    assert message["Subject"].startswith("Fehlgeschlagene Aufgaben im Prozess nightly é | ")
+    html = message.get_content()
+    assert "Zusammenfassung" in html
+    assert ">fine<" not in html
+
+
+def test_a_line_break_in_the_processs_name_is_refused(report):
+    injected = Process([Task("a", identity, args=(1,))], "x\r\nBcc: eve@example.org").run(runner="sequential")
+    with mail_server() as (host, inbox):
+        with pytest.raises(ValueError, match="cannot stand in a mail's subject"):
+            send(injected, config(host))
+    assert inbox.mails == []
+
+
+# Encryption and login
+
+
+def test_starttls_and_login_work(report, authority, trusted):
+    with mail_server(tls=server_context(authority), require_starttls=True) as (host, inbox):
+        send(report, config(host, secure=(), credentials=(USER, PASSWORD)))
+    assert len(inbox.mails) == 1
+    assert inbox.logins
+    assert all(encrypted for _, encrypted in inbox.logins)
+
+
+def test_tls_from_the_start_works_on_the_port_for_it(report, authority, trusted, monkeypatch):
+    with mail_server(tls=server_context(authority), implicit=True, auth_require_tls=False) as (host, inbox):
+        monkeypatch.setattr(mail, "IMPLICIT_TLS_PORT", host[1])  # who is not root cannot listen on 465
+        send(report, config(host, credentials=(USER, PASSWORD)))
+    assert len(inbox.mails) == 1
+
+
+def test_a_context_of_the_users_own_and_a_client_certificate_work(report, authority, tmp_path):
+    server = server_context(authority)
+    server.verify_mode = ssl.CERT_REQUIRED
+    authority.configure_trust(server)
+    client = authority.issue_cert("client.example.org")
+    client.private_key_pem.write_to_path(tmp_path / "key.pem")
+    client.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    files = (str(tmp_path / "key.pem"), str(tmp_path / "cert.pem"), context)
+    with mail_server(tls=server) as (host, inbox):
+        send(report, config(host, secure=files))
+    assert len(inbox.mails) == 1
+
+
+def test_one_file_can_hold_key_and_certificate(report, authority, trusted, tmp_path):
+    authority.issue_cert("client.example.org").private_key_and_cert_chain_pem.write_to_path(
+        tmp_path / "both.pem"
+    )
+    with mail_server(tls=server_context(authority)) as (host, inbox):
+        send(report, config(host, secure=(str(tmp_path / "both.pem"),)))
+    assert len(inbox.mails) == 1
+
+
+WRONG = [("localhost", False), ("other.example.org", True)])
+def test_a_wrong_certificate_gets_neither_login_nor_mail(
+    report, authority, monkeypatch, tmp_path, name, is_trusted
+):
+    if is_trusted:
+        authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    with mail_server(tls=server_context(authority, name)) as (host, inbox):
+        with pytest.raises(ConnectionError, match="cannot prove who it is, so nothing was sent"):
+            send(report, config(host, secure=(), credentials=(USER, PASSWORD)))
+    assert inbox.mails == inbox.logins == []
+
+
+def test_a_server_without_starttls_gets_nothing_where_it_is_asked_for(report):
+    with mail_server() as (host, inbox):
+        with pytest.raises(ConnectionError, match="STARTTLS"):
+            send(report, config(host, secure=(), credentials=(USER, PASSWORD)))
+    assert inbox.mails == inbox.logins == []
+
+
+def test_credentials_over_a_connection_in_the_clear_work_with_a_warning(report):
+    with mail_server(auth_require_tls=False) as (host, inbox):
+        with pytest.warns(UserWarning, match="not encrypted"):
+            send(report, config(host, credentials=(USER, PASSWORD)))
+    assert len(inbox.mails) == 1
+
+
+def test_a_refused_login_says_so_and_not_the_password(report, authority, trusted):
+    with mail_server(tls=server_context(authority)) as (host, inbox):
+        with pytest.raises(PermissionError, match="refuses the credentials: 535") as caught:
+            send(report, config(host, secure=(), credentials=(USER, "wr0ng-password")))
+    assert "wr0ng" not in str(caught.value)
+    assert inbox.mails == []
+
+
+def test_a_password_that_smtp_cannot_carry_is_refused_without_being_shown(report):
+    with mail_server(auth_require_tls=False) as (host, _):
+        with (
+            pytest.warns(UserWarning, match="not encrypted"),
+            pytest.raises(ValueError, match="ASCII") as caught,
+        ):
+            send(report, config(host, credentials=(USER, "pässwörd-x")))
+    assert "pässw" not in repr(caught.value)
+
+
+# Servers that fail
+
+
+def test_a_dead_server_is_an_error_that_says_where(report):
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        host = unused.getsockname()
+        with pytest.raises(ConnectionError, match=f"mail server 127.0.0.1:{host[1]} could not be reached"):
+            send(report, config(host))
+
+
+def test_a_hanging_server_is_left_after_the_timeout(report):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        with pytest.raises(TimeoutError, match=r"did not answer within 0\.1 s"):
+            send(report, config(silent.getsockname(), timeout=0.1))
+
+
+def test_a_server_that_hangs_in_the_handshake_is_left_after_the_timeout(report, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setattr(mail, "IMPLICIT_TLS_PORT", silent.getsockname()[1])
+        with pytest.raises(TimeoutError, match=r"did not answer within 0\.1 s"):
+            send(report, config(silent.getsockname(), timeout=0.1))
+
+
+def test_a_server_that_hangs_up_is_an_error(report):
+    with socket.create_server(("127.0.0.1", 0)) as rude:
+        thread = threading.Thread(target=lambda: rude.accept()[0].close())
+        thread.start()
+        with pytest.raises(ConnectionError, match="did not take the mail"):
+            send(report, config(rude.getsockname()))
+        thread.join(10)
+
+
+def test_recipients_that_are_refused_are_named_and_the_others_get_their_mail(report):
+    with mail_server() as (host, inbox):
+        some = SMTPConfig(host, "a@example.org", ["ann@example.org", "nobody@example.org"])
+        with pytest.raises(ConnectionError, match=r"refused some recipients.*nobody@example\.org"):
+            send(report, some)
+        none = SMTPConfig(host, "a@example.org", ["nobody@example.org"])
+        with pytest.raises(ConnectionError, match=r"did not take the mail.*nobody@example\.org"):
+            send(report, none)
+    assert inbox.envelopes[0].rcpt_tos == ["ann@example.org"]
+
+
+def test_a_mail_that_fails_does_not_keep_the_next_from_being_sent(report):
+    with socket.socket() as unused, mail_server() as (host, inbox):
+        unused.bind(("127.0.0.1", 0))
+        with pytest.warns(UserWarning, match="EmailChannel could not send the report"):
+            report.notify(EmailChannel(config(unused.getsockname())), EmailChannel(config(host)))
+    assert len(inbox.mails) == 1
+
+
+# Configuration
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "message"),
+    [
+        ({"mailhost": "localhost"}, TypeError, "mailhost must be a tuple"),
+        ({"mailhost": ("localhost", "25")}, TypeError, "mailhost must be a tuple"),
+        ({"mailhost": ("a\nb", 25)}, ValueError, "mailhost must be like"),
+        ({"mailhost": ("localhost", 0)}, ValueError, "mailhost must be like"),
+        ({"fromaddr": None}, TypeError, "fromaddr: an address must be str"),
+        ({"fromaddr": "a@b.c\nBcc: d@e.f"}, ValueError, "line break"),
+        ({"toaddrs": "a@b.c"}, TypeError, "toaddrs must be a list"),
+        ({"toaddrs": []}, TypeError, "at least one address"),
+        ({"toaddrs": ["a@b.c\r\nX: y"]}, ValueError, "line break"),
+        ({"toaddrs": ["a@b.c, d@e.f"]}, ValueError, "not one mail address"),
+        ({"toaddrs": [""]}, ValueError, "not one mail address"),
+        ({"credentials": "user:password"}, TypeError, "credentials must be a tuple of two str"),
+        ({"secure": True}, TypeError, "secure must be None"),
+        ({"secure": ("a", "b", "c")}, TypeError, "secure must be None"),
+        ({"timeout": -1}, ValueError, "timeout must be a positive number"),
+    ]
+
+
+def test_a_wrong_configuration_is_refused():
+    for wrong, error, message in WRONG:
+        with pytest.raises(error, match=message):
+            SMTPConfig(**{"mailhost": ("localhost", 25), "fromaddr": "a@b.c", "toaddrs": ["d@e.f"], **wrong})
+
+
+def test_a_file_that_is_missing_is_named(report):
+    with mail_server() as (host, _), pytest.raises(ValueError, match=r"keyfile 'no\.pem'"):
+        send(report, config(host, secure=("no.pem",)))
+
+
+def test_a_configuration_does_not_print_its_password():
+    assert PASSWORD not in repr(SMTPConfig(("h", 25), "a@b.c", ["d@e.f"], credentials=(USER, PASSWORD)))
+
+
+def test_wrong_parts_of_a_channel_are_refused():
+    good = config(("localhost", 25))
+    with pytest.raises(TypeError, match="smtp_config must be an SMTPConfig"):
+        EmailChannel("localhost")
+    with pytest.raises(TypeError, match="style must be an HTMLEmailStyle"):
+        EmailChannel(good, "slate")
+    with pytest.raises(TypeError, match="content must be a ReportContent"):
+        EmailChannel(good, None, True)
+    with pytest.raises(ValueError, match=r"palette must be one of 'neutral', .*not 'pink'"):
+        HTMLEmailStyle("pink")
+    with pytest.raises(ValueError, match=r"language must be one of 'en', .*not 'tlh'"):
+        HTMLEmailStyle(language="tlh")
+
+
+# How it looks
+
+
+class Styles(HTMLParser):
+    """Collects what a mail program could not show."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.problems, self.texts = [], [], 0
+
+    def handle_starttag(self, tag, attributes):
+        if tag in ("style", "script", "link", "img", "iframe", "svg", "form"):
+            self.problems.append(tag)
+        if any(name.startswith("on") for name, _ in attributes):
+            self.problems.append(attributes)
+        if tag not in ("meta", "br"):
+            self.open.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag):
+        if not self.open or self.open.pop()[0] != tag:
+            self.problems.append(f"</{tag}>")
+
+    def handle_data(self, data):
+        inside = [tag for tag, _ in self.open]
+        if data.strip() and "body" in inside:
+            self.texts += 1
+            if "color:" not in self.open[-1][1].get("style", ""):
+                self.problems.append(f"no colour: {data!r}")
+
+
+@pytest.mark.parametrize("palette", PALETTES)
+def test_every_text_has_its_style_on_its_own_element_and_all_tags_match(report, palette):
+    styles = Styles()
+    styles.feed(render_report_html(report, HTMLEmailStyle(palette)))
+    assert styles.problems == []
+    assert styles.open == []
+    assert styles.texts > 30
+
+
+def luminance(color):
+    parts = [int(color[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    red, green, blue = [
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+    ]
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(one, other):
+    lighter, darker = sorted((luminance(one), luminance(other)), reverse=True)
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+@pytest.mark.parametrize("name", PALETTES)
+def test_every_text_stands_out_from_its_ground(name):
+    assert set(PALETTES) == {"neutral", "catppuccin", "neobones", "slate"}
+    palette = PALETTES[name]
+    for ground in (palette.page, palette.panel, palette.code):
+        assert contrast(palette.text, ground) >= 7
+        assert contrast(palette.muted, ground) >= 4.5
+    for status in ("success", "errored", "skipped", "pending"):
+        assert contrast(getattr(palette, status), palette.panel) >= 4.5
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_string_is_translated(language):
+    assert set(LANGUAGES) == {"en", "es", "pt", "fr", "de", "it"}
+    english, other = LANGUAGES["en"], LANGUAGES[language]
+    assert set(other) == set(english)
+    for key, text in other.items():
+        assert text.strip() == text != ""
+        assert re.findall(r"\{\w*\}", text) == re.findall(r"\{\w*\}", english[key])
+    if language != "en":
+        assert [key for key in english if other[key] == english[key]] == []
+
+
+@pytest.mark.parametrize(
+    ("language", "summary"),
+    [
+        ("en", "Summary"),
+        ("es", "Resumen"),
+        ("pt", "Resumo"),
+        ("fr", "Résumé"),
+        ("de", "Zusammenfassung"),
+        ("it", "Riepilogo"),
+    ],
+)
+def test_a_report_speaks_its_language_only(report, language, summary):
+    html = render_report_html(report, HTMLEmailStyle(language=language))
+    assert f">{summary}</h2>" in html
+    for other, words in LANGUAGES.items():
+        if other != language:
+            for key in ("summary", "failures", "impact", "success"):
+                assert f">{words[key]}<" not in html or words[key] in LANGUAGES[language].values()
+
+
+def test_content_leaves_out_what_is_not_wanted(report):
+    html = render_report_html(report, None, ReportContent(show_traceback=False, show_traced_vars=False))
+    assert "Traceback" not in html
+    assert "Variables" not in html
+    assert "Arguments" not in html
+    assert "ConnectionError" in html
+
+
+def fail_at_length(number):
+    text = "<&>" * 1_000 + f" end of {number}"
+    raise ValueError("\n".join([text] * (30 if number < 100 else 1)))
+
+
+def test_a_report_of_ten_thousand_tasks_is_shortened_and_says_so():
+    tasks = [
+        *(Task(f"ok{number}", identity, args=(number,)) for number in range(8_000)),
+        *(Task(f"bad{number}", fail_at_length, args=(number,)) for number in range(2_000)),
+    ]
+    report = Process(tasks, "large").run(runner="sequential")
+    message = EmailChannel(config(("localhost", 25))).message(report)
+    assert len(message.as_bytes()) < 8_000_000
+    html = message.get_content()
+    assert "9,500 more tasks are not shown" in html
+    assert re.search(r"1,9\d\d more failed tasks are shown in the table only", html)
+    assert re.search(r"… [\d,]+ more characters …", html)
+    assert "bad0" in html
+    assert "end of 0" in html
+
+
+def test_characters_that_no_page_can_hold_are_spelled_out():
+    def strange():
+        raise ValueError("a\x00b\x1b[31m\ud800")
+
+    report = Process([Task("a", strange)]).run(runner="sequential")
+    html = EmailChannel(config(("localhost", 25))).message(report).get_content()
+    assert "a\\x00b\\x1b[31m\\ud800" in html
+
+
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
+def test_a_browser_shows_the_mail_in_a_narrow_window_without_cutting_it_off(report, tmp_path):
+    page = tmp_path / "mail.html"
+    script = "<script>document.title = document.documentElement.scrollWidth</script></body>"
+    page.write_text(render_report_html(report).replace("</body>", script), encoding="utf-8")
+    done = subprocess.run(
+        [
+            *(BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"),
+            *(f"--user-data-dir={tmp_path / 'profile'}", "--window-size=600,900", "--dump-dom"),
+            page.as_uri(),
+        ],
+        capture_output=True,
+        timeout=60,
+        check=True,
+    )
+    width = re.search(rb"<title>(\d+)</title>", done.stdout)
+    assert width is not None
+    assert int(width[1]) <= 600
