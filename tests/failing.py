@@ -16,7 +16,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 # ---- Exceptions of the users' own ------------------------------------------------------------------------
@@ -446,7 +446,7 @@ def raise_by(recipe: Recipe, *args: object, **kwargs: object) -> None:
 def raise_deeper(steps: int, recipe: Recipe) -> None:
     if steps > 1:
         raise_deeper(steps - 1, recipe)
-    raise recipe.make()
+    raise_by(replace(recipe, depth=0))
 
 
 # ---- Exceptions taken apart ------------------------------------------------------------------------------
@@ -501,6 +501,9 @@ def facts_of(exception: BaseException) -> list[dict[str, Any]]:
 def tidy(text: str) -> str:
     """Make a text the same in every process: no addresses, and sets of words in order."""
     text = re.sub(r"0x[0-9a-fA-F]+", "0x…", text)
-    return re.sub(
-        r"\{('\w*'(?:, '\w*')+)\}", lambda found: f"{{{', '.join(sorted(found[1].split(', ')))}}}", text
-    )
+    # Their quotes may be escaped: a repr may stand in a text whose repr it is.
+    return re.sub(r"""\{([\w'"\\]+(?:, [\w'"\\]+)+)\}""", lambda found: _sorted_set(found[1]), text)
+
+
+def _sorted_set(members: str) -> str:
+    return "{" + ", ".join(sorted(members.split(", "))) + "}"

@@ -199,7 +199,7 @@ def test_one_file_can_hold_key_and_certificate(report, authority, trusted, tmp_p
     assert len(inbox.mails) == 1
 
 
-WRONG = [("localhost", False), ("other.example.org", True)])
+@pytest.mark.parametrize(("name", "is_trusted"), [("localhost", False), ("other.example.org", True)])
 def test_a_wrong_certificate_gets_neither_login_nor_mail(
     report, authority, monkeypatch, tmp_path, name, is_trusted
 ):
@@ -299,25 +299,23 @@ def test_a_mail_that_fails_does_not_keep_the_next_from_being_sent(report):
 # Configuration
 
 
-@pytest.mark.parametrize(
-    ("wrong", "error", "message"),
-    [
-        ({"mailhost": "localhost"}, TypeError, "mailhost must be a tuple"),
-        ({"mailhost": ("localhost", "25")}, TypeError, "mailhost must be a tuple"),
-        ({"mailhost": ("a\nb", 25)}, ValueError, "mailhost must be like"),
-        ({"mailhost": ("localhost", 0)}, ValueError, "mailhost must be like"),
-        ({"fromaddr": None}, TypeError, "fromaddr: an address must be str"),
-        ({"fromaddr": "a@b.c\nBcc: d@e.f"}, ValueError, "line break"),
-        ({"toaddrs": "a@b.c"}, TypeError, "toaddrs must be a list"),
-        ({"toaddrs": []}, TypeError, "at least one address"),
-        ({"toaddrs": ["a@b.c\r\nX: y"]}, ValueError, "line break"),
-        ({"toaddrs": ["a@b.c, d@e.f"]}, ValueError, "not one mail address"),
-        ({"toaddrs": [""]}, ValueError, "not one mail address"),
-        ({"credentials": "user:password"}, TypeError, "credentials must be a tuple of two str"),
-        ({"secure": True}, TypeError, "secure must be None"),
-        ({"secure": ("a", "b", "c")}, TypeError, "secure must be None"),
-        ({"timeout": -1}, ValueError, "timeout must be a positive number"),
-    ]
+WRONG = [
+    ({"mailhost": "localhost"}, TypeError, "mailhost must be a tuple"),
+    ({"mailhost": ("localhost", "25")}, TypeError, "mailhost must be a tuple"),
+    ({"mailhost": ("a\nb", 25)}, ValueError, "mailhost must be like"),
+    ({"mailhost": ("localhost", 0)}, ValueError, "mailhost must be like"),
+    ({"fromaddr": None}, TypeError, "fromaddr: an address must be str"),
+    ({"fromaddr": "a@b.c\nBcc: d@e.f"}, ValueError, "line break"),
+    ({"toaddrs": "a@b.c"}, TypeError, "toaddrs must be a list"),
+    ({"toaddrs": []}, TypeError, "at least one address"),
+    ({"toaddrs": ["a@b.c\r\nX: y"]}, ValueError, "line break"),
+    ({"toaddrs": ["a@b.c, d@e.f"]}, ValueError, "not one mail address"),
+    ({"toaddrs": [""]}, ValueError, "not one mail address"),
+    ({"credentials": "user:password"}, TypeError, "credentials must be a tuple of two str"),
+    ({"secure": True}, TypeError, "secure must be None"),
+    ({"secure": ("a", "b", "c")}, TypeError, "secure must be None"),
+    ({"timeout": -1}, ValueError, "timeout must be a positive number"),
+]
 
 
 def test_a_wrong_configuration_is_refused():

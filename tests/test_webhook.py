@@ -215,7 +215,7 @@ def test_a_hanging_server_is_left_after_the_timeout(report):
             send(report, None, url=url, timeout=0.1)
 
 
-WRONG = [301, 302, 307, 308])
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
 def test_a_redirect_on_the_same_server_is_followed_by_the_same_post(report, status):
     with serving((status, {"Location": "/other"}, b""), (200, {}, b"")) as server:
         send(report, server, secret="s")
@@ -294,29 +294,27 @@ def test_a_channel_that_fails_does_not_keep_the_next_from_being_served(report):
     assert len(server.requests) == 1
 
 
-@pytest.mark.parametrize(
-    ("wrong", "error", "message"),
-    [
-        ({"url": 3}, TypeError, "url must be str"),
-        ({"url": "ftp://h/x"}, ValueError, "scheme 'ftp'"),
-        ({"url": "file:///etc/passwd"}, ValueError, "scheme 'file'"),
-        ({"url": "https://"}, ValueError, "host None"),
-        ({"url": "https://h/\r\nX: y"}, ValueError, "line breaks"),
-        ({"url": "https://h:99999/"}, ValueError, "cannot be read"),
-        ({"url": "https://u:p@h/"}, ValueError, "Authorization"),
-        ({"headers": []}, TypeError, "headers must be a dict"),
-        ({"headers": {"X": 1}}, TypeError, "'X' is int"),
-        ({"headers": {"X": "a\r\nY: b"}}, ValueError, "line break"),
-        ({"headers": {"X\r\nY": "b"}}, ValueError, "no name of an HTTP header"),
-        ({"headers": {"X": "\u20ac"}}, ValueError, "Latin-1"),
-        ({"timeout": 0}, ValueError, "timeout must be a positive number"),
-        ({"timeout": "5"}, TypeError, "timeout must be a positive number"),
-        ({"secret": b"x"}, TypeError, "secret must be str or None"),
-        ({"nest_under": 1}, TypeError, "nest_under must be str or None"),
-        ({"extra_payload": []}, TypeError, "extra_payload must be a dict"),
-        ({"retries": -1}, ValueError, "retries must be a non-negative int"),
-        ({"retries": True}, TypeError, "retries must be a non-negative int"),
-    ]
+WRONG = [
+    ({"url": 3}, TypeError, "url must be str"),
+    ({"url": "ftp://h/x"}, ValueError, "scheme 'ftp'"),
+    ({"url": "file:///etc/passwd"}, ValueError, "scheme 'file'"),
+    ({"url": "https://"}, ValueError, "host None"),
+    ({"url": "https://h/\r\nX: y"}, ValueError, "line breaks"),
+    ({"url": "https://h:99999/"}, ValueError, "cannot be read"),
+    ({"url": "https://u:p@h/"}, ValueError, "Authorization"),
+    ({"headers": []}, TypeError, "headers must be a dict"),
+    ({"headers": {"X": 1}}, TypeError, "'X' is int"),
+    ({"headers": {"X": "a\r\nY: b"}}, ValueError, "line break"),
+    ({"headers": {"X\r\nY": "b"}}, ValueError, "no name of an HTTP header"),
+    ({"headers": {"X": "\u20ac"}}, ValueError, "Latin-1"),
+    ({"timeout": 0}, ValueError, "timeout must be a positive number"),
+    ({"timeout": "5"}, TypeError, "timeout must be a positive number"),
+    ({"secret": b"x"}, TypeError, "secret must be str or None"),
+    ({"nest_under": 1}, TypeError, "nest_under must be str or None"),
+    ({"extra_payload": []}, TypeError, "extra_payload must be a dict"),
+    ({"retries": -1}, ValueError, "retries must be a non-negative int"),
+    ({"retries": True}, TypeError, "retries must be a non-negative int"),
+]
 
 
 def test_a_wrong_configuration_is_refused():
