@@ -11,7 +11,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .comms import ReportChannel
+    from .comms import (
+        DiscordChannel,
+        EmailChannel,
+        HTMLEmailStyle,
+        ReportChannel,
+        ReportContent,
+        SlackChannel,
+        SMTPConfig,
+        TeamsChannel,
+        WebhookChannel,
+        WebhookConfig,
+        render_report_html,
+    )
     from .error_data import ErrorData
     from .events import (
         Event,
@@ -42,7 +54,19 @@ if TYPE_CHECKING:
     from .task_types import TaskDependency, TaskResult, TaskStatus
 
 _MODULES = {
-    "comms": ("ReportChannel",),
+    "comms": (
+        "DiscordChannel",
+        "EmailChannel",
+        "HTMLEmailStyle",
+        "ReportChannel",
+        "ReportContent",
+        "SMTPConfig",
+        "SlackChannel",
+        "TeamsChannel",
+        "WebhookChannel",
+        "WebhookConfig",
+        "render_report_html",
+    ),
     "error_data": ("ErrorData",),
     "events": (
         "Event",
@@ -77,8 +101,11 @@ _MODULE_OF = {name: module for module, names in _MODULES.items() for name in nam
 __all__ = [
     "CircularDependencyError",
     "DependencyNotFoundError",
+    "DiscordChannel",
+    "EmailChannel",
     "ErrorData",
     "Event",
+    "HTMLEmailStyle",
     "MemoryLimitError",
     "Observer",
     "Process",
@@ -87,10 +114,13 @@ __all__ = [
     "ProcessRunner",
     "ProcessesError",
     "ReportChannel",
+    "ReportContent",
     "RunFinished",
     "RunStarted",
+    "SMTPConfig",
     "SequentialRunner",
     "SerializationError",
+    "SlackChannel",
     "Task",
     "TaskDependency",
     "TaskFinished",
@@ -101,9 +131,13 @@ __all__ = [
     "TaskRetried",
     "TaskStarted",
     "TaskStatus",
+    "TeamsChannel",
     "ThreadRunner",
+    "WebhookChannel",
+    "WebhookConfig",
     "WorkerDiedError",
     "exponential_backoff",
+    "render_report_html",
 ]
 
 

@@ -212,8 +212,10 @@ def _fields(exception: BaseException) -> Iterator[tuple[str, Any]]:
             value = slot.__get__(exception)
         except AttributeError:  # it is not set
             continue
-        # In C, None is what an empty one gives; set to None, some would show in the text.
-        if value is not None or cls.__flags__ & _HEAP_TYPE:
+        # In C, None is what an empty one gives; set to None, some would show in the text. An OSError of two
+        # arguments or more has a number and a text, be they None.
+        given = cls is OSError and name in ("errno", "strerror") and len(exception.args) >= 2
+        if value is not None or given or cls.__flags__ & _HEAP_TYPE:
             yield name, value
 
 

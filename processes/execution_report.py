@@ -129,6 +129,11 @@ class ProcessExecutionReport:
         What was measured of each task that was started.
     exceptions : dict of str to BaseException, default {}
         The exception of each failed task: of its own type, with traceback, cause and notes.
+    parameters : dict of str to tuple of str, default {}
+        What the function of a task calls its positional arguments, where it has any; channels tell by these
+        names which values are secrets.
+    whole : ProcessExecutionReport, optional
+        The report that this one is a part of, when `notify` filters.
     """
 
     entries: dict[str, TaskReportEntry] = field(default_factory=dict)
@@ -139,6 +144,10 @@ class ProcessExecutionReport:
     exceptions: dict[str, BaseException] = field(
         default_factory=dict, kw_only=True, compare=False, repr=False
     )
+    parameters: dict[str, tuple[str, ...]] = field(
+        default_factory=dict, kw_only=True, compare=False, repr=False
+    )
+    whole: ProcessExecutionReport | None = field(default=None, kw_only=True, compare=False, repr=False)
 
     @property
     def successes(self) -> dict[str, TaskReportEntry]:
@@ -176,6 +185,8 @@ class ProcessExecutionReport:
         ProcessExecutionReport
             With an entry for each task of the process, in their order.
         """
+        from .comms.parameters import parameter_names
+
         pending = TaskResult.pending()
         return cls(
             {task.name: TaskReportEntry.of(task, results.get(task.name, pending)) for task in process.tasks},
@@ -183,6 +194,7 @@ class ProcessExecutionReport:
             exceptions={
                 name: result.exception for name, result in results.items() if result.exception is not None
             },
+            parameters={task.name: parameter_names(task.func) for task in process.tasks if task.args},
         )
 
     def raise_for_errors(self) -> None:
@@ -300,6 +312,7 @@ class ProcessExecutionReport:
             entries=dict(entries),
             metrics={name: metrics for name, metrics in self.metrics.items() if name in entries},
             exceptions={name: error for name, error in self.exceptions.items() if name in entries},
+            whole=self.whole or self,
         )
 
 

@@ -12,6 +12,7 @@ Worker processes import this module before their first task: it imports what it 
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from itertools import islice
 
 TYPE_CHECKING = False  # typing itself would take longer to import than all of this module
@@ -112,11 +113,32 @@ def describe_failure(exception: BaseException, frame_filter: str | None = None) 
     Failure
     """
     try:
-        return _describe(exception, frame_filter)
+        try:
+            return _describe(exception, frame_filter)
+        except MemoryError:
+            let_go_of_variables(exception)
+            return _describe(exception, frame_filter)
     except Exception as error:  # out of memory, say: better a poor description than none
         name = type(exception).__name__
         text = f"{name} (which could not be described: {type(error).__name__})"
         return Failure(f"<unprintable {name} object>", f"{text}\n", {}, "")
+
+
+def let_go_of_variables(exception: BaseException) -> None:
+    """Free what the frames of an exception hold; where memory is short, they are what holds it."""
+    seen: set[int] = set()
+    pending: list[BaseException | None] = [exception]
+    while pending:
+        one = pending.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        entry = traceback_of(one)
+        while entry is not None:
+            with suppress(RuntimeError):  # of a frame that still runs: ours
+                entry.tb_frame.clear()
+            entry = entry.tb_next
+        pending += (one.__cause__, one.__context__)
 
 
 def drop_leading_frames(exception: BaseException, modules: Collection[str]) -> None:

@@ -87,6 +87,7 @@ def dump(
     except BaseException as error:
         from .culprit import cannot_dump
 
+        _drop_own_frames(error)
         raise cannot_dump(value, error, task_name, what, to_sender) from error
 
 
@@ -133,7 +134,14 @@ def load(
     except BaseException as error:
         from .culprit import cannot_load
 
+        _drop_own_frames(error)
         raise cannot_load(error, task_name, what) from error
+
+
+def _drop_own_frames(error: BaseException) -> None:
+    from .failure import drop_leading_frames
+
+    drop_leading_frames(error, {__name__, f"{__package__}.by_value", "cloudpickle.cloudpickle"})
 
 
 def _is_simple(value: Any) -> bool:

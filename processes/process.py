@@ -6,6 +6,7 @@ import threading
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Literal, Self
 
+from .comms.after_run import check_notify, notify_after
 from .events import TaskFinished
 from .exceptions import TaskNotFoundError
 from .execution_report import ProcessExecutionReport, TaskReportEntry
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from types import TracebackType
 
+    from .comms.base import ReportChannel
     from .events import Event, Observer
     from .runners.base import ProcessRunner
 
@@ -245,6 +247,8 @@ class Process:
         observers: Iterable[Observer] = (),
         resources: Mapping[str, float] | None = None,
         fail_fast: bool = False,
+        notify: Iterable[ReportChannel] = (),
+        notify_on: str = "always",
     ) -> ProcessExecutionReport:
         """Run all tasks, each as soon as what it depends on has succeeded.
 
@@ -270,6 +274,10 @@ class Process:
             How much there is of what tasks name in their own `resources`.
         fail_fast : bool, default False
             End the run at the first failure; tasks without result stay PENDING.
+        notify : iterable of ReportChannel, default ()
+            Where the report is sent at the end, also at that of a run that Ctrl-C ends.
+        notify_on : {"always", "error"}, default "always"
+            Whether the report is sent in any case, or only if a task has failed.
 
         Returns
         -------
@@ -284,10 +292,14 @@ class Process:
             On Ctrl-C in the main thread; `report` holds what was finished.
         """
         scheduler = self._schedule(parallel, max_workers, runner, progress, observers, resources, fail_fast)
+        channels = check_notify(notify, notify_on)
         try:
             scheduler.run()
-        finally:
-            report = self.report_of(scheduler)
+        except KeyboardInterrupt:
+            notify_after(self.report_of(scheduler), channels, notify_on, interrupted=True)
+            raise
+        report = self.report_of(scheduler)
+        notify_after(report, channels, notify_on)
         return report
 
     def stream(
@@ -300,6 +312,8 @@ class Process:
         observers: Iterable[Observer] = (),
         resources: Mapping[str, float] | None = None,
         fail_fast: bool = False,
+        notify: Iterable[ReportChannel] = (),
+        notify_on: str = "always",
     ) -> Stream:
         """Run all tasks in a thread of its own, and give each one's entry as it ends.
 
@@ -327,7 +341,7 @@ class Process:
         scheduler = self._schedule(
             parallel, max_workers, runner, progress, (*observers, put_entry), resources, fail_fast
         )
-        return Stream(self, scheduler, entries)
+        return Stream(self, scheduler, entries, check_notify(notify, notify_on), notify_on)
 
     # Inner parts
 
@@ -398,11 +412,19 @@ class Stream:
     """The entries of a run's tasks, each as it ends; made by :meth:`Process.stream`."""
 
     def __init__(
-        self, process: Process, scheduler: Scheduler, entries: SimpleQueue[TaskReportEntry | None]
+        self,
+        process: Process,
+        scheduler: Scheduler,
+        entries: SimpleQueue[TaskReportEntry | None],
+        channels: tuple[ReportChannel, ...],
+        notify_on: str,
     ) -> None:
         self._process = process
         self._scheduler = scheduler
         self._entries = entries
+        self._channels = channels
+        self._notify_on = notify_on
+        self._report: ProcessExecutionReport | None = None
         self._errors: SimpleQueue[BaseException] = SimpleQueue()
         self._thread = threading.Thread(
             target=_drive, args=(scheduler, entries, self._errors), name="processes-stream", daemon=True
@@ -414,7 +436,8 @@ class Stream:
     def report(self) -> ProcessExecutionReport:
         """The run's report; asked for before the end, it ends the run."""
         self.close()
-        return self._process.report_of(self._scheduler)
+        assert self._report is not None
+        return self._report
 
     def __iter__(self) -> Iterator[TaskReportEntry]:
         return self
@@ -433,6 +456,9 @@ class Stream:
         self._ended = True
         self._scheduler.cancel()
         self._thread.join()
+        if self._report is None:
+            self._report = self._process.report_of(self._scheduler)
+            notify_after(self._report, self._channels, self._notify_on)
 
     def __enter__(self) -> Self:
         return self

@@ -198,6 +198,10 @@ def fail_with_own_os_error():
     raise OwnOSError(errno.ENOENT, "gone", "here.txt", None, "there.txt")
 
 
+def fail_with_an_os_error_without_number():
+    raise OSError(None, "no number")
+
+
 def fail_to_decode():
     b"abc\xff".decode("utf-8")
 

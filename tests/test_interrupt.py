@@ -29,7 +29,8 @@ def long(name):
 first = TaskDependency("quick")
 tasks = [Task("quick", quick, log_path="quick.log")]
 tasks += [
-    Task(f"long{{i}}", long, log_path="long.log", args=(f"began{{i}}",), dependencies=[first]) for i in range(2)
+    Task(f"long{{i}}", long, log_path="long.log", args=(f"began{{i}}",), dependencies=[first])
+    for i in range(2)
 ]
 tasks += [Task("after", quick, dependencies=[TaskDependency("long0")])]
 process = Process(tasks)

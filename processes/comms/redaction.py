@@ -140,8 +140,8 @@ class Redactor:
 
     def _learn_report(self, report: ProcessExecutionReport) -> None:
         # A report that was filtered keeps the whole one: tasks that are left out know secrets, too.
-        whole: ProcessExecutionReport = getattr(report, "whole", None) or report
-        parameters: Mapping[str, Sequence[str]] = getattr(whole, "parameters", {})
+        whole: ProcessExecutionReport = report.whole or report
+        parameters: Mapping[str, Sequence[str]] = whole.parameters
         entries = sorted(whole.entries.values(), key=lambda entry: entry.error is None)
         roots: list[tuple[str, object]] = []
         for entry in entries:

@@ -99,7 +99,7 @@ class Viewer:
         self._content = content
         self._limits = limits or Limits()
         self._redactor = Redactor.for_report(report, content)
-        self._parameters: Mapping[str, Sequence[str]] = getattr(report, "parameters", {})
+        self._parameters: Mapping[str, Sequence[str]] = report.parameters
 
     def task(self, entry: TaskReportEntry, *, with_error: bool = True) -> TaskView:
         """Return the view of one task; without `error` where that is not wanted."""

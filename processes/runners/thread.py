@@ -108,7 +108,7 @@ class ThreadRunner(ProcessRunner):
     def stop(self, ticket: int) -> None:
         self._stopped.add(ticket)
         self._held -= 1
-        # The thread that has this attempt, or is about to take it, ends after it; another one takes its place.
+        # The thread that has this attempt, or is about to take it, ends after it; another takes its place.
         self._threads = [thread for thread in self._threads if thread.ticket != ticket]
         self._add_thread_if_needed()
 

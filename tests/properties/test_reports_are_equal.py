@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, replace
@@ -231,3 +232,30 @@ def test_reports_of_all_runners_are_equal_in_all_but_times_workers_and_pids(grap
         assert list(other) == list(sequential)
         for task, facts in sequential.items():
             assert other[task] == facts, f"{task} on {name}"
+
+
+def linger(run: int, number: int, seconds: float = 0.0) -> tuple[int, int]:
+    time.sleep(seconds)
+    return run, number
+
+
+def test_a_warm_worker_never_answers_with_what_an_earlier_run_left_in_its_line(pool):
+    wrong = []
+    for run in range(0, 20, 2):
+        # Short ones make long lines; then a worker with nothing to do gets what stands in the other's line.
+        lines = [Task(f"t{i}", linger, args=(run, i, 0.02 * (i > 20)), priority=-i) for i in range(40)]
+        # After 38 attempts elsewhere, the pool begins with the numbers that were taken out of a line before.
+        late = [
+            Task(
+                f"t{i}",
+                linger,
+                args=(run + 1, i),
+                dependencies=[TaskDependency(f"t{i - 1}")] if i else [],
+                runner="sequential" if i < 38 else None,
+            )
+            for i in range(40)
+        ]
+        for this_run, tasks in ((run, lines), (run + 1, late)):
+            results = Process(tasks).run(runner=pool).results
+            wrong += [results[f"t{i}"] for i in range(40) if results.get(f"t{i}") != (this_run, i)]
+    assert wrong == []

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import suppress
 
 from .abilities import CHILDREN_FILE
 
@@ -96,7 +97,7 @@ class _Guard:
         self._asked, bell = os.pipe()
         self._error_tail = b""
         mine = sorted((*kept, self._worker, self._asked, bell))
-        for below, above in zip((2, *mine), (*mine, os.sysconf("SC_OPEN_MAX")), strict=True):
+        for below, above in zip((2, *mine), (*mine, 1 << 20), strict=True):
             os.closerange(below + 1, above)
         os.set_blocking(bell, False)
         os.set_blocking(self._errors, False)
@@ -163,7 +164,8 @@ def _end_with_all_children(worker_pid: int) -> tuple[int, int]:
     # is left. A process that ends between the look and the kill is ours to reap, so no other has its pid.
     while children := _children():
         for child in children:
-            os.kill(child, signal.SIGKILL)
+            with suppress(PermissionError):  # it has become another user's; we wait until it ends
+                os.kill(child, signal.SIGKILL)
         for child in children:
             pid, child_status, usage = os.wait4(child, 0)
             if pid == worker_pid:

@@ -87,8 +87,8 @@ class Child:
         The numbers of the functions that it has.
     who : Worker
         Who it is for the report; `NOBODY` until it has come up.
-    idle_since : float
-        When it last came up or answered, in seconds since the epoch.
+    busy_since : float
+        Since when it has been at the first of what it holds, in seconds since the epoch.
     connected : bool
         Whether its socket is open and watched.
     waits_to_send : bool
@@ -100,7 +100,7 @@ class Child:
         self.held: dict[int, Job] = {}
         self.functions: set[int] = set()
         self.who = NOBODY
-        self.idle_since = time()
+        self.busy_since = time()
         self.connected = True
         self.waits_to_send = False
         self._exclusive = False  # what it holds has a time limit, and nothing stands in line behind that
@@ -115,8 +115,6 @@ class Child:
         self.reader = wire.FrameReader(ours)
         self._token_read = self._token_write = -1
         self._crash_file: IO[bytes] | None = None
-        if abilities.CAN_TAKE_BACK:
-            self._token_read, self._token_write = os.pipe()
         command = [
             sys.executable,
             *subprocess._args_from_interpreter_flags(),  # type: ignore[attr-defined]  # noqa: SLF001
@@ -128,6 +126,8 @@ class Child:
             str(int(abilities.CAN_GUARD)),
         ]
         try:
+            if abilities.CAN_TAKE_BACK:
+                self._token_read, self._token_write = os.pipe()
             if sys.platform == "win32":
                 # Only a process that runs can be given a socket, so it comes by standard input.
                 self.process = subprocess.Popen(  # noqa: S603
@@ -147,12 +147,21 @@ class Child:
                     pass_fds=[descriptor for descriptor in passed if descriptor >= 0],
                     env=environment,
                 )
+            if abilities.CAN_GUARD:
+                self.exit_fd = self._open_exit_fd()
         except BaseException:
             self._close_descriptors()
             raise
         finally:
             theirs.close()  # our copy would hold the socket open, and its end would never show
-        self.exit_fd = os.pidfd_open(self.process.pid) if abilities.CAN_GUARD else -1
+
+    def _open_exit_fd(self) -> int:
+        try:
+            return os.pidfd_open(self.process.pid)
+        except OSError:
+            self.process.kill()
+            self.process.wait()
+            raise
 
     # Sending
 
@@ -165,6 +174,8 @@ class Child:
     def give(self, job: Job) -> None:
         """Put a job in line for :meth:`flush`, with its ticket."""
         ticket = job.attempt.ticket
+        if not self.held:
+            self.busy_since = time()
         self.held[ticket] = job
         self._exclusive = job.attempt.timeout is not None
         self.send(job.frame)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ...attempt import Raised, Returned
 from ...exception_state import dump_exception, load_exception
 from ...exceptions import SerializationError
-from ...failure import Failure, describe_failure
+from ...failure import Failure, describe_failure, let_go_of_variables
 from ...pickling import dump, load
 from . import wire
 
@@ -25,7 +25,7 @@ def pack_outcome(outcome: Outcome, task_name: str) -> tuple[int, bytes]:
         try:
             return wire.RETURNED, _dump_result(outcome.value, task_name)
         except (SerializationError, KeyboardInterrupt) as error:  # nobody's Ctrl-C comes to a worker
-            outcome = Raised(error, describe_failure(error))
+            outcome = Raised(error, describe_failure(error.with_traceback(None)))
     assert isinstance(outcome, Raised)
     failure = outcome.failure
     description = (
@@ -34,7 +34,11 @@ def pack_outcome(outcome: Outcome, task_name: str) -> tuple[int, bytes]:
         failure.traced_vars,
         failure.traced_vars_location,
     )
-    exception = dump_exception(outcome.exception, to_sender=True)
+    try:
+        exception = dump_exception(outcome.exception, to_sender=True)
+    except MemoryError:
+        let_go_of_variables(outcome.exception)
+        exception = dump_exception(outcome.exception, to_sender=True)
     return wire.RAISED, pickle.dumps((description, exception.data))
 
 
@@ -51,6 +55,6 @@ def unpack_outcome(how: int, data: memoryview, task_name: str) -> Outcome:
         try:
             return Returned(load(data, task_name=task_name, what="result"))
         except SerializationError as error:
-            return Raised(error, describe_failure(error))
+            return Raised(error, describe_failure(error.with_traceback(None)))
     description, exception = pickle.loads(data)  # noqa: S301 - from our own worker
     return Raised(load_exception(exception), Failure(*description))

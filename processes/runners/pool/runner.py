@@ -163,7 +163,9 @@ class ProcessPoolRunner(ProcessRunner):
                 (attempt.args, attempt.kwargs), task_name=attempt.task_name, what=("args", "kwargs")
             )
         except SerializationError as error:
-            self._finish(attempt.ticket, Unsendable(error), Worker("", os.getpid(), self._host))
+            self._finish(
+                attempt.ticket, Unsendable(error.with_traceback(None)), Worker("", os.getpid(), self._host)
+            )
             return
         description = pickle.dumps((attempt.task_name, attempt.frame_filter))
         head = wire.ATTEMPT_HEAD.pack(number, len(description), attempt.timeout is not None)
@@ -216,6 +218,8 @@ class ProcessPoolRunner(ProcessRunner):
         if not self._queue:
             self._balance()
         while self._queue and len(self._children) < min(self.max_workers, self._jobs):
+            if self._boot_deaths and any(child.who is NOBODY for child in self._children):
+                break  # one at a time: several that start at once may have taken each other's room
             if not self._add_child():
                 break
         if not self._queue:
@@ -326,7 +330,7 @@ class ProcessPoolRunner(ProcessRunner):
                         limit=limit,
                         peak=peak,
                     )
-                    self._finish(job.attempt.ticket, WorkerDied(error), child.who, child.idle_since)
+                    self._finish(job.attempt.ticket, WorkerDied(error), child.who, child.busy_since)
                 child.held.clear()
                 child.kill()
                 self._dismiss(child)
@@ -383,7 +387,7 @@ class ProcessPoolRunner(ProcessRunner):
         message = Finished(job.attempt.ticket, outcome, started_at, elapsed, cpu_seconds, peak_rss, child.who)
         self._inbox.append(message)
         self._jobs -= 1
-        child.idle_since = time()
+        child.busy_since = time()
         mean = self._mean_seconds
         self._mean_seconds = elapsed if mean is None else mean + (elapsed - mean) / 8
         if abilities.CAN_TAKE_BACK:
@@ -403,7 +407,9 @@ class ProcessPoolRunner(ProcessRunner):
         lost = list(child.held.values())
         child.held.clear()
         if child.who is NOBODY:
-            self._boot_deaths += 1
+            self._boot_deaths += not any(
+                other.who is NOBODY for other in self._children if other is not child
+            )
             not_begun, lost = lost + not_begun, []
         self._queue.extendleft(reversed(not_begun))
         if child in self._children:
@@ -412,7 +418,7 @@ class ProcessPoolRunner(ProcessRunner):
         error_of = child.close()
         for job in lost:
             error = error_of(job.attempt.task_name)
-            self._finish(job.attempt.ticket, WorkerDied(error), child.who, child.idle_since)
+            self._finish(job.attempt.ticket, WorkerDied(error), child.who, child.busy_since)
 
     def _fail_queue(self, reason: str) -> None:
         for job in self._queue:

@@ -132,7 +132,7 @@ class _Loop:
             function = self._function(number, task_name)
             args, kwargs = load(body[start + length :], task_name=task_name, what=("args", "kwargs"))
         except (SerializationError, KeyboardInterrupt) as error:  # nobody's Ctrl-C comes to a worker
-            outcome = Raised(error, describe_failure(error))
+            outcome = Raised(error, describe_failure(error.with_traceback(None)))
             finished = Finished(self._ticket, outcome, time(), 0.0, 0.0, 0, self._worker)
         else:
             attempt = Attempt(self._ticket, task_name, function, args, kwargs, None, frame_filter)

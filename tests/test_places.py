@@ -1,0 +1,373 @@
+"""Processes can be used from wherever Python runs: no main guard, no file, any thread, any folder."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from processes import Process, ProcessPoolRunner, Task, TaskDependency
+
+PROGRAM = """
+import os
+from dataclasses import dataclass
+from processes import Process, Task, TaskDependency
+
+print("once")
+
+@dataclass
+class Point:
+    x: int
+    y: int = 0
+
+OFFSET = 10
+
+def shift(point):
+    return Point(point.x + OFFSET, os.getpid())
+
+async def double(point):
+    return Point(point.x * 2, point.y)
+
+def broken(number):
+    return number / 0
+
+report = Process([
+    Task("shift", shift, args=(Point(1),)),
+    Task("double", double, dependencies=[TaskDependency("shift", True)]),
+    Task("lambda", lambda: OFFSET),
+    Task("broken", broken, args=(1,)),
+]).run(runner="process")
+shifted, doubled = report.results["shift"], report.results["double"]
+print(type(shifted) is Point, type(doubled) is Point, isinstance(doubled, Point))
+print(doubled.x, doubled == Point(22, shifted.y), shifted.y != os.getpid())
+print(report.results["lambda"], type(report.exceptions["broken"]).__name__)
+print(report.errored["broken"].error.traceback_str)
+"""
+OUTPUT = "once\nTrue True True\n22 True True\n10 ZeroDivisionError\nTraceback"
+
+
+def output_of(command: list[str], folder: Path, program: str | None = None, **options: object) -> str:
+    done = subprocess.run(
+        [sys.executable, *command],
+        input=program,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        **options,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return done.stdout
+
+
+def test_a_script_needs_no_main_guard(tmp_path):
+    (tmp_path / "script.py").write_text(PROGRAM)
+    output = output_of(["script.py"], tmp_path)
+    assert output.startswith(OUTPUT)
+    assert "    return number / 0\n           ~~~~~~~^~~\n" in output
+
+
+def test_a_script_that_was_removed_while_it_runs_goes_on(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text("import os\nos.remove(__file__)\n" + PROGRAM)
+    assert output_of([str(script)], tmp_path).startswith(OUTPUT)
+
+
+def test_a_program_may_come_from_standard_input(tmp_path):
+    output = output_of(["-"], tmp_path, PROGRAM)
+    assert output.startswith(OUTPUT)
+    assert "in broken" in output
+
+
+def test_a_program_may_stand_on_the_command_line(tmp_path):
+    output = output_of(["-c", PROGRAM], tmp_path)
+    assert output.startswith(OUTPUT)
+    assert "in broken" in output
+
+
+@pytest.mark.parametrize("name", ["package", "package.module"])
+def test_a_program_may_be_a_module(tmp_path, name):
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "__main__.py").write_text(PROGRAM)
+    (package / "module.py").write_text(PROGRAM)
+    output = output_of(["-m", name], tmp_path)
+    assert output.startswith(OUTPUT)
+    assert "return number / 0" in output
+
+
+def for_a_prompt(program: str) -> list[str]:
+    """Write a program as one types it, by lines: an empty one ends what is indented."""
+    lines: list[str] = []
+    for line in filter(None, program.splitlines()):
+        if lines and lines[-1].startswith(" ") and not line.startswith((" ", "]")):
+            lines.append("")
+        lines.append(line)
+    return lines
+
+
+def test_a_program_may_be_typed_at_the_prompt(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-q", "-i"],
+        input="\n".join(for_a_prompt(PROGRAM)) + "\n",
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert "Error" not in done.stderr
+    assert done.stdout.startswith(OUTPUT)
+    assert "in broken" in done.stdout
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals on Windows")
+def test_a_program_may_be_typed_at_the_prompt_of_a_terminal(tmp_path):
+    import pty
+
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "TERM": "dumb", "PYTHON_BASIC_REPL": "1"}
+    try:
+        typing = subprocess.Popen(
+            [sys.executable, "-q"], stdin=theirs, stdout=theirs, stderr=theirs, cwd=tmp_path, env=environment
+        )
+    finally:
+        os.close(theirs)
+    output = b""
+    limit = threading.Timer(120, typing.kill)
+    limit.start()
+    with typing:
+        # Line by line, each after the prompt for it: a terminal takes only so much at a time.
+        for line in [*for_a_prompt(PROGRAM), "exit()"]:
+            while not output.endswith((b">>> ", b"... ")):
+                output += os.read(ours, 4096)
+            output = output[:-4] + b"\n"
+            os.write(ours, line.encode() + b"\n")
+        while True:
+            try:
+                received = os.read(ours, 4096)
+            except OSError:  # how Linux says that the other side is closed
+                break
+            if not received:
+                break
+            output += received
+        os.close(ours)
+    limit.cancel()
+    limit.join()
+    lines = output.decode().replace("\r\n", "\n").splitlines()
+    for line in OUTPUT.splitlines():
+        assert any(shown.startswith(line) for shown in lines), output.decode()
+    assert typing.returncode == 0
+
+
+# A client of its own process: it leaves threads and descriptors of ZeroMQ behind.
+KERNEL_CLIENT = """
+import json, sys
+from jupyter_client.manager import start_new_kernel
+
+manager, client = start_new_kernel(kernel_name="python3", startup_timeout=60)
+shown = []
+try:
+    for cell in json.load(sys.stdin):
+        texts = []
+        def collect(message):
+            content = message["content"]
+            if message["msg_type"] == "stream":
+                texts.append(content["text"])
+            elif message["msg_type"] == "error":
+                texts.append("\\n".join(content["traceback"]))
+        client.execute_interactive(cell, timeout=60, output_hook=collect)
+        shown.append("".join(texts))
+finally:
+    client.stop_channels()
+    manager.shutdown_kernel(now=True)
+print(json.dumps(shown))
+"""
+CELLS = [
+    """
+from dataclasses import dataclass
+from processes import Process, Task
+
+@dataclass
+class Point:
+    x: int
+
+class CellError(ValueError):
+    pass
+""",
+    """
+def shift(point):
+    return Point(point.x + 1)
+
+async def shift_later(point):
+    return shift(point)
+
+def broken(number):
+    numerator = 3
+    return numerator / number + 1
+
+def refuse():
+    raise CellError(Point(3))
+""",
+    """
+def run(runner):
+    return Process([
+        Task("shift", shift, args=(Point(1),)),
+        Task("later", shift_later, args=(Point(2),)),
+        Task("broken", broken, args=(0,)),
+        Task("refuse", refuse),
+    ]).run(runner=runner)
+report = run("process")
+shifted, later, refused = report.results["shift"], report.results["later"], report.exceptions["refuse"]
+print(type(shifted) is Point, type(later) is Point, later == Point(3))
+print(type(refused) is CellError, type(refused.args[0]) is Point)
+""",
+    """
+print(report.errored["broken"].error.traceback_str)
+print(report.errored["broken"].error.traced_vars)
+""",
+    """
+for other in map(run, ("sequential", "thread")):
+    for name in ("broken", "refuse"):
+        print(vars(other.errored[name].error) == vars(report.errored[name].error))
+""",
+    """
+@dataclass
+class Point:  # as it is when a cell is run again
+    x: int
+print(type(run("process").results["shift"]) is Point)
+""",
+]
+
+
+@pytest.mark.skipif(
+    not (importlib.util.find_spec("ipykernel") and importlib.util.find_spec("jupyter_client")),
+    reason="needs ipykernel and jupyter_client",
+)
+def test_functions_and_classes_of_notebook_cells_run_in_processes(tmp_path):
+    environment = {**os.environ, "JUPYTER_PLATFORM_DIRS": "1", "IPYTHONDIR": str(tmp_path / "ipython")}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", KERNEL_CLIENT],
+        input=json.dumps(CELLS),
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
+    assert done.returncode == 0, done.stderr
+    defined, more, identities, failure, alike, again = json.loads(done.stdout.splitlines()[-1])
+    assert (defined, more) == ("", "")
+    assert identities == "True True True\nTrue True\n"
+    assert "    return numerator / number + 1\n           ~~~~~~~~~~^~~~~~~~" in failure
+    assert "ZeroDivisionError: division by zero" in failure
+    assert "{'number': '0', 'numerator': '3'}" in failure
+    assert alike == "True\n" * 4
+    assert again == "True\n"
+
+
+def plus_one(number: int) -> int:
+    return number + 1
+
+
+def chain() -> Process:
+    return Process(
+        [
+            Task("first", plus_one, args=(1,)),
+            Task("second", lambda number: number * 10, dependencies=[TaskDependency("first", True)]),
+        ]
+    )
+
+
+def test_a_run_may_be_driven_by_any_thread(runner):
+    results = []
+    thread = threading.Thread(target=lambda: results.append(chain().run(runner=runner).results))
+    thread.start()
+    thread.join(60)
+    assert results == [{"first": 2, "second": 20}]
+
+
+def test_a_runner_may_be_used_in_another_thread_than_the_one_that_opened_it():
+    results = []
+    with ProcessPoolRunner(1) as pool:
+        thread = threading.Thread(target=lambda: results.append(chain().run(runner=pool).results))
+        thread.start()
+        thread.join(60)
+        results.append(chain().run(runner=pool).results)
+    assert results == [{"first": 2, "second": 20}] * 2
+
+
+def test_a_run_may_happen_while_an_event_loop_runs(runner):
+    async def main() -> list[dict[str, int]]:
+        direct = chain().run(runner=runner)
+        beside = await asyncio.to_thread(chain().run, runner=runner)
+        return [direct.results, beside.results]
+
+    assert asyncio.run(main()) == [{"first": 2, "second": 20}] * 2
+
+
+TRAPS = (
+    "socket",
+    "random",
+    "pickle",
+    "struct",
+    "logging",
+    "selectors",
+    "signal",
+    "typing",
+    "platform",
+    "traceback",
+)
+
+
+def test_modules_in_the_working_directory_do_not_stand_before_the_standard_library(tmp_path):
+    folder, elsewhere = tmp_path / "work", tmp_path / "elsewhere"
+    folder.mkdir()
+    elsewhere.mkdir()
+    for name in TRAPS:
+        (folder / f"{name}.py").write_text("raise SystemExit('the wrong module was imported')\n")
+    (elsewhere / "script.py").write_text(PROGRAM)
+    assert output_of([str(elsewhere / "script.py")], folder).startswith(OUTPUT)
+
+
+def test_workers_boot_where_the_users_modules_bear_the_names_of_pythons_own(tmp_path):
+    # The program has long imported Python's own modules, and puts a folder before them then.
+    traps = tmp_path / "traps"
+    traps.mkdir()
+    for name in TRAPS:
+        (traps / f"{name}.py").write_text("raise SystemExit('the wrong module was imported')\n")
+    (tmp_path / "script.py").write_text(
+        "import sys\n"
+        "from processes import Process, Task\n"
+        "class Point:\n"
+        "    pass\n"
+        "process = Process([Task('point', Point), Task('lambda', lambda: 1), Task('bad', lambda: 1 / 0)])\n"
+        "process.run(runner='process')\n"
+        "sys.path.insert(0, 'traps')\n"
+        "report = process.run(runner='process')\n"
+        "print(type(report.results['point']) is Point, report.results['lambda'])\n"
+        "print(report.errored['bad'].error.exception)\n"
+    )
+    assert output_of(["script.py"], tmp_path) == "True 1\ndivision by zero\n"
+
+
+def test_a_module_beside_the_script_is_the_one_that_functions_import(tmp_path):
+    (tmp_path / "colorsys.py").write_text("def pick():\n    return 4\n")  # Python has one of this name
+    (tmp_path / "script.py").write_text(
+        "import colorsys\n"
+        "from processes import Process, Task\n"
+        "def draw():\n"
+        "    import colorsys\n"
+        "    return colorsys.pick(), colorsys.__file__\n"
+        "report = Process([Task('draw', draw), Task('pick', colorsys.pick)]).run(runner='process')\n"
+        "print(report.results['draw'] == draw(), report.results['pick'])\n"
+    )
+    assert output_of(["script.py"], tmp_path) == "True 4\n"
