@@ -212,10 +212,13 @@ def _fields(exception: BaseException) -> Iterator[tuple[str, Any]]:
             value = slot.__get__(exception)
         except AttributeError:  # it is not set
             continue
-        # In C, None is what an empty one gives; set to None, some would show in the text. An OSError of two
-        # arguments or more has a number and a text, be they None.
-        given = cls is OSError and name in ("errno", "strerror") and len(exception.args) >= 2
-        if value is not None or given or cls.__flags__ & _HEAP_TYPE:
+        # In C, None is what an empty one gives; set to None, some would show in the text. The number of an
+        # OSError, be it None, is set where its text is.
+        if value is None and name == "errno" and cls is OSError:
+            value_is_set = vars(OSError)["strerror"].__get__(exception) is not None
+        else:
+            value_is_set = value is not None
+        if value_is_set or cls.__flags__ & _HEAP_TYPE:
             yield name, value
 
 
