@@ -1,10 +1,17 @@
-"""Send a report: to a webhook that this script serves itself, and as a page to look at."""
+"""Send a report: to a webhook that this script serves itself, and as a page to look at.
+
+Prints::
+
+    fetch errored: https://example.org/rows refuses <redacted>
+    count skipped
+    other success
+    The mail would look like report.html
+"""
 
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from tempfile import gettempdir
 
 from processes import Process, Task, TaskDependency
 from processes.comms import HTMLEmailStyle, WebhookChannel, WebhookConfig, render_report_html
@@ -17,7 +24,8 @@ class Receiver(BaseHTTPRequestHandler):
         """Take a report."""
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         for name, entry in body["entries"].items():
-            print(name, entry["status"], entry.get("error", {}).get("exception", ""))
+            reason = f": {entry['error']['exception']}" if "error" in entry else ""
+            print(f"{name} {entry['status']}{reason}")
         self.send_response(204)
         self.end_headers()
 
@@ -41,9 +49,9 @@ def main() -> None:
         thread.start()
         report.notify(WebhookChannel(WebhookConfig(f"http://127.0.0.1:{server.server_address[1]}/")))
         thread.join()
-    page = Path(gettempdir()) / "report.html"
+    page = Path("report.html")
     page.write_text(render_report_html(report, HTMLEmailStyle("catppuccin", "en")), encoding="utf-8")
-    print(f"The mail would look like {page.as_uri()}")
+    print(f"The mail would look like {page}")
 
 
 if __name__ == "__main__":
