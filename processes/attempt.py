@@ -22,7 +22,7 @@ class Attempt:
     Attributes
     ----------
     ticket : int
-        Names the attempt within its run; no two attempts of a run share one.
+        Names the attempt; no two attempts of a process share one.
     task_name : str
         The task's name.
     func : callable

@@ -12,7 +12,6 @@ Worker processes import this module before their first task: it imports what it 
 from __future__ import annotations
 
 import sys
-from contextlib import suppress
 from itertools import islice
 
 TYPE_CHECKING = False  # typing itself would take longer to import than all of this module
@@ -126,6 +125,8 @@ def describe_failure(exception: BaseException, frame_filter: str | None = None) 
 
 def let_go_of_variables(exception: BaseException) -> None:
     """Free what the frames of an exception hold; where memory is short, they are what holds it."""
+    from contextlib import suppress
+
     seen: set[int] = set()
     pending: list[BaseException | None] = [exception]
     while pending:

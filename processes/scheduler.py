@@ -44,6 +44,10 @@ if TYPE_CHECKING:
     from .task import Task
 
 
+# Never the same twice in a process: a warm worker may still have, unread, what an earlier run took back.
+_TICKETS = count(1)
+
+
 class _Group:
     """Tasks that compete for the same: one runner's slots and the same resources."""
 
@@ -117,7 +121,6 @@ class Scheduler:
         self._ready_at = [0.0] * len(graph.names)  # in seconds since the epoch
         self._values: dict[int, Any] = {}  # results that a task not yet ended may need
         self._needed_by = [len(dependants) for dependants in graph.dependants]
-        self._tickets = count(1)
         self._running: dict[int, tuple[int, Attempt]] = {}  # by ticket
         self._began: dict[int, Started] = {}  # attempts with a time limit, by ticket
         # Heap of: when, on the monotonic clock; ticket of the attempt to stop, or 0; else the task to resume.
@@ -201,7 +204,7 @@ class Scheduler:
         args, kwargs = task.args, task.kwargs
         if sources := self._graph.dependencies[index]:
             args, kwargs = _bind(task, [self._values[source] for source in sources])
-        ticket = next(self._tickets)
+        ticket = next(_TICKETS)
         attempt = Attempt(
             ticket,
             task.name,
