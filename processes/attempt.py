@@ -127,7 +127,7 @@ class Worker:
 
 
 class Started:
-    """An attempt with a time limit has begun.
+    """An attempt with a time limit has begun; told again, it begins anew.
 
     Attributes
     ----------

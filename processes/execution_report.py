@@ -7,6 +7,7 @@ import warnings
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
+from .collector import collector_paused
 from .exceptions import ProcessesError
 from .task import function_name
 from .task_types import TaskResult, TaskStatus
@@ -125,7 +126,7 @@ class ProcessExecutionReport:
         The name of the runner.
     elapsed_seconds : float, default 0.0
         How long the run took on the wall clock, in seconds.
-    metrics : dict of str to TaskMetrics, default {}
+    metrics : mapping of str to TaskMetrics, default {}
         What was measured of each task that was started.
     exceptions : dict of str to BaseException, default {}
         The exception of each failed task: of its own type, with traceback, cause and notes.
@@ -140,7 +141,7 @@ class ProcessExecutionReport:
     process_name: str = ""
     runner: str = field(default="", kw_only=True, compare=False)
     elapsed_seconds: float = field(default=0.0, kw_only=True, compare=False)
-    metrics: dict[str, TaskMetrics] = field(default_factory=dict, kw_only=True, compare=False, repr=False)
+    metrics: Mapping[str, TaskMetrics] = field(default_factory=dict, kw_only=True, compare=False, repr=False)
     exceptions: dict[str, BaseException] = field(
         default_factory=dict, kw_only=True, compare=False, repr=False
     )
@@ -188,8 +189,12 @@ class ProcessExecutionReport:
         from .comms.parameters import parameter_names
 
         pending = TaskResult.pending()
+        with collector_paused():
+            entries = {
+                task.name: TaskReportEntry.of(task, results.get(task.name, pending)) for task in process.tasks
+            }
         return cls(
-            {task.name: TaskReportEntry.of(task, results.get(task.name, pending)) for task in process.tasks},
+            entries,
             process.name,
             exceptions={
                 name: result.exception for name, result in results.items() if result.exception is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .collector import collector_paused
 from .exceptions import CircularDependencyError, DependencyNotFoundError
 from .task import check_dependencies, checked_name
 
@@ -56,7 +57,10 @@ class Graph:
     __slots__ = ("dependants", "dependencies", "heights", "index", "names", "tasks")
 
     def __init__(self, tasks: Iterable[Task]) -> None:
-        tasks = list(tasks)
+        with collector_paused():
+            self._put_in_order(list(tasks))
+
+    def _put_in_order(self, tasks: list[Task]) -> None:
         index = _index_of_names(tasks)
         dependencies = _dependencies(tasks, index)
         order = _order(list(index), dependencies)

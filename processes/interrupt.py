@@ -10,6 +10,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import CodeType, FrameType
 
+LOOK_SECONDS = 0.2
+"""How long the main thread may wait before Python looks for signals.
+
+One that comes just before a system call begins to wait does not end that wait, and on Windows none does.
+"""
+
 
 class Interrupt:
     """Notes a SIGINT for as long as a run lasts.
@@ -41,6 +47,11 @@ class Interrupt:
         self._outside = outside
         self._outer: Interrupt | None = None  # of the run whose task started this one
         self._installed = False
+
+    @property
+    def look_seconds(self) -> float | None:
+        """How long a wait of the run's thread may last; None where no signal can come."""
+        return LOOK_SECONDS if self._installed else None
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():

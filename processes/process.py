@@ -382,12 +382,7 @@ class Process:
         report = ProcessExecutionReport.from_results(self, scheduler.results)
         report.runner = scheduler.runner.name
         report.elapsed_seconds = scheduler.elapsed_seconds
-        report.metrics = scheduler.metrics()
-        report.exceptions = {
-            name: result.exception
-            for name, result in scheduler.results.items()
-            if result.exception is not None
-        }
+        report.metrics = scheduler.metrics
         self.report = report
         return report
 

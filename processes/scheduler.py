@@ -20,10 +20,10 @@ from .attempt import Attempt, Finished, Raised, Returned, Started, TimedOut, Uns
 from .error_data import ErrorData
 from .events import RunFinished, RunStarted, TaskFinished, TaskRetried, TaskStarted
 from .exceptions import DependencyNotFoundError
-from .execution_report import TaskMetrics
 from .failure import Failure, describe_failure
 from .graph import Graph
 from .interrupt import Interrupt
+from .measurements import Measurements
 from .observers.log_files import LogFiles
 from .perform import perform
 from .plan import Plan
@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 
 # Never the same twice in a process: a warm worker may still have, unread, what an earlier run took back.
 _TICKETS = count(1)
+
+NO_ATTEMPTS = (0, 0.0)  # and the seconds that they took
 
 
 class _Group:
@@ -85,6 +87,8 @@ class Scheduler:
         This run's own copy of the runner.
     results : dict of str to TaskResult
         By task name; PENDING where a task has not ended.
+    metrics : Measurements
+        What was measured of each task of which an attempt has ended.
     elapsed_seconds : float
         How long the run took on the wall clock.
     """
@@ -102,6 +106,7 @@ class Scheduler:
     ) -> None:
         self.runner = runner.for_run()
         self.results = self.runner.results = dict.fromkeys(graph.names, TaskResult.pending())
+        self.metrics = Measurements(graph.names)
         self.elapsed_seconds = 0.0
         self._graph = graph
         self._process_name = process_name
@@ -114,10 +119,8 @@ class Scheduler:
         self._groups, self._group_of = _groups(graph.tasks, runner, self.runner)
         self._runners = list(dict.fromkeys([self.runner, *(group.runner for group in self._groups)]))
         self._plan = Plan(graph, self._group_of)
+        self._earlier: dict[int, tuple[int, float]] = {}  # attempts of tasks that are retried, their seconds
         # By task index:
-        self._metrics: list[TaskMetrics | None] = [None] * len(graph.names)
-        self._attempts = [0] * len(graph.names)
-        self._elapsed_seconds = [0.0] * len(graph.names)
         self._ready_at = [0.0] * len(graph.names)  # in seconds since the epoch
         self._values: dict[int, Any] = {}  # results that a task not yet ended may need
         self._needed_by = [len(dependants) for dependants in graph.dependants]
@@ -148,7 +151,7 @@ class Scheduler:
                 self._tell(RunStarted(self._process_name, tuple(self._graph.names), self.runner.name))
                 while not (self._plan.finished or self._cancelled or self._interrupt.happened):
                     self._start_ready_attempts()
-                    for message in self._wait(self._seconds_to_next_timer()):
+                    for message in self._wait(self._longest_wait()):
                         self._handle(message)
                     if self._timers:
                         self._fire_due_timers()
@@ -167,11 +170,6 @@ class Scheduler:
         """End the run at its next step; may be called from any thread."""
         self._cancelled = True
         self._waker.set()
-
-    def metrics(self) -> dict[str, TaskMetrics]:
-        """Return what was measured of each task of which an attempt has ended, in topological order."""
-        named = zip(self._graph.names, self._metrics, strict=True)
-        return {name: metrics for name, metrics in named if metrics is not None}
 
     # Starting
 
@@ -217,7 +215,8 @@ class Scheduler:
         )
         self._running[ticket] = (index, attempt)
         if self._observers:
-            self._tell(TaskStarted(task.name, self._attempts[index] + 1))
+            attempts, _ = self._earlier.get(index, NO_ATTEMPTS)
+            self._tell(TaskStarted(task.name, attempts + 1))
         group.runner.start(attempt)
 
     # Waiting
@@ -249,15 +248,17 @@ class Scheduler:
                 selector.select(timeout)
             self._waker.disarm()
 
-    def _seconds_to_next_timer(self) -> float | None:
+    def _longest_wait(self) -> float | None:
+        look_seconds = self._interrupt.look_seconds
         if self._timers:
-            return max(0.0, self._timers[0][0] - monotonic())
+            to_next_timer = max(0.0, self._timers[0][0] - monotonic())
+            return to_next_timer if look_seconds is None else min(to_next_timer, look_seconds)
         if not self._running:
             # A ready task that cannot start now never could: nothing runs that would make room for it.
             raise RuntimeError(
                 "The run is stuck: nothing runs and nothing can start [this is a bug in processes]"
             )
-        return None
+        return look_seconds
 
     # Ending
 
@@ -281,38 +282,26 @@ class Scheduler:
         outcome = finished.outcome
         if self._interrupt.happened and _is_interrupted(outcome):
             return  # cut short by a Ctrl-C, it has not ended: the task stays PENDING
+        attempts, elapsed = self._earlier.pop(index, NO_ATTEMPTS)
         if type(outcome) is not Unsendable:
-            self._measure(index, finished)
+            self.metrics.add(index, finished, self._ready_at[index])
+            attempts += 1
+            elapsed += finished.elapsed_seconds
         if type(outcome) is Returned:
-            self._succeed(index, outcome.value)
+            self._succeed(index, outcome.value, attempts, elapsed)
         else:
-            self._fail_or_retry(index, attempt, outcome)
+            self._fail_or_retry(index, attempt, outcome, attempts, elapsed)
 
     def _use(self, needs: Mapping[str, float], sign: int) -> None:
         """Take resources, with a `sign` of -1, or give them back, with 1."""
         for name, amount in needs.items():
             self._available[name] += sign * amount
 
-    def _measure(self, index: int, finished: Finished) -> None:
-        """Count an attempt that began."""
-        self._attempts[index] += 1
-        self._elapsed_seconds[index] += finished.elapsed_seconds
-        metrics = self._metrics[index]
-        if metrics is None:
-            metrics = self._metrics[index] = TaskMetrics(finished.started_at)
-        metrics.finished_at = finished.started_at + finished.elapsed_seconds
-        metrics.queue_seconds += max(0.0, finished.started_at - self._ready_at[index])
-        metrics.cpu_seconds += finished.cpu_seconds
-        metrics.peak_rss_bytes = max(metrics.peak_rss_bytes, finished.peak_rss_bytes)
-        worker = finished.worker
-        metrics.worker, metrics.pid, metrics.host = worker.label, worker.pid, worker.host
-
-    def _succeed(self, index: int, value: Any) -> None:
+    def _succeed(self, index: int, value: Any, attempts: int, elapsed: float) -> None:
         task = self._graph.tasks[index]
         if self._needed_by[index]:
             self._values[index] = value
         kept = value if task.keep_result else None
-        elapsed, attempts = self._elapsed_seconds[index], self._attempts[index]
         result = TaskResult(TaskStatus.SUCCESS, kept, None, None, elapsed, attempts)
         if newly_ready := self._plan.succeed(index):
             now = time()
@@ -320,10 +309,11 @@ class Scheduler:
                 self._ready_at[ready] = now
         self._finish(index, result)
 
-    def _fail_or_retry(self, index: int, attempt: Attempt, outcome: Outcome) -> None:
+    def _fail_or_retry(
+        self, index: int, attempt: Attempt, outcome: Outcome, attempts: int, elapsed: float
+    ) -> None:
         task = self._graph.tasks[index]
         exception, failure = _exception_of(outcome, task.name)
-        attempts = self._attempts[index]
         delay = delay_after(
             attempts,
             exception,
@@ -333,12 +323,13 @@ class Scheduler:
         )
         if delay is not None and type(outcome) is not Unsendable:
             self._tell(TaskRetried(task.name, attempts, exception, delay))
+            self._earlier[index] = (attempts, elapsed)
             self._plan.delay(index)
             heappush(self._timers, (monotonic() + delay, 0, index))
             return
         error_data = _error_data(task, attempt.args, attempt.kwargs, failure, self._downstream(index))
         result = TaskResult.errored(
-            exception, error_data=error_data, elapsed_seconds=self._elapsed_seconds[index], attempts=attempts
+            exception, error_data=error_data, elapsed_seconds=elapsed, attempts=attempts
         )
         skipped = self._plan.fail(index)
         self._finish(index, result)
@@ -365,12 +356,18 @@ class Scheduler:
             _, ticket, index = heappop(self._timers)
             if not ticket:
                 self._resume(index)
-            elif ticket in self._running:
+            elif ticket in self._running and self._is_over(ticket, now):
                 self._time_out(ticket, now)
 
     def _resume(self, index: int) -> None:
         self._ready_at[index] = time()
         self._plan.resume(index)
+
+    def _is_over(self, ticket: int, now: float) -> bool:
+        """Tell whether an attempt's time is over; it may have begun anew since the timer was set."""
+        limit = self._running[ticket][1].timeout
+        assert limit is not None
+        return self._began[ticket].at + limit <= now
 
     def _time_out(self, ticket: int, now: float) -> None:
         attempt = self._running[ticket][1]

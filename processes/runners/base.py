@@ -34,7 +34,7 @@ class ProcessRunner(ABC):
       is stopped first. After :meth:`stop` nothing is reported of it.
     - Nothing that the user's code does is raised from :meth:`start`, :meth:`wait` or :meth:`stop`.
     - An attempt with a time limit is announced by :class:`~processes.attempt.Started` when its call
-      really begins.
+      really begins; the last such message counts.
     - :meth:`close` ends every process and lets go of every thread of the run.
 
     :func:`processes.perform.perform` is the call of the user's function: it never raises, and makes

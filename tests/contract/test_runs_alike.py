@@ -421,9 +421,21 @@ def wait_in_c(seconds: float) -> None:
 
 @pytest.mark.leaves_threads
 def test_the_error_of_a_time_limit_tells_where_the_function_stood(runner):
-    report = Process([Task("stuck", wait_in_c, args=(3,), timeout=0.5)]).run(runner=runner)
+    report = Process([Task("stuck", wait_in_c, args=(10,), timeout=0.5)]).run(runner=runner)
     (note,) = report.exceptions["stuck"].__notes__
     assert note.startswith("Where it stood (most recent call last):\n  File ")
     assert note.endswith(", in wait_in_c")
     assert note.count("File") == 1
     assert "in wait_in_c" in report.errored["stuck"].error.traceback_str
+
+
+@pytest.mark.leaves_threads
+def test_a_time_limit_does_not_count_what_importing_the_function_takes(runner, tmp_path, monkeypatch):
+    (tmp_path / "slow_to_import.py").write_text(
+        "import time\ntime.sleep(2)\n\ndef work():\n    time.sleep(2)\n    return 'done'\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    from slow_to_import import work  # type: ignore[import-not-found]
+
+    report = Process([Task("work", work, timeout=3.5)]).run(runner=runner)
+    assert report.results == {"work": "done"}, report

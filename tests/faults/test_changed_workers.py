@@ -6,6 +6,8 @@ import os
 import signal
 import sys
 
+from test_raised import run_in_new_python
+
 from processes import Process, Task, TaskDependency
 
 
@@ -69,3 +71,40 @@ def test_a_warm_worker_takes_over_what_the_caller_has_when_the_run_begins(tmp_pa
     assert second["environment"]["NEW"] == "value"
     assert second["path"][0] == str(tmp_path)
     assert "NEW" not in first["environment"]
+
+
+RUNS_IN_A_ROW = """
+import sys, threading, time
+from pathlib import Path
+from processes import Process, ProcessPoolRunner, Task, TaskDependency
+
+def wait_for(path):
+    while not path.exists():
+        time.sleep(0.005)
+
+def build(path):
+    # Behind the one that waits stands what is far too large for a socket; the other worker takes it over.
+    tasks = [Task(f"t{i}", abs, args=(i,), priority=1) for i in range(200)]
+    return Process([
+        *tasks,
+        Task("waits", wait_for, args=(path,)),
+        Task("large", len, args=(bytes(30_000_000),)),
+        Task("quick", abs, args=(1,)),
+        Task("tells", Path.touch, args=(path,), dependencies=[TaskDependency("large")]),
+    ])
+
+def main():
+    with ProcessPoolRunner(2) as runner:
+        for number in range(5):
+            report = build(Path(f"done{number}")).run(runner=runner)
+            assert len(report.results) == 204, report
+    print("well")
+
+thread = threading.Thread(target=main)
+thread.start()
+thread.join()
+"""
+
+
+def test_what_was_taken_back_from_a_worker_and_is_still_on_its_way_does_not_hold_up_the_next_run(tmp_path):
+    assert run_in_new_python(RUNS_IN_A_ROW, cwd=tmp_path) == "well\n"

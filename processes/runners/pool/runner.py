@@ -206,7 +206,9 @@ class ProcessPoolRunner(ProcessRunner):
 
     def close(self) -> None:
         for child in self._children[:]:
-            if child.who is NOBODY or child.held or self._shelf is None or not self._shelf.put(child):
+            # One that waits to send has attempts in line that were taken back, perhaps large ones.
+            idle = child.who is not NOBODY and not child.held and not child.waits_to_send
+            if not (idle and self._shelf is not None and self._shelf.put(child)):
                 self._dismiss(child)
         self._selector.close()
         end(self._leaving)

@@ -127,9 +127,14 @@ class _Loop:
         start = wire.ATTEMPT_HEAD.size
         task_name, frame_filter = pickle.loads(body[start : start + length])  # noqa: S301
         if announce:
-            self._send(wire.STARTED, self._ticket, wire.CLOCK.pack(monotonic()))
+            self._announce_start()
         try:
-            function = self._function(number, task_name)
+            if number in self._serialized:
+                function_data = self._serialized.pop(number)
+                self._functions[number] = load(function_data, task_name=task_name, what="func")
+                if announce:
+                    self._announce_start()  # anew: what importing its module took is not the call's time
+            function = self._functions[number]
             args, kwargs = load(body[start + length :], task_name=task_name, what=("args", "kwargs"))
         except (SerializationError, KeyboardInterrupt) as error:  # nobody's Ctrl-C comes to a worker
             outcome = Raised(error, describe_failure(error.with_traceback(None)))
@@ -147,11 +152,8 @@ class _Loop:
         )
         self._send(wire.RESULT, self._ticket, head, data)
 
-    def _function(self, number: int, task_name: str) -> Any:
-        if number in self._serialized:
-            serialized = self._serialized.pop(number)
-            self._functions[number] = load(serialized, task_name=task_name, what="func")
-        return self._functions[number]
+    def _announce_start(self) -> None:
+        self._send(wire.STARTED, self._ticket, wire.CLOCK.pack(monotonic()))
 
     def _send_record(self, record: bytes) -> None:
         if self._ticket:
