@@ -371,3 +371,25 @@ def test_a_module_beside_the_script_is_the_one_that_functions_import(tmp_path):
         "print(report.results['draw'] == draw(), report.results['pick'])\n"
     )
     assert output_of(["script.py"], tmp_path) == "True 4\n"
+
+
+RUNS_WHEN_IMPORTED = """
+from processes import Process, Task
+
+def work():
+    return "done"
+
+report = Process([Task("work", work)]).run(runner="process", max_workers=1)
+"""
+
+
+def test_a_module_that_starts_a_pool_when_it_is_imported_ends_with_advice_and_not_with_ever_more_workers(
+    tmp_path, monkeypatch
+):
+    (tmp_path / "runs_when_imported.py").write_text(RUNS_WHEN_IMPORTED)
+    monkeypatch.syspath_prepend(tmp_path)
+    from runs_when_imported import report  # type: ignore[import-not-found]
+
+    cause = report.exceptions["work"].__cause__
+    assert type(cause) is RuntimeError
+    assert 'below `if __name__ == "__main__":`' in str(cause)

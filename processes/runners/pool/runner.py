@@ -113,6 +113,8 @@ class ProcessPoolRunner(ProcessRunner):
     # One run
 
     def open(self, waker: Waker) -> None:
+        if worker := sys.modules.get(f"{__package__}.worker"):  # only in a worker process
+            worker.check_not_importing()
         super().open(waker)
         self._host = platform.node()
         self._labels = count(1)

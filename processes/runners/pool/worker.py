@@ -60,6 +60,36 @@ def _parents_socket(socket_fd: int) -> socket:
     return shared
 
 
+_loads_function = False
+
+
+def check_not_importing() -> None:
+    """Refuse a pool to a module that a worker imports for a function that it is to call.
+
+    Each worker of that pool would import the module too, and start workers in its turn, without end.
+
+    Raises
+    ------
+    RuntimeError
+        If a function is being loaded just now.
+    """
+    if _loads_function:
+        raise RuntimeError(
+            "A worker process imports this module to call one of its functions, and the module starts a run "
+            'on worker processes itself; put what shall run only once below `if __name__ == "__main__":`, or '
+            "into a function"
+        )
+
+
+def _load_function(data: bytes | memoryview, task_name: str) -> Any:
+    global _loads_function
+    _loads_function = True
+    try:
+        return load(data, task_name=task_name, what="func")
+    finally:
+        _loads_function = False
+
+
 class _Loop:
     def __init__(self, sock: socket, token_fd: int) -> None:
         self._socket = sock
@@ -130,8 +160,7 @@ class _Loop:
             self._announce_start()
         try:
             if number in self._serialized:
-                function_data = self._serialized.pop(number)
-                self._functions[number] = load(function_data, task_name=task_name, what="func")
+                self._functions[number] = _load_function(self._serialized.pop(number), task_name)
                 if announce:
                     self._announce_start()  # anew: what importing its module took is not the call's time
             function = self._functions[number]
