@@ -114,13 +114,6 @@ class TaskDependency:
         `additional_kwarg_name` is not the name of a keyword.
     """
 
-    __slots__ = (
-        "additional_kwarg_name",
-        "task_name",
-        "use_result_as_additional_args",
-        "use_result_as_additional_kwargs",
-    )
-
     def __init__(
         self,
         task_name: str,
