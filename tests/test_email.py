@@ -3,72 +3,34 @@
 from __future__ import annotations
 
 import logging
+import random
 import re
 import shutil
+import smtplib
 import socket
 import ssl
 import subprocess
 import threading
 import time
-from contextlib import contextmanager
-from email import message_from_bytes, policy
 from html.parser import HTMLParser
 
 import pytest
 import trustme
-from aiosmtpd.controller import Controller
-from aiosmtpd.smtp import AuthResult
+from servers import PASSWORD, USER, dripping, mail_server, server_context
 
 from processes import Process, Task, TaskDependency
-from processes.comms import EmailChannel, HTMLEmailStyle, ReportContent, SMTPConfig, mail, render_report_html
+from processes.comms import (
+    EmailChannel,
+    HTMLEmailStyle,
+    ReportContent,
+    SMTPConfig,
+    deadline,
+    mail,
+    render_report_html,
+)
+from processes.comms.deadline import Deadline
 from processes.comms.languages import LANGUAGES
 from processes.comms.palettes import PALETTES
-
-USER, PASSWORD = "robot", "hunter2-hunter2"
-
-
-class Inbox:
-    """Keeps what it gets; refuses recipients named nobody."""
-
-    def __init__(self):
-        self.mails = []
-        self.envelopes = []
-        self.logins = []
-
-    async def handle_RCPT(self, server, session, envelope, address, options):
-        if address.startswith("nobody"):
-            return "550 no such user"
-        envelope.rcpt_tos.append(address)
-        return "250 OK"
-
-    async def handle_DATA(self, server, session, envelope):
-        self.envelopes.append(envelope)
-        self.mails.append(message_from_bytes(envelope.content, policy=policy.default))
-        return "250 OK"
-
-    def authenticate(self, server, session, envelope, mechanism, login):
-        self.logins.append((mechanism, session.ssl is not None))
-        right = (login.login, login.password) == (USER.encode(), PASSWORD.encode())
-        return AuthResult(success=right, handled=False)
-
-
-@contextmanager
-def mail_server(*, tls=None, implicit=False, **options):
-    inbox = Inbox()
-    if tls is not None:
-        options["ssl_context" if implicit else "tls_context"] = tls
-    controller = Controller(
-        inbox, "localhost", 0, authenticator=inbox.authenticate, ready_timeout=10, **options
-    )
-    # Port 0 lets the system choose; aiosmtpd asks for its own listener's, so it is read from the socket.
-    listener = socket.create_server(("127.0.0.1", 0))
-    controller.port = listener.getsockname()[1]
-    listener.close()
-    controller.start()
-    try:
-        yield ("localhost", controller.port), inbox
-    finally:
-        controller.stop()
 
 
 @pytest.fixture(scope="module")
@@ -81,12 +43,6 @@ def trusted(authority, monkeypatch, tmp_path):
     """Let the authority be one that this machine trusts."""
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
-
-
-def server_context(authority, name="localhost"):
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(name).configure_cert(context)
-    return context
 
 
 def refuse(api_token):
@@ -169,9 +125,34 @@ def test_starttls_and_login_work(report, authority, trusted):
     assert all(encrypted for _, encrypted in inbox.logins)
 
 
-def test_tls_from_the_start_works_on_the_port_for_it(report, authority, trusted, monkeypatch):
-    with mail_server(tls=server_context(authority), implicit=True, auth_require_tls=False) as (host, inbox):
-        monkeypatch.setattr(mail, "IMPLICIT_TLS_PORT", host[1])  # who is not root cannot listen on 465
+@pytest.mark.parametrize(
+    ("port", "secure", "encryption"),
+    [(465, None, "implicit"), (465, (), "implicit"), (587, (), "starttls"), (25, None, "none")],
+)
+def test_the_port_for_it_means_tls_from_the_start(port, secure, encryption):
+    assert mail.encryption_of(config(("localhost", port), secure=secure)) == encryption
+
+
+def test_tls_from_the_start_works(report, authority, trusted):
+    with (
+        mail_server(tls=server_context(authority), implicit=True, auth_require_tls=False) as (host, inbox),
+        Deadline(5) as deadline,
+        mail._open(config(host, credentials=(USER, PASSWORD)), "implicit", deadline) as server,
+    ):
+        server.send_message(EmailChannel(config(host)).message(report))
+    assert len(inbox.mails) == 1
+    assert inbox.logins
+
+
+def test_a_mail_goes_through_port_465(report, authority, trusted):
+    # An address of our own in 127.0.0.0/8, so that no other server stands there.
+    address = f"127.{random.randrange(1, 250)}.{random.randrange(250)}.{random.randrange(1, 250)}"
+    try:
+        socket.create_server((address, 465)).close()
+    except OSError as error:
+        pytest.skip(f"this user may not listen on port 465 of {address}: {error}")
+    tls = server_context(authority, address)
+    with mail_server(tls=tls, implicit=True, host=address, port=465, auth_require_tls=False) as (host, inbox):
         send(report, config(host, credentials=(USER, PASSWORD)))
     assert len(inbox.mails) == 1
 
@@ -262,11 +243,24 @@ def test_a_hanging_server_is_left_after_the_timeout(report):
             send(report, config(silent.getsockname(), timeout=0.1))
 
 
-def test_a_server_that_hangs_in_the_handshake_is_left_after_the_timeout(report, monkeypatch):
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        monkeypatch.setattr(mail, "IMPLICIT_TLS_PORT", silent.getsockname()[1])
-        with pytest.raises(TimeoutError, match=r"did not answer within 0\.1 s"):
-            send(report, config(silent.getsockname(), timeout=0.1))
+def test_a_server_that_hangs_in_the_handshake_is_left_after_the_timeout():
+    with socket.create_server(("127.0.0.1", 0)) as silent, Deadline(5) as deadline:
+        with pytest.raises(TimeoutError):
+            mail._open(config(silent.getsockname(), timeout=0.1), "implicit", deadline)
+
+
+def test_a_server_that_drips_is_left_after_a_while(report, monkeypatch):
+    monkeypatch.setattr(deadline, "TIMEOUTS", 1)
+    with dripping(b"220-") as host:
+        with pytest.raises(TimeoutError, match=r"was not done within 0\.5 s"):
+            send(report, config(host, timeout=0.5))
+
+
+def test_a_server_that_drips_through_tls_is_left_after_a_while(authority, trusted):
+    with dripping(b"220-", tls=server_context(authority)) as host, Deadline(0.05) as deadline:
+        with pytest.raises(smtplib.SMTPServerDisconnected):
+            mail._open(config(host), "implicit", deadline)
+        assert deadline.passed
 
 
 def test_a_server_that_hangs_up_is_an_error(report):
@@ -287,6 +281,30 @@ def test_recipients_that_are_refused_are_named_and_the_others_get_their_mail(rep
         with pytest.raises(ConnectionError, match=r"did not take the mail.*nobody@example\.org"):
             send(report, none)
     assert inbox.envelopes[0].rcpt_tos == ["ann@example.org"]
+
+
+def test_a_mail_is_shortened_to_the_size_that_the_server_takes():
+    tasks = [
+        *(Task(f"bad{number}", fail_at_length, args=(number,)) for number in range(20)),
+        *(Task(f"ok{number}", identity, args=(number,)) for number in range(80)),
+    ]
+    long = Process(tasks, "long").run(runner="sequential")
+    whole = len(EmailChannel(config(("localhost", 25))).message(long).as_bytes())
+    for limit in (whole + 1_000, whole - 1_000, 60_000):
+        with mail_server(data_size_limit=limit) as (host, inbox):
+            send(long, config(host))
+        (envelope,) = inbox.envelopes
+        assert len(envelope.content) <= limit
+        html = inbox.mails[0].get_content()
+        assert ("more failed tasks" in html) == (limit < whole)
+        assert "bad0" in html
+
+
+def test_a_mail_that_no_shortening_makes_small_enough_is_refused(report):
+    with mail_server(data_size_limit=2_000) as (host, inbox):
+        with pytest.raises(ValueError, match="takes mails of 2000 bytes at most, and this one has"):
+            send(report, config(host))
+    assert inbox.mails == []
 
 
 def test_a_mail_that_fails_does_not_keep_the_next_from_being_sent(report):

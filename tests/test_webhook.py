@@ -6,13 +6,12 @@ import hashlib
 import hmac
 import json
 import socket
-import ssl
-import threading
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import time
+from datetime import UTC, datetime
 
 import pytest
 import trustme
+from servers import dripping, server_context, serving
 
 from processes import Process, Task, TaskDependency
 from processes.comms import (
@@ -22,6 +21,7 @@ from processes.comms import (
     TeamsChannel,
     WebhookChannel,
     WebhookConfig,
+    deadline,
     transport,
 )
 from processes.comms.transport import WebhookError
@@ -32,60 +32,6 @@ def no_proxies_and_short_delays(monkeypatch):
     for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(transport, "FIRST_DELAY", 0.001)
-
-
-class Server(ThreadingHTTPServer):
-    """Keeps what it gets, and gives the answers that it was told, the last one again and again."""
-
-    def __init__(self, *answers):
-        self.answers = list(answers) or [(200, {}, b"ok")]
-        self.requests = []
-        super().__init__(("127.0.0.1", 0), Handler)
-
-    @property
-    def port(self):
-        return self.server_address[1]
-
-    def url(self, path="/hook", scheme="http", host="127.0.0.1"):
-        return f"{scheme}://{host}:{self.port}{path}"
-
-
-class Handler(BaseHTTPRequestHandler):
-    def do_POST(self):
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.requests.append((self.path, self.headers, body))
-        answers = self.server.answers
-        status, headers, text = answers.pop(0) if len(answers) > 1 else answers[0]
-        if status is None:
-            return  # the connection is closed without an answer
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text)
-
-    def do_GET(self):
-        self.server.requests.append(("GET " + self.path, self.headers, b""))
-        self.send_error(405)
-
-    def log_message(self, *_):
-        """Say nothing."""
-
-
-@contextmanager
-def serving(*answers, tls=None):
-    with Server(*answers) as server:
-        if tls is not None:
-            server.socket = tls.wrap_socket(server.socket, server_side=True)
-            server.handle_error = lambda *_: None  # a client that hangs up is what the test wants
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join(10)
 
 
 def explode():
@@ -194,6 +140,48 @@ def test_a_server_error_is_tried_again(report):
     assert len({body for _, _, body in server.requests}) == 1
 
 
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_server_that_asks_to_come_back_later_is_called_then(report, status):
+    with serving((status, {"Retry-After": "0.01"}, b"busy"), (200, {}, b"")) as server:
+        began = time.monotonic()
+        send(report, server, retries=1)
+    assert len(server.requests) == 2
+    assert time.monotonic() - began >= 0.01
+
+
+def test_too_many_requests_are_tried_again_also_without_a_time(report):
+    with serving((429, {}, b"busy"), (200, {}, b"")) as server:
+        send(report, server, retries=1)
+    assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("retries", [0, 3])
+def test_nobody_waits_for_an_hour(report, retries):
+    with (
+        serving((429, {"Retry-After": "3600"}, b"")) as server,
+        pytest.raises(WebhookError, match="429 .* asks to be called again in 3600 s") as caught,
+    ):
+        send(report, server, retries=retries)
+    assert caught.value.retry_after == 3600
+    assert len(server.requests) == 1
+
+
+def test_a_time_to_come_back_is_a_number_or_a_date():
+    now = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
+    for text, seconds in [
+        ("7", 7),
+        ("-7", 0),
+        ("Mon, 23 Nov 2026 12:00:30 GMT", 30),
+        ("Mon, 23 Nov 2026 12:00:30 -0000", 30),
+        ("Mon, 23 Nov 2026 11:00:00 GMT", 0),
+        ("soon", None),
+        ("nan", None),
+        ("inf", None),
+        (None, None),
+    ]:
+        assert transport.seconds_to_wait(text, now) == seconds, text
+
+
 def test_without_retries_it_is_not(report):
     with serving((503, {}, b"busy"), (200, {}, b"")) as server, pytest.raises(WebhookError, match="503"):
         send(report, server)
@@ -213,6 +201,29 @@ def test_a_hanging_server_is_left_after_the_timeout(report):
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/x"
         with pytest.raises(WebhookError, match=r"did not answer within 0\.1 s"):
             send(report, None, url=url, timeout=0.1)
+
+
+def test_a_server_that_drips_is_left_after_a_while(report, monkeypatch):
+    monkeypatch.setattr(deadline, "TIMEOUTS", 1)
+    with dripping(b"HTTP/1.1") as (host, port):
+        with pytest.raises(WebhookError, match=r"did not answer in full within 0\.5 s"):
+            send(report, None, url=f"http://{host}:{port}/x", timeout=0.5)
+
+
+def test_a_server_that_drips_through_tls_is_left_after_a_while(report, authority, monkeypatch, tmp_path):
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    monkeypatch.setattr(deadline, "TIMEOUTS", 1)
+    with dripping(b"HTTP/1.1", tls=server_context(authority)) as (host, port):
+        with pytest.raises(WebhookError, match=r"did not answer in full within 0\.5 s"):
+            send(report, None, url=f"https://{host}:{port}/x", timeout=0.5)
+
+
+def test_a_body_that_drips_does_not_hide_the_status(report, monkeypatch):
+    monkeypatch.setattr(deadline, "TIMEOUTS", 1)
+    with dripping(b"HTTP/1.1 500 Broken\r\nContent-Length: 100000\r\n\r\n") as (host, port):
+        with pytest.raises(WebhookError, match="answered 500 Broken"):
+            send(report, None, url=f"http://{host}:{port}/x", timeout=0.5)
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
@@ -247,12 +258,6 @@ def test_redirects_in_a_circle_end(report):
 @pytest.fixture(scope="module")
 def authority():
     return trustme.CA()
-
-
-def server_context(authority, name):
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(name).configure_cert(context)
-    return context
 
 
 def test_https_works_with_a_certificate_that_is_trusted(report, authority, monkeypatch, tmp_path):

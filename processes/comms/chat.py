@@ -29,7 +29,6 @@ class ChatChannel(ReportChannel):
     content : ReportContent, optional
         What to hide; None: secrets.
     timeout : float, default 5
-        Seconds to wait for the connection, and for each part of the answer.
     retries : int, default 0
         As of :class:`WebhookConfig`.
 

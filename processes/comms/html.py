@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .content import ReportContent, checked_content
 from .languages import DEFAULT_LANGUAGE, LANGUAGES
 from .palettes import DEFAULT_PALETTE, PALETTES
-from .view import Limits, Viewer
+from .view import MAX_MESSAGE, MAX_TRACEBACK, MAX_VARIABLE, Limits, Viewer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +25,7 @@ MAX_FAILURES = 50  # with all details
 MAX_DETAILS = 600_000  # characters of their tracebacks and values together
 MAX_NAMES = 50  # of skipped tasks, for one failure
 MAX_CELL = 120  # characters of a result in the table
+DIVISORS = (1, 4, 16, 64, 256)  # of these numbers, one after the other, until a mail is small enough
 STATUSES = ("errored", "skipped", "pending", "success")
 
 
@@ -103,15 +104,33 @@ def render_report_html(
     str
         A whole page.
     """
-    style, content = checked_style(style), checked_content(content)
+    return render_page(report, checked_style(style), checked_content(content), errors_only=errors_only)
+
+
+def render_page(
+    report: ProcessExecutionReport,
+    style: HTMLEmailStyle,
+    content: ReportContent,
+    *,
+    errors_only: bool = False,
+    divisor: int = 1,
+) -> str:
+    """Render a report as :func:`render_report_html` does, in less room where `divisor` is more than 1."""
     style.check()
     words = LANGUAGES[style.language]
     number = partial(_number, style.language)
     entries = list(report.entries.values())
-    shown = _shown(entries)
+    shown = _shown(entries, MAX_ROWS // divisor)
     failed = [entry for entry in entries if entry.error is not None]
-    viewer = Viewer(report, content, Limits(result=MAX_CELL, left_out=partial(_left_out, words, number)))
-    failures = _failures(viewer, failed)
+    limits = Limits(
+        result=MAX_CELL,
+        message=MAX_MESSAGE // divisor,
+        traceback=MAX_TRACEBACK // divisor,
+        variable=MAX_VARIABLE // divisor,
+        left_out=partial(_left_out, words, number),
+    )
+    viewer = Viewer(report, content, limits)
+    failures = _failures(viewer, failed[: MAX_FAILURES // divisor], MAX_DETAILS // divisor)
     counts = {status: sum(entry.status.value == status for entry in entries) for status in STATUSES}
     return _template().render(
         title=report_title(style, errors_only),
@@ -130,17 +149,17 @@ def render_report_html(
     )
 
 
-def _shown(entries: Sequence[TaskReportEntry]) -> list[TaskReportEntry]:
+def _shown(entries: Sequence[TaskReportEntry], rows: int) -> list[TaskReportEntry]:
     """Choose the rows of the table: the failed ones first where there is no room for all."""
-    if len(entries) <= MAX_ROWS:
+    if len(entries) <= rows:
         return list(entries)
-    return sorted(entries, key=lambda entry: STATUSES.index(entry.status.value))[:MAX_ROWS]
+    return sorted(entries, key=lambda entry: STATUSES.index(entry.status.value))[:rows]
 
 
-def _failures(viewer: Viewer, failed: Sequence[TaskReportEntry]) -> list[TaskView]:
+def _failures(viewer: Viewer, failed: Sequence[TaskReportEntry], room: int) -> list[TaskView]:
+    """Describe as many failures as there is room for, in characters; at least one."""
     views: list[TaskView] = []
-    room = MAX_DETAILS
-    for entry in failed[:MAX_FAILURES]:
+    for entry in failed:
         view = viewer.task(entry)
         room -= _size(view)
         if room < 0 and views:

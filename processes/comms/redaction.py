@@ -8,7 +8,9 @@ replaced wherever else they stand, because an exception's text and a traceback's
 from __future__ import annotations
 
 import ast
+import json
 import re
+from base64 import b64encode
 from collections import deque
 from contextlib import suppress
 from itertools import islice, pairwise, repeat
@@ -29,6 +31,7 @@ REDACTED = "<redacted>"
 SHORTEST = (
     6  # characters; a shorter value is replaced under its name only, as it may stand anywhere by chance
 )
+SHORTEST_IN_BASE64 = 8  # as a part of that would be less than a secret
 MAX_VALUES = 200_000  # looked at in one report, about half a second; those of failed tasks come first
 MAX_TEXT = 100_000  # characters of one value that is searched for names
 MAX_MEMBERS = 10_000  # looked at in one container
@@ -84,6 +87,7 @@ _NAMED = re.compile(
 _QUOTED = re.compile(r""""((?:[^"\\\n]|\\.)*)"|'((?:[^'\\\n]|\\.)*)'""")
 _IN_URL = re.compile(r"(?<=://)([^\s/:@'\"]*:)([^\s/@'\"]+)(?=@)")
 _SOURCE_LINE_FOLLOWS = re.compile(r'[\s|]*File ".*", line \d+')
+_URL_SAFE = str.maketrans("+/", "-_")  # the other alphabet of Base64
 _LEFT_OUT = re.compile(r"""["']?\n?… \d+ more (?:characters|bytes)(?P<after> …\n)?""")
 
 
@@ -428,13 +432,25 @@ def _harmless_literal(text: str) -> bool:
 
 
 def _spellings(text: str) -> set[str]:
+    """Return how a secret looks in a repr, in JSON, in a URL and in Base64."""
     from urllib.parse import quote
 
-    found = {text, repr(text)[1:-1], ascii(text)[1:-1]}
+    data = text.encode("utf-8", "surrogatepass")
+    found = {text, repr(text)[1:-1], ascii(text)[1:-1], repr(data)[2:-1]}
     once = repr(f"{text}'\"")[1:-4]  # as in the repr of a text with both quotes, and in the repr of that
     found |= {once, repr(f"{once}'\"")[1:-4]}
-    if text.isprintable() and " " not in text:
-        found.add(quote(text, safe=""))
+    for json_text in (json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]):
+        found |= {json_text, repr(json_text)[1:-1], json.dumps(json_text)[1:-1]}
+    found |= {quote(data, safe=""), quote(data)}
+    if len(data) >= SHORTEST_IN_BASE64:
+        for before in range(
+            3
+        ):  # bytes, modulo three, that stand before it, as the user's name in "user:password"
+            whole = b64encode(bytes(before) + data).decode()
+            ours = whole[
+                (before * 8 + 5) // 6 : (before + len(data)) * 8 // 6
+            ]  # what no neighbour has a bit in
+            found |= {ours, ours.translate(_URL_SAFE)}
     return found
 
 
