@@ -26,7 +26,8 @@ MAX_DETAILS = 600_000  # characters of their tracebacks and values together
 MAX_NAMES = 50  # of skipped tasks, for one failure
 MAX_CELL = 120  # characters of a result in the table
 DIVISORS = (1, 4, 16, 64, 256)  # of these numbers, one after the other, until a mail is small enough
-STATUSES = ("errored", "skipped", "pending", "success")
+STATUSES = ("errored", "skipped", "pending", "success")  # in the order of what is shown where room is short
+SUMMARIZED = ("success", "errored", "skipped", "pending")
 
 
 @dataclass
@@ -117,7 +118,7 @@ def render_page(
 ) -> str:
     """Render a report as :func:`render_report_html` does, in less room where `divisor` is more than 1."""
     style.check()
-    words = LANGUAGES[style.language]
+    words, palette = LANGUAGES[style.language], PALETTES[style.palette]
     number = partial(_number, style.language)
     entries = list(report.entries.values())
     shown = _shown(entries, MAX_ROWS // divisor)
@@ -130,21 +131,23 @@ def render_page(
         left_out=partial(_left_out, words, number),
     )
     viewer = Viewer(report, content, limits)
-    failures = _failures(viewer, failed[: MAX_FAILURES // divisor], MAX_DETAILS // divisor)
+    failures = _failures(viewer, failed[: max(1, MAX_FAILURES // divisor)], MAX_DETAILS // divisor)
     counts = {status: sum(entry.status.value == status for entry in entries) for status in STATUSES}
     return _template().render(
         title=report_title(style, errors_only),
         language=style.language,
         words=words,
-        colors=PALETTES[style.palette],
+        colors=palette,
         report=report,
+        scheme="only dark" if palette.is_dark else "only light",  # dark mail programs shall not mix colours
         counts=counts,
+        shown_statuses=[one for one in SUMMARIZED if counts[one] or one in ("success", "errored")],
         failures=failures,
         failures_left_out=len(failed) - len(failures),
         tasks=[viewer.task(entry, with_error=False) for entry in shown],
         tasks_left_out=len(entries) - len(shown),
         number=number,
-        seconds=partial(_seconds, style.language),
+        duration=partial(_duration, style.language),
         max_names=MAX_NAMES,
     )
 
@@ -182,10 +185,19 @@ def _number(language: str, value: int) -> str:
     return f"{value:,}".replace(",", mark)
 
 
-def _seconds(language: str, value: float) -> str:
-    digits = 3 if value < 10 else 1
-    text = f"{value:.{digits}f} s"
-    return text if language == "en" else text.replace(".", ",")
+def _duration(language: str, seconds: float) -> str:
+    """Write a duration in units that all six languages share."""
+    if seconds < 0.001:
+        return "< 1 ms"
+    if seconds < 0.9995:
+        return f"{1000 * seconds:.0f} ms"
+    if seconds < 59.95:
+        text = f"{seconds:.1f} s"
+        return text if language == "en" else text.replace(".", ",")
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{_number(language, minutes // 60)} h {minutes % 60} min"
 
 
 def _left_out(words: dict[str, str], number: Any, count: int) -> str:
