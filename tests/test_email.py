@@ -408,9 +408,7 @@ class Styles(HTMLParser):
             return
         self.texts += 1
         color = self.open[-1][1].get("color")
-        ground = next(
-            style["background-color"] for _, style in reversed(self.open) if "background-color" in style
-        )
+        grounds = [style["background-color"] for _, style in self.open if "background-color" in style]
         if color is None or contrast(color, grounds[-1]) < 4.5:
             self.problems.append(f"{color} on {grounds[-1]}: {data!r}")
 

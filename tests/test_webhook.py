@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import inspect
 import json
 import socket
 import time
@@ -371,14 +372,42 @@ def test_slack_sees_no_markup_in_what_tasks_say(report):
     assert body["text"].startswith("*Failed Tasks in Process: nightly*\n")
 
 
-def test_discord_mentions_nobody_and_takes_at_most_2000_characters():
-    tasks = [Task(f"task{number}", explode) for number in range(40)]
-    report = Process(tasks, "many" * 300).run(runner="sequential")
+def fail_with_much(text):
+    raise ValueError(text * 1_000)
+
+
+@pytest.mark.parametrize("text", ["a", "*_`@<", "<!channel>", "ж", "漢", "😀", '"\\'])
+@pytest.mark.parametrize("channel", [SlackChannel, TeamsChannel, DiscordChannel])
+def test_a_chat_gets_no_more_than_it_takes(channel, text):
+    tasks = [Task(f"{text * 100}{number}", fail_with_much, args=(text,)) for number in range(40)]
+    report = Process(tasks, f"many {text}" * 300).run(runner="sequential")
+    with serving() as server:
+        channel(server.url()).send_report(report, errors_only=False)
+    (_, _, data), (body,) = server.requests[0], server.bodies
+    if channel is SlackChannel:
+        assert 800 < len(body["text"]) <= 4_000
+    elif channel is DiscordChannel:
+        assert 800 < len(body["content"].encode("utf-16-le")) // 2 <= 2_000
+    else:
+        assert 800 < len(data) <= 28_000
+
+
+def test_discord_mentions_nobody(report):
     with serving() as server:
         DiscordChannel(server.url()).send_report(report, errors_only=False)
-    body = json.loads(server.requests[0][2])
-    assert body["allowed_mentions"] == {"parse": []}
-    assert 100 < len(body["content"]) <= 2000
+    assert server.bodies[0]["allowed_mentions"] == {"parse": []}
+    assert "\\@everyone" in server.bodies[0]["content"]
+
+
+@pytest.mark.parametrize("channel", [SlackChannel, TeamsChannel, DiscordChannel])
+def test_a_chat_channel_is_short(channel):
+    assert len(inspect.getsource(channel).splitlines()) < 60
+
+
+def test_a_chat_that_limits_its_rate_is_called_again(report):
+    with serving((429, {"Retry-After": "0.01"}, b"rate_limited"), (200, {}, b"ok")) as server:
+        SlackChannel(server.url(), retries=1).send_report(report, errors_only=False)
+    assert len(server.requests) == 2
 
 
 def test_teams_gets_an_adaptive_card(report):
