@@ -285,13 +285,10 @@ def test_recipients_that_are_refused_are_named_and_the_others_get_their_mail(rep
 
 
 def test_a_mail_is_shortened_to_the_size_that_the_server_takes():
-    tasks = [
-        *(Task(f"bad{number}", fail_at_length, args=(number,)) for number in range(20)),
-        *(Task(f"ok{number}", identity, args=(number,)) for number in range(80)),
-    ]
+    tasks = [Task(f"bad{number}", fail_at_length, args=(number,)) for number in range(5)]
     long = Process(tasks, "long").run(runner="sequential")
     whole = len(EmailChannel(config(("localhost", 25))).message(long).as_bytes())
-    for limit in (whole + 1_000, whole - 1_000, 60_000):
+    for limit in (whole + 1_000, 20_000):
         with mail_server(data_size_limit=limit) as (host, inbox):
             send(long, config(host))
         (envelope,) = inbox.envelopes
@@ -479,7 +476,8 @@ def fail_at_length(number):
     raise ValueError("\n".join([text] * (30 if number < 100 else 1)))
 
 
-def test_a_report_of_ten_thousand_tasks_is_shortened_and_says_so():
+def test_a_report_of_ten_thousand_tasks_is_shortened_and_says_so(caplog):
+    caplog.set_level(logging.CRITICAL + 1, logger="processes")  # pytest would keep all of their texts
     tasks = [
         *(Task(f"ok{number}", identity, args=(number,)) for number in range(8_000)),
         *(Task(f"bad{number}", fail_at_length, args=(number,)) for number in range(2_000)),

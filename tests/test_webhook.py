@@ -292,6 +292,31 @@ def test_a_result_that_is_huge_or_has_no_repr_is_bounded():
     assert "RuntimeError" in payload["entries"]["none"]["result"]
 
 
+def fail_at_length():
+    raise ValueError("a line\n" * 2_000)
+
+
+def test_of_many_failures_less_is_sent_of_each():
+    with serving() as server:
+        for count in (100, 400):
+            tasks = [Task(f"t{number}", fail_at_length) for number in range(count)]
+            send(Process(tasks).run(runner="sequential"), server)
+    (_, _, few), (_, _, many) = server.requests
+    assert len(many) < 2 * len(few)
+    few, many = (body["entries"]["t7"]["error"]["traceback"] for body in server.bodies)
+    assert "more characters" not in few
+    assert "more characters" in many
+    assert many.startswith("Traceback (most recent call last)")
+
+
+def test_a_proxy_is_taken_from_the_environment(report, monkeypatch):
+    with serving() as proxy:
+        monkeypatch.setenv("http_proxy", proxy.url(""))
+        monkeypatch.setenv("no_proxy", "")
+        send(report, None, url="http://hooks.example.org/hook")
+    assert [path for path, _, _ in proxy.requests] == ["http://hooks.example.org/hook"]
+
+
 def test_a_channel_that_fails_does_not_keep_the_next_from_being_served(report):
     with serving() as server:
         bad = WebhookChannel(WebhookConfig(server.url(), extra_payload={"x": object()}))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .content import ReportContent, checked_content
 from .languages import DEFAULT_LANGUAGE, LANGUAGES
 from .palettes import DEFAULT_PALETTE, PALETTES
-from .view import MAX_MESSAGE, MAX_TRACEBACK, MAX_VARIABLE, Limits, Viewer
+from .view import Limits, Viewer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -123,13 +123,7 @@ def render_page(
     entries = list(report.entries.values())
     shown = _shown(entries, MAX_ROWS // divisor)
     failed = [entry for entry in entries if entry.error is not None]
-    limits = Limits(
-        result=MAX_CELL,
-        message=MAX_MESSAGE // divisor,
-        traceback=MAX_TRACEBACK // divisor,
-        variable=MAX_VARIABLE // divisor,
-        left_out=partial(_left_out, words, number),
-    )
+    limits = Limits(result=MAX_CELL, left_out=partial(_left_out, words, number)).divided(divisor)
     viewer = Viewer(report, content, limits)
     failures = _failures(viewer, failed[: max(1, MAX_FAILURES // divisor)], MAX_DETAILS // divisor)
     counts = {status: sum(entry.status.value == status for entry in entries) for status in STATUSES}

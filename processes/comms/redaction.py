@@ -86,7 +86,7 @@ _NAMED = re.compile(
 )
 _QUOTED = re.compile(r""""((?:[^"\\\n]|\\.)*)"|'((?:[^'\\\n]|\\.)*)'""")
 _IN_URL = re.compile(r"(?<=://)([^\s/:@'\"]*:)([^\s/@'\"]+)(?=@)")
-_SOURCE_LINE_FOLLOWS = re.compile(r'[\s|]*File ".*", line \d+')
+_SOURCE_LINE = re.compile(r'(?m)^[ \t|+]*File ".*", line \d+.*\n(?![ \t|+]*File ")(.+\n?)')
 _URL_SAFE = str.maketrans("+/", "-_")  # the other alphabet of Base64
 _LEFT_OUT = re.compile(r"""["']?\n?… \d+ more (?:characters|bytes)(?P<after> …\n)?""")
 
@@ -202,8 +202,8 @@ class Redactor:
             self._add(match[2])
 
     def _learn_traceback(self, text: str) -> None:
-        for line, source in _lines(text):
-            self._learn_text(line, source)
+        for part, source in _parts(text):
+            self._learn_text(part, source)
 
     def _add_repr_or_text(self, text: str) -> None:
         """Learn a secret that is either a value itself or, in a traced variable, the repr of one."""
@@ -241,7 +241,7 @@ class Redactor:
 
     def traceback(self, text: str) -> str:
         """Return a traceback without secrets; in its source lines, ``token=token`` is no secret."""
-        return self._mask_values("".join(self._mask_named(line, source) for line, source in _lines(text)))
+        return self._mask_values("".join(self._mask_named(part, source) for part, source in _parts(text)))
 
     def variable(self, name: str, text: str) -> str:
         """Return a traced variable's repr without secrets."""
@@ -457,12 +457,14 @@ def _spellings(text: str) -> set[str]:
 # ---- Texts ------------------------------------------------------------------------------------------------
 
 
-def _lines(text: str) -> Iterator[tuple[str, bool]]:
-    """Give a traceback's lines, and of each whether it shows source code."""
-    source = False
-    for line in text.splitlines(keepends=True):
-        yield line, source
-        source = _SOURCE_LINE_FOLLOWS.match(line) is not None
+def _parts(text: str) -> Iterator[tuple[str, bool]]:
+    """Give a traceback in parts, and of each whether it is a line of source code."""
+    done = 0
+    for match in _SOURCE_LINE.finditer(text):
+        yield text[done : match.start(1)], False
+        yield match[1], True
+        done = match.end()
+    yield text[done:], False
 
 
 def _pattern_of(texts: Sequence[str]) -> str:

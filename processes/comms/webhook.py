@@ -9,10 +9,14 @@ from urllib.parse import urlsplit
 from .base import ReportChannel
 from .content import ReportContent, checked_content
 from .deadline import check_timeout
-from .view import ErrorView, TaskView, Viewer
+from .view import ErrorView, Limits, TaskView, Viewer
 
 if TYPE_CHECKING:
     from ..execution_report import ProcessExecutionReport
+
+FULL_FAILURES = (
+    100  # where more tasks failed, less is shown of each, so that all together stay some megabytes
+)
 
 
 @dataclass
@@ -112,7 +116,7 @@ class WebhookChannel(ReportChannel):
 
     def payload(self, report: ProcessExecutionReport) -> dict[str, Any]:
         """Return the body, as a dict, that is sent for a report."""
-        viewer = Viewer(report, self.content)
+        viewer = Viewer(report, self.content, Limits().divided(max(1, len(report.errored) // FULL_FAILURES)))
         body: dict[str, Any] = {
             "process_name": report.process_name,
             "entries": {name: _plain(viewer.task(entry)) for name, entry in report.entries.items()},
