@@ -60,7 +60,7 @@ _HINTS = _set_of("pass pw secret token cred auth bearer cookie jwt otp key sessi
 # What tells something about a secret, without being one: token_count, password_field, auth_method.
 _HARMLESS_ENDINGS = _set_of(
     "count counts length len limit size type types expiry expires ttl url uri endpoint method policy field "
-    "name names"
+    "name names file path dir"
 )
 _COUNTED = _set_of("max min num n total prompt completion input output")  # …_tokens
 # They may well be somebody's password, but hiding them everywhere would tell more than it hides.
@@ -72,8 +72,8 @@ _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_A-Za-z]+")
 
 _NAMED = re.compile(
     r"""
-    (?P<name> (?<![\w.-]) [\w.-]++ )
-    (?P<sign> \\*["']? \s* (?: = (?!=) | : ) \s* | ["'] ,\s* (?=["']) )
+    (?P<name> (?<![\w.-]) (?P<flag> --? (?=\w) )? [\w.-]++ )
+    (?P<sign> \\*["']? \s* (?: = (?!=) | : ) \s* | ["'] ,\s* (?=["']) | > | (?(flag) [ ]++ (?!-) | (?!) ) )
     (?P<value>
         (?P<escaped> \\+["'] [^"'\n]* ["'] ) |
         (?P<quoted> (?:[rRbBuUfF]{1,2})? (?: "(?:[^"\\\n]|\\.)*" | '(?:[^'\\\n]|\\.)*' ) )
@@ -301,11 +301,17 @@ class Redactor:
     def _is_masked(self, match: re.Match[str], source: bool) -> bool:
         if not self.is_secret(match["name"]) or _harmless_literal(match["value"]):
             return False
-        if "," in match["sign"]:  # ('token', 'abc') is a pair; ['password', 'user'] are names
-            return match.string[max(0, match.start() - 2) : match.start()] in ("('", '("')
+        before = match.string[max(0, match.start() - 2) : match.start()]
+        if (
+            "," in match["sign"]
+        ):  # ('token', 'abc') is a pair, as is '--token', 'abc'; ['token', 'user'] are names
+            return match["flag"] is not None or before in ("('", '("')
+        if match["sign"] == ">":  # <token>abc</token>
+            return before.endswith("<")
         if match["bare"] and not match["scheme"]:
             # Of source code it is an expression, and in "Invalid token: expired" a word.
-            return not source and ("=" in match["sign"] or any(map(str.isdigit, match["bare"])))
+            marked = "=" in match["sign"] or match["flag"] is not None
+            return not source and (marked or any(map(str.isdigit, match["bare"])))
         return not (source and match["group"]) or _QUOTED.search(match["group"]) is not None
 
     def _mask_values(self, text: str) -> str:
