@@ -268,7 +268,9 @@ def _explained(where: str, error: OSError | smtplib.SMTPException) -> OSError:
     if isinstance(error, smtplib.SMTPAuthenticationError):
         return PermissionError(f"{where} refuses the credentials: {_answer(error)}")
     if isinstance(error, smtplib.SMTPNotSupportedError):
-        return ConnectionError(f"{where}: {error} Check SMTPConfig's port, secure and credentials")
+        return ConnectionError(
+            f"{where}: {str(error).rstrip('.')}. Check SMTPConfig's port, secure and credentials"
+        )
     if isinstance(error, smtplib.SMTPException):
         return ConnectionError(f"{where} did not take the mail: {error}")
     return ConnectionError(f"{where} could not be reached: {error}")
