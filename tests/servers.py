@@ -54,9 +54,9 @@ class Inbox:
 
 
 @contextmanager
-def mail_server(*, tls=None, implicit=False, host="localhost", port=0, **options):
+def mail_server(inbox=None, *, tls=None, implicit=False, host="localhost", port=0, **options):
     """Serve as a mail server; gives its address and its Inbox."""
-    inbox = Inbox()
+    inbox = inbox or Inbox()
     if tls is not None:
         options["ssl_context" if implicit else "tls_context"] = tls
     if not port:

@@ -16,7 +16,7 @@ from html.parser import HTMLParser
 
 import pytest
 import trustme
-from servers import PASSWORD, USER, dripping, mail_server, server_context
+from servers import PASSWORD, USER, Inbox, dripping, mail_server, server_context
 
 from processes import Process, Task, TaskDependency
 from processes.comms import (
@@ -271,6 +271,19 @@ def test_a_server_that_hangs_up_is_an_error(report):
         with pytest.raises(ConnectionError, match="did not take the mail"):
             send(report, config(rude.getsockname()))
         thread.join(10)
+
+
+class Grumpy(Inbox):
+    """Takes a mail, and does not say goodbye."""
+
+    async def handle_QUIT(self, server, session, envelope):
+        return "421 go away"
+
+
+def test_a_mail_that_was_taken_is_sent_whatever_comes_after(report):
+    with mail_server(Grumpy()) as (host, inbox):
+        send(report, config(host))
+    assert len(inbox.mails) == 1
 
 
 def test_recipients_that_are_refused_are_named_and_the_others_get_their_mail(report):

@@ -118,8 +118,7 @@ class EmailChannel(ReportChannel):
 
     def send_report(self, report: ProcessExecutionReport, *, errors_only: bool) -> None:
         self.smtp_config.check()
-        message = self.message(report, errors_only=errors_only)
-        _send(self.smtp_config, message, partial(self.message, report, errors_only=errors_only))
+        _send(self.smtp_config, partial(self.message, report, errors_only=errors_only))
 
     def message(
         self, report: ProcessExecutionReport, *, errors_only: bool = False, max_bytes: int | None = None
@@ -181,10 +180,9 @@ def encryption_of(config: SMTPConfig) -> Encryption:
     return "none" if config.secure is None else "starttls"
 
 
-def _send(config: SMTPConfig, message: EmailMessage, smaller: Callable[..., EmailMessage]) -> None:
-    """Send a message; `smaller` makes one of at most `max_bytes`, if it can, where the server needs that."""
-    host, port = config.mailhost
-    where = f"mail server {host}:{port}"
+def _send(config: SMTPConfig, make: Callable[..., EmailMessage]) -> None:
+    """Send the message that `make` makes, and makes as small as `max_bytes` where the server needs that."""
+    where = _where(config)
     encryption = encryption_of(config)
     if config.credentials is not None and encryption == "none":
         warnings.warn(
@@ -193,25 +191,25 @@ def _send(config: SMTPConfig, message: EmailMessage, smaller: Callable[..., Emai
             UserWarning,
             stacklevel=2,
         )
+    message = make()
+    size = len(message.as_bytes())
+    refused = None
     with Deadline(config.timeout) as deadline:
-        late = f"{where} did not answer within {config.timeout:g} s (SMTPConfig.timeout)"
         try:
             with _open(config, encryption, deadline) as server:
                 limit = _size_limit(server)
-                if len(message.as_bytes()) > limit:
-                    message = smaller(max_bytes=limit)
-                if len(message.as_bytes()) > limit:
+                if size > limit:
+                    message = make(max_bytes=limit)
+                    size = len(message.as_bytes())
+                if size > limit:
                     raise ValueError(
-                        f"{where} takes mails of {limit} bytes at most, and this one has "
-                        f"{len(message.as_bytes())} when it is shortened as far as it can be"
+                        f"{where} takes mails of {limit} bytes at most, and this one has {size} when it is "
+                        "shortened as far as it can be"
                     )
                 refused = server.send_message(message)
         except (OSError, smtplib.SMTPException) as error:
-            if deadline.passed:
-                raise TimeoutError(f"{where} was not done within {deadline.seconds:g} s") from error
-            if isinstance(error, TimeoutError) or isinstance(error.__context__, TimeoutError):
-                raise TimeoutError(late) from error
-            raise _explained(where, error) from error
+            if refused is None:  # else the mail is sent, and the goodbye alone went wrong
+                raise _explained(config, deadline, error) from error
         except UnicodeEncodeError:  # it holds the password: not to be chained
             raise ValueError(
                 "SMTPConfig.credentials hold characters beyond ASCII, which SMTP cannot carry"
@@ -220,6 +218,11 @@ def _send(config: SMTPConfig, message: EmailMessage, smaller: Callable[..., Emai
         raise ConnectionError(
             f"{where} refused some recipients, and has sent the mail to the others: {refused}"
         )
+
+
+def _where(config: SMTPConfig) -> str:
+    host, port = config.mailhost
+    return f"mail server {host}:{port}"
 
 
 def _open(config: SMTPConfig, encryption: Encryption, deadline: Deadline) -> smtplib.SMTP:
@@ -258,8 +261,13 @@ def _size_limit(server: smtplib.SMTP) -> float:
     return int(limit) if limit.isdecimal() and int(limit) else float("inf")
 
 
-def _explained(where: str, error: OSError | smtplib.SMTPException) -> OSError:
-    """Say what an error means, and what to do."""
+def _explained(config: SMTPConfig, deadline: Deadline, error: OSError | smtplib.SMTPException) -> OSError:
+    """Return an error that says what another one means, and what to do."""
+    where = _where(config)
+    if deadline.passed:
+        return TimeoutError(f"{where} was not done within {deadline.seconds:g} s")
+    if isinstance(error, TimeoutError) or isinstance(error.__context__, TimeoutError):
+        return TimeoutError(f"{where} did not answer within {config.timeout:g} s (SMTPConfig.timeout)")
     if isinstance(error, ssl.SSLCertVerificationError):
         return ConnectionError(
             f"{where} cannot prove who it is, so nothing was sent: {error.verify_message}. For an "
@@ -268,9 +276,8 @@ def _explained(where: str, error: OSError | smtplib.SMTPException) -> OSError:
     if isinstance(error, smtplib.SMTPAuthenticationError):
         return PermissionError(f"{where} refuses the credentials: {_answer(error)}")
     if isinstance(error, smtplib.SMTPNotSupportedError):
-        return ConnectionError(
-            f"{where}: {str(error).rstrip('.')}. Check SMTPConfig's port, secure and credentials"
-        )
+        reason = str(error).rstrip(".")
+        return ConnectionError(f"{where}: {reason}. Check SMTPConfig's port, secure and credentials")
     if isinstance(error, smtplib.SMTPException):
         return ConnectionError(f"{where} did not take the mail: {error}")
     return ConnectionError(f"{where} could not be reached: {error}")
