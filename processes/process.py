@@ -291,8 +291,8 @@ class Process:
         KeyboardInterrupt
             On Ctrl-C in the main thread; `report` holds what was finished.
         """
-        scheduler = self._schedule(parallel, max_workers, runner, progress, observers, resources, fail_fast)
         channels = check_notify(notify, notify_on)
+        scheduler = self._schedule(parallel, max_workers, runner, progress, observers, resources, fail_fast)
         try:
             scheduler.run()
         except KeyboardInterrupt:
@@ -332,6 +332,7 @@ class Process:
         ...     print(entry.name, entry.result)
         one 1
         """
+        channels = check_notify(notify, notify_on)
         entries: SimpleQueue[TaskReportEntry | None] = SimpleQueue()
 
         def put_entry(event: Event) -> None:
@@ -341,7 +342,7 @@ class Process:
         scheduler = self._schedule(
             parallel, max_workers, runner, progress, (*observers, put_entry), resources, fail_fast
         )
-        return Stream(self, scheduler, entries, check_notify(notify, notify_on), notify_on)
+        return Stream(self, scheduler, entries, channels, notify_on)
 
     # Inner parts
 
