@@ -48,7 +48,7 @@ LANGUAGES: dict[str, dict[str, str]] = {
         "function": "Función",
         "time": "Tiempo",
         "attempts": "Intentos",
-        "impact": "Omitidas por este fallo",
+        "impact": "Omitidas a causa de este fallo",
         "arguments": "Argumentos",
         "variables": "Variables locales",
         "location": "Ubicación",
