@@ -39,14 +39,14 @@ class ChatChannel(ReportChannel):
         As :class:`WebhookConfig` raises them.
     """
 
+    MAX_CHARACTERS: ClassVar[int]
+    """How long all lines together may be, as the service counts or less."""
+
     def __init__(
         self, url: str, content: ReportContent | None = None, *, timeout: float = 5, retries: int = 0
     ) -> None:
         self.webhook_config = WebhookConfig(url, timeout=timeout, retries=retries)
         self.content = checked_content(content)
-
-    MAX_CHARACTERS: ClassVar[int]
-    """How long all lines together may be, as the service counts or less."""
 
     def send_report(self, report: ProcessExecutionReport, *, errors_only: bool) -> None:
         from .transport import post_json
@@ -71,7 +71,7 @@ class SlackChannel(ChatChannel):
     retries=0)``. See https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks.
     """
 
-    MAX_CHARACTERS = 3_000  # Slack cuts a text into several messages from 4000 on
+    MAX_CHARACTERS = 3_000  # Slack advises 4000 at most
 
     def escaped(self, line: str) -> str:
         line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -28,9 +28,7 @@ if TYPE_CHECKING:
     from .content import ReportContent
 
 REDACTED = "<redacted>"
-SHORTEST = (
-    6  # characters; a shorter value is replaced under its name only, as it may stand anywhere by chance
-)
+SHORTEST = 6  # characters; a shorter value may stand anywhere by chance: only under its name it is replaced
 SHORTEST_IN_BASE64 = 8  # as a part of that would be less than a secret
 MAX_VALUES = 200_000  # looked at in one report, about half a second; those of failed tasks come first
 MAX_TEXT = 100_000  # characters of one value that is searched for names
