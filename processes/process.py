@@ -6,7 +6,7 @@ import threading
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Literal, Self
 
-from .comms.after_run import check_notify, notify_after
+from .comms.after_run import INTERRUPT_SECONDS, check_notify, notify_after
 from .events import TaskFinished
 from .exceptions import TaskNotFoundError
 from .execution_report import ProcessExecutionReport, TaskReportEntry
@@ -291,8 +291,8 @@ class Process:
         KeyboardInterrupt
             On Ctrl-C in the main thread; `report` holds what was finished.
         """
-        scheduler = self._schedule(parallel, max_workers, runner, progress, observers, resources, fail_fast)
         channels = check_notify(notify, notify_on)
+        scheduler = self._schedule(parallel, max_workers, runner, progress, observers, resources, fail_fast)
         try:
             scheduler.run()
         except KeyboardInterrupt:
@@ -323,7 +323,7 @@ class Process:
         -------
         Stream
             An iterator of TaskReportEntry; its `report` is there at the end. Leaving the loop early
-            cancels what is left.
+            cancels what is left; to have the report sent also then, use it in a ``with`` statement.
 
         Examples
         --------
@@ -332,6 +332,7 @@ class Process:
         ...     print(entry.name, entry.result)
         one 1
         """
+        channels = check_notify(notify, notify_on)
         entries: SimpleQueue[TaskReportEntry | None] = SimpleQueue()
 
         def put_entry(event: Event) -> None:
@@ -341,7 +342,7 @@ class Process:
         scheduler = self._schedule(
             parallel, max_workers, runner, progress, (*observers, put_entry), resources, fail_fast
         )
-        return Stream(self, scheduler, entries, check_notify(notify, notify_on), notify_on)
+        return Stream(self, scheduler, entries, channels, notify_on)
 
     # Inner parts
 
@@ -438,7 +439,11 @@ class Stream:
         return self
 
     def __next__(self) -> TaskReportEntry:
-        entry = None if self._ended else self._entries.get()
+        try:
+            entry = None if self._ended else self._entries.get()
+        except KeyboardInterrupt:
+            self._end(interrupted=True)
+            raise
         if entry is None:
             self.close()
             if not self._errors.empty():
@@ -447,19 +452,28 @@ class Stream:
         return entry
 
     def close(self) -> None:
-        """Cancel what is left of the run and wait for its end."""
-        self._ended = True
-        self._scheduler.cancel()
-        self._thread.join()
-        if self._report is None:
-            self._report = self._process.report_of(self._scheduler)
-            notify_after(self._report, self._channels, self._notify_on)
+        """Cancel what is left of the run, wait for its end, and send its report where it shall go."""
+        self._end()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._end(interrupted=isinstance(exc_value, KeyboardInterrupt))
+
+    def _end(self, interrupted: bool = False) -> None:
+        self._ended = True
+        self._scheduler.cancel()
+        # After Ctrl-C, a function that goes on in the run's own thread is not waited for.
+        self._thread.join(INTERRUPT_SECONDS if interrupted else None)
+        if self._report is None:
+            self._report = self._process.report_of(self._scheduler)
+            notify_after(self._report, self._channels, self._notify_on, interrupted=interrupted)
 
     def __del__(self) -> None:
         self._scheduler.cancel()

@@ -10,7 +10,8 @@ import pytest
 
 import processes.comms
 from processes import Process, ProcessExecutionReport, Task
-from processes.comms import ReportChannel, check_notify, notify_after
+from processes.comms import ReportChannel
+from processes.comms.after_run import check_notify, notify_after
 
 
 class Recorder(ReportChannel):

@@ -3,72 +3,35 @@
 from __future__ import annotations
 
 import logging
+import random
 import re
 import shutil
+import smtplib
 import socket
 import ssl
 import subprocess
 import threading
 import time
-from contextlib import contextmanager
-from email import message_from_bytes, policy
 from html.parser import HTMLParser
 
 import pytest
 import trustme
-from aiosmtpd.controller import Controller
-from aiosmtpd.smtp import AuthResult
+from servers import PASSWORD, USER, Inbox, dripping, mail_server, server_context
 
 from processes import Process, Task, TaskDependency
-from processes.comms import EmailChannel, HTMLEmailStyle, ReportContent, SMTPConfig, mail, render_report_html
+from processes.comms import (
+    EmailChannel,
+    HTMLEmailStyle,
+    ReportContent,
+    SMTPConfig,
+    deadline,
+    mail,
+    render_report_html,
+)
+from processes.comms.deadline import Deadline
+from processes.comms.html import _duration
 from processes.comms.languages import LANGUAGES
 from processes.comms.palettes import PALETTES
-
-USER, PASSWORD = "robot", "hunter2-hunter2"
-
-
-class Inbox:
-    """Keeps what it gets; refuses recipients named nobody."""
-
-    def __init__(self):
-        self.mails = []
-        self.envelopes = []
-        self.logins = []
-
-    async def handle_RCPT(self, server, session, envelope, address, options):
-        if address.startswith("nobody"):
-            return "550 no such user"
-        envelope.rcpt_tos.append(address)
-        return "250 OK"
-
-    async def handle_DATA(self, server, session, envelope):
-        self.envelopes.append(envelope)
-        self.mails.append(message_from_bytes(envelope.content, policy=policy.default))
-        return "250 OK"
-
-    def authenticate(self, server, session, envelope, mechanism, login):
-        self.logins.append((mechanism, session.ssl is not None))
-        right = (login.login, login.password) == (USER.encode(), PASSWORD.encode())
-        return AuthResult(success=right, handled=False)
-
-
-@contextmanager
-def mail_server(*, tls=None, implicit=False, **options):
-    inbox = Inbox()
-    if tls is not None:
-        options["ssl_context" if implicit else "tls_context"] = tls
-    controller = Controller(
-        inbox, "localhost", 0, authenticator=inbox.authenticate, ready_timeout=10, **options
-    )
-    # Port 0 lets the system choose; aiosmtpd asks for its own listener's, so it is read from the socket.
-    listener = socket.create_server(("127.0.0.1", 0))
-    controller.port = listener.getsockname()[1]
-    listener.close()
-    controller.start()
-    try:
-        yield ("localhost", controller.port), inbox
-    finally:
-        controller.stop()
 
 
 @pytest.fixture(scope="module")
@@ -81,12 +44,6 @@ def trusted(authority, monkeypatch, tmp_path):
     """Let the authority be one that this machine trusts."""
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
-
-
-def server_context(authority, name="localhost"):
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(name).configure_cert(context)
-    return context
 
 
 def refuse(api_token):
@@ -169,9 +126,34 @@ def test_starttls_and_login_work(report, authority, trusted):
     assert all(encrypted for _, encrypted in inbox.logins)
 
 
-def test_tls_from_the_start_works_on_the_port_for_it(report, authority, trusted, monkeypatch):
-    with mail_server(tls=server_context(authority), implicit=True, auth_require_tls=False) as (host, inbox):
-        monkeypatch.setattr(mail, "IMPLICIT_TLS_PORT", host[1])  # who is not root cannot listen on 465
+@pytest.mark.parametrize(
+    ("port", "secure", "encryption"),
+    [(465, None, "implicit"), (465, (), "implicit"), (587, (), "starttls"), (25, None, "none")],
+)
+def test_the_port_for_it_means_tls_from_the_start(port, secure, encryption):
+    assert mail.encryption_of(config(("localhost", port), secure=secure)) == encryption
+
+
+def test_tls_from_the_start_works(report, authority, trusted):
+    with (
+        mail_server(tls=server_context(authority), implicit=True, auth_require_tls=False) as (host, inbox),
+        Deadline(5) as deadline,
+        mail._open(config(host, credentials=(USER, PASSWORD)), "implicit", deadline) as server,
+    ):
+        server.send_message(EmailChannel(config(host)).message(report))
+    assert len(inbox.mails) == 1
+    assert inbox.logins
+
+
+def test_a_mail_goes_through_port_465(report, authority, trusted):
+    # An address of our own in 127.0.0.0/8, so that no other server stands there.
+    address = f"127.{random.randrange(1, 250)}.{random.randrange(250)}.{random.randrange(1, 250)}"
+    try:
+        socket.create_server((address, 465)).close()
+    except OSError as error:
+        pytest.skip(f"this user may not listen on port 465 of {address}: {error}")
+    tls = server_context(authority, address)
+    with mail_server(tls=tls, implicit=True, host=address, port=465, auth_require_tls=False) as (host, inbox):
         send(report, config(host, credentials=(USER, PASSWORD)))
     assert len(inbox.mails) == 1
 
@@ -262,11 +244,24 @@ def test_a_hanging_server_is_left_after_the_timeout(report):
             send(report, config(silent.getsockname(), timeout=0.1))
 
 
-def test_a_server_that_hangs_in_the_handshake_is_left_after_the_timeout(report, monkeypatch):
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        monkeypatch.setattr(mail, "IMPLICIT_TLS_PORT", silent.getsockname()[1])
-        with pytest.raises(TimeoutError, match=r"did not answer within 0\.1 s"):
-            send(report, config(silent.getsockname(), timeout=0.1))
+def test_a_server_that_hangs_in_the_handshake_is_left_after_the_timeout():
+    with socket.create_server(("127.0.0.1", 0)) as silent, Deadline(5) as deadline:
+        with pytest.raises(TimeoutError):
+            mail._open(config(silent.getsockname(), timeout=0.1), "implicit", deadline)
+
+
+def test_a_server_that_drips_is_left_after_a_while(report, monkeypatch):
+    monkeypatch.setattr(deadline, "TIMEOUTS", 1)
+    with dripping(b"220-") as host:
+        with pytest.raises(TimeoutError, match=r"was not done within 0\.5 s"):
+            send(report, config(host, timeout=0.5))
+
+
+def test_a_server_that_drips_through_tls_is_left_after_a_while(authority, trusted):
+    with dripping(b"220-", tls=server_context(authority)) as host, Deadline(0.05) as deadline:
+        with pytest.raises(smtplib.SMTPServerDisconnected):
+            mail._open(config(host), "implicit", deadline)
+        assert deadline.passed
 
 
 def test_a_server_that_hangs_up_is_an_error(report):
@@ -278,6 +273,19 @@ def test_a_server_that_hangs_up_is_an_error(report):
         thread.join(10)
 
 
+class Grumpy(Inbox):
+    """Takes a mail, and does not say goodbye."""
+
+    async def handle_QUIT(self, server, session, envelope):
+        return "421 go away"
+
+
+def test_a_mail_that_was_taken_is_sent_whatever_comes_after(report):
+    with mail_server(Grumpy()) as (host, inbox):
+        send(report, config(host))
+    assert len(inbox.mails) == 1
+
+
 def test_recipients_that_are_refused_are_named_and_the_others_get_their_mail(report):
     with mail_server() as (host, inbox):
         some = SMTPConfig(host, "a@example.org", ["ann@example.org", "nobody@example.org"])
@@ -287,6 +295,27 @@ def test_recipients_that_are_refused_are_named_and_the_others_get_their_mail(rep
         with pytest.raises(ConnectionError, match=r"did not take the mail.*nobody@example\.org"):
             send(report, none)
     assert inbox.envelopes[0].rcpt_tos == ["ann@example.org"]
+
+
+def test_a_mail_is_shortened_to_the_size_that_the_server_takes():
+    tasks = [Task(f"bad{number}", fail_at_length, args=(number,)) for number in range(5)]
+    long = Process(tasks, "long").run(runner="sequential")
+    whole = len(EmailChannel(config(("localhost", 25))).message(long).as_bytes())
+    for limit in (whole + 1_000, 20_000):
+        with mail_server(data_size_limit=limit) as (host, inbox):
+            send(long, config(host))
+        (envelope,) = inbox.envelopes
+        assert len(envelope.content) <= limit
+        html = inbox.mails[0].get_content()
+        assert ("Failed tasks without details" in html) == (limit < whole)
+        assert "bad0" in html
+
+
+def test_a_mail_that_no_shortening_makes_small_enough_is_refused(report):
+    with mail_server(data_size_limit=2_000) as (host, inbox):
+        with pytest.raises(ValueError, match="takes mails of 2000 bytes at most, and this one has"):
+            send(report, config(host))
+    assert inbox.mails == []
 
 
 def test_a_mail_that_fails_does_not_keep_the_next_from_being_sent(report):
@@ -351,42 +380,6 @@ def test_wrong_parts_of_a_channel_are_refused():
 # How it looks
 
 
-class Styles(HTMLParser):
-    """Collects what a mail program could not show."""
-
-    def __init__(self):
-        super().__init__()
-        self.open, self.problems, self.texts = [], [], 0
-
-    def handle_starttag(self, tag, attributes):
-        if tag in ("style", "script", "link", "img", "iframe", "svg", "form"):
-            self.problems.append(tag)
-        if any(name.startswith("on") for name, _ in attributes):
-            self.problems.append(attributes)
-        if tag not in ("meta", "br"):
-            self.open.append((tag, dict(attributes)))
-
-    def handle_endtag(self, tag):
-        if not self.open or self.open.pop()[0] != tag:
-            self.problems.append(f"</{tag}>")
-
-    def handle_data(self, data):
-        inside = [tag for tag, _ in self.open]
-        if data.strip() and "body" in inside:
-            self.texts += 1
-            if "color:" not in self.open[-1][1].get("style", ""):
-                self.problems.append(f"no colour: {data!r}")
-
-
-@pytest.mark.parametrize("palette", PALETTES)
-def test_every_text_has_its_style_on_its_own_element_and_all_tags_match(report, palette):
-    styles = Styles()
-    styles.feed(render_report_html(report, HTMLEmailStyle(palette)))
-    assert styles.problems == []
-    assert styles.open == []
-    assert styles.texts > 30
-
-
 def luminance(color):
     parts = [int(color[at : at + 2], 16) / 255 for at in (1, 3, 5)]
     red, green, blue = [
@@ -400,13 +393,53 @@ def contrast(one, other):
     return (lighter + 0.05) / (darker + 0.05)
 
 
+class Styles(HTMLParser):
+    """Collects what a mail program could not show, and the texts that are hard to read."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.problems, self.texts = [], [], 0
+
+    def handle_starttag(self, tag, attributes):
+        if tag in ("style", "script", "link", "img", "iframe", "svg", "form"):
+            self.problems.append(tag)
+        if any(name.startswith("on") for name, _ in attributes):
+            self.problems.append(attributes)
+        if tag not in ("meta", "br"):
+            declared = (one.partition(":") for one in dict(attributes).get("style", "").split(";"))
+            self.open.append((tag, {name: value for name, _, value in declared}))
+
+    def handle_endtag(self, tag):
+        if not self.open or self.open.pop()[0] != tag:
+            self.problems.append(f"</{tag}>")
+
+    def handle_data(self, data):
+        if not data.strip() or "body" not in [tag for tag, _ in self.open]:
+            return
+        self.texts += 1
+        color = self.open[-1][1].get("color")
+        grounds = [style["background-color"] for _, style in self.open if "background-color" in style]
+        if color is None or contrast(color, grounds[-1]) < 4.5:
+            self.problems.append(f"{color} on {grounds[-1]}: {data!r}")
+
+
+@pytest.mark.parametrize("palette", PALETTES)
+def test_every_text_is_readable_by_the_style_of_its_own_element_and_all_tags_match(report, palette):
+    styles = Styles()
+    styles.feed(render_report_html(report, HTMLEmailStyle(palette)))
+    assert styles.problems == []
+    assert styles.open == []
+    assert styles.texts > 30
+
+
 @pytest.mark.parametrize("name", PALETTES)
-def test_every_text_stands_out_from_its_ground(name):
+def test_every_colour_stands_out_from_its_ground(name):
     assert set(PALETTES) == {"neutral", "catppuccin", "neobones", "slate"}
     palette = PALETTES[name]
     for ground in (palette.page, palette.panel, palette.code):
         assert contrast(palette.text, ground) >= 7
         assert contrast(palette.muted, ground) >= 4.5
+        assert (luminance(ground) < 0.2) == palette.is_dark
     for status in ("success", "errored", "skipped", "pending"):
         assert contrast(getattr(palette, status), palette.panel) >= 4.5
 
@@ -417,10 +450,10 @@ def test_every_string_is_translated(language):
     english, other = LANGUAGES["en"], LANGUAGES[language]
     assert set(other) == set(english)
     for key, text in other.items():
-        assert text.strip() == text != ""
+        assert text.strip() or key == "colon"
         assert re.findall(r"\{\w*\}", text) == re.findall(r"\{\w*\}", english[key])
     if language != "en":
-        assert [key for key in english if other[key] == english[key]] == []
+        assert [key for key in english if other[key] == english[key]] in ([], ["colon"])
 
 
 @pytest.mark.parametrize(
@@ -456,7 +489,8 @@ def fail_at_length(number):
     raise ValueError("\n".join([text] * (30 if number < 100 else 1)))
 
 
-def test_a_report_of_ten_thousand_tasks_is_shortened_and_says_so():
+def test_a_report_of_ten_thousand_tasks_is_shortened_and_says_so(caplog):
+    caplog.set_level(logging.CRITICAL + 1, logger="processes")  # pytest would keep all of their texts
     tasks = [
         *(Task(f"ok{number}", identity, args=(number,)) for number in range(8_000)),
         *(Task(f"bad{number}", fail_at_length, args=(number,)) for number in range(2_000)),
@@ -465,8 +499,8 @@ def test_a_report_of_ten_thousand_tasks_is_shortened_and_says_so():
     message = EmailChannel(config(("localhost", 25))).message(report)
     assert len(message.as_bytes()) < 8_000_000
     html = message.get_content()
-    assert "9,500 more tasks are not shown" in html
-    assert re.search(r"1,9\d\d more failed tasks are shown in the table only", html)
+    assert "Tasks that are not shown, to keep this message small: 9,500" in html
+    assert re.search(r"Failed tasks without details, .*: 1,9\d\d", html)
     assert re.search(r"… [\d,]+ more characters …", html)
     assert "bad0" in html
     assert "end of 0" in html
@@ -486,21 +520,55 @@ def test_characters_that_no_page_can_hold_are_spelled_out(caplog):
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
+def test_a_duration_is_written_as_people_do():
+    for seconds, text in [
+        (0.0, "< 1 ms"),
+        (0.0123, "12 ms"),
+        (0.9999, "1,0 s"),
+        (59.94, "59,9 s"),
+        (59.96, "1 min 0 s"),
+        (3599.6, "1 h 0 min"),
+        (4_500_000, "1.250 h 0 min"),
+    ]:
+        assert _duration("de", seconds) == text
+    assert _duration("en", 1.5) == "1.5 s"
+
+
+PAGES = """<!DOCTYPE html><meta charset="utf-8"><title></title>{frames}<script>
+onload = () => document.title = [...document.querySelectorAll("iframe")].map(
+    frame => frame.contentDocument.documentElement.scrollWidth).join(" ")
+</script>"""
+
+
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
-def test_a_browser_shows_the_mail_in_a_narrow_window_without_cutting_it_off(report, tmp_path):
-    page = tmp_path / "mail.html"
-    script = "<script>document.title = document.documentElement.scrollWidth</script></body>"
-    page.write_text(render_report_html(report).replace("</body>", script), encoding="utf-8")
+def test_a_browser_shows_the_mail_on_a_phone_without_cutting_it_off(tmp_path):
+    tasks = [
+        Task("a_name_that_goes_on_" * 10, refuse, args=("tok-abc-123456" * 50,)),
+        Task("below" * 30, identity, dependencies=[TaskDependency("a_name_that_goes_on_" * 10, True)]),
+        Task("result", identity, args=("x" * 500,)),
+    ]
+    report = Process(tasks, "nightly" * 30).run(runner="sequential")
+    for palette in PALETTES:
+        page = render_report_html(report, HTMLEmailStyle(palette, "de"))
+        (tmp_path / f"{palette}.html").write_text(page, encoding="utf-8")
+    frames = "".join(
+        f'<iframe src="{palette}.html" width="390" height="900"></iframe>' for palette in PALETTES
+    )
+    (tmp_path / "all.html").write_text(PAGES.format(frames=frames), encoding="utf-8")
     done = subprocess.run(
         [
             *(BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"),
-            *(f"--user-data-dir={tmp_path / 'profile'}", "--window-size=600,900", "--dump-dom"),
-            page.as_uri(),
+            *(
+                f"--user-data-dir={tmp_path / 'profile'}",
+                "--allow-file-access-from-files",
+                "--hide-scrollbars",
+            ),
+            *("--dump-dom", (tmp_path / "all.html").as_uri()),
         ],
         capture_output=True,
         timeout=60,
         check=True,
     )
-    width = re.search(rb"<title>(\d+)</title>", done.stdout)
-    assert width is not None
-    assert int(width[1]) <= 600
+    widths = re.search(rb"<title>([\d ]+)</title>", done.stdout)
+    assert widths is not None
+    assert widths[1].split() == [b"390"] * len(PALETTES)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import inspect
 import json
 import socket
-import ssl
-import threading
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import time
+from datetime import UTC, datetime
 
 import pytest
 import trustme
+from servers import dripping, server_context, serving
 
 from processes import Process, Task, TaskDependency
 from processes.comms import (
@@ -22,6 +22,7 @@ from processes.comms import (
     TeamsChannel,
     WebhookChannel,
     WebhookConfig,
+    deadline,
     transport,
 )
 from processes.comms.transport import WebhookError
@@ -32,60 +33,6 @@ def no_proxies_and_short_delays(monkeypatch):
     for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(transport, "FIRST_DELAY", 0.001)
-
-
-class Server(ThreadingHTTPServer):
-    """Keeps what it gets, and gives the answers that it was told, the last one again and again."""
-
-    def __init__(self, *answers):
-        self.answers = list(answers) or [(200, {}, b"ok")]
-        self.requests = []
-        super().__init__(("127.0.0.1", 0), Handler)
-
-    @property
-    def port(self):
-        return self.server_address[1]
-
-    def url(self, path="/hook", scheme="http", host="127.0.0.1"):
-        return f"{scheme}://{host}:{self.port}{path}"
-
-
-class Handler(BaseHTTPRequestHandler):
-    def do_POST(self):
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.requests.append((self.path, self.headers, body))
-        answers = self.server.answers
-        status, headers, text = answers.pop(0) if len(answers) > 1 else answers[0]
-        if status is None:
-            return  # the connection is closed without an answer
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text)
-
-    def do_GET(self):
-        self.server.requests.append(("GET " + self.path, self.headers, b""))
-        self.send_error(405)
-
-    def log_message(self, *_):
-        """Say nothing."""
-
-
-@contextmanager
-def serving(*answers, tls=None):
-    with Server(*answers) as server:
-        if tls is not None:
-            server.socket = tls.wrap_socket(server.socket, server_side=True)
-            server.handle_error = lambda *_: None  # a client that hangs up is what the test wants
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join(10)
 
 
 def explode():
@@ -194,6 +141,48 @@ def test_a_server_error_is_tried_again(report):
     assert len({body for _, _, body in server.requests}) == 1
 
 
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_server_that_asks_to_come_back_later_is_called_then(report, status):
+    with serving((status, {"Retry-After": "0.01"}, b"busy"), (200, {}, b"")) as server:
+        began = time.monotonic()
+        send(report, server, retries=1)
+    assert len(server.requests) == 2
+    assert time.monotonic() - began >= 0.01
+
+
+def test_too_many_requests_are_tried_again_also_without_a_time(report):
+    with serving((429, {}, b"busy"), (200, {}, b"")) as server:
+        send(report, server, retries=1)
+    assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("retries", [0, 3])
+def test_nobody_waits_for_an_hour(report, retries):
+    with (
+        serving((429, {"Retry-After": "3600"}, b"")) as server,
+        pytest.raises(WebhookError, match="429 .* asks to be called again in 3600 s") as caught,
+    ):
+        send(report, server, retries=retries)
+    assert caught.value.retry_after == 3600
+    assert len(server.requests) == 1
+
+
+def test_a_time_to_come_back_is_a_number_or_a_date():
+    now = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
+    for text, seconds in [
+        ("7", 7),
+        ("-7", 0),
+        ("Mon, 23 Nov 2026 12:00:30 GMT", 30),
+        ("Mon, 23 Nov 2026 12:00:30 -0000", 30),
+        ("Mon, 23 Nov 2026 11:00:00 GMT", 0),
+        ("soon", None),
+        ("nan", None),
+        ("inf", None),
+        (None, None),
+    ]:
+        assert transport.seconds_to_wait(text, now) == seconds, text
+
+
 def test_without_retries_it_is_not(report):
     with serving((503, {}, b"busy"), (200, {}, b"")) as server, pytest.raises(WebhookError, match="503"):
         send(report, server)
@@ -213,6 +202,29 @@ def test_a_hanging_server_is_left_after_the_timeout(report):
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/x"
         with pytest.raises(WebhookError, match=r"did not answer within 0\.1 s"):
             send(report, None, url=url, timeout=0.1)
+
+
+def test_a_server_that_drips_is_left_after_a_while(report, monkeypatch):
+    monkeypatch.setattr(deadline, "TIMEOUTS", 1)
+    with dripping(b"HTTP/1.1") as (host, port):
+        with pytest.raises(WebhookError, match=r"did not answer in full within 0\.5 s"):
+            send(report, None, url=f"http://{host}:{port}/x", timeout=0.5)
+
+
+def test_a_server_that_drips_through_tls_is_left_after_a_while(report, authority, monkeypatch, tmp_path):
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    monkeypatch.setattr(deadline, "TIMEOUTS", 1)
+    with dripping(b"HTTP/1.1", tls=server_context(authority)) as (host, port):
+        with pytest.raises(WebhookError, match=r"did not answer in full within 0\.5 s"):
+            send(report, None, url=f"https://{host}:{port}/x", timeout=0.5)
+
+
+def test_a_body_that_drips_does_not_hide_the_status(report, monkeypatch):
+    monkeypatch.setattr(deadline, "TIMEOUTS", 1)
+    with dripping(b"HTTP/1.1 500 Broken\r\nContent-Length: 100000\r\n\r\n") as (host, port):
+        with pytest.raises(WebhookError, match="answered 500 Broken"):
+            send(report, None, url=f"http://{host}:{port}/x", timeout=0.5)
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
@@ -249,12 +261,6 @@ def authority():
     return trustme.CA()
 
 
-def server_context(authority, name):
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(name).configure_cert(context)
-    return context
-
-
 def test_https_works_with_a_certificate_that_is_trusted(report, authority, monkeypatch, tmp_path):
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
@@ -280,10 +286,37 @@ def test_a_result_that_is_huge_or_has_no_repr_is_bounded():
             raise RuntimeError("no")
 
     tasks = [Task("huge", lambda: "x" * 10_000_000), Task("none", Unprintable)]
-    payload = WebhookChannel(WebhookConfig("https://h/")).payload(Process(tasks).run(runner="sequential"))
-    assert len(json.dumps(payload)) < 10_000
-    assert "more characters" in payload["entries"]["huge"]["result"]
-    assert "RuntimeError" in payload["entries"]["none"]["result"]
+    with serving() as server:
+        send(Process(tasks).run(runner="sequential"), server)
+    (_, _, data), (body,) = server.requests[0], server.bodies
+    assert len(data) < 10_000
+    assert "more characters" in body["entries"]["huge"]["result"]
+    assert "RuntimeError" in body["entries"]["none"]["result"]
+
+
+def fail_at_length():
+    raise ValueError("a line\n" * 2_000)
+
+
+def test_of_many_failures_less_is_sent_of_each():
+    with serving() as server:
+        for count in (100, 400):
+            tasks = [Task(f"t{number}", fail_at_length) for number in range(count)]
+            send(Process(tasks).run(runner="sequential"), server)
+    (_, _, few), (_, _, many) = server.requests
+    assert len(many) < 2 * len(few)
+    few, many = (body["entries"]["t7"]["error"]["traceback"] for body in server.bodies)
+    assert "more characters" not in few
+    assert "more characters" in many
+    assert many.startswith("Traceback (most recent call last)")
+
+
+def test_a_proxy_is_taken_from_the_environment(report, monkeypatch):
+    with serving() as proxy:
+        monkeypatch.setenv("http_proxy", proxy.url(""))
+        monkeypatch.setenv("no_proxy", "")
+        send(report, None, url="http://hooks.example.org/hook")
+    assert [path for path, _, _ in proxy.requests] == ["http://hooks.example.org/hook"]
 
 
 def test_a_channel_that_fails_does_not_keep_the_next_from_being_served(report):
@@ -366,14 +399,42 @@ def test_slack_sees_no_markup_in_what_tasks_say(report):
     assert body["text"].startswith("*Failed Tasks in Process: nightly*\n")
 
 
-def test_discord_mentions_nobody_and_takes_at_most_2000_characters():
-    tasks = [Task(f"task{number}", explode) for number in range(40)]
-    report = Process(tasks, "many" * 300).run(runner="sequential")
+def fail_with_much(text):
+    raise ValueError(text * 1_000)
+
+
+@pytest.mark.parametrize("text", ["a", "*_`@<", "<!channel>", "ж", "漢", "😀", '"\\'])
+@pytest.mark.parametrize("channel", [SlackChannel, TeamsChannel, DiscordChannel])
+def test_a_chat_gets_no_more_than_it_takes(channel, text):
+    tasks = [Task(f"{text * 100}{number}", fail_with_much, args=(text,)) for number in range(40)]
+    report = Process(tasks, f"many {text}" * 300).run(runner="sequential")
+    with serving() as server:
+        channel(server.url()).send_report(report, errors_only=False)
+    (_, _, data), (body,) = server.requests[0], server.bodies
+    if channel is SlackChannel:
+        assert 800 < len(body["text"]) <= 4_000
+    elif channel is DiscordChannel:
+        assert 800 < len(body["content"].encode("utf-16-le")) // 2 <= 2_000
+    else:
+        assert 800 < len(data) <= 28_000
+
+
+def test_discord_mentions_nobody(report):
     with serving() as server:
         DiscordChannel(server.url()).send_report(report, errors_only=False)
-    body = json.loads(server.requests[0][2])
-    assert body["allowed_mentions"] == {"parse": []}
-    assert 100 < len(body["content"]) <= 2000
+    assert server.bodies[0]["allowed_mentions"] == {"parse": []}
+    assert "\\@everyone" in server.bodies[0]["content"]
+
+
+@pytest.mark.parametrize("channel", [SlackChannel, TeamsChannel, DiscordChannel])
+def test_a_chat_channel_is_short(channel):
+    assert len(inspect.getsource(channel).splitlines()) < 60
+
+
+def test_a_chat_that_limits_its_rate_is_called_again(report):
+    with serving((429, {"Retry-After": "0.01"}, b"rate_limited"), (200, {}, b"ok")) as server:
+        SlackChannel(server.url(), retries=1).send_report(report, errors_only=False)
+    assert len(server.requests) == 2
 
 
 def test_teams_gets_an_adaptive_card(report):

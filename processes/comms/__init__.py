@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from .base import ReportChannel
 
 if TYPE_CHECKING:
-    from .after_run import check_notify, notify_after
     from .chat import DiscordChannel, SlackChannel, TeamsChannel
     from .content import ReportContent
     from .html import HTMLEmailStyle, render_report_html
@@ -28,8 +27,6 @@ _MODULE_OF = {
     "TeamsChannel": "chat",
     "WebhookChannel": "webhook",
     "WebhookConfig": "webhook",
-    "check_notify": "after_run",
-    "notify_after": "after_run",
     "render_report_html": "html",
 }
 
@@ -44,8 +41,6 @@ __all__ = [
     "TeamsChannel",
     "WebhookChannel",
     "WebhookConfig",
-    "check_notify",
-    "notify_after",
     "render_report_html",
 ]
 

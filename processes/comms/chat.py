@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from .base import ReportChannel
 from .content import ReportContent, checked_content
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 SHOWN_FAILURES = 10
 SHOWN_OF_EXCEPTION = 200  # characters
+SHOWN_OF_NAME = 150
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~:@])")
 
 
@@ -29,7 +30,6 @@ class ChatChannel(ReportChannel):
     content : ReportContent, optional
         What to hide; None: secrets.
     timeout : float, default 5
-        Seconds to wait for the connection, and for each part of the answer.
     retries : int, default 0
         As of :class:`WebhookConfig`.
 
@@ -38,6 +38,9 @@ class ChatChannel(ReportChannel):
     TypeError, ValueError
         As :class:`WebhookConfig` raises them.
     """
+
+    MAX_CHARACTERS: ClassVar[int]
+    """How long all lines together may be, as the service counts or less."""
 
     def __init__(
         self, url: str, content: ReportContent | None = None, *, timeout: float = 5, retries: int = 0
@@ -49,11 +52,16 @@ class ChatChannel(ReportChannel):
         from .transport import post_json
 
         self.webhook_config.check()
-        post_json(self.webhook_config, self.payload(_lines(report, self.content, errors_only)))
+        lines = [self.escaped(line) for line in _lines(report, self.content, errors_only)]
+        post_json(self.webhook_config, self.payload(_fitting(lines, self.MAX_CHARACTERS)))
+
+    @abstractmethod
+    def escaped(self, line: str) -> str:
+        """Return a line that the service shows as it is: no markup, no mention."""
 
     @abstractmethod
     def payload(self, lines: list[str]) -> dict[str, Any]:
-        """Return the body of the message; the first of the plain lines is its title."""
+        """Return the body of the message; the first of the escaped lines is its title."""
 
 
 class SlackChannel(ChatChannel):
@@ -63,15 +71,16 @@ class SlackChannel(ChatChannel):
     retries=0)``. See https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks.
     """
 
-    def payload(self, lines: list[str]) -> dict[str, Any]:
-        lines = [line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;") for line in lines]
+    MAX_CHARACTERS = 3_000  # Slack advises 4000 at most
+
+    def escaped(self, line: str) -> str:
+        line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
         # Zero-width spaces keep * _ ~ ` from being formatting: Slack knows no escape for them.
-        lines = [re.sub(r"([*_~`])", "\u200b\\1\u200b", line) for line in lines]
-        return {
-            "text": "\n".join([f"*{lines[0]}*", *lines[1:]]),
-            "unfurl_links": False,
-            "unfurl_media": False,
-        }
+        return re.sub(r"([*_~`])", "\u200b\\1\u200b", line)
+
+    def payload(self, lines: list[str]) -> dict[str, Any]:
+        text = "\n".join([f"*{lines[0]}*", *lines[1:]])
+        return {"text": text, "unfurl_links": False, "unfurl_media": False}
 
 
 class TeamsChannel(ChatChannel):
@@ -81,10 +90,14 @@ class TeamsChannel(ChatChannel):
     older connector. Parameters are those of :class:`ChatChannel`.
     """
 
+    MAX_CHARACTERS = 4_000  # Teams takes 28 KB of JSON, where a character can take 6 bytes
+
+    def escaped(self, line: str) -> str:
+        return _MARKDOWN.sub(r"\\\1", line)
+
     def payload(self, lines: list[str]) -> dict[str, Any]:
         blocks: list[dict[str, Any]] = [
-            {"type": "TextBlock", "text": _MARKDOWN.sub(r"\\\1", line), "wrap": True, "spacing": "Small"}
-            for line in lines
+            {"type": "TextBlock", "text": line, "wrap": True, "spacing": "Small"} for line in lines
         ]
         blocks[0] |= {"weight": "Bolder", "size": "Medium"}
         card = {
@@ -108,24 +121,20 @@ class DiscordChannel(ChatChannel):
     See https://discord.com/developers/docs/resources/webhook#execute-webhook.
     """
 
-    MAX_CONTENT = 2000  # characters that Discord takes
+    MAX_CHARACTERS = 1_990  # Discord takes 2000, and the title is set in bold
+
+    def escaped(self, line: str) -> str:
+        return _MARKDOWN.sub(r"\\\1", line)
 
     def payload(self, lines: list[str]) -> dict[str, Any]:
-        text = ""
-        for index, line in enumerate(lines):
-            line = _MARKDOWN.sub(r"\\\1", line)
-            line = line if index else f"**{line}**\n"
-            if len(text) + len(line) > self.MAX_CONTENT - 2:
-                text += "…"
-                break
-            text += line if index == 0 else f"{line}\n"
-        return {"content": text.rstrip("\n"), "allowed_mentions": {"parse": []}}
+        text = "\n".join([f"**{lines[0]}**", *lines[1:]])
+        return {"content": text, "allowed_mentions": {"parse": []}}
 
 
 def _lines(report: ProcessExecutionReport, content: ReportContent, errors_only: bool) -> list[str]:
     """Put a report into a few plain lines."""
     title = "Failed Tasks in Process" if errors_only else "Process Execution Report"
-    name = f"{title}: {report.process_name}" if report.process_name else title
+    name = f"{title}: {_short(report.process_name)}" if report.process_name else title
     errored, skipped = report.errored, report.skipped
     pending = len(report.entries) - len(report.successes) - len(errored) - len(skipped)
     counted = (("failed", len(errored)), ("skipped", len(skipped)), ("not run", pending))
@@ -135,9 +144,24 @@ def _lines(report: ProcessExecutionReport, content: ReportContent, errors_only: 
     lines = [name, f"{', '.join(counts)}; {report.elapsed_seconds:.1f} s"]
     viewer = Viewer(report, content, Limits(message=SHOWN_OF_EXCEPTION))
     for entry in list(errored.values())[:SHOWN_FAILURES]:
-        text = " ".join(viewer.headline(entry).split())
         impact = len(entry.error.downstream_impact) if entry.error is not None else 0
-        lines.append(f"✗ {entry.name}: {text}" + (f" (skips {impact} more)" if impact else ""))
+        skips = f" (skips {impact} more)" if impact else ""
+        lines.append(f"✗ {_short(entry.name)}: {viewer.headline(entry)}{skips}")
     if len(errored) > SHOWN_FAILURES:
         lines.append(f"… and {len(errored) - SHOWN_FAILURES} more failed tasks")
     return [" ".join(line.split()) for line in lines]
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= SHOWN_OF_NAME else f"{name[:SHOWN_OF_NAME]}…"
+
+
+def _fitting(lines: list[str], room: int) -> list[str]:
+    """Return the lines for which there is room, and a last one that tells of others."""
+    fitting: list[str] = []
+    for line in lines:
+        room -= len(line.encode("utf-16-le", "replace")) // 2 + 1  # as JavaScript counts
+        if room < 1 and fitting:
+            return [*fitting, "…"]
+        fitting.append(line)
+    return fitting

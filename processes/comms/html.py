@@ -25,7 +25,9 @@ MAX_FAILURES = 50  # with all details
 MAX_DETAILS = 600_000  # characters of their tracebacks and values together
 MAX_NAMES = 50  # of skipped tasks, for one failure
 MAX_CELL = 120  # characters of a result in the table
-STATUSES = ("errored", "skipped", "pending", "success")
+DIVISORS = (1, 4, 16, 64, 256)  # of these numbers, one after the other, until a mail is small enough
+STATUSES = ("errored", "skipped", "pending", "success")  # in the order of what is shown where room is short
+SUMMARIZED = ("success", "errored", "skipped", "pending")
 
 
 @dataclass
@@ -103,44 +105,58 @@ def render_report_html(
     str
         A whole page.
     """
-    style, content = checked_style(style), checked_content(content)
+    return render_page(report, checked_style(style), checked_content(content), errors_only=errors_only)
+
+
+def render_page(
+    report: ProcessExecutionReport,
+    style: HTMLEmailStyle,
+    content: ReportContent,
+    *,
+    errors_only: bool = False,
+    divisor: int = 1,
+) -> str:
+    """Render a report as :func:`render_report_html` does, in less room where `divisor` is more than 1."""
     style.check()
-    words = LANGUAGES[style.language]
+    words, palette = LANGUAGES[style.language], PALETTES[style.palette]
     number = partial(_number, style.language)
     entries = list(report.entries.values())
-    shown = _shown(entries)
+    shown = _shown(entries, MAX_ROWS // divisor)
     failed = [entry for entry in entries if entry.error is not None]
-    viewer = Viewer(report, content, Limits(result=MAX_CELL, left_out=partial(_left_out, words, number)))
-    failures = _failures(viewer, failed)
+    limits = Limits(result=MAX_CELL, left_out=partial(_left_out, words, number)).divided(divisor)
+    viewer = Viewer(report, content, limits)
+    failures = _failures(viewer, failed[: max(1, MAX_FAILURES // divisor)], MAX_DETAILS // divisor)
     counts = {status: sum(entry.status.value == status for entry in entries) for status in STATUSES}
     return _template().render(
         title=report_title(style, errors_only),
         language=style.language,
         words=words,
-        colors=PALETTES[style.palette],
+        colors=palette,
         report=report,
+        scheme="only dark" if palette.is_dark else "only light",  # dark mail programs shall not mix colours
         counts=counts,
+        shown_statuses=[one for one in SUMMARIZED if counts[one] or one in ("success", "errored")],
         failures=failures,
         failures_left_out=len(failed) - len(failures),
         tasks=[viewer.task(entry, with_error=False) for entry in shown],
         tasks_left_out=len(entries) - len(shown),
         number=number,
-        seconds=partial(_seconds, style.language),
+        duration=partial(_duration, style.language),
         max_names=MAX_NAMES,
     )
 
 
-def _shown(entries: Sequence[TaskReportEntry]) -> list[TaskReportEntry]:
+def _shown(entries: Sequence[TaskReportEntry], rows: int) -> list[TaskReportEntry]:
     """Choose the rows of the table: the failed ones first where there is no room for all."""
-    if len(entries) <= MAX_ROWS:
+    if len(entries) <= rows:
         return list(entries)
-    return sorted(entries, key=lambda entry: STATUSES.index(entry.status.value))[:MAX_ROWS]
+    return sorted(entries, key=lambda entry: STATUSES.index(entry.status.value))[:rows]
 
 
-def _failures(viewer: Viewer, failed: Sequence[TaskReportEntry]) -> list[TaskView]:
+def _failures(viewer: Viewer, failed: Sequence[TaskReportEntry], room: int) -> list[TaskView]:
+    """Describe as many failures as there is room for, in characters; at least one."""
     views: list[TaskView] = []
-    room = MAX_DETAILS
-    for entry in failed[:MAX_FAILURES]:
+    for entry in failed:
         view = viewer.task(entry)
         room -= _size(view)
         if room < 0 and views:
@@ -163,10 +179,19 @@ def _number(language: str, value: int) -> str:
     return f"{value:,}".replace(",", mark)
 
 
-def _seconds(language: str, value: float) -> str:
-    digits = 3 if value < 10 else 1
-    text = f"{value:.{digits}f} s"
-    return text if language == "en" else text.replace(".", ",")
+def _duration(language: str, seconds: float) -> str:
+    """Write a duration in units that all six languages share."""
+    if seconds < 0.001:
+        return "< 1 ms"
+    if seconds < 0.9995:
+        return f"{1000 * seconds:.0f} ms"
+    if seconds < 59.95:
+        text = f"{seconds:.1f} s"
+        return text if language == "en" else text.replace(".", ",")
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{_number(language, minutes // 60)} h {minutes % 60} min"
 
 
 def _left_out(words: dict[str, str], number: Any, count: int) -> str:

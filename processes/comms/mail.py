@@ -11,18 +11,22 @@ from datetime import datetime
 from email import policy
 from email.message import EmailMessage
 from email.utils import formatdate, getaddresses, make_msgid
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Literal
 
 from .base import ReportChannel
 from .content import ReportContent, checked_content
-from .html import HTMLEmailStyle, checked_style, render_report_html, report_title
-from .webhook import check_timeout
+from .deadline import Deadline, check_timeout
+from .html import DIVISORS, HTMLEmailStyle, checked_style, render_page, report_title
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..execution_report import ProcessExecutionReport
 
 IMPLICIT_TLS_PORT = 465  # RFC 8314: TLS from the first byte on
 
+Encryption = Literal["none", "starttls", "implicit"]
 Secure = tuple[()] | tuple[str] | tuple[str, str] | tuple[str, str, ssl.SSLContext]
 
 
@@ -46,7 +50,8 @@ class SMTPConfig:
         ``(keyfile,)`` is one file with both. A third member is an `ssl.SSLContext` of your own, as in
         ``("", "", context)``: for another authority, say. None: no STARTTLS.
     timeout : float, default 5
-        Seconds to wait for the connection, and for each answer of the server.
+        Seconds to wait for the connection, and for each answer of the server; all of it together may take
+        ten times as long.
 
     Raises
     ------
@@ -113,10 +118,21 @@ class EmailChannel(ReportChannel):
 
     def send_report(self, report: ProcessExecutionReport, *, errors_only: bool) -> None:
         self.smtp_config.check()
-        _send(self.smtp_config, self.message(report, errors_only=errors_only))
+        _send(self.smtp_config, partial(self.message, report, errors_only=errors_only))
 
-    def message(self, report: ProcessExecutionReport, *, errors_only: bool = False) -> EmailMessage:
+    def message(
+        self, report: ProcessExecutionReport, *, errors_only: bool = False, max_bytes: int | None = None
+    ) -> EmailMessage:
         """Return the mail that is sent for a report.
+
+        Parameters
+        ----------
+        report : ProcessExecutionReport
+            What to show.
+        errors_only : bool, default False
+            Whether the title says that only failed tasks are shown.
+        max_bytes : int, optional
+            How large it may be. Where that is too little, the mail is as small as it can be.
 
         Raises
         ------
@@ -132,8 +148,11 @@ class EmailChannel(ReportChannel):
         message["Date"] = formatdate(localtime=True)
         message["Message-ID"] = make_msgid(domain=_domain(config.fromaddr))
         message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no out-of-office replies, please
-        html = render_report_html(report, self.style, self.content, errors_only=errors_only)
-        message.set_content(html, subtype="html")
+        for divisor in DIVISORS:
+            html = render_page(report, self.style, self.content, errors_only=errors_only, divisor=divisor)
+            message.set_content(html, subtype="html")
+            if max_bytes is None or len(message.as_bytes()) <= max_bytes:
+                break
         return message
 
 
@@ -154,61 +173,114 @@ def _domain(address: str) -> str:
     return domain if domain.isascii() else "localhost"
 
 
-def _send(config: SMTPConfig, message: EmailMessage) -> None:
-    host, port = config.mailhost
-    where = f"mail server {host}:{port}"
-    implicit = port == IMPLICIT_TLS_PORT
-    encrypted = implicit or config.secure is not None
-    context = _context(config.secure or ()) if encrypted else None
-    if config.credentials is not None and not encrypted:
+def encryption_of(config: SMTPConfig) -> Encryption:
+    """Tell how a connection is encrypted: not at all, after a while, or from its first byte on."""
+    if config.mailhost[1] == IMPLICIT_TLS_PORT:
+        return "implicit"
+    return "none" if config.secure is None else "starttls"
+
+
+def _send(config: SMTPConfig, make: Callable[..., EmailMessage]) -> None:
+    """Send the message that `make` makes, and makes as small as `max_bytes` where the server needs that."""
+    where = _where(config)
+    encryption = encryption_of(config)
+    if config.credentials is not None and encryption == "none":
         warnings.warn(
             f"user and password are sent to {where} over a connection that is not encrypted; pass "
             "SMTPConfig(secure=()) for STARTTLS, or use port 465",
             UserWarning,
             stacklevel=2,
         )
-    late = f"{where} did not answer within {config.timeout:g} s (SMTPConfig.timeout)"
-    try:
-        with _connect(host, port, config.timeout, context if implicit else None) as server:
-            if context is not None and not implicit:
-                server.starttls(context=context)
-            if config.credentials is not None:
-                server.login(*config.credentials)
-            refused = server.send_message(message)
-    except TimeoutError as error:
-        raise TimeoutError(late) from error
-    except ssl.SSLCertVerificationError as error:
-        raise ConnectionError(
-            f"{where} cannot prove who it is, so nothing was sent: {error.verify_message}. For an "
-            "authority of your own, pass SMTPConfig(secure=('', '', context))"
-        ) from error
-    except UnicodeEncodeError:  # it holds the password: not to be chained
-        raise ValueError(
-            "SMTPConfig.credentials hold characters beyond ASCII, which SMTP cannot carry"
-        ) from None
-    except smtplib.SMTPAuthenticationError as error:
-        raise PermissionError(f"{where} refuses the credentials: {_answer(error)}") from error
-    except smtplib.SMTPNotSupportedError as error:
-        raise ConnectionError(f"{where}: {error} Check SMTPConfig's port, secure and credentials") from error
-    except smtplib.SMTPException as error:
-        if isinstance(error.__context__, TimeoutError):
-            raise TimeoutError(late) from error
-        raise ConnectionError(f"{where} did not take the mail: {error}") from error
-    except OSError as error:
-        raise ConnectionError(f"{where} could not be reached: {error}") from error
+    message = make()
+    size = len(message.as_bytes())
+    refused = None
+    with Deadline(config.timeout) as deadline:
+        try:
+            with _open(config, encryption, deadline) as server:
+                limit = _size_limit(server)
+                if size > limit:
+                    message = make(max_bytes=limit)
+                    size = len(message.as_bytes())
+                if size > limit:
+                    raise ValueError(
+                        f"{where} takes mails of {limit} bytes at most, and this one has {size} when it is "
+                        "shortened as far as it can be"
+                    )
+                refused = server.send_message(message)
+        except (OSError, smtplib.SMTPException) as error:
+            if refused is None:  # else the mail is sent, and the goodbye alone went wrong
+                raise _explained(config, deadline, error) from error
+        except UnicodeEncodeError:  # it holds the password: not to be chained
+            raise ValueError(
+                "SMTPConfig.credentials hold characters beyond ASCII, which SMTP cannot carry"
+            ) from None
     if refused:
         raise ConnectionError(
             f"{where} refused some recipients, and has sent the mail to the others: {refused}"
         )
 
 
-def _connect(host: str, port: int, timeout: float, context: ssl.SSLContext | None) -> smtplib.SMTP:
+def _where(config: SMTPConfig) -> str:
+    host, port = config.mailhost
+    return f"mail server {host}:{port}"
+
+
+def _open(config: SMTPConfig, encryption: Encryption, deadline: Deadline) -> smtplib.SMTP:
+    """Connect to the server, encrypt the connection, and log in."""
+    context = None if encryption == "none" else _context(config.secure or ())
+
+    class Watched(smtplib.SMTP):
+        def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
+            return deadline.connect((host, port), timeout)
+
+    class WatchedTLS(smtplib.SMTP_SSL, Watched):
+        """Encrypts what `Watched` connects."""
+
     name = socket.gethostname()
     # What smtplib would say by default is looked up in the DNS, which may take far longer than `timeout`.
     name = name if "." in name and name.isascii() else "[127.0.0.1]"
-    if context is None:
-        return smtplib.SMTP(host, port, name, timeout=timeout)
-    return smtplib.SMTP_SSL(host, port, name, timeout=timeout, context=context)
+    if encryption == "implicit":
+        server: smtplib.SMTP = WatchedTLS(*config.mailhost, name, timeout=config.timeout, context=context)
+    else:
+        server = Watched(*config.mailhost, name, timeout=config.timeout)
+    try:
+        if encryption == "starttls":
+            server.starttls(context=context)
+        if config.credentials is not None:
+            server.login(*config.credentials)
+    except BaseException:
+        server.close()
+        raise
+    return server
+
+
+def _size_limit(server: smtplib.SMTP) -> float:
+    """Return how many bytes a mail may have (RFC 1870); infinity where the server names no limit."""
+    server.ehlo_or_helo_if_needed()
+    limit = server.esmtp_features.get("size", "")
+    return int(limit) if limit.isdecimal() and int(limit) else float("inf")
+
+
+def _explained(config: SMTPConfig, deadline: Deadline, error: OSError | smtplib.SMTPException) -> OSError:
+    """Return an error that says what another one means, and what to do."""
+    where = _where(config)
+    if deadline.passed:
+        return TimeoutError(f"{where} was not done within {deadline.seconds:g} s")
+    if isinstance(error, TimeoutError) or isinstance(error.__context__, TimeoutError):
+        return TimeoutError(f"{where} did not answer within {config.timeout:g} s (SMTPConfig.timeout)")
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return ConnectionError(
+            f"{where} cannot prove who it is, so nothing was sent: {error.verify_message}. For an "
+            "authority of your own, pass SMTPConfig(secure=('', '', context))"
+        )
+    if isinstance(error, smtplib.SMTPAuthenticationError):
+        return PermissionError(f"{where} refuses the credentials: {_answer(error)}")
+    if isinstance(error, smtplib.SMTPNotSupportedError):
+        reason = str(error).rstrip(".")
+        return ConnectionError(f"{where}: {reason}. Check SMTPConfig's port, secure and credentials")
+    if isinstance(error, smtplib.SMTPException):
+        return ConnectionError(f"{where} did not take the mail: {error}")
+    return ConnectionError(f"{where} could not be reached: {error}")
 
 
 def _context(secure: Secure) -> ssl.SSLContext:

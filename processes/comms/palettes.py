@@ -21,6 +21,8 @@ class Palette:
         Writing on each of the grounds.
     success, errored, skipped, pending : str
         Writing on `panel` that tells how a task ended.
+    is_dark : bool, default False
+        Whether the grounds are dark.
     """
 
     page: str
@@ -33,6 +35,7 @@ class Palette:
     errored: str
     skipped: str
     pending: str
+    is_dark: bool = False
 
 
 PALETTES = {
@@ -45,7 +48,7 @@ PALETTES = {
         muted="#59636e",
         success="#1a7f37",
         errored="#c4232d",
-        skipped="#8a5a00",
+        skipped="#9a6700",
         pending="#59636e",
     ),
     "catppuccin": Palette(
@@ -59,6 +62,7 @@ PALETTES = {
         errored="#f38ba8",
         skipped="#f9e2af",
         pending="#a6adc8",
+        is_dark=True,
     ),
     "neobones": Palette(
         page="#e5ede6",
@@ -83,5 +87,6 @@ PALETTES = {
         errored="#fb8585",
         skipped="#fbbf24",
         pending="#a3b1c6",
+        is_dark=True,
     ),
 }

@@ -8,7 +8,9 @@ replaced wherever else they stand, because an exception's text and a traceback's
 from __future__ import annotations
 
 import ast
+import json
 import re
+from base64 import b64encode
 from collections import deque
 from contextlib import suppress
 from itertools import islice, pairwise, repeat
@@ -26,9 +28,8 @@ if TYPE_CHECKING:
     from .content import ReportContent
 
 REDACTED = "<redacted>"
-SHORTEST = (
-    6  # characters; a shorter value is replaced under its name only, as it may stand anywhere by chance
-)
+SHORTEST = 6  # characters; a shorter value may stand anywhere by chance: only under its name it is replaced
+SHORTEST_IN_BASE64 = 8  # as a part of that would be less than a secret
 MAX_VALUES = 200_000  # looked at in one report, about half a second; those of failed tasks come first
 MAX_TEXT = 100_000  # characters of one value that is searched for names
 MAX_MEMBERS = 10_000  # looked at in one container
@@ -57,7 +58,7 @@ _HINTS = _set_of("pass pw secret token cred auth bearer cookie jwt otp key sessi
 # What tells something about a secret, without being one: token_count, password_field, auth_method.
 _HARMLESS_ENDINGS = _set_of(
     "count counts length len limit size type types expiry expires ttl url uri endpoint method policy field "
-    "name names"
+    "name names file path dir"
 )
 _COUNTED = _set_of("max min num n total prompt completion input output")  # …_tokens
 # They may well be somebody's password, but hiding them everywhere would tell more than it hides.
@@ -69,8 +70,8 @@ _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_A-Za-z]+")
 
 _NAMED = re.compile(
     r"""
-    (?P<name> (?<![\w.-]) [\w.-]++ )
-    (?P<sign> \\*["']? \s* (?: = (?!=) | : ) \s* | ["'] ,\s* (?=["']) )
+    (?P<name> (?<![\w.-]) (?P<flag> --? (?=\w) )? [\w.-]++ )
+    (?P<sign> \\*["']? \s* (?: = (?!=) | : ) \s* | ["'] ,\s* (?=["']) | > | (?(flag) [ ]++ (?!-) | (?!) ) )
     (?P<value>
         (?P<escaped> \\+["'] [^"'\n]* ["'] ) |
         (?P<quoted> (?:[rRbBuUfF]{1,2})? (?: "(?:[^"\\\n]|\\.)*" | '(?:[^'\\\n]|\\.)*' ) )
@@ -83,7 +84,8 @@ _NAMED = re.compile(
 )
 _QUOTED = re.compile(r""""((?:[^"\\\n]|\\.)*)"|'((?:[^'\\\n]|\\.)*)'""")
 _IN_URL = re.compile(r"(?<=://)([^\s/:@'\"]*:)([^\s/@'\"]+)(?=@)")
-_SOURCE_LINE_FOLLOWS = re.compile(r'[\s|]*File ".*", line \d+')
+_SOURCE_LINE = re.compile(r'(?m)^[ \t|+]*File ".*", line \d+.*\n(?![ \t|+]*File ")(.+\n?)')
+_URL_SAFE = str.maketrans("+/", "-_")  # the other alphabet of Base64
 _LEFT_OUT = re.compile(r"""["']?\n?… \d+ more (?:characters|bytes)(?P<after> …\n)?""")
 
 
@@ -198,8 +200,8 @@ class Redactor:
             self._add(match[2])
 
     def _learn_traceback(self, text: str) -> None:
-        for line, source in _lines(text):
-            self._learn_text(line, source)
+        for part, source in _parts(text):
+            self._learn_text(part, source)
 
     def _add_repr_or_text(self, text: str) -> None:
         """Learn a secret that is either a value itself or, in a traced variable, the repr of one."""
@@ -237,7 +239,7 @@ class Redactor:
 
     def traceback(self, text: str) -> str:
         """Return a traceback without secrets; in its source lines, ``token=token`` is no secret."""
-        return self._mask_values("".join(self._mask_named(line, source) for line, source in _lines(text)))
+        return self._mask_values("".join(self._mask_named(part, source) for part, source in _parts(text)))
 
     def variable(self, name: str, text: str) -> str:
         """Return a traced variable's repr without secrets."""
@@ -297,11 +299,17 @@ class Redactor:
     def _is_masked(self, match: re.Match[str], source: bool) -> bool:
         if not self.is_secret(match["name"]) or _harmless_literal(match["value"]):
             return False
-        if "," in match["sign"]:  # ('token', 'abc') is a pair; ['password', 'user'] are names
-            return match.string[max(0, match.start() - 2) : match.start()] in ("('", '("')
+        before = match.string[max(0, match.start() - 2) : match.start()]
+        if (
+            "," in match["sign"]
+        ):  # ('token', 'abc') is a pair, as is '--token', 'abc'; ['token', 'user'] are names
+            return match["flag"] is not None or before in ("('", '("')
+        if match["sign"] == ">":  # <token>abc</token>
+            return before.endswith("<")
         if match["bare"] and not match["scheme"]:
             # Of source code it is an expression, and in "Invalid token: expired" a word.
-            return not source and ("=" in match["sign"] or any(map(str.isdigit, match["bare"])))
+            marked = "=" in match["sign"] or match["flag"] is not None
+            return not source and (marked or any(map(str.isdigit, match["bare"])))
         return not (source and match["group"]) or _QUOTED.search(match["group"]) is not None
 
     def _mask_values(self, text: str) -> str:
@@ -428,25 +436,39 @@ def _harmless_literal(text: str) -> bool:
 
 
 def _spellings(text: str) -> set[str]:
+    """Return how a secret looks in a repr, in JSON, in a URL and in Base64."""
     from urllib.parse import quote
 
-    found = {text, repr(text)[1:-1], ascii(text)[1:-1]}
+    data = text.encode("utf-8", "surrogatepass")
+    found = {text, repr(text)[1:-1], ascii(text)[1:-1], repr(data)[2:-1]}
     once = repr(f"{text}'\"")[1:-4]  # as in the repr of a text with both quotes, and in the repr of that
     found |= {once, repr(f"{once}'\"")[1:-4]}
-    if text.isprintable() and " " not in text:
-        found.add(quote(text, safe=""))
+    for json_text in (json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]):
+        found |= {json_text, repr(json_text)[1:-1], json.dumps(json_text)[1:-1]}
+    found |= {quote(data, safe=""), quote(data)}
+    if len(data) >= SHORTEST_IN_BASE64:
+        for before in range(
+            3
+        ):  # bytes, modulo three, that stand before it, as the user's name in "user:password"
+            whole = b64encode(bytes(before) + data).decode()
+            ours = whole[
+                (before * 8 + 5) // 6 : (before + len(data)) * 8 // 6
+            ]  # what no neighbour has a bit in
+            found |= {ours, ours.translate(_URL_SAFE)}
     return found
 
 
 # ---- Texts ------------------------------------------------------------------------------------------------
 
 
-def _lines(text: str) -> Iterator[tuple[str, bool]]:
-    """Give a traceback's lines, and of each whether it shows source code."""
-    source = False
-    for line in text.splitlines(keepends=True):
-        yield line, source
-        source = _SOURCE_LINE_FOLLOWS.match(line) is not None
+def _parts(text: str) -> Iterator[tuple[str, bool]]:
+    """Give a traceback in parts, and of each whether it is a line of source code."""
+    done = 0
+    for match in _SOURCE_LINE.finditer(text):
+        yield text[done : match.start(1)], False
+        yield match[1], True
+        done = match.end()
+    yield text[done:], False
 
 
 def _pattern_of(texts: Sequence[str]) -> str:

@@ -9,18 +9,24 @@ import ssl
 import time
 import urllib.error
 import urllib.request
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from http.client import HTTPException
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
 from ..exceptions import ProcessesError
 from ..retry import exponential_backoff
+from .deadline import Deadline
 
 if TYPE_CHECKING:
+    from http.client import HTTPConnection, HTTPResponse
+
     from .webhook import WebhookConfig
 
 FIRST_DELAY = 0.5  # seconds; doubled with each further attempt, and drawn by chance from zero on
 MAX_DELAY = 30.0
+MAX_ASKED_DELAY = 60.0  # that a server can ask for by Retry-After; the caller of notify waits all the time
 MAX_REDIRECTS = 5
 SHOWN_OF_ANSWER = 500  # characters
 SIGNATURE_HEADER = "X-Signature-SHA256"
@@ -37,15 +43,27 @@ class WebhookError(ProcessesError):
         What happened.
     status : int or None
         The HTTP status of the answer; None if there was none.
+    retry_after : float or None
+        The seconds after which the server asks to be called again; None if it does not.
     """
 
-    def __init__(self, message: str = "", status: int | None = None) -> None:
+    def __init__(
+        self, message: str = "", status: int | None = None, retry_after: float | None = None
+    ) -> None:
         super().__init__(message)
         self.status = status
+        self.retry_after = retry_after
+
+    @property
+    def is_transient(self) -> bool:
+        """Whether another attempt may do better."""
+        return self.status == 429 or (self.status or 0) >= 500
 
 
 class _NoAnswerError(WebhookError):
-    """There was no connection, or it broke off: another attempt may do better."""
+    """There was no connection, or it broke off."""
+
+    is_transient = True
 
 
 def post_json(config: WebhookConfig, body: dict[str, Any]) -> None:
@@ -61,7 +79,8 @@ def post_json(config: WebhookConfig, body: dict[str, Any]) -> None:
     Raises
     ------
     WebhookError
-        If there was no connection, or the answer was not 2xx, in the last attempt that was granted.
+        If there was no connection, or the answer was not 2xx, in the last attempt that was granted; or if
+        the server asks to be left alone for longer than a minute.
     TypeError, ValueError
         If the body holds what JSON does not know.
     """
@@ -72,11 +91,28 @@ def post_json(config: WebhookConfig, body: dict[str, Any]) -> None:
         try:
             return _post(config, data)
         except WebhookError as error:
-            again = isinstance(error, _NoAnswerError) or (error.status or 0) >= 500
-            if not again or attempt > config.retries:
+            if not error.is_transient or attempt > config.retries:
                 raise
-        time.sleep(wait_after(attempt))
+            delay = wait_after(attempt) if error.retry_after is None else error.retry_after
+            if delay > MAX_ASKED_DELAY:
+                raise
+        time.sleep(delay)
         attempt += 1
+
+
+def seconds_to_wait(retry_after: str | None, now: datetime) -> float | None:
+    """Return the seconds that a Retry-After header, a number or a date, asks for; None if it says nothing."""
+    if retry_after is None:
+        return None
+    try:
+        seconds = float(retry_after)
+    except ValueError:
+        try:
+            date = parsedate_to_datetime(retry_after)
+        except ValueError:
+            return None
+        seconds = ((date if date.tzinfo else date.replace(tzinfo=UTC)) - now).total_seconds()
+    return max(0.0, seconds) if seconds < float("inf") else None
 
 
 def describe_url(url: str) -> str:
@@ -96,12 +132,10 @@ def _post(config: WebhookConfig, data: bytes) -> None:
     headers = {"Content-Type": "application/json", "User-Agent": "processes", **config.headers}
     if config.secret is not None:
         headers[SIGNATURE_HEADER] = hmac.new(config.secret.encode(), data, hashlib.sha256).hexdigest()
-    # Proxies are taken from the environment, as every HTTP client does.
-    opener = urllib.request.build_opener(_NoRedirects)
     url = config.url
     for _ in range(MAX_REDIRECTS + 1):
         request = urllib.request.Request(url, data, headers, method="POST")  # noqa: S310 - the scheme was checked
-        target = _send(opener, request, config.timeout)
+        target = _send(request, config.timeout)
         if target is None:
             return
         if _origin(target) != _origin(url):
@@ -113,34 +147,71 @@ def _post(config: WebhookConfig, data: bytes) -> None:
     raise WebhookError(f"{describe_url(config.url)} redirects more than {MAX_REDIRECTS} times; check its URL")
 
 
-def _send(
-    opener: urllib.request.OpenerDirector, request: urllib.request.Request, timeout: float
-) -> str | None:
+class _Watched(urllib.request.AbstractHTTPHandler):
+    """Lets a deadline make the connections."""
+
+    def __init__(self, deadline: Deadline) -> None:
+        super().__init__()
+        self._deadline = deadline
+
+    def do_open(self, http_class: Any, req: urllib.request.Request, **options: Any) -> HTTPResponse:
+        def connection_to(*args: Any, **more: Any) -> HTTPConnection:
+            connection: HTTPConnection = http_class(*args, **more)
+            connection._create_connection = self._deadline.connect  # type: ignore[attr-defined]  # noqa: SLF001 - no public way
+            return connection
+
+        return super().do_open(connection_to, req, **options)
+
+
+class _WatchedHTTP(_Watched, urllib.request.HTTPHandler):
+    pass
+
+
+class _WatchedHTTPS(_Watched, urllib.request.HTTPSHandler):
+    pass
+
+
+def _send(request: urllib.request.Request, timeout: float) -> str | None:
     """Send a request; return None if it was taken, and a URL if it is to be sent there."""
     where = describe_url(request.full_url)
-    try:
-        with opener.open(request, timeout=timeout):
-            return None
-    except urllib.error.HTTPError as error:
-        with error:
-            location = error.headers.get("Location")
-            if error.code in _REPEATABLE and location:
-                return urljoin(request.full_url, location)
-            answer = _start_of(error)
-            raise WebhookError(
-                f"{where} answered {error.code} {error.reason}: {answer or 'an empty body'}", error.code
-            ) from None
-    except (OSError, HTTPException) as error:
-        reason = error.reason if isinstance(error, urllib.error.URLError) else error
-        if isinstance(reason, TimeoutError):
-            raise _NoAnswerError(
-                f"{where} did not answer within {timeout:g} s; is it up? (timeout=…)"
-            ) from error
-        if isinstance(reason, ssl.SSLCertVerificationError):
-            raise WebhookError(
-                f"{where} cannot prove who it is, so nothing was sent: {reason.verify_message}"
-            ) from error
-        raise _NoAnswerError(f"{where} could not be reached: {reason!r}") from error
+    with Deadline(timeout) as deadline:
+        # Proxies are taken from the environment, as every HTTP client does.
+        opener = urllib.request.build_opener(_NoRedirects, _WatchedHTTP(deadline), _WatchedHTTPS(deadline))
+        try:
+            with opener.open(request, timeout=timeout):
+                return None
+        except urllib.error.HTTPError as error:
+            with error:
+                return _target_or_raise(where, request, error)
+        except (OSError, HTTPException) as error:
+            reason = error.reason if isinstance(error, urllib.error.URLError) else error
+            if deadline.passed:
+                raise _NoAnswerError(
+                    f"{where} did not answer in full within {deadline.seconds:g} s"
+                ) from error
+            if isinstance(reason, TimeoutError):
+                raise _NoAnswerError(
+                    f"{where} did not answer within {timeout:g} s; is it up? (timeout=…)"
+                ) from error
+            if isinstance(reason, ssl.SSLCertVerificationError):
+                raise WebhookError(
+                    f"{where} cannot prove who it is, so nothing was sent: {reason.verify_message}"
+                ) from error
+            raise _NoAnswerError(f"{where} could not be reached: {reason!r}") from error
+
+
+def _target_or_raise(where: str, request: urllib.request.Request, error: urllib.error.HTTPError) -> str:
+    """Return where an answer that is not 2xx redirects to; raise what it means otherwise."""
+    location = error.headers.get("Location")
+    if error.code in _REPEATABLE and location:
+        return urljoin(request.full_url, location)
+    asked = seconds_to_wait(error.headers.get("Retry-After"), datetime.now(UTC))
+    asks = "" if asked is None else f" and asks to be called again in {asked:.0f} s"
+    raise WebhookError(
+        f"{where} answered {error.code} {error.reason}{asks}: {_start_of(error) or 'an empty body'}",
+        error.code,
+        asked,
+    ) from None
 
 
 def _start_of(error: urllib.error.HTTPError) -> str:

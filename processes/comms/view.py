@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ..failure import bounded_repr
@@ -22,6 +22,8 @@ MAX_TRACEBACK = 20_000  # some 250 lines; what is worth reading stands at the tw
 MAX_VARIABLE = 2_000
 MAX_VARIABLES = 100  # of one task
 MAX_NAMES = 100  # of skipped tasks, for one failure
+MIN_TEXT = 200  # characters that are shown of each text in any case
+MIN_VARIABLES = 5
 
 
 def in_english(count: int) -> str:
@@ -49,6 +51,16 @@ class Limits:
     variable: int = MAX_VARIABLE
     variables: int = MAX_VARIABLES
     left_out: Callable[[int], str] = in_english
+
+    def divided(self, by: int) -> Limits:
+        """Return limits for where there is less room; results stay as they are."""
+        return replace(
+            self,
+            message=max(MIN_TEXT, self.message // by),
+            traceback=max(MIN_TEXT, self.traceback // by),
+            variable=max(MIN_TEXT, self.variable // by),
+            variables=max(MIN_VARIABLES, self.variables // by),
+        )
 
 
 @dataclass(frozen=True, slots=True)

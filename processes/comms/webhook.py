@@ -8,10 +8,15 @@ from urllib.parse import urlsplit
 
 from .base import ReportChannel
 from .content import ReportContent, checked_content
-from .view import ErrorView, TaskView, Viewer
+from .deadline import check_timeout
+from .view import ErrorView, Limits, TaskView, Viewer
 
 if TYPE_CHECKING:
     from ..execution_report import ProcessExecutionReport
+
+FULL_FAILURES = (
+    100  # where more tasks failed, less is shown of each, so that all together stay some megabytes
+)
 
 
 @dataclass
@@ -25,7 +30,8 @@ class WebhookConfig:
     headers : dict of str to str, default {}
         Further HTTP headers, as in ``{"Authorization": "Bearer …"}``.
     timeout : float, default 5
-        Seconds to wait for the connection, and for each part of the answer.
+        Seconds to wait for the connection, and for each part of the answer; all of it together may take
+        ten times as long.
     secret : str, optional
         Shared with the receiver: the header ``X-Signature-SHA256`` is then the hexadecimal HMAC-SHA256 of
         the body's bytes.
@@ -34,7 +40,8 @@ class WebhookConfig:
     nest_under : str, optional
         Put the report under this key of the body; None: at its top.
     retries : int, default 0
-        How often the report is sent again at most, when there was no connection or a 5xx answer; with
+        How often the report is sent again at most, when there was no connection, or a 429 or 5xx answer;
+        after as long as the answer's Retry-After asks for, if that is no more than a minute, or else with
         growing delays (0.5 s, 1 s, 2 s, … at most).
 
     Raises
@@ -109,7 +116,7 @@ class WebhookChannel(ReportChannel):
 
     def payload(self, report: ProcessExecutionReport) -> dict[str, Any]:
         """Return the body, as a dict, that is sent for a report."""
-        viewer = Viewer(report, self.content)
+        viewer = Viewer(report, self.content, Limits().divided(max(1, len(report.errored) // FULL_FAILURES)))
         body: dict[str, Any] = {
             "process_name": report.process_name,
             "entries": {name: _plain(viewer.task(entry)) for name, entry in report.entries.items()},
@@ -141,14 +148,6 @@ def check_url(url: object) -> None:
         raise ValueError(
             "url must hold no user and password; send them by headers={'Authorization': 'Basic …'}"
         )
-
-
-def check_timeout(timeout: object) -> None:
-    """Refuse what is no positive number of seconds."""
-    if not isinstance(timeout, (int, float)) or isinstance(timeout, bool):
-        raise TypeError(f"timeout must be a positive number of seconds, not {timeout!r}")
-    if not 0 < timeout < 1e6:
-        raise ValueError(f"timeout must be a positive number of seconds, not {timeout!r}")
 
 
 def _check_header(name: object, value: object) -> None:

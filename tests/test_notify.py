@@ -1,0 +1,324 @@
+"""From `Process.run` to what real servers get: interrupted runs, and secrets on every runner."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.parse
+
+import pytest
+from servers import mail_server, page_of, serving
+
+from processes import (
+    EmailChannel,
+    Process,
+    SlackChannel,
+    SMTPConfig,
+    Task,
+    TaskDependency,
+    WebhookChannel,
+    WebhookConfig,
+)
+
+
+@pytest.fixture(autouse=True)
+def no_proxies(monkeypatch):
+    for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+# Ctrl-C
+
+SCRIPT = """
+import sys, time
+from pathlib import Path
+from processes import EmailChannel, Process, SMTPConfig, Task, TaskDependency, WebhookChannel, WebhookConfig
+
+how, runner, port, url = sys.argv[1:]
+
+def quick():
+    return "done"
+
+def long():
+    Path("began").touch()
+    time.sleep(60)
+
+mail = EmailChannel(SMTPConfig(("127.0.0.1", int(port)), "a@example.org", ["b@example.org"], timeout=30))
+hook = WebhookChannel(WebhookConfig(url))
+first = [TaskDependency("quick")]
+rest = [("long", long), ("after", quick)]
+tasks = [Task("quick", quick), *(Task(name, func, dependencies=first) for name, func in rest)]
+process = Process(tasks, "nightly", runner=runner)
+to = {"notify": [mail, hook], "max_workers": None if runner == "sequential" else 1}
+try:
+    if how == "run":
+        process.run(**to)
+    elif how == "stream":
+        for entry in process.stream(**to):
+            pass
+    else:
+        with process.stream(**to) as stream:
+            next(stream)
+            time.sleep(60)  # what the user does with each entry
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+    sys.exit(42)
+"""
+
+
+@pytest.fixture
+def script(tmp_path):
+    """Start the script, wait until its long task runs, and press Ctrl-C."""
+    started = []
+
+    def interrupt(*arguments):
+        (tmp_path / "nightly.py").write_text(SCRIPT, encoding="utf-8")
+        program = subprocess.Popen(
+            [sys.executable, "nightly.py", *map(str, arguments)],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        started.append(program)
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "began").exists():
+            assert time.monotonic() < deadline, "the long task never began"
+            time.sleep(0.01)
+        os.killpg(program.pid, signal.SIGINT)  # as a terminal does: to all of them
+        return program
+
+    yield interrupt
+    for program in started:
+        program.kill()
+        program.communicate()
+
+
+@pytest.mark.parametrize(
+    ("how", "runner"),
+    [
+        ("run", "sequential"),
+        ("run", "thread"),
+        ("run", "process"),
+        ("stream", "process"),
+        ("with", "process"),
+    ],
+)
+def test_ctrl_c_sends_the_partial_report_and_comes_out(script, how, runner):
+    with mail_server() as ((_, port), inbox), serving() as server:
+        program = script(how, runner, port, server.url())
+        out, err = program.communicate(timeout=60)
+    assert (program.returncode, out, err) == (42, "interrupted\n", "")
+    (body,) = server.bodies
+    statuses = {name: entry["status"] for name, entry in body["entries"].items()}
+    assert statuses == {"quick": "success", "long": "pending", "after": "pending"}
+    assert body["entries"]["quick"]["result"] == "'done'"
+    (message,) = inbox.mails
+    assert "nightly" in message["Subject"]
+    assert "Not run" in page_of(message)
+
+
+def test_ctrl_c_is_not_held_up_by_a_slow_server_and_the_rest_is_sent_later(script):
+    with serving() as server:
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            program = script("run", "thread", silent.getsockname()[1], server.url())
+            assert program.stdout.readline() == "interrupted\n"
+            assert server.requests == []
+        # Only now does the mail server hang up.
+        _, err = program.communicate(timeout=60)
+    assert program.returncode == 42
+    assert "EmailChannel could not send the report" in err
+    assert len(server.requests) == 1
+
+
+def test_a_streams_report_is_sent_at_its_end():
+    with serving() as server:
+        hook = WebhookChannel(WebhookConfig(server.url()))
+        process = Process([Task("one", abs, args=(-1,)), Task("two", abs, args=(-2,))], "nightly")
+        with process.stream(notify=[hook]) as stream:
+            assert next(stream).name == "one"
+            assert server.requests == []
+            assert [entry.name for entry in stream] == ["two"]
+            assert len(server.requests) == 1
+        for _ in process.stream(notify=[hook], notify_on="error"):
+            pass
+    (body,) = server.bodies
+    assert [entry["result"] for entry in body["entries"].values()] == ["1", "2"]
+
+
+# Secrets
+
+TOKEN = "sk-L1ve/4f9a'8c\"2e+é"  # with what each spelling writes differently
+PIECES = ("L1ve", "4f9a", '8c"2e')
+
+
+class Client:
+    """Shows its token, as careless classes do."""
+
+    def __init__(self, token):
+        self.token = token
+
+    def __repr__(self):
+        return f"Client(token={self.token!r}, timeout=3)"
+
+
+def in_a_local_variable(number):
+    api_token = TOKEN
+    headers = {"Authorization": f"Bearer {api_token}"}
+    client = Client(api_token)
+    data = api_token.encode()
+    raise PermissionError(f"401 for {api_token} {headers} {client} {data} row {number}")
+
+
+def in_an_argument(user, password, session):
+    encoded = base64.b64encode(f"{user}:{password}".encode()).decode()
+    url = f"https://example.org/login?key={urllib.parse.quote(password, safe='')}"
+    text = json.dumps({"user": user, "sent": password})
+    raise ConnectionError(f"{user} cannot log in: {password!r} {session} {encoded} {url} {text}")
+
+
+def in_a_keyword(*, config, **more):
+    used = config["database"]["credentials"]["value"]
+    raise RuntimeError(f"no connection with {used}") from KeyError(used)
+
+
+def returned(access_token):
+    return {
+        "rows": 3,
+        "used": [("how", access_token), {"deep": {"deeper": access_token.encode()}}],
+        "client": Client(access_token),
+        "json": json.dumps([access_token]),
+        "url": "https://h/?x=" + urllib.parse.quote(access_token),
+    }
+
+
+def passed_on(value):
+    raise LookupError(f"row 7 of {value['rows']} is missing")
+
+
+TASKS = [
+    Task("local", in_a_local_variable, args=(7,)),
+    Task(
+        "positional", in_an_argument, args=("ann", TOKEN, {"headers": {"Authorization": f"Bearer {TOKEN}"}})
+    ),
+    Task("keyword", in_a_keyword, kwargs={"config": {"database": {"credentials": {"value": TOKEN}}}, "n": 1}),
+    Task("result", returned, args=(TOKEN,)),
+    Task("handed", passed_on, dependencies=[TaskDependency("result", True)]),
+]
+
+
+def spelled(token):
+    """Each way in which a token can be spelled."""
+    data = token.encode()
+    basic = base64.b64encode(b"ann:" + data).decode()
+    return [
+        token,
+        repr(token)[1:-1],
+        repr(data)[2:-1],
+        json.dumps(token)[1:-1],
+        urllib.parse.quote(token),
+        urllib.parse.quote(token, safe=""),
+        basic[8:-4],
+        html.escape(token),
+    ]
+
+
+@pytest.mark.parametrize(
+    "filters", [{}, {"only_errors": True}, {"tasks": ["local", "handed", "result"]}], ids=str
+)
+def test_no_server_gets_a_secret_whatever_the_runner(runner, filters):
+    with mail_server() as (host, inbox), serving() as server:
+        channels = [
+            EmailChannel(SMTPConfig(host, "a@example.org", ["b@example.org"])),
+            WebhookChannel(WebhookConfig(server.url())),
+            SlackChannel(server.url()),
+        ]
+        report = Process(list(TASKS), "nightly").run(runner=runner)
+        assert {entry.status.name for entry in report.entries.values()} == {"ERRORED", "SUCCESS"}
+        report.notify(*channels, **filters)
+        assert len(inbox.mails) == 1
+        assert len(server.requests) == 2
+    hook, slack = (body.decode() for _, _, body in server.requests)
+    sent = {
+        "mail": inbox.mails[0].get_content(),
+        "mail as read": page_of(inbox.mails[0]),
+        "webhook": hook,
+        "webhook as read": "\n".join(strings_in(json.loads(hook))),
+        "chat": slack,
+    }
+    for where, text in sent.items():
+        assert "<redacted>" in text or "&lt;redacted&gt;" in text, where
+        for secret in (*spelled(TOKEN), *PIECES):
+            assert secret not in text, where
+    assert "row 7" in sent["mail as read"]
+    assert "row 7 of 3 is missing" in sent["webhook as read"]
+
+
+def strings_in(value):
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, member in value.items():
+            yield key
+            yield from strings_in(member)
+    elif isinstance(value, list):
+        for member in value:
+            yield from strings_in(member)
+
+
+def with_plain_values(password, token):
+    raise ValueError("a plain message: 1 is True, and the default is none of 12345")
+
+
+def test_short_and_common_values_leave_the_text_as_it_is(runner):
+    tasks = [
+        Task("one", with_plain_values, args=("a", 1)),
+        Task("two", with_plain_values, args=(True, "default")),
+        Task("three", with_plain_values, args=(None, "12345")),
+    ]
+    with serving() as server:
+        Process(tasks).run(runner=runner, notify=[WebhookChannel(WebhookConfig(server.url()))])
+    for entry in server.bodies[0]["entries"].values():
+        assert entry["error"]["exception"] == "a plain message: 1 is True, and the default is none of 12345"
+
+
+# What is sent is data
+
+
+def hostile(text):
+    payload = text
+    raise ValueError(f"{text} {payload}")
+
+
+def test_markup_in_names_values_and_exceptions_stays_text(runner):
+    markup = '</td></table><script>alert("x")</script>{{ 7777*7 }}","status":"success'
+    process = Process([Task("<b>bold</b>", hostile, args=(markup,))], "<i>nightly</i>")
+    with mail_server() as (host, inbox), serving() as server:
+        mail = EmailChannel(SMTPConfig(host, "a@example.org", ["b@example.org"]))
+        process.run(runner=runner, notify=[mail, WebhookChannel(WebhookConfig(server.url()))])
+    page = inbox.mails[0].get_content()
+    assert "<script" not in page
+    assert "<b>" not in page
+    assert "<i>" not in page
+    assert "54439" not in page
+    assert markup in page_of(inbox.mails[0])
+    (entry,) = server.bodies[0]["entries"].values()
+    assert entry["status"] == "errored"
+    assert entry["error"]["exception"] == f"{markup} {markup}"
+
+
+def test_a_run_notifies_on_errors_only_where_that_is_wanted():
+    with serving() as server:
+        to = [WebhookChannel(WebhookConfig(server.url()))]
+        Process([Task("fine", abs, args=(-1,))]).run(notify=to, notify_on="error")
+        assert server.requests == []
+        Process([Task("bad", hostile, args=("x",))]).run(notify=to, notify_on="error")
+        assert len(server.requests) == 1
