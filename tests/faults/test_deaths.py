@@ -194,12 +194,38 @@ def test_workers_that_cannot_start_fail_the_tasks_with_the_reason(monkeypatch, t
     assert "no-python" in str(report.exceptions["t0"])
 
 
-def test_workers_that_die_while_they_boot_fail_the_tasks_and_do_not_go_on_for_ever(monkeypatch, tmp_path):
-    (tmp_path / "sitecustomize.py").write_text("import os\nos._exit(9)\n")
+def test_workers_that_die_while_they_boot_fail_the_tasks_and_do_not_go_on_for_ever(
+    monkeypatch, tmp_path, system
+):
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, sys\nprint('the last words', file=sys.stderr, flush=True)\nos._exit(9)\n"
+    )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     report = Process([Task(f"t{i}", abs, args=(i,)) for i in range(5)]).run(runner="process")
     assert len(report.errored) == 5
-    assert "before they came up" in str(report.exceptions["t0"])
+    error = report.exceptions["t0"]
+    assert "before they came up; the last exited with code 9" in str(error)
+    assert (error.exitcode, error.stderr) == (9, "the last words\n")
+    assert "the last words" in report.entries["t0"].error.traceback_str
+
+
+def test_workers_whose_python_lacks_a_module_say_so(monkeypatch, tmp_path, system):
+    (tmp_path / "logging.py").write_text("raise ImportError('no logging here')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    report = Process([Task("one", abs, args=(1,))]).run(runner="process")
+    assert "ImportError: no logging here" in report.exceptions["one"].stderr
+
+
+def test_what_a_worker_says_while_it_boots_goes_to_standard_error(monkeypatch, tmp_path, system, capfd):
+    (tmp_path / "sitecustomize.py").write_text("import sys\nprint('a word', file=sys.stderr)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    report = Process([Task("speaks", print_to_stderr)]).run(runner="process")
+    report.raise_for_errors()
+    assert capfd.readouterr().err == "a word\nand another\n"
+
+
+def print_to_stderr() -> None:
+    print("and another", file=sys.stderr, flush=True)
 
 
 def test_a_runner_survives_the_death_of_its_idle_workers():
