@@ -16,7 +16,6 @@ import psutil
 import pytest
 
 from processes import Process, ProcessPoolRunner, Task, TaskDependency
-from processes.runners.pool import abilities
 
 
 def look() -> dict[str, object]:
@@ -115,11 +114,7 @@ POOL = ThreadPoolExecutor(1)
         ("ended", True),
     ],
 )
-@pytest.mark.parametrize("system", ["as it is", "without guard and token pipe"])
-def test_the_task_behind_one_that_left_a_thread_at_work_gets_another_worker(what, stays, system, monkeypatch):
-    if system != "as it is":
-        monkeypatch.setattr(abilities, "CAN_GUARD", False)
-        monkeypatch.setattr(abilities, "CAN_TAKE_BACK", False)
+def test_the_task_behind_one_that_left_a_thread_at_work_gets_another_worker(what, stays, system):
     first = [TaskDependency("leaves")]
     tasks = [Task("leaves", start_thread, args=(what,)), Task("next", os.getpid, dependencies=first)]
     tasks += [Task(f"more{i}", pow, args=(i, 2), dependencies=first) for i in range(20)]
