@@ -1,9 +1,34 @@
-"""How much memory there is, and how much a process has; worker processes import this."""
+"""How much memory there is, how much a process has, and what is kept for when there is none left.
+
+Worker processes import this.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
+
+_RESERVED_BYTES = 32 << 20  # of address space; a thread's stack, for one, takes 8 MiB
+
+reserve: list[object] = []
+"""Where it holds something, clearing it makes room.
+
+A function may fail for lack of memory, as under RLIMIT_AS, while what it has filled is still alive: its
+variables are to be told. What tells of them needs memory too.
+"""
+
+
+def fill_reserve() -> bool:
+    """Fill :data:`reserve`, where the system limits address space; False if there is no room."""
+    if sys.platform == "linux" and not reserve:
+        import mmap
+
+        private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS  # and read only: it counts against no other limit
+        try:
+            reserve.append(mmap.mmap(-1, _RESERVED_BYTES, private, mmap.PROT_READ))
+        except OSError:
+            return False
+    return True
 
 
 def usable_memory() -> int:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from ...attempt import Attempt, Finished, Raised, Worker
 from ...exceptions import SerializationError
 from ...failure import describe_failure
-from ...memory import own_memory
+from ...memory import fill_reserve, own_memory
 from ...perform import perform
 from ...pickling import load
 from . import abilities, wire
@@ -81,6 +81,7 @@ class _Loop:
         self._may_keep = sys.maxsize  # of memory beyond that, in bytes; the parent tells
 
     def run(self) -> None:
+        fill_reserve()
         forward_records(self._send_record)
         self._send(wire.READY, 0, pickle.dumps(os.getpid()))
         while (attempt := self._next_attempt()) is not None:
@@ -97,6 +98,7 @@ class _Loop:
         most = self._memory_at_start + self._may_keep
         return (
             (self._surroundings is None or self._surroundings.restore())
+            and fill_reserve()
             and not self._left_threads.exist()
             # What is kept cannot be more than the peak, which is known already.
             and (peak_rss <= most or own_memory(self._worker.pid) <= most)
