@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from test_raised import run_in_new_python
 
 from processes import Process, ProcessPoolRunner, Task, TaskDependency, TaskStatus, WorkerDiedError
 
@@ -227,3 +228,47 @@ def test_a_runner_survives_the_death_of_its_idle_workers():
         idle.wait(10)
         second = process.run(runner=runner).results["pid"]
     assert first != second
+
+
+# ---- Workers that are stopped and not ended --------------------------------------------------------------
+
+
+def stop(what: str) -> None:
+    os.kill(os.getppid() if what == "guard" else os.getpid(), signal.SIGSTOP)
+    time.sleep(3600)
+
+
+def test_a_stopped_worker_ends_with_its_time_limit(system):
+    tasks = [
+        Task(what, stop, args=(what,), timeout=1)
+        for what in ("worker", "guard")[: 1 + (system == "as it is")]
+    ]
+    tasks += [Task(f"good{i}", pow, args=(i, 2)) for i in range(10)]
+    start = time.monotonic()
+    report = Process(tasks).run(runner="process", max_workers=3)
+    assert time.monotonic() - start < 20
+    assert {type(report.exceptions[name]) for name in report.errored} == {TimeoutError}
+    assert report.results == {f"good{i}": i**2 for i in range(10)}
+
+
+def test_a_runner_with_an_idle_worker_that_is_stopped_closes():
+    with ProcessPoolRunner(1) as runner:
+        pid = Process([Task("pid", os.getpid)]).run(runner=runner).results["pid"]
+        os.kill(pid, signal.SIGSTOP)
+    assert not psutil.pid_exists(pid)
+
+
+def test_ctrl_c_ends_a_run_whose_worker_is_stopped():
+    script = (
+        "import os, signal, time\n"
+        "from processes import Process, Task\n"
+        "def stop(parent):\n"
+        "    os.kill(parent, signal.SIGINT)\n"
+        "    os.kill(os.getpid(), signal.SIGSTOP)\n"
+        "    time.sleep(3600)\n"
+        "try:\n"
+        "    Process([Task('stops', stop, args=(os.getpid(),))]).run(runner='process')\n"
+        "except KeyboardInterrupt:\n"
+        "    print('well')\n"
+    )
+    assert run_in_new_python(script, seconds=30) == "well\n"

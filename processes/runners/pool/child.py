@@ -241,14 +241,19 @@ class Child:
         if self._token_write >= 0:
             os.write(self._token_write, wire.TICKET.pack(wire.EXIT))
         if abilities.CAN_GUARD:
-            self.process.send_signal(signal.SIGUSR1)
+            self._signal(signal.SIGUSR1)
 
     def kill(self) -> None:
         """End the worker and all that it has started, now."""
         self._told_to_end = True
         if not abilities.CAN_GUARD:
             _kill_descendants(self.process.pid)
-        self.process.terminate()
+        self._signal(signal.SIGTERM)
+
+    def _signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+        if sys.platform != "win32":
+            self.process.send_signal(signal.SIGCONT)  # where somebody has stopped it, it would not hear
 
     def own_memory(self) -> int:
         """Return the bytes of memory that the worker shares with nobody; 0 if it is gone or not yet up."""

@@ -135,7 +135,11 @@ class ProcessPoolRunner(ProcessRunner):
         self._environment = worker_environment(self.threads_per_worker)
         self._setup_frame = wire.frame(wire.SETUP, 0, pickle.dumps(self._what_workers_take_over()))
         self._selector = selectors.DefaultSelector()
-        self._selector.register(waker.fileno(), selectors.EVENT_READ, lambda _: waker.hush())
+        try:
+            self._selector.register(waker.fileno(), selectors.EVENT_READ, lambda _: waker.hush())
+        except BaseException:
+            self._selector.close()
+            raise
 
     def _what_workers_take_over(self) -> dict[str, Any]:
         try:
