@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import pytest
+from misbehaving import Bomb
 
 from processes import (
     Process,
@@ -406,16 +407,6 @@ def test_attributes_and_slots_arrive_and_a_lock_is_told_by_its_repr(runner):
     assert lock.args[0] == "holds a lock"
     assert "unlocked _thread.lock object" in str(lock.lock)
     assert "unlocked _thread.lock object" in report.entries["lock"].error.exception
-
-
-class Bomb:
-    """A value that does something to the process that reads it."""
-
-    def __init__(self, call: Callable[..., object], *args: object) -> None:
-        self.reduced = (call, args)
-
-    def __reduce__(self) -> Any:
-        return self.reduced
 
 
 def throw_with(call: Callable[..., object], *args: object) -> NoReturn:

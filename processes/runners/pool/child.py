@@ -104,6 +104,7 @@ class Child:
         self.waits_to_send = False
         self._exclusive = False  # what it holds has a time limit, and nothing stands in line behind that
         self._told_to_end = False
+        self._deaf = False  # it was gone before it got anything of the latest job
         self._outbox: deque[bytes | memoryview] = deque()
         self._new_tickets: list[int] = []
         self.exit_fd = self._token_read = self._token_write = -1
@@ -191,10 +192,12 @@ class Child:
 
         A worker that is gone takes nothing: that shows at its end, not here.
         """
+        reached = False
         try:
             while self._outbox:
                 pieces = list(islice(self._outbox, _SEND_BUFFERS))
                 sent = self.socket.sendmsg(pieces) if _HAS_SENDMSG else self.socket.send(pieces[0])
+                reached = True
                 while sent:
                     piece = self._outbox.popleft()
                     if len(piece) > sent:
@@ -204,6 +207,7 @@ class Child:
             pass
         except OSError:
             self._outbox.clear()
+            self._deaf = bool(self._new_tickets) and not reached
         # Behind the frames, so that the worker does not wake up for a ticket to wait for its frame.
         if self._new_tickets and self._token_write >= 0:
             os.write(self._token_write, b"".join(map(wire.TICKET.pack, self._new_tickets)))
@@ -227,6 +231,9 @@ class Child:
                 count = 0
             tickets = [ticket for (ticket,) in wire.TICKET.iter_unpack(data[:count]) if ticket != wire.EXIT]
             jobs[:0] = [self.held.pop(ticket) for ticket in tickets]
+        elif self._deaf:
+            jobs += self.held.values()
+            self.held.clear()
         return jobs
 
     # Ending
