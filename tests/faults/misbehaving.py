@@ -34,6 +34,25 @@ def mark_and_maybe_die(folder: str, number: int, dies: bool) -> int:
     return number
 
 
+def sleep_on() -> None:
+    time.sleep(3600)
+
+
+def loop() -> None:
+    while True:
+        pass
+
+
+def compute_in_c() -> int:
+    return (2**300_000_000) ** 2  # minutes with the GIL held
+
+
+def ignore_sigterm() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGINT])
+    time.sleep(3600)
+
+
 def overflow_the_stack() -> None:
     """Let the C library's parser of regular expressions call itself for each parenthesis."""
     libc = ctypes.CDLL(None)

@@ -35,14 +35,20 @@ def main(parent_pid: int, guarded: int, socket_fd: int, token_fd: int, crash_fd:
         The end of the token pipe to read from; -1 for none.
     crash_fd : int
         The file of this process's last words; -1 for none. In it stand, with zeros between them: what was
-        written to standard error until now, what faulthandler writes, the peak memory in bytes, and the end
-        of what was written to standard error later.
+        written to standard error until now, what faulthandler writes, the exit code, the peak memory in
+        bytes, and the end of what was written to standard error later.
     stderr_fd : int
         Where standard error is to go from now on; -1 where the parent's is closed.
     """
     for descriptor in (socket_fd, token_fd, crash_fd, stderr_fd):
         if descriptor >= 0:
             os.set_inheritable(descriptor, False)
+    if hasattr(signal, "SIGCHLD"):
+        # Ignored, as it may be in the parent, it would hide how our own children end.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        # A worker is in the terminal's background; it is not to be stopped when a task writes or reads there.
+        for ignored in (signal.SIGTTOU, signal.SIGTTIN):
+            signal.signal(ignored, signal.SIG_IGN)
     if crash_fd >= 0:
         os.write(crash_fd, b"\0")
     if guarded:
@@ -171,8 +177,8 @@ class _Guard:
         status, peak_rss = _end_with_all_children(self._worker_pid)
         while self._pass_errors_on():
             pass
-        os.write(self._crash_fd, b"\0%d\0" % peak_rss + self._error_tail)
         code = os.waitstatus_to_exitcode(status)
+        os.write(self._crash_fd, b"\0%d\0%d\0" % (code, peak_rss) + self._error_tail)
         if code < 0:
             _die_by(-code)
         os._exit(code)

@@ -47,7 +47,9 @@ _THREAD_VARIABLES = (
 _HAS_SENDMSG = hasattr(socket.socket, "sendmsg")  # not on Windows
 _CRASH_BYTES = 1 << 16  # of what faulthandler wrote; a stack is seldom over 10 KB
 _STACK_SECONDS = 0.4  # for a worker to write its stack; it takes a millisecond, more on a busy machine
-_PERFORM_FILE = perform.__code__.co_filename
+_CALLERS = (perform.__code__.co_filename, str(Path(__file__).with_name("worker.py")))
+"""The files with the frames of ours that are next to the user's: those below them are not shown."""
+
 _END_SECONDS = 5.0  # for a process that was told to end; its guard gives it one
 
 _SEND_BUFFERS = 256  # pieces for one sendmsg; Linux and macOS allow 1024 (IOV_MAX)
@@ -278,7 +280,7 @@ class Child:
             os.kill(self.who.pid, abilities.STACK_SIGNAL)
         give_up_at = monotonic() + _STACK_SECONDS
         text = ""
-        while monotonic() < give_up_at and _PERFORM_FILE not in text:  # the frames below are our own
+        while monotonic() < give_up_at and not any(file in text for file in _CALLERS):
             sleep(0.001)
             text = os.pread(descriptor, _CRASH_BYTES, before).decode(errors="replace")
         return _most_recent_last(text)
@@ -290,20 +292,23 @@ class Child:
         except subprocess.TimeoutExpired:
             self.process.kill()
             code = self.process.wait()
-        stack, peak_rss, stderr = self._last_words()
+        death = self._read_death(code)
         self._close_descriptors()
-        return Death(self.who.pid or self.process.pid, code, stack, peak_rss, stderr)
+        return death
 
-    def _last_words(self) -> tuple[str, int | None, str]:
-        """Return what faulthandler wrote, and what the guard: peak memory and the end of standard error."""
+    def _read_death(self, code: int) -> Death:
+        """Read the crash file; see :func:`processes.runners.pool.boot.main`."""
+        pid = self.who.pid or self.process.pid
         if self._crash_file is None:
-            return "", None, ""
+            return Death(pid, code)
         self._crash_file.seek(0)
         text = self._crash_file.read(_CRASH_BYTES).decode(errors="replace")
-        boot, stack, peak_rss, stderr = (text.split("\0", 3) + [""] * 3)[:4]
+        boot, stack, guards_code, peak_rss, stderr = (text.split("\0", 4) + [""] * 4)[:5]
+        if guards_code:  # the system does not tell us, where we ignore SIGCHLD
+            code = int(guards_code)
         if self.who is NOBODY:
             stack, stderr = "", (boot + stack + stderr)[-ERROR_BYTES:]
-        return stack, int(peak_rss) if peak_rss else None, stderr
+        return Death(pid, code, stack, int(peak_rss) if peak_rss else None, stderr)
 
     def _close_descriptors(self) -> None:
         self.socket.close()
@@ -329,7 +334,7 @@ def _most_recent_last(dump: str) -> str:
         match = re.fullmatch(r'  File "(.*)", line (\d+) in (.*)', line)
         if match is None:
             continue
-        if match[1] == _PERFORM_FILE:
+        if match[1] in _CALLERS:
             break
         frames.append(f'  File "{match[1]}", line {match[2]}, in {match[3]}\n')
     return "".join(reversed(frames))

@@ -17,9 +17,9 @@ class Death(NamedTuple):
 
     pid: int
     code: int  # its exit code; below zero the signal that ended it
-    stack: str  # what faulthandler wrote
-    peak_rss: int | None  # in bytes
-    stderr: str  # the end of its standard error
+    stack: str = ""  # what faulthandler wrote
+    peak_rss: int | None = None  # in bytes
+    stderr: str = ""  # the end of its standard error
     short_of_memory: bool | None = None  # whether the system killed it for that; None where nobody knows
 
     def error(self, task_name: str) -> WorkerDiedError:

@@ -22,6 +22,7 @@ from ...cpus import usable_cpus
 from ...exceptions import MemoryLimitError, SerializationError, WorkerDiedError
 from ...memory import usable_memory
 from ...pickling import dump
+from ...task_log import keep_from_last_resort
 from ..base import ProcessRunner, check_max_workers
 from . import abilities, wire
 from .child import NOBODY, Child, Job, worker_environment
@@ -117,6 +118,7 @@ class ProcessPoolRunner(ProcessRunner):
 
     def open(self, waker: Waker) -> None:
         super().open(waker)
+        keep_from_last_resort()  # from what workers send of tasks that run tasks
         self._host = platform.node()
         self._labels = count(1)
         self._boot_deaths = 0  # in a row
