@@ -505,6 +505,47 @@ def test_a_fork_in_the_middle_of_a_run_disturbs_neither(child, tmp_path):
     assert run_in_new_python(FORK, str(tmp_path), child) == "well\n"
 
 
+HELD = (
+    BUSY
+    + """
+def finish(number):
+    (folder / f"began{number}").touch()
+    while not (folder / "go").exists():
+        time.sleep(0.01)
+    (folder / f"finished{number}").touch()
+    return number
+
+report = Process([Task(f"t{i}", finish, args=(i,), timeout=3) for i in range(2)]).run(
+    runner="process", max_workers=2
+)
+report.raise_for_errors()
+print(report.results)
+"""
+)
+
+
+def test_workers_go_on_while_ctrl_z_holds_the_program(tmp_path):
+    def wait_for(*names: str) -> None:
+        end = time.monotonic() + 30
+        while not all((tmp_path / name).exists() for name in names):
+            assert time.monotonic() < end
+            time.sleep(0.01)
+
+    parent = subprocess.Popen(
+        [sys.executable, "-c", HELD, str(tmp_path)], stdout=subprocess.PIPE, text=True, process_group=0
+    )
+    wait_for("began0", "began1")
+    os.killpg(parent.pid, signal.SIGTSTP)
+    while psutil.Process(parent.pid).status() != psutil.STATUS_STOPPED:
+        time.sleep(0.01)
+    (tmp_path / "go").touch()
+    wait_for("finished0", "finished1")
+    time.sleep(3)  # past the limits of tasks that have finished
+    os.killpg(parent.pid, signal.SIGCONT)
+    output, _ = parent.communicate(timeout=30)
+    assert output == "{'t0': 0, 't1': 1}\n"
+
+
 IGNORED = """
 import os, signal, subprocess
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)

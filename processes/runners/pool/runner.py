@@ -64,6 +64,8 @@ class ProcessPoolRunner(ProcessRunner):
         How much memory of its own a worker may have, in bytes; what it shares with other processes does not
         count (on macOS and Windows, which do not tell them apart, it does). An attempt that passes the limit
         is ended with a MemoryLimitError. It is looked at ten times a second. By default there is no limit.
+        A worker that has kept half of this after a task makes place for a new one; without a limit, half of
+        the machine's or the control group's memory divided by `max_workers`.
     threads_per_worker : int, optional
         How many threads BLAS and OpenMP may use in a worker; by default the worker's share of the
         processors. Variables such as ``OMP_NUM_THREADS`` that are set in the environment win.
@@ -316,6 +318,9 @@ class ProcessPoolRunner(ProcessRunner):
         else:
             events = self._selector.select(timeout if self._waker.arm() else 0)
             self._waker.disarm()
+            if not events:
+                # After a Ctrl-Z Python takes the time for over, and does not look at what has come meanwhile.
+                events = self._selector.select(0)
         for key, mask in events:
             key.data(mask)
         if self.memory_limit is not None:
