@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from pathlib import Path
+
+from .cgroup import group_folders
 
 
 def usable_cpus() -> int:
@@ -28,7 +29,7 @@ def usable_cpus() -> int:
 def _cgroup_quota() -> float:
     """Return the processors that the control groups allow; infinite where nothing limits them."""
     quota = math.inf
-    for group in _cgroups():
+    for group in group_folders():
         try:
             limit, period = (group / "cpu.max").read_text(encoding="ascii").split()
         except (OSError, ValueError):
@@ -36,18 +37,3 @@ def _cgroup_quota() -> float:
         if limit != "max":
             quota = min(quota, int(limit) / int(period))
     return quota
-
-
-def _cgroups() -> list[Path]:
-    """Return the folders of this process's control group and those above it; see cgroups(7)."""
-    root = Path("/sys/fs/cgroup")
-    try:
-        lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return []
-    for line in lines:
-        hierarchy, _, path = line.split(":", 2)
-        if hierarchy == "0":
-            group = root / path.lstrip("/")
-            return [group, *(parent for parent in group.parents if parent.is_relative_to(root))]
-    return []

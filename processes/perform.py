@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .attempt import Finished, Outcome, Raised, Returned
 from .failure import describe_failure, drop_leading_frames
+from .memory import reserve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -44,6 +45,7 @@ def perform(attempt: Attempt, worker: Worker, *, owns_process: bool = False) -> 
         if type(value) is CoroutineType:
             value = _await(value)
     except BaseException as exception:
+        reserve.clear()  # first of all: there may be no memory left, not even for a number
         elapsed = perf_counter() - start
         cpu_end, peak_rss = usage(owns_process)
         drop_leading_frames(exception, {__name__, "contextlib"})

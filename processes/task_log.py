@@ -55,13 +55,18 @@ class TaskLogger(logging.Logger):
             if record.levelno >= handler.level:
                 handler.handle(record)
         if self.propagate and PARENT.isEnabledFor(record.levelno):
-            if not PARENT.hasHandlers():
-                PARENT.addHandler(logging.NullHandler())  # keeps logging from its handler of last resort
+            keep_from_last_resort()
             PARENT.callHandlers(record)
 
     def __reduce__(self) -> tuple[object, ...]:
         # For functions that hold their logger: in a worker its records are captured like any others.
         return logging.getLogger, (self.name,)
+
+
+def keep_from_last_resort() -> None:
+    """Keep logging's handler of last resort from printing what is logged below ``processes``."""
+    if not PARENT.hasHandlers():
+        PARENT.addHandler(logging.NullHandler())
 
 
 class TaskFileHandler(logging.Handler):

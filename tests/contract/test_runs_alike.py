@@ -421,7 +421,7 @@ def wait_in_c(seconds: float) -> None:
 
 @pytest.mark.leaves_threads
 def test_the_error_of_a_time_limit_tells_where_the_function_stood(runner):
-    report = Process([Task("stuck", wait_in_c, args=(10,), timeout=0.5)]).run(runner=runner)
+    report = Process([Task("stuck", wait_in_c, args=(4,), timeout=2)]).run(runner=runner)
     (note,) = report.exceptions["stuck"].__notes__
     assert note.startswith("Where it stood (most recent call last):\n  File ")
     assert note.endswith(", in wait_in_c")

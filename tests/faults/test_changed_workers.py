@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
+import subprocess
 import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+import psutil
+import pytest
 from test_raised import run_in_new_python
 
-from processes import Process, Task, TaskDependency
+from processes import Process, ProcessPoolRunner, Task, TaskDependency
 
 
 def look() -> dict[str, object]:
@@ -57,8 +65,6 @@ def test_the_next_task_on_a_worker_finds_the_parents_state_again(tmp_path, monke
 
 
 def test_a_warm_worker_takes_over_what_the_caller_has_when_the_run_begins(tmp_path, monkeypatch):
-    from processes import ProcessPoolRunner
-
     process = Process([Task("look", look)])
     with ProcessPoolRunner(1) as runner:
         first = process.run(runner=runner).results["look"]
@@ -108,3 +114,86 @@ thread.join()
 
 def test_what_was_taken_back_from_a_worker_and_is_still_on_its_way_does_not_hold_up_the_next_run(tmp_path):
     assert run_in_new_python(RUNS_IN_A_ROW, cwd=tmp_path) == "well\n"
+
+
+def start_thread(what: str) -> int:
+    if what == "loop":
+        threading.Thread(target=wait_for_ever).start()
+    elif what == "timer":
+        threading.Timer(3600, os._exit, args=(1,)).start()
+    elif what == "sleep":
+        threading.Thread(target=time.sleep, args=(3600,), daemon=True).start()
+    elif what == "pool at work":
+        POOL.submit(wait_for_ever)
+    elif what == "idle pool":
+        POOL.submit(int).result()
+    else:
+        thread = threading.Thread(target=int)
+        thread.start()
+        thread.join()
+    return os.getpid()
+
+
+def wait_for_ever() -> None:
+    threading.Event().wait()
+
+
+POOL = ThreadPoolExecutor(1)
+
+
+@pytest.mark.parametrize(
+    ("what", "stays"),
+    [
+        ("loop", False),
+        ("timer", False),
+        ("sleep", False),
+        ("pool at work", False),
+        ("idle pool", True),
+        ("ended", True),
+    ],
+)
+def test_the_task_behind_one_that_left_a_thread_at_work_gets_another_worker(what, stays, system):
+    first = [TaskDependency("leaves")]
+    tasks = [Task("leaves", start_thread, args=(what,)), Task("next", os.getpid, dependencies=first)]
+    tasks += [Task(f"more{i}", pow, args=(i, 2), dependencies=first) for i in range(20)]
+    report = Process(tasks).run(runner="process", max_workers=1)
+    report.raise_for_errors()
+    assert (report.results["next"] == report.results["leaves"]) is stays
+    assert [report.results[f"more{i}"] for i in range(20)] == [i**2 for i in range(20)]
+    assert {entry.attempts for entry in report.entries.values()} == {1}
+
+
+def leave_process(file: str) -> tuple[int, int]:
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"])
+    Path(file).write_text(str(child.pid))
+    return os.getpid(), child.pid
+
+
+def test_a_process_that_a_task_leaves_goes_on_until_its_worker_ends(tmp_path):
+    process = Process([Task("leaves", leave_process, args=(str(tmp_path / "pid"),))])
+    with ProcessPoolRunner(1) as runner:
+        _, child = process.run(runner=runner).results["leaves"]
+        assert psutil.Process(child).status() != psutil.STATUS_ZOMBIE
+    assert not psutil.pid_exists(child)
+
+
+def fork_and_return(how: str) -> str:
+    pid = os.fork()
+    if pid:
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        return f"parent of one that ended with {status}"
+    logging.getLogger("forked").warning("a record of the child")
+    if how == "exits":
+        sys.exit(7)
+    return "child"
+
+
+def test_a_task_that_forks_and_returns_in_both_processes_has_one_result():
+    tasks = [Task(how, fork_and_return, args=(how,)) for how in ("returns", "exits")]
+    tasks += [Task(f"good{i}", pow, args=(i, 2)) for i in range(20)]
+    report = Process(tasks).run(runner="process", max_workers=1)
+    assert report.results == {
+        "returns": "parent of one that ended with 0",
+        "exits": "parent of one that ended with 7",
+        **{f"good{i}": i**2 for i in range(20)},
+    }

@@ -7,23 +7,26 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
+from misbehaving import (
+    add_line,
+    kill_other,
+    mark_and_maybe_die,
+    meet,
+    meet_and_wait,
+    overflow_the_stack,
+    send_half,
+)
+from test_raised import run_beside_others, run_in_new_python, time_limit
 
 from processes import Process, ProcessPoolRunner, Task, TaskDependency, TaskStatus, WorkerDiedError
-from processes.runners.pool import abilities
-
-
-@pytest.fixture(params=["as it is", "without guard and token pipe"])
-def system(request, monkeypatch):
-    """This system, and one that has no descriptor for processes and no read that never waits."""
-    if request.param != "as it is":
-        monkeypatch.setattr(abilities, "CAN_GUARD", False)
-        monkeypatch.setattr(abilities, "CAN_TAKE_BACK", False)
-    return request.param
+from processes.events import Event, TaskFinished, TaskStarted
 
 
 def read_null() -> None:
@@ -64,14 +67,6 @@ def test_a_death_costs_its_own_attempt_and_names_its_cause(how, system):
         assert "Current thread" in error.python_stack
 
 
-def mark_and_maybe_die(folder: str, number: int, dies: bool) -> int:
-    with Path(folder, str(number)).open("a") as file:
-        file.write("x")
-    if dies:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return number
-
-
 def test_in_a_storm_of_deaths_every_other_task_runs_exactly_once(tmp_path, system):
     count = 1000 if system == "as it is" else 100
     dying = set(range(7, count, 20))
@@ -82,6 +77,115 @@ def test_in_a_storm_of_deaths_every_other_task_runs_exactly_once(tmp_path, syste
         f"t{i}" for i in dying
     }
     assert {path.read_text() for path in tmp_path.iterdir()} == {"x"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it is glibc whose parser has no bottom")
+def test_an_overflow_of_the_c_stack_costs_its_own_attempt(system):
+    report = run_beside_others("process", Task("overflows", overflow_the_stack))
+    error = report.exceptions["overflows"]
+    assert (type(error), error.signal) == (WorkerDiedError, "SIGSEGV")
+
+
+def test_all_workers_may_die_at_once(tmp_path, system):
+    tasks = [Task(f"busy{i}", meet_and_wait, args=(str(tmp_path), str(i))) for i in range(4)]
+    tasks += [Task(f"queued{i}", pow, args=(i, 2)) for i in range(20)]
+
+    def kill_all() -> None:
+        while len(pids := [path.read_text() for path in tmp_path.iterdir()]) < 4 or not all(pids):
+            time.sleep(0.005)
+        for pid in map(int, pids):
+            os.kill(pid, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill_all)
+    killer.start()
+    with time_limit(60):
+        report = Process(tasks).run(runner="process", max_workers=4)
+    killer.join()
+    assert set(report.errored) == {f"busy{i}" for i in range(4)}
+    assert {error.signal for error in report.exceptions.values()} == {"SIGKILL"}
+    assert report.results == {f"queued{i}": i**2 for i in range(20)}
+
+
+def test_an_idle_worker_that_dies_in_the_middle_of_a_run_costs_nothing(tmp_path, system):
+    two = [TaskDependency("one", True), TaskDependency("other", True)]
+    tasks = [Task(name, meet, args=(str(tmp_path), name, 2)) for name in ("one", "other")]
+    tasks += [Task("kills", kill_other, dependencies=two)]
+    tasks += [Task(f"later{i}", pow, args=(i, 2), dependencies=[TaskDependency("kills")]) for i in range(20)]
+    with time_limit(60):
+        report = Process(tasks).run(runner="process", max_workers=2)
+    report.raise_for_errors()
+    assert report.results["kills"] == 1
+    assert {entry.attempts for entry in report.entries.values()} == {1}
+
+
+def test_a_worker_that_dies_while_it_receives_costs_the_attempt(system):
+    def kill_as_it_grows() -> None:
+        with suppress(psutil.NoSuchProcess):
+            while worker.memory_info().rss < before + 20_000_000:
+                time.sleep(0.001)
+        worker.kill()
+
+    killer = threading.Thread(target=kill_as_it_grows)
+    with ProcessPoolRunner(1) as runner, time_limit(60):
+        worker = psutil.Process(Process([Task("pid", os.getpid)]).run(runner=runner).results["pid"])
+        before = worker.memory_info().rss
+        killer.start()
+        report = run_beside_others(runner, Task("takes", len_after_an_hour, args=(bytes(200_000_000),)))
+        killer.join()
+    assert type(report.exceptions["takes"]) is WorkerDiedError
+
+
+def len_after_an_hour(value: bytes) -> int:
+    time.sleep(3600)  # where the worker has received all before it is killed
+    return len(value)
+
+
+def test_a_worker_that_dies_before_it_has_claimed_what_it_was_sent_costs_nothing():
+    with ProcessPoolRunner(1) as runner, time_limit(60):
+        worker = psutil.Process(Process([Task("pid", os.getpid)]).run(runner=runner).results["pid"])
+        worker.suspend()
+        killer = threading.Timer(0.5, worker.kill)  # until then the socket fills, and the rest waits with us
+        killer.start()
+        report = Process([Task("takes", len, args=(bytes(2_000_000),)), Task("good", abs, args=(-1,))]).run(
+            runner=runner
+        )
+        killer.join()
+    assert report.results == {"takes": 2_000_000, "good": 1}
+    assert {entry.attempts for entry in report.entries.values()} == {1}
+
+
+@pytest.mark.parametrize("how", ["header", "small", "large"])
+def test_half_a_result_is_none(how, system):
+    report = run_beside_others("process", Task("half", send_half, args=(how,)))
+    assert report.exceptions["half"].exitcode == 3
+
+
+def test_results_that_were_sent_before_their_worker_died_are_neither_lost_nor_made_again(tmp_path):
+    file = tmp_path / "lines"
+    file.touch()
+    seen: list[str] = []
+
+    def hear_nothing_until_it_is_dead(event: Event) -> None:
+        if event == TaskStarted("t2", 1):
+            seen.append("in line")
+        elif isinstance(event, TaskFinished) and seen == ["in line"]:
+            end = time.monotonic() + 30
+            while len(lines := file.read_text().splitlines()) < 3 or psutil.pid_exists(
+                int(lines[2].split()[1])
+            ):
+                assert time.monotonic() < end
+            seen.append("dead")
+
+    # Tasks that take next to no time, so that all of a line is sent ahead; then those that matter.
+    tasks = [Task(f"short{i}", pow, args=(i, 2), priority=1) for i in range(100)]
+    tasks += [Task(f"t{i}", add_line, args=(str(file), i, i == 2)) for i in range(20)]
+    report = Process(tasks).run(runner="process", max_workers=1, observers=[hear_nothing_until_it_is_dead])
+    assert seen == ["in line", "dead"]
+    assert report.results == {f"short{i}": i**2 for i in range(100)} | {
+        f"t{i}": i for i in range(20) if i != 2
+    }
+    assert report.exceptions["t2"].exitcode == 5
+    assert [int(line.split()[0]) for line in file.read_text().splitlines()] == list(range(20))
 
 
 def die_once(path: str) -> str:
@@ -194,12 +298,38 @@ def test_workers_that_cannot_start_fail_the_tasks_with_the_reason(monkeypatch, t
     assert "no-python" in str(report.exceptions["t0"])
 
 
-def test_workers_that_die_while_they_boot_fail_the_tasks_and_do_not_go_on_for_ever(monkeypatch, tmp_path):
-    (tmp_path / "sitecustomize.py").write_text("import os\nos._exit(9)\n")
+def test_workers_that_die_while_they_boot_fail_the_tasks_and_do_not_go_on_for_ever(
+    monkeypatch, tmp_path, system
+):
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, sys\nprint('the last words', file=sys.stderr, flush=True)\nos._exit(9)\n"
+    )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     report = Process([Task(f"t{i}", abs, args=(i,)) for i in range(5)]).run(runner="process")
     assert len(report.errored) == 5
-    assert "before they came up" in str(report.exceptions["t0"])
+    error = report.exceptions["t0"]
+    assert "before they came up; the last exited with code 9" in str(error)
+    assert (error.exitcode, error.stderr) == (9, "the last words\n")
+    assert "the last words" in report.entries["t0"].error.traceback_str
+
+
+def test_workers_whose_python_lacks_a_module_say_so(monkeypatch, tmp_path, system):
+    (tmp_path / "logging.py").write_text("raise ImportError('no logging here')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    report = Process([Task("one", abs, args=(1,))]).run(runner="process")
+    assert "ImportError: no logging here" in report.exceptions["one"].stderr
+
+
+def test_what_a_worker_says_while_it_boots_goes_to_standard_error(monkeypatch, tmp_path, system, capfd):
+    (tmp_path / "sitecustomize.py").write_text("import sys\nprint('a word', file=sys.stderr)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    report = Process([Task("speaks", print_to_stderr)]).run(runner="process")
+    report.raise_for_errors()
+    assert capfd.readouterr().err == "a word\nand another\n"
+
+
+def print_to_stderr() -> None:
+    print("and another", file=sys.stderr, flush=True)
 
 
 def test_a_runner_survives_the_death_of_its_idle_workers():
@@ -211,3 +341,47 @@ def test_a_runner_survives_the_death_of_its_idle_workers():
         idle.wait(10)
         second = process.run(runner=runner).results["pid"]
     assert first != second
+
+
+# ---- Workers that are stopped and not ended --------------------------------------------------------------
+
+
+def stop(what: str) -> None:
+    os.kill(os.getppid() if what == "guard" else os.getpid(), signal.SIGSTOP)
+    time.sleep(3600)
+
+
+def test_a_stopped_worker_ends_with_its_time_limit(system):
+    tasks = [
+        Task(what, stop, args=(what,), timeout=1)
+        for what in ("worker", "guard")[: 1 + (system == "as it is")]
+    ]
+    tasks += [Task(f"good{i}", pow, args=(i, 2)) for i in range(10)]
+    start = time.monotonic()
+    report = Process(tasks).run(runner="process", max_workers=3)
+    assert time.monotonic() - start < 20
+    assert {type(report.exceptions[name]) for name in report.errored} == {TimeoutError}
+    assert report.results == {f"good{i}": i**2 for i in range(10)}
+
+
+def test_a_runner_with_an_idle_worker_that_is_stopped_closes():
+    with ProcessPoolRunner(1) as runner:
+        pid = Process([Task("pid", os.getpid)]).run(runner=runner).results["pid"]
+        os.kill(pid, signal.SIGSTOP)
+    assert not psutil.pid_exists(pid)
+
+
+def test_ctrl_c_ends_a_run_whose_worker_is_stopped():
+    script = (
+        "import os, signal, time\n"
+        "from processes import Process, Task\n"
+        "def stop(parent):\n"
+        "    os.kill(parent, signal.SIGINT)\n"
+        "    os.kill(os.getpid(), signal.SIGSTOP)\n"
+        "    time.sleep(3600)\n"
+        "try:\n"
+        "    Process([Task('stops', stop, args=(os.getpid(),))]).run(runner='process')\n"
+        "except KeyboardInterrupt:\n"
+        "    print('well')\n"
+    )
+    assert run_in_new_python(script, seconds=30) == "well\n"

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time
+from pathlib import Path
+
+import pytest
+from test_surroundings import run_among_mounts
 
 from processes import MemoryLimitError, Process, ProcessPoolRunner, Task, TaskDependency, TaskStatus
 
@@ -31,3 +36,115 @@ def test_the_task_that_passes_the_limit_is_ended_and_named_and_others_go_on():
     assert report.entries["greedy"].attempts == 1
     assert report.entries["below"].status is TaskStatus.SKIPPED
     assert report.results == {f"modest{i}": 20 * MB for i in range(10)}
+
+
+LEAKED: list[bytearray] = []
+
+
+def leak(megabytes: int) -> int:
+    LEAKED.append(bytearray(b"x") * (megabytes * MB))
+    return os.getpid()
+
+
+def test_a_worker_whose_tasks_leave_half_of_its_memory_behind_makes_place_for_another(system):
+    tasks = [Task(f"leak{i}", leak, args=(50,)) for i in range(6)]
+    tasks += [Task(f"small{i}", pow, args=(i, 2)) for i in range(30)]
+    report = Process(tasks).run(runner=ProcessPoolRunner(1, memory_limit=200 * MB))
+    report.raise_for_errors()
+    assert len({report.results[f"leak{i}"] for i in range(6)}) >= 2
+    assert [report.results[f"small{i}"] for i in range(30)] == [i**2 for i in range(30)]
+    assert {entry.attempts for entry in report.entries.values()} == {1}
+
+
+def take_and_tell(megabytes: int) -> int:
+    take(megabytes, 0)
+    return os.getpid()
+
+
+def test_a_worker_that_gave_its_memory_back_goes_on():
+    tasks = [Task(f"takes{i}", take_and_tell, args=(150,)) for i in range(4)]
+    report = Process(tasks).run(runner=ProcessPoolRunner(1, memory_limit=200 * MB))
+    assert len(set(report.results.values())) == 1
+
+
+# Control groups as this system has them, but for what the files in their root say.
+GROUPS = """
+import os, signal
+from pathlib import Path
+from processes import Process, Task
+
+counter = Path("/sys/fs/cgroup/{name}")
+kept = []
+
+def leak():
+    kept.append(bytearray(b"x") * (60 << 20))
+    return os.getpid()
+
+def die(short):
+    if short:  # as the kernel does just before it kills
+        counter.write_text("low 0\\noom 5\\noom_kill 4\\noom_group_kill 0\\n")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+DEATHS = (
+    GROUPS
+    + """
+for short in (True, False):
+    report = Process([Task("dies", die, args=(short,)), Task("good", abs, args=(-1,))]).run(
+        runner="process", max_workers=2
+    )
+    assert report.results == {{"good": 1}}
+    print(str(report.exceptions["dies"]).partition(") ")[2])
+"""
+)
+
+
+@pytest.mark.parametrize(("controller", "name"), [("", "memory.events"), ("memory", "memory.oom_control")])
+def test_a_death_by_sigkill_says_whether_the_kernel_was_short_of_memory(controller, name):
+    needs_groups(controller)
+    mount = (
+        "mount -t tmpfs none /sys/fs/cgroup\n"
+        f"mkdir -p /sys/fs/cgroup/{controller}\n"
+        f"printf 'low 0\\noom 3\\noom_kill 3\\n' > /sys/fs/cgroup/{controller}/{name}"
+    )
+    output = run_among_mounts(mount, DEATHS.format(name=f"{controller}/{name}"))
+    assert output.splitlines() == [
+        "was ended by SIGKILL: the system was short of memory; use fewer workers or smaller tasks",
+        "was ended by SIGKILL, and not by the kernel for lack of memory",
+    ]
+
+
+def test_a_death_by_sigkill_says_that_nobody_counts_where_nobody_does():
+    output = run_among_mounts("mount -t tmpfs none /sys/fs/cgroup", DEATHS.format(name="nothing"))
+    guess = "was ended by SIGKILL; where nobody killed it, the system was short of memory"
+    assert output.splitlines() == [guess] * 2
+
+
+LEAKS = (
+    GROUPS
+    + """
+report = Process([Task(f"leak{{i}}", leak) for i in range(4)]).run(runner="process", max_workers=1)
+report.raise_for_errors()
+print(len(set(report.results.values())))
+"""
+)
+
+
+@pytest.mark.parametrize(("controller", "name"), [("", "memory.max"), ("memory", "memory.limit_in_bytes")])
+@pytest.mark.parametrize(("limit", "workers"), [(200 * MB, 2), (10_000 * MB, 1)])
+def test_what_a_worker_may_keep_is_half_of_its_share_of_what_its_control_group_may_have(
+    controller, name, limit, workers
+):
+    needs_groups(controller)
+    mount = (
+        "mount -t tmpfs none /sys/fs/cgroup\n"
+        f"mkdir -p /sys/fs/cgroup/{controller}\n"
+        f"echo {limit} > /sys/fs/cgroup/{controller}/{name}"
+    )
+    assert run_among_mounts(mount, LEAKS.format(name="")) == f"{workers}\n"
+
+
+def needs_groups(controller: str) -> None:
+    groups = [line.split(":")[1].split(",") for line in Path("/proc/self/cgroup").read_text().splitlines()]
+    if not any(controller in controllers for controllers in groups):
+        pytest.skip("this system has other control groups")

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import pytest
+from misbehaving import Bomb
 
 from processes import (
     Process,
@@ -408,16 +409,6 @@ def test_attributes_and_slots_arrive_and_a_lock_is_told_by_its_repr(runner):
     assert "unlocked _thread.lock object" in report.entries["lock"].error.exception
 
 
-class Bomb:
-    """A value that does something to the process that reads it."""
-
-    def __init__(self, call: Callable[..., object], *args: object) -> None:
-        self.reduced = (call, args)
-
-    def __reduce__(self) -> Any:
-        return self.reduced
-
-
 def throw_with(call: Callable[..., object], *args: object) -> NoReturn:
     error = ValueError("holds a bomb")
     error.bomb = Bomb(call, *args)  # type: ignore[attr-defined]
@@ -466,6 +457,7 @@ def test_an_exception_of_a_class_that_only_the_worker_has_keeps_name_text_and_ba
 
 SHORT_OF_MEMORY = """
 import resource, sys
+from collections import deque
 from processes import Process, Task, TaskDependency
 
 def at_once():
@@ -476,10 +468,26 @@ def bit_by_bit(size):
     while True:
         kept.append(bytearray(size))
 
-resource.setrlimit(resource.RLIMIT_AS, (400 << 20, resource.RLIM_INFINITY))
+def by_numbers():
+    kept = deque()
+    while True:
+        kept.append(float(len(kept)))
+
+def by_dicts():
+    kept = []
+    while True:
+        kept.append({"number": len(kept)})
+
+def by_links():
+    kept = None
+    while True:
+        kept = (kept, 1)
+
+resource.setrlimit(resource.RLIMIT_AS, (250 << 20, resource.RLIM_INFINITY))
 tasks = [Task("once", at_once), Task("below", abs, dependencies=[TaskDependency("once", True)])]
 if sys.argv[1] == "process":  # threads share our own memory, which must not all be gone
-    tasks += [Task(f"size-{size}", bit_by_bit, args=(size,)) for size in (1 << 20, 4096, 700)]
+    tasks += [Task(f"size-{size}", bit_by_bit, args=(size,)) for size in (1 << 20, 4096, 700, 27)]
+    tasks += [Task(function.__name__, function) for function in (by_numbers, by_dicts, by_links)]
 tasks += [Task(f"good{i}", pow, args=(i, 2)) for i in range(8)]
 report = Process(tasks).run(runner=sys.argv[1], max_workers=2)
 assert report.results == {f"good{i}": i**2 for i in range(8)}, report.results
@@ -496,7 +504,11 @@ needs_limits = pytest.mark.skipif(sys.platform != "linux", reason="only Linux ho
 @needs_limits
 def test_memory_errors_are_the_tasks_own_also_where_little_is_left():
     assert run_in_new_python(SHORT_OF_MEMORY, "process").splitlines() == [
-        f"{name} MemoryError True" for name in ("once", "size-1048576", "size-4096", "size-700")
+        f"{name} MemoryError True"
+        for name in (
+            *("once", "size-1048576", "size-4096", "size-700", "size-27"),
+            *("by_numbers", "by_dicts", "by_links"),
+        )
     ]
 
 

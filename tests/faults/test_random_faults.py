@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import threading
-import time
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import hypothesis.strategies as st
 import psutil
 import pytest
 from hypothesis import HealthCheck, given, settings
-from test_raised import Bomb, time_limit
+from misbehaving import Bomb, act
+from test_raised import time_limit
 
 from processes import (
     Process,
@@ -42,27 +39,6 @@ EXPECTED = {
     "takes too long": TimeoutError,
 }
 FAULTS = ["returns"] * 16 + list(EXPECTED)[1:6] * 4 + list(EXPECTED)[6:]
-
-
-def act(fault: str, mark: str, number: int, given: object, *values: int) -> Any:
-    """Leave a mark, then do what the fault says."""
-    with Path(mark).open("a") as file:
-        file.write("x")
-    if fault == "raises":
-        raise ValueError(f"fault of {number}")
-    if fault == "leaves":
-        raise SystemExit(number)
-    if fault == "returns what cannot travel":
-        return {"lock": threading.Lock()}
-    if fault == "exits":
-        os._exit(number)
-    if fault == "is killed":
-        os.kill(os.getpid(), signal.SIGKILL)
-    if fault == "returns what ends its reader":
-        return Bomb(os._exit, 1)
-    if fault == "takes too long":
-        time.sleep(3600)
-    return number + sum(values)
 
 
 @st.composite
@@ -129,7 +105,7 @@ def check(graph: list[tuple[str, list[int]]], marks: str, runner: ProcessPoolRun
                 assert error.task_name == f"t{number}"
 
 
-@pytest.mark.parametrize("examples", [160, 30], ids=["as it is", "without guard and token pipe"])
+@pytest.mark.parametrize("examples", [170, 30], ids=["as it is", "without guard and token pipe"])
 def test_whatever_goes_wrong_the_report_is_complete_and_everybody_else_right(tmp_path, monkeypatch, examples):
     if examples == 30:
         monkeypatch.setattr(abilities, "CAN_GUARD", False)

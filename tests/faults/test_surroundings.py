@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import functools
 import os
+import pty
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
-from test_raised import run_in_new_python
+from test_raised import run_in_new_python, time_limit
 
 # What the scripts below share: a graph that uses what a pool has, and the check of its report.
 WORK = """
@@ -42,6 +44,8 @@ def check(report, count=20):
 RUN = WORK + 'check(build().run(runner="process", max_workers=2))\nprint("well")\n'
 
 
+linux = pytest.mark.skipif(sys.platform != "linux", reason="works as Linux does")
+
 # ---- Few descriptors -------------------------------------------------------------------------------------
 
 
@@ -58,38 +62,50 @@ def test_a_run_works_under_a_low_limit_of_open_files(max_workers):
 
 
 SHORTAGE = """
-import resource
+import gc, os, resource
 from processes import Process, Task
 
 def run():
     return Process([Task(f"t{i}", pow, args=(i, 2)) for i in range(3)]).run(runner="process", max_workers=2)
 
-assert len(run().successes) == 3  # all that is imported when it is needed is there now
-resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
-for left in range(2, 20):
+def take_all():
     taken = []
     while True:
         try:
             taken.append(os.open(os.devnull, os.O_RDONLY))
         except OSError:
-            break
+            return taken
+
+gc.disable()  # what nothing but the garbage collection closes was forgotten
+kept = []
+assert len(run().successes) == 3  # all that is imported when it is needed is there now
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+for left in range(20):
+    taken = take_all()
     for _ in range(left):
         os.close(taken.pop())
-    report = run()
-    for descriptor in taken:
+    try:
+        report = run()
+    except OSError as error:
+        kept.append(error)  # with the frames of the run, so that nothing is closed for want of references
+        succeeded, errors = 0, {error}
+    else:
+        succeeded, errors = len(report.successes), set(report.exceptions.values())
+    free = take_all()
+    for descriptor in taken + free:
         os.close(descriptor)
-    assert len(report.successes) == 3 or {
-        "Too many open files" in str(error) for error in report.exceptions.values()
-    } == {True}, report.exceptions
-    print(len(report.successes), len(report.errored))
+    assert len(free) == left, (left, len(free))
+    assert all("Too many open files" in str(error) for error in errors), errors
+    print(succeeded, "raised" if len(kept) > left else len(errors))
 """
 
 
 def test_a_run_that_finds_no_descriptors_ends_with_the_reason_and_one_that_finds_a_few_works():
-    lines = run_in_new_python(f"import os\n{SHORTAGE}").splitlines()
-    assert lines[0] == "0 3"
+    lines = run_in_new_python(SHORTAGE).splitlines()
+    assert lines[:2] == ["0 raised"] * 2
+    assert lines[2] == "0 3"
     assert lines[-1] == "3 0"
-    assert set(lines) == {"0 3", "3 0"}
+    assert set(lines[2:]) == {"0 3", "3 0"}
 
 
 # ---- Working directory and environment -------------------------------------------------------------------
@@ -195,6 +211,41 @@ def test_a_run_works_where_standard_streams_are_closed(closed, tmp_path):
     assert result.read_text() == "well"
 
 
+TERMINAL = """
+import os, sys, termios
+from processes import Process, Task
+
+def speak():
+    print("spoken", flush=True)
+    print("and told", file=sys.stderr, flush=True)
+
+def ask():
+    with open("/dev/tty") as terminal:
+        return terminal.readline()
+
+mode = termios.tcgetattr(0)
+mode[3] |= termios.TOSTOP  # what writes from the background is stopped, as after "stty tostop"
+termios.tcsetattr(0, termios.TCSANOW, mode)
+report = Process([Task("speaks", speak, timeout=20), Task("asks", ask, timeout=20)]).run(runner="process")
+print(list(report.successes), report.exceptions)
+"""
+
+
+@linux
+def test_a_terminal_does_not_stop_workers():
+    pid, terminal = pty.fork()
+    if not pid:
+        os.execv(sys.executable, [sys.executable, "-c", TERMINAL])
+    output = b""
+    with suppress(OSError), open(terminal, "rb", buffering=0) as file, time_limit(60):
+        while received := file.read(4096):
+            output += received
+    os.waitpid(pid, 0)
+    lines = output.decode().splitlines()
+    assert sorted(lines[:2]) == ["and told", "spoken"]
+    assert lines[2] == "['speaks'] {'asks': OSError(5, 'Input/output error')}"
+
+
 # ---- No room, no temporary folder ------------------------------------------------------------------------
 
 
@@ -214,9 +265,6 @@ def run_among_mounts(commands: str, script: str, folder: str = "/") -> str:
     )
     assert (done.returncode, done.stderr) == (0, ""), done.stderr + done.stdout
     return done.stdout
-
-
-linux = pytest.mark.skipif(sys.platform != "linux", reason="mounts as Linux does")
 
 
 @linux
@@ -297,6 +345,30 @@ def test_a_run_that_may_start_few_processes_makes_do_with_them(processes):
         [*prefix, sys.executable, "-c", script], capture_output=True, text=True, timeout=60, cwd="/"
     )
     assert (done.returncode, done.stdout) == (0, "well\n"), done.stderr + done.stdout
+
+
+# ---- What is left there ---
+
+
+LEAVES = (
+    WORK
+    + """
+import signal, tempfile, time
+
+def killed():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+check(build().run(runner="process", max_workers=2))
+Process([Task("killed", killed), Task("late", time.sleep, args=(60,), timeout=0.5)]).run(runner="process")
+print(os.listdir("/dev/shm"), os.listdir(tempfile.gettempdir()))
+"""
+)
+
+
+@linux
+def test_nothing_is_left_in_dev_shm_and_in_the_temporary_folder(tmp_path):
+    empty = f"mount -t tmpfs none /dev/shm\nexport TMPDIR={tmp_path}"
+    assert run_among_mounts(empty, LEAVES) == "[] []\n"
 
 
 # ---- The parent ------------------------------------------------------------------------------------------
@@ -431,3 +503,102 @@ print("well")
 @pytest.mark.parametrize("child", ["ends", "stays", "runs itself"])
 def test_a_fork_in_the_middle_of_a_run_disturbs_neither(child, tmp_path):
     assert run_in_new_python(FORK, str(tmp_path), child) == "well\n"
+
+
+HELD = (
+    BUSY
+    + """
+def finish(number):
+    (folder / f"began{number}").touch()
+    while not (folder / "go").exists():
+        time.sleep(0.01)
+    (folder / f"finished{number}").touch()
+    return number
+
+report = Process([Task(f"t{i}", finish, args=(i,), timeout=3) for i in range(2)]).run(
+    runner="process", max_workers=2
+)
+report.raise_for_errors()
+print(report.results)
+"""
+)
+
+
+def test_workers_go_on_while_ctrl_z_holds_the_program(tmp_path):
+    def wait_for(*names: str) -> None:
+        end = time.monotonic() + 30
+        while not all((tmp_path / name).exists() for name in names):
+            assert time.monotonic() < end
+            time.sleep(0.01)
+
+    parent = subprocess.Popen(
+        [sys.executable, "-c", HELD, str(tmp_path)], stdout=subprocess.PIPE, text=True, process_group=0
+    )
+    wait_for("began0", "began1")
+    os.killpg(parent.pid, signal.SIGTSTP)
+    while psutil.Process(parent.pid).status() != psutil.STATUS_STOPPED:
+        time.sleep(0.01)
+    (tmp_path / "go").touch()
+    wait_for("finished0", "finished1")
+    time.sleep(3)  # past the limits of tasks that have finished
+    os.killpg(parent.pid, signal.SIGCONT)
+    output, _ = parent.communicate(timeout=30)
+    assert output == "{'t0': 0, 't1': 1}\n"
+
+
+IGNORED = """
+import os, signal, subprocess
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+from processes import Process, Task
+
+def status():
+    return subprocess.run(["false"]).returncode
+
+def killed():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+tasks = [Task("exits", os._exit, args=(3,)), Task("killed", killed), Task("status", status)]
+report = Process(tasks).run(runner="process", max_workers=2)
+print(report.results, report.exceptions["exits"].exitcode, report.exceptions["killed"].signal)
+"""
+
+
+@linux
+def test_a_program_that_ignores_sigchld_hears_how_workers_ended():
+    assert run_in_new_python(IGNORED) == "{'status': 1} 3 SIGKILL\n"
+
+
+NESTED = """
+import os, sys, time
+from pathlib import Path
+from processes import Process, Task
+
+def die():
+    os._exit(3)
+
+def wait(file):
+    Path(file).write_text(str(os.getpid()))
+    time.sleep(3600)
+
+def inner(tasks):
+    report = Process(tasks).run(runner="process", max_workers=2)
+    return report.results, {name: error.exitcode for name, error in report.exceptions.items()}
+
+tasks = [
+    Task("outer", inner, args=([Task("dies", die), Task("good", abs, args=(-1,))],)),
+    Task("late", inner, args=([Task("waits", wait, args=(sys.argv[1],))],), timeout=4),
+]
+report = Process(tasks).run(runner="process", max_workers=2)
+print(report.results, [type(error).__name__ for error in report.exceptions.values()])
+try:
+    os.kill(int(Path(sys.argv[1]).read_text()), 0)
+except ProcessLookupError:
+    print("gone")
+"""
+
+
+def test_a_run_in_a_task_has_workers_of_its_own_which_go_with_the_task(tmp_path):
+    assert run_in_new_python(NESTED, str(tmp_path / "pid")).splitlines() == [
+        "{'outer': ({'good': 1}, {'dies': 3})} ['TimeoutError']",
+        "gone",
+    ]

@@ -16,7 +16,8 @@ from typing import Any, NoReturn
 
 import psutil
 import pytest
-from test_raised import Bomb, run_beside_others, run_in_new_python, throw, time_limit
+from misbehaving import Bomb
+from test_raised import run_beside_others, run_in_new_python, throw, time_limit
 
 from processes import Process, SerializationError, Task, TaskDependency, WorkerDiedError
 

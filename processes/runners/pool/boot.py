@@ -20,7 +20,7 @@ LEAVE_SECONDS = 1.0  # for a worker that was told to end, with its atexit handle
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # prctl(2)
 
 
-def main(parent_pid: int, guarded: int, socket_fd: int, token_fd: int, crash_fd: int) -> None:
+def main(parent_pid: int, guarded: int, socket_fd: int, token_fd: int, crash_fd: int, stderr_fd: int) -> None:
     """Begin a worker process; called by the command line that the pool builds.
 
     Parameters
@@ -34,19 +34,44 @@ def main(parent_pid: int, guarded: int, socket_fd: int, token_fd: int, crash_fd:
     token_fd : int
         The end of the token pipe to read from; -1 for none.
     crash_fd : int
-        The file for what faulthandler writes; -1 for none.
+        The file of this process's last words; -1 for none. In it stand, with zeros between them: what was
+        written to standard error until now, what faulthandler writes, the exit code, the peak memory in
+        bytes, and the end of what was written to standard error later.
+    stderr_fd : int
+        Where standard error is to go from now on; -1 where the parent's is closed.
     """
-    for descriptor in (socket_fd, token_fd, crash_fd):
+    for descriptor in (socket_fd, token_fd, crash_fd, stderr_fd):
         if descriptor >= 0:
             os.set_inheritable(descriptor, False)
+    if hasattr(signal, "SIGCHLD"):
+        # Ignored, as it may be in the parent, it would hide how our own children end.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        # A worker is in the terminal's background; it is not to be stopped when a task writes or reads there.
+        for ignored in (signal.SIGTTOU, signal.SIGTTIN):
+            signal.signal(ignored, signal.SIG_IGN)
+    if crash_fd >= 0:
+        os.write(crash_fd, b"\0")
     if guarded:
-        _fork_worker(parent_pid, crash_fd)
+        _fork_worker(parent_pid, crash_fd, stderr_fd)
+    elif crash_fd >= 0:
+        _turn_stderr(crash_fd, stderr_fd)
     from .worker import serve
 
     serve(socket_fd, token_fd, crash_fd)
 
 
-def _fork_worker(parent_pid: int, crash_fd: int) -> None:
+def _turn_stderr(crash_fd: int, stderr_fd: int) -> None:
+    """Let standard error go from the crash file to where the parent's goes, what was written before too."""
+    written = os.pread(crash_fd, 1 << 16, 0).partition(b"\0")[0]
+    if stderr_fd < 0:
+        stderr_fd = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(stderr_fd, 2)
+    os.close(stderr_fd)
+    with suppress(OSError):
+        os.write(2, written)
+
+
+def _fork_worker(parent_pid: int, crash_fd: int, stderr_fd: int) -> None:
     """Return in a new process, the worker; this one becomes its guard."""
     import ctypes
 
@@ -59,13 +84,15 @@ def _fork_worker(parent_pid: int, crash_fd: int) -> None:
     errors, errors_in = os.pipe()
     worker_pid = os.fork()
     if worker_pid:
+        _turn_stderr(crash_fd, stderr_fd)
         _Guard(parent, worker_pid, errors, crash_fd).watch()
     prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # should anybody kill the guard
     if os.getppid() != guard_pid:
         os._exit(0)
     os.dup2(errors_in, 2)
-    for descriptor in (parent, errors, errors_in):
-        os.close(descriptor)
+    for descriptor in (parent, errors, errors_in, stderr_fd):
+        if descriptor >= 0:
+            os.close(descriptor)
 
 
 class _Guard:
@@ -150,8 +177,8 @@ class _Guard:
         status, peak_rss = _end_with_all_children(self._worker_pid)
         while self._pass_errors_on():
             pass
-        os.write(self._crash_fd, b"\0%d\0" % peak_rss + self._error_tail)
         code = os.waitstatus_to_exitcode(status)
+        os.write(self._crash_fd, b"\0%d\0%d\0" % (code, peak_rss) + self._error_tail)
         if code < 0:
             _die_by(-code)
         os._exit(code)

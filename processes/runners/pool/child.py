@@ -11,20 +11,19 @@ import sys
 import tempfile
 from collections import deque
 from contextlib import suppress
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from time import monotonic, sleep, time
 from typing import IO, TYPE_CHECKING
 
 from ...attempt import Worker
-from ...exceptions import WorkerDiedError
+from ...memory import own_memory
 from ...perform import perform
 from . import abilities, wire
+from .boot import ERROR_BYTES
+from .death import Death
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from ...attempt import Attempt
 
 _PACKAGE_FOLDER = str(Path(__file__).parents[3])
@@ -48,7 +47,9 @@ _THREAD_VARIABLES = (
 _HAS_SENDMSG = hasattr(socket.socket, "sendmsg")  # not on Windows
 _CRASH_BYTES = 1 << 16  # of what faulthandler wrote; a stack is seldom over 10 KB
 _STACK_SECONDS = 0.4  # for a worker to write its stack; it takes a millisecond, more on a busy machine
-_PERFORM_FILE = perform.__code__.co_filename
+_CALLERS = (perform.__code__.co_filename, str(Path(__file__).with_name("worker.py")))
+"""The files with the frames of ours that are next to the user's: those below them are not shown."""
+
 _END_SECONDS = 5.0  # for a process that was told to end; its guard gives it one
 
 _SEND_BUFFERS = 256  # pieces for one sendmsg; Linux and macOS allow 1024 (IOV_MAX)
@@ -105,16 +106,29 @@ class Child:
         self.waits_to_send = False
         self._exclusive = False  # what it holds has a time limit, and nothing stands in line behind that
         self._told_to_end = False
+        self._deaf = False  # it was gone before it got anything of the latest job
         self._outbox: deque[bytes | memoryview] = deque()
         self._new_tickets: list[int] = []
-        self.exit_fd = -1
-
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
-        self.socket = ours
-        self.reader = wire.FrameReader(ours)
-        self._token_read = self._token_write = -1
+        self.exit_fd = self._token_read = self._token_write = -1
         self._crash_file: IO[bytes] | None = None
+
+        self.socket, theirs = socket.socketpair()
+        try:
+            self.socket.setblocking(False)
+            self.reader = wire.FrameReader(self.socket)
+            self._start_process(theirs, environment)
+            if abilities.CAN_GUARD:
+                self.exit_fd = os.pidfd_open(self.process.pid)
+        except BaseException:
+            if hasattr(self, "process"):
+                self.process.kill()
+                self.process.wait()
+            self._close_descriptors()
+            raise
+        finally:
+            theirs.close()  # our copy would hold the socket open, and its end would never show
+
+    def _start_process(self, theirs: socket.socket, environment: dict[str, str]) -> None:
         command = [
             sys.executable,
             *subprocess._args_from_interpreter_flags(),  # type: ignore[attr-defined]  # noqa: SLF001
@@ -125,43 +139,33 @@ class Child:
             str(os.getpid()),
             str(int(abilities.CAN_GUARD)),
         ]
+        if abilities.CAN_TAKE_BACK:
+            self._token_read, self._token_write = os.pipe()
+        if sys.platform == "win32":
+            # Only a process that runs can be given a socket, so it comes by standard input.
+            self.process = subprocess.Popen(  # noqa: S603
+                [*command, "-1", "-1", "-1", "-1"], stdin=subprocess.PIPE, env=environment
+            )
+            assert self.process.stdin is not None
+            self.process.stdin.write(theirs.share(self.process.pid))
+            self.process.stdin.close()
+            return
+        self._crash_file = _anonymous_file()
+        stderr = _copy_of_stderr()
+        passed = [theirs.fileno(), self._token_read, self._crash_file.fileno(), stderr]
         try:
-            if abilities.CAN_TAKE_BACK:
-                self._token_read, self._token_write = os.pipe()
-            if sys.platform == "win32":
-                # Only a process that runs can be given a socket, so it comes by standard input.
-                self.process = subprocess.Popen(  # noqa: S603
-                    [*command, "-1", "-1", "-1"], stdin=subprocess.PIPE, env=environment
-                )
-                assert self.process.stdin is not None
-                self.process.stdin.write(theirs.share(self.process.pid))
-                self.process.stdin.close()
-            else:
-                self._crash_file = _anonymous_file()
-                passed = [theirs.fileno(), self._token_read, self._crash_file.fileno()]
-                self.process = subprocess.Popen(  # noqa: S603
-                    [*command, *map(str, passed)],
-                    stdin=subprocess.DEVNULL,
-                    # A group of its own: a terminal's Ctrl-C is for us, who decide what it means for workers.
-                    process_group=0,
-                    pass_fds=[descriptor for descriptor in passed if descriptor >= 0],
-                    env=environment,
-                )
-            if abilities.CAN_GUARD:
-                self.exit_fd = self._open_exit_fd()
-        except BaseException:
-            self._close_descriptors()
-            raise
+            self.process = subprocess.Popen(  # noqa: S603
+                [*command, *map(str, passed)],
+                stdin=subprocess.DEVNULL,
+                stderr=self._crash_file,  # until it boots, so that the error can tell why it does not
+                # A group of its own: a terminal's Ctrl-C is for us, who decide what it means for workers.
+                process_group=0,
+                pass_fds=[descriptor for descriptor in passed if descriptor >= 0],
+                env=environment,
+            )
         finally:
-            theirs.close()  # our copy would hold the socket open, and its end would never show
-
-    def _open_exit_fd(self) -> int:
-        try:
-            return os.pidfd_open(self.process.pid)
-        except OSError:
-            self.process.kill()
-            self.process.wait()
-            raise
+            if stderr >= 0:
+                os.close(stderr)
 
     # Sending
 
@@ -190,10 +194,12 @@ class Child:
 
         A worker that is gone takes nothing: that shows at its end, not here.
         """
+        reached = False
         try:
             while self._outbox:
                 pieces = list(islice(self._outbox, _SEND_BUFFERS))
                 sent = self.socket.sendmsg(pieces) if _HAS_SENDMSG else self.socket.send(pieces[0])
+                reached = True
                 while sent:
                     piece = self._outbox.popleft()
                     if len(piece) > sent:
@@ -203,6 +209,7 @@ class Child:
             pass
         except OSError:
             self._outbox.clear()
+            self._deaf = bool(self._new_tickets) and not reached
         # Behind the frames, so that the worker does not wake up for a ticket to wait for its frame.
         if self._new_tickets and self._token_write >= 0:
             os.write(self._token_write, b"".join(map(wire.TICKET.pack, self._new_tickets)))
@@ -226,6 +233,9 @@ class Child:
                 count = 0
             tickets = [ticket for (ticket,) in wire.TICKET.iter_unpack(data[:count]) if ticket != wire.EXIT]
             jobs[:0] = [self.held.pop(ticket) for ticket in tickets]
+        elif self._deaf:
+            jobs += self.held.values()
+            self.held.clear()
         return jobs
 
     # Ending
@@ -240,26 +250,23 @@ class Child:
         if self._token_write >= 0:
             os.write(self._token_write, wire.TICKET.pack(wire.EXIT))
         if abilities.CAN_GUARD:
-            self.process.send_signal(signal.SIGUSR1)
+            self._signal(signal.SIGUSR1)
 
     def kill(self) -> None:
         """End the worker and all that it has started, now."""
         self._told_to_end = True
         if not abilities.CAN_GUARD:
             _kill_descendants(self.process.pid)
-        self.process.terminate()
+        self._signal(signal.SIGTERM)
+
+    def _signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+        if sys.platform != "win32":
+            self.process.send_signal(signal.SIGCONT)  # where somebody has stopped it, it would not hear
 
     def own_memory(self) -> int:
         """Return the bytes of memory that the worker shares with nobody; 0 if it is gone or not yet up."""
-        import psutil
-
-        if self.who is NOBODY:
-            return 0
-        try:
-            memory = psutil.Process(self.who.pid).memory_info()
-        except psutil.Error:
-            return 0
-        return int(memory.rss - getattr(memory, "shared", 0))
+        return 0 if self.who is NOBODY else own_memory(self.who.pid)
 
     def stack(self) -> str:
         """Ask the worker, which may be in C code, for its Python stack; empty if it does not say."""
@@ -273,37 +280,35 @@ class Child:
             os.kill(self.who.pid, abilities.STACK_SIGNAL)
         give_up_at = monotonic() + _STACK_SECONDS
         text = ""
-        while monotonic() < give_up_at and _PERFORM_FILE not in text:  # the frames below are our own
+        while monotonic() < give_up_at and not any(file in text for file in _CALLERS):
             sleep(0.001)
             text = os.pread(descriptor, _CRASH_BYTES, before).decode(errors="replace")
         return _most_recent_last(text)
 
-    def close(self) -> Callable[[str], WorkerDiedError]:
-        """Wait until the process is gone and let go of all that belongs to it.
-
-        Returns
-        -------
-        callable
-            Makes the error for a task, by its name, that the worker was running.
-        """
+    def close(self) -> Death:
+        """Wait until the process is gone and let go of all that belongs to it; return how it ended."""
         try:
             code = self.process.wait(_END_SECONDS)
         except subprocess.TimeoutExpired:
             self.process.kill()
             code = self.process.wait()
-        stack, peak_rss, stderr = self._last_words()
+        death = self._read_death(code)
         self._close_descriptors()
-        return partial(_death, code, self.who.pid, stack, peak_rss, stderr)
+        return death
 
-    def _last_words(self) -> tuple[str, int | None, str]:
-        """Return what faulthandler wrote, and what the guard: peak memory and the end of standard error."""
+    def _read_death(self, code: int) -> Death:
+        """Read the crash file; see :func:`processes.runners.pool.boot.main`."""
+        pid = self.who.pid or self.process.pid
         if self._crash_file is None:
-            return "", None, ""
+            return Death(pid, code)
         self._crash_file.seek(0)
         text = self._crash_file.read(_CRASH_BYTES).decode(errors="replace")
-        stack, _, told = text.partition("\0")
-        peak_rss, _, stderr = told.partition("\0")
-        return stack, int(peak_rss) if peak_rss else None, stderr
+        boot, stack, guards_code, peak_rss, stderr = (text.split("\0", 4) + [""] * 4)[:5]
+        if guards_code:  # the system does not tell us, where we ignore SIGCHLD
+            code = int(guards_code)
+        if self.who is NOBODY:
+            stack, stderr = "", (boot + stack + stderr)[-ERROR_BYTES:]
+        return Death(pid, code, stack, int(peak_rss) if peak_rss else None, stderr)
 
     def _close_descriptors(self) -> None:
         self.socket.close()
@@ -329,35 +334,20 @@ def _most_recent_last(dump: str) -> str:
         match = re.fullmatch(r'  File "(.*)", line (\d+) in (.*)', line)
         if match is None:
             continue
-        if match[1] == _PERFORM_FILE:
+        if match[1] in _CALLERS:
             break
         frames.append(f'  File "{match[1]}", line {match[2]}, in {match[3]}\n')
     return "".join(reversed(frames))
 
 
-def _death(
-    code: int, pid: int, stack: str, peak_rss: int | None, stderr: str, task_name: str
-) -> WorkerDiedError:
-    """Say how a worker ended."""
-    name = _signal_name(-code) if code < 0 else None
-    how = f"was ended by {name}" if name else f"exited with code {code} before the task had ended"
-    if name == "SIGKILL":
-        how += "; where nobody killed it, the system was short of memory"
-    error = WorkerDiedError(
-        f"The worker process of task {task_name!r} (pid {pid}) {how}",
-        task_name=task_name,
-        signal=name,
-        exitcode=None if name else code,
-        pid=pid,
-        peak_rss=peak_rss,
-        python_stack=stack,
-        stderr=stderr,
-    )
-    if stack:
-        error.add_note(f"Its Python stack, innermost call first:\n{stack.rstrip()}")
-    if stderr:
-        error.add_note(f"The end of its standard error:\n{stderr.rstrip()}")
-    return error
+def _copy_of_stderr() -> int:
+    """Return a descriptor of our standard error; -1 where it is closed."""
+    import fcntl
+
+    try:
+        return fcntl.fcntl(2, fcntl.F_DUPFD_CLOEXEC, 3)  # not below: a closed stream's number may be free
+    except OSError:
+        return -1
 
 
 def _anonymous_file() -> IO[bytes]:
@@ -365,13 +355,6 @@ def _anonymous_file() -> IO[bytes]:
     if hasattr(os, "memfd_create"):
         return os.fdopen(os.memfd_create("processes-crash"), "w+b")
     return tempfile.TemporaryFile()
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
 
 
 def _kill_descendants(pid: int) -> None:

@@ -20,14 +20,18 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from ...attempt import Finished, Started, Unsendable, Worker, WorkerDied
 from ...cpus import usable_cpus
 from ...exceptions import MemoryLimitError, SerializationError, WorkerDiedError
+from ...memory import usable_memory
 from ...pickling import dump
+from ...task_log import keep_from_last_resort
 from ..base import ProcessRunner, check_max_workers
 from . import abilities, wire
 from .child import NOBODY, Child, Job, worker_environment
+from .death import Death, OutOfMemoryKills
 from .logs import LogLevels, load_record
 from .outcomes import unpack_outcome
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
     from ...attempt import Attempt, Message, Outcome
@@ -60,6 +64,8 @@ class ProcessPoolRunner(ProcessRunner):
         How much memory of its own a worker may have, in bytes; what it shares with other processes does not
         count (on macOS and Windows, which do not tell them apart, it does). An attempt that passes the limit
         is ended with a MemoryLimitError. It is looked at ten times a second. By default there is no limit.
+        A worker that has kept half of this after a task makes place for a new one; without a limit, half of
+        the machine's or the control group's memory divided by `max_workers`.
     threads_per_worker : int, optional
         How many threads BLAS and OpenMP may use in a worker; by default the worker's share of the
         processors. Variables such as ``OMP_NUM_THREADS`` that are set in the environment win.
@@ -116,9 +122,12 @@ class ProcessPoolRunner(ProcessRunner):
         if worker := sys.modules.get(f"{__package__}.worker"):  # only in a worker process
             worker.check_not_importing()
         super().open(waker)
+        keep_from_last_resort()  # from what workers send of tasks that run tasks
         self._host = platform.node()
         self._labels = count(1)
         self._boot_deaths = 0  # in a row
+        self._last_boot_death: Death | None = None
+        self._kills = OutOfMemoryKills()
         self._children: list[Child] = []  # those that can be given jobs
         self._leaving: list[Child] = []  # those that were told to end
         self._unsent: set[Child] = set()  # those with frames that their socket has not taken yet
@@ -132,7 +141,11 @@ class ProcessPoolRunner(ProcessRunner):
         self._environment = worker_environment(self.threads_per_worker)
         self._setup_frame = wire.frame(wire.SETUP, 0, pickle.dumps(self._what_workers_take_over()))
         self._selector = selectors.DefaultSelector()
-        self._selector.register(waker.fileno(), selectors.EVENT_READ, lambda _: waker.hush())
+        try:
+            self._selector.register(waker.fileno(), selectors.EVENT_READ, lambda _: waker.hush())
+        except BaseException:
+            self._selector.close()
+            raise
 
     def _what_workers_take_over(self) -> dict[str, Any]:
         try:
@@ -143,6 +156,7 @@ class ProcessPoolRunner(ProcessRunner):
             "sys_path": list(sys.path),
             "cwd": cwd,
             "environment": self._environment,
+            "may_keep": (self.memory_limit or usable_memory() // self.max_workers) // 2,
             "log_levels": LogLevels(),
         }
 
@@ -274,16 +288,16 @@ class ProcessPoolRunner(ProcessRunner):
     def _add_child(self) -> bool:
         """Take a warm worker or start one; False if that cannot be, and nothing is to be hoped for."""
         child = None if self._shelf is None else self._shelf.take()
-        if child is None and self._boot_deaths >= MAX_BOOT_DEATHS:
-            reason = f"{self._boot_deaths} worker processes in a row ended before they came up"
-        else:
+        if child is None and self._last_boot_death is not None and self._boot_deaths >= MAX_BOOT_DEATHS:
+            error_of = partial(self._last_boot_death.boot_error, in_a_row=self._boot_deaths)
+        elif child is None:
             try:
-                child = child or Child(f"process-{next(self._labels)}", self._environment)
+                child = Child(f"process-{next(self._labels)}", self._environment)
             except OSError as error:
-                reason = f"no worker process could be started ({error})"
+                error_of = partial(_not_started, error)
         if child is None:
             if not self._children:
-                self._fail_queue(reason)
+                self._fail_queue(error_of)
             return False
         child.functions.clear()
         child.send(self._setup_frame)
@@ -308,6 +322,9 @@ class ProcessPoolRunner(ProcessRunner):
         else:
             events = self._selector.select(timeout if self._waker.arm() else 0)
             self._waker.disarm()
+            if not events:
+                # After a Ctrl-Z Python takes the time for over, and does not look at what has come meanwhile.
+                events = self._selector.select(0)
         for key, mask in events:
             key.data(mask)
         if self.memory_limit is not None:
@@ -380,10 +397,21 @@ class ProcessPoolRunner(ProcessRunner):
             if ticket in child.held and (listen := child.held[ticket].attempt.on_record) is not None:
                 listen(record)
             logging.getLogger(record.name).handle(record)
+        elif kind == wire.RETIRED:
+            self._part_with(child)
         else:
             assert kind == wire.READY
             self._boot_deaths = 0
             child.who = Worker(child.label, pickle.loads(body), self._host)  # noqa: S301 - our own worker
+
+    def _part_with(self, child: Child) -> None:
+        """Let a worker go that begins nothing more: what it was given goes to others."""
+        not_begun = child.take_back()
+        self._queue.extendleft(reversed([*child.held.values(), *not_begun]))
+        child.held.clear()
+        if child in self._children:
+            self._dismiss(child)
+        child.leave()
 
     def _take_result(self, child: Child, job: Job, body: bytes | memoryview) -> None:
         how, started_at, elapsed, cpu_seconds, peak_rss = wire.RESULT_HEAD.unpack_from(body)
@@ -419,16 +447,19 @@ class ProcessPoolRunner(ProcessRunner):
         if child in self._children:
             self._dismiss(child)
         self._leaving.remove(child)
-        error_of = child.close()
+        death = child.close()
+        if death.signal == "SIGKILL" and (lost or child.who is NOBODY):
+            death = death._replace(short_of_memory=self._kills.claim())
+        if child.who is NOBODY:
+            self._last_boot_death = death
         for job in lost:
-            error = error_of(job.attempt.task_name)
+            error = death.error(job.attempt.task_name)
             self._finish(job.attempt.ticket, WorkerDied(error), child.who, child.busy_since)
 
-    def _fail_queue(self, reason: str) -> None:
+    def _fail_queue(self, error_of: Callable[[str], WorkerDiedError]) -> None:
         for job in self._queue:
-            name = job.attempt.task_name
-            error = WorkerDiedError(f"Task {name!r} could not be run: {reason}", task_name=name)
-            self._finish(job.attempt.ticket, WorkerDied(error), Worker("", os.getpid(), self._host))
+            outcome = WorkerDied(error_of(job.attempt.task_name))
+            self._finish(job.attempt.ticket, outcome, Worker("", os.getpid(), self._host))
         self._queue.clear()
 
     def _finish(self, ticket: int, outcome: Outcome, worker: Worker, started_at: float | None = None) -> None:
@@ -466,6 +497,13 @@ class _Shelf:
         with self._lock:
             self._closed = True
             return self._children
+
+
+def _not_started(error: OSError, task_name: str) -> WorkerDiedError:
+    return WorkerDiedError(
+        f"Task {task_name!r} could not be run: no worker process could be started ({error})",
+        task_name=task_name,
+    )
 
 
 def end(children: list[Child]) -> None:

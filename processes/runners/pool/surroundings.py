@@ -2,7 +2,8 @@
 
 Put back are: working directory, umask, environment, sys.path, recursion limit, signal handlers, blocked
 signals and interval timers. Not put back, since nothing can: modules that were changed, what C libraries
-keep, limits that were lowered, threads left behind.
+keep, limits that were lowered. For threads left behind see
+:mod:`.left_threads`.
 """
 
 from __future__ import annotations
@@ -33,10 +34,8 @@ class Surroundings:
 
     def __init__(self) -> None:
         self._folder = -1
-        self._folder_id: tuple[int, int] | None = None
-        with suppress(OSError):  # a folder that was removed, or may not be read, is not put back
+        with suppress(OSError):  # a folder that may not be read is not put back
             self._folder = os.open(".", os.O_RDONLY)
-            self._folder_id = _id_of_folder()
         self._umask = _umask()
         self._environment = dict(_ENVIRONMENT)
         self._decoded_environment = dict(os.environ)
@@ -59,8 +58,8 @@ class Surroundings:
             os.close(self._folder)
 
     def _restore(self) -> None:
-        if self._folder_id is not None and _id_of_folder() != self._folder_id:
-            os.fchdir(self._folder)
+        if self._folder >= 0:
+            os.fchdir(self._folder)  # takes less time than a look at where we are
         os.umask(self._umask)
         if self._environment != _ENVIRONMENT:
             os.environ.clear()
@@ -77,14 +76,6 @@ class Surroundings:
                     signal.signal(number, handler)
         if _HAS_MASK:
             pthread_sigmask(signal.SIG_SETMASK, self._blocked)
-
-
-def _id_of_folder() -> tuple[int, int] | None:
-    try:
-        status = os.stat(".")  # noqa: PTH116
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
 
 
 def _umask() -> int:

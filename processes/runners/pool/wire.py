@@ -5,8 +5,8 @@ A frame is a header, then a body of the length that the header tells::
     kind (1 byte), zero (3 bytes), ticket (4 bytes), length of the body (8 bytes); little endian
 
 To the worker go SETUP, FUNCTION (the ticket is the function's number) and ATTEMPT; from it come READY,
-STARTED, RECORD and RESULT. The parent's end of the socket never blocks; the worker's does, so that two
-large messages that meet cannot wait for each other.
+STARTED, RECORD, RESULT and RETIRED, which says that it begins nothing more and ends. The parent's end of the
+socket never blocks; the worker's does, so that two large messages that meet cannot wait for each other.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ TICKET = Struct("<I")
 EXIT = 0
 """The ticket that ends a worker."""
 
-SETUP, FUNCTION, ATTEMPT, READY, STARTED, RECORD, RESULT = range(1, 8)
+SETUP, FUNCTION, ATTEMPT, READY, STARTED, RECORD, RESULT, RETIRED = range(1, 9)
 
 ATTEMPT_HEAD = Struct("<IIB")
 """Of an ATTEMPT's body: the function's number, the length of the description, announce the start?"""

@@ -12,17 +12,22 @@ import sys
 import threading
 from _socket import socket
 from time import monotonic, time
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ...attempt import Attempt, Finished, Raised, Worker
 from ...exceptions import SerializationError
 from ...failure import describe_failure
+from ...memory import fill_reserve, own_memory
 from ...perform import perform
 from ...pickling import load
 from . import abilities, wire
+from .left_threads import LeftThreads
 from .logs import forward_records
 from .outcomes import pack_outcome
 from .surroundings import Surroundings
+
+if TYPE_CHECKING:
+    from ...attempt import Outcome
 
 
 def serve(socket_fd: int, token_fd: int, crash_fd: int) -> None:
@@ -101,17 +106,33 @@ class _Loop:
         self._functions: dict[int, Any] = {}
         self._ticket = 0
         self._surroundings: Surroundings | None = None  # until the parent has told them
+        self._left_threads = LeftThreads()
+        self._memory_at_start = own_memory(self._worker.pid)
+        self._may_keep = sys.maxsize  # of memory beyond that, in bytes; the parent tells
 
     def run(self) -> None:
+        fill_reserve()
         forward_records(self._send_record)
         self._send(wire.READY, 0, pickle.dumps(os.getpid()))
         while (attempt := self._next_attempt()) is not None:
             self._ticket, body = attempt
-            self._perform(body)
+            peak_rss = self._perform(body)
             del attempt, body  # what it brought may be large, and the next may be long in coming
             self._ticket = 0
-            if self._surroundings is not None and not self._surroundings.restore():
-                return  # the next task is better off on a new worker
+            if not self._is_fit(peak_rss):
+                self._send(wire.RETIRED, 0)
+                return
+
+    def _is_fit(self, peak_rss: int) -> bool:
+        """Put this process back into the state of its start; False if the next task needs a new one."""
+        most = self._memory_at_start + self._may_keep
+        return (
+            (self._surroundings is None or self._surroundings.restore())
+            and fill_reserve()
+            and not self._left_threads.exist()
+            # What is kept cannot be more than the peak, which is known already.
+            and (peak_rss <= most or own_memory(self._worker.pid) <= most)
+        )
 
     def _next_attempt(self) -> tuple[int, memoryview] | None:
         """Claim the next ticket and find its frame; None at the end."""
@@ -148,11 +169,13 @@ class _Loop:
             del os.environ[name]
         os.environ.update(environment)
         setup["log_levels"].apply()
+        self._may_keep = setup["may_keep"]
         if self._surroundings is not None:
             self._surroundings.close()
         self._surroundings = Surroundings()
 
-    def _perform(self, body: memoryview) -> None:
+    def _perform(self, body: memoryview) -> int:
+        """Perform an attempt and send how it ended; return the peak memory of this process, in bytes."""
         number, length, announce = wire.ATTEMPT_HEAD.unpack_from(body)
         start = wire.ATTEMPT_HEAD.size
         task_name, frame_filter = pickle.loads(body[start : start + length])  # noqa: S301
@@ -171,6 +194,8 @@ class _Loop:
         else:
             attempt = Attempt(self._ticket, task_name, function, args, kwargs, None, frame_filter)
             finished = perform(attempt, self._worker, owns_process=True)
+            if os.getpid() != self._worker.pid:
+                _end_fork(finished.outcome)
         how, data = pack_outcome(finished.outcome, task_name)
         head = wire.RESULT_HEAD.pack(
             how,
@@ -180,15 +205,24 @@ class _Loop:
             finished.peak_rss_bytes,
         )
         self._send(wire.RESULT, self._ticket, head, data)
+        return finished.peak_rss_bytes
 
     def _announce_start(self) -> None:
         self._send(wire.STARTED, self._ticket, wire.CLOCK.pack(monotonic()))
 
     def _send_record(self, record: bytes) -> None:
-        if self._ticket:
+        # A process that a task forked would write into the middle of what this one writes.
+        if self._ticket and os.getpid() == self._worker.pid:
             self._send(wire.RECORD, self._ticket, record)
 
     def _send(self, kind: int, ticket: int, *parts: bytes) -> None:
         with self._sending:
             for piece in wire.frame(kind, ticket, *parts):
                 self._socket.sendall(piece)
+
+
+def _end_fork(outcome: Outcome) -> NoReturn:
+    """End a process that a task forked and that has left the function too; it ends as programs do."""
+    if isinstance(outcome, Raised):
+        raise outcome.exception
+    sys.exit()

@@ -1,0 +1,121 @@
+"""How a worker ended, in words."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING, NamedTuple
+
+from ...cgroup import group_folders
+from ...exceptions import WorkerDiedError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class Death(NamedTuple):
+    """The end of a worker process, and what it left to read."""
+
+    pid: int
+    code: int  # its exit code; below zero the signal that ended it
+    stack: str = ""  # what faulthandler wrote
+    peak_rss: int | None = None  # in bytes
+    stderr: str = ""  # the end of its standard error
+    short_of_memory: bool | None = None  # whether the system killed it for that; None where nobody knows
+
+    def error(self, task_name: str) -> WorkerDiedError:
+        """Make the error of a task that the worker was running."""
+        how = self._how()
+        if self.signal is None:
+            how += " before the task had ended"
+        return self._error(task_name, f"The worker process of task {task_name!r} (pid {self.pid}) {how}")
+
+    def boot_error(self, task_name: str, in_a_row: int) -> WorkerDiedError:
+        """Make the error of a task for which no worker comes up; this is the last of several that tried."""
+        return self._error(
+            task_name,
+            f"Task {task_name!r} could not be run: {in_a_row} worker processes in a row ended before they "
+            f"came up; the last {self._how()}",
+        )
+
+    @property
+    def signal(self) -> str | None:
+        """The name of the signal that ended it; None if it exited."""
+        if self.code >= 0:
+            return None
+        try:
+            return signal.Signals(-self.code).name
+        except ValueError:
+            return f"signal {-self.code}"
+
+    def _how(self) -> str:
+        if self.signal is None:
+            return f"exited with code {self.code}"
+        how = f"was ended by {self.signal}"
+        if self.signal != "SIGKILL":
+            return how
+        if self.short_of_memory is None:
+            return f"{how}; where nobody killed it, the system was short of memory"
+        if self.short_of_memory:
+            return f"{how}: the system was short of memory; use fewer workers or smaller tasks"
+        return f"{how}, and not by the kernel for lack of memory"
+
+    def _error(self, task_name: str, message: str) -> WorkerDiedError:
+        error = WorkerDiedError(
+            message,
+            task_name=task_name,
+            signal=self.signal,
+            exitcode=None if self.signal else self.code,
+            pid=self.pid,
+            peak_rss=self.peak_rss,
+            python_stack=self.stack,
+            stderr=self.stderr,
+        )
+        if self.stack:
+            error.add_note(f"Its Python stack, innermost call first:\n{self.stack.rstrip()}")
+        if self.stderr:
+            error.add_note(f"The end of its standard error:\n{self.stderr.rstrip()}")
+        return error
+
+
+class OutOfMemoryKills:
+    """The processes of our control group that the system has killed for lack of memory.
+
+    Only what happens after this object is made counts.
+    """
+
+    def __init__(self) -> None:
+        self._file = _counter_file()
+        self._explained = self._count()
+
+    def claim(self) -> bool | None:
+        """Tell whether there is one that explains a death, and no other yet; None where nobody counts."""
+        if self._file is None:
+            return None
+        if self._count() <= self._explained:
+            return False
+        self._explained += 1
+        return True
+
+    def _count(self) -> int:
+        return 0 if self._file is None else _kills_in(self._file) or 0
+
+
+def _counter_file() -> Path | None:
+    """Return the file that counts the kills; None where there is none."""
+    for controller, name in (("", "memory.events"), ("memory", "memory.oom_control")):
+        for group in group_folders(controller):
+            if _kills_in(group / name) is not None:
+                return group / name
+    return None
+
+
+def _kills_in(file: Path) -> int | None:
+    try:
+        lines = file.read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        name, _, value = line.partition(" ")
+        if name == "oom_kill":
+            return int(value)
+    return None

@@ -1,0 +1,59 @@
+"""Threads that tasks leave behind in their worker."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import threading
+from _thread import _count as count_threads
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+
+class LeftThreads:
+    """Looks for threads that tasks have left behind in this process, and that may disturb the next.
+
+    Those of libraries do not count, such as the idle threads of a pool or the monitor of a progress bar: a
+    new process would have them as soon. A thread is a library's if it stands in code of the standard library
+    or of installed packages alone. The module `threading` says nothing, since every thread begins there.
+    """
+
+    def __init__(self) -> None:
+        self._count_at_start = count_threads()
+        self._at_start = frozenset(sys._current_frames())  # noqa: SLF001
+
+    def exist(self) -> bool:
+        """Tell whether there are any."""
+        if count_threads() <= self._count_at_start:  # takes a hundredth of a look at the frames
+            return False
+        return any(
+            thread not in self._at_start and not _is_of_library(frame)
+            for thread, frame in sys._current_frames().items()  # noqa: SLF001
+        )
+
+
+def _is_of_library(frame: FrameType | None) -> bool:
+    is_of_library = False
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if not file.startswith(_library_folders()):
+            return False
+        is_of_library |= file != threading.__file__
+        frame = frame.f_back
+    return is_of_library
+
+
+@functools.cache
+def _library_folders() -> tuple[str, ...]:
+    """Return how the file names of code begin that is not the user's own."""
+    import site
+    import sysconfig
+    from pathlib import Path
+
+    paths = sysconfig.get_paths()
+    folders = {paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    folders |= {*site.getsitepackages(), site.getusersitepackages(), str(Path(__file__).parents[2])}
+    return ("<frozen ", *(os.path.join(folder, "") for folder in folders))  # noqa: PTH118

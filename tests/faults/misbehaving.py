@@ -1,0 +1,124 @@
+"""Functions that do harm, for workers that are many: they import this, and no pytest with it."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from processes.runners.pool import wire
+
+
+class Bomb:
+    """A value that does something to the process that reads it."""
+
+    def __init__(self, call: Callable[..., object], *args: object) -> None:
+        self.reduced = (call, args)
+
+    def __reduce__(self) -> Any:
+        return self.reduced
+
+
+def mark_and_maybe_die(folder: str, number: int, dies: bool) -> int:
+    with Path(folder, str(number)).open("a") as file:
+        file.write("x")
+    if dies:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def sleep_on() -> None:
+    time.sleep(3600)
+
+
+def loop() -> None:
+    while True:
+        pass
+
+
+def compute_in_c() -> int:
+    return (2**300_000_000) ** 2  # minutes with the GIL held
+
+
+def ignore_sigterm() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGINT])
+    time.sleep(3600)
+
+
+def overflow_the_stack() -> None:
+    """Let the C library's parser of regular expressions call itself for each parenthesis."""
+    libc = ctypes.CDLL(None)
+    libc.regcomp(ctypes.create_string_buffer(256), b"(" * 5_000_000, 1)
+
+
+def send_half(how: str) -> None:
+    """Send the beginning of a result on the worker's socket, and end."""
+    whole = b"".join(wire.frame(wire.RESULT, 1, bytes(20 if how == "small" else 1_000_000)))
+    for name in os.listdir("/proc/self/fd"):
+        with suppress(OSError), socket.socket(fileno=os.dup(int(name))) as sock:
+            if sock.family == socket.AF_UNIX:
+                sock.sendall(whole[:7] if how == "header" else whole[: len(whole) // 2])
+    os._exit(3)
+
+
+def meet(folder: str, name: str, count: int) -> int:
+    """Leave a file, wait until there are so many, and tell the process id."""
+    Path(folder, name).write_text(str(os.getpid()))
+    while len(os.listdir(folder)) < count:
+        time.sleep(0.005)
+    return os.getpid()
+
+
+def meet_and_wait(folder: str, name: str) -> None:
+    meet(folder, name, 0)
+    time.sleep(3600)
+
+
+def kill_other(*pids: int) -> int:
+    """Kill the process that is not this one, and tell how many there were."""
+    import psutil
+
+    others = [psutil.Process(pid) for pid in pids if pid != os.getpid()]
+    for other in others:
+        other.kill()
+        with suppress(psutil.NoSuchProcess):
+            while other.status() != psutil.STATUS_ZOMBIE:
+                time.sleep(0.001)
+    return len(others)
+
+
+def add_line(file: str, number: int, dies: bool) -> int:
+    with Path(file).open("a") as lines:
+        lines.write(f"{number} {os.getpid()}\n")
+    if dies:
+        os._exit(5)
+    return number
+
+
+def act(fault: str, mark: str, number: int, given: object, *values: int) -> Any:
+    """Leave a mark, then do what the fault says."""
+    with Path(mark).open("a") as file:
+        file.write("x")
+    if fault == "raises":
+        raise ValueError(f"fault of {number}")
+    if fault == "leaves":
+        raise SystemExit(number)
+    if fault == "returns what cannot travel":
+        return {"lock": threading.Lock()}
+    if fault == "exits":
+        os._exit(number)
+    if fault == "is killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if fault == "returns what ends its reader":
+        return Bomb(os._exit, 1)
+    if fault == "takes too long":
+        time.sleep(3600)
+    return number + sum(values)

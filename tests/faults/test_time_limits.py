@@ -1,0 +1,69 @@
+"""Time limits: whatever a task does, it is over soon after its limit, and the report says where it stood."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import time
+
+import psutil
+import pytest
+from misbehaving import Bomb, compute_in_c, ignore_sigterm, loop, sleep_on
+from test_raised import run_beside_others, run_in_new_python
+
+from processes import Process, ProcessPoolRunner, Task
+
+STUCK = (sleep_on, loop, compute_in_c, ignore_sigterm)
+
+
+@pytest.mark.parametrize("function", STUCK)
+def test_a_task_that_is_stuck_ends_with_its_limit_and_tells_where_it_stood(function):
+    report = run_beside_others("process", Task("stuck", function, timeout=1))
+    error = report.exceptions["stuck"]
+    assert type(error) is TimeoutError
+    (note,) = error.__notes__
+    assert note.endswith(f", in {function.__name__}")
+    assert note.count("File") == 1
+    assert report.entries["stuck"].elapsed_seconds < 10
+    assert not psutil.pid_exists(report.metrics["stuck"].pid)
+
+
+def test_a_limit_that_strikes_while_values_are_read_tells_where_too():
+    report = run_beside_others("process", Task("reads", print, args=(Bomb(sleep_on),), timeout=1))
+    (note,) = report.exceptions["reads"].__notes__
+    assert "in sleep_on" in note
+    assert "worker.py" not in note
+
+
+def test_a_limit_counts_from_the_start_of_the_attempt(tmp_path, monkeypatch):
+    (tmp_path / "sitecustomize.py").write_text("import time\ntime.sleep(1.5)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    tasks = [Task(f"short{i}", time.sleep, args=(0.4,), timeout=1.2) for i in range(4)]
+    report = Process(tasks).run(runner="process", max_workers=1)
+    report.raise_for_errors()
+
+
+LEFT = """
+import time
+from processes import Process, Task
+tasks = [Task("late", time.sleep, args=(3600,), timeout=0.2), Task("next", abs, args=(-1,))]
+report = Process(tasks).run(runner="thread", max_workers=1)
+print(report.results, report.exceptions)
+"""
+
+
+def test_a_thread_that_was_left_behind_keeps_neither_its_slot_nor_the_interpreter():
+    assert run_in_new_python(LEFT, seconds=30) == (
+        "{'next': 1} {'late': TimeoutError(\"Task 'late' timed out after 0.2s\")}\n"
+    )
+
+
+def hang_at_the_end() -> int:
+    atexit.register(time.sleep, 3600)
+    return os.getpid()
+
+
+def test_a_worker_that_hangs_at_its_end_does_not_hold_up_the_run():
+    with ProcessPoolRunner(1) as runner:
+        pid = Process([Task("hangs", hang_at_the_end)]).run(runner=runner).results["hangs"]
+    assert not psutil.pid_exists(pid)
