@@ -432,10 +432,10 @@ def test_the_error_of_a_time_limit_tells_where_the_function_stood(runner):
 @pytest.mark.leaves_threads
 def test_a_time_limit_does_not_count_what_importing_the_function_takes(runner, tmp_path, monkeypatch):
     (tmp_path / "slow_to_import.py").write_text(
-        "import time\ntime.sleep(2)\n\ndef work():\n    time.sleep(2)\n    return 'done'\n"
+        "import time\ntime.sleep(1.2)\n\ndef work():\n    time.sleep(1.2)\n    return 'done'\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     from slow_to_import import work  # type: ignore[import-not-found]
 
-    report = Process([Task("work", work, timeout=3.5)]).run(runner=runner)
+    report = Process([Task("work", work, timeout=2)]).run(runner=runner)
     assert report.results == {"work": "done"}, report
