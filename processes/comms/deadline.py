@@ -38,12 +38,14 @@ class Deadline:
         self._timer.daemon = True
 
     def __enter__(self) -> Self:
-        self._timer.start()
+        with suppress(RuntimeError):  # at its end the interpreter starts none: each answer alone is bounded
+            self._timer.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._timer.cancel()
-        self._timer.join()
+        if self._timer.ident is not None:
+            self._timer.cancel()
+            self._timer.join()
         for connection in self._connections:
             connection.close()
 
