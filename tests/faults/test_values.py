@@ -302,6 +302,7 @@ def make_bytes(size: int) -> bytes:
 
 
 @needs_memory
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="20 s of copying, which is the same in all versions")
 def test_a_result_beyond_two_gibibytes_arrives():
     size = 2 * GIB + 1000
     with time_limit(240):
