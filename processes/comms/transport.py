@@ -60,7 +60,7 @@ class WebhookError(ProcessesError):
         return self.status == 429 or (self.status or 0) >= 500
 
 
-class _NoAnswerError(WebhookError):
+class NoAnswerError(WebhookError):
     """There was no connection, or it broke off."""
 
     is_transient = True
@@ -186,18 +186,18 @@ def _send(request: urllib.request.Request, timeout: float) -> str | None:
         except (OSError, HTTPException) as error:
             reason = error.reason if isinstance(error, urllib.error.URLError) else error
             if deadline.passed:
-                raise _NoAnswerError(
+                raise NoAnswerError(
                     f"{where} did not answer in full within {deadline.seconds:g} s"
                 ) from error
             if isinstance(reason, TimeoutError):
-                raise _NoAnswerError(
+                raise NoAnswerError(
                     f"{where} did not answer within {timeout:g} s; is it up? (timeout=…)"
                 ) from error
             if isinstance(reason, ssl.SSLCertVerificationError):
                 raise WebhookError(
                     f"{where} cannot prove who it is, so nothing was sent: {reason.verify_message}"
                 ) from error
-            raise _NoAnswerError(f"{where} could not be reached: {reason!r}") from error
+            raise NoAnswerError(f"{where} could not be reached: {reason!r}") from error
 
 
 def _target_or_raise(where: str, request: urllib.request.Request, error: urllib.error.HTTPError) -> str:
