@@ -31,7 +31,7 @@ def _cgroup_quota() -> float:
     quota = math.inf
     for group in group_folders():
         try:
-            limit, period = (group / "cpu.max").read_text(encoding="ascii").split()
+            limit, period = (group / "cpu.max").read_text(encoding="utf-8").split()
         except (OSError, ValueError):
             continue  # the root group has no such file
         if limit != "max":

@@ -42,7 +42,7 @@ def usable_memory() -> int:
     for controller, name in (("", "memory.max"), ("memory", "memory.limit_in_bytes")):
         for group in group_folders(controller):
             try:
-                memory = min(memory, int((group / name).read_text(encoding="ascii")))
+                memory = min(memory, int((group / name).read_text(encoding="utf-8")))
             except (OSError, ValueError):
                 continue  # there is no such file, or it says "max"
     return memory

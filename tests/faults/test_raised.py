@@ -481,7 +481,7 @@ def by_dicts():
 def by_links():
     kept = None
     while True:
-        kept = (kept, 1)
+        kept = {"next": kept}  # CPython 3.13.0 itself crashes when it frees such a chain of tuples
 
 resource.setrlimit(resource.RLIMIT_AS, (250 << 20, resource.RLIM_INFINITY))
 tasks = [Task("once", at_once), Task("below", abs, dependencies=[TaskDependency("once", True)])]

@@ -111,7 +111,7 @@ def _counter_file() -> Path | None:
 
 def _kills_in(file: Path) -> int | None:
     try:
-        lines = file.read_text(encoding="ascii").splitlines()
+        lines = file.read_text(encoding="utf-8").splitlines()
     except OSError:
         return None
     for line in lines:
