@@ -7,8 +7,9 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 
-import psutil
 import pytest
 
 RUNNERS = ("sequential", "thread", "process")
@@ -37,13 +38,27 @@ def _threads() -> set[threading.Thread]:
 
 
 def _children() -> set[int]:
-    return {child.pid for child in psutil.Process().children(recursive=True)}
+    """The processes that descend from this one; psutil would go through all of the machine's."""
+    found: set[int] = set()
+    unread = [os.getpid()]
+    while unread:
+        for task in Path(f"/proc/{unread.pop()}/task").glob("*/children"):
+            with suppress(OSError):  # it has just ended
+                children = [int(pid) for pid in task.read_text().split()]
+                found.update(children)
+                unread += children
+    return found
+
+
+def pytest_collection_finish() -> None:
+    """Take what is there before the first test out of what each test's look has to go through."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
 def nothing_is_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     """Fail a test that leaves a thread, a process or a descriptor; mark `leaves_threads` for time limits."""
-    gc.collect()
     descriptors, threads, children = _descriptors(), _threads(), _children()
     yield
     allowed_threads = request.node.get_closest_marker("leaves_threads") is not None

@@ -27,6 +27,7 @@ from test_raised import run_beside_others, run_in_new_python, time_limit
 
 from processes import Process, ProcessPoolRunner, Task, TaskDependency, TaskStatus, WorkerDiedError
 from processes.events import Event, TaskFinished, TaskStarted
+from processes.runners.pool import abilities
 
 
 def read_null() -> None:
@@ -68,7 +69,7 @@ def test_a_death_costs_its_own_attempt_and_names_its_cause(how, system):
 
 
 def test_in_a_storm_of_deaths_every_other_task_runs_exactly_once(tmp_path, system):
-    count = 1000 if system == "as it is" else 100
+    count = 5000 if system == "as it is" else 100
     dying = set(range(7, count, 20))
     tasks = [Task(f"t{i}", mark_and_maybe_die, args=(str(tmp_path), i, i in dying)) for i in range(count)]
     report = Process(tasks).run(runner="process", max_workers=2)
@@ -264,6 +265,21 @@ def test_a_time_limit_ends_the_whole_family_of_a_task(tmp_path):
     pids = [int(name) for name in os.listdir(tmp_path)]
     assert len(pids) == 3
     assert not [pid for pid in pids if psutil.pid_exists(pid)]
+
+
+def kill_my_guard() -> None:
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(3600)
+
+
+@pytest.mark.skipif(not abilities.CAN_GUARD, reason="workers have guards where the system has pidfds")
+def test_a_worker_whose_guard_is_killed_goes_with_it():
+    with time_limit(60):
+        report = run_beside_others("process", Task("kills", kill_my_guard))
+    error = report.exceptions["kills"]
+    assert (type(error), error.signal) == (WorkerDiedError, "SIGKILL")
+    with suppress(psutil.NoSuchProcess):
+        psutil.Process(error.pid).wait(30)
 
 
 def test_nobody_survives_the_parents_sudden_death(tmp_path):

@@ -7,9 +7,11 @@ import time
 from pathlib import Path
 
 import pytest
+from test_raised import run_in_new_python
 from test_surroundings import run_among_mounts
 
 from processes import MemoryLimitError, Process, ProcessPoolRunner, Task, TaskDependency, TaskStatus
+from processes.cgroup import group_folders
 
 MB = 1 << 20
 
@@ -112,6 +114,55 @@ def test_a_death_by_sigkill_says_whether_the_kernel_was_short_of_memory(controll
         "was ended by SIGKILL: the system was short of memory; use fewer workers or smaller tasks",
         "was ended by SIGKILL, and not by the kernel for lack of memory",
     ]
+
+
+KILLED_BY_THE_KERNEL = """
+import os, sys
+from pathlib import Path
+from processes import Process, Task, TaskDependency
+
+def fill():
+    kept = []
+    while True:
+        kept.append(bytearray(b"x") * (1 << 20))
+
+Path(sys.argv[1], "cgroup.procs").write_text(str(os.getpid()))
+tasks = [Task("dies", fill), Task("below", abs, dependencies=[TaskDependency("dies", True)])]
+tasks += [Task(f"good{i}", pow, args=(i, 2)) for i in range(50)]
+report = Process(tasks).run(runner="process", max_workers=2)
+assert report.results == {f"good{i}": i**2 for i in range(50)}, report.exceptions
+assert {entry.attempts for entry in report.successes.values()} == {1}
+assert list(report.skipped) == ["below"]
+print(str(report.exceptions["dies"]).partition(") ")[2])
+"""
+
+
+def test_a_worker_that_the_kernel_killed_for_lack_of_memory_costs_its_task(limited_group):
+    output = run_in_new_python(KILLED_BY_THE_KERNEL, str(limited_group))
+    assert (
+        output == "was ended by SIGKILL: the system was short of memory; use fewer workers or smaller tasks\n"
+    )
+
+
+@pytest.fixture
+def limited_group():
+    """A control group whose processes may have 200 MB of memory."""
+    for controller, name in (("memory", "memory.limit_in_bytes"), ("", "memory.max")):
+        for parent in filter(Path.exists, group_folders(controller)):
+            group = parent / f"test-{os.getpid()}"
+            try:
+                group.mkdir()
+            except OSError:
+                continue
+            try:
+                (group / name).write_text(str(200 * MB))
+                yield group
+                return
+            except OSError:
+                continue
+            finally:
+                group.rmdir()
+    pytest.skip("no leave to make control groups")
 
 
 def test_a_death_by_sigkill_says_that_nobody_counts_where_nobody_does():

@@ -26,7 +26,7 @@ from ...task_log import keep_from_last_resort
 from ..base import ProcessRunner, check_max_workers
 from . import abilities, wire
 from .child import NOBODY, Child, Job, worker_environment
-from .death import Death, OutOfMemoryKills
+from .death import OutOfMemoryKills
 from .logs import LogLevels, load_record
 from .outcomes import unpack_outcome
 
@@ -41,7 +41,7 @@ AHEAD_SECONDS = 0.004
 """Work that a worker may have in line behind what it runs; about a hundred times what sending costs."""
 
 MAX_AHEAD = 64  # attempts in line; beyond it nothing is gained (measured: 16 in line 3 µs a task, 64 1.7 µs)
-MAX_BOOT_DEATHS = 3  # workers that end in a row before they come up; then the fault is not chance
+MAX_FAILED_STARTS = 3  # of workers, in a row; then the fault is not chance
 POLL_SECONDS = 0.1  # how often we look for what no descriptor tells: memory, and in some systems deaths
 
 
@@ -125,8 +125,10 @@ class ProcessPoolRunner(ProcessRunner):
         keep_from_last_resort()  # from what workers send of tasks that run tasks
         self._host = platform.node()
         self._labels = count(1)
-        self._boot_deaths = 0  # in a row
-        self._last_boot_death: Death | None = None
+        self._failed_starts = 0  # of workers, in a row
+        self._start_error: Callable[[str], WorkerDiedError] | None = (
+            None  # of the last one, for a task's name
+        )
         self._kills = OutOfMemoryKills()
         self._children: list[Child] = []  # those that can be given jobs
         self._leaving: list[Child] = []  # those that were told to end
@@ -236,7 +238,7 @@ class ProcessPoolRunner(ProcessRunner):
         if not self._queue:
             self._balance()
         while self._queue and len(self._children) < min(self.max_workers, self._jobs):
-            if self._boot_deaths and any(child.who is NOBODY for child in self._children):
+            if self._start_error is not None and self._any_boots():
                 break  # one at a time: several that start at once may have taken each other's room
             if not self._add_child():
                 break
@@ -288,16 +290,16 @@ class ProcessPoolRunner(ProcessRunner):
     def _add_child(self) -> bool:
         """Take a warm worker or start one; False if that cannot be, and nothing is to be hoped for."""
         child = None if self._shelf is None else self._shelf.take()
-        if child is None and self._last_boot_death is not None and self._boot_deaths >= MAX_BOOT_DEATHS:
-            error_of = partial(self._last_boot_death.boot_error, in_a_row=self._boot_deaths)
-        elif child is None:
+        if child is None and self._failed_starts < MAX_FAILED_STARTS:
             try:
                 child = Child(f"process-{next(self._labels)}", self._environment)
             except OSError as error:
-                error_of = partial(_not_started, error)
+                self._failed_starts += 1
+                self._start_error = partial(_not_started, error)
         if child is None:
             if not self._children:
-                self._fail_queue(error_of)
+                assert self._start_error is not None
+                self._fail_queue(self._start_error)
             return False
         child.functions.clear()
         child.send(self._setup_frame)
@@ -307,6 +309,9 @@ class ProcessPoolRunner(ProcessRunner):
         if child.exit_fd >= 0:
             self._selector.register(child.exit_fd, selectors.EVENT_READ, partial(self._bury, child))
         return True
+
+    def _any_boots(self) -> bool:
+        return any(child.who is NOBODY for child in self._children)
 
     def _dismiss(self, child: Child) -> None:
         self._children.remove(child)
@@ -401,7 +406,7 @@ class ProcessPoolRunner(ProcessRunner):
             self._part_with(child)
         else:
             assert kind == wire.READY
-            self._boot_deaths = 0
+            self._failed_starts = 0
             child.who = Worker(child.label, pickle.loads(body), self._host)  # noqa: S301 - our own worker
 
     def _part_with(self, child: Child) -> None:
@@ -439,9 +444,6 @@ class ProcessPoolRunner(ProcessRunner):
         lost = list(child.held.values())
         child.held.clear()
         if child.who is NOBODY:
-            self._boot_deaths += not any(
-                other.who is NOBODY for other in self._children if other is not child
-            )
             not_begun, lost = lost + not_begun, []
         self._queue.extendleft(reversed(not_begun))
         if child in self._children:
@@ -451,7 +453,10 @@ class ProcessPoolRunner(ProcessRunner):
         if death.signal == "SIGKILL" and (lost or child.who is NOBODY):
             death = death._replace(short_of_memory=self._kills.claim())
         if child.who is NOBODY:
-            self._last_boot_death = death
+            self._failed_starts += not self._any_boots()
+            self._start_error = partial(death.boot_error, in_a_row=self._failed_starts)
+        else:
+            self._failed_starts = 0  # there is room for another
         for job in lost:
             error = death.error(job.attempt.task_name)
             self._finish(job.attempt.ticket, WorkerDied(error), child.who, child.busy_since)
