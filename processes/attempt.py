@@ -60,8 +60,28 @@ class Attempt:
         self.on_record = on_record
 
 
+class Sealed:
+    """A value in the form in which a runner got it, and in which another attempt may be given it.
+
+    A runner delivers one inside :class:`Returned` where opening it costs time or memory. It is opened where
+    it is needed: for the report, or for an attempt on a runner that does not take sealed values.
+    """
+
+    __slots__ = ()
+
+    def open(self) -> Any:
+        """Make the value; the same object each time.
+
+        Raises
+        ------
+        SerializationError
+            If it cannot be made.
+        """
+        raise NotImplementedError
+
+
 class Returned:
-    """The function returned."""
+    """The function returned a value, which may be :class:`Sealed`."""
 
     __slots__ = ("value",)
     __match_args__ = ("value",)

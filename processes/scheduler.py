@@ -16,10 +16,21 @@ from itertools import count
 from time import monotonic, perf_counter, time
 from typing import TYPE_CHECKING, Any, assert_never
 
-from .attempt import Attempt, Finished, Raised, Returned, Started, TimedOut, Unsendable, WorkerDied
+from .attempt import (
+    Attempt,
+    Finished,
+    Raised,
+    Returned,
+    Sealed,
+    Started,
+    TimedOut,
+    Unsendable,
+    Worker,
+    WorkerDied,
+)
 from .error_data import ErrorData
 from .events import RunFinished, RunStarted, TaskFinished, TaskRetried, TaskStarted
-from .exceptions import DependencyNotFoundError
+from .exceptions import DependencyNotFoundError, SerializationError
 from .execution_report import TaskMetrics
 from .failure import Failure, describe_failure
 from .graph import Graph
@@ -120,6 +131,7 @@ class Scheduler:
         self._elapsed_seconds = [0.0] * len(graph.names)
         self._ready_at = [0.0] * len(graph.names)  # in seconds since the epoch
         self._values: dict[int, Any] = {}  # results that a task not yet ended may need
+        self._sealed: list[int] = []  # tasks whose results came sealed
         self._needed_by = [len(dependants) for dependants in graph.dependants]
         self._running: dict[int, tuple[int, Attempt]] = {}  # by ticket
         self._began: dict[int, Started] = {}  # attempts with a time limit, by ticket
@@ -158,6 +170,8 @@ class Scheduler:
                 for runner in opened:
                     runner.close()
                 self._waker.close()
+                self._values.clear()
+                self._open_results()
                 self.elapsed_seconds = perf_counter() - start
                 self._tell(RunFinished(self.elapsed_seconds))
         if self._interrupt.happened:
@@ -218,6 +232,13 @@ class Scheduler:
         self._running[ticket] = (index, attempt)
         if self._observers:
             self._tell(TaskStarted(task.name, self._attempts[index] + 1))
+        if self._sealed and not group.runner.takes_sealed:
+            try:
+                attempt.args, attempt.kwargs = _opened(args, kwargs)
+            except SerializationError as error:
+                outcome = Unsendable(error.with_traceback(None))
+                self._end_attempt(Finished(ticket, outcome, time(), 0.0, 0.0, 0, Worker("", 0, "")))
+                return
         group.runner.start(attempt)
 
     # Waiting
@@ -314,6 +335,10 @@ class Scheduler:
         kept = value if task.keep_result else None
         elapsed, attempts = self._elapsed_seconds[index], self._attempts[index]
         result = TaskResult(TaskStatus.SUCCESS, kept, None, None, elapsed, attempts)
+        if isinstance(value, Sealed):
+            self._sealed.append(index)
+            if task.keep_result:
+                result.seal(value)
         if newly_ready := self._plan.succeed(index):
             now = time()
             for ready in newly_ready:
@@ -336,7 +361,10 @@ class Scheduler:
             self._plan.delay(index)
             heappush(self._timers, (monotonic() + delay, 0, index))
             return
-        error_data = _error_data(task, attempt.args, attempt.kwargs, failure, self._downstream(index))
+        args, kwargs = attempt.args, attempt.kwargs
+        with suppress(SerializationError):
+            args, kwargs = _opened(args, kwargs)
+        error_data = _error_data(task, args, kwargs, failure, self._downstream(index))
         result = TaskResult.errored(
             exception, error_data=error_data, elapsed_seconds=self._elapsed_seconds[index], attempts=attempts
         )
@@ -356,6 +384,23 @@ class Scheduler:
                 self._values.pop(source, None)
         if self._observers:
             self._tell(TaskFinished(name, result))
+
+    def _open_results(self) -> None:
+        """Open the results that came sealed; one that cannot be opened is its task's failure after all."""
+        for index in self._sealed:
+            name = self._graph.names[index]
+            result = self.results[name]
+            try:
+                _ = result.result  # opens it
+            except SerializationError as error:
+                task = self._graph.tasks[index]
+                failure = describe_failure(error.with_traceback(None))
+                self.results[name] = TaskResult.errored(
+                    error,
+                    error_data=_error_data(task, task.args, task.kwargs, failure, self._downstream(index)),
+                    elapsed_seconds=result.elapsed_seconds,
+                    attempts=result.attempts,
+                )
 
     # Timers: time limits of attempts, delays of retries
 
@@ -410,6 +455,15 @@ def _bind(task: Task, values: list[Any]) -> tuple[tuple[Any, ...], dict[str, Any
         if dependency.use_result_as_additional_kwargs:
             kwargs = {**kwargs, dependency.additional_kwarg_name: value}
     return args, kwargs
+
+
+def _opened(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Open the sealed values among arguments."""
+    return tuple(map(_open, args)), {name: _open(value) for name, value in kwargs.items()}
+
+
+def _open(value: Any) -> Any:
+    return value.open() if isinstance(value, Sealed) else value
 
 
 def _groups(
