@@ -8,7 +8,6 @@ import pickle
 from typing import TYPE_CHECKING
 
 from ...attempt import Raised, Returned
-from ...culprit import cannot_load
 from ...exception_state import dump_exception, load_exception
 from ...exceptions import SerializationError
 from ...failure import Failure, describe_failure, let_go_of_variables
@@ -91,6 +90,8 @@ def unpack_outcome(how: int, data: memoryview, descriptors: Sequence[int] | None
         if how == wire.RETURNED:
             return Returned(load(data, task_name=task_name, what="result"))
         if descriptors is None:
+            from ...culprit import cannot_load
+
             raise cannot_load(OSError(errno.EMFILE, os.strerror(errno.EMFILE)), task_name, "result")
         return Returned(_take_parcel(data, descriptors, task_name))
     except SerializationError as error:
