@@ -35,9 +35,21 @@ class Attempt:
         Selects the frame whose variables are traced; see :func:`processes.failure.describe_failure`.
     on_record : RecordSink or None
         Takes each `logging.LogRecord` that the function logs; None when the task has no log file.
+    has_sealed : bool
+        Whether there are :class:`Sealed` values among the arguments; only on runners that take them.
     """
 
-    __slots__ = ("args", "frame_filter", "func", "kwargs", "on_record", "task_name", "ticket", "timeout")
+    __slots__ = (
+        "args",
+        "frame_filter",
+        "func",
+        "has_sealed",
+        "kwargs",
+        "on_record",
+        "task_name",
+        "ticket",
+        "timeout",
+    )
 
     def __init__(
         self,
@@ -58,6 +70,7 @@ class Attempt:
         self.timeout = timeout
         self.frame_filter = frame_filter
         self.on_record = on_record
+        self.has_sealed = False
 
 
 class Sealed:

@@ -220,15 +220,20 @@ def _holds_atoms(value: Any) -> bool:
     if kind in _NUMBERS_AND_TEXT:
         return True
     if kind is tuple or kind is list:
-        return len(value) <= _SMALL and _are_atoms(value)
+        return len(value) <= _SMALL and (
+            _NUMBERS_AND_TEXT.issuperset(map(type, value)) or _are_small_atoms(value)
+        )
     if kind is dict:
-        return len(value) <= _SMALL and _are_atoms(value) and _are_atoms(value.values())
-    return kind is bytes and len(value) < LARGE
+        return (
+            len(value) <= _SMALL
+            and ATOMS.issuperset(map(type, value))
+            and (_NUMBERS_AND_TEXT.issuperset(map(type, value.values())) or _are_small_atoms(value.values()))
+        )
+    return _are_small_atoms((value,))
 
 
-def _are_atoms(values: Collection[Any]) -> bool:
-    return _NUMBERS_AND_TEXT.issuperset(map(type, values)) or (
-        # Large bytes are left to the pickler that can leave them where they are.
-        ATOMS.issuperset(map(type, values))
-        and not any(type(value) is bytes and len(value) >= LARGE for value in values)
+def _are_small_atoms(values: Collection[Any]) -> bool:
+    """Tell it of values that may be bytes; large ones are left to the pickler that does not copy them."""
+    return ATOMS.issuperset(map(type, values)) and not any(
+        type(value) is bytes and len(value) >= LARGE for value in values
     )

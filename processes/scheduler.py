@@ -232,14 +232,22 @@ class Scheduler:
         self._running[ticket] = (index, attempt)
         if self._observers:
             self._tell(TaskStarted(task.name, self._attempts[index] + 1))
-        if self._sealed and not group.runner.takes_sealed:
-            try:
-                attempt.args, attempt.kwargs = _opened(args, kwargs)
-            except SerializationError as error:
-                outcome = Unsendable(error.with_traceback(None))
-                self._end_attempt(Finished(ticket, outcome, time(), 0.0, 0.0, 0, Worker("", 0, "")))
+        if self._sealed and sources:
+            attempt.has_sealed = any(isinstance(self._values[source], Sealed) for source in sources)
+            if attempt.has_sealed and not group.runner.takes_sealed and not self._unseal(attempt):
                 return
         group.runner.start(attempt)
+
+    def _unseal(self, attempt: Attempt) -> bool:
+        """Open the arguments of an attempt; if that cannot be, the attempt ends."""
+        try:
+            attempt.args, attempt.kwargs = _opened(attempt.args, attempt.kwargs)
+        except SerializationError as error:
+            outcome = Unsendable(error.with_traceback(None))
+            self._end_attempt(Finished(attempt.ticket, outcome, time(), 0.0, 0.0, 0, Worker("", 0, "")))
+            return False
+        attempt.has_sealed = False
+        return True
 
     # Waiting
 

@@ -18,7 +18,7 @@ from time import monotonic, time
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 from weakref import WeakValueDictionary
 
-from ...attempt import Finished, Sealed, Started, Unsendable, Worker, WorkerDied
+from ...attempt import Finished, Started, Unsendable, Worker, WorkerDied
 from ...cpus import usable_cpus
 from ...exceptions import MemoryLimitError, SerializationError, WorkerDiedError
 from ...pickling import dump
@@ -135,11 +135,11 @@ class ProcessPoolRunner(ProcessRunner):
         self._large_pieces: WeakValueDictionary[tuple[int, int], Piece] = WeakValueDictionary()
         self._lately_sent: list[Cargo] = []  # of jobs that have just ended: the next ones may have the same
         self._spare = -1  # a descriptor to give up for a result's, should there be no other
-        self._take_spare()
         self._environment = worker_environment(self.threads_per_worker)
         self._setup_frame = wire.frame(wire.SETUP, 0, pickle.dumps(self._what_workers_take_over()))
         self._selector = selectors.DefaultSelector()
         self._selector.register(waker.fileno(), selectors.EVENT_READ, lambda _: waker.hush())
+        self._take_spare()
 
     def _what_workers_take_over(self) -> dict[str, Any]:
         try:
@@ -180,7 +180,7 @@ class ProcessPoolRunner(ProcessRunner):
         """Make an attempt's frame."""
         args, kwargs, what = attempt.args, attempt.kwargs, ("args", "kwargs")
         results: Places = {}
-        if any(isinstance(value, Sealed) for value in (*args, *kwargs.values())):
+        if attempt.has_sealed:
             from .parcel import take_parcels_out
 
             args, kwargs, results = take_parcels_out(args, kwargs)
