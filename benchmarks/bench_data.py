@@ -8,7 +8,6 @@ from importlib import import_module
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from measuring import call_fresh, take_turns
 from shapes import Node, chain
 from subjects import POOL, SUBJECTS
@@ -17,6 +16,7 @@ from tables import Table
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    import numpy as np
     from measuring import Settings
     from shapes import Graph
 
@@ -118,10 +118,14 @@ def _fan_out(consumers: int) -> Graph:
 
 
 def _make(megabytes: int) -> np.ndarray:
+    import numpy as np
+
     return np.ones(megabytes * MB // 8)
 
 
 def _total(array: np.ndarray | float) -> float:
+    import numpy as np
+
     return float(np.sum(array))
 
 
