@@ -13,6 +13,7 @@ from pathlib import Path
 from time import monotonic
 
 import bench_build
+import bench_data
 import bench_demo
 import bench_pool
 import bench_scheduling
@@ -23,6 +24,7 @@ BENCHMARKS = {
     "build": bench_build,
     "scheduling": bench_scheduling,
     "pool": bench_pool,
+    "data": bench_data,
     "demo": bench_demo,
 }
 PACKAGES = ("processes", "cloudpickle", "dask", "joblib", "loky", "mpire", "pebble")

@@ -35,9 +35,21 @@ class Attempt:
         Selects the frame whose variables are traced; see :func:`processes.failure.describe_failure`.
     on_record : RecordSink or None
         Takes each `logging.LogRecord` that the function logs; None when the task has no log file.
+    has_sealed : bool
+        Whether there are :class:`Sealed` values among the arguments; only on runners that take them.
     """
 
-    __slots__ = ("args", "frame_filter", "func", "kwargs", "on_record", "task_name", "ticket", "timeout")
+    __slots__ = (
+        "args",
+        "frame_filter",
+        "func",
+        "has_sealed",
+        "kwargs",
+        "on_record",
+        "task_name",
+        "ticket",
+        "timeout",
+    )
 
     def __init__(
         self,
@@ -58,10 +70,31 @@ class Attempt:
         self.timeout = timeout
         self.frame_filter = frame_filter
         self.on_record = on_record
+        self.has_sealed = False
+
+
+class Sealed:
+    """A value in the form in which a runner got it, and in which another attempt may be given it.
+
+    A runner delivers one inside :class:`Returned` where opening it costs time or memory. It is opened where
+    it is needed: for the report, or for an attempt on a runner that does not take sealed values.
+    """
+
+    __slots__ = ()
+
+    def open(self) -> Any:
+        """Make the value; the same object each time.
+
+        Raises
+        ------
+        SerializationError
+            If it cannot be made.
+        """
+        raise NotImplementedError
 
 
 class Returned:
-    """The function returned."""
+    """The function returned a value, which may be :class:`Sealed`."""
 
     __slots__ = ("value",)
     __match_args__ = ("value",)

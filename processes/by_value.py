@@ -15,6 +15,7 @@ import inspect
 import io
 import linecache
 import os
+from itertools import groupby
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import uuid4
@@ -23,7 +24,7 @@ from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 import cloudpickle
 
 from .exception_state import dump_exception, load_exception
-from .pickling import PROTOCOL, Pickled
+from .pickling import LARGE, PROTOCOL, Pickled
 
 if TYPE_CHECKING:
     import pickle
@@ -43,24 +44,58 @@ _received: WeakSet[type] = WeakSet()  # made here from what another process has 
 _from_parent: WeakSet[type] = WeakSet()  # those that a parent has sent, and therefore has
 
 
-def dump_by_value(
-    value: object,
-    to_sender: bool,
-    buffer_callback: Callable[[pickle.PickleBuffer], object] | None,
-) -> Pickled:
+def dump_by_value(value: object, to_sender: bool, in_pieces: bool) -> Pickled:
     """Serialize any value; see :func:`processes.pickling.dump`."""
-    with io.BytesIO() as file:
-        pickler = _Pickler(file, to_sender, buffer_callback)
-        pickler.dump(value)
-        return Pickled(file.getvalue(), pickler.plain, pickler.home_only)
+    if not in_pieces:
+        with io.BytesIO() as file:
+            pickler = _Pickler(file, to_sender)
+            pickler.dump(value)
+            return Pickled(file.getvalue(), pickler.plain, pickler.home_only)
+    sink = _Sink()
+    pickler = _Pickler(sink, to_sender, sink.take_buffer)
+    pickler.dump(value)
+    if not sink.buffers and sum(map(len, sink.chunks)) < LARGE:
+        return Pickled(b"".join(sink.chunks), pickler.plain, pickler.home_only)
+    return Pickled(b"", pickler.plain, pickler.home_only, _joined(sink.chunks), sink.buffers)
+
+
+class _Sink:
+    """Takes a pickle as it is written. Large bytes and bytearrays come as they are, not as copies."""
+
+    __slots__ = ("buffers", "chunks", "write")
+
+    def __init__(self) -> None:
+        self.chunks: list[bytes | bytearray] = []
+        self.write = self.chunks.append
+        self.buffers: list[memoryview] = []
+
+    def take_buffer(self, buffer: pickle.PickleBuffer) -> bool:
+        """Keep a large buffer; True leaves a small one in the pickle."""
+        try:
+            memory = buffer.raw()
+        except BufferError:
+            return True  # it is not contiguous
+        if memory.nbytes < LARGE:
+            return True
+        self.buffers.append(memory)
+        return False
+
+
+def _joined(chunks: list[bytes | bytearray]) -> list[bytes | bytearray]:
+    """Join the small chunks that stand side by side."""
+    pieces: list[bytes | bytearray] = []
+    for is_large, group in groupby(chunks, lambda chunk: len(chunk) >= LARGE):
+        side_by_side = list(group)
+        pieces += side_by_side if is_large else [b"".join(side_by_side)]
+    return pieces
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     def __init__(
         self,
-        file: io.BytesIO,
+        file: io.BytesIO | _Sink,
         to_sender: bool,
-        buffer_callback: Callable[[pickle.PickleBuffer], object] | None,
+        buffer_callback: Callable[[pickle.PickleBuffer], object] | None = None,
     ) -> None:
         super().__init__(file, PROTOCOL, buffer_callback)
         self.plain = True

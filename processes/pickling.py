@@ -14,13 +14,20 @@ import pickle
 
 TYPE_CHECKING = False  # typing takes longer to import than all of this module
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Collection, Iterable, Sequence
     from typing import Any, Final
+
+    Buffer = bytes | bytearray | memoryview
 
 PROTOCOL: Final = 5  # the first with out-of-band buffers
 
 ATOMS: Final = frozenset({type(None), bool, int, float, complex, str, bytes})
+_NUMBERS_AND_TEXT: Final = ATOMS - {bytes}
 _SMALL: Final = 16  # items; looking through more takes longer than the pickler that it saves
+
+
+LARGE: Final = 1 << 20
+"""Bytes from which on a part of a value may travel by itself; below it nothing is gained (measured)."""
 
 
 class Pickled:
@@ -29,7 +36,10 @@ class Pickled:
     Attributes
     ----------
     data : bytes
-        The pickle.
+        The pickle; empty where it is in pieces.
+    stream, buffers : list of bytes-like
+        The pickle in pieces, where that was asked for and the value is large: those that make up the pickle,
+        and the buffers that belong to it. Large ones are the value's own memory, not copies of it.
     plain : bool
         Whether reading it runs no code but Python's own and that of a few well-known libraries. Anything
         else is read back by the process that made it, before another one's life depends on it.
@@ -38,12 +48,21 @@ class Pickled:
         nowhere else.
     """
 
-    __slots__ = ("data", "home_only", "plain")
+    __slots__ = ("buffers", "data", "home_only", "plain", "stream")
 
-    def __init__(self, data: bytes, plain: bool, home_only: bool) -> None:
+    def __init__(
+        self,
+        data: bytes,
+        plain: bool,
+        home_only: bool,
+        stream: Sequence[Buffer] = (),
+        buffers: Sequence[Buffer] = (),
+    ) -> None:
         self.data = data
         self.plain = plain
         self.home_only = home_only
+        self.stream = stream
+        self.buffers = buffers
 
 
 def dump(
@@ -52,7 +71,7 @@ def dump(
     task_name: str,
     what: str | tuple[str, ...],
     to_sender: bool = False,
-    buffer_callback: Callable[[pickle.PickleBuffer], object] | None = None,
+    in_pieces: bool = False,
 ) -> Pickled:
     """Serialize a value that belongs to a task.
 
@@ -68,8 +87,8 @@ def dump(
     to_sender : bool, default False
         False on the way to a worker, True on the way back: classes that came by value go back by name, so
         that the other side finds its own.
-    buffer_callback : callable, optional
-        Takes the buffers that stay out of the data; see :class:`pickle.Pickler`.
+    in_pieces : bool, default False
+        Leave a value of `LARGE` bytes or more in pieces.
 
     Returns
     -------
@@ -81,7 +100,7 @@ def dump(
         If the value cannot be serialized, whatever its code raised on the way.
     """
     try:
-        return dump_value(value, to_sender, buffer_callback)
+        return dump_value(value, to_sender, in_pieces)
     except KeyboardInterrupt:
         raise
     except BaseException as error:
@@ -94,18 +113,21 @@ def dump(
 def dump_value(
     value: object,
     to_sender: bool = False,
-    buffer_callback: Callable[[pickle.PickleBuffer], object] | None = None,
+    in_pieces: bool = False,
 ) -> Pickled:
     """Serialize a value; raises what the value's own code raises."""
     if _is_simple(value):
-        return Pickled(pickle.dumps(value, PROTOCOL), True, False)
+        data = pickle.dumps(value, PROTOCOL)
+        if in_pieces and len(data) >= LARGE:
+            return Pickled(b"", True, False, [data])
+        return Pickled(data, True, False)
     from .by_value import dump_by_value
 
-    return dump_by_value(value, to_sender, buffer_callback)
+    return dump_by_value(value, to_sender, in_pieces)
 
 
 def load(
-    data: bytes | bytearray | memoryview,
+    data: Buffer | list[Buffer],
     *,
     task_name: str,
     what: str | tuple[str, ...],
@@ -115,12 +137,12 @@ def load(
 
     Parameters
     ----------
-    data : bytes-like
-        The pickle.
+    data : bytes-like or list of bytes-like
+        The pickle, or its pieces.
     task_name, what
         As for :func:`dump`.
     buffers : iterable of bytes-like
-        What the callback took, in the same order.
+        Those that belong to it. An array that is made of one keeps it as its memory.
 
     Raises
     ------
@@ -128,6 +150,8 @@ def load(
         If the value cannot be made, whatever its code raised on the way.
     """
     try:
+        if isinstance(data, list):
+            return pickle.Unpickler(_Pieces(data), buffers=buffers).load()  # noqa: S301 - see below
         return pickle.loads(data, buffers=buffers)  # noqa: S301 - between processes of one user
     except KeyboardInterrupt:
         raise
@@ -136,6 +160,46 @@ def load(
 
         _drop_own_frames(error)
         raise cannot_load(error, task_name, what) from error
+
+
+class _Pieces:
+    """A pickle in pieces, as a file to read from."""
+
+    def __init__(self, pieces: Iterable[Buffer]) -> None:
+        self._pieces = iter(pieces)
+        self._piece = memoryview(b"")
+
+    def readinto(self, target: memoryview) -> int:
+        """Fill a buffer; return how many bytes there were."""
+        filled = 0
+        while filled < len(target) and self._has_more():
+            taken = self._take(len(target) - filled)
+            target[filled : filled + len(taken)] = taken
+            filled += len(taken)
+        return filled
+
+    def read(self, size: int) -> bytes:
+        """Return the next bytes; fewer than `size` at the end."""
+        if not self._has_more() or len(self._piece) >= size:
+            return bytes(self._take(size))
+        data = bytearray(size)
+        return bytes(data[: self.readinto(memoryview(data))])
+
+    def readline(self) -> bytes:
+        """Refuse: only what protocol 0 writes is read line by line."""
+        raise pickle.UnpicklingError("a pickle of another protocol than ours")
+
+    def _has_more(self) -> bool:
+        while not self._piece:
+            piece = next(self._pieces, None)
+            if piece is None:
+                return False
+            self._piece = memoryview(piece)
+        return True
+
+    def _take(self, size: int) -> memoryview:
+        taken, self._piece = self._piece[:size], self._piece[size:]
+        return taken
 
 
 def _drop_own_frames(error: BaseException) -> None:
@@ -153,14 +217,23 @@ def _is_simple(value: Any) -> bool:
 
 def _holds_atoms(value: Any) -> bool:
     kind = type(value)
-    if kind in ATOMS:
+    if kind in _NUMBERS_AND_TEXT:
         return True
     if kind is tuple or kind is list:
-        return len(value) <= _SMALL and ATOMS.issuperset(map(type, value))
+        return len(value) <= _SMALL and (
+            _NUMBERS_AND_TEXT.issuperset(map(type, value)) or _are_small_atoms(value)
+        )
     if kind is dict:
         return (
             len(value) <= _SMALL
             and ATOMS.issuperset(map(type, value))
-            and ATOMS.issuperset(map(type, value.values()))
+            and (_NUMBERS_AND_TEXT.issuperset(map(type, value.values())) or _are_small_atoms(value.values()))
         )
-    return False
+    return _are_small_atoms((value,))
+
+
+def _are_small_atoms(values: Collection[Any]) -> bool:
+    """Tell it of values that may be bytes; large ones are left to the pickler that does not copy them."""
+    return ATOMS.issuperset(map(type, values)) and not any(
+        type(value) is bytes and len(value) >= LARGE for value in values
+    )

@@ -16,10 +16,21 @@ from itertools import count
 from time import monotonic, perf_counter, time
 from typing import TYPE_CHECKING, Any, assert_never
 
-from .attempt import Attempt, Finished, Raised, Returned, Started, TimedOut, Unsendable, WorkerDied
+from .attempt import (
+    Attempt,
+    Finished,
+    Raised,
+    Returned,
+    Sealed,
+    Started,
+    TimedOut,
+    Unsendable,
+    Worker,
+    WorkerDied,
+)
 from .error_data import ErrorData
 from .events import RunFinished, RunStarted, TaskFinished, TaskRetried, TaskStarted
-from .exceptions import DependencyNotFoundError
+from .exceptions import DependencyNotFoundError, SerializationError
 from .failure import Failure, describe_failure
 from .graph import Graph
 from .interrupt import Interrupt
@@ -123,6 +134,7 @@ class Scheduler:
         # By task index:
         self._ready_at = [0.0] * len(graph.names)  # in seconds since the epoch
         self._values: dict[int, Any] = {}  # results that a task not yet ended may need
+        self._sealed: list[int] = []  # tasks whose results came sealed
         self._needed_by = [len(dependants) for dependants in graph.dependants]
         self._running: dict[int, tuple[int, Attempt]] = {}  # by ticket
         self._began: dict[int, Started] = {}  # attempts with a time limit, by ticket
@@ -161,6 +173,8 @@ class Scheduler:
                 for runner in opened:
                     runner.close()
                 self._waker.close()
+                self._values.clear()
+                self._open_results()
                 self.elapsed_seconds = perf_counter() - start
                 self._tell(RunFinished(self.elapsed_seconds))
         if self._interrupt.happened:
@@ -217,7 +231,22 @@ class Scheduler:
         if self._observers:
             attempts, _ = self._earlier.get(index, NO_ATTEMPTS)
             self._tell(TaskStarted(task.name, attempts + 1))
+        if self._sealed and sources:
+            attempt.has_sealed = any(isinstance(self._values[source], Sealed) for source in sources)
+            if attempt.has_sealed and not group.runner.takes_sealed and not self._unseal(attempt):
+                return
         group.runner.start(attempt)
+
+    def _unseal(self, attempt: Attempt) -> bool:
+        """Open the arguments of an attempt; if that cannot be, the attempt ends."""
+        try:
+            attempt.args, attempt.kwargs = _opened(attempt.args, attempt.kwargs)
+        except SerializationError as error:
+            outcome = Unsendable(error.with_traceback(None))
+            self._end_attempt(Finished(attempt.ticket, outcome, time(), 0.0, 0.0, 0, Worker("", 0, "")))
+            return False
+        attempt.has_sealed = False
+        return True
 
     # Waiting
 
@@ -303,6 +332,10 @@ class Scheduler:
             self._values[index] = value
         kept = value if task.keep_result else None
         result = TaskResult(TaskStatus.SUCCESS, kept, None, None, elapsed, attempts)
+        if isinstance(value, Sealed):
+            self._sealed.append(index)
+            if task.keep_result:
+                result.seal(value)
         if newly_ready := self._plan.succeed(index):
             now = time()
             for ready in newly_ready:
@@ -327,7 +360,10 @@ class Scheduler:
             self._plan.delay(index)
             heappush(self._timers, (monotonic() + delay, 0, index))
             return
-        error_data = _error_data(task, attempt.args, attempt.kwargs, failure, self._downstream(index))
+        args, kwargs = attempt.args, attempt.kwargs
+        with suppress(SerializationError):
+            args, kwargs = _opened(args, kwargs)
+        error_data = _error_data(task, args, kwargs, failure, self._downstream(index))
         result = TaskResult.errored(
             exception, error_data=error_data, elapsed_seconds=elapsed, attempts=attempts
         )
@@ -347,6 +383,23 @@ class Scheduler:
                 self._values.pop(source, None)
         if self._observers:
             self._tell(TaskFinished(name, result))
+
+    def _open_results(self) -> None:
+        """Open the results that came sealed; one that cannot be opened is its task's failure after all."""
+        for index in self._sealed:
+            name = self._graph.names[index]
+            result = self.results[name]
+            try:
+                _ = result.result  # opens it
+            except SerializationError as error:
+                task = self._graph.tasks[index]
+                failure = describe_failure(error.with_traceback(None))
+                self.results[name] = TaskResult.errored(
+                    error,
+                    error_data=_error_data(task, task.args, task.kwargs, failure, self._downstream(index)),
+                    elapsed_seconds=result.elapsed_seconds,
+                    attempts=result.attempts,
+                )
 
     # Timers: time limits of attempts, delays of retries
 
@@ -407,6 +460,15 @@ def _bind(task: Task, values: list[Any]) -> tuple[tuple[Any, ...], dict[str, Any
         if dependency.use_result_as_additional_kwargs:
             kwargs = {**kwargs, dependency.additional_kwarg_name: value}
     return args, kwargs
+
+
+def _opened(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Open the sealed values among arguments."""
+    return tuple(map(_open, args)), {name: _open(value) for name, value in kwargs.items()}
+
+
+def _open(value: Any) -> Any:
+    return value.open() if isinstance(value, Sealed) else value
 
 
 def _groups(

@@ -7,6 +7,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .attempt import Sealed
     from .error_data import ErrorData
 
 
@@ -31,8 +32,15 @@ class TaskStatus(Enum):
     SKIPPED = "skipped"
 
 
+class _Unopened:
+    """What a result holds beside its fields until it is first asked for them."""
+
+    __slots__ = ("_sealed",)
+    _sealed: Sealed | None
+
+
 @dataclass(slots=True)
-class TaskResult:
+class TaskResult(_Unopened):
     """How a task ended.
 
     Parameters
@@ -57,6 +65,21 @@ class TaskResult:
     error_data: ErrorData | None = None
     elapsed_seconds: float = 0.0
     attempts: int = 0
+
+    def __getattr__(self, name: str) -> Any:
+        """Open the result when it is first asked for, if it is sealed: until then the field is not set."""
+        if name != "result":
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        sealed = self._sealed
+        if sealed is not None:
+            self.result = sealed.open()
+            self._sealed = None  # type: ignore[misc] # the slot is the base's
+        return object.__getattribute__(self, name)  # another thread may have been faster
+
+    def seal(self, sealed: Sealed) -> None:
+        """Set the result to a value that is opened when it is first asked for."""
+        self._sealed = sealed  # type: ignore[misc] # the slot is the base's
+        del self.result
 
     @property
     def worked(self) -> bool:

@@ -23,7 +23,7 @@ import pytest
 
 from processes.exceptions import SerializationError
 from processes.failure import describe_failure
-from processes.pickling import dump, load
+from processes.pickling import LARGE, dump, load
 
 
 def there_and_back(value: object) -> Any:
@@ -99,13 +99,35 @@ def test_values_of_trusted_libraries_are_plain_and_those_of_users_are_not() -> N
         assert not dump([value], task_name="t", what="x").plain, value
 
 
-def test_large_buffers_can_stay_out_of_the_data() -> None:
-    array = np.arange(100_000)
-    buffers: list[pickle.PickleBuffer] = []
-    pickled = dump({"a": array}, task_name="t", what="x", buffer_callback=buffers.append)
-    assert len(pickled.data) < 1000
-    copy = load(pickled.data, task_name="t", what="x", buffers=[buffer.raw() for buffer in buffers])
+def test_large_parts_stay_what_they_are_and_are_not_copied() -> None:
+    array, text, editable = np.arange(1 << 18), bytes(LARGE), bytearray(LARGE)
+    value = {"a": array, "b": [text, "small", editable], "c": (text,)}
+    pickled = dump(value, task_name="t", what="x", in_pieces=True)
+    assert pickled.data == b""
+    assert [buffer.obj is array for buffer in pickled.buffers] == [True]
+    assert sum(piece is text for piece in pickled.stream) == 1
+    assert sum(piece is editable for piece in pickled.stream) == 1
+    assert sum(map(len, pickled.stream)) < 2 * LARGE + 1000
+    copy = load(list(pickled.stream), task_name="t", what="x", buffers=pickled.buffers)
     assert (copy["a"] == array).all()
+    assert copy["b"] == value["b"]
+    assert type(copy["b"][2]) is bytearray
+    assert copy["b"][0] is copy["c"][0]
+
+
+@pytest.mark.parametrize("value", [list(range(500_000)), ["x" * 100] * 100 + ["y" * LARGE], ("é" * LARGE,)])
+def test_a_large_value_without_large_parts_is_read_from_pieces_too(value: object) -> None:
+    pickled = dump(value, task_name="t", what="x", in_pieces=True)
+    assert pickled.data == b""
+    assert load(list(pickled.stream), task_name="t", what="x") == value
+
+
+def test_a_small_value_is_never_in_pieces() -> None:
+    for value in (1, b"x" * 1000, np.zeros(10), {"a": [np.zeros(1000)] * 3}, lambda: 1):
+        pickled = dump(value, task_name="t", what="x", in_pieces=True)
+        assert pickled.data
+        assert not pickled.stream
+        assert not pickled.buffers
 
 
 # What cannot travel

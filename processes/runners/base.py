@@ -44,11 +44,15 @@ class ProcessRunner(ABC):
     ----------
     name : str
         What ``report.runner`` shows.
+    takes_sealed : bool
+        Whether it can be given arguments that are :class:`~processes.attempt.Sealed`; where not, they are
+        opened before.
     results : dict of str to TaskResult
         The results of the run that this copy serves, by task name.
     """
 
     name: ClassVar[str] = "custom"
+    takes_sealed: ClassVar[bool] = False
     results: dict[str, TaskResult]
 
     def for_run(self) -> Self:

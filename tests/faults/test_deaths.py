@@ -27,6 +27,7 @@ from test_raised import run_beside_others, run_in_new_python, time_limit
 
 from processes import Process, ProcessPoolRunner, Task, TaskDependency, TaskStatus, WorkerDiedError
 from processes.events import Event, TaskFinished, TaskStarted
+from processes.pickling import LARGE
 from processes.runners.pool import abilities
 
 
@@ -147,11 +148,11 @@ def test_a_worker_that_dies_before_it_has_claimed_what_it_was_sent_costs_nothing
         worker.suspend()
         killer = threading.Timer(0.5, worker.kill)  # until then the socket fills, and the rest waits with us
         killer.start()
-        report = Process([Task("takes", len, args=(bytes(2_000_000),)), Task("good", abs, args=(-1,))]).run(
+        report = Process([Task("takes", len, args=(bytes(LARGE - 1),)), Task("good", abs, args=(-1,))]).run(
             runner=runner
         )
         killer.join()
-    assert report.results == {"takes": 2_000_000, "good": 1}
+    assert report.results == {"takes": LARGE - 1, "good": 1}
     assert {entry.attempts for entry in report.entries.values()} == {1}
 
 

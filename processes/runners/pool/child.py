@@ -24,7 +24,12 @@ from .boot import ERROR_BYTES
 from .death import Death
 
 if TYPE_CHECKING:
+    import _socket
+    from collections.abc import Callable
+
     from ...attempt import Attempt
+    from ...pickling import Buffer
+    from .buffers import DataFile
 
 _PACKAGE_FOLDER = str(Path(__file__).parents[3])
 _BOOT = (
@@ -60,14 +65,51 @@ NOBODY = Worker("", 0, "")
 
 
 class Job:
-    """An attempt on its way: with the number of its function, and its frame."""
+    """An attempt on its way.
 
-    __slots__ = ("attempt", "frame", "function_number")
+    Attributes
+    ----------
+    attempt : Attempt
+        The attempt.
+    function_number : int
+        The number of its function.
+    frame : list of bytes-like
+        Its frame.
+    cargo : Cargo or None
+        Its arguments, where they are large: what must live until they have arrived.
+    """
 
-    def __init__(self, attempt: Attempt, function_number: int, frame: list[bytes]) -> None:
+    __slots__ = ("attempt", "cargo", "frame", "function_number")
+
+    def __init__(self, attempt: Attempt, function_number: int, frame: list[Buffer]) -> None:
         self.attempt = attempt
         self.function_number = function_number
         self.frame = frame
+        self.cargo: Cargo | None = None
+
+    def do_without_files(self) -> None:
+        """Put all data into the frame, since its files do not arrive."""
+        if self.cargo is not None and self.cargo.files:
+            self.frame = self.cargo.frame_without_files()
+            self.cargo.files = []
+
+
+class Cargo:
+    """The large arguments of a job.
+
+    Parameters
+    ----------
+    files : list of DataFile
+        What goes through the side channel, for the job's frame.
+    frame_without_files : callable
+        Makes the frame that has all data in itself.
+    """
+
+    __slots__ = ("files", "frame_without_files")
+
+    def __init__(self, files: list[DataFile], frame_without_files: Callable[[], list[Buffer]]) -> None:
+        self.files = files
+        self.frame_without_files = frame_without_files
 
 
 class Child:
@@ -90,6 +132,8 @@ class Child:
         Who it is for the report; `NOBODY` until it has come up.
     busy_since : float
         Since when it has been at the first of what it holds, in seconds since the epoch.
+    side_channel : socket or None
+        Takes and brings descriptors of files; None where there is none.
     connected : bool
         Whether its socket is open and watched.
     waits_to_send : bool
@@ -107,15 +151,17 @@ class Child:
         self._exclusive = False  # what it holds has a time limit, and nothing stands in line behind that
         self._told_to_end = False
         self._deaf = False  # it was gone before it got anything of the latest job
-        self._outbox: deque[bytes | memoryview] = deque()
+        self._outbox: deque[Buffer] = deque()
         self._new_tickets: list[int] = []
         self.exit_fd = self._token_read = self._token_write = -1
+        self.side_channel: _socket.socket | None = None
         self._crash_file: IO[bytes] | None = None
 
         self.socket, theirs = socket.socketpair()
         try:
             self.socket.setblocking(False)
             self.reader = wire.FrameReader(self.socket)
+            self.side_channel = wire.open_side_channel(self.socket)
             self._start_process(theirs, environment)
             if abilities.CAN_GUARD:
                 self.exit_fd = os.pidfd_open(self.process.pid)
@@ -182,10 +228,15 @@ class Child:
             self.busy_since = time()
         self.held[ticket] = job
         self._exclusive = job.attempt.timeout is not None
+        if job.cargo is not None and job.cargo.files and not self._send_files(job.cargo.files):
+            job.do_without_files()
         self.send(job.frame)
         self._new_tickets.append(ticket)
 
-    def send(self, frame: list[bytes]) -> None:
+    def _send_files(self, files: list[DataFile]) -> bool:
+        return wire.send_descriptors(self.side_channel, [file.descriptor for file in files])
+
+    def send(self, frame: list[Buffer]) -> None:
         """Put a frame in line for :meth:`flush`."""
         self._outbox.extend(frame)
 
@@ -312,6 +363,8 @@ class Child:
 
     def _close_descriptors(self) -> None:
         self.socket.close()
+        if self.side_channel is not None:
+            self.side_channel.close()
         for descriptor in (self._token_read, self._token_write, self.exit_fd):
             if descriptor >= 0:
                 os.close(descriptor)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import pickle
 from typing import TYPE_CHECKING
 
@@ -13,17 +15,32 @@ from ...pickling import dump, load
 from . import wire
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from ...attempt import Outcome
+    from ...pickling import Buffer
+    from .buffers import DataFile
 
 
-def pack_outcome(outcome: Outcome, task_name: str) -> tuple[int, bytes]:
+def pack_outcome(
+    outcome: Outcome, task_name: str, send_files: Callable[[list[DataFile]], bool]
+) -> tuple[int, Sequence[Buffer]]:
     """Serialize an outcome in the worker: how it ended, and with what.
 
-    A result that cannot travel is the task's failure.
+    A result that cannot travel is the task's failure. Of a large one a file may go ahead.
+
+    Parameters
+    ----------
+    outcome : Outcome
+        How the attempt ended.
+    task_name : str
+        For errors.
+    send_files : callable
+        Sends files to the parent; False if that cannot be.
     """
     if isinstance(outcome, Returned):
         try:
-            return wire.RETURNED, _dump_result(outcome.value, task_name)
+            return _pack_result(outcome.value, task_name, send_files)
         except (SerializationError, KeyboardInterrupt) as error:  # nobody's Ctrl-C comes to a worker
             outcome = Raised(error, describe_failure(error.with_traceback(None)))
     assert isinstance(outcome, Raised)
@@ -39,22 +56,58 @@ def pack_outcome(outcome: Outcome, task_name: str) -> tuple[int, bytes]:
     except MemoryError:
         let_go_of_variables(outcome.exception)
         exception = dump_exception(outcome.exception, to_sender=True)
-    return wire.RAISED, pickle.dumps((description, exception.data))
+    return wire.RAISED, (pickle.dumps((description, exception.data)),)
 
 
-def _dump_result(value: object, task_name: str) -> bytes:
-    pickled = dump(value, task_name=task_name, what="result", to_sender=True)
+def _pack_result(
+    value: object, task_name: str, send_files: Callable[[list[DataFile]], bool]
+) -> tuple[int, Sequence[Buffer]]:
+    pickled = dump(value, task_name=task_name, what="result", to_sender=True, in_pieces=True)
+    if pickled.data:
+        if not pickled.plain:
+            load(pickled.data, task_name=task_name, what="result")  # what this breaks is better broken here
+        return wire.RETURNED, (pickled.data,)
+    from .parcel import Parcel, encode
+
+    parcel = Parcel.of(pickled, task_name, "result")
     if not pickled.plain:
-        load(pickled.data, task_name=task_name, what="result")  # what this breaks is better broken here
-    return pickled.data
+        parcel.load()
+    how = wire.RETURNED_FILE
+    layouts, inside, files = encode([parcel])
+    if not files or not send_files(files):
+        how = wire.RETURNED_PARCEL
+        layouts, inside, _ = encode([parcel], in_band=True)
+    about = pickle.dumps((pickled.plain, pickled.home_only, layouts))
+    return how, (wire.LENGTH.pack(len(about)), about, *inside)
 
 
-def unpack_outcome(how: int, data: memoryview, task_name: str) -> Outcome:
-    """Make the outcome in the parent."""
-    if how == wire.RETURNED:
-        try:
+def unpack_outcome(how: int, data: memoryview, descriptors: Sequence[int] | None, task_name: str) -> Outcome:
+    """Make the outcome in the parent; a large result stays sealed where it can be opened at any time."""
+    if how == wire.RAISED:
+        description, exception = pickle.loads(data)  # noqa: S301 - from our own worker
+        return Raised(load_exception(exception), Failure(*description))
+    try:
+        if how == wire.RETURNED:
             return Returned(load(data, task_name=task_name, what="result"))
-        except SerializationError as error:
-            return Raised(error, describe_failure(error.with_traceback(None)))
-    description, exception = pickle.loads(data)  # noqa: S301 - from our own worker
-    return Raised(load_exception(exception), Failure(*description))
+        if descriptors is None:
+            from ...culprit import cannot_load
+
+            raise cannot_load(OSError(errno.EMFILE, os.strerror(errno.EMFILE)), task_name, "result")
+        return Returned(_take_parcel(data, descriptors, task_name))
+    except SerializationError as error:
+        return Raised(error, describe_failure(error.with_traceback(None)))
+
+
+def _take_parcel(data: memoryview, descriptors: Sequence[int], task_name: str) -> object:
+    from .parcel import decode
+
+    (length,) = wire.LENGTH.unpack_from(data)
+    begin = wire.LENGTH.size + length
+    plain, home_only, layouts = pickle.loads(data[wire.LENGTH.size : begin])  # noqa: S301 - our own worker
+    (parcel,) = decode(layouts, data[begin:], descriptors, task_name, "result")
+    parcel.keep_descriptors_few()
+    if home_only:
+        return parcel.load()  # for other processes it is serialized anew
+    if not plain:
+        parcel.open()  # should that fail, it is the task's own failure
+    return parcel

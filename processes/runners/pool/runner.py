@@ -16,6 +16,7 @@ from itertools import count
 from math import ceil
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any, ClassVar, Self
+from weakref import WeakValueDictionary
 
 from ...attempt import Finished, Started, Unsendable, Worker, WorkerDied
 from ...cpus import usable_cpus
@@ -25,7 +26,7 @@ from ...pickling import dump
 from ...task_log import keep_from_last_resort
 from ..base import ProcessRunner, check_max_workers
 from . import abilities, wire
-from .child import NOBODY, Child, Job, worker_environment
+from .child import NOBODY, Cargo, Child, Job, worker_environment
 from .death import OutOfMemoryKills
 from .logs import LogLevels, load_record
 from .outcomes import unpack_outcome
@@ -35,7 +36,10 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from ...attempt import Attempt, Message, Outcome
+    from ...pickling import Buffer, Pickled
     from ..waker import Waker
+    from .buffers import DataFile
+    from .parcel import Piece, Places
 
 AHEAD_SECONDS = 0.004
 """Work that a worker may have in line behind what it runs; about a hundred times what sending costs."""
@@ -85,6 +89,7 @@ class ProcessPoolRunner(ProcessRunner):
     """
 
     name: ClassVar[str] = "process"
+    takes_sealed: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -139,7 +144,10 @@ class ProcessPoolRunner(ProcessRunner):
         self._mean_seconds: float | None = None  # of a call, lately
         self._ahead = 0  # jobs that a child may have in line behind what it runs
         self._functions: dict[int, tuple[object, int]] = {}  # by id(), which the kept object keeps valid
-        self._function_frames: dict[int, list[bytes]] = {}
+        self._function_frames: dict[int, list[Buffer]] = {}
+        self._large_pieces: WeakValueDictionary[tuple[int, int], Piece] = WeakValueDictionary()
+        self._lately_sent: list[Cargo] = []  # of jobs that have just ended: the next ones may have the same
+        self._spare = -1  # a descriptor to give up for a result's, should there be no other
         self._environment = worker_environment(self.threads_per_worker)
         self._setup_frame = wire.frame(wire.SETUP, 0, pickle.dumps(self._what_workers_take_over()))
         self._selector = selectors.DefaultSelector()
@@ -148,6 +156,7 @@ class ProcessPoolRunner(ProcessRunner):
         except BaseException:
             self._selector.close()
             raise
+        self._take_spare()
 
     def _what_workers_take_over(self) -> dict[str, Any]:
         try:
@@ -177,22 +186,60 @@ class ProcessPoolRunner(ProcessRunner):
         self._jobs += 1
         try:
             number = self._number_of(attempt.func, attempt.task_name)
-            arguments = dump(
-                (attempt.args, attempt.kwargs), task_name=attempt.task_name, what=("args", "kwargs")
-            )
+            job = self._job(attempt, number)
         except SerializationError as error:
             self._finish(
                 attempt.ticket, Unsendable(error.with_traceback(None)), Worker("", os.getpid(), self._host)
             )
             return
+        self._queue.append(job)
+
+    def _job(self, attempt: Attempt, number: int) -> Job:
+        """Make an attempt's frame."""
+        args, kwargs, what = attempt.args, attempt.kwargs, ("args", "kwargs")
+        results: Places = {}
+        if attempt.has_sealed:
+            from .parcel import take_parcels_out
+
+            args, kwargs, results = take_parcels_out(args, kwargs)
+        own = dump((args, kwargs), task_name=attempt.task_name, what=what, in_pieces=True)
+        flags = wire.ANNOUNCE * (attempt.timeout is not None)
+        if not own.data or results:
+            return self._job_in_parcels(attempt, number, flags, own, results)
         description = pickle.dumps((attempt.task_name, attempt.frame_filter))
-        head = wire.ATTEMPT_HEAD.pack(number, len(description), attempt.timeout is not None)
-        frame = wire.frame(wire.ATTEMPT, attempt.ticket, head, description, arguments.data)
-        self._queue.append(Job(attempt, number, frame))
+        head = wire.ATTEMPT_HEAD.pack(number, len(description), flags)
+        frame = wire.frame(wire.ATTEMPT, attempt.ticket, head, description, own.data)
+        return Job(attempt, number, frame)
+
+    def _job_in_parcels(
+        self, attempt: Attempt, number: int, flags: int, own: Pickled, results: Places
+    ) -> Job:
+        from .parcel import Parcel, encode
+
+        def frame(*, in_band: bool) -> tuple[list[Buffer], list[DataFile]]:
+            layouts, inside, files = encode(parcels, in_band=in_band)
+            places = list(results.values())
+            description = pickle.dumps((attempt.task_name, attempt.frame_filter, layouts, places))
+            kind = flags | wire.IN_PARCELS | wire.WITH_FILES * bool(files)
+            head = wire.ATTEMPT_HEAD.pack(number, len(description), kind)
+            return wire.frame(wire.ATTEMPT, attempt.ticket, head, description, *inside), files
+
+        own_parcel = Parcel.of(own, attempt.task_name, ("args", "kwargs"), self._large_pieces)
+        parcels = [own_parcel, *results]
+        pieces, files = frame(in_band=False)
+        job = Job(attempt, number, pieces)
+        job.cargo = Cargo(files, lambda: frame(in_band=True)[0])
+        return job
+
+    def _take_spare(self) -> None:
+        if self._spare < 0:
+            with suppress(OSError):
+                self._spare = os.dup(self._waker.fileno())
 
     def wait(self, timeout: float | None) -> list[Message]:
         self._hand_out()
         self._flush()
+        self._lately_sent.clear()
         self._select(0 if self._inbox else timeout)
         messages = list(self._inbox)
         self._inbox.clear()
@@ -229,6 +276,9 @@ class ProcessPoolRunner(ProcessRunner):
             if not (idle and self._shelf is not None and self._shelf.put(child)):
                 self._dismiss(child)
         self._selector.close()
+        self._lately_sent.clear()
+        if self._spare >= 0:
+            os.close(self._spare)
         end(self._leaving)
 
     # Handing out
@@ -391,9 +441,7 @@ class ProcessPoolRunner(ProcessRunner):
     def _take(self, child: Child, frame: wire.Frame) -> None:
         kind, ticket, body = frame
         if kind == wire.RESULT:
-            job = child.held.pop(ticket, None)
-            if job is not None:
-                self._take_result(child, job, body)
+            self._take_result(child, child.held.pop(ticket, None), body)
         elif kind == wire.STARTED:
             if ticket in child.held:
                 self._inbox.append(Started(ticket, wire.CLOCK.unpack(body)[0], child.who))
@@ -404,6 +452,10 @@ class ProcessPoolRunner(ProcessRunner):
             logging.getLogger(record.name).handle(record)
         elif kind == wire.RETIRED:
             self._part_with(child)
+        elif kind == wire.RESEND:
+            if ticket in child.held:
+                self._queue.appendleft(job := child.held.pop(ticket))
+                job.do_without_files()
         else:
             assert kind == wire.READY
             self._failed_starts = 0
@@ -418,9 +470,17 @@ class ProcessPoolRunner(ProcessRunner):
             self._dismiss(child)
         child.leave()
 
-    def _take_result(self, child: Child, job: Job, body: bytes | memoryview) -> None:
+    def _take_result(self, child: Child, job: Job | None, body: bytes | memoryview) -> None:
         how, started_at, elapsed, cpu_seconds, peak_rss = wire.RESULT_HEAD.unpack_from(body)
-        outcome = unpack_outcome(how, memoryview(body)[wire.RESULT_HEAD.size :], job.attempt.task_name)
+        descriptors = self._take_descriptors(child) if how == wire.RETURNED_FILE else ()
+        if job is None:
+            for descriptor in descriptors or ():
+                os.close(descriptor)
+            return
+        if job.cargo is not None:
+            self._lately_sent.append(job.cargo)
+        data = memoryview(body)[wire.RESULT_HEAD.size :]
+        outcome = unpack_outcome(how, data, descriptors, job.attempt.task_name)
         message = Finished(job.attempt.ticket, outcome, started_at, elapsed, cpu_seconds, peak_rss, child.who)
         self._inbox.append(message)
         self._jobs -= 1
@@ -429,6 +489,17 @@ class ProcessPoolRunner(ProcessRunner):
         self._mean_seconds = elapsed if mean is None else mean + (elapsed - mean) / 8
         if abilities.CAN_TAKE_BACK:
             self._ahead = min(MAX_AHEAD, int(AHEAD_SECONDS / max(self._mean_seconds, 1e-6)))
+
+    def _take_descriptors(self, child: Child) -> list[int] | None:
+        """Take the descriptors of a result; None if there is no room for them, whatever we do."""
+        descriptors = wire.receive_descriptors(child.side_channel)
+        if descriptors is None and self._spare >= 0:
+            os.close(self._spare)
+            self._spare = -1
+            descriptors = wire.receive_descriptors(child.side_channel)
+        if descriptors is None:
+            wire.skip_descriptors(child.side_channel)
+        return descriptors
 
     def _bury(self, child: Child, _: int) -> None:
         """Settle what a worker leaves that has ended."""

@@ -5,36 +5,59 @@ A frame is a header, then a body of the length that the header tells::
     kind (1 byte), zero (3 bytes), ticket (4 bytes), length of the body (8 bytes); little endian
 
 To the worker go SETUP, FUNCTION (the ticket is the function's number) and ATTEMPT; from it come READY,
-STARTED, RECORD, RESULT and RETIRED, which says that it begins nothing more and ends. The parent's end of the
-socket never blocks; the worker's does, so that two large messages that meet cannot wait for each other.
+STARTED, RECORD, RESULT, RESEND (an attempt's files did not arrive: it shall come again without) and RETIRED,
+which says that it begins nothing more and ends. The parent's end of the socket never blocks; the worker's
+does, so that two large messages that meet cannot wait for each other.
+
+Descriptors of files travel over a second socket, the side channel: a byte for each frame that has some, in
+the order of the frames. So who is short of descriptors loses none: they wait there until they are asked for.
 """
 
 from __future__ import annotations
 
+import _socket
+import os
+import sys
 from collections import deque
 from struct import Struct
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from _socket import socket
+    from collections.abc import Iterable
+
+    from ...pickling import Buffer
 
 HEADER = Struct("<B3xIQ")
 TICKET = Struct("<I")
 EXIT = 0
 """The ticket that ends a worker."""
 
-SETUP, FUNCTION, ATTEMPT, READY, STARTED, RECORD, RESULT, RETIRED = range(1, 9)
+SETUP, FUNCTION, ATTEMPT, READY, STARTED, RECORD, RESULT, RESEND, RETIRED = range(1, 10)
 
 ATTEMPT_HEAD = Struct("<IIB")
-"""Of an ATTEMPT's body: the function's number, the length of the description, announce the start?"""
+"""Of an ATTEMPT's body: the function's number, the length of the description, and which of these hold:"""
+
+ANNOUNCE, IN_PARCELS, WITH_FILES = 1, 2, 4
+"""The start shall be announced; the arguments are in parcels; descriptors wait in the side channel."""
 
 RESULT_HEAD = Struct("<BdddQ")
 """Of a RESULT's body: how it ended, started_at, elapsed_seconds, cpu_seconds, peak_rss_bytes."""
 
-RETURNED, RAISED = range(2)
+RETURNED, RAISED, RETURNED_PARCEL, RETURNED_FILE = range(4)
+"""A pickle follows; a failure; a parcel in the message; a parcel of which a file is in the side channel."""
+
+LENGTH = Struct("<I")
+"""What a parcel begins with: the length of its layout, which stands before its contents."""
 
 CLOCK = Struct("<d")
 """A STARTED's body: when, in seconds on the monotonic clock, which all processes of a system share."""
+
+MOST_DESCRIPTORS = 64  # of a frame; the system's limit is 253
+_INT = Struct("i")
+_CAN_SEND_DESCRIPTORS = hasattr(_socket, "SCM_RIGHTS")  # not on Windows
+# Linux hands out copies at a look ahead, so that nothing is lost where there is no room for all.
+_LOOK = (_socket.MSG_PEEK if sys.platform == "linux" else 0) | getattr(_socket, "MSG_CMSG_CLOEXEC", 0)
 
 CHUNK = 1 << 16  # bytes asked for at a time; a frame beyond it is received into a buffer of its own
 
@@ -47,11 +70,83 @@ class Frame(NamedTuple):
     body: bytes | memoryview
 
 
-def frame(kind: int, ticket: int, *parts: bytes) -> list[bytes]:
+def frame(kind: int, ticket: int, *parts: Buffer) -> list[Buffer]:
     """Build a frame, in one piece; or in several, where a part is too large to be copied."""
     length = sum(map(len, parts))
     pieces = [HEADER.pack(kind, ticket, length), *parts]
     return [b"".join(pieces)] if length < CHUNK else pieces
+
+
+# The side channel
+
+
+def open_side_channel(sock: socket) -> socket | None:
+    """Make the side channel of a worker, and send its other end as the first byte of the worker's socket.
+
+    Returns
+    -------
+    socket or None
+        Our end; None where descriptors cannot be handed on, or where there are not enough of them.
+    """
+    from socket import socketpair
+
+    if not _CAN_SEND_DESCRIPTORS:
+        return None
+    try:
+        ours, theirs = socketpair()
+    except OSError:
+        sock.send(b"\0")
+        return None
+    with theirs:
+        if send_descriptors(sock, [theirs.fileno()]):
+            ours.setblocking(False)
+            return ours
+    ours.close()
+    sock.send(b"\0")
+    return None
+
+
+def take_side_channel(sock: socket) -> socket | None:
+    """Receive the worker's end of the side channel."""
+    if not _CAN_SEND_DESCRIPTORS:
+        return None
+    descriptors = receive_descriptors(sock)
+    if descriptors is None:
+        skip_descriptors(sock)
+    return type(sock)(fileno=descriptors[0]) if descriptors else None
+
+
+def send_descriptors(channel: socket | None, descriptors: Iterable[int]) -> bool:
+    """Send the descriptors that belong to a frame; False if that cannot be, now or ever."""
+    if channel is None:
+        return False
+    try:
+        data = b"".join(map(_INT.pack, descriptors))
+        channel.sendmsg([b"\0"], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, data)])
+    except OSError:  # also: too many are under way, or the channel is full
+        return False
+    return True
+
+
+def receive_descriptors(channel: socket | None) -> list[int] | None:
+    """Receive the descriptors of the next frame that has some; None, and they stay, if too few are free."""
+    assert channel is not None  # or nobody would have sent any
+    ancillary = _socket.CMSG_SPACE(MOST_DESCRIPTORS * _INT.size)
+    _, messages, flags, _ = channel.recvmsg(1, ancillary, _LOOK)
+    descriptors = [number for _, _, data in messages for (number,) in _INT.iter_unpack(data)]
+    if flags & _socket.MSG_CTRUNC:
+        for descriptor in descriptors:
+            os.close(descriptor)
+        return None
+    if _LOOK & _socket.MSG_PEEK:
+        skip_descriptors(channel)
+    return descriptors
+
+
+def skip_descriptors(channel: socket | None) -> None:
+    """Drop the descriptors of the next frame that has some."""
+    assert channel is not None
+    channel.recv(1)
 
 
 class FrameReader:

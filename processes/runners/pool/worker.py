@@ -27,7 +27,11 @@ from .outcomes import pack_outcome
 from .surroundings import Surroundings
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ...attempt import Outcome
+    from ...pickling import Buffer
+    from .buffers import DataFile
 
 
 def serve(socket_fd: int, token_fd: int, crash_fd: int) -> None:
@@ -98,6 +102,7 @@ def _load_function(data: bytes | memoryview, task_name: str) -> Any:
 class _Loop:
     def __init__(self, sock: socket, token_fd: int) -> None:
         self._socket = sock
+        self._side_channel = wire.take_side_channel(sock)
         self._token_fd = token_fd
         self._reader = wire.FrameReader(sock)
         self._worker = Worker("", os.getpid(), platform.node())
@@ -151,6 +156,8 @@ class _Loop:
             elif claimed is None or ticket == claimed:
                 return ticket, memoryview(body)
             # Else the parent has taken this one back: tickets are claimed in the order of their frames.
+            elif wire.ATTEMPT_HEAD.unpack_from(body)[2] & wire.WITH_FILES:
+                wire.skip_descriptors(self._side_channel)
 
     def _claim(self) -> int:
         data = os.read(self._token_fd, wire.TICKET.size)
@@ -176,27 +183,41 @@ class _Loop:
 
     def _perform(self, body: memoryview) -> int:
         """Perform an attempt and send how it ended; return the peak memory of this process, in bytes."""
-        number, length, announce = wire.ATTEMPT_HEAD.unpack_from(body)
+        number, length, flags = wire.ATTEMPT_HEAD.unpack_from(body)
         start = wire.ATTEMPT_HEAD.size
-        task_name, frame_filter = pickle.loads(body[start : start + length])  # noqa: S301
-        if announce:
+        task_name, frame_filter, *layout = pickle.loads(body[start : start + length])  # noqa: S301
+        descriptors: Sequence[int] | None = ()
+        if flags & wire.WITH_FILES:
+            descriptors = wire.receive_descriptors(self._side_channel)
+            if descriptors is None:  # tasks have used them up
+                wire.skip_descriptors(self._side_channel)
+                self._send(wire.RESEND, self._ticket)
+                return 0
+        if flags & wire.ANNOUNCE:
             self._announce_start()
         try:
             if number in self._serialized:
                 self._functions[number] = _load_function(self._serialized.pop(number), task_name)
-                if announce:
+                if flags & wire.ANNOUNCE:
                     self._announce_start()  # anew: what importing its module took is not the call's time
             function = self._functions[number]
-            args, kwargs = load(body[start + length :], task_name=task_name, what=("args", "kwargs"))
+            if flags & wire.IN_PARCELS:
+                from .parcel import load_arguments
+
+                assert descriptors is not None
+                args, kwargs = load_arguments(layout, body[start + length :], descriptors, task_name)
+            else:
+                args, kwargs = load(body[start + length :], task_name=task_name, what=("args", "kwargs"))
         except (SerializationError, KeyboardInterrupt) as error:  # nobody's Ctrl-C comes to a worker
             outcome = Raised(error, describe_failure(error.with_traceback(None)))
             finished = Finished(self._ticket, outcome, time(), 0.0, 0.0, 0, self._worker)
         else:
             attempt = Attempt(self._ticket, task_name, function, args, kwargs, None, frame_filter)
+            del args, kwargs  # large ones shall go as soon as the function lets them go
             finished = perform(attempt, self._worker, owns_process=True)
             if os.getpid() != self._worker.pid:
                 _end_fork(finished.outcome)
-        how, data = pack_outcome(finished.outcome, task_name)
+        how, parts = pack_outcome(finished.outcome, task_name, self._send_files)
         head = wire.RESULT_HEAD.pack(
             how,
             finished.started_at,
@@ -204,8 +225,11 @@ class _Loop:
             finished.cpu_seconds,
             finished.peak_rss_bytes,
         )
-        self._send(wire.RESULT, self._ticket, head, data)
+        self._send(wire.RESULT, self._ticket, head, *parts)
         return finished.peak_rss_bytes
+
+    def _send_files(self, files: list[DataFile]) -> bool:
+        return wire.send_descriptors(self._side_channel, [file.descriptor for file in files])
 
     def _announce_start(self) -> None:
         self._send(wire.STARTED, self._ticket, wire.CLOCK.pack(monotonic()))
@@ -215,7 +239,7 @@ class _Loop:
         if self._ticket and os.getpid() == self._worker.pid:
             self._send(wire.RECORD, self._ticket, record)
 
-    def _send(self, kind: int, ticket: int, *parts: bytes) -> None:
+    def _send(self, kind: int, ticket: int, *parts: Buffer) -> None:
         with self._sending:
             for piece in wire.frame(kind, ticket, *parts):
                 self._socket.sendall(piece)

@@ -1,0 +1,133 @@
+"""What large data costs on its way between processes: the pool of `processes` beside other pools."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from functools import partial
+from importlib import import_module
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from measuring import call_fresh, take_turns
+from shapes import Node, chain
+from subjects import POOL, SUBJECTS
+from tables import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import numpy as np
+    from measuring import Settings
+    from shapes import Graph
+
+    Run = Callable[[int], list[Any]]
+    Step = Callable[[np.ndarray], Any]
+
+ROWS = [POOL, "ProcessPoolExecutor, fork", "loky", "joblib"]
+RUNS = 3
+MB = 1 << 20
+
+
+def measure(settings: Settings) -> Iterator[Table]:
+    """Measure one result for many, results from task to task, and one argument for many."""
+    less = 10 if settings.quick else 1
+    cases = {
+        f"{200 // less} MB to 8 consumers": ("fan-out", 200 // less, 8),
+        f"{100 // less} MB along a chain of 10": ("chain", 100 // less, 10),
+        f"{50 // less} MB, an argument of 40 tasks": ("argument", 50 // less, 40),
+    }
+    for title, case in cases.items():
+        table = Table(f"{title}, {settings.workers} warm workers")
+        take_turns(
+            table,
+            settings.rounds,
+            ["s"],
+            ROWS,
+            lambda row, _column, case=case: call_fresh(seconds_with_data, row, *case, settings.workers),
+        )
+        table.add_ratio("s", POOL)
+        yield table
+
+
+# What is called in a fresh interpreter
+
+
+def seconds_with_data(subject: str, case: str, megabytes: int, size: int, workers: int) -> list[float]:
+    """Time runs on warm workers; each is checked. Arrays are read to the end by who gets them."""
+    numbers = megabytes * MB // 8
+    if case == "argument":
+        opened, expected = _mapping(subject, size, workers), [numbers] * size
+    elif case == "chain":
+        opened, expected = _running(subject, chain(size), _grow, workers), [size * numbers]
+    else:
+        opened, expected = _running(subject, _fan_out(size), _total, workers), [numbers] * size
+    seconds = []
+    with opened as run:
+        run(1)  # workers start, and import what they need
+        for _ in range(RUNS):
+            start = perf_counter()
+            results = run(megabytes)
+            seconds.append(perf_counter() - start)
+            if [_total(result) for result in results[-len(expected) :]] != expected:
+                raise ValueError("the results are wrong")
+            del results  # it is dropped before the next run
+    return seconds
+
+
+@contextmanager
+def _running(subject: str, graph: Graph, step: Step, workers: int) -> Iterator[Run]:
+    """Run a graph whose first node makes an array; the others take one."""
+    with SUBJECTS[subject].open(workers) as run:
+        yield lambda megabytes: run(graph, [partial(_make, megabytes), *[step] * (len(graph) - 1)])
+
+
+@contextmanager
+def _mapping(subject: str, size: int, workers: int) -> Iterator[Run]:
+    """Call a function so many times with one and the same array, the way that each library has for it."""
+    if subject == POOL:
+        from processes import Process, ProcessPoolRunner, Task
+
+        def run(array: np.ndarray) -> list[Any]:
+            tasks = [Task(f"use-{number}", _total, args=(array,)) for number in range(size)]
+            report = Process(tasks).run(runner=runner)
+            report.raise_for_errors()
+            return list(report.results.values())
+
+        with ProcessPoolRunner(workers) as runner:
+            yield lambda megabytes: run(_make(megabytes))
+    elif subject == "joblib":
+        joblib = import_module("joblib")
+        with joblib.Parallel(n_jobs=workers) as parallel:
+            yield lambda megabytes: parallel([joblib.delayed(_total)(_make(megabytes))] * size)
+    else:
+        with _executor(subject, workers) as executor:
+            yield lambda megabytes: list(executor.map(_total, [_make(megabytes)] * size))
+
+
+def _executor(subject: str, workers: int) -> Any:
+    if subject == "loky":
+        return import_module("loky").ProcessPoolExecutor(workers)
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    return ProcessPoolExecutor(workers, get_context("fork"))
+
+
+def _fan_out(consumers: int) -> Graph:
+    return [Node("make"), *(Node(f"use-{number}", (0,)) for number in range(consumers))]
+
+
+def _make(megabytes: int) -> np.ndarray:
+    import numpy as np
+
+    return np.ones(megabytes * MB // 8)
+
+
+def _total(array: np.ndarray | float) -> float:
+    import numpy as np
+
+    return float(np.sum(array))
+
+
+def _grow(array: np.ndarray) -> np.ndarray:
+    return array + 1

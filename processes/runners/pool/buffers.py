@@ -1,0 +1,140 @@
+"""Large data in files without a name, and mappings of them.
+
+A file is written once, its descriptor is handed from process to process, and each process maps it privately:
+what one writes into its mapping is copied first, and nobody else sees it. There is no name that could be left
+behind: the memory is free when the last descriptor and mapping are gone, whoever was killed.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+ALIGNMENT: Final = 64  # bytes: a cache line, which Arrow asks for too
+_MOST_FILES: Final = 256  # that a process holds open at a time; a guess, enough for what waits at a time
+_SHARE_OF_LIMIT: Final = 4  # and never more than this part of the descriptors that it may have
+
+_close = os.close  # at the end of the interpreter `os` may be gone before the last file
+
+_open_files: set[int] = set()  # the descriptors of all files below; changed by one operation at a time
+
+
+class DataFile:
+    """A file without a name, and its descriptor.
+
+    Parameters
+    ----------
+    descriptor : int
+        Of the file; it is closed when nobody refers to this object any more.
+    """
+
+    __slots__ = ("descriptor",)
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        _open_files.add(descriptor)
+
+    def map(self) -> memoryview:
+        """Make a private, writable mapping of the whole file; it lasts as long as anything refers to it."""
+        size = os.fstat(self.descriptor).st_size
+        try:
+            return memoryview(_map(self.descriptor, size))
+        except OSError:  # no room for a mapping: there may be some for the data
+            return _read(self.descriptor, size)
+
+    def __del__(self) -> None:
+        _open_files.discard(self.descriptor)
+        _close(self.descriptor)
+
+
+def has_room_for_file() -> bool:
+    """Tell whether this process may hold one more file, and still has descriptors for all else."""
+    return len(_open_files) < min(_MOST_FILES, _descriptor_limit() // _SHARE_OF_LIMIT)
+
+
+def write_file(memories: Iterable[memoryview]) -> tuple[DataFile, list[int]] | None:
+    """Write all into one file.
+
+    Returns
+    -------
+    tuple of DataFile and list of int, or None
+        The file, and at which offset each begins; None where there is no room for it.
+    """
+    offset = 0
+    offsets = []
+    try:
+        file = DataFile(_anonymous_file())
+        for memory in memories:
+            offset += -offset % ALIGNMENT
+            offsets.append(offset)
+            while memory:  # a system writes so much at a time (Linux: 2 GiB)
+                count = os.pwrite(file.descriptor, memory, offset)
+                memory = memory[count:]
+                offset += count
+    except OSError:
+        return None
+    return file, offsets
+
+
+def _anonymous_file() -> int:
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("processes-data")
+    import tempfile
+
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
+
+
+def _read(descriptor: int, size: int) -> memoryview:
+    data = memoryview(bytearray(size))
+    filled = 0
+    while filled < size and (count := os.preadv(descriptor, [data[filled:]], filled)):
+        filled += count
+    return data
+
+
+if sys.platform == "win32":
+
+    def _descriptor_limit() -> int:
+        return 0  # descriptors cannot be handed on, so nothing is written
+
+else:
+    import resource
+
+    def _descriptor_limit() -> int:
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        return _MOST_FILES * _SHARE_OF_LIMIT if limit == resource.RLIM_INFINITY else limit
+
+
+if sys.version_info >= (3, 13):
+
+    def _map(descriptor: int, size: int) -> Any:
+        return mmap.mmap(descriptor, size, access=mmap.ACCESS_COPY, trackfd=False)
+
+else:
+    import ctypes
+    import weakref
+    from functools import cache
+
+    @cache
+    def _libc() -> ctypes.CDLL:
+        libc = ctypes.CDLL(None, use_errno=True)
+        libc.mmap.restype = ctypes.c_void_p
+        libc.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, *(ctypes.c_int,) * 3, ctypes.c_long)
+        libc.munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
+        return libc
+
+    def _map(descriptor: int, size: int) -> Any:
+        """Map a file as mmap.mmap would, but keep no descriptor for as long as the mapping lasts."""
+        protection = mmap.PROT_READ | mmap.PROT_WRITE
+        address = _libc().mmap(None, size, protection, mmap.MAP_PRIVATE, descriptor, 0)
+        if address == ctypes.c_void_p(-1).value:
+            raise OSError(ctypes.get_errno(), "mmap")
+        array = (ctypes.c_ubyte * size).from_address(address)
+        weakref.finalize(array, _libc().munmap, address, size).atexit = False  # somebody may still look at it
+        return memoryview(array).cast("B")

@@ -1,0 +1,295 @@
+"""Values on their way between processes: their pickles in pieces, large ones in files.
+
+A message names the files that its pieces stand in by number; their descriptors travel beside it, in the same
+order. Small pieces are part of the message itself, and so are all where there is no room for a file.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import TYPE_CHECKING, Any
+
+from ...attempt import Sealed
+from ...culprit import cannot_load
+from ...pickling import LARGE, load
+from .buffers import DataFile, has_room_for_file, write_file
+from .wire import MOST_DESCRIPTORS
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, MutableMapping, Sequence
+
+    from ...pickling import Buffer, Pickled
+
+    Layout = tuple[int, list[tuple[int, int, int]]]
+    """Of a parcel: how many pieces are the pickle; each piece's file (-1: none), offset and size."""
+
+    Key = tuple[int, int]  # address and size
+
+    Places = dict["Parcel", list[int | str]]
+    """Parcels among arguments, each with the positions and keywords that it is passed at."""
+
+
+class Piece:
+    """Some bytes of a parcel, in memory or in a file.
+
+    Attributes
+    ----------
+    size : int
+        How many bytes.
+    memory : memoryview or None
+        The bytes; None where they are in the file only.
+    file : DataFile or None
+        The file that they are in.
+    offset : int
+        Where in the file.
+    """
+
+    __slots__ = ("__weakref__", "file", "memory", "offset", "size")
+
+    def __init__(
+        self, size: int, memory: memoryview | None, file: DataFile | None = None, offset: int = 0
+    ) -> None:
+        self.size = size
+        self.memory = memory
+        self.file = file
+        self.offset = offset
+
+    def read(self, mapped: dict[DataFile, memoryview]) -> memoryview:
+        """Return the bytes, from the file if there is one; `mapped` has the mappings made so far."""
+        if self.file is None:
+            assert self.memory is not None
+            return self.memory
+        if self.file not in mapped:
+            mapped[self.file] = self.file.map()
+        return mapped[self.file][self.offset : self.offset + self.size]
+
+
+class Parcel(Sealed):
+    """A pickled value.
+
+    Parameters
+    ----------
+    pieces : list of Piece
+        Those that make up the pickle, then the buffers that belong to it.
+    stream_length : int
+        How many make up the pickle.
+    task_name : str
+        Whose value it is, for errors.
+    what : str or tuple of str
+        What it is; as for :func:`processes.pickling.load`.
+    """
+
+    __slots__ = ("_opened", "_task_name", "_what", "pieces", "stream_length")
+
+    def __init__(
+        self, pieces: list[Piece], stream_length: int, task_name: str, what: str | tuple[str, ...]
+    ) -> None:
+        self.pieces = pieces
+        self.stream_length = stream_length
+        self._task_name = task_name
+        self._what = what
+        self._opened: tuple[Any] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        pickled: Pickled,
+        task_name: str,
+        what: str | tuple[str, ...],
+        known: MutableMapping[Key, Piece] | None = None,
+    ) -> Parcel:
+        """Pack what was pickled; large pieces go into a file if there is room for one.
+
+        Parameters
+        ----------
+        pickled : Pickled
+            In one piece or in several.
+        task_name, what
+            As for the class.
+        known : mapping, optional
+            Pieces by the memory that they are a copy of, which they keep from being used for anything else.
+            What is among them is not written again, and what is written is put there.
+        """
+        stream = pickled.stream or (pickled.data,)
+        pieces = []
+        fresh: dict[Key, Piece] = {}
+        for data in (*stream, *pickled.buffers):
+            memory, piece = memoryview(data), None
+            if memory.nbytes >= LARGE:
+                key = (_address(memory), memory.nbytes)
+                piece = fresh.get(key) or (None if known is None else known.get(key))
+                if piece is None:
+                    piece = fresh[key] = Piece(memory.nbytes, memory)
+            pieces.append(piece or Piece(memory.nbytes, memory))
+        _write(fresh.values())
+        if known is not None:
+            known.update(fresh)
+        return cls(pieces, len(stream), task_name, what)
+
+    def open(self) -> Any:
+        if self._opened is None:
+            self._opened = (self.load(),)
+        return self._opened[0]
+
+    def load(self) -> Any:
+        """Make the value anew; its large buffers are private mappings of the file."""
+        try:
+            stream, buffers = self._memories()
+        except (OSError, MemoryError) as error:
+            raise cannot_load(error, self._task_name, self._what) from error
+        return load(
+            stream[0] if len(stream) == 1 else stream,
+            task_name=self._task_name,
+            what=self._what,
+            buffers=buffers,
+        )
+
+    def _memories(self) -> tuple[list[Buffer], list[Buffer]]:
+        """Return the pieces of the pickle, and buffers that belong to nobody else."""
+        mapped: dict[DataFile, memoryview] = {}
+        memories: list[Buffer] = [piece.read(mapped) for piece in self.pieces]
+        for number, piece in enumerate(self.pieces[self.stream_length :], self.stream_length):
+            if piece.file is None:
+                memories[number] = bytearray(memories[number])
+        return memories[: self.stream_length], memories[self.stream_length :]
+
+    def keep_descriptors_few(self) -> None:
+        """Let go of the files where this process holds many; the data stays mapped."""
+        mapped: dict[DataFile, memoryview] = {}
+        for piece in self.pieces:
+            if piece.file is not None and not has_room_for_file():
+                piece.memory, piece.file = piece.read(mapped), None
+
+
+def _write(pieces: Collection[Piece]) -> None:
+    """Write pieces into one file, or leave them where they are."""
+    if not pieces or not has_room_for_file():
+        return
+    written = write_file(piece.memory for piece in pieces if piece.memory is not None)
+    if written is not None:
+        file, offsets = written
+        for piece, offset in zip(pieces, offsets, strict=True):
+            piece.file, piece.offset = file, offset
+
+
+# In messages
+
+
+def take_parcels_out(
+    args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any], Places]:
+    """Take the parcels out of arguments, and leave None in their places."""
+    values: dict[int | str, Any] = dict(enumerate(args))
+    values.update(kwargs.items())
+    places: Places = {}
+    for place, value in values.items():
+        if isinstance(value, Parcel):
+            places.setdefault(value, []).append(place)
+            values[place] = None
+        elif isinstance(value, Sealed):
+            values[place] = value.open()
+    return (*_arguments(values), places)
+
+
+def load_arguments(
+    description: tuple[list[Layout], list[list[int | str]]],
+    inside: memoryview,
+    descriptors: Sequence[int],
+    task_name: str,
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Make arguments, and put the parcels that were taken out into their places."""
+    layouts, places = description
+    own, *parcels = decode(layouts, inside, descriptors, task_name, ("args", "kwargs"))
+    args, kwargs = own.load()
+    values: dict[int | str, Any] = dict(enumerate(args))
+    values.update(kwargs.items())
+    for parcel, its_places in zip(parcels, places, strict=True):
+        values.update(dict.fromkeys(its_places, parcel.load()))
+    return _arguments(values)
+
+
+def _arguments(values: dict[int | str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Tell positional from keyword arguments again."""
+    args = tuple(value for place, value in values.items() if isinstance(place, int))
+    return args, {place: value for place, value in values.items() if isinstance(place, str)}
+
+
+def encode(
+    parcels: Iterable[Parcel], *, in_band: bool = False
+) -> tuple[list[Layout], list[memoryview], list[DataFile]]:
+    """Take parcels apart for a message.
+
+    Parameters
+    ----------
+    parcels : iterable of Parcel
+        Any number.
+    in_band : bool, default False
+        Put all into the message itself.
+
+    Returns
+    -------
+    tuple
+        The layout of each; what goes into the message, one piece after the other; the files that go with it.
+    """
+    files: dict[DataFile, int] = {}
+    mapped: dict[DataFile, memoryview] = {}
+    inside: list[memoryview] = []
+    layouts = []
+    for parcel in parcels:
+        places = []
+        for piece in parcel.pieces:
+            file = None if in_band else piece.file
+            if file is not None and (file in files or len(files) < MOST_DESCRIPTORS):
+                places.append((files.setdefault(file, len(files)), piece.offset, piece.size))
+            else:
+                inside.append(piece.memory if piece.memory is not None else piece.read(mapped))
+                places.append((-1, 0, piece.size))
+        layouts.append((parcel.stream_length, places))
+    return layouts, inside, list(files)
+
+
+def decode(
+    layouts: Iterable[Layout],
+    inside: memoryview,
+    descriptors: Iterable[int],
+    task_name: str,
+    what: str | tuple[str, ...],
+) -> list[Parcel]:
+    """Put the parcels of a message together; the descriptors are closed when the parcels are dropped."""
+    files = [DataFile(descriptor) for descriptor in descriptors]
+    start = 0
+    parcels = []
+    for stream_length, places in layouts:
+        pieces = []
+        for number, offset, size in places:
+            if number >= 0:
+                pieces.append(Piece(size, None, files[number], offset))
+            else:
+                pieces.append(Piece(size, inside[start : start + size]))
+                start += size
+        parcels.append(Parcel(pieces, stream_length, task_name, what))
+    return parcels
+
+
+class _PyBuffer(ctypes.Structure):
+    """What Python's C interface tells of a buffer: Py_buffer, part of the stable ABI."""
+
+    _fields_ = (
+        ("buf", ctypes.c_void_p),
+        ("obj", ctypes.c_void_p),
+        ("len", ctypes.c_ssize_t),
+        ("itemsize", ctypes.c_ssize_t),
+        ("readonly", ctypes.c_int),
+        ("ndim", ctypes.c_int),
+        *((name, ctypes.c_void_p) for name in ("format", "shape", "strides", "suboffsets", "internal")),
+    )
+
+
+def _address(memory: memoryview) -> int:
+    """Return where in this process's memory a contiguous buffer begins; read-only ones too."""
+    buffer = _PyBuffer()
+    ctypes.pythonapi.PyObject_GetBuffer(ctypes.py_object(memory), ctypes.byref(buffer), 0)
+    try:
+        return int(buffer.buf)
+    finally:
+        ctypes.pythonapi.PyBuffer_Release(ctypes.byref(buffer))

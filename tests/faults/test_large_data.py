@@ -1,0 +1,435 @@
+"""Large arguments and results on worker processes: private, writable, never copied in vain, nothing left."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import psutil
+import pyarrow as pa
+import pytest
+
+from processes import (
+    Process,
+    ProcessExecutionReport,
+    ProcessPoolRunner,
+    Task,
+    TaskDependency,
+    TaskFinished,
+    WorkerDiedError,
+)
+from processes.runners.pool import buffers
+
+MB = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def workers() -> Iterator[ProcessPoolRunner]:
+    """Two workers that stay, each started."""
+    with ProcessPoolRunner(2) as runner:
+        run(runner, *(Task(f"t{n}", time.sleep, args=(0.2,)) for n in range(4)))
+        yield runner
+
+
+def run(runner: ProcessPoolRunner, *tasks: Task, **arguments: Any) -> ProcessExecutionReport:
+    report = Process(list(tasks)).run(runner=runner, **arguments)
+    report.raise_for_errors()
+    return report
+
+
+def behind(*names: str) -> list[TaskDependency]:
+    return [TaskDependency(name, use_result_as_additional_args=True) for name in names]
+
+
+def ramp(megabytes: int) -> np.ndarray:
+    return np.arange(megabytes * MB // 8, dtype=np.float64)
+
+
+def scribble(array: np.ndarray, number: int = 0) -> tuple[float, bool]:
+    """Write all over an array; return the sum of what was there, and whether it could be written to."""
+    total = float(array.sum())
+    array[:] = number
+    return total, bool((array == number).all())
+
+
+def values_of(kind: str) -> Any:
+    array = np.arange(300_000, dtype=np.int64)
+    if kind == "array":
+        return array
+    if kind == "array in columns":
+        return np.asfortranarray(array.reshape(3, -1))
+    if kind == "every second item":
+        return np.arange(600_000)[::2]
+    if kind == "read-only array":
+        array.flags.writeable = False
+        return array
+    if kind == "bytes":
+        return os.urandom(2 * MB)
+    if kind == "bytearray":
+        return bytearray(os.urandom(2 * MB))
+    if kind == "text":
+        return "é" * 2 * MB
+    if kind == "nested":
+        return {"a": [array, (array, b"x" * 2 * MB)], "b": {"c": array * 2}, "small": [1, "two"]}
+    if kind == "many small things":
+        return [str(number) for number in range(300_000)]
+    if kind == "DataFrame":
+        return pd.DataFrame({"a": array, "b": array * 0.5, "c": array})
+    assert kind == "Arrow table"
+    return pa.table({"a": array, "b": array * 0.5})
+
+
+KINDS = [
+    "array",
+    "array in columns",
+    "every second item",
+    "read-only array",
+    "bytes",
+    "bytearray",
+    "text",
+    "nested",
+    "many small things",
+    "DataFrame",
+    "Arrow table",
+]
+
+
+def give_back(value: Any, *_: Any) -> Any:
+    return value
+
+
+def same(one: Any, other: Any) -> bool:
+    assert type(one) is type(other)
+    if isinstance(one, np.ndarray):
+        return bool((one == other).all()) and one.flags.writeable == other.flags.writeable
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, dict):
+        return list(one) == list(other) and all(map(same, one.values(), other.values()))
+    return bool(one.equals(other)) if hasattr(one, "equals") else bool(one == other)
+
+
+@pytest.mark.parametrize("way", ["out of band", "in band"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_large_values_arrive_as_they_were_both_ways_and_at_dependants(kind, way, monkeypatch, workers):
+    if way == "in band":
+        monkeypatch.setattr(buffers, "_MOST_FILES", 0)  # of the parent: arguments and what it passes on
+    value = values_of(kind)
+    report = run(
+        workers,
+        Task("first", give_back, args=(value, 1)),
+        Task("second", give_back, dependencies=behind("first")),
+        Task("third", give_back, dependencies=behind("second", "first")),
+    )
+    for name, result in report.results.items():
+        assert same(result, value), name
+
+
+def test_every_consumer_may_write_and_nobody_else_sees_it(workers):
+    tasks = [
+        Task("make", ramp, args=(4,)),
+        *(Task(f"use-{n}", scribble, kwargs={"number": n}, dependencies=behind("make")) for n in range(6)),
+    ]
+    report = run(workers, *tasks)
+    expected = (float(ramp(4).sum()), True)
+    assert {name: value for name, value in report.results.items() if name != "make"} == {
+        f"use-{n}": expected for n in range(6)
+    }
+    made = report.results["make"]
+    assert (made == ramp(4)).all()
+    made[:] = 0  # the report's own is writable too
+
+
+def test_an_argument_of_many_tasks_is_written_once_and_private_to_each(monkeypatch, workers):
+    written = []
+    write_file = buffers.write_file
+    monkeypatch.setattr(
+        "processes.runners.pool.parcel.write_file", lambda memories: written.append(1) or write_file(memories)
+    )
+    shared = {"arrays": [ramp(2), ramp(3)]}
+    array = shared["arrays"][0]
+    text = b"x" * MB
+
+    def use(first: np.ndarray, everything: dict[str, list[np.ndarray]], text: bytes, number: int) -> bool:
+        assert first is everything["arrays"][0]
+        assert text == b"x" * MB
+        return scribble(first, number) == (float(ramp(2).sum()), True)
+
+    report = run(workers, *(Task(f"t{n}", use, args=(array, shared, text, n)) for n in range(20)))
+    assert set(report.results.values()) == {True}
+    assert len(written) == 1
+    assert (array == ramp(2)).all()
+
+
+def test_one_result_at_two_places_of_a_call_is_one_object(workers):
+    dependency = TaskDependency("make", True, True, "again")
+    report = run(
+        workers,
+        Task("make", ramp, args=(2,)),
+        Task("use", lambda one, again: one is again, dependencies=[dependency]),
+    )
+    assert report.results["use"] is True
+
+
+def test_arguments_keep_their_order_when_large_and_small_results_are_mixed(workers):
+    tasks = [
+        Task("large", ramp, args=(2,)),
+        Task("small", abs, args=(-7,)),
+        Task("also-large", bytes, args=(2 * MB,)),
+        Task(
+            "use",
+            lambda *args, **kwargs: ([type(arg).__name__ for arg in args], list(kwargs)),
+            args=("own",),
+            kwargs={"k": 1},
+            dependencies=[
+                *behind("large", "small", "also-large"),
+            ],
+        ),
+    ]
+    assert run(workers, *tasks).results["use"] == (["str", "ndarray", "int", "bytes"], ["k"])
+
+
+def test_results_pass_between_runners(workers):
+    tasks = [
+        Task("made-in-process", ramp, args=(2,)),
+        Task("made-in-thread", ramp, args=(3,), runner="thread"),
+        Task("in-thread", scribble, dependencies=behind("made-in-process"), runner="thread"),
+        Task("in-process", scribble, dependencies=behind("made-in-thread")),
+        Task("beside", scribble, dependencies=behind("made-in-process")),
+    ]
+    report = run(workers, *tasks)
+    assert report.results["in-process"] == (float(ramp(3).sum()), True)
+    assert report.results["in-thread"] == report.results["beside"] == (float(ramp(2).sum()), True)
+    assert (report.results["made-in-thread"] == ramp(3)).all()
+
+
+def test_observers_and_streams_see_plain_values(workers):
+    seen = {}
+
+    def observe(event):
+        if isinstance(event, TaskFinished):
+            seen[event.name] = event.result.result
+
+    with Process([Task("make", ramp, args=(2,))]).stream(runner=workers, observers=[observe]) as stream:
+        entries = [entry.result for entry in stream]
+    assert (entries[0] == ramp(2)).all()
+    assert (seen["make"] == ramp(2)).all()
+
+
+def test_a_failure_shows_the_large_result_that_it_was_given(workers):
+    tasks = [
+        Task("make", ramp, args=(2,)),
+        Task("fail", lambda array: array[MB * 100], dependencies=behind("make")),
+    ]
+    error = Process(tasks).run(runner=workers).errored["fail"].error
+    assert (error.args[0] == ramp(2)).all()
+
+
+def test_a_result_that_is_not_kept_is_let_go_with_its_last_dependant(workers):
+    open_files = []
+
+    def observe(event):
+        if isinstance(event, TaskFinished):
+            open_files.append(len(buffers._open_files))
+
+    tasks = [Task("t0", ramp, args=(2,), keep_result=False)]
+    for n in range(1, 8):
+        tasks.append(Task(f"t{n}", give_back, dependencies=behind(f"t{n - 1}"), keep_result=False))
+    report = run(workers, *tasks, observers=[observe])
+    assert set(report.results.values()) == {None}
+    assert max(open_files) <= 3
+    assert not buffers._open_files
+
+
+def test_a_worker_that_dies_with_large_data_costs_its_own_attempt(tmp_path):
+    def kill_once(array: np.ndarray, marker: str) -> float:
+        array[:] = 1
+        if not Path(marker).exists():
+            Path(marker).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return float(array.sum())
+
+    def die_sending() -> np.ndarray:
+        threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGKILL)).start()
+        return [ramp(200) for _ in range(3)]
+
+    tasks = [
+        Task("make", ramp, args=(8,)),
+        Task(
+            "again", kill_once, kwargs={"marker": str(tmp_path / "m")}, dependencies=behind("make"), retries=1
+        ),
+        Task("sending", die_sending),
+        *(Task(f"use-{n}", scribble, dependencies=behind("make")) for n in range(4)),
+    ]
+    report = Process(tasks).run(runner="process", max_workers=2)
+    assert report.results["again"] == MB
+    assert type(report.exceptions["sending"]) is WorkerDiedError
+    assert len(report.successes) == 6
+
+
+def test_a_worker_without_descriptors_gets_its_data_in_band():
+    def use_up(_: int) -> int:
+        found = []
+        try:
+            while True:
+                found.append(os.dup(0))
+        except OSError:
+            os.close(found.pop())
+        return os.getpid()  # and leaves them open
+
+    def total(array: np.ndarray) -> tuple[float, int]:
+        return float(array.sum()), os.getpid()
+
+    with ProcessPoolRunner(1) as runner:
+        run(runner, Task("use-up", use_up, args=(0,)))
+        report = run(
+            runner,
+            *(Task(f"t{n}", total, args=(ramp(2),)) for n in range(3)),
+            Task("back", ramp, args=(2,)),
+            Task("on", scribble, dependencies=behind("back")),
+        )
+    assert {value[0] for name, value in report.results.items() if name[0] == "t"} == {float(ramp(2).sum())}
+    assert report.results["on"][1]
+    assert (report.results["back"] == ramp(2)).all()
+
+
+PROGRAM_WITHOUT_ROOM = """
+import resource, sys
+import numpy as np
+from processes import Process, Task, TaskDependency
+limit = sys.argv[1]
+if limit == "files":  # no file may grow beyond 64 KB: ENOSPC, EFBIG
+    resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))
+array = np.arange(500_000)
+tasks = [Task("make", np.arange, args=(500_000,))]
+tasks += [Task(f"t{n}", lambda a, b: float(a.sum() + b.sum()), args=(array,), dependencies=[
+    TaskDependency("make", True)]) for n in range(4)]
+report = Process(tasks).run(runner="process", max_workers=2)
+report.raise_for_errors()
+print({value for name, value in report.results.items() if name != "make"} == {2 * float(array.sum())})
+"""
+
+
+def test_where_no_file_can_be_written_data_goes_in_band():
+    output = subprocess.run(
+        [sys.executable, "-c", PROGRAM_WITHOUT_ROOM, "files"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert output.stdout == "True\n", output.stderr
+
+
+PROGRAM_WITH_FEW_DESCRIPTORS = """
+import os, resource, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+from processes import Process, ProcessPoolRunner, Task, TaskDependency
+count = int(sys.argv[1])
+
+def make(number):
+    return bytearray(number.to_bytes(4, "big") * (1 << 18))
+
+def check(*values):
+    return [int.from_bytes(value[-4:], "big") for value in values]
+
+names = [f"t{n}" for n in range(count)]
+tasks = [Task(name, make, args=(n,)) for n, name in enumerate(names)]
+tasks.append(Task("all", check, dependencies=[TaskDependency(name, True) for name in names[:200]]))
+with ProcessPoolRunner(2) as runner:
+    report = Process(tasks).run(runner=runner)
+    report.raise_for_errors()
+    assert report.results["all"] == list(range(200))
+    assert all(report.results[name] == make(n) for n, name in enumerate(names))
+    print(len(report.results), len(os.listdir("/proc/self/fd")) < 50)
+"""
+
+
+def test_hundreds_of_large_results_work_with_few_descriptors():
+    output = subprocess.run(
+        [sys.executable, "-c", PROGRAM_WITH_FEW_DESCRIPTORS, "600"],
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert output.stdout == "601 True\n", output.stderr
+
+
+def pss(process: psutil.Process) -> int:
+    """Sum the proportional memory of a process and all that descends from it, in bytes."""
+    return sum(one.memory_full_info().pss for one in [process, *process.children(recursive=True)])
+
+
+def test_eight_consumers_of_an_array_share_its_memory(tmp_path):
+    size, consumers = 64, 8
+
+    def hold(array: np.ndarray, number: int) -> float:
+        total = float(array.sum())  # touches all of it
+        (tmp / str(number)).touch()
+        while not (tmp / "measured").exists():
+            time.sleep(0.01)
+        return total
+
+    tmp = tmp_path
+    measured = []
+
+    def measure() -> None:
+        give_up_at = time.monotonic() + 60
+        while sum((tmp / str(n)).exists() for n in range(consumers)) < consumers:
+            if time.monotonic() > give_up_at:
+                break
+            time.sleep(0.01)
+        measured.append(pss(psutil.Process()))
+        (tmp / "measured").touch()
+
+    def tasks(megabytes: int) -> list[Task]:
+        numbered = [{"number": n} for n in range(consumers)]
+        users = [
+            Task(f"use-{n}", hold, kwargs=numbered[n], dependencies=behind("make")) for n in range(consumers)
+        ]
+        return [Task("make", ramp, args=(megabytes,)), *users]
+
+    with ProcessPoolRunner(consumers) as runner:
+        for megabytes in (2, size):
+            for file in tmp.iterdir():
+                file.unlink()
+            gc.collect()
+            thread = threading.Thread(target=measure)
+            thread.start()
+            report = run(runner, *tasks(megabytes))
+            thread.join()
+            assert report.results["use-0"] == float(ramp(megabytes).sum())
+            del report
+    assert measured[1] - measured[0] < 1.3 * size * MB
+
+
+def test_nothing_large_has_a_name_and_nothing_is_left(workers):
+    folders = [folder for folder in map(Path, ("/dev/shm", "/tmp")) if folder.is_dir()]
+    before = {folder: set(os.listdir(folder)) for folder in folders}
+    seen = []
+
+    def observe(event):
+        seen.append([name for f in folders for name in set(os.listdir(f)) - before[f] if "processes" in name])
+
+    report = run(
+        workers,
+        Task("make", ramp, args=(8,)),
+        Task("use", scribble, dependencies=behind("make")),
+        observers=[observe],
+    )
+    assert not any(seen)
+    assert len(report.results) == 2
+    del report
+    gc.collect()
+    assert not buffers._open_files
+    assert "processes-data" not in Path("/proc/self/maps").read_text()
