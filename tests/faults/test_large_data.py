@@ -14,9 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import psutil
-import pyarrow as pa
 import pytest
 
 from processes import (
@@ -84,8 +82,12 @@ def values_of(kind: str) -> Any:
     if kind == "many small things":
         return [str(number) for number in range(300_000)]
     if kind == "DataFrame":
+        import pandas as pd  # here, because workers import this module
+
         return pd.DataFrame({"a": array, "b": array * 0.5, "c": array})
     assert kind == "Arrow table"
+    import pyarrow as pa
+
     return pa.table({"a": array, "b": array * 0.5})
 
 
