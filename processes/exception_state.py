@@ -212,13 +212,13 @@ def _fields(exception: BaseException) -> Iterator[tuple[str, Any]]:
             value = slot.__get__(exception)
         except AttributeError:  # it is not set
             continue
-        # In C, None is what an empty one gives; set to None, some would show in the text. The number of an
-        # OSError, be it None, is set where its text is.
-        if value is None and name == "errno" and cls is OSError:
-            value_is_set = vars(OSError)["strerror"].__get__(exception) is not None
+        # In C, None is what an empty one gives; set to None, some would show in the text. The number and the
+        # text of an OSError are set where it was made of two arguments or more, be they None.
+        if cls is OSError and name in ("errno", "strerror"):
+            is_set = value is not None or 2 <= len(_SLOTS["args"].__get__(exception)) <= 5
         else:
-            value_is_set = value is not None
-        if value_is_set or cls.__flags__ & _HEAP_TYPE:
+            is_set = value is not None or cls.__flags__ & _HEAP_TYPE
+        if is_set:
             yield name, value
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -48,6 +49,12 @@ def _children() -> set[int]:
                 found.update(children)
                 unread += children
     return found
+
+
+def pytest_configure() -> None:
+    """Hear Ctrl-C, in the programs that tests start too: a shell's background jobs have it ignored."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish() -> None:
