@@ -217,7 +217,7 @@ def _fields(exception: BaseException) -> Iterator[tuple[str, Any]]:
         if cls is OSError and name in ("errno", "strerror"):
             is_set = value is not None or 2 <= len(_SLOTS["args"].__get__(exception)) <= 5
         else:
-            is_set = value is not None or cls.__flags__ & _HEAP_TYPE
+            is_set = value is not None or bool(cls.__flags__ & _HEAP_TYPE)
         if is_set:
             yield name, value
 
