@@ -146,6 +146,10 @@ def test_a_worker_that_dies_before_it_has_claimed_what_it_was_sent_costs_nothing
     with ProcessPoolRunner(1) as runner, time_limit(60):
         worker = psutil.Process(Process([Task("pid", os.getpid)]).run(runner=runner).results["pid"])
         worker.suspend()
+        while (
+            worker.status() != psutil.STATUS_STOPPED
+        ):  # a worker on its way there would still claim the task
+            os.sched_yield()
         killer = threading.Timer(0.5, worker.kill)  # until then the socket fills, and the rest waits with us
         killer.start()
         report = Process([Task("takes", len, args=(bytes(LARGE - 1),)), Task("good", abs, args=(-1,))]).run(
