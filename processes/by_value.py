@@ -1,11 +1,12 @@
 """What travels by value: functions and classes that no other process can import.
 
-cloudpickle does that. Three things are added here:
+cloudpickle does that. Four things are added here:
 
 - A class that was sent to a worker and comes back is the sender's own class again. What is sent registers
   the class, in both processes, under one id; what comes back has only the id.
 - A function whose source is in no file (a notebook's cell, the command line) takes its source lines along,
   so that tracebacks look alike everywhere.
+- Code keeps the name of its file, which cloudpickle 3.1.3 leaves out: tracebacks find their lines by it.
 - Exceptions go as :mod:`processes.exception_state` has them, and keep what plain pickling loses.
 """
 
@@ -16,7 +17,7 @@ import io
 import linecache
 import os
 from itertools import groupby
-from types import FunctionType
+from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import uuid4
 from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
@@ -112,6 +113,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return self._reduce_class(obj)
         if kind is FunctionType:
             return self._reduce_function(obj)
+        if kind is CodeType:
+            return _make_code, (obj.co_filename, *self.dispatch_table[CodeType](obj))
         if self.plain:
             self.plain = _is_safe(kind)
         return NotImplemented
@@ -202,6 +205,11 @@ def _lines_without_file(function: FunctionType) -> list[str]:
         return inspect.findsource(function)[0]
     except (OSError, TypeError, IndexError, SyntaxError):
         return []
+
+
+def _make_code(file: str, make: Callable[..., CodeType], arguments: tuple[Any, ...]) -> CodeType:
+    """Make a code object under the name of the file that it comes from."""
+    return make(*arguments).replace(co_filename=file)
 
 
 def _make_function(
