@@ -88,6 +88,20 @@ class Graph:
                     reached.append(dependant)
         return sorted(found)
 
+    def bottom_levels(self, durations: Sequence[float]) -> list[float]:
+        """Return for each task how long the longest chain takes that begins with it, its own time included.
+
+        Parameters
+        ----------
+        durations : sequence of float
+            How long each task takes, in seconds.
+        """
+        levels = [0.0] * len(self.names)
+        for task in range(len(self.names) - 1, -1, -1):
+            below = max([levels[dependant] for dependant in self.dependants[task]], default=0.0)
+            levels[task] = durations[task] + below
+        return levels
+
     def critical_path(self) -> list[int]:
         """Return the longest chain of tasks, from its first to its last; the first of several."""
         path: list[int] = []

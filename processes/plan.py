@@ -45,7 +45,8 @@ class Plan:
     """What is left to do in one run.
 
     Tasks are named by their index in the graph. Among the ready ones the order is: higher priority,
-    then the longer chain of tasks below, then topological order. Ready tasks are kept by group: tasks
+    then the longer chain below, then topological order. A chain is as long as its tasks take together; as
+    long as nothing is known of that, all take the same. Ready tasks are kept by group: tasks
     of one group compete for the same slots and resources, so that the head of each group tells whether
     any of it can start.
 
@@ -55,9 +56,11 @@ class Plan:
         The tasks and their dependencies.
     groups : sequence of int
         The group of each task, numbered from 0.
+    durations : sequence of float, optional
+        How long each task is expected to take, in seconds.
     """
 
-    def __init__(self, graph: Graph, groups: Sequence[int]) -> None:
+    def __init__(self, graph: Graph, groups: Sequence[int], durations: Sequence[float] | None = None) -> None:
         size = len(graph.names)
         self._dependants = graph.dependants
         self._names = graph.names
@@ -66,7 +69,8 @@ class Plan:
         self._unmet = [len(dependencies) for dependencies in graph.dependencies]
         self._unfinished = size
         # Sorting is stable, so the last sort decides first.
-        order = sorted(range(size), key=graph.heights.__getitem__, reverse=True)
+        lengths = graph.heights if durations is None else graph.bottom_levels(durations)
+        order = sorted(range(size), key=lengths.__getitem__, reverse=True)
         order.sort(key=lambda task: graph.tasks[task].priority, reverse=True)
         self._order = order
         self._ranks = [0] * size

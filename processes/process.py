@@ -7,6 +7,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Literal, Self
 
 from .comms.after_run import INTERRUPT_SECONDS, check_notify, notify_after
+from .durations import expected_durations
 from .events import TaskFinished
 from .exceptions import TaskNotFoundError
 from .execution_report import ProcessExecutionReport, TaskReportEntry
@@ -249,6 +250,7 @@ class Process:
         fail_fast: bool = False,
         notify: Iterable[ReportChannel] = (),
         notify_on: str = "always",
+        durations: ProcessExecutionReport | Mapping[str, float] | None = None,
     ) -> ProcessExecutionReport:
         """Run all tasks, each as soon as what it depends on has succeeded.
 
@@ -278,6 +280,10 @@ class Process:
             Where the report is sent at the end, also at that of a run that Ctrl-C ends.
         notify_on : {"always", "error"}, default "always"
             Whether the report is sent in any case, or only if a task has failed.
+        durations : ProcessExecutionReport or mapping of str to number, optional
+            How long tasks are expected to take: an earlier run's report, or seconds by task name. Of the
+            tasks that are ready, the one at the head of the longest chain then starts first; without it,
+            chains are counted in tasks.
 
         Returns
         -------
@@ -292,7 +298,9 @@ class Process:
             On Ctrl-C in the main thread; `report` holds what was finished.
         """
         channels = check_notify(notify, notify_on)
-        scheduler = self._schedule(parallel, max_workers, runner, progress, observers, resources, fail_fast)
+        scheduler = self._schedule(
+            parallel, max_workers, runner, progress, observers, resources, fail_fast, durations
+        )
         try:
             scheduler.run()
         except KeyboardInterrupt:
@@ -314,6 +322,7 @@ class Process:
         fail_fast: bool = False,
         notify: Iterable[ReportChannel] = (),
         notify_on: str = "always",
+        durations: ProcessExecutionReport | Mapping[str, float] | None = None,
     ) -> Stream:
         """Run all tasks in a thread of its own, and give each one's entry as it ends.
 
@@ -340,7 +349,7 @@ class Process:
                 entries.put(TaskReportEntry.of(self.get_task(event.name), event.result))
 
         scheduler = self._schedule(
-            parallel, max_workers, runner, progress, (*observers, put_entry), resources, fail_fast
+            parallel, max_workers, runner, progress, (*observers, put_entry), resources, fail_fast, durations
         )
         return Stream(self, scheduler, entries, channels, notify_on)
 
@@ -355,6 +364,7 @@ class Process:
         observers: Iterable[Observer],
         resources: Mapping[str, float] | None,
         fail_fast: bool,
+        durations: object,
     ) -> Scheduler:
         """Check the arguments of a run and make all that it needs."""
         configured = choose_runner(
@@ -374,6 +384,7 @@ class Process:
             observers=observers,
             resources=_check_resources(resources, self.tasks),
             fail_fast=_check_bool("fail_fast", fail_fast),
+            durations=expected_durations(durations, self._graph.names),
         )
         self.runner = scheduler.runner
         return scheduler

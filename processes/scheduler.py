@@ -89,6 +89,8 @@ class Scheduler:
         How much there is of each resource.
     fail_fast : bool
         Whether the first failure ends the run.
+    durations : sequence of float, optional
+        How long each task is expected to take, in seconds.
     downstream : callable, optional
         Gives the names of the tasks that a task's failure skips; by default the graph's.
 
@@ -113,6 +115,7 @@ class Scheduler:
         observers: Iterable[Observer] = (),
         resources: Mapping[str, float] | None = None,
         fail_fast: bool = False,
+        durations: Sequence[float] | None = None,
         downstream: Callable[[int], list[str]] | None = None,
     ) -> None:
         self.runner = runner.for_run()
@@ -129,7 +132,7 @@ class Scheduler:
         )
         self._groups, self._group_of = _groups(graph.tasks, runner, self.runner)
         self._runners = list(dict.fromkeys([self.runner, *(group.runner for group in self._groups)]))
-        self._plan = Plan(graph, self._group_of)
+        self._plan = Plan(graph, self._group_of, durations)
         self._earlier: dict[int, tuple[int, float]] = {}  # attempts of tasks that are retried, their seconds
         # By task index:
         self._ready_at = [0.0] * len(graph.names)  # in seconds since the epoch

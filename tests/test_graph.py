@@ -210,6 +210,10 @@ def test_any_graph_is_put_in_order_or_refused_for_a_real_circle(drawn):
         assert found.heights[index] == max(
             [found.heights[other] + 1 for other in found.dependants[index]], default=0
         )
+    seconds = [float(len(name) + index) for index, name in enumerate(found.names)]
+    levels = found.bottom_levels(seconds)
+    for index, dependants in enumerate(found.dependants):
+        assert levels[index] == seconds[index] + max([levels[other] for other in dependants], default=0.0)
     path = found.critical_path()
     assert len(path) == max(found.heights) + 1
     assert all(one in found.dependencies[next_] for one, next_ in zip(path, path[1:], strict=False))

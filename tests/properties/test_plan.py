@@ -194,14 +194,16 @@ def test_what_is_not_allowed_raises_and_changes_nothing(drawn, data):
 
 
 @steadily
-@given(graphs())
-def test_ready_tasks_go_by_priority_then_by_the_chain_below_then_in_order(drawn):
-    one_group = Plan(drawn.graph, [0] * drawn.size)
+@given(graphs(), st.data())
+def test_ready_tasks_go_by_priority_then_by_the_chain_below_then_in_order(drawn, data):
     graph = drawn.graph
+    durations = data.draw(st.none() | st.lists(st.floats(0, 9), min_size=drawn.size, max_size=drawn.size))
+    lengths = graph.heights if durations is None else graph.bottom_levels(durations)
+    one_group = Plan(graph, [0] * drawn.size, durations)
     ready = {task for task in range(drawn.size) if not graph.dependencies[task]}
     while not one_group.finished:
         task = one_group.take(0)
-        assert task == min(ready, key=lambda t: (-graph.tasks[t].priority, -graph.heights[t], t))
+        assert task == min(ready, key=lambda t: (-graph.tasks[t].priority, -lengths[t], t))
         ready.remove(task)
         ready.update(one_group.succeed(task))
     assert not ready

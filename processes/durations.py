@@ -1,0 +1,68 @@
+"""How long tasks are expected to take, for a run that is to know before it begins."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import inf
+from typing import TYPE_CHECKING
+
+from .execution_report import ProcessExecutionReport
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def expected_durations(durations: object, names: Sequence[str]) -> list[float] | None:
+    """Find what is expected of each task.
+
+    Parameters
+    ----------
+    durations : ProcessExecutionReport or mapping of str to number
+        An earlier run's report, or seconds by task name; case does not matter, and names of other tasks are
+        passed over, since graphs change from run to run. None where nothing is known.
+    names : sequence of str
+        The tasks.
+
+    Returns
+    -------
+    list of float or None
+        Seconds, task by task; the mean of the others where a task is new. None if all are.
+
+    Raises
+    ------
+    TypeError
+        If it is neither, or seconds are no number.
+    ValueError
+        If seconds are negative or not finite.
+    """
+    if durations is None:
+        return None
+    if isinstance(durations, ProcessExecutionReport):
+        durations = {
+            name: entry.elapsed_seconds for name, entry in durations.entries.items() if entry.attempts
+        }
+    if not isinstance(durations, Mapping):
+        raise TypeError(
+            "durations must be a ProcessExecutionReport or a mapping of task names to seconds, "
+            f"not {durations!r}"
+        )
+    by_name = {_checked_name(name): _checked_seconds(name, value) for name, value in durations.items()}
+    known = [by_name[name] for name in names if name in by_name]
+    if not known:
+        return None
+    mean = sum(known) / len(known)
+    return [by_name.get(name, mean) for name in names]
+
+
+def _checked_name(name: object) -> str:
+    if not isinstance(name, str):
+        raise TypeError(f"durations must have the names of tasks as keys, not {name!r}")
+    return name.lower()
+
+
+def _checked_seconds(name: str, seconds: object) -> float:
+    if not isinstance(seconds, (int, float)) or isinstance(seconds, bool):
+        raise TypeError(f"durations[{name!r}] must be a number of seconds, not {seconds!r}")
+    if not 0 <= seconds < inf:
+        raise ValueError(f"durations[{name!r}] must be a number of seconds from 0 on, not {seconds!r}")
+    return float(seconds)
