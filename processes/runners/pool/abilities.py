@@ -23,3 +23,6 @@ CAN_TAKE_BACK = hasattr(os, "RWF_NOWAIT")
 
 Elsewhere a worker is given one attempt at a time, so that there is nothing to take back.
 """
+
+CAN_YIELD = hasattr(os, "sched_yield")
+"""Whether a thread can offer its processor to others without going to sleep: not on Windows."""

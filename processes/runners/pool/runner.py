@@ -372,9 +372,8 @@ class ProcessPoolRunner(ProcessRunner):
         """Wait until a worker or the waker has something, and take it."""
         if self.poll_seconds is not None:
             timeout = self.poll_seconds if timeout is None else min(timeout, self.poll_seconds)
-        if timeout == 0:
-            events = self._selector.select(0)
-        else:
+        events = self._selector.select(0) if timeout == 0 else self._spin()
+        if not events and timeout != 0:
             events = self._selector.select(timeout if self._waker.arm() else 0)
             self._waker.disarm()
             if not events:
@@ -388,6 +387,15 @@ class ProcessPoolRunner(ProcessRunner):
             for child in [*self._children, *self._leaving]:
                 if child.process.poll() is not None:
                     self._bury(child, 0)
+
+    def _spin(self) -> list[tuple[selectors.SelectorKey, int]]:
+        """Look for what comes soon, where calls have been short lately."""
+        if not abilities.CAN_YIELD or self._mean_seconds is None or self._mean_seconds > wire.SPIN_SECONDS:
+            return []
+        give_up_at = monotonic() + wire.SPIN_SECONDS
+        while not (events := self._selector.select(0)) and monotonic() < give_up_at:
+            os.sched_yield()
+        return events
 
     def _look_at_memory(self, limit: int) -> None:
         """End the workers whose task has taken more than the limit; one look in `POLL_SECONDS`."""

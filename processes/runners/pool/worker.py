@@ -160,9 +160,21 @@ class _Loop:
                 wire.skip_descriptors(self._side_channel)
 
     def _claim(self) -> int:
-        data = os.read(self._token_fd, wire.TICKET.size)
         # The parent writes whole tickets, and a pipe gives them whole.
-        return wire.TICKET.unpack(data)[0] if data else wire.EXIT
+        ticket = bytearray(wire.TICKET.size)
+        if not self._spin(ticket) and not os.readv(self._token_fd, [ticket]):
+            return wire.EXIT
+        return int(wire.TICKET.unpack(ticket)[0])
+
+    def _spin(self, ticket: bytearray) -> bool:
+        """Look for a ticket that comes soon; False if there is none yet, or never will be."""
+        give_up_at = monotonic() + wire.SPIN_SECONDS
+        while monotonic() < give_up_at:
+            try:
+                return os.preadv(self._token_fd, [ticket], -1, os.RWF_NOWAIT) > 0
+            except BlockingIOError:
+                os.sched_yield()
+        return False
 
     def _set_up(self, setup: dict[str, Any]) -> None:
         """Take over what a run's caller has: working directory, environment, sys.path, log levels."""
