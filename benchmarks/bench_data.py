@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     Step = Callable[[np.ndarray], Any]
 
 ROWS = [POOL, "ProcessPoolExecutor, fork", "loky", "joblib"]
-RUNS = 3
+MOST_RUNS = 3
+ENOUGH_SECONDS = 1.0
 MB = 1 << 20
 
 
@@ -61,10 +62,10 @@ def seconds_with_data(subject: str, case: str, megabytes: int, size: int, worker
         opened, expected = _running(subject, chain(size), _grow, workers), [size * numbers]
     else:
         opened, expected = _running(subject, _fan_out(size), _total, workers), [numbers] * size
-    seconds = []
+    seconds: list[float] = []
     with opened as run:
         run(1)  # workers start, and import what they need
-        for _ in range(RUNS):
+        while not seconds or (sum(seconds) < ENOUGH_SECONDS and len(seconds) < MOST_RUNS):
             start = perf_counter()
             results = run(megabytes)
             seconds.append(perf_counter() - start)

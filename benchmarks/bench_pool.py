@@ -6,7 +6,7 @@ from time import time
 from typing import TYPE_CHECKING
 
 from measuring import call_fresh, first_result_at, seconds_per_run, take_turns
-from subjects import PEER_POOLS, POOL
+from subjects import PEER_POOLS, POOL, WARM_POOLS
 from tables import Table
 from work import BURN_SECONDS
 
@@ -17,16 +17,17 @@ if TYPE_CHECKING:
 
 BARE_FORKS = "bare forks, a share each"  # knows independent nodes only
 BARE_INTERPRETER = "python -c pass"
-TAKE_LAMBDAS = ["loky", "joblib"]  # of the peers
-BURNS = 16
+SLOW = "dask, distributed"  # left out of a quick look
+TAKE_LAMBDAS = ["loky", "joblib", SLOW]  # of the peers
+BURNS = 8
 
 
 def measure(settings: Settings) -> Iterator[Table]:
     """Measure no-ops on warm workers, real work, and the start of cold ones."""
     few = 10 if settings.quick else 1
     yield _no_ops(settings, "independent no-ops", "wide", 10_000 // few, "no-op", [*PEER_POOLS, BARE_FORKS])
-    yield _no_ops(settings, "no-ops in a chain", "chain", 1_000 // few, "no-op", PEER_POOLS)
-    yield _no_ops(settings, "no-ops with 0 to 3 dependencies", "random", 5_000 // few, "no-op", PEER_POOLS)
+    yield _no_ops(settings, "no-ops in a chain", "chain", 1_000 // few, "no-op", WARM_POOLS)
+    yield _no_ops(settings, "no-ops with 0 to 3 dependencies", "random", 5_000 // few, "no-op", WARM_POOLS)
     yield _no_ops(settings, "closures", "wide", 2_000 // few, "closures", TAKE_LAMBDAS)
     yield _computing(settings)
     yield _cold_start(settings)
@@ -38,7 +39,7 @@ def _no_ops(settings: Settings, what: str, shape: str, size: int, work: str, pee
         return [second / size * 1e6 for second in seconds]
 
     title = f"{size:_} {what} on {settings.workers} warm workers".replace("_", " ")
-    return _compared(title, "µs a task", settings.rounds, [POOL, *peers], sample, POOL)
+    return _compared(title, "µs a task", settings, [POOL, *peers], sample, POOL)
 
 
 def _computing(settings: Settings) -> Table:
@@ -46,10 +47,10 @@ def _computing(settings: Settings) -> Table:
         seconds: list[float] = call_fresh(seconds_per_run, row, "wide", burns, "burn", settings.workers)
         return seconds
 
-    burns = BURNS // (4 if settings.quick else 1)
+    burns = BURNS // (2 if settings.quick else 1)
     title = f"{burns} times {BURN_SECONDS} s of computing on {settings.workers} warm workers"
-    rows = [POOL, *PEER_POOLS, BARE_FORKS]
-    return _compared(title, "s", settings.rounds, rows, sample, BARE_FORKS)
+    rows = [POOL, *WARM_POOLS, BARE_FORKS]
+    return _compared(title, "s", settings, rows, sample, BARE_FORKS)
 
 
 def _cold_start(settings: Settings) -> Table:
@@ -61,19 +62,22 @@ def _cold_start(settings: Settings) -> Table:
 
     title = f"From the start of the interpreter to the first results of {settings.workers} workers"
     rows = [POOL, BARE_INTERPRETER, *PEER_POOLS]
-    return _compared(title, "s", 3 * settings.rounds, rows, sample, POOL)
+    thorough = settings._replace(rounds=3 * settings.rounds)
+    return _compared(title, "s", thorough, rows, sample, POOL)
 
 
 def _compared(
     title: str,
     unit: str,
-    rounds: int,
+    settings: Settings,
     rows: list[str],
     sample: Callable[[str], list[float]],
     reference: str,
 ) -> Table:
     """Fill a table of one column, and add the ratio to one of its rows."""
     table = Table(title)
-    take_turns(table, rounds, [unit], rows, lambda row, _column: sample(row))
+    if settings.quick:
+        rows = [row for row in rows if row != SLOW]
+    take_turns(table, settings.rounds, [unit], rows, lambda row, _column: sample(row))
     table.add_ratio(unit, reference)
     return table

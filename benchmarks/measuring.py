@@ -8,23 +8,26 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from time import monotonic, perf_counter, sleep, time
+from time import monotonic, perf_counter, time
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from shapes import SHAPES, wide
 from subjects import SUBJECTS
-from work import WORK, depth, expected_results
+from work import WORK, depth, expected_results, pause
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from subjects import Run
     from tables import Table
+    from workflows import Workflow
 
 LIMIT_SECONDS = 120  # a sample that takes longer is given up
-ONCE_SECONDS = 10  # what takes longer is not measured in later rounds
+ONCE_SECONDS = 5  # what takes longer is measured in the first round only, unless told otherwise
 SAMPLE_SECONDS = 0.5  # a sample repeats its run for so long ...
 MOST_RUNS = 3  # ... but not more often than that
 
@@ -35,6 +38,7 @@ class Settings(NamedTuple):
     rounds: int = 3
     workers: int = 2
     quick: bool = False
+    workflows: Mapping[Path, Workflow] = MappingProxyType({})  # recorded, by file
 
 
 class NotMeasuredError(Exception):
@@ -42,7 +46,12 @@ class NotMeasuredError(Exception):
 
 
 def take_turns(
-    table: Table, rounds: int, columns: Iterable[str], rows: Iterable[str], sample: Callable[..., list[float]]
+    table: Table,
+    rounds: int,
+    columns: Iterable[str],
+    rows: Iterable[str],
+    sample: Callable[..., list[float]],
+    once_seconds: float = ONCE_SECONDS,
 ) -> None:
     """Fill a table, `rounds` times from its first cell to its last.
 
@@ -58,6 +67,8 @@ def take_turns(
         The cells' names. Rows that are subjects which are not installed are left out.
     sample : callable
         Takes a row and a column, and returns samples.
+    once_seconds : float
+        What takes longer than so many seconds is not measured in later rounds.
     """
     columns, rows = list(columns), [row for row in rows if row not in SUBJECTS or SUBJECTS[row].installed]
     given_up = set()
@@ -73,7 +84,7 @@ def take_turns(
                 except NotMeasuredError as error:
                     table.put(row, column, str(error))
                     given_up.add((row, column))
-                if monotonic() - start > ONCE_SECONDS:
+                if monotonic() - start > once_seconds:
                     given_up.add((row, column))
     _show("")
 
@@ -126,17 +137,8 @@ def seconds_per_run(subject: str, shape: str, size: int, work: str, workers: int
     graph = SHAPES[shape](size)
     functions = WORK[work](graph)
     expected = expected_results(graph)
-    seconds: list[float] = []
-    with SUBJECTS[subject].open(workers) as run:
-        _warm_up(run, workers)
-        gc.freeze()  # what the measuring made shall cost the measured no collection
-        while not seconds or (sum(seconds) < SAMPLE_SECONDS and len(seconds) < MOST_RUNS):
-            gc.collect()
-            start = perf_counter()
-            results = run(graph, functions)
-            seconds.append(perf_counter() - start)
-            _check(results, expected)
-    return seconds
+    with warm(subject, workers) as run:
+        return time_runs(lambda: run(graph, functions), expected, SAMPLE_SECONDS)
 
 
 def first_result_at(subject: str, workers: int) -> float:
@@ -149,15 +151,35 @@ def first_result_at(subject: str, workers: int) -> float:
     return now
 
 
-def _warm_up(run: Run, workers: int) -> None:
+@contextmanager
+def warm(subject: str, workers: int) -> Iterator[Run]:
+    """Open a subject and start its workers."""
+    with SUBJECTS[subject].open(workers) as run:
+        warm_up(run, workers)
+        yield run
+
+
+def warm_up(run: Run, workers: int) -> None:
+    """Start workers, and let them and the caller import what they need."""
     nodes = wide(4 * workers)
-    run(nodes, [_pause] * len(nodes))  # long enough that each worker is started, and gets some
+    while_all_start = partial(pause, 0.02)  # long enough that each worker gets some
+    run(nodes, [while_all_start] * len(nodes))
     run(nodes, [depth] * len(nodes))
 
 
-def _pause() -> int:
-    sleep(0.02)
-    return depth()
+def time_runs(
+    run: Callable[[], list[int]], expected: list[int], enough: float = 0.0, most: int = MOST_RUNS
+) -> list[float]:
+    """Time a run, and again until the times add up to `enough` seconds or are `most`; each is checked."""
+    gc.freeze()  # what the measuring made shall cost the measured no collection
+    seconds: list[float] = []
+    while not seconds or (sum(seconds) < enough and len(seconds) < most):
+        gc.collect()
+        start = perf_counter()
+        results = run()
+        seconds.append(perf_counter() - start)
+        _check(results, expected)
+    return seconds
 
 
 def _check(results: list[int], expected: list[int]) -> None:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from functools import partial
 from graphlib import TopologicalSorter
 from importlib import import_module
+from itertools import count
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 def graphlib_loop(_workers: int) -> Iterator[Run]:
     def run(graph: Graph, functions: Functions) -> list[int]:
         results = [0] * len(graph)
-        for index in _sorter(graph).static_order():
+        for index in sorter_of(graph).static_order():
             results[index] = functions[index](*_arguments(graph, results, index))
         return results
 
@@ -98,13 +99,34 @@ def dask_scheduler(workers: int, *, module: str) -> Iterator[Run]:
 
 
 @contextmanager
+def dask_cluster(workers: int) -> Iterator[Run]:
+    distributed = import_module("distributed")
+    numbers = count()
+
+    def run(graph: Graph, functions: Functions) -> list[int]:
+        run_number = next(numbers)  # the scheduler may still know the keys of the run before
+        keys = [f"{name}-{run_number}" for name, _ in graph]
+        calls = {
+            key: (function, *[keys[index] for index in dependencies])
+            for key, (_, dependencies), function in zip(keys, graph, functions, strict=True)
+        }
+        return list(client.get(calls, keys))
+
+    cluster = distributed.LocalCluster(
+        n_workers=workers, threads_per_worker=1, dashboard_address=None, silence_logs="CRITICAL"
+    )
+    with cluster, distributed.Client(cluster) as client:
+        yield run
+
+
+@contextmanager
 def joblib_parallel(workers: int) -> Iterator[Run]:
     joblib = import_module("joblib")
 
     def run(graph: Graph, functions: Functions) -> list[int]:
         # joblib knows no dependencies, so it gets one generation of nodes after the other.
         results = [0] * len(graph)
-        sorter = _sorter(graph)
+        sorter = sorter_of(graph)
         sorter.prepare()
         while generation := sorter.get_ready():
             calls = [
@@ -149,7 +171,7 @@ def pebble_pool(workers: int) -> Iterator[Run]:
 
 def _drive(submit: Callable[..., Future[int]], graph: Graph, functions: Functions) -> list[int]:
     """Run a graph on anything that makes futures: graphlib says what is ready, a queue what is done."""
-    sorter = _sorter(graph)
+    sorter = sorter_of(graph)
     sorter.prepare()
     results = [0] * len(graph)
     done: Done = SimpleQueue()
@@ -167,7 +189,7 @@ def _put(done: Done, index: int, future: Future[int]) -> None:
     done.put((index, future))
 
 
-def _sorter(graph: Graph) -> TopologicalSorter[int]:
+def sorter_of(graph: Graph) -> TopologicalSorter[int]:
     return TopologicalSorter({index: dependencies for index, (_, dependencies) in enumerate(graph)})
 
 

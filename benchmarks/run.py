@@ -15,19 +15,24 @@ from time import monotonic
 import bench_build
 import bench_data
 import bench_demo
+import bench_metg
 import bench_pool
 import bench_scheduling
+import bench_workflows
 from measuring import Settings
 from subjects import SUBJECTS
+from workflows import find_files, read_workflow
 
 BENCHMARKS = {
     "build": bench_build,
     "scheduling": bench_scheduling,
     "pool": bench_pool,
+    "metg": bench_metg,
     "data": bench_data,
     "demo": bench_demo,
+    "workflows": bench_workflows,
 }
-PACKAGES = ("processes", "cloudpickle", "dask", "joblib", "loky", "mpire", "pebble")
+PACKAGES = ("processes", "cloudpickle", "dask", "distributed", "joblib", "loky", "mpire", "pebble")
 
 
 def main() -> None:
@@ -36,14 +41,27 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="small sizes, one round: under two minutes")
     parser.add_argument("--rounds", type=int, help="how often each figure is measured (3; with --quick 1)")
     parser.add_argument("--workers", type=int, default=2, help="how many threads or processes (2)")
+    parser.add_argument(
+        "--files", nargs="+", default=(), metavar="PATH", help="recorded workflows, or folders of them"
+    )
     parser.add_argument("--markdown", action="store_true", help="print the tables as Markdown")
     parser.add_argument("--json", type=Path, metavar="FILE", help="keep every sample in this file")
+    parser.add_argument(
+        "--plots", type=Path, metavar="FOLDER", help="draw the tables into this folder, as SVG"
+    )
     arguments = parser.parse_args()
     if unknown := set(arguments.names) - set(BENCHMARKS):
         parser.error(f"there is no benchmark {unknown.pop()!r}; known are {', '.join(BENCHMARKS)}")
+    try:
+        workflows = {file: read_workflow(file) for file in find_files(arguments.files)}
+    except (OSError, ValueError) as error:
+        parser.error(f"--files: {error}")
+    if arguments.plots is not None and _version("matplotlib") is None:
+        parser.error("--plots needs matplotlib; install it, or '.[bench]'")
 
     start = monotonic()
-    settings = Settings(arguments.rounds or (1 if arguments.quick else 3), arguments.workers, arguments.quick)
+    rounds = arguments.rounds or (1 if arguments.quick else 3)
+    settings = Settings(rounds, arguments.workers, arguments.quick, workflows)
     about = _about(settings)
     print("\n".join(f"{'- ' if arguments.markdown else ''}{key}: {value}" for key, value in about.items()))
     print(flush=True)
@@ -55,6 +73,10 @@ def main() -> None:
     print(f"Took {monotonic() - start:.0f} s.", file=sys.stderr)
     if arguments.json is not None:
         arguments.json.write_text(json.dumps({"about": about, "tables": tables}, indent=1), encoding="utf-8")
+    if arguments.plots is not None:
+        from plots import draw_all
+
+        draw_all(tables, arguments.plots)
 
 
 def _about(settings: Settings) -> dict[str, str]:

@@ -11,9 +11,10 @@ import random
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
-STENCIL_WIDTH = 32  # many times the workers, so that a layer can hide the wait for its slowest node
+WIDTH = 32  # of a layer: many times the workers, so that it can hide the wait for its slowest node
+NEAREST = 2  # how far to each side the nodes are that a node of "nearest" may depend on
 SEED = 20_240_229  # any number: the same graphs on every machine and every day
 
 
@@ -47,13 +48,35 @@ def diamonds(size: int) -> Graph:
 
 
 def stencil(size: int) -> Graph:
-    """Layers of equal width; a node depends on its neighbours in the layer before: left, middle, right."""
-    graph = []
-    for index in range(size - size % min(size, STENCIL_WIDTH)):
-        above, column = index - STENCIL_WIDTH, index % STENCIL_WIDTH
-        columns = range(max(0, column - 1), min(STENCIL_WIDTH, column + 2))
-        graph.append(_node(index, *(above - column + other for other in columns if above >= 0)))
-    return graph
+    """Layers; a node depends on its neighbours in the layer before: left, middle, right."""
+    return _layers(size, lambda _step, column: range(column - 1, column + 2))
+
+
+def fft(size: int) -> Graph:
+    """Layers; a node depends on that above it and on its partner in a butterfly, whose span doubles."""
+    spans = WIDTH.bit_length() - 1
+    return _layers(size, lambda step, column: (column, column ^ 1 << (step - 1) % spans))
+
+
+def nearest(size: int) -> Graph:
+    """Layers; a node depends on that above it, and with even odds on each of those near it."""
+    draw = random.Random(SEED)
+    return _layers(
+        size,
+        lambda _step, column: [
+            other
+            for other in range(column - NEAREST, column + NEAREST + 1)
+            if other == column or draw.random() < 0.5
+        ],
+    )
+
+
+def broadcast(size: int) -> Graph:
+    """One root; a binary tree grows from it to the width of a layer, and becomes chains."""
+    return [
+        _node(index, (index - 1) // 2 if index < 2 * WIDTH - 1 else index - WIDTH) if index else _node(index)
+        for index in range(size)
+    ]
 
 
 def random_graph(size: int) -> Graph:
@@ -82,7 +105,20 @@ SHAPES: dict[str, Callable[[int], Graph]] = {
     "diamonds": diamonds,
     "stencil": stencil,
     "tree": tree,
+    "fft": fft,
+    "nearest": nearest,
+    "broadcast": broadcast,
 }
+
+
+def _layers(size: int, above: Callable[[int, int], Iterable[int]]) -> Graph:
+    """Make layers of equal width; `above` gives the columns that a node at a step and column depends on."""
+    graph = []
+    for index in range(size - size % min(size, WIDTH)):
+        step, column = divmod(index, WIDTH)
+        columns = [other for other in above(step, column) if 0 <= other < WIDTH] if step else []
+        graph.append(_node(index, *((step - 1) * WIDTH + other for other in columns)))
+    return graph
 
 
 def _node(index: int, *dependencies: int) -> Node:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from shapes import Graph
 
-    from processes import ProcessRunner
+    from processes import Process, ProcessExecutionReport, ProcessRunner
 
     Functions = Sequence[Callable[..., int]]
     Run = Callable[[Graph, Functions], list[int]]
@@ -42,7 +42,7 @@ class Subject(NamedTuple):
 def our_sequential(_workers: int) -> Iterator[Run]:
     from processes import SequentialRunner
 
-    yield partial(_run_process, SequentialRunner())
+    yield partial(run_process, SequentialRunner())
 
 
 @contextmanager
@@ -50,7 +50,7 @@ def our_threads(workers: int) -> Iterator[Run]:
     from processes import ThreadRunner
 
     with ThreadRunner(workers) as runner:
-        yield partial(_run_process, runner)
+        yield partial(run_process, runner)
 
 
 @contextmanager
@@ -58,17 +58,32 @@ def our_pool(workers: int) -> Iterator[Run]:
     from processes import ProcessPoolRunner
 
     with ProcessPoolRunner(workers) as runner:
-        yield partial(_run_process, runner)
+        yield partial(run_process, runner)
 
 
-def _run_process(runner: ProcessRunner, graph: Graph, functions: Functions) -> list[int]:
+def run_process(runner: ProcessRunner, graph: Graph, functions: Functions) -> list[int]:
+    """Run a graph on a runner of `processes`."""
+    return results_of(process_of(graph, functions).run(runner=runner), graph)
+
+
+def process_of(graph: Graph, functions: Functions) -> Process:
+    """Build what `processes` runs."""
     from processes import Process, Task, TaskDependency
 
-    tasks = [
-        Task(name, function, dependencies=[TaskDependency(graph[index].name, True) for index in dependencies])
-        for (name, dependencies), function in zip(graph, functions, strict=True)
-    ]
-    report = Process(tasks).run(runner=runner)
+    return Process(
+        [
+            Task(
+                name,
+                function,
+                dependencies=[TaskDependency(graph[index].name, True) for index in dependencies],
+            )
+            for (name, dependencies), function in zip(graph, functions, strict=True)
+        ]
+    )
+
+
+def results_of(report: ProcessExecutionReport, graph: Graph) -> list[int]:
+    """Take the results of a run in the order of the nodes; all must have succeeded."""
     report.raise_for_errors()
     results = report.results
     return [results[name] for name, _ in graph]
@@ -94,6 +109,7 @@ SUBJECTS = {
     "bare forks, a share each": Subject(peers.forked_shares, "os"),
     "dask, sync": Subject(partial(peers.dask_scheduler, module="dask"), "dask"),
     "dask, threads": Subject(partial(peers.dask_scheduler, module="dask.threaded"), "dask"),
+    "dask, distributed": Subject(peers.dask_cluster, "distributed"),
     "joblib": Subject(peers.joblib_parallel, "joblib"),
     "loky": Subject(peers.loky_executor, "loky"),
     "mpire": Subject(peers.mpire_pool, "mpire"),
@@ -108,5 +124,9 @@ PEER_POOLS = [
     "mpire",
     "pebble",
     "joblib",
+    "dask, distributed",
 ]
 """Peers that run what can be pickled, with dependencies, on processes."""
+
+WARM_POOLS = [name for name in PEER_POOLS if not name.endswith(("forkserver", "spawn"))]
+"""Those that still differ once their workers run."""

@@ -6,7 +6,8 @@ of them. So a result that is lost, mixed up or passed to the wrong node is seen.
 
 from __future__ import annotations
 
-from time import thread_time
+from hashlib import pbkdf2_hmac
+from time import sleep, thread_time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -34,6 +35,18 @@ def burn(*below: int) -> int:
     end = thread_time() + BURN_SECONDS
     while thread_time() < end:
         sum(range(1000))
+    return depth(*below)
+
+
+def hash_on(iterations: int, *below: int) -> int:
+    """Compute for a time that grows with a number; it takes no memory and gives up the interpreter's lock."""
+    pbkdf2_hmac("sha256", b"", b"", iterations)
+    return depth(*below)
+
+
+def pause(seconds: float, *below: int) -> int:
+    """Leave the processor alone for a fixed time."""
+    sleep(seconds)
     return depth(*below)
 
 

@@ -1,0 +1,180 @@
+"""Recorded workflows, replayed: how near the order in which tasks start comes to the shortest makespan.
+
+Three orders are compared: first come, first served; the library's own, which starts the task above the
+longest chain of tasks; and its order once durations are known, which starts the task above the chain that
+takes longest.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from functools import partial
+from heapq import heappop, heappush
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from measuring import NotMeasuredError, call_fresh, time_runs, warm, warm_up
+from peers import sorter_of
+from subjects import process_of, results_of, run_process
+from tables import Table
+from work import depth, expected_results, pause
+from workflows import read_workflow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from measuring import Settings
+    from shapes import Graph
+    from workflows import Workflow
+
+WORKERS = (2, 8)
+FIRST_COME, OWN, KNOWN = ORDERS = "first come", "longest chain", "durations known"
+WORSE = 1.02  # times first come: more is remarked on for the library's own order
+FAR = 1.1  # times the lower bound: more is remarked on for known durations
+BOUND_SECONDS = 1.0  # what is measured is scaled to this lower bound
+MOST_MEASURED = 20  # files; the others are simulated only
+
+
+def measure(settings: Settings) -> Iterator[Table]:
+    """Simulate and measure each file, on few workers and on many."""
+    workflows = settings.workflows
+    if not workflows:
+        print("workflows: left out, since --files names none", file=sys.stderr)
+        return
+    files = {f"{file.stem}, {len(workflow.graph)} tasks": file for file, workflow in workflows.items()}
+
+    def simulate(row: str, workers: int) -> dict[str, float]:
+        workflow = workflows[files[row]]
+        bound = workflow.lower_bound(workers)
+        return {order: seconds / bound for order, seconds in simulated_makespans(workflow, workers).items()}
+
+    def replay(row: str, workers: int) -> dict[str, float]:
+        bound = BOUND_SECONDS / (5 if settings.quick else 1)
+        seconds = call_fresh(measured_makespans, str(files[row]), workers, bound)
+        return {order: value / bound for order, value in seconds.items()}
+
+    for workers in WORKERS:
+        title = f"Recorded workflows on {workers} workers, simulated: makespan ÷ lower bound"
+        yield _table(title, list(files), partial(simulate, workers=workers))
+    for workers in WORKERS:
+        title = f"Recorded workflows on {workers} threads, measured: makespan ÷ lower bound"
+        yield _table(title, list(files)[:MOST_MEASURED], partial(replay, workers=workers))
+
+
+def _table(title: str, rows: list[str], ratios_of: Callable[[str], dict[str, float]]) -> Table:
+    """Fill a table with the ratios of all orders, and remark on those that are not as they should be."""
+    table = Table(title, "workflow")
+    for row in rows:
+        try:
+            ratios = ratios_of(row)
+        except NotMeasuredError as error:
+            table.put(row, "remark", str(error))
+            continue
+        for order, ratio in ratios.items():
+            table.add(row, order, [ratio])
+        remarks = []
+        if ratios[OWN] > WORSE * ratios[FIRST_COME]:
+            remarks.append(f"{OWN}: {ratios[OWN] / ratios[FIRST_COME]:.2f} times {FIRST_COME}")
+        if ratios[KNOWN] > FAR:
+            remarks.append(f"{KNOWN}: over {FAR} times the bound")
+        table.put(row, "remark", "; ".join(remarks))
+    return table
+
+
+# Simulating
+
+
+class Order(Protocol):
+    """What a simulation asks for the next task; the library's plan is one."""
+
+    @property
+    def finished(self) -> bool: ...
+
+    def count_ready(self, group: int) -> int: ...
+
+    def take(self, group: int) -> int: ...
+
+    def succeed(self, task: int) -> object: ...
+
+
+class FirstCome:
+    """Starts tasks in the order in which they became ready."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._sorter = sorter_of(graph)
+        self._sorter.prepare()
+        self._ready = deque(self._sorter.get_ready())
+
+    @property
+    def finished(self) -> bool:
+        return not self._sorter.is_active()
+
+    def count_ready(self, _group: int) -> int:
+        return len(self._ready)
+
+    def take(self, _group: int) -> int:
+        return self._ready.popleft()
+
+    def succeed(self, task: int) -> None:
+        self._sorter.done(task)
+        self._ready += self._sorter.get_ready()
+
+
+def simulated_makespans(workflow: Workflow, workers: int) -> dict[str, float]:
+    """Tell by order how long a workflow takes where nothing but its tasks takes time."""
+    from processes.graph import Graph as TaskGraph
+    from processes.plan import Plan
+
+    graph = TaskGraph(process_of(workflow.graph, [depth] * len(workflow.graph)).tasks)
+    groups = [0] * len(graph.tasks)
+    orders: dict[str, Order] = {
+        FIRST_COME: FirstCome(workflow.graph),
+        OWN: Plan(graph, groups),
+        KNOWN: Plan(graph, groups, workflow.seconds),
+    }
+    return {name: _makespan(order, workflow.seconds, workers) for name, order in orders.items()}
+
+
+def _makespan(order: Order, seconds: list[float], workers: int) -> float:
+    """Simulate list scheduling: whenever a worker is free and a task is ready, one starts."""
+    now = 0.0
+    running: list[tuple[float, int]] = []  # a heap: when each task ends
+    while not order.finished:
+        while order.count_ready(0) and len(running) < workers:
+            task = order.take(0)
+            heappush(running, (now + seconds[task], task))
+        now = running[0][0]
+        while running and running[0][0] == now:  # all that end now, before any starts
+            order.succeed(heappop(running)[1])
+    return now
+
+
+# What is called in a fresh interpreter
+
+
+def measured_makespans(file: str, workers: int, bound: float) -> dict[str, float]:
+    """Replay a workflow in each order, with tasks that sleep, scaled to a lower bound in seconds."""
+    from processes import ProcessExecutionReport, ThreadRunner
+
+    workflow = read_workflow(Path(file))
+    graph = workflow.graph
+    factor = bound / workflow.lower_bound(workers)
+    functions = [partial(pause, factor * seconds) for seconds in workflow.seconds]
+    expected = expected_results(graph)
+    makespans = {}
+    with warm("ThreadPoolExecutor", workers) as run:
+        makespans[FIRST_COME] = time_runs(lambda: run(graph, functions), expected)[0]
+
+    reports: list[ProcessExecutionReport] = []
+
+    def run_informed(runner: ThreadRunner) -> list[int]:
+        report = process_of(graph, functions).run(runner=runner, durations=reports[-1] if reports else None)
+        reports.append(report)
+        return results_of(report, graph)
+
+    with ThreadRunner(workers) as runner:
+        warm_up(partial(run_process, runner), workers)
+        for order in (OWN, KNOWN):  # the second knows what the first took
+            makespans[order] = time_runs(lambda: run_informed(runner), expected)[0]
+    return makespans
