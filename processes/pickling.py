@@ -210,9 +210,9 @@ def _drop_own_frames(error: BaseException) -> None:
 
 def _is_simple(value: Any) -> bool:
     """Tell whether a value is small and made of numbers and text, up to two containers deep."""
-    return _holds_atoms(value) or (
-        type(value) is tuple and len(value) <= _SMALL and all(map(_holds_atoms, value))
-    )
+    if type(value) is tuple:
+        return len(value) <= _SMALL and all(map(_holds_atoms, value))
+    return _holds_atoms(value)
 
 
 def _holds_atoms(value: Any) -> bool:
@@ -224,7 +224,7 @@ def _holds_atoms(value: Any) -> bool:
             _NUMBERS_AND_TEXT.issuperset(map(type, value)) or _are_small_atoms(value)
         )
     if kind is dict:
-        return (
+        return not value or (
             len(value) <= _SMALL
             and ATOMS.issuperset(map(type, value))
             and (_NUMBERS_AND_TEXT.issuperset(map(type, value.values())) or _are_small_atoms(value.values()))

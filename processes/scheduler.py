@@ -297,13 +297,13 @@ class Scheduler:
     def _handle(self, message: Message) -> None:
         if message.ticket not in self._running:
             return  # a late answer of an attempt that was stopped
-        if type(message) is Started:
+        if type(message) is Finished:
+            self._end_attempt(message)
+        elif type(message) is Started:
             limit = self._running[message.ticket][1].timeout
             if limit is not None:
                 self._began[message.ticket] = message
                 heappush(self._timers, (message.at + limit, message.ticket, 0))
-        elif type(message) is Finished:
-            self._end_attempt(message)
 
     def _end_attempt(self, finished: Finished) -> None:
         index, attempt = self._running.pop(finished.ticket)

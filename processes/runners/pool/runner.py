@@ -46,6 +46,7 @@ AHEAD_SECONDS = 0.004
 
 MAX_AHEAD = 64  # attempts in line; beyond it nothing is gained (measured: 16 in line 3 µs a task, 64 1.7 µs)
 MAX_FAILED_STARTS = 3  # of workers, in a row; then the fault is not chance
+_ARGUMENTS = ("args", "kwargs")
 POLL_SECONDS = 0.1  # how often we look for what no descriptor tells: memory, and in some systems deaths
 
 
@@ -173,6 +174,8 @@ class ProcessPoolRunner(ProcessRunner):
 
     @property
     def free_slots(self) -> int:
+        if self._mean_seconds is not None and abilities.CAN_TAKE_BACK:
+            self._ahead = min(MAX_AHEAD, int(AHEAD_SECONDS / max(self._mean_seconds, 1e-6)))
         return self.max_workers * (1 + self._ahead) - self._jobs
 
     @property
@@ -196,20 +199,28 @@ class ProcessPoolRunner(ProcessRunner):
 
     def _job(self, attempt: Attempt, number: int) -> Job:
         """Make an attempt's frame."""
-        args, kwargs, what = attempt.args, attempt.kwargs, ("args", "kwargs")
+        args, kwargs = attempt.args, attempt.kwargs
+        flags = wire.ANNOUNCE * (attempt.timeout is not None)
+        if not (args or kwargs):
+            return self._job_in_frame(attempt, number, flags | wire.NO_ARGUMENTS, b"")
         results: Places = {}
         if attempt.has_sealed:
             from .parcel import take_parcels_out
 
             args, kwargs, results = take_parcels_out(args, kwargs)
-        own = dump((args, kwargs), task_name=attempt.task_name, what=what, in_pieces=True)
-        flags = wire.ANNOUNCE * (attempt.timeout is not None)
+        own = dump((args, kwargs), task_name=attempt.task_name, what=_ARGUMENTS, in_pieces=True)
         if not own.data or results:
             return self._job_in_parcels(attempt, number, flags, own, results)
-        description = pickle.dumps((attempt.task_name, attempt.frame_filter))
+        return self._job_in_frame(attempt, number, flags, own.data)
+
+    def _job_in_frame(self, attempt: Attempt, number: int, flags: int, arguments: bytes) -> Job:
+        if attempt.frame_filter is None:
+            flags |= wire.NAME_ONLY
+            description = attempt.task_name.encode(errors="surrogatepass")
+        else:
+            description = pickle.dumps((attempt.task_name, attempt.frame_filter))
         head = wire.ATTEMPT_HEAD.pack(number, len(description), flags)
-        frame = wire.frame(wire.ATTEMPT, attempt.ticket, head, description, own.data)
-        return Job(attempt, number, frame)
+        return Job(attempt, number, wire.frame(wire.ATTEMPT, attempt.ticket, head, description, arguments))
 
     def _job_in_parcels(
         self, attempt: Attempt, number: int, flags: int, own: Pickled, results: Places
@@ -224,7 +235,7 @@ class ProcessPoolRunner(ProcessRunner):
             head = wire.ATTEMPT_HEAD.pack(number, len(description), kind)
             return wire.frame(wire.ATTEMPT, attempt.ticket, head, description, *inside), files
 
-        own_parcel = Parcel.of(own, attempt.task_name, ("args", "kwargs"), self._large_pieces)
+        own_parcel = Parcel.of(own, attempt.task_name, _ARGUMENTS, self._large_pieces)
         parcels = [own_parcel, *results]
         pieces, files = frame(in_band=False)
         job = Job(attempt, number, pieces)
@@ -438,16 +449,16 @@ class ProcessPoolRunner(ProcessRunner):
             raise
         except OSError:
             goes_on = False  # a worker that ends with our frames unread resets the connection
-        while child.reader.frames:
-            self._take(child, child.reader.frames.popleft())
+        frames = child.reader.frames
+        while frames:
+            self._take(child, *frames.popleft())
         return goes_on
 
     def _disconnect(self, child: Child) -> None:
         child.connected = False
         self._selector.unregister(child.socket)
 
-    def _take(self, child: Child, frame: wire.Frame) -> None:
-        kind, ticket, body = frame
+    def _take(self, child: Child, kind: int, ticket: int, body: bytes | memoryview) -> None:
         if kind == wire.RESULT:
             self._take_result(child, child.held.pop(ticket, None), body)
         elif kind == wire.STARTED:
@@ -495,8 +506,6 @@ class ProcessPoolRunner(ProcessRunner):
         child.busy_since = time()
         mean = self._mean_seconds
         self._mean_seconds = elapsed if mean is None else mean + (elapsed - mean) / 8
-        if abilities.CAN_TAKE_BACK:
-            self._ahead = min(MAX_AHEAD, int(AHEAD_SECONDS / max(self._mean_seconds, 1e-6)))
 
     def _take_descriptors(self, child: Child) -> list[int] | None:
         """Take the descriptors of a result; None if there is no room for them, whatever we do."""

@@ -70,7 +70,7 @@ class Surroundings:
             sys.setrecursionlimit(self._recursion_limit)
         for timer in _TIMERS:
             signal.setitimer(timer, 0)
-        if [getsignal(number) for number in _SIGNALS] != self._handlers:
+        if list(map(getsignal, _SIGNALS)) != self._handlers:
             for number, handler in zip(_SIGNALS, self._handlers, strict=True):
                 if getsignal(number) != handler and handler is not None:
                     signal.signal(number, handler)

@@ -20,13 +20,16 @@ import os
 import sys
 from collections import deque
 from struct import Struct
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from _socket import socket
     from collections.abc import Iterable
 
     from ...pickling import Buffer
+
+    Frame = tuple[int, int, bytes | memoryview]
+    """A message as it came: its kind, its ticket, its body."""
 
 HEADER = Struct("<B3xIQ")
 TICKET = Struct("<I")
@@ -38,8 +41,9 @@ SETUP, FUNCTION, ATTEMPT, READY, STARTED, RECORD, RESULT, RESEND, RETIRED = rang
 ATTEMPT_HEAD = Struct("<IIB")
 """Of an ATTEMPT's body: the function's number, the length of the description, and which of these hold:"""
 
-ANNOUNCE, IN_PARCELS, WITH_FILES = 1, 2, 4
-"""The start shall be announced; the arguments are in parcels; descriptors wait in the side channel."""
+ANNOUNCE, IN_PARCELS, WITH_FILES, NAME_ONLY, NO_ARGUMENTS = 1, 2, 4, 8, 16
+"""The start shall be announced; the arguments are in parcels; descriptors wait in the side channel; the
+description is the task's name in UTF-8, and nothing else; there are no arguments, so they are left out."""
 
 RESULT_HEAD = Struct("<BdddQ")
 """Of a RESULT's body: how it ended, started_at, elapsed_seconds, cpu_seconds, peak_rss_bytes."""
@@ -67,14 +71,6 @@ without (measured). Between looks the processor is offered to others, so that a 
 """
 
 CHUNK = 1 << 16  # bytes asked for at a time; a frame beyond it is received into a buffer of its own
-
-
-class Frame(NamedTuple):
-    """A message as it came."""
-
-    kind: int
-    ticket: int
-    body: bytes | memoryview
 
 
 def frame(kind: int, ticket: int, *parts: Buffer) -> list[Buffer]:
@@ -204,13 +200,13 @@ class FrameReader:
                     start = size
                 break
             start = body + length
-            self.frames.append(Frame(kind, ticket, data[body:start]))
+            self.frames.append((kind, ticket, data[body:start]))
         self._rest = data[start:]
 
     def _receive_large(self, body: memoryview) -> bool:
         count = self._sock.recv_into(body[self._filled :])
         self._filled += count
         if self._filled == len(body):
-            self.frames.append(Frame(*self._large_head, body))
+            self.frames.append((*self._large_head, body))
             self._large = None
         return count > 0

@@ -197,7 +197,11 @@ class _Loop:
         """Perform an attempt and send how it ended; return the peak memory of this process, in bytes."""
         number, length, flags = wire.ATTEMPT_HEAD.unpack_from(body)
         start = wire.ATTEMPT_HEAD.size
-        task_name, frame_filter, *layout = pickle.loads(body[start : start + length])  # noqa: S301
+        description = body[start : start + length]
+        if flags & wire.NAME_ONLY:
+            task_name, frame_filter = str(description, "utf-8", "surrogatepass"), None
+        else:
+            task_name, frame_filter, *layout = pickle.loads(description)  # noqa: S301 - our own parent
         descriptors: Sequence[int] | None = ()
         if flags & wire.WITH_FILES:
             descriptors = wire.receive_descriptors(self._side_channel)
@@ -213,7 +217,9 @@ class _Loop:
                 if flags & wire.ANNOUNCE:
                     self._announce_start()  # anew: what importing its module took is not the call's time
             function = self._functions[number]
-            if flags & wire.IN_PARCELS:
+            if flags & wire.NO_ARGUMENTS:
+                args, kwargs = (), {}
+            elif flags & wire.IN_PARCELS:
                 from .parcel import load_arguments
 
                 assert descriptors is not None
