@@ -118,21 +118,33 @@ def unknown_task(name: str, names: Iterable[str]) -> str:
 
 
 def _index_of_names(tasks: list[Task]) -> dict[str, int]:
-    index: dict[str, int] = {}
-    for task in tasks:
-        name = checked_name(task.name)
-        if name != task.name:
+    names = [task.name for task in tasks]
+    if not _are_checked(names):
+        names = [checked_name(name) for name in names]
+        for task, name in zip(tasks, names, strict=True):
             task.name = name
-        if name in index:
-            raise ValueError(f"Duplicate task name: {name}")
-        index[task.name] = len(index)
+    index = {name: place for place, name in enumerate(names)}
+    if len(index) < len(names):
+        twice = next(name for place, name in enumerate(names) if index[name] != place)
+        raise ValueError(f"Duplicate task name: {twice}")
     return index
 
 
+def _are_checked(names: list[str]) -> bool:
+    """Tell whether all names are as :func:`checked_name` leaves them; a look at all at once is quick."""
+    try:
+        text = " ".join(names)
+    except TypeError:
+        return False
+    return text.split() == names and text.lower() == text
+
+
 def _dependencies(tasks: list[Task], index: dict[str, int]) -> list[tuple[int, ...]]:
-    dependencies = []
+    dependencies: list[tuple[int, ...]] = []
     for task in tasks:
-        names = check_dependencies(task.name, task.dependencies)
+        if not (names := check_dependencies(task.name, task.dependencies)):
+            dependencies.append(())
+            continue
         try:
             dependencies.append(tuple([index[name] for name in names]))
         except KeyError as error:

@@ -38,20 +38,17 @@ class Interrupt:
     ----------
     happened : bool
         True once a SIGINT came.
+    look_seconds : float or None
+        How long a wait of the run's thread may last; None where no signal can come.
     """
 
     def __init__(self, wake: Callable[[], object], inside: CodeType, outside: CodeType) -> None:
         self.happened = False
+        self.look_seconds: float | None = None
         self._wake = wake
         self._inside = inside
         self._outside = outside
         self._outer: Interrupt | None = None  # of the run whose task started this one
-        self._installed = False
-
-    @property
-    def look_seconds(self) -> float | None:
-        """How long a wait of the run's thread may last; None where no signal can come."""
-        return LOOK_SECONDS if self._installed else None
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
@@ -60,12 +57,12 @@ class Interrupt:
             if current is signal.default_int_handler or isinstance(self._outer, Interrupt):
                 signal.signal(signal.SIGINT, self._handle)
                 self._previous = current
-                self._installed = True
+                self.look_seconds = LOOK_SECONDS
         return self
 
     def __exit__(self, *_: object) -> None:
         # Where the user's function has put a handler in our place, that one stays.
-        if self._installed and signal.getsignal(signal.SIGINT) == self._handle:
+        if self.look_seconds is not None and signal.getsignal(signal.SIGINT) == self._handle:
             signal.signal(signal.SIGINT, self._previous)
 
     def _handle(self, _: int, frame: FrameType | None) -> None:

@@ -7,9 +7,9 @@ and again; and a column for each number would be as many places far apart in mem
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Iterator, Mapping
 from functools import cached_property
+from struct import Struct
 from typing import TYPE_CHECKING
 
 from .execution_report import TaskMetrics
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .attempt import Finished, Worker
+
+
+_ROW = Struct("QddddQ")  # task, ready_at, started_at, elapsed_seconds, cpu_seconds, peak_rss_bytes
 
 
 class Measurements(Mapping[str, TaskMetrics]):
@@ -31,7 +34,7 @@ class Measurements(Mapping[str, TaskMetrics]):
 
     def __init__(self, names: Sequence[str]) -> None:
         self._names = names
-        self._rows = array("d")
+        self._rows = bytearray()
         self._workers: list[Worker] = []
 
     def add(self, task: int, finished: Finished, ready_at: float) -> None:
@@ -46,15 +49,13 @@ class Measurements(Mapping[str, TaskMetrics]):
         ready_at : float
             Since when it could have begun, in seconds since the epoch.
         """
-        self._rows.extend(
-            (
-                task,
-                ready_at,
-                finished.started_at,
-                finished.elapsed_seconds,
-                finished.cpu_seconds,
-                finished.peak_rss_bytes,
-            )
+        self._rows += _ROW.pack(
+            task,
+            ready_at,
+            finished.started_at,
+            finished.elapsed_seconds,
+            finished.cpu_seconds,
+            finished.peak_rss_bytes,
         )
         self._workers.append(finished.worker)
 
@@ -62,17 +63,15 @@ class Measurements(Mapping[str, TaskMetrics]):
     def _metrics(self) -> dict[str, TaskMetrics]:
         """All of them, in topological order; made once the run has ended."""
         of_task: dict[int, TaskMetrics] = {}
-        columns = [self._rows[column::6] for column in range(6)]
-        for task, ready_at, started_at, elapsed, cpu, rss, worker in zip(
-            *columns, self._workers, strict=True
-        ):
-            metrics = of_task.get(int(task))
+        for row, worker in zip(_ROW.iter_unpack(self._rows), self._workers, strict=True):
+            task, ready_at, started_at, elapsed, cpu, rss = row
+            metrics = of_task.get(task)
             if metrics is None:
-                metrics = of_task[int(task)] = TaskMetrics(started_at)
+                metrics = of_task[task] = TaskMetrics(started_at)
             metrics.finished_at = started_at + elapsed
             metrics.queue_seconds += max(0.0, started_at - ready_at)
             metrics.cpu_seconds += cpu
-            metrics.peak_rss_bytes = max(metrics.peak_rss_bytes, int(rss))
+            metrics.peak_rss_bytes = max(metrics.peak_rss_bytes, rss)
             metrics.worker, metrics.pid, metrics.host = worker.label, worker.pid, worker.host
         return {self._names[task]: of_task[task] for task in sorted(of_task)}
 

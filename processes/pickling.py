@@ -126,6 +126,14 @@ def dump_value(
     return dump_by_value(value, to_sender, in_pieces)
 
 
+def dump_simple(value: object) -> bytes | None:
+    """Serialize a small value of numbers and text, of which nothing can go wrong; None for any other."""
+    if not _is_simple(value):
+        return None
+    data = pickle.dumps(value, PROTOCOL)
+    return data if len(data) < LARGE else None
+
+
 def load(
     data: Buffer | list[Buffer],
     *,

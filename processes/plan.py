@@ -71,7 +71,8 @@ class Plan:
         # Sorting is stable, so the last sort decides first.
         lengths = graph.heights if durations is None else graph.bottom_levels(durations)
         order = sorted(range(size), key=lengths.__getitem__, reverse=True)
-        order.sort(key=lambda task: graph.tasks[task].priority, reverse=True)
+        if any(task.priority for task in graph.tasks):
+            order.sort(key=lambda task: graph.tasks[task].priority, reverse=True)
         self._order = order
         self._ranks = [0] * size
         for rank, task in enumerate(order):

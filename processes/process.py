@@ -79,7 +79,8 @@ class Process:
         if not isinstance(tasks, list):
             raise TypeError(f"tasks must be list, not {tasks!r}")
         for task in tasks:
-            _check_task(task)
+            if not isinstance(task, Task):
+                raise _no_task(task)
         if not isinstance(name, str):
             raise TypeError(f"name must be str, not {name!r}")
         if runner is not None:
@@ -171,7 +172,8 @@ class Process:
         DependencyNotFoundError, CircularDependencyError
             If the graph would not hold.
         """
-        _check_task(task)
+        if not isinstance(task, Task):
+            raise _no_task(task)
         self._replace_tasks([*self.tasks, task])
 
     def remove_task(self, task_name: str) -> None:
@@ -504,9 +506,8 @@ def _drive(
         entries.put(None)
 
 
-def _check_task(task: object) -> None:
-    if not isinstance(task, Task):
-        raise TypeError(f"tasks must be Task objects, not {task!r}")
+def _no_task(task: object) -> TypeError:
+    return TypeError(f"tasks must be Task objects, not {task!r}")
 
 
 def _check_bool(name: str, value: object) -> bool:

@@ -60,6 +60,8 @@ _TICKETS = count(1)
 
 NO_ATTEMPTS = (0, 0.0)  # and the seconds that they took
 
+_SUCCESS = TaskStatus.SUCCESS  # the members of an enum are slow to look up before Python 3.12
+
 
 class _Group:
     """Tasks that compete for the same: one runner's slots and the same resources."""
@@ -131,6 +133,7 @@ class Scheduler:
             lambda task: [graph.names[below] for below in graph.descendants(task)]
         )
         self._groups, self._group_of = _groups(graph.tasks, runner, self.runner)
+        self._only_group = self._groups[0] if len(self._groups) == 1 and not self._groups[0].needs else None
         self._runners = list(dict.fromkeys([self.runner, *(group.runner for group in self._groups)]))
         self._plan = Plan(graph, self._group_of, durations)
         self._earlier: dict[int, tuple[int, float]] = {}  # attempts of tasks that are retried, their seconds
@@ -167,7 +170,10 @@ class Scheduler:
                 while not (self._plan.finished or self._cancelled or self._interrupt.happened):
                     self._start_ready_attempts()
                     for message in self._wait(self._longest_wait()):
-                        self._handle(message)
+                        if isinstance(message, Finished):
+                            self._end_attempt(message)
+                        else:
+                            self._note_start(message)
                     if self._timers:
                         self._fire_due_timers()
             finally:
@@ -191,13 +197,14 @@ class Scheduler:
     # Starting
 
     def _start_ready_attempts(self) -> None:
-        only = self._groups[0] if len(self._groups) == 1 else None
-        if only is not None and not only.needs:  # nothing to choose among: the common case
-            for _ in range(min(only.runner.free_slots, self._plan.count_ready(0))):
-                self._start(self._plan.take(0), only)
+        plan = self._plan
+        if (only := self._only_group) is not None:  # nothing to choose among: the common case
+            if ready := plan.count_ready(0):
+                for _ in range(min(ready, only.runner.free_slots)):
+                    self._start(plan.take(0), only)
             return
         while (group := self._best_startable_group()) is not None:
-            self._start(self._plan.take(group.number), group)
+            self._start(plan.take(group.number), group)
 
     def _best_startable_group(self) -> _Group | None:
         best, best_rank = None, -1
@@ -228,7 +235,7 @@ class Scheduler:
             kwargs,
             task.timeout,
             task.traced_vars_frame_filter,
-            record_sink(task),
+            record_sink(task) if task.has_logger else None,
         )
         self._running[ticket] = (index, attempt)
         if self._observers:
@@ -294,19 +301,19 @@ class Scheduler:
 
     # Ending
 
-    def _handle(self, message: Message) -> None:
-        if message.ticket not in self._running:
-            return  # a late answer of an attempt that was stopped
-        if type(message) is Finished:
-            self._end_attempt(message)
-        elif type(message) is Started:
-            limit = self._running[message.ticket][1].timeout
-            if limit is not None:
-                self._began[message.ticket] = message
-                heappush(self._timers, (message.at + limit, message.ticket, 0))
+    def _note_start(self, started: Started) -> None:
+        if started.ticket not in self._running:
+            return  # late news of an attempt that was stopped
+        limit = self._running[started.ticket][1].timeout
+        if limit is not None:
+            self._began[started.ticket] = started
+            heappush(self._timers, (started.at + limit, started.ticket, 0))
 
     def _end_attempt(self, finished: Finished) -> None:
-        index, attempt = self._running.pop(finished.ticket)
+        running = self._running.pop(finished.ticket, None)
+        if running is None:
+            return  # a late answer of an attempt that was stopped
+        index, attempt = running
         if attempt.timeout is not None:
             self._began.pop(finished.ticket, None)
         if needs := self._groups[self._group_of[index]].needs:
@@ -314,7 +321,7 @@ class Scheduler:
         outcome = finished.outcome
         if self._interrupt.happened and _is_interrupted(outcome):
             return  # cut short by a Ctrl-C, it has not ended: the task stays PENDING
-        attempts, elapsed = self._earlier.pop(index, NO_ATTEMPTS)
+        attempts, elapsed = self._earlier.pop(index, NO_ATTEMPTS) if self._earlier else NO_ATTEMPTS
         if type(outcome) is not Unsendable:
             self.metrics.add(index, finished, self._ready_at[index])
             attempts += 1
@@ -334,7 +341,7 @@ class Scheduler:
         if self._needed_by[index]:
             self._values[index] = value
         kept = value if task.keep_result else None
-        result = TaskResult(TaskStatus.SUCCESS, kept, None, None, elapsed, attempts)
+        result = TaskResult(_SUCCESS, kept, None, None, elapsed, attempts)
         if isinstance(value, Sealed):
             self._sealed.append(index)
             if task.keep_result:
@@ -478,6 +485,8 @@ def _groups(
     tasks: Sequence[Task], default: ProcessRunner, default_copy: ProcessRunner
 ) -> tuple[list[_Group], list[int]]:
     """Sort tasks into groups; give the groups, and each task's group number."""
+    if not any(task.runner is not None or task.resources for task in tasks):
+        return [_Group(0, default_copy, {})], [0] * len(tasks)
     copies = {default: default_copy}
     named: dict[str, ProcessRunner] = {default.name: default}
     numbers: dict[tuple[ProcessRunner, frozenset[tuple[str, float]]], int] = {}

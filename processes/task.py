@@ -132,9 +132,9 @@ class Task:
             _check_retry_delay(retry_delay)
         if runner is not None:
             _check_runner(runner)
-        if not isinstance(priority, int) or isinstance(priority, bool):
+        if type(priority) is not int and (not isinstance(priority, int) or isinstance(priority, bool)):
             raise TypeError(f"priority must be int, not {_type(priority)}")
-        if not isinstance(keep_result, bool):
+        if keep_result is not True and keep_result is not False:
             raise TypeError(f"keep_result must be bool, not {_type(keep_result)}")
         self.func = func
         self.log_path = log_path
@@ -233,6 +233,8 @@ def check_dependencies(name: str, dependencies: object) -> list[str]:
     if not isinstance(dependencies, list):
         raise TypeError(f"dependencies must be list, not {_type(dependencies)}")
     names: list[str] = []
+    if not dependencies:
+        return names
     for dependency in dependencies:
         if not isinstance(dependency, TaskDependency):
             raise TypeError(

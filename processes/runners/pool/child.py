@@ -9,9 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections import deque
 from contextlib import suppress
-from itertools import islice
 from pathlib import Path
 from time import monotonic, sleep, time
 from typing import IO, TYPE_CHECKING
@@ -49,16 +47,12 @@ _THREAD_VARIABLES = (
     "NUMEXPR_NUM_THREADS",
 )
 
-_HAS_SENDMSG = hasattr(socket.socket, "sendmsg")  # not on Windows
 _CRASH_BYTES = 1 << 16  # of what faulthandler wrote; a stack is seldom over 10 KB
 _STACK_SECONDS = 0.4  # for a worker to write its stack; it takes a millisecond, more on a busy machine
 _CALLERS = (perform.__code__.co_filename, str(Path(__file__).with_name("worker.py")))
 """The files with the frames of ours that are next to the user's: those below them are not shown."""
 
 _END_SECONDS = 5.0  # for a process that was told to end; its guard gives it one
-
-_SEND_BUFFERS = 256  # pieces for one sendmsg; Linux and macOS allow 1024 (IOV_MAX)
-
 
 NOBODY = Worker("", 0, "")
 """Who a worker is that has not come up yet."""
@@ -132,10 +126,12 @@ class Child:
         Who it is for the report; `NOBODY` until it has come up.
     busy_since : float
         Since when it has been at the first of what it holds, in seconds since the epoch.
+    inlet : socket or int
+        What the worker sends is to be read there; the socket itself, or the descriptor of a pipe.
     side_channel : socket or None
         Takes and brings descriptors of files; None where there is none.
     connected : bool
-        Whether its socket is open and watched.
+        Whether its inlet is open and watched.
     waits_to_send : bool
         Whether its socket is watched for room to send.
     """
@@ -151,18 +147,25 @@ class Child:
         self._exclusive = False  # what it holds has a time limit, and nothing stands in line behind that
         self._told_to_end = False
         self._deaf = False  # it was gone before it got anything of the latest job
-        self._outbox: deque[Buffer] = deque()
+        self._outbox: list[Buffer] = []
         self._new_tickets: list[int] = []
-        self.exit_fd = self._token_read = self._token_write = -1
+        self.exit_fd = self._token_read = self._token_write = self._results_read = -1
         self.side_channel: _socket.socket | None = None
         self._crash_file: IO[bytes] | None = None
 
         self.socket, theirs = socket.socketpair()
         try:
             self.socket.setblocking(False)
-            self.reader = wire.FrameReader(self.socket)
             self.side_channel = wire.open_side_channel(self.socket)
             self._start_process(theirs, environment)
+            if self._results_read < 0:
+                self.inlet: socket.socket | int = self.socket
+                self.reader = wire.FrameReader(self.socket.recv, self.socket.recv_into)
+            else:
+                self.inlet = results = self._results_read
+                self.reader = wire.FrameReader(
+                    lambda size: os.read(results, size), lambda buffer: os.readv(results, [buffer])
+                )
             if abilities.CAN_GUARD:
                 self.exit_fd = os.pidfd_open(self.process.pid)
         except BaseException:
@@ -190,16 +193,18 @@ class Child:
         if sys.platform == "win32":
             # Only a process that runs can be given a socket, so it comes by standard input.
             self.process = subprocess.Popen(  # noqa: S603
-                [*command, "-1", "-1", "-1", "-1"], stdin=subprocess.PIPE, env=environment
+                [*command, "-1", "-1", "-1", "-1", "-1"], stdin=subprocess.PIPE, env=environment
             )
             assert self.process.stdin is not None
             self.process.stdin.write(theirs.share(self.process.pid))
             self.process.stdin.close()
             return
         self._crash_file = _anonymous_file()
+        self._results_read, results_write = os.pipe()
         stderr = _copy_of_stderr()
-        passed = [theirs.fileno(), self._token_read, self._crash_file.fileno(), stderr]
+        passed = [theirs.fileno(), self._token_read, results_write, self._crash_file.fileno(), stderr]
         try:
+            os.set_blocking(self._results_read, False)
             self.process = subprocess.Popen(  # noqa: S603
                 [*command, *map(str, passed)],
                 stdin=subprocess.DEVNULL,
@@ -210,6 +215,7 @@ class Child:
                 env=environment,
             )
         finally:
+            os.close(results_write)
             if stderr >= 0:
                 os.close(stderr)
 
@@ -248,14 +254,13 @@ class Child:
         reached = False
         try:
             while self._outbox:
-                pieces = list(islice(self._outbox, _SEND_BUFFERS))
-                sent = self.socket.sendmsg(pieces) if _HAS_SENDMSG else self.socket.send(pieces[0])
+                self._join_small_pieces()
+                sent = self.socket.send(self._outbox[0])
                 reached = True
-                while sent:
-                    piece = self._outbox.popleft()
-                    if len(piece) > sent:
-                        self._outbox.appendleft(memoryview(piece)[sent:])
-                    sent -= min(sent, len(piece))
+                if sent < len(self._outbox[0]):
+                    self._outbox[0] = memoryview(self._outbox[0])[sent:]
+                else:
+                    del self._outbox[0]
         except BlockingIOError:
             pass
         except OSError:
@@ -266,6 +271,17 @@ class Child:
             os.write(self._token_write, b"".join(map(wire.TICKET.pack, self._new_tickets)))
         self._new_tickets.clear()
         return not self._outbox
+
+    def _join_small_pieces(self) -> None:
+        """Make one piece of the small ones at the front: a system call costs more than a copy."""
+        count = size = 0
+        for piece in self._outbox:
+            size += len(piece)
+            if size > wire.CHUNK:
+                break
+            count += 1
+        if count > 1:
+            self._outbox[:count] = [b"".join(self._outbox[:count])]
 
     def take_back(self) -> list[Job]:
         """Take back the jobs that the worker has not begun; of one that is dead too.
@@ -365,7 +381,7 @@ class Child:
         self.socket.close()
         if self.side_channel is not None:
             self.side_channel.close()
-        for descriptor in (self._token_read, self._token_write, self.exit_fd):
+        for descriptor in (self._token_read, self._token_write, self._results_read, self.exit_fd):
             if descriptor >= 0:
                 os.close(descriptor)
         if self._crash_file is not None:

@@ -11,7 +11,7 @@ from ...attempt import Raised, Returned
 from ...exception_state import dump_exception, load_exception
 from ...exceptions import SerializationError
 from ...failure import Failure, describe_failure, let_go_of_variables
-from ...pickling import dump, load
+from ...pickling import dump, dump_simple, load
 from . import wire
 
 if TYPE_CHECKING:
@@ -39,6 +39,9 @@ def pack_outcome(
         Sends files to the parent; False if that cannot be.
     """
     if isinstance(outcome, Returned):
+        data = dump_simple(outcome.value)
+        if data is not None:
+            return wire.RETURNED, (data,)
         try:
             return _pack_result(outcome.value, task_name, send_files)
         except (SerializationError, KeyboardInterrupt) as error:  # nobody's Ctrl-C comes to a worker
@@ -81,7 +84,9 @@ def _pack_result(
     return how, (wire.LENGTH.pack(len(about)), about, *inside)
 
 
-def unpack_outcome(how: int, data: memoryview, descriptors: Sequence[int] | None, task_name: str) -> Outcome:
+def unpack_outcome(
+    how: int, data: bytes | memoryview, descriptors: Sequence[int] | None, task_name: str
+) -> Outcome:
     """Make the outcome in the parent; a large result stays sealed where it can be opened at any time."""
     if how == wire.RAISED:
         description, exception = pickle.loads(data)  # noqa: S301 - from our own worker
@@ -93,7 +98,7 @@ def unpack_outcome(how: int, data: memoryview, descriptors: Sequence[int] | None
             from ...culprit import cannot_load
 
             raise cannot_load(OSError(errno.EMFILE, os.strerror(errno.EMFILE)), task_name, "result")
-        return Returned(_take_parcel(data, descriptors, task_name))
+        return Returned(_take_parcel(memoryview(data), descriptors, task_name))
     except SerializationError as error:
         return Raised(error, describe_failure(error.with_traceback(None)))
 

@@ -22,7 +22,7 @@ from ...attempt import Finished, Started, Unsendable, Worker, WorkerDied
 from ...cpus import usable_cpus
 from ...exceptions import MemoryLimitError, SerializationError, WorkerDiedError
 from ...memory import usable_memory
-from ...pickling import dump
+from ...pickling import dump, dump_simple
 from ...task_log import keep_from_last_resort
 from ..base import ProcessRunner, check_max_workers
 from . import abilities, wire
@@ -188,39 +188,38 @@ class ProcessPoolRunner(ProcessRunner):
     def start(self, attempt: Attempt) -> None:
         self._jobs += 1
         try:
-            number = self._number_of(attempt.func, attempt.task_name)
-            job = self._job(attempt, number)
+            self._queue.append(self._job(attempt))
         except SerializationError as error:
             self._finish(
                 attempt.ticket, Unsendable(error.with_traceback(None)), Worker("", os.getpid(), self._host)
             )
-            return
-        self._queue.append(job)
 
-    def _job(self, attempt: Attempt, number: int) -> Job:
+    def _job(self, attempt: Attempt) -> Job:
         """Make an attempt's frame."""
+        number = self._number_of(attempt.func, attempt.task_name)
         args, kwargs = attempt.args, attempt.kwargs
-        flags = wire.ANNOUNCE * (attempt.timeout is not None)
+        flags = 0 if attempt.timeout is None else wire.ANNOUNCE
+        arguments: bytes | None
         if not (args or kwargs):
-            return self._job_in_frame(attempt, number, flags | wire.NO_ARGUMENTS, b"")
-        results: Places = {}
-        if attempt.has_sealed:
-            from .parcel import take_parcels_out
+            flags |= wire.NO_ARGUMENTS
+            arguments = b""
+        elif (arguments := dump_simple((args, kwargs))) is None:
+            results: Places = {}
+            if attempt.has_sealed:
+                from .parcel import take_parcels_out
 
-            args, kwargs, results = take_parcels_out(args, kwargs)
-        own = dump((args, kwargs), task_name=attempt.task_name, what=_ARGUMENTS, in_pieces=True)
-        if not own.data or results:
-            return self._job_in_parcels(attempt, number, flags, own, results)
-        return self._job_in_frame(attempt, number, flags, own.data)
-
-    def _job_in_frame(self, attempt: Attempt, number: int, flags: int, arguments: bytes) -> Job:
+                args, kwargs, results = take_parcels_out(args, kwargs)
+            own = dump((args, kwargs), task_name=attempt.task_name, what=_ARGUMENTS, in_pieces=True)
+            if not own.data or results:
+                return self._job_in_parcels(attempt, number, flags, own, results)
+            arguments = own.data
         if attempt.frame_filter is None:
             flags |= wire.NAME_ONLY
             description = attempt.task_name.encode(errors="surrogatepass")
         else:
             description = pickle.dumps((attempt.task_name, attempt.frame_filter))
-        head = wire.ATTEMPT_HEAD.pack(number, len(description), flags)
-        return Job(attempt, number, wire.frame(wire.ATTEMPT, attempt.ticket, head, description, arguments))
+        frame = wire.attempt_frame(attempt.ticket, number, flags, description, arguments)
+        return Job(attempt, number, frame)
 
     def _job_in_parcels(
         self, attempt: Attempt, number: int, flags: int, own: Pickled, results: Places
@@ -232,8 +231,7 @@ class ProcessPoolRunner(ProcessRunner):
             places = list(results.values())
             description = pickle.dumps((attempt.task_name, attempt.frame_filter, layouts, places))
             kind = flags | wire.IN_PARCELS | wire.WITH_FILES * bool(files)
-            head = wire.ATTEMPT_HEAD.pack(number, len(description), kind)
-            return wire.frame(wire.ATTEMPT, attempt.ticket, head, description, *inside), files
+            return wire.attempt_frame(attempt.ticket, number, kind, description, *inside), files
 
         own_parcel = Parcel.of(own, attempt.task_name, _ARGUMENTS, self._large_pieces)
         parcels = [own_parcel, *results]
@@ -342,9 +340,18 @@ class ProcessPoolRunner(ProcessRunner):
                 self._unsent.discard(child)
             if child.connected and sent_all == child.waits_to_send:
                 child.waits_to_send = not sent_all
-                write = selectors.EVENT_WRITE if child.waits_to_send else 0
-                serve = partial(self._serve, child)
-                self._selector.modify(child.socket, selectors.EVENT_READ | write, serve)
+                self._watch(child)
+
+    def _watch(self, child: Child) -> None:
+        """Watch the socket of a worker for room to send, or no longer."""
+        serve = partial(self._serve, child)
+        if child.inlet is child.socket:
+            write = selectors.EVENT_WRITE if child.waits_to_send else 0
+            self._selector.modify(child.socket, selectors.EVENT_READ | write, serve)
+        elif child.waits_to_send:
+            self._selector.register(child.socket, selectors.EVENT_WRITE, serve)
+        else:
+            self._selector.unregister(child.socket)
 
     # Workers
 
@@ -366,7 +373,7 @@ class ProcessPoolRunner(ProcessRunner):
         child.send(self._setup_frame)
         self._children.append(child)
         self._unsent.add(child)
-        self._selector.register(child.socket, selectors.EVENT_READ, partial(self._serve, child))
+        self._selector.register(child.inlet, selectors.EVENT_READ, partial(self._serve, child))
         if child.exit_fd >= 0:
             self._selector.register(child.exit_fd, selectors.EVENT_READ, partial(self._bury, child))
         return True
@@ -451,17 +458,21 @@ class ProcessPoolRunner(ProcessRunner):
             goes_on = False  # a worker that ends with our frames unread resets the connection
         frames = child.reader.frames
         while frames:
-            self._take(child, *frames.popleft())
+            kind, ticket, body = frames.popleft()
+            if kind == wire.RESULT:
+                self._take_result(child, child.held.pop(ticket, None), body)
+            else:
+                self._take(child, kind, ticket, body)
         return goes_on
 
     def _disconnect(self, child: Child) -> None:
         child.connected = False
-        self._selector.unregister(child.socket)
+        self._selector.unregister(child.inlet)
+        if child.waits_to_send and child.inlet is not child.socket:
+            self._selector.unregister(child.socket)
 
     def _take(self, child: Child, kind: int, ticket: int, body: bytes | memoryview) -> None:
-        if kind == wire.RESULT:
-            self._take_result(child, child.held.pop(ticket, None), body)
-        elif kind == wire.STARTED:
+        if kind == wire.STARTED:
             if ticket in child.held:
                 self._inbox.append(Started(ticket, wire.CLOCK.unpack(body)[0], child.who))
         elif kind == wire.RECORD:
@@ -498,12 +509,13 @@ class ProcessPoolRunner(ProcessRunner):
             return
         if job.cargo is not None:
             self._lately_sent.append(job.cargo)
-        data = memoryview(body)[wire.RESULT_HEAD.size :]
-        outcome = unpack_outcome(how, data, descriptors, job.attempt.task_name)
-        message = Finished(job.attempt.ticket, outcome, started_at, elapsed, cpu_seconds, peak_rss, child.who)
-        self._inbox.append(message)
+        attempt = job.attempt
+        outcome = unpack_outcome(how, body[wire.RESULT_HEAD.size :], descriptors, attempt.task_name)
+        self._inbox.append(
+            Finished(attempt.ticket, outcome, started_at, elapsed, cpu_seconds, peak_rss, child.who)
+        )
         self._jobs -= 1
-        child.busy_since = time()
+        child.busy_since = started_at + elapsed
         mean = self._mean_seconds
         self._mean_seconds = elapsed if mean is None else mean + (elapsed - mean) / 8
 

@@ -19,11 +19,11 @@ from contextlib import suppress
 if sys.platform != "win32":
     from _signal import pthread_sigmask
 
-_SIGNALS = sorted(int(number) for number in signal.valid_signals())
-_TIMERS = [
-    getattr(signal, name)
-    for name in ("ITIMER_REAL", "ITIMER_VIRTUAL", "ITIMER_PROF")
-    if hasattr(signal, name)
+# Those with a name: the real-time signals in between would take as long as all else here.
+_SIGNALS = sorted(map(int, signal.valid_signals() & set(signal.Signals)))
+_ALARM: int | None = getattr(signal, "ITIMER_REAL", None)
+_PROFILERS_TIMERS = [
+    getattr(signal, name) for name in ("ITIMER_VIRTUAL", "ITIMER_PROF") if hasattr(signal, name)
 ]
 _ENVIRONMENT = os.environ._data  # type: ignore[attr-defined]  # noqa: SLF001 - not decoded: 20 µs less
 _HAS_MASK = sys.platform != "win32"
@@ -68,9 +68,11 @@ class Surroundings:
             sys.path[:] = self._path
         if sys.getrecursionlimit() != self._recursion_limit:
             sys.setrecursionlimit(self._recursion_limit)
-        for timer in _TIMERS:
-            signal.setitimer(timer, 0)
+        if _ALARM is not None:
+            signal.setitimer(_ALARM, 0)
         if list(map(getsignal, _SIGNALS)) != self._handlers:
+            for timer in _PROFILERS_TIMERS:  # nobody sets one without a handler: it would end the process
+                signal.setitimer(timer, 0)
             for number, handler in zip(_SIGNALS, self._handlers, strict=True):
                 if getsignal(number) != handler and handler is not None:
                     signal.signal(number, handler)

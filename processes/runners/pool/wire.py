@@ -1,4 +1,4 @@
-"""The frames on the socket between a pool and one of its workers.
+"""The frames between a pool and one of its workers.
 
 A frame is a header, then a body of the length that the header tells::
 
@@ -6,8 +6,12 @@ A frame is a header, then a body of the length that the header tells::
 
 To the worker go SETUP, FUNCTION (the ticket is the function's number) and ATTEMPT; from it come READY,
 STARTED, RECORD, RESULT, RESEND (an attempt's files did not arrive: it shall come again without) and RETIRED,
-which says that it begins nothing more and ends. The parent's end of the socket never blocks; the worker's
-does, so that two large messages that meet cannot wait for each other.
+which says that it begins nothing more and ends.
+
+What goes to the worker goes over a socket. What comes from it comes through a pipe, since to write a small
+message into one takes a third of the time; over the same socket where a new process cannot be given a pipe.
+The parent never blocks at either; the worker does, so that two large messages that meet cannot wait for each
+other.
 
 Descriptors of files travel over a second socket, the side channel: a byte for each frame that has some, in
 the order of the frames. So who is short of descriptors loses none: they wait there until they are asked for.
@@ -24,29 +28,34 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from _socket import socket
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
+    from ...attempt import Finished
     from ...pickling import Buffer
 
     Frame = tuple[int, int, bytes | memoryview]
     """A message as it came: its kind, its ticket, its body."""
 
-HEADER = Struct("<B3xIQ")
 TICKET = Struct("<I")
 EXIT = 0
 """The ticket that ends a worker."""
 
 SETUP, FUNCTION, ATTEMPT, READY, STARTED, RECORD, RESULT, RESEND, RETIRED = range(1, 10)
 
-ATTEMPT_HEAD = Struct("<IIB")
+_HEADER, _ATTEMPT_HEAD, _RESULT_HEAD = "B3xIQ", "IIB", "BdddQ"
+HEADER = Struct(f"<{_HEADER}")
+
+ATTEMPT_HEAD = Struct(f"<{_ATTEMPT_HEAD}")
 """Of an ATTEMPT's body: the function's number, the length of the description, and which of these hold:"""
 
 ANNOUNCE, IN_PARCELS, WITH_FILES, NAME_ONLY, NO_ARGUMENTS = 1, 2, 4, 8, 16
 """The start shall be announced; the arguments are in parcels; descriptors wait in the side channel; the
 description is the task's name in UTF-8, and nothing else; there are no arguments, so they are left out."""
 
-RESULT_HEAD = Struct("<BdddQ")
+RESULT_HEAD = Struct(f"<{_RESULT_HEAD}")
 """Of a RESULT's body: how it ended, started_at, elapsed_seconds, cpu_seconds, peak_rss_bytes."""
+
+_TO_ATTEMPT, _TO_RESULT = Struct(f"<{_HEADER}{_ATTEMPT_HEAD}"), Struct(f"<{_HEADER}{_RESULT_HEAD}")
 
 RETURNED, RAISED, RETURNED_PARCEL, RETURNED_FILE = range(4)
 """A pickle follows; a failure; a parcel in the message; a parcel of which a file is in the side channel."""
@@ -76,8 +85,36 @@ CHUNK = 1 << 16  # bytes asked for at a time; a frame beyond it is received into
 def frame(kind: int, ticket: int, *parts: Buffer) -> list[Buffer]:
     """Build a frame, in one piece; or in several, where a part is too large to be copied."""
     length = sum(map(len, parts))
-    pieces = [HEADER.pack(kind, ticket, length), *parts]
-    return [b"".join(pieces)] if length < CHUNK else pieces
+    return _pieces(length, HEADER.pack(kind, ticket, length), *parts)
+
+
+def attempt_frame(
+    ticket: int, function_number: int, flags: int, description: bytes, *arguments: Buffer
+) -> list[Buffer]:
+    """Build the frame of an attempt."""
+    length = ATTEMPT_HEAD.size + len(description) + sum(map(len, arguments))
+    head = _TO_ATTEMPT.pack(ATTEMPT, ticket, length, function_number, len(description), flags)
+    return _pieces(length, head, description, *arguments)
+
+
+def result_frame(ticket: int, finished: Finished, how: int, *parts: Buffer) -> list[Buffer]:
+    """Build the frame that tells how an attempt ended, and what follows from it."""
+    length = RESULT_HEAD.size + sum(map(len, parts))
+    head = _TO_RESULT.pack(
+        RESULT,
+        ticket,
+        length,
+        how,
+        finished.started_at,
+        finished.elapsed_seconds,
+        finished.cpu_seconds,
+        finished.peak_rss_bytes,
+    )
+    return _pieces(length, head, *parts)
+
+
+def _pieces(length: int, *pieces: Buffer) -> list[Buffer]:
+    return [b"".join(pieces)] if length < CHUNK else list(pieces)
 
 
 # The side channel
@@ -153,12 +190,14 @@ def skip_descriptors(channel: socket | None) -> None:
 
 
 class FrameReader:
-    """Cuts what comes over a socket into frames.
+    """Cuts what comes over a socket or through a pipe into frames.
 
     Parameters
     ----------
-    sock : socket
-        The socket; it may block or not.
+    read : callable
+        Reads up to a number of bytes.
+    read_into : callable
+        Reads into a buffer, and tells how many bytes.
 
     Attributes
     ----------
@@ -166,9 +205,10 @@ class FrameReader:
         Whole frames that were received and not yet taken.
     """
 
-    def __init__(self, sock: socket) -> None:
+    def __init__(self, read: Callable[[int], bytes], read_into: Callable[[memoryview], int]) -> None:
         self.frames: deque[Frame] = deque()
-        self._sock = sock
+        self._read = read
+        self._read_into = read_into
         self._rest = b""  # the start of a frame that is not yet whole
         self._large: memoryview | None = None  # the body of a large frame, being filled
         self._large_head = (0, 0)
@@ -178,7 +218,7 @@ class FrameReader:
         """Receive once; False at the end of the stream."""
         if self._large is not None:
             return self._receive_large(self._large)
-        data = self._sock.recv(CHUNK)
+        data = self._read(CHUNK)
         if not data:
             return False
         if self._rest:
@@ -187,11 +227,12 @@ class FrameReader:
         return True
 
     def _cut(self, data: bytes) -> None:
-        start, size = 0, len(data)
-        while size - start >= HEADER.size:
-            kind, ticket, length = HEADER.unpack_from(data, start)
-            body = start + HEADER.size
-            if body + length > size:
+        start, size, head_size = 0, len(data), HEADER.size
+        read_head, add = HEADER.unpack_from, self.frames.append
+        while (body := start + head_size) <= size:
+            kind, ticket, length = read_head(data, start)
+            end = body + length
+            if end > size:
                 if length > CHUNK:
                     self._large = memoryview(bytearray(length))
                     self._large_head = (kind, ticket)
@@ -199,12 +240,12 @@ class FrameReader:
                     self._large[: self._filled] = data[body:]
                     start = size
                 break
-            start = body + length
-            self.frames.append((kind, ticket, data[body:start]))
+            add((kind, ticket, data[body:end]))
+            start = end
         self._rest = data[start:]
 
     def _receive_large(self, body: memoryview) -> bool:
-        count = self._sock.recv_into(body[self._filled :])
+        count = self._read_into(body[self._filled :])
         self._filled += count
         if self._filled == len(body):
             self.frames.append((*self._large_head, body))

@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 from _socket import socket
+from functools import partial
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -27,19 +28,19 @@ from .outcomes import pack_outcome
 from .surroundings import Surroundings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from ...attempt import Outcome
     from ...pickling import Buffer
     from .buffers import DataFile
 
 
-def serve(socket_fd: int, token_fd: int, crash_fd: int) -> None:
+def serve(socket_fd: int, token_fd: int, results_fd: int, crash_fd: int) -> None:
     """Perform attempts until the parent says that it is enough; never returns.
 
     Parameters
     ----------
-    socket_fd, token_fd, crash_fd : int
+    socket_fd, token_fd, results_fd, crash_fd : int
         See :func:`processes.runners.pool.boot.main`.
     """
     # The parent alone decides what a Ctrl-C means. A handler, not SIG_IGN: programs that tasks start
@@ -49,7 +50,7 @@ def serve(socket_fd: int, token_fd: int, crash_fd: int) -> None:
         faulthandler.enable(crash_fd)
         if abilities.STACK_SIGNAL is not None:
             faulthandler.register(abilities.STACK_SIGNAL, crash_fd, all_threads=False)
-    _Loop(_parents_socket(socket_fd), token_fd).run()
+    _Loop(_parents_socket(socket_fd), token_fd, results_fd).run()
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.flush()
@@ -100,13 +101,13 @@ def _load_function(data: bytes | memoryview, task_name: str) -> Any:
 
 
 class _Loop:
-    def __init__(self, sock: socket, token_fd: int) -> None:
-        self._socket = sock
+    def __init__(self, sock: socket, token_fd: int, results_fd: int) -> None:
         self._side_channel = wire.take_side_channel(sock)
         self._token_fd = token_fd
-        self._reader = wire.FrameReader(sock)
+        self._reader = wire.FrameReader(sock.recv, sock.recv_into)
+        self._write: Callable[[Buffer], int] = sock.send if results_fd < 0 else partial(os.write, results_fd)
         self._worker = Worker("", os.getpid(), platform.node())
-        self._sending = threading.Lock()  # guards the socket: threads that a task starts may log
+        self._sending = threading.Lock()  # guards what is written: threads that a task starts may log
         self._serialized: dict[int, bytes | memoryview] = {}  # functions not yet loaded
         self._functions: dict[int, Any] = {}
         self._ticket = 0
@@ -118,14 +119,14 @@ class _Loop:
     def run(self) -> None:
         fill_reserve()
         forward_records(self._send_record)
-        self._send(wire.READY, 0, pickle.dumps(os.getpid()))
+        self._send(wire.frame(wire.READY, 0, pickle.dumps(os.getpid())))
         while (attempt := self._next_attempt()) is not None:
             self._ticket, body = attempt
             peak_rss = self._perform(body)
             del attempt, body  # what it brought may be large, and the next may be long in coming
             self._ticket = 0
             if not self._is_fit(peak_rss):
-                self._send(wire.RETIRED, 0)
+                self._send(wire.frame(wire.RETIRED, 0))
                 return
 
     def _is_fit(self, peak_rss: int) -> bool:
@@ -139,7 +140,7 @@ class _Loop:
             and (peak_rss <= most or own_memory(self._worker.pid) <= most)
         )
 
-    def _next_attempt(self) -> tuple[int, memoryview] | None:
+    def _next_attempt(self) -> tuple[int, bytes | memoryview] | None:
         """Claim the next ticket and find its frame; None at the end."""
         claimed = self._claim() if self._token_fd >= 0 else None
         if claimed == wire.EXIT:
@@ -154,7 +155,7 @@ class _Loop:
             elif kind == wire.FUNCTION:
                 self._serialized[ticket] = body
             elif claimed is None or ticket == claimed:
-                return ticket, memoryview(body)
+                return ticket, body
             # Else the parent has taken this one back: tickets are claimed in the order of their frames.
             elif wire.ATTEMPT_HEAD.unpack_from(body)[2] & wire.WITH_FILES:
                 wire.skip_descriptors(self._side_channel)
@@ -162,19 +163,18 @@ class _Loop:
     def _claim(self) -> int:
         # The parent writes whole tickets, and a pipe gives them whole.
         ticket = bytearray(wire.TICKET.size)
-        if not self._spin(ticket) and not os.readv(self._token_fd, [ticket]):
-            return wire.EXIT
-        return int(wire.TICKET.unpack(ticket)[0])
-
-    def _spin(self, ticket: bytearray) -> bool:
-        """Look for a ticket that comes soon; False if there is none yet, or never will be."""
-        give_up_at = monotonic() + wire.SPIN_SECONDS
-        while monotonic() < give_up_at:
+        give_up_at = 0.0
+        while True:
             try:
-                return os.preadv(self._token_fd, [ticket], -1, os.RWF_NOWAIT) > 0
+                count = os.preadv(self._token_fd, [ticket], -1, os.RWF_NOWAIT)
+                break
             except BlockingIOError:
+                give_up_at = give_up_at or monotonic() + wire.SPIN_SECONDS
+                if monotonic() >= give_up_at:
+                    count = os.readv(self._token_fd, [ticket])
+                    break
                 os.sched_yield()
-        return False
+        return int(wire.TICKET.unpack(ticket)[0]) if count else wire.EXIT
 
     def _set_up(self, setup: dict[str, Any]) -> None:
         """Take over what a run's caller has: working directory, environment, sys.path, log levels."""
@@ -193,7 +193,7 @@ class _Loop:
             self._surroundings.close()
         self._surroundings = Surroundings()
 
-    def _perform(self, body: memoryview) -> int:
+    def _perform(self, body: bytes | memoryview) -> int:
         """Perform an attempt and send how it ended; return the peak memory of this process, in bytes."""
         number, length, flags = wire.ATTEMPT_HEAD.unpack_from(body)
         start = wire.ATTEMPT_HEAD.size
@@ -207,7 +207,7 @@ class _Loop:
             descriptors = wire.receive_descriptors(self._side_channel)
             if descriptors is None:  # tasks have used them up
                 wire.skip_descriptors(self._side_channel)
-                self._send(wire.RESEND, self._ticket)
+                self._send(wire.frame(wire.RESEND, self._ticket))
                 return 0
         if flags & wire.ANNOUNCE:
             self._announce_start()
@@ -217,13 +217,16 @@ class _Loop:
                 if flags & wire.ANNOUNCE:
                     self._announce_start()  # anew: what importing its module took is not the call's time
             function = self._functions[number]
+            args: tuple[Any, ...] = ()
+            kwargs: dict[str, Any] = {}
             if flags & wire.NO_ARGUMENTS:
-                args, kwargs = (), {}
+                pass
             elif flags & wire.IN_PARCELS:
                 from .parcel import load_arguments
 
                 assert descriptors is not None
-                args, kwargs = load_arguments(layout, body[start + length :], descriptors, task_name)
+                inside = memoryview(body)[start + length :]
+                args, kwargs = load_arguments(layout, inside, descriptors, task_name)
             else:
                 args, kwargs = load(body[start + length :], task_name=task_name, what=("args", "kwargs"))
         except (SerializationError, KeyboardInterrupt) as error:  # nobody's Ctrl-C comes to a worker
@@ -236,31 +239,26 @@ class _Loop:
             if os.getpid() != self._worker.pid:
                 _end_fork(finished.outcome)
         how, parts = pack_outcome(finished.outcome, task_name, self._send_files)
-        head = wire.RESULT_HEAD.pack(
-            how,
-            finished.started_at,
-            finished.elapsed_seconds,
-            finished.cpu_seconds,
-            finished.peak_rss_bytes,
-        )
-        self._send(wire.RESULT, self._ticket, head, *parts)
+        self._send(wire.result_frame(self._ticket, finished, how, *parts))
         return finished.peak_rss_bytes
 
     def _send_files(self, files: list[DataFile]) -> bool:
         return wire.send_descriptors(self._side_channel, [file.descriptor for file in files])
 
     def _announce_start(self) -> None:
-        self._send(wire.STARTED, self._ticket, wire.CLOCK.pack(monotonic()))
+        self._send(wire.frame(wire.STARTED, self._ticket, wire.CLOCK.pack(monotonic())))
 
     def _send_record(self, record: bytes) -> None:
         # A process that a task forked would write into the middle of what this one writes.
         if self._ticket and os.getpid() == self._worker.pid:
-            self._send(wire.RECORD, self._ticket, record)
+            self._send(wire.frame(wire.RECORD, self._ticket, record))
 
-    def _send(self, kind: int, ticket: int, *parts: Buffer) -> None:
+    def _send(self, frame: list[Buffer]) -> None:
         with self._sending:
-            for piece in wire.frame(kind, ticket, *parts):
-                self._socket.sendall(piece)
+            for piece in frame:
+                sent = self._write(piece)
+                while sent < len(piece):  # a signal came in between
+                    sent += self._write(memoryview(piece)[sent:])
 
 
 def _end_fork(outcome: Outcome) -> NoReturn:
