@@ -4,7 +4,7 @@ A frame is a header, then a body of the length that the header tells::
 
     kind (1 byte), zero (3 bytes), ticket (4 bytes), length of the body (8 bytes); little endian
 
-To the worker go SETUP, FUNCTION (the ticket is the function's number) and ATTEMPT; from it come READY,
+To the worker go SETUP, FUNCTION and VARIANT (the ticket is the function's number) and ATTEMPT; from it come READY,
 STARTED, RECORD, RESULT, RESEND (an attempt's files did not arrive: it shall come again without) and RETIRED,
 which says that it begins nothing more and ends.
 
@@ -40,7 +40,10 @@ TICKET = Struct("<I")
 EXIT = 0
 """The ticket that ends a worker."""
 
-SETUP, FUNCTION, ATTEMPT, READY, STARTED, RECORD, RESULT, RESEND, RETIRED = range(1, 10)
+SETUP, FUNCTION, VARIANT, ATTEMPT, READY, STARTED, RECORD, RESULT, RESEND, RETIRED = range(1, 11)
+
+PATTERN = Struct("<I")
+"""What a VARIANT's body begins with: the number of the function that it is a variant of."""
 
 _HEADER, _ATTEMPT_HEAD, _RESULT_HEAD = "B3xIQ", "IIB", "BdddQ"
 HEADER = Struct(f"<{_HEADER}")

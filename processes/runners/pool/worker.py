@@ -108,7 +108,7 @@ class _Loop:
         self._write: Callable[[Buffer], int] = sock.send if results_fd < 0 else partial(os.write, results_fd)
         self._worker = Worker("", os.getpid(), platform.node())
         self._sending = threading.Lock()  # guards what is written: threads that a task starts may log
-        self._serialized: dict[int, bytes | memoryview] = {}  # functions not yet loaded
+        self._serialized: dict[int, tuple[int, bytes | memoryview]] = {}  # functions not yet loaded
         self._functions: dict[int, Any] = {}
         self._ticket = 0
         self._surroundings: Surroundings | None = None  # until the parent has told them
@@ -152,8 +152,8 @@ class _Loop:
             kind, ticket, body = self._reader.frames.popleft()
             if kind == wire.SETUP:
                 self._set_up(pickle.loads(body))  # noqa: S301 - from our own parent
-            elif kind == wire.FUNCTION:
-                self._serialized[ticket] = body
+            elif kind != wire.ATTEMPT:
+                self._serialized[ticket] = (kind, body)
             elif claimed is None or ticket == claimed:
                 return ticket, body
             # Else the parent has taken this one back: tickets are claimed in the order of their frames.
@@ -212,11 +212,11 @@ class _Loop:
         if flags & wire.ANNOUNCE:
             self._announce_start()
         try:
-            if number in self._serialized:
-                self._functions[number] = _load_function(self._serialized.pop(number), task_name)
+            function = self._functions.get(number)
+            if function is None:
+                function = self._load_function(number, task_name)
                 if flags & wire.ANNOUNCE:
                     self._announce_start()  # anew: what importing its module took is not the call's time
-            function = self._functions[number]
             args: tuple[Any, ...] = ()
             kwargs: dict[str, Any] = {}
             if flags & wire.NO_ARGUMENTS:
@@ -241,6 +241,22 @@ class _Loop:
         how, parts = pack_outcome(finished.outcome, task_name, self._send_files)
         self._send(wire.result_frame(self._ticket, finished, how, *parts))
         return finished.peak_rss_bytes
+
+    def _load_function(self, number: int, task_name: str) -> Any:
+        kind, data = self._serialized[number]
+        if kind == wire.FUNCTION:
+            function = _load_function(data, task_name)
+        else:
+            from .variants import make_variant
+
+            (pattern_number,) = wire.PATTERN.unpack_from(data)
+            pattern = self._functions.get(pattern_number)
+            if pattern is None:
+                pattern = self._load_function(pattern_number, task_name)
+            function = make_variant(pattern, data[wire.PATTERN.size :])
+        self._functions[number] = function
+        del self._serialized[number]
+        return function
 
     def _send_files(self, files: list[DataFile]) -> bool:
         return wire.send_descriptors(self._side_channel, [file.descriptor for file in files])

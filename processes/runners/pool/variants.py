@@ -1,0 +1,84 @@
+"""Functions of one code that differ in what they have closed over: the code travels once.
+
+A loop that makes a closure for each task makes as many functions of the same code. To serialize a function by
+value takes fifty times as long as to serialize the numbers and texts in which it differs from the one before.
+"""
+
+from __future__ import annotations
+
+import pickle
+from operator import attrgetter, is_
+from types import CellType, FunctionType
+
+from ...pickling import dump_simple
+
+_NAMES = ("__name__", "__qualname__", "__module__", "__doc__")  # the same for a variant and its pattern
+_names = attrgetter(*_NAMES)
+
+
+class Patterns:
+    """The functions of which variants may follow."""
+
+    def __init__(self) -> None:
+        # By the ids of code and globals, which the kept function keeps valid.
+        self._patterns: dict[tuple[int, int], tuple[FunctionType, int]] = {}
+
+    def variant(self, function: object) -> tuple[int, bytes] | None:
+        """Find the pattern of a function, and in what the function differs from it.
+
+        Returns
+        -------
+        tuple of int and bytes, or None
+            The pattern's number, and what makes the function of it; None where there is no pattern, or where
+            the function differs in more.
+        """
+        if type(function) is not FunctionType:
+            return None
+        found = self._patterns.get((id(function.__code__), id(function.__globals__)))
+        if found is None:
+            return None
+        pattern, number = found
+        data = _own_values(function) if _differ_in_values_alone(function, pattern) else None
+        return None if data is None else (number, data)
+
+    def add(self, function: object, number: int) -> None:
+        """Let a function that has been serialized be a pattern, if there may be variants of it."""
+        # What has a "<" in its name cannot be imported by that name: it is a lambda, or local to a function.
+        if (
+            type(function) is FunctionType
+            and "<" in function.__qualname__
+            and _own_values(function) is not None  # or loading it might fail where none of its variants would
+        ):
+            self._patterns[id(function.__code__), id(function.__globals__)] = (function, number)
+
+
+def make_variant(pattern: FunctionType, data: bytes | memoryview) -> FunctionType:
+    """Make a function of its pattern and what :meth:`Patterns.variant` tells of it."""
+    contents, defaults, keyword_defaults = pickle.loads(data)  # noqa: S301 - from our own parent
+    function = FunctionType(
+        pattern.__code__, pattern.__globals__, pattern.__name__, defaults, tuple(map(CellType, contents))
+    )
+    function.__kwdefaults__ = keyword_defaults
+    function.__annotations__ = dict(pattern.__annotations__)
+    for name in _NAMES:
+        setattr(function, name, getattr(pattern, name))
+    return function
+
+
+def _differ_in_values_alone(function: FunctionType, pattern: FunctionType) -> bool:
+    annotations, of_pattern = function.__annotations__, pattern.__annotations__
+    return (
+        not (function.__dict__ or pattern.__dict__)
+        and _names(function) == _names(pattern)
+        and len(annotations) == len(of_pattern)
+        and all(map(is_, annotations.values(), of_pattern.values()))
+    )
+
+
+def _own_values(function: FunctionType) -> bytes | None:
+    """Serialize what a function has for itself, cells and defaults; None unless all is numbers and text."""
+    try:
+        contents = tuple([cell.cell_contents for cell in function.__closure__ or ()])
+    except ValueError:
+        return None  # a cell is empty
+    return dump_simple((contents, function.__defaults__, function.__kwdefaults__))
