@@ -8,9 +8,11 @@ cheap; worker processes import this package too.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # typing is not imported: it would be the costliest part of a worker's start
 if TYPE_CHECKING:
+    from typing import Any
+
     from .comms import (
         DiscordChannel,
         EmailChannel,

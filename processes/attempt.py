@@ -6,10 +6,13 @@ imports nothing that costs (a dataclass would bring ``inspect`` with it).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import os
+from _socket import gethostname
 
+TYPE_CHECKING = False  # typing is not imported: it would be the costliest part of a worker's start
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from .exceptions import MemoryLimitError, WorkerDiedError
     from .failure import Failure
@@ -157,6 +160,11 @@ class Worker:
         self.label = label
         self.pid = pid
         self.host = host
+
+    @classmethod
+    def here(cls, label: str) -> Worker:
+        """Return this process under a label."""
+        return cls(label, os.getpid(), gethostname())
 
 
 class Started:

@@ -1,13 +1,14 @@
-"""Where Linux keeps what it limits and counts for this process: its control group; see cgroups(7)."""
+"""Where Linux keeps what it limits and counts for this process: its control group; see cgroups(7).
+
+Each start reads some of it, so it is done without pathlib, whose import takes longer than all of that.
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
-
-_ROOT = Path("/sys/fs/cgroup")
+_ROOT = "/sys/fs/cgroup"
 
 
-def group_folders(controller: str = "") -> list[Path]:
+def group_folders(controller: str = "") -> list[str]:
     """Return the folders of this process's control group and those above it, the nearest first.
 
     In a container some of them may not be there.
@@ -19,17 +20,22 @@ def group_folders(controller: str = "") -> list[Path]:
 
     Returns
     -------
-    list of Path
+    list of str
         Empty where there are none.
     """
-    try:
-        lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return []
-    for line in lines:
+    for line in (read("/proc/self/cgroup") or "").splitlines():
         _, controllers, path = line.split(":", 2)
         if controller in controllers.split(","):
-            root = _ROOT / controller
-            group = root / path.lstrip("/")
-            return [group, *(parent for parent in group.parents if parent.is_relative_to(root))]
+            root = f"{_ROOT}/{controller}".rstrip("/")
+            names = path.strip("/").split("/") if path.strip("/") else []
+            return ["/".join((root, *names[:depth])) for depth in range(len(names), -1, -1)]
     return []
+
+
+def read(file: str) -> str | None:
+    """Return what a file says; None where it is not there, or not for us."""
+    try:
+        with open(file, encoding="utf-8") as text:  # noqa: PTH123
+            return text.read()
+    except OSError:
+        return None

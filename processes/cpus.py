@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 
-from .cgroup import group_folders
+from .cgroup import group_folders, read
 
 
 def usable_cpus() -> int:
@@ -31,8 +31,8 @@ def _cgroup_quota() -> float:
     quota = math.inf
     for group in group_folders():
         try:
-            limit, period = (group / "cpu.max").read_text(encoding="utf-8").split()
-        except (OSError, ValueError):
+            limit, period = (read(f"{group}/cpu.max") or "").split()
+        except ValueError:
             continue  # the root group has no such file
         if limit != "max":
             quota = min(quota, int(limit) / int(period))

@@ -30,14 +30,15 @@ from contextlib import suppress
 from functools import lru_cache
 from itertools import islice
 from types import CodeType, GetSetDescriptorType, MemberDescriptorType, TracebackType
-from typing import TYPE_CHECKING, Any, Final
 
 from .exceptions import StandInError
 from .failure import bounded_repr, bounded_reprs, exception_text, local_variables, traceback_of
 from .pickling import ATOMS, PROTOCOL, Pickled, dump_value
 
+TYPE_CHECKING = False  # typing is not imported: it would be the costliest part of a worker's start
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any, Final
 
     Place = tuple[int, int]
 

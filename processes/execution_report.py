@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
@@ -239,6 +238,8 @@ class ProcessExecutionReport:
         str
             An object with ``entries``, ``process_name``, ``runner``, ``elapsed_seconds`` and ``metrics``.
         """
+        import json
+
         if "cls" not in dumps_kwargs:
             dumps_kwargs.setdefault("default", _repr)
         return json.dumps(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .collector import collector_paused
 from .exceptions import CircularDependencyError, DependencyNotFoundError
@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from .task import Task
+    from .task_types import TaskDependency
+
+    Passed = tuple[tuple[int, str | None], ...] | None
 
 SHOWN_IN_CYCLE = 12  # more names than that tell nobody more
 
@@ -39,6 +42,10 @@ class Graph:
         The index of each name.
     dependencies, dependants : list of sequence of int
         For each task the tasks that it depends on, as it lists them; and the tasks that depend on it.
+    passed : list of tuple, or None
+        For each task what of the results of its dependencies it is passed: pairs of a place in its
+        `dependencies` and a keyword, which is None for a positional argument. None where all are passed by
+        position, as most are.
     heights : list of int
         For each task the number of tasks in the longest chain below it.
 
@@ -54,7 +61,7 @@ class Graph:
         If tasks depend on each other in a circle, or one on itself.
     """
 
-    __slots__ = ("dependants", "dependencies", "heights", "index", "names", "tasks")
+    __slots__ = ("dependants", "dependencies", "heights", "index", "names", "passed", "tasks")
 
     def __init__(self, tasks: Iterable[Task]) -> None:
         with collector_paused():
@@ -63,6 +70,7 @@ class Graph:
     def _put_in_order(self, tasks: list[Task]) -> None:
         index = _index_of_names(tasks)
         dependencies = _dependencies(tasks, index)
+        passed = [what_is_passed(task.dependencies) if task.dependencies else None for task in tasks]
         order = _order(list(index), dependencies)
         if order is not None:
             tasks = [tasks[old] for old in order]
@@ -70,10 +78,12 @@ class Graph:
             for new, old in enumerate(order):
                 place[old] = new
             dependencies = [tuple([place[other] for other in dependencies[old]]) for old in order]
+            passed = [passed[old] for old in order]
         self.tasks = tasks
         self.names = [task.name for task in tasks]
         self.index = index if order is None else {name: task for task, name in enumerate(self.names)}
         self.dependencies = dependencies
+        self.passed = passed
         self.dependants = _dependants(dependencies)
         self.heights = _heights(dependencies)
 
@@ -112,6 +122,36 @@ class Graph:
         return path
 
 
+def what_is_passed(dependencies: Sequence[TaskDependency]) -> Passed:
+    """Tell what of the results of its dependencies a task is passed; see :attr:`Graph.passed`."""
+    for dependency in dependencies:
+        if dependency.use_result_as_additional_kwargs or not dependency.use_result_as_additional_args:
+            break
+    else:
+        return None
+    passed: list[tuple[int, str | None]] = []
+    for place, dependency in enumerate(dependencies):
+        if dependency.use_result_as_additional_args:
+            passed.append((place, None))
+        if dependency.use_result_as_additional_kwargs:
+            passed.append((place, dependency.additional_kwarg_name))
+    return tuple(passed)
+
+
+def bind(
+    args: tuple[Any, ...], kwargs: dict[str, Any], passed: Passed, values: Sequence[Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Put the results of a task's dependencies, in their order, behind its own arguments."""
+    if passed is None:
+        return (*args, *values), kwargs
+    for place, keyword in passed:
+        if keyword is None:
+            args = (*args, values[place])
+        else:
+            kwargs = {**kwargs, keyword: values[place]}
+    return args, kwargs
+
+
 def unknown_task(name: str, names: Iterable[str]) -> str:
     """Say that no task has a name, and which name was perhaps meant."""
     return f"No task of this process has the name {name!r}{_hint(name, names)}"
@@ -146,7 +186,7 @@ def _dependencies(tasks: list[Task], index: dict[str, int]) -> list[tuple[int, .
             dependencies.append(())
             continue
         try:
-            dependencies.append(tuple([index[name] for name in names]))
+            dependencies.append(tuple(map(index.__getitem__, names)))
         except KeyError as error:
             missing = error.args[0]
             raise DependencyNotFoundError(
@@ -158,7 +198,7 @@ def _dependencies(tasks: list[Task], index: dict[str, int]) -> list[tuple[int, .
 
 def _order(names: list[str], dependencies: list[tuple[int, ...]]) -> list[int] | None:
     """Return a topological order, by depth-first search; None if the given one is one already."""
-    if all(other < task for task, needed in enumerate(dependencies) for other in needed):
+    if _is_order(dependencies):
         return None
     order: list[int] = []
     entered, left = bytearray(len(names)), bytearray(len(names))
@@ -179,6 +219,14 @@ def _order(names: list[str], dependencies: list[tuple[int, ...]]) -> list[int] |
                         path = [~mark for mark in stack if mark < 0]
                         raise CircularDependencyError(_cycle_message(names, path[path.index(other) :]))
     return order
+
+
+def _is_order(dependencies: list[tuple[int, ...]]) -> bool:
+    for task, needed in enumerate(dependencies):
+        for other in needed:
+            if other >= task:
+                return False
+    return True
 
 
 def _cycle_message(names: list[str], cycle: list[int]) -> str:

@@ -36,14 +36,14 @@ def usable_memory() -> int:
 
     It is the machine's, or less where control groups limit it.
     """
-    from .cgroup import group_folders
+    from .cgroup import group_folders, read
 
     memory = _machine_memory()
     for controller, name in (("", "memory.max"), ("memory", "memory.limit_in_bytes")):
         for group in group_folders(controller):
             try:
-                memory = min(memory, int((group / name).read_text(encoding="utf-8")))
-            except (OSError, ValueError):
+                memory = min(memory, int(read(f"{group}/{name}") or ""))
+            except ValueError:
                 continue  # there is no such file, or it says "max"
     return memory
 

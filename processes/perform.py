@@ -6,14 +6,15 @@ import sys
 import threading
 from time import perf_counter, process_time, thread_time, time
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any
 
 from .attempt import Finished, Outcome, Raised, Returned
 from .failure import describe_failure, drop_leading_frames
 from .memory import reserve
 
+TYPE_CHECKING = False  # typing is not imported: it would be the costliest part of a worker's start
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+    from typing import Any
 
     from .attempt import Attempt, Worker
 

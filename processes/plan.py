@@ -116,8 +116,8 @@ class Plan:
         unmet = self._unmet
         ready = []
         for dependant in self._dependants[task]:
-            unmet[dependant] -= 1
-            if not unmet[dependant]:
+            unmet[dependant] = left = unmet[dependant] - 1
+            if not left:
                 # One that was skipped still has an unmet dependency: the one that did not succeed.
                 self._make_ready(dependant)
                 ready.append(dependant)

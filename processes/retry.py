@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from typing import TYPE_CHECKING
 
 from .exceptions import WorkerDiedError
@@ -86,6 +85,8 @@ def exponential_backoff(
             full = min(maximum, base * factor ** (attempt - 1))
         except OverflowError:
             full = maximum
+        import random
+
         return random.uniform(0, full) if jitter else full  # noqa: S311 - no secret hangs on it
 
     return wait_after

@@ -32,7 +32,7 @@ from .error_data import ErrorData
 from .events import RunFinished, RunStarted, TaskFinished, TaskRetried, TaskStarted
 from .exceptions import DependencyNotFoundError, SerializationError
 from .failure import Failure, describe_failure
-from .graph import Graph
+from .graph import Graph, bind, what_is_passed
 from .interrupt import Interrupt
 from .measurements import Measurements
 from .observers.log_files import LogFiles
@@ -225,7 +225,8 @@ class Scheduler:
             self._use(group.needs, -1)
         args, kwargs = task.args, task.kwargs
         if sources := self._graph.dependencies[index]:
-            args, kwargs = _bind(task, [self._values[source] for source in sources])
+            values = [self._values[source] for source in sources]
+            args, kwargs = bind(args, kwargs, self._graph.passed[index], values)
         ticket = next(_TICKETS)
         attempt = Attempt(
             ticket,
@@ -242,7 +243,7 @@ class Scheduler:
             attempts, _ = self._earlier.get(index, NO_ATTEMPTS)
             self._tell(TaskStarted(task.name, attempts + 1))
         if self._sealed and sources:
-            attempt.has_sealed = any(isinstance(self._values[source], Sealed) for source in sources)
+            attempt.has_sealed = any(isinstance(value, Sealed) for value in values)
             if attempt.has_sealed and not group.runner.takes_sealed and not self._unseal(attempt):
                 return
         group.runner.start(attempt)
@@ -461,17 +462,6 @@ class Scheduler:
                 _warn_of_observer(observer, error)
 
 
-def _bind(task: Task, values: list[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Put the results of a task's dependencies, in their order, behind its own arguments."""
-    args, kwargs = task.args, task.kwargs
-    for dependency, value in zip(task.dependencies, values, strict=True):
-        if dependency.use_result_as_additional_args:
-            args = (*args, value)
-        if dependency.use_result_as_additional_kwargs:
-            kwargs = {**kwargs, dependency.additional_kwarg_name: value}
-    return args, kwargs
-
-
 def _opened(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Open the sealed values among arguments."""
     return tuple(map(_open, args)), {name: _open(value) for name, value in kwargs.items()}
@@ -587,4 +577,4 @@ def _arguments_from(process: Process | None, task: Task) -> tuple[tuple[Any, ...
                 "give Task.run a process that has run it"
             )
         values.append(result.result)
-    return _bind(task, values)
+    return bind(task.args, task.kwargs, what_is_passed(task.dependencies), values)

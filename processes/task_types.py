@@ -148,9 +148,9 @@ class TaskDependency:
             raise TypeError(
                 f"task_name must be str, not {type(task_name).__name__}: name the task, as in 'load'"
             )
-        if not isinstance(use_result_as_additional_args, bool):
+        if use_result_as_additional_args is not True and use_result_as_additional_args is not False:
             raise TypeError(_no_bool("use_result_as_additional_args", use_result_as_additional_args))
-        if not isinstance(use_result_as_additional_kwargs, bool):
+        if use_result_as_additional_kwargs is not True and use_result_as_additional_kwargs is not False:
             raise TypeError(_no_bool("use_result_as_additional_kwargs", use_result_as_additional_kwargs))
         if not isinstance(additional_kwarg_name, str):
             raise TypeError(f"additional_kwarg_name must be str, not {type(additional_kwarg_name).__name__}")

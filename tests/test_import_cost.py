@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import inspect
 import statistics
 import subprocess
 import sys
@@ -37,6 +38,26 @@ def test_the_import_loads_nothing_costly():
 def test_a_sequential_run_loads_nothing_that_only_processes_need():
     program = "from processes import Process, Task\nProcess([Task('one', abs, args=(-1,))]).run()"
     assert (modules_after(program) - modules_after("pass")).isdisjoint(COSTLY)
+
+
+LOADED_BY_A_WORKER = """
+import sys
+from processes import Process, Task
+from test_import_cost import late_modules
+print(*Process([Task("one", late_modules)]).run(runner="process").results["one"])
+"""
+
+
+def late_modules() -> list[str]:
+    return [name for name in ("cloudpickle", "logging", "traceback", "typing") if name in sys.modules]
+
+
+def test_a_worker_loads_only_what_its_first_function_needs(monkeypatch, tmp_path):
+    # The module of the function imports nothing but sys.
+    (tmp_path / "test_import_cost.py").write_text(f"import sys\n\n{inspect.getsource(late_modules)}")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    already = modules_after("pass")  # by what is installed beside us
+    assert set(output_of(LOADED_BY_A_WORKER).split()) <= already
 
 
 def test_each_public_name_can_be_imported_first():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import platform
 from typing import TYPE_CHECKING, ClassVar
 
 from ..attempt import Worker
@@ -27,7 +25,7 @@ class SequentialRunner(ProcessRunner):
 
     def open(self, waker: Waker) -> None:
         super().open(waker)
-        self._worker = Worker("sequential", os.getpid(), platform.node())
+        self._worker = Worker.here("sequential")
         self._next: Attempt | None = None
         self._thread = ThreadRunner(1)
         self._thread.open(waker)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import sys
 import threading
 import traceback
@@ -56,14 +54,16 @@ class ThreadRunner(ProcessRunner):
         self._attempts: SimpleQueue[Attempt | None] = SimpleQueue()
         self._threads: list[_Thread] = []  # those that serve the slots; none that was left behind
         self._held = 0  # attempts that run or stand in line
-        self._ahead = 0  # attempts that may stand in line for each thread
         self._mean_seconds: float | None = None  # of a call, lately
         self._started = 0
         self._stopped: set[int] = set()  # tickets of attempts left behind; read by the threads
 
     @property
     def free_slots(self) -> int:
-        return self.max_workers * (1 + self._ahead) - self._held
+        ahead = 0
+        if self._mean_seconds is not None:
+            ahead = min(MAX_AHEAD, int(AHEAD_SECONDS / max(self._mean_seconds, 1e-6)))
+        return self.max_workers * (1 + ahead) - self._held
 
     @property
     def idle(self) -> bool:
@@ -73,7 +73,8 @@ class ThreadRunner(ProcessRunner):
     def start(self, attempt: Attempt) -> None:
         self._held += 1
         self._attempts.put(attempt)
-        self._add_thread_if_needed()
+        if len(self._threads) < self.max_workers:
+            self._add_thread_if_needed()
 
     def _add_thread_if_needed(self) -> None:
         if len(self._threads) < min(self._held, self.max_workers):
@@ -90,13 +91,9 @@ class ThreadRunner(ProcessRunner):
         for message in messages:
             if type(message) is Finished and message.ticket not in self._stopped:
                 self._held -= 1
-                self._note_length(message.elapsed_seconds)
+                seconds, mean = message.elapsed_seconds, self._mean_seconds
+                self._mean_seconds = seconds if mean is None else mean + (seconds - mean) / 8
         return messages
-
-    def _note_length(self, seconds: float) -> None:
-        mean = self._mean_seconds
-        self._mean_seconds = mean = seconds if mean is None else mean + (seconds - mean) / 8
-        self._ahead = min(MAX_AHEAD, int(AHEAD_SECONDS / max(mean, 1e-6)))
 
     def stack_of(self, ticket: int) -> str:
         frames = sys._current_frames()  # noqa: SLF001 - public but for its name: it is documented
@@ -119,11 +116,12 @@ class ThreadRunner(ProcessRunner):
 
     def deliver(self, message: Message) -> None:
         if message.ticket not in self._stopped:
-            super().deliver(message)
+            self._inbox.append(message)
+            self._waker.set()
 
     def serve(self, thread: _Thread) -> None:
         """Perform attempts until the run is closed, or until this thread has been left behind."""
-        worker = Worker(thread.name, os.getpid(), platform.node())
+        worker = Worker.here(thread.name)
         while (attempt := self._attempts.get()) is not None:
             # First the ticket, then the look at those stopped; stop() does it the other way round, so an
             # attempt that is stopped right now is either not begun or known to run here.

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import socket
 import threading
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable
 
 
@@ -64,6 +64,8 @@ class Waker:
             if hasattr(os, "eventfd"):
                 self._event_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
             else:
+                import socket
+
                 self._sockets = socket.socketpair()
                 for end in self._sockets:
                     end.setblocking(False)

@@ -335,10 +335,10 @@ def test_workers_that_die_while_they_boot_fail_the_tasks_and_do_not_go_on_for_ev
 
 
 def test_workers_whose_python_lacks_a_module_say_so(monkeypatch, tmp_path, system):
-    (tmp_path / "logging.py").write_text("raise ImportError('no logging here')\n")
+    (tmp_path / "pickle.py").write_text("raise ImportError('no pickle here')\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     report = Process([Task("one", abs, args=(1,))]).run(runner="process")
-    assert "ImportError: no logging here" in report.exceptions["one"].stderr
+    assert "ImportError: no pickle here" in report.exceptions["one"].stderr
 
 
 def test_what_a_worker_says_while_it_boots_goes_to_standard_error(monkeypatch, tmp_path, system, capfd):

@@ -148,7 +148,7 @@ def test_a_worker_that_the_kernel_killed_for_lack_of_memory_costs_its_task(limit
 def limited_group():
     """A control group whose processes may have 200 MB of memory."""
     for controller, name in (("memory", "memory.limit_in_bytes"), ("", "memory.max")):
-        for parent in filter(Path.exists, group_folders(controller)):
+        for parent in filter(Path.exists, map(Path, group_folders(controller))):
             group = parent / f"test-{os.getpid()}"
             try:
                 group.mkdir()

@@ -414,3 +414,22 @@ def test_arguments_with_odd_reprs_cost_neither_run_nor_log(runner, tmp_path):
     assert run_in_new_python(ODD_ARGUMENTS, runner, str(log), env=environment) == "well\n"
     assert "ValueError: told" in log.read_text()
     assert log.stat().st_size < 100_000
+
+
+class Unloadable:
+    """A function whose loading fails."""
+
+    def __call__(self) -> int:
+        return 1
+
+    def __reduce__(self) -> Any:
+        return int, ("no number",)
+
+
+def test_a_function_that_cannot_be_loaded_fails_each_of_its_tasks_and_no_worker():
+    function = Unloadable()
+    tasks = [Task(f"t{number}", function) for number in range(3)] + [Task("pid", os.getpid)]
+    report = Process(tasks).run(runner="process", max_workers=1)
+    assert list(report.results) == ["pid"]
+    assert {type(error) for error in report.exceptions.values()} == {SerializationError}
+    assert {metrics.pid for metrics in report.metrics.values()} == {report.results["pid"]}

@@ -8,9 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 from contextlib import suppress
-from pathlib import Path
 from time import monotonic, sleep, time
 from typing import IO, TYPE_CHECKING
 
@@ -29,10 +27,11 @@ if TYPE_CHECKING:
     from ...pickling import Buffer
     from .buffers import DataFile
 
-_PACKAGE_FOLDER = str(Path(__file__).parents[3])
+_FOLDER = os.path.dirname(__file__)  # noqa: PTH120 - pathlib costs each start 5 ms
+_PACKAGE_FOLDER = os.path.abspath(f"{_FOLDER}/../../..")  # noqa: PTH100
 _BOOT = (
     # What the package needs of the standard library first: no module of the user's can stand before it.
-    "import sys, os, signal, pickle, struct, _socket, faulthandler, logging, platform\n"
+    "import sys, os, signal, pickle, struct, _socket, faulthandler\n"
     "sys.path.insert(0, sys.argv[1])\n"
     "from processes.runners.pool.boot import main\n"
     "main(*map(int, sys.argv[2:]))\n"
@@ -49,7 +48,7 @@ _THREAD_VARIABLES = (
 
 _CRASH_BYTES = 1 << 16  # of what faulthandler wrote; a stack is seldom over 10 KB
 _STACK_SECONDS = 0.4  # for a worker to write its stack; it takes a millisecond, more on a busy machine
-_CALLERS = (perform.__code__.co_filename, str(Path(__file__).with_name("worker.py")))
+_CALLERS = (perform.__code__.co_filename, os.path.join(_FOLDER, "worker.py"))  # noqa: PTH118
 """The files with the frames of ours that are next to the user's: those below them are not shown."""
 
 _END_SECONDS = 5.0  # for a process that was told to end; its guard gives it one
@@ -423,6 +422,8 @@ def _anonymous_file() -> IO[bytes]:
     """Make a file without a name; on Linux in memory, where no full or missing folder matters."""
     if hasattr(os, "memfd_create"):
         return os.fdopen(os.memfd_create("processes-crash"), "w+b")
+    import tempfile
+
     return tempfile.TemporaryFile()
 
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import signal
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from ...cgroup import group_folders
+from ...cgroup import group_folders, read
 from ...exceptions import WorkerDiedError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 class Death(NamedTuple):
@@ -100,21 +97,17 @@ class OutOfMemoryKills:
         return 0 if self._file is None else _kills_in(self._file) or 0
 
 
-def _counter_file() -> Path | None:
+def _counter_file() -> str | None:
     """Return the file that counts the kills; None where there is none."""
     for controller, name in (("", "memory.events"), ("memory", "memory.oom_control")):
         for group in group_folders(controller):
-            if _kills_in(group / name) is not None:
-                return group / name
+            if _kills_in(f"{group}/{name}") is not None:
+                return f"{group}/{name}"
     return None
 
 
-def _kills_in(file: Path) -> int | None:
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return None
-    for line in lines:
+def _kills_in(file: str) -> int | None:
+    for line in (read(file) or "").splitlines():
         name, _, value = line.partition(" ")
         if name == "oom_kill":
             return int(value)

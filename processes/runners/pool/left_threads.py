@@ -7,8 +7,8 @@ import os
 import sys
 import threading
 from _thread import _count as count_threads
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # typing is not imported: it would be the costliest part of a worker's start
 if TYPE_CHECKING:
     from types import FrameType
 

@@ -10,25 +10,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-class LogLevels:
-    """The levels of all loggers, as they are in the parent when a run begins."""
+def log_levels() -> tuple[int, dict[str, int]]:
+    """Return what `logging.disable` was told, and the levels of all loggers by name; "" is the root's."""
+    levels = {"": logging.getLogger().level}
+    for name, logger in logging.Logger.manager.loggerDict.items():
+        if isinstance(logger, logging.Logger) and logger.level:
+            levels[name] = logger.level
+    return logging.Logger.manager.disable, levels
 
-    def __init__(self) -> None:
-        manager = logging.Logger.manager
-        self.disabled = manager.disable
-        self.levels = {"": logging.getLogger().level}
-        for name, logger in manager.loggerDict.items():
-            if isinstance(logger, logging.Logger) and logger.level:
-                self.levels[name] = logger.level
 
-    def apply(self) -> None:
-        """Set the same levels in this process."""
-        logging.disable(self.disabled)
-        for name, logger in logging.Logger.manager.loggerDict.items():
-            if isinstance(logger, logging.Logger) and name not in self.levels:
-                logger.setLevel(logging.NOTSET)
-        for name, level in self.levels.items():
-            logging.getLogger(name).setLevel(level)
+def apply_levels(disabled: int, levels: dict[str, int]) -> None:
+    """Set in this process what :func:`log_levels` has returned in another."""
+    logging.disable(disabled)
+    for name, logger in logging.Logger.manager.loggerDict.items():
+        if isinstance(logger, logging.Logger) and name not in levels:
+            logger.setLevel(logging.NOTSET)
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
 
 
 def forward_records(send: Callable[[bytes], None]) -> None:

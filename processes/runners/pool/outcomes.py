@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import pickle
-from typing import TYPE_CHECKING
 
 from ...attempt import Raised, Returned
 from ...exception_state import dump_exception, load_exception
@@ -14,6 +13,7 @@ from ...failure import Failure, describe_failure, let_go_of_variables
 from ...pickling import dump, dump_simple, load
 from . import wire
 
+TYPE_CHECKING = False  # typing is not imported: it would be the costliest part of a worker's start
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import pickle
-import platform
 import selectors
 import sys
 import threading
@@ -28,7 +27,7 @@ from ..base import ProcessRunner, check_max_workers
 from . import abilities, wire
 from .child import NOBODY, Cargo, Child, Job, worker_environment
 from .death import OutOfMemoryKills
-from .logs import LogLevels, load_record
+from .logs import load_record, log_levels
 from .outcomes import unpack_outcome
 from .variants import Patterns
 
@@ -46,7 +45,7 @@ AHEAD_SECONDS = 0.004
 """Work that a worker may have in line behind what it runs; about a hundred times what sending costs."""
 
 MAX_AHEAD = 128  # attempts in line; beyond it nothing is gained (measured: 64 21 µs a no-op, 128 19, 200 19)
-LONG_LINE = 16
+LONG_LINE = 16  # attempts in line; while all lines are longer, nobody waits for the next one
 MAX_FAILED_STARTS = 3  # of workers, in a row; then the fault is not chance
 _ARGUMENTS = ("args", "kwargs")
 POLL_SECONDS = 0.1  # how often we look for what no descriptor tells: memory, and in some systems deaths
@@ -131,7 +130,7 @@ class ProcessPoolRunner(ProcessRunner):
             worker.check_not_importing()
         super().open(waker)
         keep_from_last_resort()  # from what workers send of tasks that run tasks
-        self._host = platform.node()
+        self._parent = Worker.here("")
         self._labels = count(1)
         self._failed_starts = 0  # of workers, in a row
         self._start_error: Callable[[str], WorkerDiedError] | None = (
@@ -145,7 +144,7 @@ class ProcessPoolRunner(ProcessRunner):
         self._jobs = 0  # started and not ended
         self._next_look = 0.0  # at the memory of workers, on the monotonic clock
         self._mean_seconds: float | None = None  # of a call, lately
-        self._keeps_up = False
+        self._keeps_up = False  # whether the last wait brought few messages
         self._ahead = 0  # jobs that a child may have in line behind what it runs
         self._functions: dict[int, tuple[object, int]] = {}  # by id(), which the kept object keeps valid
         self._function_frames: dict[int, list[Buffer]] = {}
@@ -174,7 +173,7 @@ class ProcessPoolRunner(ProcessRunner):
             "cwd": cwd,
             "environment": self._environment,
             "may_keep": (self.memory_limit or usable_memory() // self.max_workers) // 2,
-            "log_levels": LogLevels(),
+            "log_levels": log_levels(),
         }
 
     @property
@@ -192,12 +191,12 @@ class ProcessPoolRunner(ProcessRunner):
 
     def start(self, attempt: Attempt) -> None:
         self._jobs += 1
+        if self._start_error is None and len(self._children) < min(self.max_workers, self._jobs):
+            self._add_child()  # before anything is serialized, so that it starts meanwhile
         try:
             self._queue.append(self._job(attempt))
         except SerializationError as error:
-            self._finish(
-                attempt.ticket, Unsendable(error.with_traceback(None)), Worker("", os.getpid(), self._host)
-            )
+            self._finish(attempt.ticket, Unsendable(error.with_traceback(None)), self._parent)
 
     def _job(self, attempt: Attempt) -> Job:
         """Make an attempt's frame."""
@@ -411,7 +410,8 @@ class ProcessPoolRunner(ProcessRunner):
         """Wait until a worker or the waker has something, and take it."""
         if self.poll_seconds is not None:
             timeout = self.poll_seconds if timeout is None else min(timeout, self.poll_seconds)
-        if timeout != 0 and self._keeps_up and all([len(child.held) > LONG_LINE for child in self._children]):
+        if timeout != 0 and self._keeps_up and self._lines_are_long():
+            # Nobody is served better by each result at once, and workers can use the processor meanwhile.
             sleep(wire.SPIN_SECONDS)
         events = self._selector.select(0) if timeout == 0 else self._spin()
         if not events and timeout != 0:
@@ -428,6 +428,9 @@ class ProcessPoolRunner(ProcessRunner):
             for child in [*self._children, *self._leaving]:
                 if child.process.poll() is not None:
                     self._bury(child, 0)
+
+    def _lines_are_long(self) -> bool:
+        return all(len(child.held) > LONG_LINE for child in self._children)
 
     def _spin(self) -> list[tuple[selectors.SelectorKey, int]]:
         """Look for what comes soon, where calls have been short lately."""
@@ -512,7 +515,7 @@ class ProcessPoolRunner(ProcessRunner):
         else:
             assert kind == wire.READY
             self._failed_starts = 0
-            child.who = Worker(child.label, pickle.loads(body), self._host)  # noqa: S301 - our own worker
+            child.who = Worker(child.label, pickle.loads(body), self._parent.host)  # noqa: S301 - our own worker
 
     def _part_with(self, child: Child) -> None:
         """Let a worker go that begins nothing more: what it was given goes to others."""
@@ -587,7 +590,7 @@ class ProcessPoolRunner(ProcessRunner):
     def _fail_queue(self, error_of: Callable[[str], WorkerDiedError]) -> None:
         for job in self._queue:
             outcome = WorkerDied(error_of(job.attempt.task_name))
-            self._finish(job.attempt.ticket, outcome, Worker("", os.getpid(), self._host))
+            self._finish(job.attempt.ticket, outcome, self._parent)
         self._queue.clear()
 
     def _finish(self, ticket: int, outcome: Outcome, worker: Worker, started_at: float | None = None) -> None:

@@ -4,9 +4,9 @@ A frame is a header, then a body of the length that the header tells::
 
     kind (1 byte), zero (3 bytes), ticket (4 bytes), length of the body (8 bytes); little endian
 
-To the worker go SETUP, FUNCTION and VARIANT (the ticket is the function's number) and ATTEMPT; from it come READY,
-STARTED, RECORD, RESULT, RESEND (an attempt's files did not arrive: it shall come again without) and RETIRED,
-which says that it begins nothing more and ends.
+To the worker go SETUP, FUNCTION and VARIANT (the ticket is the function's number) and ATTEMPT; from it come
+READY, STARTED, RECORD, RESULT, RESEND (an attempt's files did not arrive: it shall come again without) and
+RETIRED, which says that it begins nothing more and ends.
 
 What goes to the worker goes over a socket. What comes from it comes through a pipe, since to write a small
 message into one takes a third of the time; over the same socket where a new process cannot be given a pipe.
@@ -24,8 +24,8 @@ import os
 import sys
 from collections import deque
 from struct import Struct
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # typing is not imported: it would be the costliest part of a worker's start
 if TYPE_CHECKING:
     from _socket import socket
     from collections.abc import Callable, Iterable

@@ -6,14 +6,12 @@ import atexit
 import faulthandler
 import os
 import pickle
-import platform
 import signal
 import sys
 import threading
 from _socket import socket
 from functools import partial
 from time import monotonic, time
-from typing import TYPE_CHECKING, Any, NoReturn
 
 from ...attempt import Attempt, Finished, Raised, Worker
 from ...exceptions import SerializationError
@@ -22,13 +20,15 @@ from ...memory import fill_reserve, own_memory
 from ...perform import perform
 from ...pickling import load
 from . import abilities, wire
+from .late_import import import_late
 from .left_threads import LeftThreads
-from .logs import forward_records
 from .outcomes import pack_outcome
 from .surroundings import Surroundings
 
+TYPE_CHECKING = False  # typing is not imported: it would be the costliest part of a worker's start
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Any, NoReturn
 
     from ...attempt import Outcome
     from ...pickling import Buffer
@@ -106,19 +106,20 @@ class _Loop:
         self._token_fd = token_fd
         self._reader = wire.FrameReader(sock.recv, sock.recv_into)
         self._write: Callable[[Buffer], int] = sock.send if results_fd < 0 else partial(os.write, results_fd)
-        self._worker = Worker("", os.getpid(), platform.node())
+        self._worker = Worker.here("")
         self._sending = threading.Lock()  # guards what is written: threads that a task starts may log
         self._serialized: dict[int, tuple[int, bytes | memoryview]] = {}  # functions not yet loaded
         self._functions: dict[int, Any] = {}
         self._ticket = 0
         self._surroundings: Surroundings | None = None  # until the parent has told them
+        self._log_levels: tuple[int, dict[str, int]] | None = None  # the parent's, once it has told them
         self._left_threads = LeftThreads()
         self._memory_at_start = own_memory(self._worker.pid)
         self._may_keep = sys.maxsize  # of memory beyond that, in bytes; the parent tells
 
     def run(self) -> None:
         fill_reserve()
-        forward_records(self._send_record)
+        import_late({"logging": self._take_over_logging})
         self._send(wire.frame(wire.READY, 0, pickle.dumps(os.getpid())))
         while (attempt := self._next_attempt()) is not None:
             self._ticket, body = attempt
@@ -187,11 +188,23 @@ class _Loop:
         for name in set(os.environ) - set(environment):
             del os.environ[name]
         os.environ.update(environment)
-        setup["log_levels"].apply()
+        self._log_levels = setup["log_levels"]
+        if "logging" in sys.modules:
+            from .logs import apply_levels
+
+            apply_levels(*self._log_levels)
         self._may_keep = setup["may_keep"]
         if self._surroundings is not None:
             self._surroundings.close()
         self._surroundings = Surroundings()
+
+    def _take_over_logging(self) -> None:
+        """Send the parent what is logged, from its levels on."""
+        from .logs import apply_levels, forward_records
+
+        forward_records(self._send_record)
+        if self._log_levels is not None:
+            apply_levels(*self._log_levels)
 
     def _perform(self, body: bytes | memoryview) -> int:
         """Perform an attempt and send how it ended; return the peak memory of this process, in bytes."""

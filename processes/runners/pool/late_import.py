@@ -1,0 +1,53 @@
+"""Modules of Python's own that a worker does without until something imports them.
+
+To import them takes a quarter of a worker's start, and many functions never need them.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib.machinery import PathFinder
+
+TYPE_CHECKING = False  # typing is one of them
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+
+_LATE = ("logging", "platform", "traceback", "typing")
+
+
+def import_late(acts: Mapping[str, Callable[[], None]]) -> None:
+    """Find these modules from now on where they are now, whatever comes before them on the path.
+
+    Parameters
+    ----------
+    acts : mapping of str to callable
+        What is to be done when a module of this name has been imported; at once if it is already.
+    """
+    for name in acts.keys() & sys.modules.keys():
+        acts[name]()
+    sys.meta_path.insert(0, _Finder(sys.path[1:], acts))  # without the package's own folder
+
+
+class _Finder:
+    def __init__(self, path: Sequence[str], acts: Mapping[str, Callable[[], None]]) -> None:
+        self._path = path
+        self._acts = acts
+
+    def find_spec(
+        self, name: str, _path: Sequence[str] | None, _target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Find one of these modules; None leaves all others to the finders that follow."""
+        if name not in _LATE:
+            return None
+        spec = PathFinder.find_spec(name, self._path)
+        if name in self._acts and spec is not None and spec.loader is not None:
+            execute, act = spec.loader.exec_module, self._acts[name]
+
+            def execute_and_act(module: ModuleType) -> None:
+                execute(module)
+                act()
+
+            spec.loader.exec_module = execute_and_act  # type: ignore[method-assign]
+        return spec

@@ -1,0 +1,174 @@
+"""Functions of one code, of which a worker gets the code once."""
+
+from __future__ import annotations
+
+import os
+import threading
+from types import FunctionType
+from typing import Any
+
+import pytest
+
+from processes import Process, ProcessPoolRunner, SerializationError, Task
+from processes.runners.pool.variants import Patterns, make_variant
+
+
+def sent(*functions: Any) -> list[Any]:
+    """Send functions one after the other: those that travel as variants come back remade, others as None."""
+    patterns = Patterns()
+    made: list[Any] = []
+    for number, function in enumerate(functions):
+        variant = patterns.variant(function)
+        if variant is None:
+            made.append(None)
+            patterns.add(function, number)
+        else:
+            pattern_number, data = variant
+            made.append(make_variant(functions[pattern_number], data))
+    return made
+
+
+def adder(number: Any, other: Any = 0) -> Any:
+    def add(value: int, *, twice: int = 1) -> Any:
+        """Add."""
+        return value + number + other * twice
+
+    return add
+
+
+def test_the_second_closure_of_a_code_is_a_variant_of_the_first():
+    first, second = adder(1), adder(2, 10)
+    none, remade = sent(first, second)
+    assert none is None
+    assert type(remade) is FunctionType
+    assert remade(5) == second(5) == 17
+    assert remade(5, twice=2) == 27
+    for name in ("__code__", "__globals__", "__defaults__", "__kwdefaults__", "__dict__"):
+        assert getattr(remade, name) == getattr(second, name), name
+    for name in ("__name__", "__qualname__", "__module__", "__doc__", "__annotations__"):
+        assert getattr(remade, name) == getattr(second, name), name
+
+
+def test_lambdas_that_differ_in_their_defaults_are_variants():
+    functions = [lambda value, number=number: value * number for number in range(3)]
+    _, one, two = sent(*functions)
+    assert (one(5), two(5)) == (5, 10)
+
+
+def decorated(function: Any) -> Any:
+    function.mark = "x"
+    return function
+
+
+def annotated(kind: type) -> Any:
+    def take(value: kind) -> kind:  # noqa: ANN202
+        return value
+
+    take.__annotations__ = {"value": kind}
+    return take
+
+
+def renamed(name: str) -> Any:
+    function = adder(1)
+    function.__name__ = name
+    return function
+
+
+def unfinished() -> Any:
+    if os.environ.get("no such variable"):
+        value = 1
+    return lambda: value  # its cell is empty
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (adder, adder),
+        (len, len),
+        (adder(1), lambda: 1),
+        (adder(1), decorated(adder(2))),
+        (decorated(adder(1)), adder(2)),
+        (adder(1), adder(threading.Lock())),
+        (adder(threading.Lock()), adder(1)),
+        (adder([1] * 1000), adder(1)),
+        (adder(1), adder(adder(2))),
+        (annotated(int), annotated(str)),
+        (renamed("a"), renamed("b")),
+        (unfinished(), unfinished()),
+    ],
+    ids=[
+        "by reference",
+        "builtin",
+        "another code",
+        "with an attribute",
+        "of one with an attribute",
+        "with a lock",
+        "of one with a lock",
+        "of one with much",
+        "with a function",
+        "other annotations",
+        "another name",
+        "empty cells",
+    ],
+)
+def test_what_differs_in_more_than_numbers_and_text_is_no_variant(first, second):
+    assert sent(first, second) == [None, None]
+
+
+def test_closures_run_on_workers_as_they_do_here():
+    functions = [adder(number, number * 100) for number in range(200)]
+    tasks = [Task(f"t{number}", function, args=(1000,)) for number, function in enumerate(functions)]
+    report = Process(tasks).run(runner="process")
+    assert list(report.results.values()) == [function(1000) for function in functions]
+
+
+def test_a_closure_that_cannot_travel_fails_alone():
+    values = [1, threading.Lock(), 2, threading.Lock(), 3]
+    tasks = [Task(f"t{place}", adder(value), args=(1,)) for place, value in enumerate(values)]
+    for order in (tasks, tasks[1:]):
+        report = Process(list(order)).run(runner="process", max_workers=1)
+        assert sorted(report.errored) == ["t1", "t3"]
+        assert all(type(error) is SerializationError for error in report.exceptions.values())
+
+
+def counter(start: int) -> Any:
+    count = [start]
+
+    def step() -> int:
+        count[0] += 1
+        return count[0]
+
+    return step
+
+
+def test_what_a_closure_keeps_lasts_on_its_worker():
+    one, two = counter(0), counter(100)
+    tasks = [Task(f"{name}{n}", function) for n in range(3) for name, function in (("a", one), ("b", two))]
+    report = Process(tasks).run(runner="process", max_workers=1)
+    assert list(report.results.values()) == [1, 101, 2, 102, 3, 103]
+
+
+def failing(number: int) -> Any:
+    def divide() -> float:
+        return number / 0
+
+    return divide
+
+
+def test_failures_of_closures_read_alike_wherever_they_run():
+    tasks = [Task(f"t{number}", failing(number)) for number in range(4)]
+    here, there = (Process(list(tasks)).run(runner=runner) for runner in ("sequential", "process"))
+    for name, entry in here.entries.items():
+        other = there.entries[name].error
+        assert entry.error is not None
+        assert other is not None
+        assert entry.error.traceback_str == other.traceback_str
+        assert entry.error.traced_vars == other.traced_vars
+
+
+def test_warm_workers_know_the_patterns_of_their_own_run_alone():
+    with ProcessPoolRunner(1) as runner:
+        for start in (0, 1000):
+            tasks = [Task(f"t{number}", adder(start + number), args=(1,)) for number in range(5)]
+            report = Process(tasks).run(runner=runner)
+            assert list(report.results.values()) == [start + number + 1 for number in range(5)]
