@@ -225,7 +225,7 @@ class Scheduler:
             self._use(group.needs, -1)
         args, kwargs = task.args, task.kwargs
         if sources := self._graph.dependencies[index]:
-            values = [self._values[source] for source in sources]
+            values = tuple(map(self._values.__getitem__, sources))
             args, kwargs = bind(args, kwargs, self._graph.passed[index], values)
         ticket = next(_TICKETS)
         attempt = Attempt(

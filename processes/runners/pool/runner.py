@@ -21,7 +21,7 @@ from ...attempt import Finished, Started, Unsendable, Worker, WorkerDied
 from ...cpus import usable_cpus
 from ...exceptions import MemoryLimitError, SerializationError, WorkerDiedError
 from ...memory import usable_memory
-from ...pickling import dump, dump_simple
+from ...pickling import dump, dump_simple_arguments
 from ...task_log import keep_from_last_resort
 from ..base import ProcessRunner, check_max_workers
 from . import abilities, wire
@@ -207,7 +207,7 @@ class ProcessPoolRunner(ProcessRunner):
         if not (args or kwargs):
             flags |= wire.NO_ARGUMENTS
             arguments = b""
-        elif (arguments := dump_simple((args, kwargs))) is None:
+        elif (arguments := dump_simple_arguments(args, kwargs)) is None:
             results: Places = {}
             if attempt.has_sealed:
                 from .parcel import take_parcels_out
