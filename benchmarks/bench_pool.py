@@ -5,7 +5,8 @@ from __future__ import annotations
 from time import time
 from typing import TYPE_CHECKING
 
-from measuring import call_fresh, first_result_at, seconds_per_run, take_turns
+from cold import first_result_at
+from measuring import call_fresh, seconds_per_run, take_turns
 from subjects import PEER_POOLS, POOL, WARM_POOLS
 from tables import Table
 from work import BURN_SECONDS

@@ -11,7 +11,7 @@ import sys
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from time import monotonic, perf_counter, time
+from time import monotonic, perf_counter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -139,16 +139,6 @@ def seconds_per_run(subject: str, shape: str, size: int, work: str, workers: int
     expected = expected_results(graph)
     with warm(subject, workers) as run:
         return time_runs(lambda: run(graph, functions), expected, SAMPLE_SECONDS)
-
-
-def first_result_at(subject: str, workers: int) -> float:
-    """Run one node a worker, and tell the time of day at which the results are in hand."""
-    graph = wide(workers)
-    with SUBJECTS[subject].open(workers) as run:
-        results = run(graph, [depth] * workers)
-        now = time()
-        _check(results, expected_results(graph))
-    return now
 
 
 @contextmanager

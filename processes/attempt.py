@@ -202,7 +202,8 @@ class Finished:
     elapsed_seconds : float
         How long the call took.
     cpu_seconds : float
-        Processor time of the call: of its thread in a thread, of the whole process in a worker process.
+        Processor time of the call: of its thread in a thread, of the whole process in a worker process. Exact
+        to 50 µs.
     peak_rss_bytes : int
         The most resident memory that the process had had by the end of the call; 0 where unknown.
     worker : Worker

@@ -88,7 +88,7 @@ class TaskMetrics:
     queue_seconds : float, default 0.0
         How long its attempts waited for a worker, together.
     cpu_seconds : float, default 0.0
-        Processor time of its attempts: of their thread, or of the whole worker process.
+        Processor time of its attempts: of their thread, or of the whole worker process; exact to 50 µs each.
     peak_rss_bytes : int, default 0
         The most resident memory that the process that ran it had had by then; 0 where unknown.
     worker : str, default ""

@@ -1,9 +1,8 @@
 """What a task can change for the next one on its worker, and how it is put back.
 
-Put back are: working directory, umask, environment, sys.path, recursion limit, signal handlers, blocked
-signals and interval timers. Not put back, since nothing can: modules that were changed, what C libraries
-keep, limits that were lowered. For threads left behind see
-:mod:`.left_threads`.
+Put back are: working directory, umask, environment, sys.path, recursion limit, handlers of signals that have
+a name, blocked signals and interval timers. Not put back, since nothing can: modules that were changed, what
+C libraries keep, limits that were lowered. For threads left behind see :mod:`.left_threads`.
 """
 
 from __future__ import annotations
@@ -21,9 +20,10 @@ if sys.platform != "win32":
 
 # Those with a name: the real-time signals in between would take as long as all else here.
 _SIGNALS = sorted(map(int, signal.valid_signals() & set(signal.Signals)))
-_ALARM: int | None = getattr(signal, "ITIMER_REAL", None)
-_PROFILERS_TIMERS = [
-    getattr(signal, name) for name in ("ITIMER_VIRTUAL", "ITIMER_PROF") if hasattr(signal, name)
+_TIMERS = [
+    getattr(signal, name)
+    for name in ("ITIMER_REAL", "ITIMER_VIRTUAL", "ITIMER_PROF")
+    if hasattr(signal, name)
 ]
 _ENVIRONMENT = os.environ._data  # type: ignore[attr-defined]  # noqa: SLF001 - not decoded: 20 µs less
 _HAS_MASK = sys.platform != "win32"
@@ -68,11 +68,9 @@ class Surroundings:
             sys.path[:] = self._path
         if sys.getrecursionlimit() != self._recursion_limit:
             sys.setrecursionlimit(self._recursion_limit)
-        if _ALARM is not None:
-            signal.setitimer(_ALARM, 0)
+        for timer in _TIMERS:
+            signal.setitimer(timer, 0)
         if list(map(getsignal, _SIGNALS)) != self._handlers:
-            for timer in _PROFILERS_TIMERS:  # nobody sets one without a handler: it would end the process
-                signal.setitimer(timer, 0)
             for number, handler in zip(_SIGNALS, self._handlers, strict=True):
                 if getsignal(number) != handler and handler is not None:
                     signal.signal(number, handler)

@@ -69,7 +69,8 @@ def _differ_in_values_alone(function: FunctionType, pattern: FunctionType) -> bo
     annotations, of_pattern = function.__annotations__, pattern.__annotations__
     return (
         not (function.__dict__ or pattern.__dict__)
-        and _names(function) == _names(pattern)
+        and not getattr(function, "__type_params__", None)  # from Python 3.12 on
+        and all(map(is_, _names(function), _names(pattern)))  # of the same code they are the same objects
         and len(annotations) == len(of_pattern)
         and all(map(is_, annotations.values(), of_pattern.values()))
     )
