@@ -182,13 +182,17 @@ def test_results_that_were_sent_before_their_worker_died_are_neither_lost_nor_ma
                 assert time.monotonic() < end
             seen.append("dead")
 
-    # Tasks that take next to no time, so that all of a line is sent ahead; then those that matter.
-    tasks = [Task(f"short{i}", pow, args=(i, 2), priority=1) for i in range(100)]
-    tasks += [Task(f"t{i}", add_line, args=(str(file), i, i == 2)) for i in range(20)]
+    # Tasks that take next to no time, so that lines get long; then, all at once, those that matter.
+    tasks = [Task(f"short{i}", pow, args=(i, 2)) for i in range(100)]
+    tasks += [Task("gate", int, dependencies=[TaskDependency(task.name) for task in tasks])]
+    gate = [TaskDependency("gate")]
+    tasks += [Task(f"t{i}", add_line, args=(str(file), i, i == 2), dependencies=gate) for i in range(20)]
     report = Process(tasks).run(runner="process", max_workers=1, observers=[hear_nothing_until_it_is_dead])
     assert seen == ["in line", "dead"]
-    assert report.results == {f"short{i}": i**2 for i in range(100)} | {
-        f"t{i}": i for i in range(20) if i != 2
+    assert report.results == {
+        **{f"short{i}": i**2 for i in range(100)},
+        "gate": 0,
+        **{f"t{i}": i for i in range(20) if i != 2},
     }
     assert report.exceptions["t2"].exitcode == 5
     assert [int(line.split()[0]) for line in file.read_text().splitlines()] == list(range(20))

@@ -20,15 +20,7 @@ LEAVE_SECONDS = 1.0  # for a worker that was told to end, with its atexit handle
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # prctl(2)
 
 
-def main(
-    parent_pid: int,
-    guarded: int,
-    socket_fd: int,
-    token_fd: int,
-    results_fd: int,
-    crash_fd: int,
-    stderr_fd: int,
-) -> None:
+def main(parent_pid: int, guarded: int, socket_fd: int, token_fd: int, crash_fd: int, stderr_fd: int) -> None:
     """Begin a worker process; called by the command line that the pool builds.
 
     Parameters
@@ -41,8 +33,6 @@ def main(
         The worker's end of its socket; -1 where the parent sends it by standard input.
     token_fd : int
         The end of the token pipe to read from; -1 for none.
-    results_fd : int
-        The end to write to of the pipe for what the worker sends; -1 where that goes over the socket.
     crash_fd : int
         The file of this process's last words; -1 for none. In it stand, with zeros between them: what was
         written to standard error until now, what faulthandler writes, the exit code, the peak memory in
@@ -50,7 +40,7 @@ def main(
     stderr_fd : int
         Where standard error is to go from now on; -1 where the parent's is closed.
     """
-    for descriptor in (socket_fd, token_fd, results_fd, crash_fd, stderr_fd):
+    for descriptor in (socket_fd, token_fd, crash_fd, stderr_fd):
         if descriptor >= 0:
             os.set_inheritable(descriptor, False)
     if hasattr(signal, "SIGCHLD"):
@@ -67,7 +57,7 @@ def main(
         _turn_stderr(crash_fd, stderr_fd)
     from .worker import serve
 
-    serve(socket_fd, token_fd, results_fd, crash_fd)
+    serve(socket_fd, token_fd, crash_fd)
 
 
 def _turn_stderr(crash_fd: int, stderr_fd: int) -> None:

@@ -125,12 +125,10 @@ class Child:
         Who it is for the report; `NOBODY` until it has come up.
     busy_since : float
         Since when it has been at the first of what it holds, in seconds since the epoch.
-    inlet : socket or int
-        What the worker sends is to be read there; the socket itself, or the descriptor of a pipe.
     side_channel : socket or None
         Takes and brings descriptors of files; None where there is none.
     connected : bool
-        Whether its inlet is open and watched.
+        Whether its socket is open and watched.
     waits_to_send : bool
         Whether its socket is watched for room to send.
     """
@@ -148,23 +146,16 @@ class Child:
         self._deaf = False  # it was gone before it got anything of the latest job
         self._outbox: list[Buffer] = []
         self._new_tickets: list[int] = []
-        self.exit_fd = self._token_read = self._token_write = self._results_read = -1
+        self.exit_fd = self._token_read = self._token_write = -1
         self.side_channel: _socket.socket | None = None
         self._crash_file: IO[bytes] | None = None
 
         self.socket, theirs = socket.socketpair()
         try:
             self.socket.setblocking(False)
+            self.reader = wire.FrameReader(self.socket)
             self.side_channel = wire.open_side_channel(self.socket)
             self._start_process(theirs, environment)
-            if self._results_read < 0:
-                self.inlet: socket.socket | int = self.socket
-                self.reader = wire.FrameReader(self.socket.recv, self.socket.recv_into)
-            else:
-                self.inlet = results = self._results_read
-                self.reader = wire.FrameReader(
-                    lambda size: os.read(results, size), lambda buffer: os.readv(results, [buffer])
-                )
             if abilities.CAN_GUARD:
                 self.exit_fd = os.pidfd_open(self.process.pid)
         except BaseException:
@@ -192,18 +183,16 @@ class Child:
         if sys.platform == "win32":
             # Only a process that runs can be given a socket, so it comes by standard input.
             self.process = subprocess.Popen(  # noqa: S603
-                [*command, "-1", "-1", "-1", "-1", "-1"], stdin=subprocess.PIPE, env=environment
+                [*command, "-1", "-1", "-1", "-1"], stdin=subprocess.PIPE, env=environment
             )
             assert self.process.stdin is not None
             self.process.stdin.write(theirs.share(self.process.pid))
             self.process.stdin.close()
             return
         self._crash_file = _anonymous_file()
-        self._results_read, results_write = os.pipe()
         stderr = _copy_of_stderr()
-        passed = [theirs.fileno(), self._token_read, results_write, self._crash_file.fileno(), stderr]
+        passed = [theirs.fileno(), self._token_read, self._crash_file.fileno(), stderr]
         try:
-            os.set_blocking(self._results_read, False)
             self.process = subprocess.Popen(  # noqa: S603
                 [*command, *map(str, passed)],
                 stdin=subprocess.DEVNULL,
@@ -214,7 +203,6 @@ class Child:
                 env=environment,
             )
         finally:
-            os.close(results_write)
             if stderr >= 0:
                 os.close(stderr)
 
@@ -380,7 +368,7 @@ class Child:
         self.socket.close()
         if self.side_channel is not None:
             self.side_channel.close()
-        for descriptor in (self._token_read, self._token_write, self._results_read, self.exit_fd):
+        for descriptor in (self._token_read, self._token_write, self.exit_fd):
             if descriptor >= 0:
                 os.close(descriptor)
         if self._crash_file is not None:

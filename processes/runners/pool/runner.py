@@ -144,6 +144,7 @@ class ProcessPoolRunner(ProcessRunner):
         self._jobs = 0  # started and not ended
         self._next_look = 0.0  # at the memory of workers, on the monotonic clock
         self._mean_seconds: float | None = None  # of a call, lately
+        self._mean_bytes = 0.0  # of a result, lately
         self._keeps_up = False  # whether the last wait brought few messages
         self._ahead = 0  # jobs that a child may have in line behind what it runs
         self._functions: dict[int, tuple[object, int]] = {}  # by id(), which the kept object keeps valid
@@ -360,18 +361,9 @@ class ProcessPoolRunner(ProcessRunner):
                 self._unsent.discard(child)
             if child.connected and sent_all == child.waits_to_send:
                 child.waits_to_send = not sent_all
-                self._watch(child)
-
-    def _watch(self, child: Child) -> None:
-        """Watch the socket of a worker for room to send, or no longer."""
-        serve = partial(self._serve, child)
-        if child.inlet is child.socket:
-            write = selectors.EVENT_WRITE if child.waits_to_send else 0
-            self._selector.modify(child.socket, selectors.EVENT_READ | write, serve)
-        elif child.waits_to_send:
-            self._selector.register(child.socket, selectors.EVENT_WRITE, serve)
-        else:
-            self._selector.unregister(child.socket)
+                write = selectors.EVENT_WRITE if child.waits_to_send else 0
+                serve = partial(self._serve, child)
+                self._selector.modify(child.socket, selectors.EVENT_READ | write, serve)
 
     # Workers
 
@@ -393,7 +385,7 @@ class ProcessPoolRunner(ProcessRunner):
         child.send(self._setup_frame)
         self._children.append(child)
         self._unsent.add(child)
-        self._selector.register(child.inlet, selectors.EVENT_READ, partial(self._serve, child))
+        self._selector.register(child.socket, selectors.EVENT_READ, partial(self._serve, child))
         if child.exit_fd >= 0:
             self._selector.register(child.exit_fd, selectors.EVENT_READ, partial(self._bury, child))
         return True
@@ -430,7 +422,10 @@ class ProcessPoolRunner(ProcessRunner):
                     self._bury(child, 0)
 
     def _lines_are_long(self) -> bool:
-        return all(len(child.held) > LONG_LINE for child in self._children)
+        """Tell whether all workers have much to do, and room to send what comes of it."""
+        return self._mean_bytes * LONG_LINE < wire.CHUNK and all(
+            len(child.held) > LONG_LINE for child in self._children
+        )
 
     def _spin(self) -> list[tuple[selectors.SelectorKey, int]]:
         """Look for what comes soon, where calls have been short lately."""
@@ -493,9 +488,7 @@ class ProcessPoolRunner(ProcessRunner):
 
     def _disconnect(self, child: Child) -> None:
         child.connected = False
-        self._selector.unregister(child.inlet)
-        if child.waits_to_send and child.inlet is not child.socket:
-            self._selector.unregister(child.socket)
+        self._selector.unregister(child.socket)
 
     def _take(self, child: Child, kind: int, ticket: int, body: bytes | memoryview) -> None:
         if kind == wire.STARTED:
@@ -544,6 +537,7 @@ class ProcessPoolRunner(ProcessRunner):
         child.busy_since = started_at + elapsed
         mean = self._mean_seconds
         self._mean_seconds = elapsed if mean is None else mean + (elapsed - mean) / 8
+        self._mean_bytes += (len(body) - self._mean_bytes) / 8
 
     def _take_descriptors(self, child: Child) -> list[int] | None:
         """Take the descriptors of a result; None if there is no room for them, whatever we do."""

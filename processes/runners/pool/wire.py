@@ -1,4 +1,4 @@
-"""The frames between a pool and one of its workers.
+"""The frames on the socket between a pool and one of its workers.
 
 A frame is a header, then a body of the length that the header tells::
 
@@ -6,12 +6,8 @@ A frame is a header, then a body of the length that the header tells::
 
 To the worker go SETUP, FUNCTION and VARIANT (the ticket is the function's number) and ATTEMPT; from it come
 READY, STARTED, RECORD, RESULT, RESEND (an attempt's files did not arrive: it shall come again without) and
-RETIRED, which says that it begins nothing more and ends.
-
-What goes to the worker goes over a socket. What comes from it comes through a pipe, since to write a small
-message into one takes a third of the time; over the same socket where a new process cannot be given a pipe.
-The parent never blocks at either; the worker does, so that two large messages that meet cannot wait for each
-other.
+RETIRED, which says that it begins nothing more and ends. The parent's end of the socket never blocks; the
+worker's does, so that two large messages that meet cannot wait for each other.
 
 Descriptors of files travel over a second socket, the side channel: a byte for each frame that has some, in
 the order of the frames. So who is short of descriptors loses none: they wait there until they are asked for.
@@ -28,7 +24,7 @@ from struct import Struct
 TYPE_CHECKING = False  # typing is not imported: it would be the costliest part of a worker's start
 if TYPE_CHECKING:
     from _socket import socket
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from ...attempt import Finished
     from ...pickling import Buffer
@@ -82,7 +78,8 @@ To wake a sleeper takes a system longer than a short call does: a chain of them 
 without (measured). Between looks the processor is offered to others, so that a busy machine loses nothing.
 """
 
-CHUNK = 1 << 16  # bytes asked for at a time; a frame beyond it is received into a buffer of its own
+CHUNK = 1 << 16  # bytes asked for at a time
+FILLED_IN_PLACE = 1 << 14  # bytes from which on a frame that is cut off is received into a buffer of its own
 
 
 def frame(kind: int, ticket: int, *parts: Buffer) -> list[Buffer]:
@@ -193,14 +190,12 @@ def skip_descriptors(channel: socket | None) -> None:
 
 
 class FrameReader:
-    """Cuts what comes over a socket or through a pipe into frames.
+    """Cuts what comes over a socket into frames.
 
     Parameters
     ----------
-    read : callable
-        Reads up to a number of bytes.
-    read_into : callable
-        Reads into a buffer, and tells how many bytes.
+    sock : socket
+        The socket; it may block or not.
 
     Attributes
     ----------
@@ -208,10 +203,9 @@ class FrameReader:
         Whole frames that were received and not yet taken.
     """
 
-    def __init__(self, read: Callable[[int], bytes], read_into: Callable[[memoryview], int]) -> None:
+    def __init__(self, sock: socket) -> None:
         self.frames: deque[Frame] = deque()
-        self._read = read
-        self._read_into = read_into
+        self._sock = sock
         self._rest = b""  # the start of a frame that is not yet whole
         self._large: memoryview | None = None  # the body of a large frame, being filled
         self._large_head = (0, 0)
@@ -221,7 +215,7 @@ class FrameReader:
         """Receive once; False at the end of the stream."""
         if self._large is not None:
             return self._receive_large(self._large)
-        data = self._read(CHUNK)
+        data = self._sock.recv(CHUNK)
         if not data:
             return False
         if self._rest:
@@ -236,7 +230,7 @@ class FrameReader:
             kind, ticket, length = read_head(data, start)
             end = body + length
             if end > size:
-                if length > CHUNK:
+                if length > FILLED_IN_PLACE:
                     self._large = memoryview(bytearray(length))
                     self._large_head = (kind, ticket)
                     self._filled = size - body
@@ -248,7 +242,7 @@ class FrameReader:
         self._rest = data[start:]
 
     def _receive_large(self, body: memoryview) -> bool:
-        count = self._read_into(body[self._filled :])
+        count = self._sock.recv_into(body[self._filled :])
         self._filled += count
         if self._filled == len(body):
             self.frames.append((*self._large_head, body))

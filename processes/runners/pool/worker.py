@@ -10,7 +10,6 @@ import signal
 import sys
 import threading
 from _socket import socket
-from functools import partial
 from time import monotonic, time
 
 from ...attempt import Attempt, Finished, Raised, Worker
@@ -27,7 +26,7 @@ from .surroundings import Surroundings
 
 TYPE_CHECKING = False  # typing is not imported: it would be the costliest part of a worker's start
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from typing import Any, NoReturn
 
     from ...attempt import Outcome
@@ -35,12 +34,12 @@ if TYPE_CHECKING:
     from .buffers import DataFile
 
 
-def serve(socket_fd: int, token_fd: int, results_fd: int, crash_fd: int) -> None:
+def serve(socket_fd: int, token_fd: int, crash_fd: int) -> None:
     """Perform attempts until the parent says that it is enough; never returns.
 
     Parameters
     ----------
-    socket_fd, token_fd, results_fd, crash_fd : int
+    socket_fd, token_fd, crash_fd : int
         See :func:`processes.runners.pool.boot.main`.
     """
     # The parent alone decides what a Ctrl-C means. A handler, not SIG_IGN: programs that tasks start
@@ -50,7 +49,7 @@ def serve(socket_fd: int, token_fd: int, results_fd: int, crash_fd: int) -> None
         faulthandler.enable(crash_fd)
         if abilities.STACK_SIGNAL is not None:
             faulthandler.register(abilities.STACK_SIGNAL, crash_fd, all_threads=False)
-    _Loop(_parents_socket(socket_fd), token_fd, results_fd).run()
+    _Loop(_parents_socket(socket_fd), token_fd).run()
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.flush()
@@ -101,13 +100,13 @@ def _load_function(data: bytes | memoryview, task_name: str) -> Any:
 
 
 class _Loop:
-    def __init__(self, sock: socket, token_fd: int, results_fd: int) -> None:
+    def __init__(self, sock: socket, token_fd: int) -> None:
+        self._socket = sock
         self._side_channel = wire.take_side_channel(sock)
         self._token_fd = token_fd
-        self._reader = wire.FrameReader(sock.recv, sock.recv_into)
-        self._write: Callable[[Buffer], int] = sock.send if results_fd < 0 else partial(os.write, results_fd)
+        self._reader = wire.FrameReader(sock)
         self._worker = Worker.here("")
-        self._sending = threading.Lock()  # guards what is written: threads that a task starts may log
+        self._sending = threading.Lock()  # guards the socket: threads that a task starts may log
         self._serialized: dict[int, tuple[int, bytes | memoryview]] = {}  # functions not yet loaded
         self._functions: dict[int, Any] = {}
         self._ticket = 0
@@ -285,9 +284,7 @@ class _Loop:
     def _send(self, frame: list[Buffer]) -> None:
         with self._sending:
             for piece in frame:
-                sent = self._write(piece)
-                while sent < len(piece):  # a signal came in between
-                    sent += self._write(memoryview(piece)[sent:])
+                self._socket.sendall(piece)
 
 
 def _end_fork(outcome: Outcome) -> NoReturn:
