@@ -7,7 +7,6 @@ import os
 import pickle
 import selectors
 import sys
-import threading
 from collections import deque
 from contextlib import suppress
 from functools import partial
@@ -27,9 +26,10 @@ from ..base import ProcessRunner, check_max_workers
 from . import abilities, wire
 from .child import NOBODY, Cargo, Child, Job, worker_environment
 from .death import OutOfMemoryKills
+from .functions import Functions
 from .logs import load_record, log_levels
 from .outcomes import unpack_outcome
-from .variants import Patterns
+from .shelf import Shelf, end
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,10 +107,10 @@ class ProcessPoolRunner(ProcessRunner):
         self.max_workers = cpus if max_workers is None else max_workers
         self.threads_per_worker = threads_per_worker or max(1, cpus // self.max_workers)
         self.memory_limit = memory_limit
-        self._shelf: _Shelf | None = None
+        self._shelf: Shelf | None = None
 
     def __enter__(self) -> Self:
-        self._shelf = _Shelf()
+        self._shelf = Shelf()
         return self
 
     def __exit__(
@@ -120,7 +120,7 @@ class ProcessPoolRunner(ProcessRunner):
         traceback: TracebackType | None,
     ) -> None:
         if self._shelf is not None:
-            end(self._shelf.close())
+            self._shelf.close()
             self._shelf = None
 
     # One run
@@ -147,10 +147,7 @@ class ProcessPoolRunner(ProcessRunner):
         self._mean_bytes = 0.0  # of a result, lately
         self._keeps_up = False  # whether the last wait brought few messages
         self._ahead = 0  # jobs that a child may have in line behind what it runs
-        self._functions: dict[int, tuple[object, int]] = {}  # by id(), which the kept object keeps valid
-        self._function_frames: dict[int, list[Buffer]] = {}
-        self._patterns = Patterns()
-        self._pattern_of: dict[int, int] = {}  # of functions that are variants of another
+        self._functions = Functions()
         self._large_pieces: WeakValueDictionary[tuple[int, int], Piece] = WeakValueDictionary()
         self._lately_sent: list[Cargo] = []  # of jobs that have just ended: the next ones may have the same
         self._spare = -1  # a descriptor to give up for a result's, should there be no other
@@ -201,7 +198,7 @@ class ProcessPoolRunner(ProcessRunner):
 
     def _job(self, attempt: Attempt) -> Job:
         """Make an attempt's frame."""
-        number = self._number_of(attempt.func, attempt.task_name)
+        number = self._functions.number_of(attempt.func, attempt.task_name)
         args, kwargs = attempt.args, attempt.kwargs
         flags = 0 if attempt.timeout is None else wire.ANNOUNCE
         arguments: bytes | None
@@ -325,34 +322,9 @@ class ProcessPoolRunner(ProcessRunner):
                 self._queue.extend(longest.take_back())
 
     def _give(self, child: Child, job: Job) -> None:
-        number = job.function_number
-        if number not in child.functions:
-            if number in self._pattern_of:
-                self._give_function(child, self._pattern_of[number])
-            self._give_function(child, number)
+        self._functions.give(child, job.function_number)
         child.give(job)
         self._unsent.add(child)
-
-    def _give_function(self, child: Child, number: int) -> None:
-        if number not in child.functions:
-            child.functions.add(number)
-            child.send(self._function_frames[number])
-
-    def _number_of(self, function: object, task_name: str) -> int:
-        """Give a function's number within the run; it is serialized when it is first seen."""
-        known = self._functions.get(id(function))
-        if known is None:
-            number = len(self._functions) + 1
-            if (variant := self._patterns.variant(function)) is not None:
-                self._pattern_of[number], own = variant
-                frame = wire.frame(wire.VARIANT, number, wire.PATTERN.pack(self._pattern_of[number]), own)
-            else:
-                data = dump(function, task_name=task_name, what="func").data
-                frame = wire.frame(wire.FUNCTION, number, data)
-                self._patterns.add(function, number)
-            self._function_frames[number] = frame
-            known = self._functions[id(function)] = (function, number)
-        return known[1]
 
     def _flush(self) -> None:
         for child in tuple(self._unsent):
@@ -595,45 +567,8 @@ class ProcessPoolRunner(ProcessRunner):
         self._jobs -= 1
 
 
-class _Shelf:
-    """The workers that wait for the next run of a ``with`` block."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()  # guards both below: runs in several threads share a shelf
-        self._children: list[Child] = []
-        self._closed = False
-
-    def put(self, child: Child) -> bool:
-        with self._lock:
-            if not self._closed:
-                self._children.append(child)
-            return not self._closed
-
-    def take(self) -> Child | None:
-        with self._lock:
-            while self._children:
-                child = self._children.pop()
-                if child.process.poll() is None:
-                    return child
-                child.close()
-        return None
-
-    def close(self) -> list[Child]:
-        with self._lock:
-            self._closed = True
-            return self._children
-
-
 def _not_started(error: OSError, task_name: str) -> WorkerDiedError:
     return WorkerDiedError(
         f"Task {task_name!r} could not be run: no worker process could be started ({error})",
         task_name=task_name,
     )
-
-
-def end(children: list[Child]) -> None:
-    """Ask all to end, then wait for each."""
-    for child in children:
-        child.leave()
-    for child in children:
-        child.close()

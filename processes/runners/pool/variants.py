@@ -59,9 +59,11 @@ def make_variant(pattern: FunctionType, data: bytes | memoryview) -> FunctionTyp
         pattern.__code__, pattern.__globals__, pattern.__name__, defaults, tuple(map(CellType, contents))
     )
     function.__kwdefaults__ = keyword_defaults
-    function.__annotations__ = dict(pattern.__annotations__)
-    for name in _NAMES:
-        setattr(function, name, getattr(pattern, name))
+    if pattern.__annotations__:
+        function.__annotations__ = dict(pattern.__annotations__)
+    if _names(function) != _names(pattern):
+        for name in _NAMES:
+            setattr(function, name, getattr(pattern, name))
     return function
 
 

@@ -23,6 +23,7 @@ from .late_import import import_late
 from .left_threads import LeftThreads
 from .outcomes import pack_outcome
 from .surroundings import Surroundings
+from .variants import make_variant
 
 TYPE_CHECKING = False  # typing is not imported: it would be the costliest part of a worker's start
 if TYPE_CHECKING:
@@ -259,8 +260,6 @@ class _Loop:
         if kind == wire.FUNCTION:
             function = _load_function(data, task_name)
         else:
-            from .variants import make_variant
-
             (pattern_number,) = wire.PATTERN.unpack_from(data)
             pattern = self._functions.get(pattern_number)
             if pattern is None:

@@ -1,0 +1,50 @@
+"""The workers that wait for the next run of a ``with`` block."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .child import Child
+
+
+class Shelf:
+    """Takes the workers of a run that has ended, and gives them to the next."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # guards both below: runs in several threads share a shelf
+        self._children: list[Child] = []
+        self._closed = False
+
+    def put(self, child: Child) -> bool:
+        """Keep a worker; False once the shelf is closed."""
+        with self._lock:
+            if not self._closed:
+                self._children.append(child)
+            return not self._closed
+
+    def take(self) -> Child | None:
+        """Give a worker that lives; None if there is none."""
+        with self._lock:
+            while self._children:
+                child = self._children.pop()
+                if child.process.poll() is None:
+                    return child
+                child.close()
+        return None
+
+    def close(self) -> None:
+        """End all workers, and take none any more."""
+        with self._lock:
+            self._closed = True
+            children, self._children = self._children, []
+        end(children)
+
+
+def end(children: list[Child]) -> None:
+    """Ask all to end, then wait for each."""
+    for child in children:
+        child.leave()
+    for child in children:
+        child.close()
