@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 RECENT_SECONDS = 5e-5
-"""How long a reading of a processor clock holds; so exact, at least, are the processor times of calls."""
+"""How long a reading of a processor clock serves; processor times of calls are exact to that."""
 
 
 class _Reading(threading.local):

@@ -146,7 +146,6 @@ class ProcessPoolRunner(ProcessRunner):
         self._mean_seconds: float | None = None  # of a call, lately
         self._mean_bytes = 0.0  # of a result, lately
         self._keeps_up = False  # whether the last wait brought few messages
-        self._ahead = 0  # jobs that a child may have in line behind what it runs
         self._functions = Functions()
         self._large_pieces: WeakValueDictionary[tuple[int, int], Piece] = WeakValueDictionary()
         self._lately_sent: list[Cargo] = []  # of jobs that have just ended: the next ones may have the same
@@ -176,9 +175,14 @@ class ProcessPoolRunner(ProcessRunner):
 
     @property
     def free_slots(self) -> int:
-        if self._mean_seconds is not None and abilities.CAN_TAKE_BACK:
-            self._ahead = min(MAX_AHEAD, int(AHEAD_SECONDS / max(self._mean_seconds, 1e-6)))
         return self.max_workers * (1 + self._ahead) - self._jobs
+
+    @property
+    def _ahead(self) -> int:
+        """How many jobs a worker may have in line behind what it runs."""
+        if self._mean_seconds is None or not abilities.CAN_TAKE_BACK:
+            return 0
+        return min(MAX_AHEAD, int(AHEAD_SECONDS / max(self._mean_seconds, 1e-6)))
 
     @property
     def poll_seconds(self) -> float | None:
