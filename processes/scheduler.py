@@ -2,7 +2,7 @@
 
 The scheduler owns every policy: order, retries and their delays, time limits, the skip cascade,
 resources. It works in the thread that called ``run()``, and no other thread touches a run's state, so
-there are no locks. It blocks in :meth:`Scheduler._wait` and nowhere else.
+there are no locks. It blocks in its runner's `wait`, or in :meth:`Scheduler._wait_for_any`, and nowhere else.
 """
 
 from __future__ import annotations
@@ -167,9 +167,10 @@ class Scheduler:
                     runner.open(self._waker)
                     opened.append(runner)
                 self._tell(RunStarted(self._process_name, tuple(self._graph.names), self.runner.name))
+                wait = self.runner.wait if len(self._runners) == 1 else self._wait_for_any
                 while not (self._plan.finished or self._cancelled or self._interrupt.happened):
                     self._start_ready_attempts()
-                    for message in self._wait(self._longest_wait()):
+                    for message in wait(self._longest_wait()):
                         if isinstance(message, Finished):
                             self._end_attempt(message)
                         else:
@@ -261,19 +262,30 @@ class Scheduler:
 
     # Waiting
 
-    def _wait(self, timeout: float | None) -> list[Message]:
-        if len(self._runners) == 1:
-            return self.runner.wait(timeout)
+    def _longest_wait(self) -> float | None:
+        look_seconds = self._interrupt.look_seconds
+        if self._timers:
+            to_next_timer = max(0.0, self._timers[0][0] - monotonic())
+            return to_next_timer if look_seconds is None else min(to_next_timer, look_seconds)
+        if not self._running:
+            # A ready task that cannot start now never could: nothing runs that would make room for it.
+            raise RuntimeError(
+                "The run is stuck: nothing runs and nothing can start [this is a bug in processes]"
+            )
+        return look_seconds
+
+    def _wait_for_any(self, timeout: float | None) -> list[Message]:
+        """Wait for messages of several runners."""
         messages = self._collect()
         if not messages and timeout != 0:
-            self._wait_for_any_runner(timeout)
+            self._sleep_until_any_has_some(timeout)
             messages = self._collect()
         return messages
 
     def _collect(self) -> list[Message]:
         return [message for runner in self._runners for message in runner.wait(0)]
 
-    def _wait_for_any_runner(self, timeout: float | None) -> None:
+    def _sleep_until_any_has_some(self, timeout: float | None) -> None:
         for runner in self._runners:
             if runner.poll_seconds is not None:
                 timeout = runner.poll_seconds if timeout is None else min(timeout, runner.poll_seconds)
@@ -287,18 +299,6 @@ class Scheduler:
             if self._waker.arm():
                 selector.select(timeout)
             self._waker.disarm()
-
-    def _longest_wait(self) -> float | None:
-        look_seconds = self._interrupt.look_seconds
-        if self._timers:
-            to_next_timer = max(0.0, self._timers[0][0] - monotonic())
-            return to_next_timer if look_seconds is None else min(to_next_timer, look_seconds)
-        if not self._running:
-            # A ready task that cannot start now never could: nothing runs that would make room for it.
-            raise RuntimeError(
-                "The run is stuck: nothing runs and nothing can start [this is a bug in processes]"
-            )
-        return look_seconds
 
     # Ending
 
