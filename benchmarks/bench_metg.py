@@ -37,7 +37,7 @@ SIZE = 12 * WIDTH  # nodes: twelve steps
 EFFICIENT = 0.5
 ENOUGH_SECONDS = 0.1  # shorter runs are repeated, and the quickest counts ...
 MOST_RUNS = 8  # ... of no more than that
-MOST_SECONDS = 4  # of a run without any loss; the search ends before it takes longer
+MOST_SECONDS = 2  # of a run without any loss; the search ends before it takes longer
 CALIBRATION = 5_000  # iterations: some milliseconds
 
 

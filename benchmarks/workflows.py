@@ -37,7 +37,7 @@ class Workflow(NamedTuple):
 def find_files(paths: Iterable[str]) -> list[Path]:
     """List the files that are named, and those of both formats in the folders that are named."""
     files: list[Path] = []
-    for path in map(Path, paths):
+    for path in [Path(path).absolute() for path in paths]:
         if path.is_dir():
             files += sorted(file for file in path.iterdir() if file.suffix in {".json", ".stg"})
         else:

@@ -45,7 +45,8 @@ AHEAD_SECONDS = 0.004
 """Work that a worker may have in line behind what it runs; about a hundred times what sending costs."""
 
 MAX_AHEAD = 128  # attempts in line; beyond it nothing is gained (measured: 64 21 µs a no-op, 128 19, 200 19)
-LONG_LINE = 16  # attempts in line; while all lines are longer, nobody waits for the next one
+LONG_LINE = 16  # attempts in line
+SHORT_SECONDS = 1e-5  # of a call
 MAX_FAILED_STARTS = 3  # of workers, in a row; then the fault is not chance
 _ARGUMENTS = ("args", "kwargs")
 POLL_SECONDS = 0.1  # how often we look for what no descriptor tells: memory, and in some systems deaths
@@ -378,8 +379,7 @@ class ProcessPoolRunner(ProcessRunner):
         """Wait until a worker or the waker has something, and take it."""
         if self.poll_seconds is not None:
             timeout = self.poll_seconds if timeout is None else min(timeout, self.poll_seconds)
-        if timeout != 0 and self._keeps_up and self._lines_are_long():
-            # Nobody is served better by each result at once, and workers can use the processor meanwhile.
+        if timeout != 0 and self._keeps_up and self._may_let_results_gather():
             sleep(wire.SPIN_SECONDS)
         events = self._selector.select(0) if timeout == 0 else self._spin()
         if not events and timeout != 0:
@@ -397,10 +397,18 @@ class ProcessPoolRunner(ProcessRunner):
                 if child.process.poll() is not None:
                     self._bury(child, 0)
 
-    def _lines_are_long(self) -> bool:
-        """Tell whether all workers have much to do, and room to send what comes of it."""
-        return self._mean_bytes * LONG_LINE < wire.CHUNK and all(
-            len(child.held) > LONG_LINE for child in self._children
+    def _may_let_results_gather(self) -> bool:
+        """Tell whether to look for each result at once would cost more than it brings.
+
+        That is so where calls take less than what a look costs, and all workers have much to do, and room to
+        send what comes of it. With longer calls they would run dry: where others use all processors, a sleep
+        may take some milliseconds.
+        """
+        return (
+            self._mean_seconds is not None
+            and self._mean_seconds < SHORT_SECONDS
+            and self._mean_bytes * LONG_LINE < wire.CHUNK
+            and all(len(child.held) > LONG_LINE for child in self._children)
         )
 
     def _spin(self) -> list[tuple[selectors.SelectorKey, int]]:
