@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ...attempt import Attempt
     from ...pickling import Buffer
     from .buffers import DataFile
+    from .functions import SentFunction
 
 _FOLDER = os.path.dirname(__file__)  # noqa: PTH120 - pathlib costs each start 5 ms
 _PACKAGE_FOLDER = os.path.abspath(f"{_FOLDER}/../../..")  # noqa: PTH100
@@ -64,19 +65,19 @@ class Job:
     ----------
     attempt : Attempt
         The attempt.
-    function_number : int
-        The number of its function.
+    function : SentFunction
+        Its function.
     frame : list of bytes-like
         Its frame.
     cargo : Cargo or None
         Its arguments, where they are large: what must live until they have arrived.
     """
 
-    __slots__ = ("attempt", "cargo", "frame", "function_number")
+    __slots__ = ("attempt", "cargo", "frame", "function")
 
-    def __init__(self, attempt: Attempt, function_number: int, frame: list[Buffer]) -> None:
+    def __init__(self, attempt: Attempt, function: SentFunction, frame: list[Buffer]) -> None:
         self.attempt = attempt
-        self.function_number = function_number
+        self.function = function
         self.frame = frame
         self.cargo: Cargo | None = None
 
@@ -223,8 +224,17 @@ class Child:
         self._exclusive = job.attempt.timeout is not None
         if job.cargo is not None and job.cargo.files and not self._send_files(job.cargo.files):
             job.do_without_files()
+        self._give_function(job.function)
         self.send(job.frame)
         self._new_tickets.append(ticket)
+
+    def _give_function(self, function: SentFunction) -> None:
+        """Put a function in line, unless the worker has it."""
+        if function.number not in self.functions:
+            if function.pattern is not None:
+                self._give_function(function.pattern)
+            self.functions.add(function.number)
+            self.send(function.frame)
 
     def _send_files(self, files: list[DataFile]) -> bool:
         return wire.send_descriptors(self.side_channel, [file.descriptor for file in files])

@@ -10,47 +10,63 @@ from .variants import Patterns
 
 if TYPE_CHECKING:
     from ...pickling import Buffer
-    from .child import Child
+
+
+class SentFunction:
+    """A function as workers get it.
+
+    Attributes
+    ----------
+    number : int
+        Names it within the run.
+    frame : list of bytes-like
+        Brings it to a worker.
+    pattern : SentFunction or None
+        What it is a variant of, if it is one; a worker needs that first.
+    function : object
+        The function itself, kept so that no other has its id.
+    """
+
+    __slots__ = ("frame", "function", "number", "pattern")
+
+    def __init__(
+        self, function: object, number: int, frame: list[Buffer], pattern: SentFunction | None
+    ) -> None:
+        self.function = function
+        self.number = number
+        self.frame = frame
+        self.pattern = pattern
 
 
 class Functions:
-    """Numbers functions; each is serialized when it is first seen, and sent once to each worker."""
+    """Serializes each function of a run once, when it is first seen."""
 
     def __init__(self) -> None:
-        self._known: dict[int, tuple[object, int]] = {}  # by id(), which the kept object keeps valid
-        self._frames: dict[int, list[Buffer]] = {}
+        self._by_id: dict[int, SentFunction] = {}
+        self._by_number: list[SentFunction] = []
         self._patterns = Patterns()
-        self._pattern_of: dict[int, int] = {}  # of those that are variants of another
 
-    def number_of(self, function: object, task_name: str) -> int:
-        """Return a function's number.
+    def find(self, function: object, task_name: str) -> SentFunction:
+        """Return a function as workers get it.
 
         Raises
         ------
         SerializationError
             If it cannot be serialized.
         """
-        known = self._known.get(id(function))
-        if known is None:
-            number = len(self._known) + 1
-            self._frames[number] = self._frame(function, number, task_name)
-            known = self._known[id(function)] = (function, number)
-        return known[1]
+        found = self._by_id.get(id(function))
+        if found is None:
+            found = self._by_id[id(function)] = self._serialize(function, task_name)
+            self._by_number.append(found)
+        return found
 
-    def _frame(self, function: object, number: int, task_name: str) -> list[Buffer]:
+    def _serialize(self, function: object, task_name: str) -> SentFunction:
+        number = len(self._by_number)
         variant = self._patterns.variant(function)
-        if variant is not None:
-            pattern, own = variant
-            self._pattern_of[number] = pattern
-            return wire.frame(wire.VARIANT, number, wire.PATTERN.pack(pattern), own)
-        data = dump(function, task_name=task_name, what="func").data
-        self._patterns.add(function, number)
-        return wire.frame(wire.FUNCTION, number, data)
-
-    def give(self, child: Child, number: int) -> None:
-        """Send a worker a function, unless it has it; of a variant the pattern first."""
-        if number not in child.functions:
-            if (pattern := self._pattern_of.get(number)) is not None:
-                self.give(child, pattern)
-            child.functions.add(number)
-            child.send(self._frames[number])
+        if variant is None:
+            data = dump(function, task_name=task_name, what="func").data
+            self._patterns.add(function, number)
+            return SentFunction(function, number, wire.frame(wire.FUNCTION, number, data), None)
+        pattern, own = variant
+        frame = wire.frame(wire.VARIANT, number, wire.PATTERN.pack(pattern), own)
+        return SentFunction(function, number, frame, self._by_number[pattern])

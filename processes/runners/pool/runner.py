@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from ...pickling import Buffer, Pickled
     from ..waker import Waker
     from .buffers import DataFile
+    from .functions import SentFunction
     from .parcel import Piece, Places
 
 AHEAD_SECONDS = 0.004
@@ -203,7 +204,7 @@ class ProcessPoolRunner(ProcessRunner):
 
     def _job(self, attempt: Attempt) -> Job:
         """Make an attempt's frame."""
-        number = self._functions.number_of(attempt.func, attempt.task_name)
+        function = self._functions.find(attempt.func, attempt.task_name)
         args, kwargs = attempt.args, attempt.kwargs
         flags = 0 if attempt.timeout is None else wire.ANNOUNCE
         arguments: bytes | None
@@ -218,18 +219,18 @@ class ProcessPoolRunner(ProcessRunner):
                 args, kwargs, results = take_parcels_out(args, kwargs)
             own = dump((args, kwargs), task_name=attempt.task_name, what=_ARGUMENTS, in_pieces=True)
             if not own.data or results:
-                return self._job_in_parcels(attempt, number, flags, own, results)
+                return self._job_in_parcels(attempt, function, flags, own, results)
             arguments = own.data
         if attempt.frame_filter is None:
             flags |= wire.NAME_ONLY
             description = attempt.task_name.encode(errors="surrogatepass")
         else:
             description = pickle.dumps((attempt.task_name, attempt.frame_filter))
-        frame = wire.attempt_frame(attempt.ticket, number, flags, description, arguments)
-        return Job(attempt, number, frame)
+        frame = wire.attempt_frame(attempt.ticket, function.number, flags, description, arguments)
+        return Job(attempt, function, frame)
 
     def _job_in_parcels(
-        self, attempt: Attempt, number: int, flags: int, own: Pickled, results: Places
+        self, attempt: Attempt, function: SentFunction, flags: int, own: Pickled, results: Places
     ) -> Job:
         from .parcel import Parcel, encode
 
@@ -238,12 +239,12 @@ class ProcessPoolRunner(ProcessRunner):
             places = list(results.values())
             description = pickle.dumps((attempt.task_name, attempt.frame_filter, layouts, places))
             kind = flags | wire.IN_PARCELS | wire.WITH_FILES * bool(files)
-            return wire.attempt_frame(attempt.ticket, number, kind, description, *inside), files
+            return wire.attempt_frame(attempt.ticket, function.number, kind, description, *inside), files
 
         own_parcel = Parcel.of(own, attempt.task_name, _ARGUMENTS, self._large_pieces)
         parcels = [own_parcel, *results]
         pieces, files = frame(in_band=False)
-        job = Job(attempt, number, pieces)
+        job = Job(attempt, function, pieces)
         job.cargo = Cargo(files, lambda: frame(in_band=True)[0])
         return job
 
@@ -316,8 +317,9 @@ class ProcessPoolRunner(ProcessRunner):
         for child in sorted(self._children, key=lambda child: len(child.held)):
             if len(child.held) > (share + 1) // 2:
                 break  # a worker is given many at a time, each time that half of its line is gone
+            self._unsent.add(child)
             while self._queue and child.takes(self._queue[0], share):
-                self._give(child, self._queue.popleft())
+                child.give(self._queue.popleft())
 
     def _balance(self) -> None:
         """Where one worker has nothing to do and another a line, take the line back into the queue."""
@@ -325,11 +327,6 @@ class ProcessPoolRunner(ProcessRunner):
             longest = max(self._children, key=lambda child: len(child.held))
             if len(longest.held) > 1:
                 self._queue.extend(longest.take_back())
-
-    def _give(self, child: Child, job: Job) -> None:
-        self._functions.give(child, job.function_number)
-        child.give(job)
-        self._unsent.add(child)
 
     def _flush(self) -> None:
         for child in tuple(self._unsent):
