@@ -32,7 +32,7 @@ WORKERS = (2, 8)
 FIRST_COME, OWN, KNOWN = ORDERS = "first come", "longest chain", "durations known"
 WORSE = 1.02  # times first come: more is remarked on for the library's own order
 FAR = 1.1  # times the lower bound: more is remarked on for known durations
-BOUND_SECONDS = 0.5  # what is measured is scaled to this lower bound
+BOUND_SECONDS = 1.0  # what is measured is scaled to this lower bound
 MOST_MEASURED = 20  # files; the others are simulated only
 
 
