@@ -9,8 +9,9 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from measuring import call_fresh, take_turns
+from peers import dask_cluster
 from shapes import Node, chain
-from subjects import POOL, SUBJECTS
+from subjects import POOL, SUBJECTS, our_pool
 from tables import Table
 
 if TYPE_CHECKING:
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 
 ROWS = [POOL, "ProcessPoolExecutor, fork", "loky", "joblib"]
 CLUSTER = "dask, distributed"  # has no way of its own to call a function many times with one argument
+LAST_ONLY = {
+    POOL: partial(our_pool, last_only=True),
+    CLUSTER: partial(dask_cluster, last_only=True),
+}
 MOST_RUNS = 3
 ENOUGH_SECONDS = 1.0
 MB = 1 << 20
@@ -36,6 +41,7 @@ def measure(settings: Settings) -> Iterator[Table]:
     cases = {
         f"{200 // less} MB to 8 consumers": ("fan-out", 200 // less, 8),
         f"{100 // less} MB along a chain of 10": ("chain", 100 // less, 10),
+        f"{100 // less} MB along a chain of 10, of which only the last is kept": ("last", 100 // less, 10),
         f"{50 // less} MB, an argument of 40 tasks": ("argument", 50 // less, 40),
     }
     for title, case in cases.items():
@@ -44,11 +50,17 @@ def measure(settings: Settings) -> Iterator[Table]:
             table,
             settings.rounds,
             ["s"],
-            ROWS if case[0] == "argument" or settings.quick else [*ROWS, CLUSTER],
+            _rows(case[0], quick=settings.quick),
             lambda row, _column, case=case: call_fresh(seconds_with_data, row, *case, settings.workers),
         )
         table.add_ratio("s", POOL)
         yield table
+
+
+def _rows(case: str, *, quick: bool) -> list[str]:
+    if case == "last":
+        return [POOL] if quick else [POOL, CLUSTER]
+    return ROWS if case == "argument" or quick else [*ROWS, CLUSTER]
 
 
 # What is called in a fresh interpreter
@@ -59,8 +71,9 @@ def seconds_with_data(subject: str, case: str, megabytes: int, size: int, worker
     numbers = megabytes * MB // 8
     if case == "argument":
         opened, expected = _mapping(subject, size, workers), [numbers] * size
-    elif case == "chain":
-        opened, expected = _running(subject, chain(size), _grow, workers), [size * numbers]
+    elif case in ("chain", "last"):
+        opened = _running(subject, chain(size), _grow, workers, last_only=case == "last")
+        expected = [size * numbers]
     else:
         opened, expected = _running(subject, _fan_out(size), _total, workers), [numbers] * size
     seconds: list[float] = []
@@ -77,9 +90,12 @@ def seconds_with_data(subject: str, case: str, megabytes: int, size: int, worker
 
 
 @contextmanager
-def _running(subject: str, graph: Graph, step: Step, workers: int) -> Iterator[Run]:
+def _running(
+    subject: str, graph: Graph, step: Step, workers: int, *, last_only: bool = False
+) -> Iterator[Run]:
     """Run a graph whose first node makes an array; the others take one."""
-    with SUBJECTS[subject].open(workers) as run:
+    open_subject = LAST_ONLY[subject] if last_only else SUBJECTS[subject].open
+    with open_subject(workers) as run:
         yield lambda megabytes: run(graph, [partial(_make, megabytes), *[step] * (len(graph) - 1)])
 
 

@@ -54,20 +54,22 @@ def our_threads(workers: int) -> Iterator[Run]:
 
 
 @contextmanager
-def our_pool(workers: int) -> Iterator[Run]:
+def our_pool(workers: int, *, last_only: bool = False) -> Iterator[Run]:
     from processes import ProcessPoolRunner
 
     with ProcessPoolRunner(workers) as runner:
-        yield partial(run_process, runner)
+        yield partial(run_process, runner, last_only=last_only)
 
 
-def run_process(runner: ProcessRunner, graph: Graph, functions: Functions) -> list[int]:
+def run_process(
+    runner: ProcessRunner, graph: Graph, functions: Functions, *, last_only: bool = False
+) -> list[int]:
     """Run a graph on a runner of `processes`."""
-    return results_of(process_of(graph, functions).run(runner=runner), graph)
+    return results_of(process_of(graph, functions, last_only=last_only).run(runner=runner), graph)
 
 
-def process_of(graph: Graph, functions: Functions) -> Process:
-    """Build what `processes` runs."""
+def process_of(graph: Graph, functions: Functions, *, last_only: bool = False) -> Process:
+    """Build what `processes` runs; all results are kept, or only the last."""
     from processes import Process, Task, TaskDependency
 
     return Process(
@@ -76,6 +78,7 @@ def process_of(graph: Graph, functions: Functions) -> Process:
                 name,
                 function,
                 dependencies=[TaskDependency(graph[index].name, True) for index in dependencies],
+                keep_result=not last_only or name == graph[-1].name,
             )
             for (name, dependencies), function in zip(graph, functions, strict=True)
         ]

@@ -40,6 +40,9 @@ class Attempt:
         Takes each `logging.LogRecord` that the function logs; None when the task has no log file.
     has_sealed : bool
         Whether there are :class:`Sealed` values among the arguments; only on runners that take them.
+    may_stay : bool
+        Whether the result is for one more attempt alone, on the same runner, which comes as soon as it can. A
+        runner may then leave it where it was made, and deliver a :class:`Sealed` that stands for it.
     """
 
     __slots__ = (
@@ -48,6 +51,7 @@ class Attempt:
         "func",
         "has_sealed",
         "kwargs",
+        "may_stay",
         "on_record",
         "task_name",
         "ticket",
@@ -74,6 +78,7 @@ class Attempt:
         self.frame_filter = frame_filter
         self.on_record = on_record
         self.has_sealed = False
+        self.may_stay = False
 
 
 class Sealed:

@@ -37,7 +37,7 @@ from .interrupt import Interrupt
 from .measurements import Measurements
 from .observers.log_files import LogFiles
 from .perform import perform
-from .plan import Plan
+from .plan import Plan, State
 from .retry import delay_after
 from .runners import make_runner
 from .runners.waker import Waker
@@ -239,6 +239,8 @@ class Scheduler:
             task.traced_vars_frame_filter,
             record_sink(task) if task.has_logger else None,
         )
+        if not task.keep_result:
+            attempt.may_stay = self._goes_to_one_more(index, group)
         self._running[ticket] = (index, attempt)
         if self._observers:
             attempts, _ = self._earlier.get(index, NO_ATTEMPTS)
@@ -248,6 +250,16 @@ class Scheduler:
             if attempt.has_sealed and not group.runner.takes_sealed and not self._unseal(attempt):
                 return
         group.runner.start(attempt)
+
+    def _goes_to_one_more(self, index: int, group: _Group) -> bool:
+        """Tell whether a result is for one attempt alone, on the same runner."""
+        if self._needed_by[index] != 1:
+            return False
+        (dependant,) = (
+            below for below in self._graph.dependants[index] if self._plan.state(below) is not State.SKIPPED
+        )
+        same_runner = self._groups[self._group_of[dependant]].runner is group.runner
+        return same_runner and not self._graph.tasks[dependant].retries
 
     def _unseal(self, attempt: Attempt) -> bool:
         """Open the arguments of an attempt; if that cannot be, the attempt ends."""
@@ -371,9 +383,8 @@ class Scheduler:
             self._plan.delay(index)
             heappush(self._timers, (monotonic() + delay, 0, index))
             return
-        args, kwargs = attempt.args, attempt.kwargs
-        with suppress(SerializationError):
-            args, kwargs = _opened(args, kwargs)
+        args = tuple(map(_shown, attempt.args))
+        kwargs = {name: _shown(value) for name, value in attempt.kwargs.items()}
         error_data = _error_data(task, args, kwargs, failure, self._downstream(index))
         result = TaskResult.errored(
             exception, error_data=error_data, elapsed_seconds=elapsed, attempts=attempts
@@ -469,6 +480,13 @@ def _opened(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, .
 
 def _open(value: Any) -> Any:
     return value.open() if isinstance(value, Sealed) else value
+
+
+def _shown(value: Any) -> Any:
+    """Open a value if it is sealed and can be opened."""
+    with suppress(SerializationError):
+        return _open(value)
+    return value
 
 
 def _groups(

@@ -59,7 +59,10 @@ class Task:
         How much the task takes, while it runs, of what :meth:`processes.Process.run` is given as
         `resources`; None means nothing.
     keep_result : bool, default True
-        Whether the report shows the result. False drops it as soon as the last dependant has it.
+        Whether the report shows the result. False drops it as soon as the last dependant has it. On processes
+        a large result (1 MB or more) for one dependant without retries is then not copied where both run in
+        the same worker one after the other: the function gets the very object that the other has returned, as
+        it would on threads. Should that worker die in between, the dependant fails with a WorkerDiedError.
 
     Attributes
     ----------

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ...pickling import Buffer
     from .buffers import DataFile
     from .functions import SentFunction
+    from .kept import Kept
 
 _FOLDER = os.path.dirname(__file__)  # noqa: PTH120 - pathlib costs each start 5 ms
 _PACKAGE_FOLDER = os.path.abspath(f"{_FOLDER}/../../..")  # noqa: PTH100
@@ -71,15 +72,18 @@ class Job:
         Its frame.
     cargo : Cargo or None
         Its arguments, where they are large: what must live until they have arrived.
+    kept : Kept or None
+        The argument that the worker already has, which nobody else has.
     """
 
-    __slots__ = ("attempt", "cargo", "frame", "function")
+    __slots__ = ("attempt", "cargo", "frame", "function", "kept")
 
     def __init__(self, attempt: Attempt, function: SentFunction, frame: list[Buffer]) -> None:
         self.attempt = attempt
         self.function = function
         self.frame = frame
         self.cargo: Cargo | None = None
+        self.kept: Kept | None = None
 
     def do_without_files(self) -> None:
         """Put all data into the frame, since its files do not arrive."""
@@ -132,6 +136,8 @@ class Child:
         Whether its socket is open and watched.
     waits_to_send : bool
         Whether its socket is watched for room to send.
+    kept : Kept or None
+        The result that it keeps and has not written, for the job that it may get or has got.
     """
 
     def __init__(self, label: str, environment: dict[str, str]) -> None:
@@ -142,7 +148,8 @@ class Child:
         self.busy_since = time()
         self.connected = True
         self.waits_to_send = False
-        self._exclusive = False  # what it holds has a time limit, and nothing stands in line behind that
+        self._exclusive = False  # nothing stands in line behind what it holds
+        self.kept: Kept | None = None
         self._told_to_end = False
         self._deaf = False  # it was gone before it got anything of the latest job
         self._outbox: list[Buffer] = []
@@ -212,8 +219,15 @@ class Child:
     def takes(self, job: Job, share: int) -> bool:
         """Tell whether a job can be given to it, when it may hold `share` of them."""
         if not self.held:
-            return True
+            return self.kept is None or not self.kept.is_asked_for
         return not self._exclusive and job.attempt.timeout is None and len(self.held) < share
+
+    def ask_for_kept(self) -> None:
+        """Ask, by the next :meth:`flush`, for the result that the worker keeps; it takes no job before."""
+        assert self.kept is not None
+        self.kept.is_asked_for = True
+        self.send(wire.frame(wire.WRITE, self.kept.ticket))
+        self._new_tickets.append(self.kept.ticket)
 
     def give(self, job: Job) -> None:
         """Put a job in line for :meth:`flush`, with its ticket."""
@@ -221,7 +235,7 @@ class Child:
         if not self.held:
             self.busy_since = time()
         self.held[ticket] = job
-        self._exclusive = job.attempt.timeout is not None
+        self._exclusive = job.attempt.timeout is not None or job.kept is not None
         if job.cargo is not None and job.cargo.files and not self._send_files(job.cargo.files):
             job.do_without_files()
         self._give_function(job.function)
@@ -285,22 +299,19 @@ class Child:
 
         The pipe gives each ticket to one reader, so what is read here the worker never claims.
         """
-        jobs = [self.held.pop(ticket) for ticket in self._new_tickets]
+        tickets = self._new_tickets[:]
         self._new_tickets.clear()
         if self._token_read >= 0:
-            data = bytearray(
-                wire.TICKET.size * (len(self.held) + 1)
-            )  # one more: it may have been told to end
+            # Two more: it may have been told to write what it keeps, and to end.
+            data = bytearray(wire.TICKET.size * (len(self.held) + 2))
             try:
                 count = os.preadv(self._token_read, [data], -1, os.RWF_NOWAIT)
             except BlockingIOError:
                 count = 0
-            tickets = [ticket for (ticket,) in wire.TICKET.iter_unpack(data[:count]) if ticket != wire.EXIT]
-            jobs[:0] = [self.held.pop(ticket) for ticket in tickets]
+            tickets[:0] = [ticket for (ticket,) in wire.TICKET.iter_unpack(data[:count])]
         elif self._deaf:
-            jobs += self.held.values()
-            self.held.clear()
-        return jobs
+            tickets = list(self.held)
+        return [self.held.pop(ticket) for ticket in tickets if ticket in self.held]
 
     # Ending
 

@@ -34,6 +34,14 @@ class Death(NamedTuple):
             f"came up; the last {self._how()}",
         )
 
+    def loss_error(self, task_name: str, result_of: str) -> WorkerDiedError:
+        """Make the error of a task that needed a result which the worker had kept for it."""
+        return self._error(
+            task_name,
+            f"Task {task_name!r} could not be run: the worker process (pid {self.pid}) that had kept the "
+            f"result of {result_of!r} for it {self._how()}; with keep_result=True it would be sent at once",
+        )
+
     @property
     def signal(self) -> str | None:
         """The name of the signal that ended it; None if it exited."""

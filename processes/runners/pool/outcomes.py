@@ -16,14 +16,18 @@ from . import wire
 TYPE_CHECKING = False  # typing is not imported: it would be the costliest part of a worker's start
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Any
 
     from ...attempt import Outcome
-    from ...pickling import Buffer
+    from ...pickling import Buffer, Pickled
     from .buffers import DataFile
 
 
 def pack_outcome(
-    outcome: Outcome, task_name: str, send_files: Callable[[list[DataFile]], bool]
+    outcome: Outcome,
+    task_name: str,
+    send_files: Callable[[list[DataFile]], bool],
+    keep: Callable[[Any, Pickled], None] | None = None,
 ) -> tuple[int, Sequence[Buffer]]:
     """Serialize an outcome in the worker: how it ended, and with what.
 
@@ -37,13 +41,15 @@ def pack_outcome(
         For errors.
     send_files : callable
         Sends files to the parent; False if that cannot be.
+    keep : callable, optional
+        Takes a large result, and what it was serialized to, where it need not be sent.
     """
     if isinstance(outcome, Returned):
         data = dump_simple(outcome.value)
         if data is not None:
             return wire.RETURNED, (data,)
         try:
-            return _pack_result(outcome.value, task_name, send_files)
+            return _pack_result(outcome.value, task_name, send_files, keep)
         except (SerializationError, KeyboardInterrupt) as error:  # nobody's Ctrl-C comes to a worker
             outcome = Raised(error, describe_failure(error.with_traceback(None)))
     assert isinstance(outcome, Raised)
@@ -63,13 +69,26 @@ def pack_outcome(
 
 
 def _pack_result(
-    value: object, task_name: str, send_files: Callable[[list[DataFile]], bool]
+    value: object,
+    task_name: str,
+    send_files: Callable[[list[DataFile]], bool],
+    keep: Callable[[Any, Pickled], None] | None,
 ) -> tuple[int, Sequence[Buffer]]:
     pickled = dump(value, task_name=task_name, what="result", to_sender=True, in_pieces=True)
     if pickled.data:
         if not pickled.plain:
             load(pickled.data, task_name=task_name, what="result")  # what this breaks is better broken here
         return wire.RETURNED, (pickled.data,)
+    if keep is not None and pickled.plain and not pickled.home_only:
+        keep(value, pickled)
+        return wire.KEPT, ()
+    return pack_large(pickled, task_name, send_files)
+
+
+def pack_large(
+    pickled: Pickled, task_name: str, send_files: Callable[[list[DataFile]], bool]
+) -> tuple[int, Sequence[Buffer]]:
+    """Do what :func:`pack_outcome` does, for a large result that was pickled before."""
     from .parcel import Parcel, encode
 
     parcel = Parcel.of(pickled, task_name, "result")

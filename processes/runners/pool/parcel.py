@@ -192,19 +192,21 @@ def take_parcels_out(
 
 
 def load_arguments(
-    description: tuple[list[Layout], list[list[int | str]]],
+    description: tuple[list[Layout], list[list[int | str]], list[int | str]],
     inside: memoryview,
     descriptors: Sequence[int],
     task_name: str,
+    kept: Any,
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Make arguments, and put the parcels that were taken out into their places."""
-    layouts, places = description
+    """Make arguments, and put the parcels that were taken out, and what was kept, into their places."""
+    layouts, places, places_of_kept = description
     own, *parcels = decode(layouts, inside, descriptors, task_name, ("args", "kwargs"))
     args, kwargs = own.load()
     values: dict[int | str, Any] = dict(enumerate(args))
     values.update(kwargs.items())
     for parcel, its_places in zip(parcels, places, strict=True):
         values.update(dict.fromkeys(its_places, parcel.load()))
+    values.update(dict.fromkeys(places_of_kept, kept))
     return _arguments(values)
 
 

@@ -16,7 +16,7 @@ from time import monotonic, sleep, time
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 from weakref import WeakValueDictionary
 
-from ...attempt import Finished, Started, Unsendable, Worker, WorkerDied
+from ...attempt import Finished, Returned, Started, Unsendable, Worker, WorkerDied
 from ...cpus import usable_cpus
 from ...exceptions import MemoryLimitError, SerializationError, WorkerDiedError
 from ...memory import usable_memory
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from ..waker import Waker
     from .buffers import DataFile
     from .functions import SentFunction
+    from .kept import Kept
     from .parcel import Piece, Places
 
 AHEAD_SECONDS = 0.004
@@ -143,6 +144,8 @@ class ProcessPoolRunner(ProcessRunner):
         self._leaving: list[Child] = []  # those that were told to end
         self._unsent: set[Child] = set()  # those with frames that their socket has not taken yet
         self._queue: deque[Job] = deque()  # jobs that no child has
+        self._keepers: set[Child] = set()  # those that keep a result of which nothing is decided yet
+        self._waiting: list[Attempt] = []  # attempts that need what a child keeps and will write
         self._jobs = 0  # started and not ended
         self._next_look = 0.0  # at the memory of workers, on the monotonic clock
         self._mean_seconds: float | None = None  # of a call, lately
@@ -198,15 +201,45 @@ class ProcessPoolRunner(ProcessRunner):
         if self._start_error is None and len(self._children) < min(self.max_workers, self._jobs):
             self._add_child()  # before anything is serialized, so that it starts meanwhile
         try:
+            if attempt.has_sealed and self._start_on_kept(attempt):
+                return
             self._queue.append(self._job(attempt))
         except SerializationError as error:
             self._finish(attempt.ticket, Unsendable(error.with_traceback(None)), self._parent)
 
-    def _job(self, attempt: Attempt) -> Job:
-        """Make an attempt's frame."""
+    def _start_on_kept(self, attempt: Attempt) -> bool:
+        """Start an attempt that needs what workers keep; False if it needs none of that."""
+        from .kept import kept_among
+
+        needed = kept_among(attempt)
+        if not needed:
+            return False
+        kept, child = needed[0], needed[0].child
+        if len(needed) == 1 and child in self._keepers and not child.held:
+            job = self._job(attempt, kept)
+            self._keepers.discard(child)
+            child.give(job)
+            self._unsent.add(child)
+        elif loss := next((kept.loss for kept in needed if kept.loss is not None), None):
+            self._finish(attempt.ticket, Unsendable(loss(attempt.task_name)), self._parent)
+        else:
+            self._waiting.append(attempt)
+        return True
+
+    def _start_waiting(self) -> None:
+        """Start what had to wait for what workers keep, as far as it can start now."""
+        waiting, self._waiting = self._waiting, []
+        for attempt in waiting:
+            self._jobs -= 1
+            self.start(attempt)
+
+    def _job(self, attempt: Attempt, kept: Kept | None = None) -> Job:
+        """Make an attempt's frame; `kept` is the argument that the worker has which will get it."""
         function = self._functions.find(attempt.func, attempt.task_name)
         args, kwargs = attempt.args, attempt.kwargs
         flags = 0 if attempt.timeout is None else wire.ANNOUNCE
+        if attempt.may_stay and abilities.CAN_TAKE_BACK:
+            flags |= wire.MAY_STAY
         arguments: bytes | None
         if not (args or kwargs):
             flags |= wire.NO_ARGUMENTS
@@ -219,7 +252,7 @@ class ProcessPoolRunner(ProcessRunner):
                 args, kwargs, results = take_parcels_out(args, kwargs)
             own = dump((args, kwargs), task_name=attempt.task_name, what=_ARGUMENTS, in_pieces=True)
             if not own.data or results:
-                return self._job_in_parcels(attempt, function, flags, own, results)
+                return self._job_in_parcels(attempt, function, flags, own, results, kept)
             arguments = own.data
         if attempt.frame_filter is None:
             flags |= wire.NAME_ONLY
@@ -230,14 +263,26 @@ class ProcessPoolRunner(ProcessRunner):
         return Job(attempt, function, frame)
 
     def _job_in_parcels(
-        self, attempt: Attempt, function: SentFunction, flags: int, own: Pickled, results: Places
+        self,
+        attempt: Attempt,
+        function: SentFunction,
+        flags: int,
+        own: Pickled,
+        results: Places,
+        kept: Kept | None,
     ) -> Job:
         from .parcel import Parcel, encode
 
+        places_of_kept: list[int | str] = []
+        if kept is not None:
+            flags |= wire.WITH_KEPT
+            places_of_kept = results.pop(kept)
+        places = list(results.values())
+
         def frame(*, in_band: bool) -> tuple[list[Buffer], list[DataFile]]:
             layouts, inside, files = encode(parcels, in_band=in_band)
-            places = list(results.values())
-            description = pickle.dumps((attempt.task_name, attempt.frame_filter, layouts, places))
+            layout = (layouts, places, places_of_kept)
+            description = pickle.dumps((attempt.task_name, attempt.frame_filter, *layout))
             kind = flags | wire.IN_PARCELS | wire.WITH_FILES * bool(files)
             return wire.attempt_frame(attempt.ticket, function.number, kind, description, *inside), files
 
@@ -246,6 +291,7 @@ class ProcessPoolRunner(ProcessRunner):
         pieces, files = frame(in_band=False)
         job = Job(attempt, function, pieces)
         job.cargo = Cargo(files, lambda: frame(in_band=True)[0])
+        job.kept = kept
         return job
 
     def _take_spare(self) -> None:
@@ -255,6 +301,8 @@ class ProcessPoolRunner(ProcessRunner):
 
     def wait(self, timeout: float | None) -> list[Message]:
         self._hand_out()
+        if self._keepers:
+            self._ask_for_kept()
         self._flush()
         self._lately_sent.clear()
         self._select(0 if self._inbox else timeout)
@@ -270,6 +318,11 @@ class ProcessPoolRunner(ProcessRunner):
         return ""
 
     def stop(self, ticket: int) -> None:
+        for attempt in self._waiting:
+            if attempt.ticket == ticket:
+                self._waiting.remove(attempt)
+                self._jobs -= 1
+                return
         for job in self._queue:
             if job.attempt.ticket == ticket:
                 self._queue.remove(job)
@@ -277,14 +330,14 @@ class ProcessPoolRunner(ProcessRunner):
                 return
         for child in self._children:
             if ticket in child.held:
-                self._queue.extendleft(reversed(child.take_back()))
+                self._put_back(child.take_back())
                 if ticket in child.held:
                     del child.held[ticket]
                     self._jobs -= 1
                     child.kill()
                     self._dismiss(child)
                 else:
-                    self.stop(ticket)  # it had not begun, and is in the queue now
+                    self.stop(ticket)  # it had not begun, and was put back
                 return
 
     def close(self) -> None:
@@ -321,6 +374,15 @@ class ProcessPoolRunner(ProcessRunner):
             while self._queue and child.takes(self._queue[0], share):
                 child.give(self._queue.popleft())
 
+    def _ask_for_kept(self) -> None:
+        """Ask for the results that workers keep and whose attempts have not come at once."""
+        # Who was given another job writes before it begins that.
+        asked = {child for child in self._keepers if not child.held}
+        for child in asked:
+            child.ask_for_kept()
+        self._keepers -= asked
+        self._unsent |= asked
+
     def _balance(self) -> None:
         """Where one worker has nothing to do and another a line, take the line back into the queue."""
         if any(not child.held for child in self._children):
@@ -356,6 +418,7 @@ class ProcessPoolRunner(ProcessRunner):
                 self._fail_queue(self._start_error)
             return False
         child.functions.clear()
+        child.kept = None
         child.send(self._setup_frame)
         self._children.append(child)
         self._unsent.add(child)
@@ -424,7 +487,7 @@ class ProcessPoolRunner(ProcessRunner):
         self._next_look = monotonic() + POLL_SECONDS
         for child in self._children[:]:
             if child.held and (peak := child.own_memory()) > limit:
-                self._queue.extendleft(reversed(child.take_back()))
+                self._put_back(child.take_back())
                 for job in child.held.values():
                     name = job.attempt.task_name
                     error = MemoryLimitError(
@@ -480,12 +543,18 @@ class ProcessPoolRunner(ProcessRunner):
             if ticket in child.held and (listen := child.held[ticket].attempt.on_record) is not None:
                 listen(record)
             logging.getLogger(record.name).handle(record)
+        elif kind == wire.WRITTEN:
+            self._take_written(child, ticket, body)
         elif kind == wire.RETIRED:
             self._part_with(child)
         elif kind == wire.RESEND:
-            if ticket in child.held:
-                self._queue.appendleft(job := child.held.pop(ticket))
+            if (job := child.held.pop(ticket, None)) is not None:
                 job.do_without_files()
+                if job.kept is None:
+                    self._queue.appendleft(job)
+                else:
+                    child.give(job)  # no other has the argument
+                    self._unsent.add(child)
         else:
             assert kind == wire.READY
             self._failed_starts = 0
@@ -494,23 +563,34 @@ class ProcessPoolRunner(ProcessRunner):
     def _part_with(self, child: Child) -> None:
         """Let a worker go that begins nothing more: what it was given goes to others."""
         not_begun = child.take_back()
-        self._queue.extendleft(reversed([*child.held.values(), *not_begun]))
+        self._put_back([*child.held.values(), *not_begun])
         child.held.clear()
         if child in self._children:
             self._dismiss(child)
         child.leave()
 
+    def _put_back(self, jobs: list[Job]) -> None:
+        """Put jobs that have not begun back to the front of the queue."""
+        self._queue.extendleft(job for job in reversed(jobs) if job.kept is None)
+        self._waiting += [job.attempt for job in jobs if job.kept is not None]
+        self._start_waiting()
+
     def _take_result(self, child: Child, job: Job | None, body: bytes | memoryview) -> None:
         how, started_at, elapsed, cpu_seconds, peak_rss = wire.RESULT_HEAD.unpack_from(body)
         descriptors = self._take_descriptors(child) if how == wire.RETURNED_FILE else ()
         if job is None:
-            for descriptor in descriptors or ():
-                os.close(descriptor)
+            _close(descriptors)
             return
+        if job.kept is not None:
+            child.kept = None
         if job.cargo is not None:
             self._lately_sent.append(job.cargo)
         attempt = job.attempt
-        outcome = unpack_outcome(how, body[wire.RESULT_HEAD.size :], descriptors, attempt.task_name)
+        outcome = (
+            self._leave_with(child, attempt)
+            if how == wire.KEPT
+            else unpack_outcome(how, body[wire.RESULT_HEAD.size :], descriptors, attempt.task_name)
+        )
         self._inbox.append(
             Finished(attempt.ticket, outcome, started_at, elapsed, cpu_seconds, peak_rss, child.who)
         )
@@ -519,6 +599,27 @@ class ProcessPoolRunner(ProcessRunner):
         mean = self._mean_seconds
         self._mean_seconds = elapsed if mean is None else mean + (elapsed - mean) / 8
         self._mean_bytes += (len(body) - self._mean_bytes) / 8
+
+    def _leave_with(self, child: Child, attempt: Attempt) -> Returned:
+        """Note that a worker keeps a result."""
+        from .kept import Kept
+
+        child.kept = Kept(child, attempt)
+        self._keepers.add(child)
+        return Returned(child.kept)
+
+    def _take_written(self, child: Child, ticket: int, body: bytes | memoryview) -> None:
+        """Take the result that a worker had kept."""
+        (how,) = wire.HOW.unpack_from(body)
+        descriptors = self._take_descriptors(child) if how == wire.RETURNED_FILE else ()
+        kept = child.kept
+        if kept is None or kept.ticket != ticket:  # of an earlier run
+            _close(descriptors)
+            return
+        kept.fill(unpack_outcome(how, body[wire.HOW.size :], descriptors, kept.task_name))
+        child.kept = None
+        self._keepers.discard(child)
+        self._start_waiting()
 
     def _take_descriptors(self, child: Child) -> list[int] | None:
         """Take the descriptors of a result; None if there is no room for them, whatever we do."""
@@ -546,7 +647,6 @@ class ProcessPoolRunner(ProcessRunner):
         child.held.clear()
         if child.who is NOBODY:
             not_begun, lost = lost + not_begun, []
-        self._queue.extendleft(reversed(not_begun))
         if child in self._children:
             self._dismiss(child)
         self._leaving.remove(child)
@@ -561,6 +661,10 @@ class ProcessPoolRunner(ProcessRunner):
         for job in lost:
             error = death.error(job.attempt.task_name)
             self._finish(job.attempt.ticket, WorkerDied(error), child.who, child.busy_since)
+        if child.kept is not None:
+            child.kept.loss = partial(death.loss_error, result_of=child.kept.task_name)
+            self._keepers.discard(child)
+        self._put_back(not_begun)
 
     def _fail_queue(self, error_of: Callable[[str], WorkerDiedError]) -> None:
         for job in self._queue:
@@ -574,6 +678,11 @@ class ProcessPoolRunner(ProcessRunner):
         started_at = started_at or now
         self._inbox.append(Finished(ticket, outcome, started_at, now - started_at, 0.0, 0, worker))
         self._jobs -= 1
+
+
+def _close(descriptors: list[int] | tuple[()] | None) -> None:
+    for descriptor in descriptors or ():
+        os.close(descriptor)
 
 
 def _not_started(error: OSError, task_name: str) -> WorkerDiedError:

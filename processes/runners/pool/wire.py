@@ -4,10 +4,11 @@ A frame is a header, then a body of the length that the header tells::
 
     kind (1 byte), zero (3 bytes), ticket (4 bytes), length of the body (8 bytes); little endian
 
-To the worker go SETUP, FUNCTION and VARIANT (the ticket is the function's number) and ATTEMPT; from it come
-READY, STARTED, RECORD, RESULT, RESEND (an attempt's files did not arrive: it shall come again without) and
-RETIRED, which says that it begins nothing more and ends. The parent's end of the socket never blocks; the
-worker's does, so that two large messages that meet cannot wait for each other.
+To the worker go SETUP, FUNCTION and VARIANT (the ticket is the function's number), ATTEMPT, and WRITE, which
+asks for the result that it has kept; from it come READY, STARTED, RECORD, RESULT, WRITTEN (what it had kept),
+RESEND (an attempt's files did not arrive: it shall come again without) and RETIRED, which says that it begins
+nothing more and ends. The parent's end of the socket never blocks; the worker's does, so that two large
+messages that meet cannot wait for each other.
 
 Descriptors of files travel over a second socket, the side channel: a byte for each frame that has some, in
 the order of the frames. So who is short of descriptors loses none: they wait there until they are asked for.
@@ -36,7 +37,8 @@ TICKET = Struct("<I")
 EXIT = 0
 """The ticket that ends a worker."""
 
-SETUP, FUNCTION, VARIANT, ATTEMPT, READY, STARTED, RECORD, RESULT, RESEND, RETIRED = range(1, 11)
+SETUP, FUNCTION, VARIANT, ATTEMPT, WRITE = range(1, 6)
+READY, STARTED, RECORD, RESULT, WRITTEN, RESEND, RETIRED = range(6, 13)
 
 PATTERN = Struct("<I")
 """What a VARIANT's body begins with: the number of the function that it is a variant of."""
@@ -47,17 +49,22 @@ HEADER = Struct(f"<{_HEADER}")
 ATTEMPT_HEAD = Struct(f"<{_ATTEMPT_HEAD}")
 """Of an ATTEMPT's body: the function's number, the length of the description, and which of these hold:"""
 
-ANNOUNCE, IN_PARCELS, WITH_FILES, NAME_ONLY, NO_ARGUMENTS = 1, 2, 4, 8, 16
+ANNOUNCE, IN_PARCELS, WITH_FILES, NAME_ONLY, NO_ARGUMENTS, MAY_STAY, WITH_KEPT = 1, 2, 4, 8, 16, 32, 64
 """The start shall be announced; the arguments are in parcels; descriptors wait in the side channel; the
-description is the task's name in UTF-8, and nothing else; there are no arguments, so they are left out."""
+description is the task's name in UTF-8, and nothing else; there are no arguments, so they are left out; the
+worker may keep a large result; what it has kept is an argument."""
 
 RESULT_HEAD = Struct(f"<{_RESULT_HEAD}")
 """Of a RESULT's body: how it ended, started_at, elapsed_seconds, cpu_seconds, peak_rss_bytes."""
 
 _TO_ATTEMPT, _TO_RESULT = Struct(f"<{_HEADER}{_ATTEMPT_HEAD}"), Struct(f"<{_HEADER}{_RESULT_HEAD}")
 
-RETURNED, RAISED, RETURNED_PARCEL, RETURNED_FILE = range(4)
-"""A pickle follows; a failure; a parcel in the message; a parcel of which a file is in the side channel."""
+RETURNED, RAISED, RETURNED_PARCEL, RETURNED_FILE, KEPT = range(5)
+"""A pickle follows; a failure; a parcel in the message; a parcel of which a file is in the side channel;
+nothing, since the worker keeps the value."""
+
+HOW = Struct("<B")
+"""What a WRITTEN's body begins with, as a RESULT's does: how it ended."""
 
 LENGTH = Struct("<I")
 """What a parcel begins with: the length of its layout, which stands before its contents."""

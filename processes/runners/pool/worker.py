@@ -10,9 +10,10 @@ import signal
 import sys
 import threading
 from _socket import socket
+from functools import partial
 from time import monotonic, time
 
-from ...attempt import Attempt, Finished, Raised, Worker
+from ...attempt import Attempt, Finished, Raised, Returned, Worker
 from ...exceptions import SerializationError
 from ...failure import describe_failure
 from ...memory import fill_reserve, own_memory
@@ -21,7 +22,7 @@ from ...pickling import load
 from . import abilities, wire
 from .late_import import import_late
 from .left_threads import LeftThreads
-from .outcomes import pack_outcome
+from .outcomes import pack_large, pack_outcome
 from .surroundings import Surroundings
 from .variants import make_variant
 
@@ -31,8 +32,9 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from ...attempt import Outcome
-    from ...pickling import Buffer
+    from ...pickling import Buffer, Pickled
     from .buffers import DataFile
+    from .kept import KeptHere
 
 
 def serve(socket_fd: int, token_fd: int, crash_fd: int) -> None:
@@ -116,6 +118,7 @@ class _Loop:
         self._left_threads = LeftThreads()
         self._memory_at_start = own_memory(self._worker.pid)
         self._may_keep = sys.maxsize  # of memory beyond that, in bytes; the parent tells
+        self._kept: KeptHere | None = None  # the latest result, if it has been left here
 
     def run(self) -> None:
         fill_reserve()
@@ -127,12 +130,15 @@ class _Loop:
             del attempt, body  # what it brought may be large, and the next may be long in coming
             self._ticket = 0
             if not self._is_fit(peak_rss):
+                self._write_kept()
                 self._send(wire.frame(wire.RETIRED, 0))
                 return
 
     def _is_fit(self, peak_rss: int) -> bool:
         """Put this process back into the state of its start; False if the next task needs a new one."""
         most = self._memory_at_start + self._may_keep
+        if self._kept is not None:
+            most += self._kept.size
         return (
             (self._surroundings is None or self._surroundings.restore())
             and fill_reserve()
@@ -153,6 +159,10 @@ class _Loop:
             kind, ticket, body = self._reader.frames.popleft()
             if kind == wire.SETUP:
                 self._set_up(pickle.loads(body))  # noqa: S301 - from our own parent
+            elif kind == wire.WRITE:
+                if ticket == claimed:
+                    self._write_kept()
+                    return self._next_attempt()
             elif kind != wire.ATTEMPT:
                 self._serialized[ticket] = (kind, body)
             elif claimed is None or ticket == claimed:
@@ -179,6 +189,7 @@ class _Loop:
 
     def _set_up(self, setup: dict[str, Any]) -> None:
         """Take over what a run's caller has: working directory, environment, sys.path, log levels."""
+        self._kept = None
         self._serialized.clear()  # numbers of functions hold for one run
         self._functions.clear()
         sys.path[:] = setup["sys_path"]
@@ -215,6 +226,8 @@ class _Loop:
             task_name, frame_filter = str(description, "utf-8", "surrogatepass"), None
         else:
             task_name, frame_filter, *layout = pickle.loads(description)  # noqa: S301 - our own parent
+        if not flags & wire.WITH_KEPT:
+            self._write_kept()
         descriptors: Sequence[int] | None = ()
         if flags & wire.WITH_FILES:
             descriptors = wire.receive_descriptors(self._side_channel)
@@ -239,7 +252,8 @@ class _Loop:
 
                 assert descriptors is not None
                 inside = memoryview(body)[start + length :]
-                args, kwargs = load_arguments(layout, inside, descriptors, task_name)
+                kept = None if self._kept is None else self._kept.hand_on()
+                args, kwargs = load_arguments(layout, inside, descriptors, task_name, kept)
             else:
                 args, kwargs = load(body[start + length :], task_name=task_name, what=("args", "kwargs"))
         except (SerializationError, KeyboardInterrupt) as error:  # nobody's Ctrl-C comes to a worker
@@ -251,7 +265,11 @@ class _Loop:
             finished = perform(attempt, self._worker, owns_process=True)
             if os.getpid() != self._worker.pid:
                 _end_fork(finished.outcome)
-        how, parts = pack_outcome(finished.outcome, task_name, self._send_files)
+        if self._kept is not None and isinstance(finished.outcome, Raised):
+            self._write_kept()  # the report of the failure shows it
+        self._kept = None
+        keep = partial(self._keep, task_name) if flags & wire.MAY_STAY else None
+        how, parts = pack_outcome(finished.outcome, task_name, self._send_files, keep)
         self._send(wire.result_frame(self._ticket, finished, how, *parts))
         return finished.peak_rss_bytes
 
@@ -268,6 +286,22 @@ class _Loop:
         self._functions[number] = function
         del self._serialized[number]
         return function
+
+    def _keep(self, task_name: str, value: Any, pickled: Pickled) -> None:
+        from .kept import KeptHere
+
+        self._kept = KeptHere(self._ticket, task_name, value, pickled)
+
+    def _write_kept(self) -> None:
+        """Send what is kept, if anything is."""
+        if (kept := self._kept) is None:
+            return
+        self._kept = None
+        if kept.pickled is None:  # the function that had it may have changed it
+            how, parts = pack_outcome(Returned(kept.value), kept.task_name, self._send_files)
+        else:
+            how, parts = pack_large(kept.pickled, kept.task_name, self._send_files)
+        self._send(wire.frame(wire.WRITTEN, kept.ticket, wire.HOW.pack(how), *parts))
 
     def _send_files(self, files: list[DataFile]) -> bool:
         return wire.send_descriptors(self._side_channel, [file.descriptor for file in files])

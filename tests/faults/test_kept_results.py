@@ -1,0 +1,439 @@
+"""Large results for one task alone (`keep_result=False`): handed on as they are, and never lost by it."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any, NoReturn
+
+import hypothesis.strategies as st
+import numpy as np
+import psutil
+import pytest
+from hypothesis import given, settings
+from test_raised import time_limit
+
+from processes import (
+    Process,
+    ProcessExecutionReport,
+    ProcessPoolRunner,
+    Task,
+    TaskDependency,
+    TaskFinished,
+    TaskStatus,
+    WorkerDiedError,
+)
+from processes.runners.pool import abilities, buffers
+
+pytestmark = pytest.mark.skipif(not abilities.CAN_TAKE_BACK, reason="results are not kept on this system")
+
+SIZE = 1 << 18  # numbers: 2 MB
+
+
+@pytest.fixture(scope="module")
+def workers() -> Iterator[ProcessPoolRunner]:
+    """Two workers that stay, each started."""
+    with ProcessPoolRunner(2) as runner:
+        run([Task(f"t{n}", time.sleep, args=(0.2,)) for n in range(4)], runner)
+        yield runner
+
+
+def behind(*names: str) -> list[TaskDependency]:
+    return [TaskDependency(name, use_result_as_additional_args=True) for name in names]
+
+
+def run(tasks: list[Task], runner: Any, **arguments: Any) -> ProcessExecutionReport:
+    with time_limit(60):
+        return Process(tasks).run(runner=runner, **arguments)
+
+
+class Files:
+    """Counts the files of results that the parent has; an observer."""
+
+    def __init__(self) -> None:
+        self.most = 0
+
+    def __call__(self, _: object) -> None:
+        self.most = max(self.most, len(buffers._open_files))
+
+
+# ---- What tasks do; workers import this module -----------------------------------------------------------
+
+_addresses: set[int] = set()  # of the arrays that this process has made
+
+
+def make(size: int = SIZE) -> np.ndarray:
+    array = np.arange(size, dtype=np.float64)
+    _addresses.add(array.ctypes.data)
+    return array
+
+
+def double(array: np.ndarray) -> tuple[float, bool]:
+    """Write to an array; return what it was, and whether this process has made it."""
+    total = float(array.sum())
+    array *= 2
+    return total, array.ctypes.data in _addresses
+
+
+def add_one(array: np.ndarray) -> np.ndarray:
+    array += 1
+    return array
+
+
+def sum_up(*arrays: np.ndarray) -> float:
+    return float(sum(array.sum() for array in arrays))
+
+
+def spoil_and_fail(array: np.ndarray) -> NoReturn:
+    array[0] = -1
+    raise ValueError("no")
+
+
+def spoil_and_fail_once(array: np.ndarray, marker: str) -> float:
+    total = float(array.sum())
+    array[:] = 0
+    if not Path(marker).exists():
+        Path(marker).touch()
+        raise ValueError("no")
+    return total
+
+
+TOTAL = float(sum(range(SIZE)))
+
+# ---- Handed on -------------------------------------------------------------------------------------------
+
+
+def test_the_next_task_gets_the_value_itself(workers):
+    files = Files()
+    tasks = [Task("t0", make, keep_result=False)]
+    tasks += [
+        Task(f"t{n}", add_one, dependencies=behind(f"t{n - 1}"), keep_result=False) for n in range(1, 9)
+    ]
+    tasks.append(Task("end", double, dependencies=behind("t8")))
+    report = run(tasks, workers, observers=[files])
+    assert report.results["end"] == (TOTAL + 8 * SIZE, True)
+    assert len({report.metrics[name].pid for name in report.entries}) == 1
+    assert files.most == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "dependants"),
+    [
+        ({"keep_result": True}, [{}]),
+        ({"keep_result": False}, [{}, {}]),
+        ({"keep_result": False}, [{"retries": 1}]),
+        ({"keep_result": False}, [{"runner": "thread"}]),
+    ],
+    ids=["it is kept", "two tasks need it", "the next may run again", "the next runs elsewhere"],
+)
+def test_what_somebody_else_may_need_is_written(workers, options, dependants):
+    files = Files()
+    tasks = [Task("make", make, **options)]
+    tasks += [
+        Task(f"use{n}", double, dependencies=behind("make"), **more) for n, more in enumerate(dependants)
+    ]
+    report = run(tasks, workers, observers=[files])
+    assert {report.results[f"use{n}"] for n in range(len(dependants))} == {(TOTAL, False)}
+    assert files.most == 1
+
+
+def test_a_retry_gets_the_value_as_it_was_made(workers, tmp_path):
+    again = {"kwargs": {"marker": str(tmp_path / "m")}, "retries": 1, "retry_on": (ValueError,)}
+    tasks = [
+        Task("make", make, keep_result=False),
+        Task("use", spoil_and_fail_once, dependencies=behind("make"), **again),
+    ]
+    assert run(tasks, workers).results["use"] == TOTAL
+
+
+def grow(data: bytearray) -> int:
+    data.extend(b"more")
+    return len(data)
+
+
+def test_memory_that_is_handed_on_may_grow(workers):
+    tasks = [
+        Task("make", bytearray, args=(2 << 20,), keep_result=False),
+        Task("grow", grow, dependencies=behind("make")),
+    ]
+    assert run(tasks, workers).results["grow"] == (2 << 20) + 4
+
+
+def are_one(*args: object, **kwargs: object) -> bool:
+    return len({id(value) for value in (*args, *kwargs.values())}) == 1 and len(args) == len(kwargs) == 1
+
+
+def test_one_value_at_two_places_is_one_object(workers):
+    both = TaskDependency(
+        "make",
+        use_result_as_additional_args=True,
+        use_result_as_additional_kwargs=True,
+        additional_kwarg_name="too",
+    )
+    tasks = [Task("make", make, keep_result=False), Task("use", are_one, dependencies=[both])]
+    assert run(tasks, workers).results["use"] is True
+
+
+def in_order(*args: Any) -> list[Any]:
+    return [type(value).__name__ if isinstance(value, np.ndarray) else value for value in args]
+
+
+def test_arguments_keep_their_order(workers):
+    tasks = [
+        Task("small", abs, args=(-7,)),
+        Task("shared", make),
+        Task(
+            "late", make, keep_result=False, dependencies=[TaskDependency("shared"), TaskDependency("small")]
+        ),
+        Task("use", in_order, args=("own",), dependencies=behind("small", "late", "shared")),
+    ]
+    assert run(tasks, workers).results["use"] == ["own", 7, "ndarray", "ndarray"]
+
+
+# ---- Written, because the next task cannot start yet -----------------------------------------------------
+
+
+def test_a_value_is_written_where_its_task_waits_for_another(workers):
+    files = Files()
+    tasks = [
+        Task("soon", make, keep_result=False),
+        Task("late", time.sleep, args=(0.2,)),
+        Task("use", lambda _, array: double(array), dependencies=behind("late", "soon")),
+    ]
+    report = run(tasks, workers, observers=[files])
+    assert report.results["use"] == (TOTAL, False)
+    assert files.most == 1
+
+
+def test_of_two_values_for_one_task_both_arrive(workers):
+    tasks = [Task(name, make, keep_result=False) for name in ("one", "other")]
+    tasks.append(Task("use", sum_up, dependencies=behind("one", "other")))
+    assert run(tasks, workers).results["use"] == 2 * TOTAL
+
+
+def test_more_chains_than_workers_come_to_their_ends(workers):
+    tasks = []
+    for chain in range(7):
+        tasks.append(Task(f"{chain}-0", make, keep_result=False))
+        tasks += [
+            Task(f"{chain}-{n}", add_one, dependencies=behind(f"{chain}-{n - 1}"), keep_result=False)
+            for n in range(1, 4)
+        ]
+        tasks.append(Task(f"{chain}-end", sum_up, dependencies=behind(f"{chain}-3")))
+    report = run(tasks, workers)
+    assert {report.results[f"{chain}-end"] for chain in range(7)} == {TOTAL + 3 * SIZE}
+
+
+def leave_a_thread_behind() -> np.ndarray:
+    threading.Thread(target=time.sleep, args=(3600,), daemon=True).start()
+    return make()
+
+
+def test_a_worker_that_makes_place_for_another_writes_first():
+    tasks = [
+        Task("make", leave_a_thread_behind, keep_result=False),
+        Task("use", double, dependencies=behind("make")),
+    ]
+    assert run(tasks, "process", max_workers=1).results["use"] == (TOTAL, False)
+
+
+def test_a_value_counts_not_as_memory_left_behind():
+    size = 20 << 20  # numbers: 160 MB, of which a worker may keep half its limit: 150
+    tasks = [
+        Task("make", make, args=(size,), keep_result=False),
+        Task("use", double, dependencies=behind("make")),
+    ]
+    report = run(tasks, ProcessPoolRunner(1, memory_limit=300 << 20))
+    assert report.results["use"][1]
+
+
+def test_nobody_needs_the_value_after_all(workers):
+    tasks = [
+        Task("make", make, keep_result=False),
+        Task("fails", int, args=("x",)),
+        Task("use", double, dependencies=[*behind("make"), TaskDependency("fails")]),
+        Task("other", abs, args=(-1,), dependencies=[TaskDependency("make")], keep_result=False),
+    ]
+    report = run(tasks, workers)
+    assert list(report.skipped) == ["use"]
+    again = run(
+        [Task("make", make, keep_result=False), Task("use", double, dependencies=behind("make"))], workers
+    )
+    assert again.results["use"] == (TOTAL, True)
+
+
+def use_up_descriptors() -> np.ndarray:
+    found = []
+    try:
+        while True:
+            found.append(os.dup(0))
+    except OSError:
+        os.close(found.pop())
+    return make()  # and leaves them open
+
+
+def test_a_worker_without_descriptors_still_has_what_it_keeps():
+    tasks = [
+        Task("shared", make),
+        Task("make", use_up_descriptors, keep_result=False, dependencies=[TaskDependency("shared")]),
+        Task("use", sum_up, dependencies=behind("shared", "make")),
+    ]
+    assert run(tasks, "process", max_workers=1).results["use"] == 2 * TOTAL
+
+
+# ---- Failures --------------------------------------------------------------------------------------------
+
+
+def test_a_failure_shows_the_value_as_the_function_left_it(workers):
+    tasks = [Task("make", make, keep_result=False), Task("use", spoil_and_fail, dependencies=behind("make"))]
+    error = run(tasks, workers).errored["use"].error
+    (shown,) = error.args
+    assert (shown[0], shown[1:].sum()) == (-1, TOTAL)
+
+
+def die(array: np.ndarray) -> NoReturn:
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError
+
+
+def test_a_death_costs_the_task_that_had_the_value():
+    tasks = [
+        Task("make", make, keep_result=False),
+        Task("use", die, dependencies=behind("make")),
+        Task("below", abs, dependencies=behind("use")),
+        *(Task(f"other{n}", pow, args=(n, 2)) for n in range(10)),
+    ]
+    report = run(tasks, "process", max_workers=2)
+    assert type(report.exceptions["use"]) is WorkerDiedError
+    assert report.entries["use"].attempts == 1
+    assert "the result of 'make'" in repr(report.entries["use"].error.args[0])
+    assert report.to_json()
+    assert len(report.successes) == 11
+
+
+def sleep_on(array: np.ndarray) -> None:
+    time.sleep(3600)
+
+
+def test_a_time_limit_ends_the_task_that_has_the_value():
+    tasks = [
+        Task("make", make, keep_result=False),
+        Task("use", sleep_on, dependencies=behind("make"), timeout=0.2),
+        *(Task(f"other{n}", pow, args=(n, 2)) for n in range(10)),
+    ]
+    report = run(tasks, "process", max_workers=2)
+    assert type(report.exceptions["use"]) is TimeoutError
+    assert len(report.successes) == 11
+
+
+@pytest.mark.parametrize("waits", [False, True], ids=["about to start", "waits for another task"])
+def test_where_the_worker_dies_with_the_value_the_task_says_so(tmp_path, waits):
+    pid_file = tmp_path / "pid"
+
+    def make_and_tell() -> np.ndarray:
+        pid_file.write_text(str(os.getpid()))
+        return make()
+
+    def kill_worker(event: object) -> None:
+        if isinstance(event, TaskFinished) and event.name == "make":
+            worker = psutil.Process(int(pid_file.read_text()))
+            worker.kill()
+            with time_limit(20):
+                while worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE:
+                    time.sleep(0.001)
+
+    tasks = [
+        Task("make", make_and_tell, keep_result=False),
+        Task("late", time.sleep, args=(0.5 * waits,)),
+        Task("use", sum_up, dependencies=behind("make") + [TaskDependency("late")] * waits),
+        Task("below", abs, dependencies=behind("use")),
+        *(Task(f"other{n}", pow, args=(n, 2)) for n in range(10)),
+    ]
+    report = Process(tasks).run(runner="process", max_workers=2, observers=[kill_worker])
+    error = report.exceptions["use"]
+    assert isinstance(error, WorkerDiedError)
+    assert (error.task_name, error.signal) == ("use", "SIGKILL")
+    assert "had kept the result of 'make' for it was ended by SIGKILL" in str(error)
+    assert report.entries["make"].status is TaskStatus.SUCCESS
+    assert report.entries["use"].attempts == 0
+    assert list(report.skipped) == ["below"]
+    assert len(report.successes) == 12
+
+
+# ---- At random -------------------------------------------------------------------------------------------
+
+
+def work(number: int, size: int, fails: bool, *values: np.ndarray) -> np.ndarray:
+    """Return an array whose items are the task's number and the sum of the first items of its arguments."""
+    total = number + sum(float(value[-1]) for value in values)
+    for value in values:
+        value[:] = 0
+    if fails:
+        raise ValueError(number)
+    return np.full(size, total)
+
+
+@st.composite
+def graphs(draw: st.DrawFn) -> list[dict[str, Any]]:
+    graph = []
+    for number in range(draw(st.integers(2, 9))):
+        earlier = st.integers(0, max(0, number - 1))
+        graph.append(
+            {
+                "sources": sorted(draw(st.lists(earlier, unique=True, max_size=min(2, number)))),
+                "keep": draw(st.sampled_from([False, False, False, True])),
+                "size": draw(st.sampled_from([SIZE, SIZE, 10])),
+                "fails": draw(st.sampled_from([False] * 9 + [True])),
+                "retries": draw(st.sampled_from([0, 0, 0, 1])),
+                "timeout": draw(st.sampled_from([None, None, 30])),
+            }
+        )
+    return graph
+
+
+def build(graph: list[dict[str, Any]], do: Callable[..., Any] = work) -> list[Task]:
+    return [
+        Task(
+            f"t{number}",
+            do,
+            args=(number, drawn["size"], drawn["fails"]),
+            dependencies=behind(*(f"t{source}" for source in drawn["sources"])),
+            keep_result=drawn["keep"],
+            retries=drawn["retries"],
+            timeout=drawn["timeout"],
+        )
+        for number, drawn in enumerate(graph)
+    ]
+
+
+def test_whatever_the_graph_each_task_gets_what_was_made_for_it(workers):
+    numbers = count()
+
+    @settings(max_examples=80, deadline=None, database=None)
+    @given(graphs())
+    def try_graph(graph: list[dict[str, Any]]) -> None:
+        next(numbers)
+        report = run(build(graph), workers)
+        totals: dict[int, float | None] = {}
+        for number, drawn in enumerate(graph):
+            values = [totals[source] for source in drawn["sources"]]
+            entry = report.entries[f"t{number}"]
+            if None in values or drawn["fails"]:
+                totals[number] = None
+                assert entry.status is (TaskStatus.SKIPPED if None in values else TaskStatus.ERRORED)
+            else:
+                totals[number] = number + sum(value for value in values if value is not None)
+                assert entry.status is TaskStatus.SUCCESS
+                if drawn["keep"]:
+                    assert (entry.result == np.full(drawn["size"], totals[number])).all()
+
+    try_graph()
+    assert next(numbers) >= 80
+    gc.collect()  # exceptions and the frames of their tracebacks refer to each other
+    assert not buffers._open_files
