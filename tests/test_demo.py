@@ -119,6 +119,11 @@ def test_imports_are_made_absolute(parse):
     assert outline.imports == ("os.path", "json", "pkg.sibling", "pkg", "pkg.deeper.still")
 
 
+def test_the_root_may_be_the_folder_of_a_package(write):
+    root = write({"mod.py": "from .sibling import name\nfrom . import cousin\nfrom ..far import away\n"})
+    assert measures.parse({"mod": str(root / "mod.py")})["mod"].imports == ("sibling", "far")
+
+
 def test_layout_comments_and_docstrings_make_no_difference_to_fingerprints(tokenize):
     tokens = tokenize(
         tight='def f(a,b):\n  """Say."""\n  return a+b',

@@ -168,11 +168,15 @@ def _decision_depths(node: ast.AST, depth: int) -> Iterator[int]:
 
 
 def _imports(tree: ast.AST, package: str) -> Iterator[str]:
+    depth = len(package.split(".")) if package else 0
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            yield resolve_name("." * node.level + (node.module or ""), package)
+            if node.level <= depth:
+                yield resolve_name("." * node.level + (node.module or ""), package)
+            elif node.module:  # the root is itself a package's folder
+                yield node.module
 
 
 def tokenize_statements(modules: dict[str, str]) -> dict[str, Statements]:
