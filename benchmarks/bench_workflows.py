@@ -140,7 +140,7 @@ def _makespan(order: Order, seconds: list[float], workers: int) -> float:
     """Simulate list scheduling: whenever a worker is free and a task is ready, one starts."""
     now = 0.0
     running: list[tuple[float, int]] = []  # a heap: when each task ends
-    while not order.finished:
+    while order.unfinished:
         while order.count_ready(0) and len(running) < workers:
             task = order.take(0)
             heappush(running, (now + seconds[task], task))

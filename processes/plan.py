@@ -58,6 +58,11 @@ class Plan:
         The group of each task, numbered from 0.
     durations : sequence of float, optional
         How long each task is expected to take, in seconds.
+
+    Attributes
+    ----------
+    unfinished : int
+        How many tasks have not yet succeeded, failed or been skipped.
     """
 
     def __init__(self, graph: Graph, groups: Sequence[int], durations: Sequence[float] | None = None) -> None:
@@ -65,9 +70,9 @@ class Plan:
         self._dependants = graph.dependants
         self._names = graph.names
         self._groups = groups
-        self._states = [WAITING] * size
         self._unmet = [len(dependencies) for dependencies in graph.dependencies]
-        self._unfinished = size
+        self._states = [WAITING if unmet else READY for unmet in self._unmet]
+        self.unfinished = size
         # Sorting is stable, so the last sort decides first.
         lengths = graph.heights if durations is None else graph.bottom_levels(durations)
         order = sorted(range(size), key=lengths.__getitem__, reverse=True)
@@ -80,15 +85,9 @@ class Plan:
         self._heaps: list[list[int]] = [[] for _ in range(max(groups, default=-1) + 1)]
         for task, unmet in enumerate(self._unmet):
             if not unmet:
-                self._move(task, READY)
                 self._heaps[groups[task]].append(self._ranks[task])
         for heap in self._heaps:
             heapify(heap)
-
-    @property
-    def finished(self) -> bool:
-        """True when every task has succeeded, failed or been skipped."""
-        return not self._unfinished
 
     def state(self, task: int) -> State:
         """Tell where a task stands."""
@@ -112,7 +111,7 @@ class Plan:
     def succeed(self, task: int) -> list[int]:
         """End a task well; return the tasks that became ready by it."""
         self._move(task, SUCCEEDED)
-        self._unfinished -= 1
+        self.unfinished -= 1
         unmet = self._unmet
         ready = []
         for dependant in self._dependants[task]:
@@ -126,7 +125,7 @@ class Plan:
     def fail(self, task: int) -> list[int]:
         """End a task badly; return the tasks below it that are skipped now, in topological order."""
         self._move(task, FAILED)
-        self._unfinished -= 1
+        self.unfinished -= 1
         skipped = []
         reached = [task]
         while reached:
@@ -135,7 +134,7 @@ class Plan:
                     self._move(dependant, SKIPPED)
                     skipped.append(dependant)
                     reached.append(dependant)
-        self._unfinished -= len(skipped)
+        self.unfinished -= len(skipped)
         return sorted(skipped)
 
     def delay(self, task: int) -> None:

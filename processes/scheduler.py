@@ -168,7 +168,7 @@ class Scheduler:
                     opened.append(runner)
                 self._tell(RunStarted(self._process_name, tuple(self._graph.names), self.runner.name))
                 wait = self.runner.wait if len(self._runners) == 1 else self._wait_for_any
-                while not (self._plan.finished or self._cancelled or self._interrupt.happened):
+                while self._plan.unfinished and not (self._cancelled or self._interrupt.happened):
                     self._start_ready_attempts()
                     for message in wait(self._longest_wait()):
                         if isinstance(message, Finished):
@@ -329,8 +329,8 @@ class Scheduler:
         index, attempt = running
         if attempt.timeout is not None:
             self._began.pop(finished.ticket, None)
-        if needs := self._groups[self._group_of[index]].needs:
-            self._use(needs, 1)
+        if self._only_group is None:
+            self._use(self._groups[self._group_of[index]].needs, 1)
         outcome = finished.outcome
         if self._interrupt.happened and _is_interrupted(outcome):
             return  # cut short by a Ctrl-C, it has not ended: the task stays PENDING

@@ -32,7 +32,7 @@ class SequentialRunner(ProcessRunner):
 
     @property
     def free_slots(self) -> int:
-        return 1 if self._next is None and self._thread.idle else 0
+        return 0 if self._next is not None or self._thread.held else 1
 
     def start(self, attempt: Attempt) -> None:
         if attempt.timeout is None:

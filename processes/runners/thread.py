@@ -56,14 +56,14 @@ class ThreadRunner(ProcessRunner):
         super().open(waker)
         self._attempts: SimpleQueue[Attempt | None] = SimpleQueue()
         self._threads: list[_Thread] = []  # those that serve the slots; none that was left behind
-        self._held = 0  # attempts that run or stand in line
+        self.held = 0  # attempts that run or stand in line
         self._mean_seconds: float | None = None  # of a call, lately
         self._started = 0
         self._stopped: set[int] = set()  # tickets of attempts left behind; read by the threads
 
     @property
     def free_slots(self) -> int:
-        return self.max_workers * (1 + self._ahead) - self._held
+        return self.max_workers * (1 + self._ahead) - self.held
 
     @property
     def _ahead(self) -> int:
@@ -72,19 +72,14 @@ class ThreadRunner(ProcessRunner):
             return 0
         return min(MAX_AHEAD, int(AHEAD_SECONDS / max(self._mean_seconds, 1e-6)))
 
-    @property
-    def idle(self) -> bool:
-        """Whether nothing runs."""
-        return not self._held
-
     def start(self, attempt: Attempt) -> None:
-        self._held += 1
+        self.held += 1
         self._attempts.put(attempt)
         if len(self._threads) < self.max_workers:
             self._add_thread_if_needed()
 
     def _add_thread_if_needed(self) -> None:
-        if len(self._threads) < min(self._held, self.max_workers):
+        if len(self._threads) < min(self.held, self.max_workers):
             self._started += 1
             thread = _Thread(self, f"thread-{self._started}")
             self._threads = [
@@ -97,7 +92,7 @@ class ThreadRunner(ProcessRunner):
         messages = super().wait(timeout)
         for message in messages:
             if type(message) is Finished and message.ticket not in self._stopped:
-                self._held -= 1
+                self.held -= 1
                 seconds, mean = message.elapsed_seconds, self._mean_seconds
                 self._mean_seconds = seconds if mean is None else mean + (seconds - mean) / 8
         return messages
@@ -111,7 +106,7 @@ class ThreadRunner(ProcessRunner):
 
     def stop(self, ticket: int) -> None:
         self._stopped.add(ticket)
-        self._held -= 1
+        self.held -= 1
         # The thread that has this attempt, or is about to take it, ends after it; another takes its place.
         self._threads = [thread for thread in self._threads if thread.ticket != ticket]
         self._add_thread_if_needed()

@@ -369,13 +369,15 @@ def test_where_the_worker_dies_with_the_value_the_task_says_so(tmp_path, waits):
 # ---- At random -------------------------------------------------------------------------------------------
 
 
-def work(number: int, size: int, fails: bool, *values: np.ndarray) -> np.ndarray:
-    """Return an array whose items are the task's number and the sum of the first items of its arguments."""
+def work(number: int, size: int, fault: str, *values: np.ndarray) -> np.ndarray:
+    """Return an array whose items are the task's number and the sum of the last items of its arguments."""
     total = number + sum(float(value[-1]) for value in values)
     for value in values:
         value[:] = 0
-    if fails:
+    if fault == "raises":
         raise ValueError(number)
+    if fault == "dies":
+        os.kill(os.getpid(), signal.SIGKILL)
     return np.full(size, total)
 
 
@@ -389,7 +391,7 @@ def graphs(draw: st.DrawFn) -> list[dict[str, Any]]:
                 "sources": sorted(draw(st.lists(earlier, unique=True, max_size=min(2, number)))),
                 "keep": draw(st.sampled_from([False, False, False, True])),
                 "size": draw(st.sampled_from([SIZE, SIZE, 10])),
-                "fails": draw(st.sampled_from([False] * 9 + [True])),
+                "fault": draw(st.sampled_from([""] * 15 + ["raises", "dies"])),
                 "retries": draw(st.sampled_from([0, 0, 0, 1])),
                 "timeout": draw(st.sampled_from([None, None, 30])),
             }
@@ -402,7 +404,7 @@ def build(graph: list[dict[str, Any]], do: Callable[..., Any] = work) -> list[Ta
         Task(
             f"t{number}",
             do,
-            args=(number, drawn["size"], drawn["fails"]),
+            args=(number, drawn["size"], drawn["fault"]),
             dependencies=behind(*(f"t{source}" for source in drawn["sources"])),
             keep_result=drawn["keep"],
             retries=drawn["retries"],
@@ -412,10 +414,11 @@ def build(graph: list[dict[str, Any]], do: Callable[..., Any] = work) -> list[Ta
     ]
 
 
-def test_whatever_the_graph_each_task_gets_what_was_made_for_it(workers):
+def test_whatever_the_graph_each_task_gets_what_was_made_for_it():
     numbers = count()
+    workers = ProcessPoolRunner(2)
 
-    @settings(max_examples=80, deadline=None, database=None)
+    @settings(max_examples=30, deadline=None, database=None)
     @given(graphs())
     def try_graph(graph: list[dict[str, Any]]) -> None:
         next(numbers)
@@ -424,16 +427,19 @@ def test_whatever_the_graph_each_task_gets_what_was_made_for_it(workers):
         for number, drawn in enumerate(graph):
             values = [totals[source] for source in drawn["sources"]]
             entry = report.entries[f"t{number}"]
-            if None in values or drawn["fails"]:
+            if None in values or drawn["fault"]:
                 totals[number] = None
                 assert entry.status is (TaskStatus.SKIPPED if None in values else TaskStatus.ERRORED)
+                if entry.status is TaskStatus.ERRORED:
+                    assert entry.attempts == 1 + (drawn["fault"] == "dies" and drawn["retries"])
             else:
                 totals[number] = number + sum(value for value in values if value is not None)
                 assert entry.status is TaskStatus.SUCCESS
                 if drawn["keep"]:
                     assert (entry.result == np.full(drawn["size"], totals[number])).all()
 
-    try_graph()
-    assert next(numbers) >= 80
+    with workers:
+        try_graph()
+    assert next(numbers) >= 30
     gc.collect()  # exceptions and the frames of their tracebacks refer to each other
     assert not buffers._open_files

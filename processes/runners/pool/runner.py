@@ -201,11 +201,20 @@ class ProcessPoolRunner(ProcessRunner):
         if self._start_error is None and len(self._children) < min(self.max_workers, self._jobs):
             self._add_child()  # before anything is serialized, so that it starts meanwhile
         try:
-            if attempt.has_sealed and self._start_on_kept(attempt):
-                return
-            self._queue.append(self._job(attempt))
+            if not (attempt.has_sealed and self._start_on_kept(attempt)):
+                self._enqueue(self._job(attempt))
         except SerializationError as error:
             self._finish(attempt.ticket, Unsendable(error.with_traceback(None)), self._parent)
+
+    def _enqueue(self, job: Job) -> None:
+        """Give a job to a worker that has nothing to do, or queue it for :meth:`_hand_out`."""
+        if self._jobs <= len(self._children) and not self._queue:
+            for child in self._children:
+                if not child.held and child.takes(job, 1):
+                    child.give(job)
+                    self._unsent.add(child)
+                    return
+        self._queue.append(job)
 
     def _start_on_kept(self, attempt: Attempt) -> bool:
         """Start an attempt that needs what workers keep; False if it needs none of that."""
@@ -356,7 +365,7 @@ class ProcessPoolRunner(ProcessRunner):
 
     def _hand_out(self) -> None:
         """Give queued jobs to workers, and start workers where they lack."""
-        if not self._queue:
+        if not self._queue and self._jobs > 1:
             self._balance()
         while self._queue and len(self._children) < min(self.max_workers, self._jobs):
             if self._start_error is not None and self._any_boots():
@@ -563,11 +572,12 @@ class ProcessPoolRunner(ProcessRunner):
     def _part_with(self, child: Child) -> None:
         """Let a worker go that begins nothing more: what it was given goes to others."""
         not_begun = child.take_back()
-        self._put_back([*child.held.values(), *not_begun])
+        not_begun[:0] = child.held.values()
         child.held.clear()
         if child in self._children:
             self._dismiss(child)
         child.leave()
+        self._put_back(not_begun)
 
     def _put_back(self, jobs: list[Job]) -> None:
         """Put jobs that have not begun back to the front of the queue."""
