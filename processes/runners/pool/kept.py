@@ -68,7 +68,7 @@ class Kept(Parcel):
             case Returned(Parcel(pieces=pieces, stream_length=stream_length)):
                 self.pieces, self.stream_length = pieces, stream_length
                 self.is_away = False
-            case Returned(value):
+            case Returned(value):  # written by a failure that shows it: nobody else needs it
                 self._opened = (value,)
                 self.is_away = False
             case Raised(SerializationError() as error):

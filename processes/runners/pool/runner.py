@@ -210,7 +210,8 @@ class ProcessPoolRunner(ProcessRunner):
         """Give a job to a worker that has nothing to do, or queue it for :meth:`_hand_out`."""
         if self._jobs <= len(self._children) and not self._queue:
             for child in self._children:
-                if not child.held and child.takes(job, 1):
+                # What needs the result that a worker keeps may be the next to start.
+                if not child.held and child.kept is None:
                     child.give(job)
                     self._unsent.add(child)
                     return
