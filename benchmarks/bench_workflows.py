@@ -89,7 +89,7 @@ class Order(Protocol):
     """What a simulation asks for the next task; the library's plan is one."""
 
     @property
-    def finished(self) -> bool: ...
+    def unfinished(self) -> int: ...
 
     def count_ready(self, group: int) -> int: ...
 
@@ -107,8 +107,8 @@ class FirstCome:
         self._ready = deque(self._sorter.get_ready())
 
     @property
-    def finished(self) -> bool:
-        return not self._sorter.is_active()
+    def unfinished(self) -> bool:
+        return self._sorter.is_active()
 
     def count_ready(self, _group: int) -> int:
         return len(self._ready)

@@ -26,7 +26,7 @@ SIZE = re.compile(r"([\d ]+) tasks")
 OURS, OTHERS = "tab:blue", "0.7"
 WIDE_RANGE = 20  # where the largest median is so many times the smallest, a scale is logarithmic
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text
     "svg.hashsalt": "processes",  # the same samples make the same file
     "font.size": 9,

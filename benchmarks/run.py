@@ -67,10 +67,12 @@ def main() -> None:
     print(flush=True)
     tables = []
     for name in arguments.names or BENCHMARKS:
+        start_of_one = monotonic()
         for table in BENCHMARKS[name].measure(settings):
             print(table.to_text(markdown=arguments.markdown), flush=True)
             tables.append(table.to_data())
-    print(f"Took {monotonic() - start:.0f} s.", file=sys.stderr)
+        print(f"{name} took {monotonic() - start_of_one:.0f} s.", file=sys.stderr)
+    print(f"All took {monotonic() - start:.0f} s.", file=sys.stderr)
     if arguments.json is not None:
         arguments.json.write_text(json.dumps({"about": about, "tables": tables}, indent=1), encoding="utf-8")
     if arguments.plots is not None:

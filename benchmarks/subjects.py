@@ -10,7 +10,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from functools import partial
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import peers
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from processes import Process, ProcessExecutionReport, ProcessRunner
 
-    Functions = Sequence[Callable[..., int]]
-    Run = Callable[[Graph, Functions], list[int]]
+    Functions = Sequence[Callable[..., Any]]
+    Run = Callable[[Graph, Functions], list[Any]]
 
 
 class Subject(NamedTuple):
@@ -63,7 +63,7 @@ def our_pool(workers: int, *, last_only: bool = False) -> Iterator[Run]:
 
 def run_process(
     runner: ProcessRunner, graph: Graph, functions: Functions, *, last_only: bool = False
-) -> list[int]:
+) -> list[Any]:
     """Run a graph on a runner of `processes`."""
     return results_of(process_of(graph, functions, last_only=last_only).run(runner=runner), graph)
 
@@ -85,7 +85,7 @@ def process_of(graph: Graph, functions: Functions, *, last_only: bool = False) -
     )
 
 
-def results_of(report: ProcessExecutionReport, graph: Graph) -> list[int]:
+def results_of(report: ProcessExecutionReport, graph: Graph) -> list[Any]:
     """Take the results of a run in the order of the nodes; all must have succeeded."""
     report.raise_for_errors()
     results = report.results
