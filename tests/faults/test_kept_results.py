@@ -4,18 +4,32 @@ from __future__ import annotations
 
 import gc
 import os
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from itertools import count
-from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import hypothesis.strategies as st
 import numpy as np
 import psutil
 import pytest
+from arrays import (
+    SIZE,
+    add_one,
+    are_one,
+    die,
+    double,
+    grow,
+    in_order,
+    leave_a_thread_behind,
+    make,
+    sleep_on,
+    spoil_and_fail,
+    spoil_and_fail_once,
+    sum_up,
+    use_up_descriptors,
+    work,
+)
 from hypothesis import given, settings
 from test_raised import time_limit
 
@@ -33,7 +47,7 @@ from processes.runners.pool import abilities, buffers
 
 pytestmark = pytest.mark.skipif(not abilities.CAN_TAKE_BACK, reason="results are not kept on this system")
 
-SIZE = 1 << 18  # numbers: 2 MB
+TOTAL = float(sum(range(SIZE)))
 
 
 @pytest.fixture(scope="module")
@@ -62,49 +76,6 @@ class Files:
     def __call__(self, _: object) -> None:
         self.most = max(self.most, len(buffers._open_files))
 
-
-# ---- What tasks do; workers import this module -----------------------------------------------------------
-
-_addresses: set[int] = set()  # of the arrays that this process has made
-
-
-def make(size: int = SIZE) -> np.ndarray:
-    array = np.arange(size, dtype=np.float64)
-    _addresses.add(array.ctypes.data)
-    return array
-
-
-def double(array: np.ndarray) -> tuple[float, bool]:
-    """Write to an array; return what it was, and whether this process has made it."""
-    total = float(array.sum())
-    array *= 2
-    return total, array.ctypes.data in _addresses
-
-
-def add_one(array: np.ndarray) -> np.ndarray:
-    array += 1
-    return array
-
-
-def sum_up(*arrays: np.ndarray) -> float:
-    return float(sum(array.sum() for array in arrays))
-
-
-def spoil_and_fail(array: np.ndarray) -> NoReturn:
-    array[0] = -1
-    raise ValueError("no")
-
-
-def spoil_and_fail_once(array: np.ndarray, marker: str) -> float:
-    total = float(array.sum())
-    array[:] = 0
-    if not Path(marker).exists():
-        Path(marker).touch()
-        raise ValueError("no")
-    return total
-
-
-TOTAL = float(sum(range(SIZE)))
 
 # ---- Handed on -------------------------------------------------------------------------------------------
 
@@ -152,21 +123,12 @@ def test_a_retry_gets_the_value_as_it_was_made(workers, tmp_path):
     assert run(tasks, workers).results["use"] == TOTAL
 
 
-def grow(data: bytearray) -> int:
-    data.extend(b"more")
-    return len(data)
-
-
 def test_memory_that_is_handed_on_may_grow(workers):
     tasks = [
         Task("make", bytearray, args=(2 << 20,), keep_result=False),
         Task("grow", grow, dependencies=behind("make")),
     ]
     assert run(tasks, workers).results["grow"] == (2 << 20) + 4
-
-
-def are_one(*args: object, **kwargs: object) -> bool:
-    return len({id(value) for value in (*args, *kwargs.values())}) == 1 and len(args) == len(kwargs) == 1
 
 
 def test_one_value_at_two_places_is_one_object(workers):
@@ -178,10 +140,6 @@ def test_one_value_at_two_places_is_one_object(workers):
     )
     tasks = [Task("make", make, keep_result=False), Task("use", are_one, dependencies=[both])]
     assert run(tasks, workers).results["use"] is True
-
-
-def in_order(*args: Any) -> list[Any]:
-    return [type(value).__name__ if isinstance(value, np.ndarray) else value for value in args]
 
 
 def test_arguments_keep_their_order(workers):
@@ -230,11 +188,6 @@ def test_more_chains_than_workers_come_to_their_ends(workers):
     assert {report.results[f"{chain}-end"] for chain in range(7)} == {TOTAL + 3 * SIZE}
 
 
-def leave_a_thread_behind() -> np.ndarray:
-    threading.Thread(target=time.sleep, args=(3600,), daemon=True).start()
-    return make()
-
-
 def test_a_worker_that_makes_place_for_another_writes_first():
     tasks = [
         Task("make", leave_a_thread_behind, keep_result=False),
@@ -268,16 +221,6 @@ def test_nobody_needs_the_value_after_all(workers):
     assert again.results["use"] == (TOTAL, True)
 
 
-def use_up_descriptors() -> np.ndarray:
-    found = []
-    try:
-        while True:
-            found.append(os.dup(0))
-    except OSError:
-        os.close(found.pop())
-    return make()  # and leaves them open
-
-
 def test_a_worker_without_descriptors_still_has_what_it_keeps():
     tasks = [
         Task("shared", make),
@@ -297,11 +240,6 @@ def test_a_failure_shows_the_value_as_the_function_left_it(workers):
     assert (shown[0], shown[1:].sum()) == (-1, TOTAL)
 
 
-def die(array: np.ndarray) -> NoReturn:
-    os.kill(os.getpid(), signal.SIGKILL)
-    raise AssertionError
-
-
 def test_a_death_costs_the_task_that_had_the_value():
     tasks = [
         Task("make", make, keep_result=False),
@@ -315,10 +253,6 @@ def test_a_death_costs_the_task_that_had_the_value():
     assert "the result of 'make'" in repr(report.entries["use"].error.args[0])
     assert report.to_json()
     assert len(report.successes) == 11
-
-
-def sleep_on(array: np.ndarray) -> None:
-    time.sleep(3600)
 
 
 def test_a_time_limit_ends_the_task_that_has_the_value():
@@ -367,18 +301,6 @@ def test_where_the_worker_dies_with_the_value_the_task_says_so(tmp_path, waits):
 
 
 # ---- At random -------------------------------------------------------------------------------------------
-
-
-def work(number: int, size: int, fault: str, *values: np.ndarray) -> np.ndarray:
-    """Return an array whose items are the task's number and the sum of the last items of its arguments."""
-    total = number + sum(float(value[-1]) for value in values)
-    for value in values:
-        value[:] = 0
-    if fault == "raises":
-        raise ValueError(number)
-    if fault == "dies":
-        os.kill(os.getpid(), signal.SIGKILL)
-    return np.full(size, total)
 
 
 @st.composite

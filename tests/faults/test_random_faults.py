@@ -105,7 +105,7 @@ def check(graph: list[tuple[str, list[int]]], marks: str, runner: ProcessPoolRun
                 assert error.task_name == f"t{number}"
 
 
-@pytest.mark.parametrize("examples", [170, 30], ids=["as it is", "without guard and token pipe"])
+@pytest.mark.parametrize("examples", [120, 30], ids=["as it is", "without guard and token pipe"])
 def test_whatever_goes_wrong_the_report_is_complete_and_everybody_else_right(tmp_path, monkeypatch, examples):
     if examples == 30:
         monkeypatch.setattr(abilities, "CAN_GUARD", False)
