@@ -45,6 +45,14 @@ _BRACKETS: Final[dict[type, tuple[str, str]]] = {
     set: ("{", "}"),
     frozenset: ("frozenset({", "})"),
 }
+# Python's other containers. A repr of them goes through all items, and no thread runs meanwhile.
+_MORE_CONTAINERS: Final = (
+    ("array", "array"),
+    ("collections", "deque"),
+    ("collections", "Counter"),
+    ("collections", "OrderedDict"),
+    ("collections", "defaultdict"),
+)
 _EMPTY_REPRS: Final[dict[type, str]] = {set: "set()", frozenset: "frozenset()"}
 
 # What a class can define so that rendering one of its exceptions runs the user's code.
@@ -418,6 +426,9 @@ def _render(value: object, room: int, threaded: bool, parents: tuple[int, ...]) 
         return _cut(repr(value), max(room, 40))  # half a number would be worse than a few characters more
     if kind in _BRACKETS:
         return _render_container(value, room, threaded, parents)
+    if _is_long_container(value, room):
+        opening, closing = _BRACKETS[dict if isinstance(value, dict) else list]
+        return _render_items(value, room, threaded, parents, f"{kind.__name__}({opening}", f"{closing})")
     if type.__getattribute__(kind, "__repr__") is object.__repr__:
         return repr(value)
     if threaded:
@@ -436,6 +447,15 @@ def _render_string(value: str | bytes | bytearray, room: int) -> str:
     return f"{text}… {len(value) - shown} more {'characters' if type(value) is str else 'bytes'}"
 
 
+def _is_long_container(value: Any, room: int) -> bool:
+    """Tell whether it is one of Python's other containers, with more items than there is room for."""
+    kind = type(value)
+    for module, name in _MORE_CONTAINERS:
+        if kind is getattr(sys.modules.get(module), name, None):
+            return len(value) > room // 2
+    return False
+
+
 def _render_container(value: Any, room: int, threaded: bool, parents: tuple[int, ...]) -> str:
     kind = type(value)
     opening, closing = _BRACKETS[kind]
@@ -443,27 +463,34 @@ def _render_container(value: Any, room: int, threaded: bool, parents: tuple[int,
         return f"{opening}...{closing}"
     if len(parents) == _MAX_DEPTH:
         return f"{opening}…{closing}"
-    total = len(value)
-    if not total and kind in _EMPTY_REPRS:
+    if not value and kind in _EMPTY_REPRS:
         return _EMPTY_REPRS[kind]
+    if kind is tuple and len(value) == 1:
+        closing = ",)"
+    return _render_items(value, room, threaded, parents, opening, closing)
+
+
+def _render_items(
+    value: Any, room: int, threaded: bool, parents: tuple[int, ...], opening: str, closing: str
+) -> str:
+    is_dict = isinstance(value, dict)
+    total = len(value)
     parents = (*parents, id(value))
     used = len(opening)
     parts = []
     # Each item takes two characters at least, so that this many are more than there is room for.
     # They are taken at once, because another thread may change the container meanwhile.
-    for index, item in enumerate(list(islice(value.items() if kind is dict else value, room // 2 + 2))):
+    for index, item in enumerate(list(islice(value.items() if is_dict else value, room // 2 + 2))):
         if used >= room:
             parts.append(f"… {total - index} more items")
             break
-        if kind is dict:
+        if is_dict:
             part = _render(item[0], room - used, threaded, parents) + ": "
             part += _render(item[1], max(0, room - used - len(part)), threaded, parents)
         else:
             part = _render(item, room - used, threaded, parents)
         parts.append(part)
         used += len(part) + 2
-    if kind is tuple and total == 1:
-        closing = ",)"
     return opening + ", ".join(parts) + closing
 
 

@@ -10,6 +10,8 @@ import sys
 import threading
 import time
 import traceback
+from array import array
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -494,7 +496,8 @@ def test_huge_values_are_cut_without_being_looked_through() -> None:
     assert bounded_repr("x" * size).endswith(f"x'… {size - MAX_CHARACTERS} more characters")
     assert bounded_repr(bytearray(size)).endswith("more bytes")
     few, many = range(1_000_000), list(range(10_000_000))
-    for value in (many, tuple(many), set(few), dict.fromkeys(few)):
+    others = (array("d", bytes(80_000_000)), deque(many), Counter(few), OrderedDict.fromkeys(few))
+    for value in (many, tuple(many), set(few), dict.fromkeys(few), *others):
         start = time.perf_counter()
         shown = bounded_repr(value)
         assert time.perf_counter() - start < 1  # repr() of the whole takes longer, and gigabytes
@@ -508,6 +511,9 @@ def test_a_cut_says_how_much_is_missing() -> None:
     assert bounded_repr(b"abcdefgh", 4) == "b'ab'… 6 more bytes"
     assert bounded_repr({"a": [1, 2, 3, 4], "b": 2}, 8) == "{'a': [1, … 3 more items], … 1 more items}"
     assert bounded_repr(10**100_000) == "<int of 332193 bits>"
+    assert bounded_repr(deque(range(20)), 12) == "deque([0, 1, … 18 more items])"
+    assert bounded_repr(deque([1, 2, 3]), 40) == "deque([1, 2, 3])"
+    assert bounded_repr(array("d", range(8)), 14) == "array([0.0, 1.0, … 6 more items])"
 
 
 def test_values_share_one_time_limit(release: threading.Event) -> None:
