@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from functions import Gauge, Holder, add, count_attempts, fail, run_inner, slowly, wait_in_c
 
 from processes import (
     Process,
@@ -29,14 +30,6 @@ SUCCESS, ERRORED, SKIPPED, PENDING = (
     TaskStatus.SKIPPED,
     TaskStatus.PENDING,
 )
-
-
-def add(*numbers: int, bonus: int = 0) -> int:
-    return sum(numbers) + bonus
-
-
-def fail(message: str = "no") -> None:
-    raise ValueError(message)
 
 
 def statuses(report) -> dict[str, TaskStatus]:
@@ -90,22 +83,6 @@ def test_a_failure_costs_its_own_task_and_what_depends_on_it(runner):
     assert [str(error) for error in caught.value.exceptions] == ["no"]
 
 
-class Holder:
-    def __init__(self, factor: int) -> None:
-        self.factor = factor
-
-    def times(self, number: int) -> int:
-        return self.factor * number
-
-    def __call__(self, number: int) -> int:
-        return -self.factor * number
-
-
-async def slowly(number: int) -> int:
-    await asyncio.sleep(0)
-    return number + 100
-
-
 def test_every_kind_of_callable_runs(runner):
     captured = 5
 
@@ -149,15 +126,6 @@ def test_a_coroutine_runs_where_an_event_loop_is_running_already(runner):
         return Process([Task("coroutine", slowly, args=(1,))]).run(runner=runner)
 
     assert asyncio.run(main()).results == {"coroutine": 101}
-
-
-def count_attempts(path: str, succeed_at: int) -> int:
-    with Path(path).open("a") as file:
-        file.write("x")
-    made = len(Path(path).read_text())
-    if made < succeed_at:
-        raise ConnectionError(f"attempt {made}")
-    return made
 
 
 def test_a_transient_failure_is_retried_and_others_are_not(runner, tmp_path):
@@ -246,11 +214,6 @@ def test_two_runs_of_one_process_in_two_threads_do_not_mix(runner):
     assert [report.results for report in reports] == [{"a": 1, "b": 2}] * 4
 
 
-def run_inner(runner: str) -> dict[str, int]:
-    tasks = [Task("x", add, args=(1,)), Task("y", add, args=(2,), dependencies=[TaskDependency("x", True)])]
-    return Process(tasks).run(runner=runner).results
-
-
 @pytest.mark.parametrize("inner", ["sequential", "thread", "process"])
 def test_a_run_inside_a_task_works(runner, inner):
     report = Process([Task(f"outer{i}", run_inner, args=(inner,)) for i in range(3)]).run(runner=runner)
@@ -284,22 +247,6 @@ def test_many_tasks_on_three_runners_at_once_all_end():
     report = Process(tasks).run(runner="thread")
     report.raise_for_errors()
     assert report.results == {f"t{i}": i for i in range(300)}
-
-
-class Gauge:
-    """Counts how many are inside at a time."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.inside = self.most = 0
-
-    def enter(self) -> None:
-        with self.lock:
-            self.inside += 1
-            self.most = max(self.most, self.inside)
-        time.sleep(0.005)
-        with self.lock:
-            self.inside -= 1
 
 
 def test_a_resource_is_never_used_beyond_what_there_is():
@@ -413,10 +360,6 @@ def test_observers_see_a_run_in_order_and_one_that_raises_is_left_out(runner):
         ["TaskStarted", "TaskStarted", "TaskStarted", "TaskRetried", "TaskFinished", "TaskFinished"]
     )
     assert events[0] == ("name", ("bad", "ok"), runner)
-
-
-def wait_in_c(seconds: float) -> None:
-    time.sleep(seconds)
 
 
 @pytest.mark.leaves_threads

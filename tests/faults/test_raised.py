@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import pytest
-from misbehaving import Bomb
+from raising import (
+    NO_EXCEPTIONS,
+    OWN,
+    build_a_wrong_syntax,
+    count_frames,
+    go_down,
+    raise_a_ring,
+    raise_a_self_caused,
+    raise_groups,
+    recurse_for_ever,
+    throw,
+    throw_class_of_its_own,
+    throw_later,
+    throw_with,
+)
 
 from processes import (
     Process,
@@ -98,29 +110,6 @@ def run_in_new_python(script: str, *arguments: str, seconds: int = 60, **options
 # ---- What functions raise --------------------------------------------------------------------------------
 
 
-def throw(make: Callable[[], BaseException]) -> NoReturn:
-    raise make()
-
-
-def recurse_for_ever(n: int) -> int:
-    return recurse_for_ever(n + 1) + 1
-
-
-def build_a_wrong_syntax() -> NoReturn:
-    compile("good = 1\nbad = = 2\n", "some file.py", "exec")
-
-
-NO_EXCEPTIONS = {
-    "exit": lambda: SystemExit({"code": 3}),
-    "interrupt": lambda: KeyboardInterrupt("by itself"),
-    "generator": lambda: GeneratorExit("left"),
-    "cancelled": lambda: asyncio.CancelledError("cancelled"),
-    "bare": lambda: BaseException("bare"),
-    "stop": lambda: StopIteration({"value": 1}),
-    "stop_async": lambda: StopAsyncIteration("over"),
-}
-
-
 @pytest.mark.parametrize("name", NO_EXCEPTIONS)
 def test_what_usually_ends_more_than_a_function_fails_its_task_alone(runner, name):
     expected = NO_EXCEPTIONS[name]()
@@ -131,11 +120,6 @@ def test_what_usually_ends_more_than_a_function_fails_its_task_alone(runner, nam
     assert str(error) == report.entries["bad"].error.exception == str(expected)
     assert report.entries["bad"].attempts == 1
     assert "in throw" in report.entries["bad"].error.traceback_str
-
-
-async def throw_later(make: Callable[[], BaseException]) -> NoReturn:
-    await asyncio.sleep(0)
-    raise make()
 
 
 @pytest.mark.parametrize("name", [name for name in NO_EXCEPTIONS if name != "stop"])
@@ -207,20 +191,6 @@ def test_a_recursion_without_end_is_told(runner):
     assert "in recurse_for_ever" in report.entries["bad"].error.traceback_str
 
 
-def go_down(frames: int) -> NoReturn:
-    if frames:
-        go_down(frames - 1)
-    raise ValueError("at the bottom")
-
-
-def count_frames(error: BaseException, function: str) -> int:
-    count, entry = 0, error.__traceback__
-    while entry is not None:
-        count += entry.tb_frame.f_code.co_name == function
-        entry = entry.tb_next
-    return count
-
-
 def test_nine_hundred_frames_arrive_whole(runner):
     # The sequential runner works below pytest's own frames, which are some fifty.
     report = run_beside_others(runner, Task("bad", go_down, args=(899 if runner != "sequential" else 800,)))
@@ -228,12 +198,6 @@ def test_nine_hundred_frames_arrive_whole(runner):
     assert str(error) == "at the bottom"
     assert count_frames(error, "go_down") == (900 if runner != "sequential" else 801)
     assert report.entries["bad"].error.traced_vars == {"frames": "0"}
-
-
-def raise_a_ring() -> NoReturn:
-    first, second, third = ValueError("first"), TypeError("second"), KeyError("third")
-    first.__cause__, second.__context__, third.__cause__ = second, third, first
-    raise first
 
 
 def test_a_ring_of_causes_stays_a_ring(runner):
@@ -246,24 +210,9 @@ def test_a_ring_of_causes_stays_a_ring(runner):
     assert "The above exception was the direct cause" in report.entries["bad"].error.traceback_str
 
 
-def raise_a_self_caused() -> NoReturn:
-    error = ValueError("its own cause")
-    error.__cause__ = error
-    raise error
-
-
 def test_an_exception_may_be_its_own_cause(runner):
     error = run_beside_others(runner, Task("bad", raise_a_self_caused)).exceptions["bad"]
     assert error.__cause__ is error
-
-
-def raise_groups() -> NoReturn:
-    inner = BaseExceptionGroup("inner", [SystemExit(3), ValueError("leaf")])
-    middle = BaseExceptionGroup("middle", [inner, KeyError("other")])
-    try:
-        raise TypeError("while handling")
-    except TypeError as error:
-        raise BaseExceptionGroup("outer", [middle, OSError(5, "no device")]) from error
 
 
 def test_groups_in_groups_arrive_with_every_member(runner):
@@ -285,96 +234,6 @@ def test_groups_in_groups_arrive_with_every_member(runner):
 
 
 # ---- Exceptions of the user's own ------------------------------------------------------------------------
-
-
-class WithOwnInit(Exception):
-    def __init__(self, code: int, *, where: str) -> None:
-        super().__init__(f"code {code} in {where}")
-        self.code = code
-        self.where = where
-
-
-class WithSlots(Exception):
-    __slots__ = ("_hidden", "size")
-
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self.size = size
-        self._hidden = size * 2
-
-
-class WithLock(Exception):
-    def __init__(self) -> None:
-        super().__init__("holds a lock", threading.Lock())
-        self.lock = threading.Lock()
-        self.kept = [1, 2]
-
-
-class RaisingText(Exception):
-    def __str__(self) -> str:
-        raise RuntimeError("no text")
-
-
-class RaisingRepr(Exception):
-    def __repr__(self) -> str:
-        raise RuntimeError("no repr")
-
-
-class ExitingText(Exception):
-    def __str__(self) -> str:
-        raise SystemExit(4)
-
-
-class RaisingReduce(Exception):
-    def __reduce__(self) -> Any:
-        raise RuntimeError("no reduce")
-
-
-class RaisingState(Exception):
-    def __setstate__(self, state: object) -> None:
-        raise RuntimeError("no state")
-
-
-class RaisingNew(Exception):
-    def __new__(cls, *args: object) -> RaisingNew:
-        if not args:
-            raise RuntimeError("needs an argument")
-        return super().__new__(cls, *args)
-
-
-class ExitingReduce(Exception):
-    """Reduces to a call that would end whoever reads it."""
-
-    def __reduce__(self) -> Any:
-        return os._exit, (11,)
-
-
-class HangingReduce(Exception):
-    """Reduces to a call that would keep whoever reads it for ever."""
-
-    def __reduce__(self) -> Any:
-        return time.sleep, (3600,)
-
-
-class RaisingAttributes(Exception):
-    def __getattribute__(self, name: str) -> Any:
-        raise RuntimeError("no attributes")
-
-
-OWN = {
-    "own __init__": lambda: WithOwnInit(7, where="here"),
-    "slots": lambda: WithSlots(21),
-    "lock": WithLock,
-    "__str__ raises": lambda: RaisingText("x"),
-    "__str__ exits": lambda: ExitingText("x"),
-    "__repr__ raises": lambda: RaisingRepr("x"),
-    "__reduce__ raises": lambda: RaisingReduce("x"),
-    "__setstate__ raises": lambda: RaisingState("x"),
-    "__new__ raises": lambda: RaisingNew("x"),
-    "__reduce__ exits": lambda: ExitingReduce("x"),
-    "__reduce__ hangs": lambda: HangingReduce("x"),
-    "__getattribute__ raises": lambda: RaisingAttributes("x"),
-}
 
 
 @pytest.mark.parametrize("what", OWN)
@@ -409,12 +268,6 @@ def test_attributes_and_slots_arrive_and_a_lock_is_told_by_its_repr(runner):
     assert "unlocked _thread.lock object" in report.entries["lock"].error.exception
 
 
-def throw_with(call: Callable[..., object], *args: object) -> NoReturn:
-    error = ValueError("holds a bomb")
-    error.bomb = Bomb(call, *args)  # type: ignore[attr-defined]
-    raise error
-
-
 def test_an_attribute_whose_unpickling_raises_is_told_by_its_repr():
     report = run_beside_others("process", Task("bad", throw_with, args=(int, "no number")))
     error = report.exceptions["bad"]
@@ -434,15 +287,6 @@ def test_an_attribute_whose_unpickling_hangs_ends_with_the_time_limit():
     error = report.exceptions["bad"]
     assert type(error) is TimeoutError
     assert str(error).startswith("Task 'bad' timed out after 1s")
-
-
-def throw_class_of_its_own() -> NoReturn:
-    class LocalError(OSError):
-        def __init__(self, text: str, extra: object) -> None:
-            super().__init__(text)
-            self.extra = extra
-
-    raise LocalError("defined in here", {"a": 1})
 
 
 def test_an_exception_of_a_class_that_only_the_worker_has_keeps_name_text_and_base(runner):

@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
-import socket
-import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
-from types import SimpleNamespace
-from typing import Any, NoReturn
 
 import psutil
 import pytest
 from misbehaving import Bomb
+from odd_values import (
+    GIB,
+    HARMFUL,
+    LARGE,
+    UNSENDABLE,
+    Reducing,
+    Unloadable,
+    close,
+    fail_with_large_variables,
+    fail_with_odd_variables,
+    ignore,
+    list_within_lists,
+    make_and_leave,
+    make_bomb,
+    make_bytes,
+    make_reducing,
+    nest,
+    raise_system_exit,
+    read_null,
+    turn_around,
+)
 from test_raised import run_beside_others, run_in_new_python, throw, time_limit
 
 from processes import Process, SerializationError, Task, TaskDependency, WorkerDiedError
-
-GIB = 1 << 30
 
 needs_memory = pytest.mark.skipif(
     psutil.virtual_memory().available < 12 * GIB, reason="needs several GiB of memory for a moment"
@@ -29,48 +41,6 @@ needs_memory = pytest.mark.skipif(
 
 
 # ---- What cannot be pickled ------------------------------------------------------------------------------
-
-
-def count_up() -> Iterator[int]:
-    yield 1
-
-
-def make_lock() -> Any:
-    return threading.Lock()
-
-
-def make_socket() -> Any:
-    return socket.socket()
-
-
-def make_generator() -> Any:
-    return count_up()
-
-
-def open_file() -> Any:
-    return open(os.devnull, "rb")
-
-
-def connect() -> Any:
-    return sqlite3.connect(":memory:")
-
-
-def nest(make: Callable[[], object]) -> Any:
-    return {"settings": [1, SimpleNamespace(inner=(0, {"deep": make()}))]}
-
-
-def close(value: object) -> None:
-    with suppress(AttributeError):
-        value.close()  # type: ignore[attr-defined]
-
-
-UNSENDABLE = {
-    "_thread.lock": make_lock,
-    "socket.socket": make_socket,
-    "generator": make_generator,
-    "_io.BufferedReader": open_file,
-    "sqlite3.Connection": connect,
-}
 
 
 @pytest.mark.parametrize("kind", UNSENDABLE)
@@ -93,10 +63,6 @@ def test_an_argument_is_found_deep_inside_an_object(kind):
     close(value["settings"][1].inner[1]["deep"])
     error = report.exceptions["bad"]
     assert (error.path, error.type) == ("args[1]['settings'][1].inner[1]['deep']", kind)
-
-
-def make_and_leave(make: Callable[[], object], nested: bool) -> object:
-    return nest(make) if nested else make()
 
 
 @pytest.mark.parametrize("kind", UNSENDABLE)
@@ -149,26 +115,6 @@ def test_what_cannot_travel_is_fine_where_nothing_travels():
 # ---- What does harm on the way ---------------------------------------------------------------------------
 
 
-def raise_system_exit(code: int) -> NoReturn:
-    raise SystemExit(code)
-
-
-def read_null() -> None:
-    ctypes.string_at(0)
-
-
-def ignore(value: object) -> None:
-    """Take anything."""
-
-
-HARMFUL = {
-    "raises": (Bomb(int, "no number"), SerializationError, "invalid literal"),
-    "raises SystemExit": (Bomb(raise_system_exit, 4), SerializationError, "SystemExit: 4"),
-    "exits": (Bomb(os._exit, 8), WorkerDiedError, "exited with code 8"),
-    "segfaults": (Bomb(read_null), WorkerDiedError, "SIGSEGV"),
-}
-
-
 @pytest.mark.parametrize("how", HARMFUL)
 def test_an_argument_that_does_harm_when_it_is_read_costs_one_attempt(how):
     value, expected, text = HARMFUL[how]
@@ -178,10 +124,6 @@ def test_an_argument_that_does_harm_when_it_is_read_costs_one_attempt(how):
     assert text in str(error)
     assert error.task_name == "bad"
     assert report.entries["bad"].attempts == 1
-
-
-def make_bomb(call: Callable[..., object], *args: object) -> object:
-    return [1, {"bomb": Bomb(call, *args)}]
 
 
 @pytest.mark.parametrize("how", HARMFUL)
@@ -204,17 +146,6 @@ def test_values_that_take_for_ever_to_read_end_with_the_time_limit():
     assert {type(error) for error in report.exceptions.values()} == {TimeoutError}
 
 
-class Reducing:
-    """A value that does something to whoever writes it."""
-
-    def __init__(self, call: Callable[..., object], *args: object) -> None:
-        self.call = (call, args)
-
-    def __reduce__(self) -> Any:
-        call, args = self.call
-        return call(*args)
-
-
 @pytest.mark.parametrize(
     ("make", "text"),
     [
@@ -233,10 +164,6 @@ def test_an_argument_that_raises_while_the_parent_writes_it_fails_its_task(make,
     assert error.path == "args[0]['cfg'][0]"
     assert text in str(error)
     assert report.entries["bad"].attempts == 0
-
-
-def make_reducing(call: Callable[..., object], *args: object) -> object:
-    return [Reducing(call, *args)]
 
 
 def test_a_result_that_does_harm_while_the_worker_writes_it_costs_one_attempt():
@@ -262,13 +189,6 @@ def test_a_result_that_does_harm_while_the_worker_writes_it_costs_one_attempt():
     assert all(entry.attempts == 1 for entry in report.errored.values())
 
 
-def list_within_lists(depth: int) -> list[Any]:
-    value: list[Any] = []
-    for _ in range(depth):
-        value = [value]
-    return value
-
-
 def test_values_nested_deeper_than_the_stack_fail_their_task():
     report = run_beside_others(
         "process",
@@ -281,10 +201,6 @@ def test_values_nested_deeper_than_the_stack_fail_their_task():
 # ---- Large values ----------------------------------------------------------------------------------------
 
 
-def turn_around(value: bytes) -> bytes:
-    return value[-1:] + value[:-1]
-
-
 @needs_memory
 def test_three_hundred_megabytes_travel_both_ways_at_once():
     size = 150_000_000
@@ -295,10 +211,6 @@ def test_three_hundred_megabytes_travel_both_ways_at_once():
         report = Process(tasks).run(runner="process", max_workers=2)
     assert len(report.successes) == 22
     assert [report.entries[f"turn{i}"].result == values[i] for i in range(2)] == [True, True]
-
-
-def make_bytes(size: int) -> bytes:
-    return b"x" * size
 
 
 @needs_memory
@@ -320,14 +232,6 @@ def test_a_result_beyond_two_gibibytes_arrives():
 
 # ---- What is shown of values -----------------------------------------------------------------------------
 
-LARGE = 100_000_000
-
-
-def fail_with_large_variables(argument: object) -> NoReturn:
-    text = "t" * LARGE
-    numbers = list(range(1_000_000))
-    raise ValueError(text + str(numbers[0]))
-
 
 def test_large_values_do_not_stand_in_traceback_variables_or_log(runner, tmp_path):
     argument = b"a" * LARGE
@@ -341,36 +245,6 @@ def test_large_values_do_not_stand_in_traceback_variables_or_log(runner, tmp_pat
     assert len(error.traceback_str) < 1_100_000
     assert log.stat().st_size < 2_000_000
     assert report.entries["bad"].args == (argument,), "the argument itself stays whole"
-
-
-class SlowRepr:
-    def __repr__(self) -> str:
-        time.sleep(5)
-        return "late"
-
-
-class RaisingRepr:
-    def __repr__(self) -> str:
-        raise SystemExit("no repr")
-
-
-class HangingRepr:
-    def __repr__(self) -> str:
-        threading.Event().wait()
-        return "never"
-
-
-class LongRepr:
-    def __repr__(self) -> str:
-        return "long" * 10_000_000
-
-
-def fail_with(first: object, raising: object, long: object, slow: object, hanging: object) -> NoReturn:
-    raise ValueError("with odd variables")
-
-
-def fail_with_odd_variables() -> NoReturn:
-    fail_with(1, RaisingRepr(), LongRepr(), SlowRepr(), HangingRepr())
 
 
 @pytest.mark.parametrize("name", ["process", "thread"])
@@ -392,7 +266,7 @@ def test_slow_raising_hanging_and_long_reprs_are_bounded(name, tmp_path):
 
 ODD_ARGUMENTS = """
 import sys
-from test_values import HangingRepr, LongRepr, RaisingRepr, SlowRepr
+from odd_values import HangingRepr, LongRepr, RaisingRepr, SlowRepr
 from processes import Process, Task
 
 def fail(*values):
@@ -414,16 +288,6 @@ def test_arguments_with_odd_reprs_cost_neither_run_nor_log(runner, tmp_path):
     assert run_in_new_python(ODD_ARGUMENTS, runner, str(log), env=environment) == "well\n"
     assert "ValueError: told" in log.read_text()
     assert log.stat().st_size < 100_000
-
-
-class Unloadable:
-    """A function whose loading fails."""
-
-    def __call__(self) -> int:
-        return 1
-
-    def __reduce__(self) -> Any:
-        return int, ("no number",)
 
 
 def test_a_function_that_cannot_be_loaded_fails_each_of_its_tasks_and_no_worker():

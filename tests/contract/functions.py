@@ -1,0 +1,72 @@
+"""What the tasks of the contract do, for workers that are many: they import this, and no pytest."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from pathlib import Path
+
+from processes import (
+    Process,
+    Task,
+    TaskDependency,
+)
+
+
+def add(*numbers: int, bonus: int = 0) -> int:
+    return sum(numbers) + bonus
+
+
+def fail(message: str = "no") -> None:
+    raise ValueError(message)
+
+
+class Holder:
+    def __init__(self, factor: int) -> None:
+        self.factor = factor
+
+    def times(self, number: int) -> int:
+        return self.factor * number
+
+    def __call__(self, number: int) -> int:
+        return -self.factor * number
+
+
+async def slowly(number: int) -> int:
+    await asyncio.sleep(0)
+    return number + 100
+
+
+def count_attempts(path: str, succeed_at: int) -> int:
+    with Path(path).open("a") as file:
+        file.write("x")
+    made = len(Path(path).read_text())
+    if made < succeed_at:
+        raise ConnectionError(f"attempt {made}")
+    return made
+
+
+def run_inner(runner: str) -> dict[str, int]:
+    tasks = [Task("x", add, args=(1,)), Task("y", add, args=(2,), dependencies=[TaskDependency("x", True)])]
+    return Process(tasks).run(runner=runner).results
+
+
+class Gauge:
+    """Counts how many are inside at a time."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.inside = self.most = 0
+
+    def enter(self) -> None:
+        with self.lock:
+            self.inside += 1
+            self.most = max(self.most, self.inside)
+        time.sleep(0.005)
+        with self.lock:
+            self.inside -= 1
+
+
+def wait_in_c(seconds: float) -> None:
+    time.sleep(seconds)
