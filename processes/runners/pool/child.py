@@ -265,7 +265,8 @@ class Child:
         reached = False
         try:
             while self._outbox:
-                self._join_small_pieces()
+                if len(self._outbox) > 1:
+                    self._join_small_pieces()
                 sent = self.socket.send(self._outbox[0])
                 reached = True
                 if sent < len(self._outbox[0]):

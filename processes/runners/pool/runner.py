@@ -451,15 +451,13 @@ class ProcessPoolRunner(ProcessRunner):
             timeout = self.poll_seconds if timeout is None else min(timeout, self.poll_seconds)
         if timeout != 0 and self._keeps_up and self._may_let_results_gather():
             sleep(wire.SPIN_SECONDS)
-        events = self._selector.select(0) if timeout == 0 else self._spin()
-        if not events and timeout != 0:
-            events = self._selector.select(timeout if self._waker.arm() else 0)
+        came = self._look() if timeout == 0 else self._spin()
+        if not came and timeout != 0:
+            came = self._look(timeout if self._waker.arm() else 0)
             self._waker.disarm()
-            if not events:
+            if not came:
                 # After a Ctrl-Z Python takes the time for over, and does not look at what has come meanwhile.
-                events = self._selector.select(0)
-        for key, mask in events:
-            key.data(mask)
+                self._look()
         if self.memory_limit is not None:
             self._look_at_memory(self.memory_limit)
         if not abilities.CAN_GUARD:
@@ -481,14 +479,26 @@ class ProcessPoolRunner(ProcessRunner):
             and all(len(child.held) > LONG_LINE for child in self._children)
         )
 
-    def _spin(self) -> list[tuple[selectors.SelectorKey, int]]:
-        """Look for what comes soon, where calls have been short lately."""
+    def _spin(self) -> bool:
+        """Take what comes soon, where calls have been short lately; False if nothing comes."""
         if not abilities.CAN_YIELD or self._mean_seconds is None or self._mean_seconds > wire.SPIN_SECONDS:
-            return []
+            return False
+        look = self._look
+        if self._jobs == 1:
+            for child in self._children:
+                if child.held:  # nobody else does anything: to receive at once saves to look first
+                    look = partial(self._serve, child, selectors.EVENT_READ)
         give_up_at = monotonic() + wire.SPIN_SECONDS
-        while not (events := self._selector.select(0)) and monotonic() < give_up_at:
+        while not (came := look()) and monotonic() < give_up_at:
             os.sched_yield()
-        return events
+        return came
+
+    def _look(self, timeout: float | None = 0) -> bool:
+        """Take what the workers and the waker have; False if they have nothing."""
+        events = self._selector.select(timeout)
+        for key, mask in events:
+            key.data(mask)
+        return bool(events)
 
     def _look_at_memory(self, limit: int) -> None:
         """End the workers whose task has taken more than the limit; one look in `POLL_SECONDS`."""
@@ -512,16 +522,20 @@ class ProcessPoolRunner(ProcessRunner):
                 child.kill()
                 self._dismiss(child)
 
-    def _serve(self, child: Child, mask: int) -> None:
-        """Take what a worker has sent."""
+    def _serve(self, child: Child, mask: int) -> bool:
+        """Take what a worker has sent; False if it has sent nothing."""
         if not (mask & selectors.EVENT_READ and child.connected):
-            return  # ready to be written to: the next flush sees to it
-        with suppress(BlockingIOError):
-            if not self._receive(child):
-                # Only a hint: a task may have closed what is not its own. The process itself tells, when it
-                # ends or its guard has ended it.
-                self._disconnect(child)
-                child.leave()
+            return False  # ready to be written to: the next flush sees to it
+        try:
+            goes_on = self._receive(child)
+        except BlockingIOError:
+            return False
+        if not goes_on:
+            # Only a hint: a task may have closed what is not its own. The process itself tells, when it ends
+            # or its guard has ended it.
+            self._disconnect(child)
+            child.leave()
+        return True
 
     def _receive(self, child: Child) -> bool:
         """Receive once and take the whole frames; False at the end of the stream."""
