@@ -8,7 +8,6 @@ import operator
 import os
 import threading
 import time
-from pathlib import Path
 
 import pytest
 from functions import Gauge, Holder, add, count_attempts, fail, run_inner, slowly, wait_in_c
@@ -161,12 +160,12 @@ def test_a_retry_delay_may_depend_on_the_attempt_and_keeps_nobody_waiting(tmp_pa
     report = Process(tasks).run(runner="sequential")
     assert delays == [1, 2]
     assert report.metrics["meanwhile"].started_at < report.metrics["again"].finished_at
-    assert report.entries["again"].elapsed_seconds < 0.4  # the delays are not counted
+    # The delays, 0.4 s in all, are part of the run, and not of the task's own time.
+    assert report.entries["again"].elapsed_seconds < report.elapsed_seconds - 0.39
 
 
 @pytest.mark.leaves_threads
 def test_a_time_limit_ends_the_attempt_and_frees_its_slot(runner):
-    release = Path(os.devnull)
     tasks = [
         Task("stuck", time.sleep, args=(30,), timeout=0.3),
         Task("in-time", add, args=(1,), timeout=30),
@@ -176,7 +175,6 @@ def test_a_time_limit_ends_the_attempt_and_frees_its_slot(runner):
     start = time.monotonic()
     report = Process(tasks).run(runner=runner, max_workers=None if runner == "sequential" else 1)
     assert time.monotonic() - start < 15
-    assert release.exists()
     assert statuses(report) == {
         "stuck": ERRORED,
         "in-time": SUCCESS,
