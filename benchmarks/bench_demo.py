@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from measuring import Settings
 
 RUNNERS = ("sequential", "thread", "process")
+MOST_ROUNDS = 2  # a quarter of a minute each
 
 
 def measure(settings: Settings) -> Iterator[Table]:
@@ -32,7 +33,7 @@ def measure(settings: Settings) -> Iterator[Table]:
         return [seconds]
 
     table = Table(f"The demo on the sources in lib/{root.name}, {settings.workers} workers", "runner")
-    take_turns(table, settings.rounds, ["s"], RUNNERS, sample, LIMIT_SECONDS)
+    take_turns(table, min(settings.rounds, MOST_ROUNDS), ["s"], RUNNERS, sample, LIMIT_SECONDS)
     table.add_ratio("s", "sequential")
     yield table
 

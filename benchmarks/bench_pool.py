@@ -26,7 +26,7 @@ BURNS = 8
 def measure(settings: Settings) -> Iterator[Table]:
     """Measure no-ops on warm workers, real work, and the start of cold ones."""
     few = 10 if settings.quick else 1
-    yield _no_ops(settings, "independent no-ops", "wide", 10_000 // few, "no-op", [*PEER_POOLS, BARE_FORKS])
+    yield _no_ops(settings, "independent no-ops", "wide", 10_000 // few, "no-op", [*WARM_POOLS, BARE_FORKS])
     yield _no_ops(settings, "no-ops in a chain", "chain", 1_000 // few, "no-op", WARM_POOLS)
     yield _no_ops(settings, "no-ops with 0 to 3 dependencies", "random", 5_000 // few, "no-op", WARM_POOLS)
     yield _no_ops(settings, "closures", "wide", 2_000 // few, "closures", TAKE_LAMBDAS)

@@ -16,29 +16,32 @@ if TYPE_CHECKING:
 
 GROWING = ("wide", "chain", "random")
 OTHERS = ("diamonds", "stencil", "tree")
-ROWS = [SEQUENTIAL, "graphlib, bare loop", "dask, sync", THREADS, "ThreadPoolExecutor", "dask, threads"]
+LARGE = 100_000  # tasks; Dask, whose cost a task grows, would take a minute
+LARGE_ROWS = [SEQUENTIAL, "graphlib, bare loop", THREADS, "ThreadPoolExecutor", POOL]
+ROWS = [SEQUENTIAL, "graphlib, bare loop", "dask, sync", THREADS, "ThreadPoolExecutor", "dask, threads", POOL]
 
 
 def measure(settings: Settings) -> Iterator[Table]:
     """Measure each runner, and peers that work in one process: µs a task."""
-    sizes = (1_000, 10_000) if settings.quick else (1_000, 10_000, 100_000)
     for shape in GROWING:
-        yield _growth(settings, shape, sizes)
-    size = sizes[-2]
+        yield _growth(settings, shape)
+    size = 1_000 if settings.quick else 10_000
     table = Table(f"Other shapes, {size:_} no-ops: µs a task".replace("_", " "))
-    take_turns(table, settings.rounds, OTHERS, [*ROWS, POOL], partial(_sample, settings.workers, size))
+    take_turns(table, settings.rounds, OTHERS, ROWS, partial(_sample, settings.workers, size))
     yield table
 
 
-def _growth(settings: Settings, shape: str, sizes: tuple[int, ...]) -> Table:
-    columns = {f"{size:_} tasks".replace("_", " "): size for size in sizes}
+def _growth(settings: Settings, shape: str) -> Table:
+    columns = {f"{size:_} tasks".replace("_", " "): size for size in (1_000, 10_000, LARGE)}
+    *small, large = columns
 
     def sample(row: str, column: str) -> list[float]:
         return _sample(settings.workers, columns[column], row, shape)
 
     table = Table(f"No-ops, {shape}: µs a task")
-    take_turns(table, settings.rounds, columns, ROWS, sample)
-    take_turns(table, settings.rounds, list(columns)[:2], [POOL], sample)  # 100 000 would take too long
+    take_turns(table, settings.rounds, small, ROWS, sample)
+    if not settings.quick:
+        take_turns(table, settings.rounds, [large], LARGE_ROWS, sample)
     table.add_growth(list(columns))
     return table
 

@@ -12,6 +12,7 @@ from collections import deque
 from functools import partial
 from heapq import heappop, heappush
 from pathlib import Path
+from time import perf_counter
 from typing import TYPE_CHECKING, Protocol
 
 from measuring import NotMeasuredError, call_fresh, time_runs, warm, warm_up
@@ -154,17 +155,27 @@ def _makespan(order: Order, seconds: list[float], workers: int) -> float:
 
 
 def measured_makespans(file: str, workers: int, bound: float) -> dict[str, float]:
-    """Replay a workflow in each order, with tasks that sleep, scaled to a lower bound in seconds."""
+    """Replay a workflow in each order, with tasks that sleep, scaled to a lower bound in seconds.
+
+    A makespan goes from the start of the first task to the end of the last.
+    """
     from processes import ProcessExecutionReport, ThreadRunner
 
     workflow = read_workflow(Path(file))
     graph = workflow.graph
     factor = bound / workflow.lower_bound(workers)
-    functions = [partial(pause, factor * seconds) for seconds in workflow.seconds]
+    moments: list[float] = []  # at which tasks started and ended
+    functions = [partial(_noted_pause, moments, factor * seconds) for seconds in workflow.seconds]
     expected = expected_results(graph)
+
+    def makespan(run: Callable[[], list[int]]) -> float:
+        moments.clear()
+        time_runs(run, expected)
+        return max(moments) - min(moments)
+
     makespans = {}
     with warm("ThreadPoolExecutor", workers) as run:
-        makespans[FIRST_COME] = time_runs(lambda: run(graph, functions), expected)[0]
+        makespans[FIRST_COME] = makespan(lambda: run(graph, functions))
 
     reports: list[ProcessExecutionReport] = []
 
@@ -176,5 +187,12 @@ def measured_makespans(file: str, workers: int, bound: float) -> dict[str, float
     with ThreadRunner(workers) as runner:
         warm_up(partial(run_process, runner), workers)
         for order in (OWN, KNOWN):  # the second knows what the first took
-            makespans[order] = time_runs(lambda: run_informed(runner), expected)[0]
+            makespans[order] = makespan(lambda: run_informed(runner))
     return makespans
+
+
+def _noted_pause(moments: list[float], seconds: float, *below: int) -> int:
+    moments.append(perf_counter())
+    result = pause(seconds, *below)
+    moments.append(perf_counter())
+    return result

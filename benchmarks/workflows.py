@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from graphlib import TopologicalSorter
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from shapes import Graph
 
 
+MOST_ENDS = 30  # at which windows begin, or end
+
+
 class Workflow(NamedTuple):
     """A graph, and the seconds that each node takes."""
 
@@ -27,11 +31,58 @@ class Workflow(NamedTuple):
     seconds: list[float]
 
     def lower_bound(self, workers: int) -> float:
-        """Tell what no schedule can beat: the longest chain, and the share of each worker in all work."""
-        ends: list[float] = []
-        for (_, dependencies), seconds in zip(self.graph, self.seconds, strict=True):
-            ends.append(seconds + max((ends[other] for other in dependencies), default=0.0))
-        return max(max(ends), sum(self.seconds) / workers)
+        """Tell what no schedule can beat, in seconds.
+
+        One bound is the longest chain. Others come from windows, which leave some seconds before them and
+        some behind: what of a task its chains do not let happen outside, workers do within. After Fernandez
+        and Bussell, "Bounds on the Number of Processors and Time for Multiprocessor Optimal Schedules", 1973.
+        """
+        tasks = list(zip(self.seconds, *self._seconds_around(), strict=True))
+        bound = chain = max(map(sum, tasks))
+        befores = _some(head + part for seconds, head, _ in tasks for part in (0, seconds))
+        behinds = _some(tail + part for seconds, _, tail in tasks for part in (0, seconds))
+        for before, behind in product(befores, behinds):
+            if before + behind < chain:
+                parts = [
+                    min(seconds, head + seconds - before, seconds + tail - behind)
+                    for seconds, head, tail in tasks
+                ]
+                window = _least_seconds([part for part in parts if part > 0], workers)
+                bound = max(bound, before + window + behind)
+        return bound
+
+    def _seconds_around(self) -> tuple[list[float], list[float]]:
+        """Tell how long the longest chains are that end before each node, and that start behind it."""
+        heads, tails = [0.0] * len(self.graph), [0.0] * len(self.graph)
+        for place, (_, dependencies) in enumerate(self.graph):
+            heads[place] = max((heads[other] + self.seconds[other] for other in dependencies), default=0.0)
+        for place, (_, dependencies) in reversed(list(enumerate(self.graph))):
+            for other in dependencies:
+                tails[other] = max(tails[other], tails[place] + self.seconds[place])
+        return heads, tails
+
+
+def _some(values: Iterable[float]) -> list[float]:
+    """Pick some of the values, the smallest among them."""
+    distinct = sorted(set(values))
+    return distinct[:: len(distinct) // MOST_ENDS + 1]
+
+
+def _least_seconds(parts: list[float], workers: int) -> float:
+    """Tell how long a window is at least in which workers do parts of tasks; 0.0 where each has its worker.
+
+    A part may be longer than the window, and then takes a worker of its own.
+    """
+    least = 0.0
+    parts = sorted(parts, reverse=True)
+    for count in range(workers, len(parts), workers):  # of so many and one more, a worker gets several
+        least = max(least, sum(parts[count - count // workers : count + 1]))
+    if len(parts) > workers:
+        for alone in range(workers):
+            share = sum(parts[alone:]) / (workers - alone)
+            if parts[alone] <= share:
+                return max(least, share)
+    return least
 
 
 def find_files(paths: Iterable[str]) -> list[Path]:

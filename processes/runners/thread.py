@@ -27,6 +27,13 @@ With calls of 1 ms, one in line saves a twentieth of the time; more gain nothing
 """
 
 MAX_AHEAD = 64  # attempts in line a thread
+ONE_AHEAD_SECONDS = 0.01
+"""Up to this length of calls, one attempt stands in line for all threads together.
+
+With calls of 2 to 7 ms on two threads it saves 2 to 4 % of the time. More in line would hold up what becomes
+ready meanwhile and is more urgent: with calls of 4 ms on eight threads, eight in line cost 10 % (measured on
+recorded workflows).
+"""
 
 
 class ThreadRunner(ProcessRunner):
@@ -63,14 +70,15 @@ class ThreadRunner(ProcessRunner):
 
     @property
     def free_slots(self) -> int:
-        return self.max_workers * (1 + self._ahead) - self.held
+        return self.max_workers + self._ahead - self.held
 
     @property
     def _ahead(self) -> int:
-        """How many attempts may stand in line for each thread."""
-        if self._mean_seconds is None:
+        """How many attempts may stand in line."""
+        mean = self._mean_seconds
+        if mean is None or mean > ONE_AHEAD_SECONDS:
             return 0
-        return min(MAX_AHEAD, int(AHEAD_SECONDS / max(self._mean_seconds, 1e-6)))
+        return max(1, self.max_workers * min(MAX_AHEAD, int(AHEAD_SECONDS / max(mean, 1e-6))))
 
     def start(self, attempt: Attempt) -> None:
         self.held += 1
