@@ -20,6 +20,9 @@ BARE_FORKS = "bare forks, a share each"  # knows independent nodes only
 BARE_INTERPRETER = "python -c pass"
 SLOW = "dask, distributed"  # left out of a quick look
 TAKE_LAMBDAS = ["loky", "joblib", SLOW]  # of the peers
+FEWER = {(SLOW, shape): 500 for shape in ("wide", "chain", "random")} | {("joblib", "chain"): 100}
+"""How many tasks are enough for those that take milliseconds a task."""
+
 BURNS = 8
 
 
@@ -36,8 +39,9 @@ def measure(settings: Settings) -> Iterator[Table]:
 
 def _no_ops(settings: Settings, what: str, shape: str, size: int, work: str, peers: list[str]) -> Table:
     def sample(row: str) -> list[float]:
-        seconds = call_fresh(seconds_per_run, row, shape, size, work, settings.workers)
-        return [second / size * 1e6 for second in seconds]
+        tasks = min(size, FEWER.get((row, shape), size))
+        seconds = call_fresh(seconds_per_run, row, shape, tasks, work, settings.workers)
+        return [second / tasks * 1e6 for second in seconds]
 
     title = f"{size:_} {what} on {settings.workers} warm workers".replace("_", " ")
     return _compared(title, "µs a task", settings, [POOL, *peers], sample, POOL)
@@ -63,7 +67,7 @@ def _cold_start(settings: Settings) -> Table:
 
     title = f"From the start of the interpreter to the first results of {settings.workers} workers"
     rows = [POOL, BARE_INTERPRETER, *PEER_POOLS]
-    thorough = settings._replace(rounds=3 * settings.rounds)
+    thorough = settings._replace(rounds=2 * settings.rounds)
     return _compared(title, "s", thorough, rows, sample, POOL)
 
 
