@@ -30,9 +30,9 @@ MAX_AHEAD = 64  # attempts in line a thread
 ONE_AHEAD_SECONDS = 0.08
 """Longer calls have one in line for all threads, up to this divided by the square of their number.
 
-With calls of 2 to 7 ms on two threads, and of 2 to 5 ms on four, it saves 2 to 4 % of the time. On eight threads
-it cost as much: there a chain of tasks decides, and what that had ready next found all threads taken by less
-urgent work (measured on recorded workflows).
+With calls of 2 to 7 ms on two threads, and of 2 to 5 ms on four, it saves 2 to 4 % of the time. On eight
+threads it cost as much: there a chain of tasks decides, and what that had ready next found all threads taken
+by less urgent work (measured on recorded workflows).
 """
 
 
