@@ -27,12 +27,12 @@ With calls of 1 ms, one in line saves a twentieth of the time; more gain nothing
 """
 
 MAX_AHEAD = 64  # attempts in line a thread
-ONE_AHEAD_SECONDS = 0.08
-"""Longer calls have one in line for all threads, up to this divided by the square of their number.
+ONE_AHEAD_SECONDS, FEW_THREADS = 0.008, 4
+"""Calls of up to so long have one in line, for all threads together, where there are no more than so many.
 
-With calls of 2 to 7 ms on two threads, and of 2 to 5 ms on four, it saves 2 to 4 % of the time. On eight
-threads it cost as much: there a chain of tasks decides, and what that had ready next found all threads taken
-by less urgent work (measured on recorded workflows).
+With calls of 2 to 7 ms on two and on four threads it saves 1 to 4 % of the time. On eight threads it cost as
+much: there a chain of tasks decides, and what that had ready next found all threads taken by less urgent work
+(measured on recorded workflows).
 """
 
 
@@ -78,7 +78,7 @@ class ThreadRunner(ProcessRunner):
         mean, threads = self._mean_seconds, self.max_workers
         if mean is None:
             return 0
-        one = mean * threads**2 < ONE_AHEAD_SECONDS
+        one = mean < ONE_AHEAD_SECONDS and threads <= FEW_THREADS
         return max(one, threads * min(MAX_AHEAD, int(AHEAD_SECONDS / max(mean, 1e-6))))
 
     def start(self, attempt: Attempt) -> None:
