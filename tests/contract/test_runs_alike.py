@@ -269,6 +269,19 @@ def test_higher_priority_goes_first_then_the_longer_chain_below():
     assert order == ["first", "head", "plain", "tail", "last"]
 
 
+def test_what_becomes_ready_goes_before_less_urgent_work_unless_calls_are_short(runner):
+    seconds = (0.02,)
+    tasks = [
+        Task("teaches-the-runner", time.sleep, args=seconds, priority=3),
+        Task("first", time.sleep, args=seconds, priority=2),
+        *(Task(f"other{i}", time.sleep, args=seconds) for i in range(3)),
+        Task("urgent", time.sleep, args=seconds, dependencies=[TaskDependency("first")], priority=1),
+    ]
+    report = Process(tasks).run(runner=runner, max_workers=None if runner == "sequential" else 1)
+    started = sorted(report.metrics, key=lambda name: report.metrics[name].started_at)
+    assert started[1:3] == ["first", "urgent"]
+
+
 def test_a_result_that_need_not_be_kept_is_none_in_the_report(runner):
     tasks = [
         Task("big", add, args=(1,), keep_result=False),
