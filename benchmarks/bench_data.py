@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Run = Callable[[int], list[Any]]
     Step = Callable[[np.ndarray], Any]
 
-ROWS = [POOL, "ProcessPoolExecutor, fork", "loky", "joblib"]
+ROWS = [POOL, "ProcessPoolExecutor, fork", "joblib"]  # loky copies as the former does, as slowly
 CLUSTER = "dask, distributed"  # has no way of its own to call a function many times with one argument
 LAST_ONLY = {
     POOL: partial(our_pool, last_only=True),
@@ -118,17 +118,11 @@ def _mapping(subject: str, size: int, workers: int) -> Iterator[Run]:
         with joblib.Parallel(n_jobs=workers) as parallel:
             yield lambda megabytes: parallel([joblib.delayed(_total)(_make(megabytes))] * size)
     else:
-        with _executor(subject, workers) as executor:
+        from concurrent.futures import ProcessPoolExecutor
+        from multiprocessing import get_context
+
+        with ProcessPoolExecutor(workers, get_context("fork")) as executor:
             yield lambda megabytes: list(executor.map(_total, [_make(megabytes)] * size))
-
-
-def _executor(subject: str, workers: int) -> Any:
-    if subject == "loky":
-        return import_module("loky").ProcessPoolExecutor(workers)
-    from concurrent.futures import ProcessPoolExecutor
-    from multiprocessing import get_context
-
-    return ProcessPoolExecutor(workers, get_context("fork"))
 
 
 def _fan_out(consumers: int) -> Graph:

@@ -67,7 +67,7 @@ def _cold_start(settings: Settings) -> Table:
 
     title = f"From the start of the interpreter to the first results of {settings.workers} workers"
     rows = [POOL, BARE_INTERPRETER, *PEER_POOLS]
-    thorough = settings._replace(rounds=2 * settings.rounds)
+    thorough = settings._replace(rounds=settings.rounds + 2)
     return _compared(title, "s", thorough, rows, sample, POOL)
 
 

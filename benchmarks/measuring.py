@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 LIMIT_SECONDS = 120  # a sample that takes longer is given up
 ONCE_SECONDS = 5  # what takes longer is measured in the first round only, unless told otherwise
-SAMPLE_SECONDS = 0.5  # a sample repeats its run for so long ...
+SAMPLE_SECONDS = 0.25  # a sample repeats its run for so long ...
 MOST_RUNS = 3  # ... but not more often than that
 
 
