@@ -266,8 +266,8 @@ class Process:
             constructor, means threads from 10 tasks on.
         max_workers : int, optional
             How many attempts run at a time: 4 threads by default, and as many processes as this process
-            may use processors. With ``parallel=True``, 1 and below mean sequentially. It belongs to a
-            runner named by a str; a runner instance has its own.
+            may use processors. Below 1 counts as 1, which with ``parallel=True`` means sequentially. It
+            belongs to a runner named by a str; a runner instance has its own.
         runner : str or ProcessRunner, optional
             ``"sequential"``, ``"thread"``, ``"process"``, or a runner; it wins over the constructor's.
         progress : bool, default False
