@@ -351,7 +351,7 @@ class Process:
                 entries.put(TaskReportEntry.of(self.get_task(event.name), event.result))
 
         scheduler = self._schedule(
-            parallel, max_workers, runner, progress, (*observers, put_entry), resources, fail_fast, durations
+            parallel, max_workers, runner, progress, observers, resources, fail_fast, durations, put_entry
         )
         return Stream(self, scheduler, entries, channels, notify_on)
 
@@ -367,6 +367,7 @@ class Process:
         resources: Mapping[str, float] | None,
         fail_fast: bool,
         durations: object,
+        *recorders: Observer,
     ) -> Scheduler:
         """Check the arguments of a run and make all that it needs."""
         configured = choose_runner(
@@ -374,16 +375,17 @@ class Process:
         )
         observers = _check_observers(observers)
         if anyone_hears(self.tasks):
-            observers.insert(0, LogFiles(self.tasks))
+            recorders = (LogFiles(self.tasks), *recorders)
         if _check_bool("progress", progress):
             from .observers.progress import Progress
 
-            observers.append(Progress())
+            recorders = (*recorders, Progress())
         scheduler = Scheduler(
             self._graph,
             configured,
             process_name=self.name,
             observers=observers,
+            recorders=recorders,
             resources=_check_resources(resources, self.tasks),
             fail_fast=_check_bool("fail_fast", fail_fast),
             durations=expected_durations(durations, self._graph.names),

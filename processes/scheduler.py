@@ -1,14 +1,16 @@
 """The loop that takes a run from its first task to its last.
 
 The scheduler owns every policy: order, retries and their delays, time limits, the skip cascade,
-resources. It works in the thread that called ``run()``, and no other thread touches a run's state, so
-there are no locks. It blocks in its runner's `wait`, or in :meth:`Scheduler._wait_for_any`, and nowhere else.
+resources. It works in the thread that called ``run()``. Another one touches a run's state only while that
+thread sleeps, one at a time, to go on after a success (:meth:`Scheduler._go_on`). It blocks in its runner's
+`wait`, or in :meth:`Scheduler._wait_for_any`, and nowhere else.
 """
 
 from __future__ import annotations
 
 import selectors
 import warnings
+from collections import deque
 from contextlib import suppress
 from copy import copy
 from heapq import heappop, heappush
@@ -86,7 +88,9 @@ class Scheduler:
     process_name : str
         For the observers.
     observers : iterable of Observer
-        Who is told of the run's events.
+        Who is told of the run's events, in the thread that called :meth:`run`.
+    recorders : iterable of Observer
+        Who is told of them as soon as they happen, in whatever thread; one at a time.
     resources : mapping of str to float
         How much there is of each resource.
     fail_fast : bool
@@ -115,6 +119,7 @@ class Scheduler:
         *,
         process_name: str = "",
         observers: Iterable[Observer] = (),
+        recorders: Iterable[Observer] = (),
         resources: Mapping[str, float] | None = None,
         fail_fast: bool = False,
         durations: Sequence[float] | None = None,
@@ -126,7 +131,9 @@ class Scheduler:
         self.elapsed_seconds = 0.0
         self._graph = graph
         self._process_name = process_name
-        self._observers = list(observers)
+        self._observers, self._recorders = list(observers), list(recorders)
+        self._has_watchers = bool(self._observers or self._recorders)
+        self._untold: deque[Event] = deque()  # what the observers have not been told yet
         self._available = dict(resources or {})
         self._fail_fast = fail_fast
         self._downstream = downstream or (
@@ -146,9 +153,10 @@ class Scheduler:
         self._began: dict[int, Started] = {}  # attempts with a time limit, by ticket
         # Heap of: when, on the monotonic clock; ticket of the attempt to stop, or 0; else the task to resume.
         self._timers: list[tuple[float, int, int]] = []
-        self._waker = Waker()
+        self._waker = Waker(self._go_on if all(runner.starts_anywhere for runner in self._runners) else None)
         self._interrupt = Interrupt(self._waker.set, inside=perform.__code__, outside=Scheduler.run.__code__)
         self._cancelled = False
+        self._error: BaseException | None = None  # raised where another thread went on
 
     def run(self) -> None:
         """Run the graph to its end.
@@ -170,6 +178,8 @@ class Scheduler:
                 wait = self.runner.wait if len(self._runners) == 1 else self._wait_for_any
                 while self._plan.unfinished and not (self._cancelled or self._interrupt.happened):
                     self._start_ready_attempts()
+                    if self._untold:
+                        self._tell_observers()
                     for message in wait(self._longest_wait()):
                         if isinstance(message, Finished):
                             self._end_attempt(message)
@@ -177,6 +187,8 @@ class Scheduler:
                             self._note_start(message)
                     if self._timers:
                         self._fire_due_timers()
+                    if self._error is not None:
+                        raise self._error
             finally:
                 for ticket in list(self._running):
                     self._stop(ticket)
@@ -187,8 +199,19 @@ class Scheduler:
                 self._open_results()
                 self.elapsed_seconds = perf_counter() - start
                 self._tell(RunFinished(self.elapsed_seconds))
+                self._tell_observers()
         if self._interrupt.happened:
             raise KeyboardInterrupt
+
+    def _go_on(self, finished: Finished) -> None:
+        """Do the next step after a success in the thread that brings it, while the run's own sleeps."""
+        try:
+            self._end_attempt(finished)
+            self._start_ready_attempts()
+        except BaseException as error:
+            self._error = error
+        if self._untold or not self._running or self._error is not None:
+            self._waker.set()
 
     def cancel(self) -> None:
         """End the run at its next step; may be called from any thread."""
@@ -242,7 +265,7 @@ class Scheduler:
         if not task.keep_result:
             attempt.may_stay = self._goes_to_one_more(index, group)
         self._running[ticket] = (index, attempt)
-        if self._observers:
+        if self._has_watchers:
             attempts, _ = self._earlier.get(index, NO_ATTEMPTS)
             self._tell(TaskStarted(task.name, attempts + 1))
         if self._sealed and sources:
@@ -403,7 +426,7 @@ class Scheduler:
             self._needed_by[source] -= 1
             if not self._needed_by[source]:
                 self._values.pop(source, None)
-        if self._observers:
+        if self._has_watchers:
             self._tell(TaskFinished(name, result))
 
     def _open_results(self) -> None:
@@ -465,12 +488,23 @@ class Scheduler:
     # Observers
 
     def _tell(self, event: Event) -> None:
-        for observer in tuple(self._observers):
-            try:
-                observer(event)
-            except Exception as error:
-                self._observers.remove(observer)
-                _warn_of_observer(observer, error)
+        _call_observers(self._recorders, event)
+        if self._observers:
+            self._untold.append(event)
+
+    def _tell_observers(self) -> None:
+        while self._untold:
+            _call_observers(self._observers, self._untold.popleft())
+
+
+def _call_observers(observers: list[Observer], event: Event) -> None:
+    """Call observers with an event, and leave those out that raise."""
+    for observer in tuple(observers):
+        try:
+            observer(event)
+        except Exception as error:
+            observers.remove(observer)
+            _warn_of_observer(observer, error)
 
 
 def _opened(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -575,7 +609,7 @@ def run_task(task: Task, process: Process | None) -> TaskResult:
     scheduler = Scheduler(
         Graph([alone]),
         SequentialRunner(),
-        observers=[LogFiles([alone])],
+        recorders=[LogFiles([alone])],
         downstream=lambda _: downstream,
     )
     scheduler.run()

@@ -48,12 +48,16 @@ class ProcessRunner(ABC):
     takes_sealed : bool
         Whether it can be given arguments that are :class:`~processes.attempt.Sealed`; where not, they are
         opened before.
+    starts_anywhere : bool
+        Whether :meth:`start` may be called, and alone gets an attempt going, in any thread that has the run's
+        turn; see :meth:`processes.runners.waker.Waker.take_turn`.
     results : dict of str to TaskResult
         The results of the run that this copy serves, by task name.
     """
 
     name: ClassVar[str] = "custom"
     takes_sealed: ClassVar[bool] = False
+    starts_anywhere: ClassVar[bool] = False
     results: dict[str, TaskResult]
 
     def for_run(self) -> Self:

@@ -9,7 +9,7 @@ from queue import SimpleQueue
 from time import monotonic
 from typing import TYPE_CHECKING, ClassVar
 
-from ..attempt import Finished, Started, Worker
+from ..attempt import Finished, Returned, Started, Worker
 from ..perform import perform
 from .base import ProcessRunner, check_max_workers
 
@@ -20,20 +20,6 @@ if TYPE_CHECKING:
     from .waker import Waker
 
 DEFAULT_THREADS = 4
-AHEAD_SECONDS = 0.002
-"""Work that may stand in line for each thread, so that short calls do not wait for the run's own thread.
-
-With calls of 1 ms, one in line saves a twentieth of the time; more gain nothing (measured).
-"""
-
-MAX_AHEAD = 64  # attempts in line a thread
-ONE_AHEAD_SECONDS, FEW_THREADS = 0.008, 4
-"""Calls of up to so long have one in line, for all threads together, where there are no more than so many.
-
-With calls of 2 to 7 ms on two and on four threads it saves 1 to 4 % of the time. On eight threads it cost as
-much: there a chain of tasks decides, and what that had ready next found all threads taken by less urgent work
-(measured on recorded workflows).
-"""
 
 
 class ThreadRunner(ProcessRunner):
@@ -54,6 +40,7 @@ class ThreadRunner(ProcessRunner):
     """
 
     name: ClassVar[str] = "thread"
+    starts_anywhere: ClassVar[bool] = True
 
     def __init__(self, max_workers: int | None = None) -> None:
         check_max_workers(max_workers)
@@ -63,23 +50,13 @@ class ThreadRunner(ProcessRunner):
         super().open(waker)
         self._attempts: SimpleQueue[Attempt | None] = SimpleQueue()
         self._threads: list[_Thread] = []  # those that serve the slots; none that was left behind
-        self.held = 0  # attempts that run or stand in line
-        self._mean_seconds: float | None = None  # of a call, lately
+        self.held = 0  # attempts started and not ended
         self._started = 0
         self._stopped: set[int] = set()  # tickets of attempts left behind; read by the threads
 
     @property
     def free_slots(self) -> int:
-        return self.max_workers + self._ahead - self.held
-
-    @property
-    def _ahead(self) -> int:
-        """How many attempts may stand in line."""
-        mean, threads = self._mean_seconds, self.max_workers
-        if mean is None:
-            return 0
-        one = mean < ONE_AHEAD_SECONDS and threads <= FEW_THREADS
-        return max(one, threads * min(MAX_AHEAD, int(AHEAD_SECONDS / max(mean, 1e-6))))
+        return self.max_workers - self.held
 
     def start(self, attempt: Attempt) -> None:
         self.held += 1
@@ -98,13 +75,14 @@ class ThreadRunner(ProcessRunner):
             thread.start()
 
     def wait(self, timeout: float | None) -> list[Message]:
-        messages = super().wait(timeout)
-        for message in messages:
-            if type(message) is Finished and message.ticket not in self._stopped:
-                self.held -= 1
-                seconds, mean = message.elapsed_seconds, self._mean_seconds
-                self._mean_seconds = seconds if mean is None else mean + (seconds - mean) / 8
-        return messages
+        return [message for message in super().wait(timeout) if self._counts(message)]
+
+    def _counts(self, message: Message) -> bool:
+        """Note the end of an attempt; False if it was stopped, so that the message counts no more."""
+        if message.ticket in self._stopped:
+            return False
+        self.held -= type(message) is Finished
+        return True
 
     def stack_of(self, ticket: int) -> str:
         frames = sys._current_frames()  # noqa: SLF001 - public but for its name: it is documented
@@ -126,9 +104,19 @@ class ThreadRunner(ProcessRunner):
             thread.join()
 
     def deliver(self, message: Message) -> None:
-        if message.ticket not in self._stopped:
-            self._inbox.append(message)
-            self._waker.set()
+        """Go on here after a success, if the run's own thread sleeps; else hand the message to that."""
+        if (
+            type(message) is Finished
+            and type(message.outcome) is Returned
+            and (go_on := self._waker.take_turn()) is not None
+        ):
+            try:
+                if self._counts(message):
+                    go_on(message)
+            finally:
+                self._waker.end_turn()
+        else:
+            super().deliver(message)
 
     def serve(self, thread: _Thread) -> None:
         """Perform attempts until the run is closed, or until this thread has been left behind."""

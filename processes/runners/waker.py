@@ -1,4 +1,4 @@
-"""Waking the thread that drives a run."""
+"""Waking the thread that drives a run, and standing in for it while it sleeps."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
+    from ..attempt import Finished
+
 
 class Waker:
     """Ends a wait of the one thread that drives a run, from any thread or signal handler.
@@ -19,9 +21,20 @@ class Waker:
     A wake-up is remembered: `set` before `wait` makes the wait return at once. Ringing costs nothing
     while nobody sleeps. The sleeper waits in :meth:`wait`, or polls :meth:`fileno` beside descriptors
     of its own, between :meth:`arm` and :meth:`disarm`.
+
+    To wake a thread takes longer than a short call does. So one that has an ended attempt in hand may do the
+    run's next step itself, while the run's own thread sleeps in :meth:`wait`: see :meth:`take_turn`.
+
+    Parameters
+    ----------
+    go_on : callable, optional
+        Does the run's next step, with an attempt that has ended; None where no other thread may.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, go_on: Callable[[Finished], None] | None = None) -> None:
+        self._go_on = go_on
+        self._turn = threading.Lock()  # whoever has it may touch the run's state
+        self._turn.acquire()
         self._is_set = False
         self._bell: Callable[[], object] | None = None  # how to wake the sleeper; None while nobody sleeps
         self._queue: SimpleQueue[None] = SimpleQueue()
@@ -43,10 +56,30 @@ class Waker:
         if not self._is_set and timeout != 0:
             # Beyond TIMEOUT_MAX (292 years on Linux, 49 days on Windows) an OverflowError is raised.
             seconds = None if timeout is None else min(timeout, threading.TIMEOUT_MAX)
-            with suppress(Empty):
-                self._queue.get(timeout=seconds)
+            self._turn.release()
+            try:
+                with suppress(Empty):
+                    self._queue.get(timeout=seconds)
+            finally:
+                self._turn.acquire()
         self._bell = None
         self._is_set = False
+
+    def take_turn(self) -> Callable[[Finished], None] | None:
+        """Take the place of the thread that drives the run, until :meth:`end_turn`.
+
+        Returns
+        -------
+        callable or None
+            Does the run's next step; None if that thread is awake or about to be, or another one stands in.
+        """
+        if self._go_on is None or self._is_set or not self._turn.acquire(blocking=False):
+            return None
+        return self._go_on
+
+    def end_turn(self) -> None:
+        """End what :meth:`take_turn` began."""
+        self._turn.release()
 
     def arm(self) -> bool:
         """Make :meth:`set` ring the descriptor; False when it was set already, so nobody need sleep."""
@@ -81,6 +114,7 @@ class Waker:
 
     def close(self) -> None:
         """Close the descriptor, if there is one; later calls of `set` ring no bell."""
+        self._go_on = None  # it holds the run, which holds this
         self._bell = None
         if self._event_fd >= 0:
             event_fd, self._event_fd = self._event_fd, -1
