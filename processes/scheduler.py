@@ -205,13 +205,14 @@ class Scheduler:
 
     def _go_on(self, finished: Finished) -> None:
         """Do the next step after a success in the thread that brings it, while the run's own sleeps."""
+        all_is_told = not self._untold
         try:
             self._end_attempt(finished)
             self._start_ready_attempts()
         except BaseException as error:
             self._error = error
-        if self._untold or not self._running or self._error is not None:
-            self._waker.set()
+        if (all_is_told and self._untold) or not self._running or self._error is not None:
+            self._waker.ring()
 
     def cancel(self) -> None:
         """End the run at its next step; may be called from any thread."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from processes import Process, Task, TaskStatus
+from processes import Process, Task, TaskDependency, TaskStatus
 
 SCRIPT = """
 import sys, time
@@ -110,6 +110,32 @@ def test_a_real_ctrl_c_that_a_function_swallows_ends_the_run_all_the_same():
     assert process.report.entries["deaf"].result == "swallowed"
     assert process.report.entries["next"].status is TaskStatus.PENDING
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def interrupt_the_program(number: int) -> int:
+    if number == 100:
+        os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(0.001)
+    return number + 1
+
+
+def test_ctrl_c_ends_a_chain_of_short_tasks_on_threads():
+    tasks = [
+        Task(
+            f"t{i}",
+            interrupt_the_program,
+            args=() if i else (0,),
+            dependencies=[TaskDependency(f"t{i - 1}", True)] if i else [],
+        )
+        for i in range(10_000)
+    ]
+    process = Process(tasks)
+    with pytest.raises(KeyboardInterrupt):
+        process.run(runner="thread", max_workers=2)
+    statuses = [entry.status for entry in process.report.entries.values()]
+    finished = statuses.count(TaskStatus.SUCCESS)
+    assert 100 <= finished < 10_000
+    assert statuses == [TaskStatus.SUCCESS] * finished + [TaskStatus.PENDING] * (10_000 - finished)
 
 
 def run_inner_and_interrupt() -> None:

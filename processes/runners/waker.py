@@ -46,6 +46,10 @@ class Waker:
         # First the flag, then the look at the bell; the sleeper does it the other way round. So one of
         # both sees the other, and no wake-up is lost.
         self._is_set = True
+        self.ring()
+
+    def ring(self) -> None:
+        """Wake the sleeper; for who has its turn. Until it is awake, others may stand in for it still."""
         bell = self._bell
         if bell is not None:
             bell()
@@ -61,6 +65,7 @@ class Waker:
                 with suppress(Empty):
                     self._queue.get(timeout=seconds)
             finally:
+                self._is_set = True  # from now on nobody takes the turn before this thread
                 self._turn.acquire()
         self._bell = None
         self._is_set = False

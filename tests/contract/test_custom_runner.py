@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from processes import Process, ProcessRunner, Task, TaskDependency, TaskStatus
+from processes import Process, ProcessRunner, Task, TaskDependency, TaskStatus, ThreadRunner
 from processes.attempt import Attempt, Started, Worker
 from processes.perform import perform
 
@@ -269,6 +269,27 @@ def test_what_its_open_raises_ends_the_run_and_closes_what_was_opened():
     with pytest.raises(ConnectionError, match="no cluster there"):
         Process(tasks).run(runner=opened)
     assert opened.events == ["open", "close"]
+
+
+class RunsOutOfThreads(ThreadRunner):
+    """Cannot start what is named so."""
+
+    def start(self, attempt: Attempt) -> None:
+        if attempt.task_name == "one-too-many":
+            raise RuntimeError("can't start new thread")
+        super().start(attempt)
+
+
+def test_what_its_start_raises_ends_the_run_whichever_thread_goes_on_with_it():
+    chain = [
+        Task(f"t{i}", add, dependencies=[TaskDependency(f"t{i - 1}", True)] if i else []) for i in range(200)
+    ]
+    chain.append(Task("one-too-many", add, dependencies=[TaskDependency("t199", True)]))
+    process = Process(chain)
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        process.run(runner=RunsOutOfThreads(2))
+    assert process.runner.results["t199"].worked
+    assert process.runner.results["one-too-many"].status is TaskStatus.PENDING
 
 
 def test_a_class_that_lacks_a_part_cannot_be_made():
