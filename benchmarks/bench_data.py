@@ -9,7 +9,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from measuring import call_fresh, take_turns
-from peers import dask_cluster
+from peers import dask_cluster, ray_cluster
 from shapes import Node, chain
 from subjects import POOL, SUBJECTS, our_pool
 from tables import Table
@@ -26,9 +26,11 @@ if TYPE_CHECKING:
 
 ROWS = [POOL, "ProcessPoolExecutor, fork", "joblib"]  # loky copies as the former does, as slowly
 CLUSTER = "dask, distributed"  # has no way of its own to call a function many times with one argument
+RAY = "ray"
 LAST_ONLY = {
     POOL: partial(our_pool, last_only=True),
     CLUSTER: partial(dask_cluster, last_only=True),
+    RAY: partial(ray_cluster, last_only=True),
 }
 MOST_RUNS = 3
 ENOUGH_SECONDS = 1.0
@@ -59,8 +61,10 @@ def measure(settings: Settings) -> Iterator[Table]:
 
 def _rows(case: str, *, quick: bool) -> list[str]:
     if case == "last":
-        return [POOL] if quick else [POOL, CLUSTER]
-    return ROWS if case == "argument" or quick else [*ROWS, CLUSTER]
+        return [POOL] if quick else [POOL, CLUSTER, RAY]
+    if quick:
+        return ROWS
+    return [*ROWS, RAY] if case == "argument" else [*ROWS, CLUSTER, RAY]
 
 
 # What is called in a fresh interpreter
@@ -117,6 +121,16 @@ def _mapping(subject: str, size: int, workers: int) -> Iterator[Run]:
         joblib = import_module("joblib")
         with joblib.Parallel(n_jobs=workers) as parallel:
             yield lambda megabytes: parallel([joblib.delayed(_total)(_make(megabytes))] * size)
+    elif subject == RAY:
+        ray = import_module("ray")
+        use = ray.remote(_total)
+
+        def run_on_ray(megabytes: int) -> list[Any]:
+            array = ray.put(_make(megabytes))
+            return list(ray.get([use.remote(array) for _ in range(size)]))
+
+        with ray_cluster(workers):
+            yield run_on_ray
     else:
         from concurrent.futures import ProcessPoolExecutor
         from multiprocessing import get_context

@@ -34,7 +34,7 @@ ALONE = [SEQUENTIAL, "graphlib, bare loop", "dask, sync"]  # one worker: the thr
 ROWS = [*ALONE, THREADS, "ThreadPoolExecutor", "dask, threads", POOL, *WARM_POOLS]
 QUICK_ROWS = [SEQUENTIAL, THREADS, "ThreadPoolExecutor", POOL, "ProcessPoolExecutor, fork"]
 SIZE = 12 * WIDTH  # nodes: twelve steps
-SLOW = "dask, distributed"
+SLOW = ("dask, distributed", "ray")
 MOST_ROUNDS = 2  # this table takes longer than all others ...
 ONCE_SECONDS = 2  # ... so what takes longer than that is measured once
 EFFICIENT = 0.5
@@ -49,7 +49,7 @@ def measure(settings: Settings) -> Iterator[Table]:
     patterns = ["trivial", "stencil"] if settings.quick else list(PATTERNS)
 
     def sample(row: str, column: str) -> list[float]:
-        if row == SLOW and column != patterns[0]:
+        if row in SLOW and column != patterns[0]:
             raise NotMeasuredError("left out: takes too long")
         workers = 1 if row in ALONE else settings.workers
         seconds = call_fresh(metg_seconds, row, PATTERNS[column], SIZE, workers)

@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 
 BARE_FORKS = "bare forks, a share each"  # knows independent nodes only
 BARE_INTERPRETER = "python -c pass"
-SLOW = "dask, distributed"  # left out of a quick look
-TAKE_LAMBDAS = ["loky", "joblib", SLOW]  # of the peers
-FEWER = {(SLOW, shape): 500 for shape in ("wide", "chain", "random")} | {("joblib", "chain"): 100}
+SLOW = ("dask, distributed", "ray")  # left out of a quick look
+TAKE_LAMBDAS = ["loky", "joblib", *SLOW]  # of the peers
+FEWER = {(row, shape): 500 for row in SLOW for shape in ("wide", "chain", "random")}
+FEWER["joblib", "chain"] = 100
 """How many tasks are enough for those that take milliseconds a task."""
 
 BURNS = 8
@@ -82,7 +83,7 @@ def _compared(
     """Fill a table of one column, and add the ratio to one of its rows."""
     table = Table(title)
     if settings.quick:
-        rows = [row for row in rows if row != SLOW]
+        rows = [row for row in rows if row not in SLOW]
     take_turns(table, settings.rounds, [unit], rows, lambda row, _column: sample(row))
     table.add_ratio(unit, reference)
     return table

@@ -12,9 +12,10 @@ from contextlib import contextmanager
 from functools import partial
 from graphlib import TopologicalSorter
 from importlib import import_module
+from inspect import isfunction
 from itertools import count
 from queue import SimpleQueue
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -117,6 +118,30 @@ def dask_cluster(workers: int, *, last_only: bool = False) -> Iterator[Run]:
     )
     with cluster, distributed.Client(cluster) as client:
         yield run
+
+
+@contextmanager
+def ray_cluster(workers: int, *, last_only: bool = False) -> Iterator[Run]:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    ray = import_module("ray")
+
+    def remote(function: Callable[..., int]) -> Any:
+        # Ray takes nothing but functions.
+        return ray.remote(function if isfunction(function) else lambda *below: function(*below))
+
+    def run(graph: Graph, functions: Functions) -> list[int]:
+        remotes = {function: remote(function) for function in set(functions)}
+        references: list[Any] = []
+        for (_, dependencies), function in zip(graph, functions, strict=True):
+            arguments = [references[index] for index in dependencies]
+            references.append(remotes[function].remote(*arguments))
+        return list(ray.get(references[-1:] if last_only else references))
+
+    ray.init(num_cpus=workers, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
+    try:
+        yield run
+    finally:
+        ray.shutdown()
 
 
 @contextmanager

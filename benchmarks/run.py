@@ -32,7 +32,7 @@ BENCHMARKS = {
     "demo": bench_demo,
     "workflows": bench_workflows,
 }
-PACKAGES = ("processes", "cloudpickle", "dask", "distributed", "joblib", "loky", "mpire", "pebble")
+PACKAGES = ("processes", "cloudpickle", "dask", "distributed", "joblib", "loky", "mpire", "pebble", "ray")
 
 
 def main() -> None:

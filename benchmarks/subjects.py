@@ -113,6 +113,7 @@ SUBJECTS = {
     "dask, sync": Subject(partial(peers.dask_scheduler, module="dask"), "dask"),
     "dask, threads": Subject(partial(peers.dask_scheduler, module="dask.threaded"), "dask"),
     "dask, distributed": Subject(peers.dask_cluster, "distributed"),
+    "ray": Subject(peers.ray_cluster, "ray"),
     "joblib": Subject(peers.joblib_parallel, "joblib"),
     "loky": Subject(peers.loky_executor, "loky"),
     "mpire": Subject(peers.mpire_pool, "mpire"),
@@ -128,6 +129,7 @@ PEER_POOLS = [
     "pebble",
     "joblib",
     "dask, distributed",
+    "ray",
 ]
 """Peers that run what can be pickled, with dependencies, on processes."""
 
