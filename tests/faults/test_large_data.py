@@ -26,7 +26,7 @@ from processes import (
     TaskFinished,
     WorkerDiedError,
 )
-from processes.runners.pool import buffers
+from processes.runners.pool import buffers, mappings
 
 MB = 1 << 20
 
@@ -150,6 +150,56 @@ def test_every_consumer_may_write_and_nobody_else_sees_it(workers):
     made = report.results["make"]
     assert (made == ramp(4)).all()
     made[:] = 0  # the report's own is writable too
+
+
+def read_or_scribble(array: np.ndarray, number: int) -> tuple[float, bool]:
+    return scribble(array, number) if number % 3 == 2 else (float(array.sum()), array.flags.writeable)
+
+
+def test_who_comes_after_one_that_wrote_sees_nothing_of_it_and_an_idle_worker_holds_nothing():
+    array = ramp(4)
+    tasks = [
+        Task(f"t{number:02}", read_or_scribble, args=(array, number), priority=-number)
+        for number in range(60)
+    ]
+    tasks.append(Task("pid", os.getpid))
+    with ProcessPoolRunner(1) as runner:
+        results = run(runner, *tasks).results
+        maps = Path(f"/proc/{results.pop('pid')}/maps")
+        assert set(results.values()) == {(float(array.sum()), True)}
+        deadline = time.monotonic() + 30
+        while "processes-data" in maps.read_text():
+            assert time.monotonic() < deadline
+
+
+@pytest.fixture
+def spares(monkeypatch):
+    """Spare mappings are kept, as in a worker."""
+    monkeypatch.setattr(mappings, "_keeps_spares", True)
+    yield
+    mappings.drop_spares()
+
+
+def test_a_mapping_that_nobody_wrote_to_serves_the_next_who_needs_the_file(spares):
+    written = buffers.write_file([memoryview(ramp(4)).cast("B")])
+    assert written is not None
+    file, _ = written
+    addresses = []
+    for number in range(6):
+        array = np.frombuffer(file.map(), dtype=np.float64)
+        assert (array == ramp(4)).all()
+        addresses.append(array.ctypes.data)
+        if number == 2:
+            array[12_345] = -1
+        del array
+    other, again = file.map(), file.map()  # at a time
+    other[0] = again[1] = 255
+    assert other[1] == again[0] == 0
+    del other, again
+    assert (np.frombuffer(file.map(), dtype=np.float64) == ramp(4)).all()
+    if os.access("/proc/self/pagemap", os.R_OK):
+        assert addresses[0] == addresses[1] == addresses[2]
+        assert addresses[3] == addresses[4] == addresses[5]
 
 
 def test_an_argument_of_many_tasks_is_written_once_and_private_to_each(monkeypatch, workers):

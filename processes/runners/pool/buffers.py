@@ -1,4 +1,4 @@
-"""Large data in files without a name, and mappings of them.
+"""Large data in files without a name.
 
 A file is written once, its descriptor is handed from process to process, and each process maps it privately:
 what one writes into its mapping is copied first, and nobody else sees it. There is no name that could be left
@@ -7,10 +7,11 @@ behind: the memory is free when the last descriptor and mapping are gone, whoeve
 
 from __future__ import annotations
 
-import mmap
 import os
 import sys
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
+
+from .mappings import map_privately
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -41,11 +42,10 @@ class DataFile:
 
     def map(self) -> memoryview:
         """Make a private, writable mapping of the whole file; it lasts as long as anything refers to it."""
-        size = os.fstat(self.descriptor).st_size
         try:
-            return memoryview(_map(self.descriptor, size))
+            return map_privately(self.descriptor)
         except OSError:  # no room for a mapping: there may be some for the data
-            return _read(self.descriptor, size)
+            return _read(self.descriptor, os.fstat(self.descriptor).st_size)
 
     def __del__(self) -> None:
         _open_files.discard(self.descriptor)
@@ -109,32 +109,3 @@ else:
     def _descriptor_limit() -> int:
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         return _MOST_FILES * _SHARE_OF_LIMIT if limit == resource.RLIM_INFINITY else limit
-
-
-if sys.version_info >= (3, 13):
-
-    def _map(descriptor: int, size: int) -> Any:
-        return mmap.mmap(descriptor, size, access=mmap.ACCESS_COPY, trackfd=False)
-
-else:
-    import ctypes
-    import weakref
-    from functools import cache
-
-    @cache
-    def _libc() -> ctypes.CDLL:
-        libc = ctypes.CDLL(None, use_errno=True)
-        libc.mmap.restype = ctypes.c_void_p
-        libc.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, *(ctypes.c_int,) * 3, ctypes.c_long)
-        libc.munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
-        return libc
-
-    def _map(descriptor: int, size: int) -> Any:
-        """Map a file as mmap.mmap would, but keep no descriptor for as long as the mapping lasts."""
-        protection = mmap.PROT_READ | mmap.PROT_WRITE
-        address = _libc().mmap(None, size, protection, mmap.MAP_PRIVATE, descriptor, 0)
-        if address == ctypes.c_void_p(-1).value:
-            raise OSError(ctypes.get_errno(), "mmap")
-        array = (ctypes.c_ubyte * size).from_address(address)
-        weakref.finalize(array, _libc().munmap, address, size).atexit = False  # somebody may still look at it
-        return memoryview(array).cast("B")

@@ -28,7 +28,7 @@ from .variants import make_variant
 
 TYPE_CHECKING = False  # typing is not imported: it would be the costliest part of a worker's start
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any, NoReturn
 
     from ...attempt import Outcome
@@ -119,6 +119,7 @@ class _Loop:
         self._memory_at_start = own_memory(self._worker.pid)
         self._may_keep = sys.maxsize  # of memory beyond that, in bytes; the parent tells
         self._kept: KeptHere | None = None  # the latest result, if it has been left here
+        self._drop_spares: Callable[[], None] | None = None  # mappings of large arguments for the next task
 
     def run(self) -> None:
         fill_reserve()
@@ -182,6 +183,8 @@ class _Loop:
             except BlockingIOError:
                 give_up_at = give_up_at or monotonic() + wire.SPIN_SECONDS
                 if monotonic() >= give_up_at:
+                    if self._drop_spares is not None:
+                        self._drop_spares()
                     count = os.readv(self._token_fd, [ticket])
                     break
                 os.sched_yield()
@@ -254,8 +257,15 @@ class _Loop:
                 inside = memoryview(body)[start + length :]
                 kept = None if self._kept is None else self._kept.hand_on()
                 args, kwargs = load_arguments(layout, inside, descriptors, task_name, kept)
+                if self._token_fd >= 0:
+                    from .mappings import drop_spares, keep_spares
+
+                    keep_spares()
+                    self._drop_spares = drop_spares
             else:
                 args, kwargs = load(body[start + length :], task_name=task_name, what=("args", "kwargs"))
+            if self._drop_spares is not None:
+                self._drop_spares()
         except (SerializationError, KeyboardInterrupt) as error:  # nobody's Ctrl-C comes to a worker
             outcome = Raised(error, describe_failure(error.with_traceback(None)))
             finished = Finished(self._ticket, outcome, time(), 0.0, 0.0, 0, self._worker)
