@@ -37,6 +37,10 @@ if TYPE_CHECKING:
     from .kept import KeptHere
 
 
+SPARE_MILLISECONDS = 50
+"""How long a worker that has nothing to do keeps mappings for its next task."""
+
+
 def serve(socket_fd: int, token_fd: int, crash_fd: int) -> None:
     """Perform attempts until the parent says that it is enough; never returns.
 
@@ -183,7 +187,7 @@ class _Loop:
             except BlockingIOError:
                 give_up_at = give_up_at or monotonic() + wire.SPIN_SECONDS
                 if monotonic() >= give_up_at:
-                    if self._drop_spares is not None:
+                    if self._drop_spares is not None and not _comes_soon(self._token_fd):
                         self._drop_spares()
                     count = os.readv(self._token_fd, [ticket])
                     break
@@ -328,6 +332,15 @@ class _Loop:
         with self._sending:
             for piece in frame:
                 self._socket.sendall(piece)
+
+
+def _comes_soon(descriptor: int) -> bool:
+    """Tell whether there is something to read within `SPARE_MILLISECONDS`."""
+    from select import POLLIN, poll
+
+    look = poll()
+    look.register(descriptor, POLLIN)
+    return bool(look.poll(SPARE_MILLISECONDS))
 
 
 def _end_fork(outcome: Outcome) -> NoReturn:
