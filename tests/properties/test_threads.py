@@ -1,0 +1,71 @@
+"""Threads that go on with a run by themselves: nothing is lost, whenever one of them is interrupted."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from processes import Process, Task, TaskDependency, TaskFinished, TaskStatus
+
+
+def fail_at_times(number: int, *below: int) -> int:
+    if number % 7 == 3:
+        raise ValueError(number)
+    return 1 + sum(below)
+
+
+@pytest.fixture(params=[1e-6, 1e-4])
+def switch_interval(request):
+    """How many seconds a thread runs before others get their turn; 5 ms is Python's own."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(request.param)
+    yield
+    sys.setswitchinterval(before)
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data(), size=st.integers(1, 80), threads=st.integers(1, 6), watched=st.booleans())
+def check(data: st.DataObject, size: int, threads: int, watched: bool) -> None:
+    sources = [
+        data.draw(st.lists(st.integers(0, task - 1), max_size=3, unique=True)) if task else []
+        for task in range(size)
+    ]
+    tasks = [
+        Task(
+            f"t{task}",
+            fail_at_times,
+            args=(task,),
+            dependencies=[TaskDependency(f"t{source}", True) for source in needed],
+        )
+        for task, needed in enumerate(sources)
+    ]
+    expected: dict[str, object] = {}
+    for task, needed in enumerate(sources):
+        below = [expected[f"t{source}"] for source in needed]
+        if any(not isinstance(value, int) for value in below):
+            expected[f"t{task}"] = TaskStatus.SKIPPED
+        elif task % 7 == 3:
+            expected[f"t{task}"] = TaskStatus.ERRORED
+        else:
+            expected[f"t{task}"] = 1 + sum(below)
+    ended: Counter[str] = Counter()
+
+    def count(event: object) -> None:
+        if isinstance(event, TaskFinished):
+            ended[event.name] += 1
+
+    report = Process(tasks).run(runner="thread", max_workers=threads, observers=[count] if watched else [])
+    found = {
+        name: entry.result if entry.status is TaskStatus.SUCCESS else entry.status
+        for name, entry in report.entries.items()
+    }
+    assert found == expected
+    assert not watched or ended == dict.fromkeys(expected, 1)
+
+
+def test_each_task_ends_once_wherever_threads_are_interrupted(switch_interval):
+    check()
