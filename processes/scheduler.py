@@ -176,7 +176,9 @@ class Scheduler:
                     opened.append(runner)
                 self._tell(RunStarted(self._process_name, tuple(self._graph.names), self.runner.name))
                 wait = self.runner.wait if len(self._runners) == 1 else self._wait_for_any
-                while self._plan.unfinished and not (self._cancelled or self._interrupt.happened):
+                while self._plan.unfinished and not (
+                    self._cancelled or self._interrupt.happened or self._error is not None
+                ):
                     self._start_ready_attempts()
                     if self._untold:
                         self._tell_observers()
@@ -187,8 +189,8 @@ class Scheduler:
                             self._note_start(message)
                     if self._timers:
                         self._fire_due_timers()
-                    if self._error is not None:
-                        raise self._error
+                if self._error is not None:
+                    raise self._error
             finally:
                 for ticket in list(self._running):
                     self._stop(ticket)
