@@ -176,9 +176,7 @@ class Scheduler:
                     opened.append(runner)
                 self._tell(RunStarted(self._process_name, tuple(self._graph.names), self.runner.name))
                 wait = self.runner.wait if len(self._runners) == 1 else self._wait_for_any
-                while self._plan.unfinished and not (
-                    self._cancelled or self._interrupt.happened or self._error is not None
-                ):
+                while self._plan.unfinished and not (self._cancelled or self._interrupt.happened):
                     self._start_ready_attempts()
                     if self._untold:
                         self._tell_observers()
@@ -212,8 +210,8 @@ class Scheduler:
             self._end_attempt(finished)
             self._start_ready_attempts()
         except BaseException as error:
-            self._error = error
-        if (all_is_told and self._untold) or not self._running or self._error is not None:
+            self._error, self._cancelled = error, True
+        if (all_is_told and self._untold) or not self._running or self._cancelled:
             self._waker.ring()
 
     def cancel(self) -> None:
