@@ -153,7 +153,7 @@ class Scheduler:
         self._began: dict[int, Started] = {}  # attempts with a time limit, by ticket
         # Heap of: when, on the monotonic clock; ticket of the attempt to stop, or 0; else the task to resume.
         self._timers: list[tuple[float, int, int]] = []
-        self._waker = Waker(self._go_on if all(runner.starts_anywhere for runner in self._runners) else None)
+        self._waker = Waker(self._go_on)
         self._interrupt = Interrupt(self._waker.set, inside=perform.__code__, outside=Scheduler.run.__code__)
         self._cancelled = False
         self._error: BaseException | None = None  # raised where another thread went on
@@ -205,13 +205,13 @@ class Scheduler:
 
     def _go_on(self, finished: Finished) -> None:
         """Do the next step after a success in the thread that brings it, while the run's own sleeps."""
-        all_is_told = not self._untold
+        all_is_told, all_is_started = not self._untold, False
         try:
             self._end_attempt(finished)
-            self._start_ready_attempts()
+            all_is_started = self._start_ready_attempts(anywhere=True)
         except BaseException as error:
             self._error, self._cancelled = error, True
-        if (all_is_told and self._untold) or not self._running or self._cancelled:
+        if (all_is_told and self._untold) or self._cancelled or not (all_is_started and self._running):
             self._waker.ring()
 
     def cancel(self) -> None:
@@ -221,15 +221,24 @@ class Scheduler:
 
     # Starting
 
-    def _start_ready_attempts(self) -> None:
+    def _start_ready_attempts(self, *, anywhere: bool = False) -> bool:
+        """Start what can start.
+
+        With `anywhere`, in whatever thread: False if the run's own has to start the next one.
+        """
         plan = self._plan
         if (only := self._only_group) is not None:  # nothing to choose among: the common case
             if ready := plan.count_ready(0):
+                if anywhere and not only.runner.starts_anywhere:
+                    return False
                 for _ in range(min(ready, only.runner.free_slots)):
                     self._start(plan.take(0), only)
-            return
+            return True
         while (group := self._best_startable_group()) is not None:
+            if anywhere and not group.runner.starts_anywhere:
+                return False
             self._start(plan.take(group.number), group)
+        return True
 
     def _best_startable_group(self) -> _Group | None:
         best, best_rank = None, -1
@@ -333,7 +342,8 @@ class Scheduler:
             for descriptor in (*descriptors, self._waker.fileno()):
                 selector.register(descriptor, selectors.EVENT_READ)
             if self._waker.arm():
-                selector.select(timeout)
+                with self._waker.lend_turn():
+                    selector.select(timeout)
             self._waker.disarm()
 
     # Ending

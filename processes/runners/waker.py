@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from ..attempt import Finished
 
@@ -23,16 +23,16 @@ class Waker:
     of its own, between :meth:`arm` and :meth:`disarm`.
 
     To wake a thread takes longer than a short call does. So one that has an ended attempt in hand may do the
-    run's next step itself, while the run's own thread sleeps in :meth:`wait`: see :meth:`take_turn`.
+    run's next step itself, while the run's own thread sleeps: see :meth:`take_turn`.
 
     Parameters
     ----------
-    go_on : callable, optional
-        Does the run's next step, with an attempt that has ended; None where no other thread may.
+    go_on : callable
+        Does the run's next step, with an attempt that has ended.
     """
 
-    def __init__(self, go_on: Callable[[Finished], None] | None = None) -> None:
-        self._go_on = go_on
+    def __init__(self, go_on: Callable[[Finished], None]) -> None:
+        self._go_on: Callable[[Finished], None] | None = go_on  # until the end
         self._turn = threading.Lock()  # whoever has it may touch the run's state
         self._turn.acquire()
         self._is_set = False
@@ -55,20 +55,30 @@ class Waker:
             bell()
 
     def wait(self, timeout: float | None) -> None:
-        """Sleep until :meth:`set` is called, or for `timeout` seconds (None: without limit)."""
+        """Sleep until :meth:`set` is called, or for `timeout` seconds (None: without limit).
+
+        With 0 it does nothing: a wake-up is remembered for who waits, and several runners may only look.
+        """
+        if timeout == 0:
+            return
         self._bell = self._ring_queue
-        if not self._is_set and timeout != 0:
+        if not self._is_set:
             # Beyond TIMEOUT_MAX (292 years on Linux, 49 days on Windows) an OverflowError is raised.
             seconds = None if timeout is None else min(timeout, threading.TIMEOUT_MAX)
-            self._turn.release()
-            try:
-                with suppress(Empty):
-                    self._queue.get(timeout=seconds)
-            finally:
-                self._is_set = True  # from now on nobody takes the turn before this thread
-                self._turn.acquire()
+            with self.lend_turn(), suppress(Empty):
+                self._queue.get(timeout=seconds)
         self._bell = None
         self._is_set = False
+
+    @contextmanager
+    def lend_turn(self) -> Iterator[None]:
+        """Let others stand in while the thread that drives the run sleeps in this block."""
+        self._turn.release()
+        try:
+            yield
+        finally:
+            self._is_set = True  # from now on nobody takes the turn before this thread
+            self._turn.acquire()
 
     def take_turn(self) -> Callable[[Finished], None] | None:
         """Take the place of the thread that drives the run, until :meth:`end_turn`.
