@@ -59,7 +59,7 @@ class ThreadRunner(ProcessRunner):
         self._attempts: SimpleQueue[Attempt | None] = SimpleQueue()
         self._threads: list[_Thread] = []  # those that serve the slots; none that was left behind
         self.held = 0  # attempts that run or stand in line
-        self._mean_seconds = 0.0  # of a call, lately
+        self._mean_seconds = 0.0  # of a call, lately; 0.0 before the first
         self._started = 0
         self._stopped: set[int] = set()  # tickets of attempts left behind; read by the threads
 
@@ -93,7 +93,8 @@ class ThreadRunner(ProcessRunner):
             return False
         if type(message) is Finished:
             self.held -= 1
-            self._mean_seconds += (message.elapsed_seconds - self._mean_seconds) / 8
+            mean = self._mean_seconds or message.elapsed_seconds
+            self._mean_seconds = mean + (message.elapsed_seconds - mean) / 8
         return True
 
     def stack_of(self, ticket: int) -> str:

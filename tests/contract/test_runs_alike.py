@@ -270,8 +270,8 @@ def test_higher_priority_goes_first_then_the_longer_chain_below():
     assert order == ["first", "head", "plain", "tail", "last"]
 
 
-def test_what_becomes_ready_goes_before_less_urgent_work(runner):
-    seconds = (0.02 if runner == "process" else 0.0,)  # shorter calls stand in line in worker processes
+def test_what_becomes_ready_goes_before_less_urgent_work_unless_calls_are_short(runner):
+    seconds = (0.02,)
     tasks = [
         Task("teaches-the-runner", time.sleep, args=seconds, priority=3),
         Task("first", time.sleep, args=seconds, priority=2),
