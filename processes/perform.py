@@ -20,17 +20,33 @@ if TYPE_CHECKING:
 
 
 RECENT_SECONDS = 5e-5
-"""How long a reading of a processor clock serves; processor times of calls are exact to that."""
+"""How long a reading of a processor clock serves; processor times of calls are exact to that.
+
+To read it takes as long as all else here does. So short calls that follow each other share a reading: since
+then the thread has computed.
+"""
 
 
-class _Reading(threading.local):
-    """What a processor clock showed in this thread, and when by `perf_counter`."""
+class _Clock(threading.local):
+    """A processor clock, this thread's or the whole process's, and what it showed last in this thread."""
 
-    seconds = 0.0
-    at = -1.0
+    def __init__(self, of_process: bool) -> None:
+        self._of_process = of_process
+        self._read_at = -1.0
+        self._seconds = 0.0
+        self._peak_rss = 0
+
+    def at(self, now: float) -> tuple[float, int]:
+        """Tell processor seconds and peak memory at a moment by `perf_counter`."""
+        since = now - self._read_at
+        if since < RECENT_SECONDS:
+            return self._seconds + since, self._peak_rss
+        self._read_at = now
+        self._seconds, self._peak_rss = found = usage(self._of_process)
+        return found
 
 
-_thread_reading, _process_reading = _Reading(), _Reading()
+_thread_clock, _process_clock = _Clock(False), _Clock(True)
 
 
 def perform(attempt: Attempt, worker: Worker, *, owns_process: bool = False) -> Finished:
@@ -50,13 +66,10 @@ def perform(attempt: Attempt, worker: Worker, *, owns_process: bool = False) -> 
     Finished
         With :class:`~processes.attempt.Returned` or :class:`~processes.attempt.Raised`.
     """
-    reading = _process_reading if owns_process else _thread_reading
+    clock = _process_clock if owns_process else _thread_clock
     started_at = time()
     start = perf_counter()
-    # A look at the clock takes a third of the time that all else here does. Where one call follows another at
-    # once, the end of the last one tells: since then this thread has computed.
-    since = start - reading.at
-    cpu_start = reading.seconds + since if since < RECENT_SECONDS else usage(owns_process)[0]
+    cpu_start, _ = clock.at(start)
     try:
         if attempt.on_record is None:
             value = attempt.func(*attempt.args, **attempt.kwargs)
@@ -66,17 +79,16 @@ def perform(attempt: Attempt, worker: Worker, *, owns_process: bool = False) -> 
             value = _await(value)
     except BaseException as exception:
         reserve.clear()  # first of all: there may be no memory left, not even for a number
-        elapsed = perf_counter() - start
-        cpu_end, peak_rss = usage(owns_process)
+        end = perf_counter()
+        cpu_end, peak_rss = clock.at(end)
         drop_leading_frames(exception, {__name__, "contextlib"})
         outcome: Outcome = Raised(exception, describe_failure(exception, attempt.frame_filter))
     else:
-        elapsed = perf_counter() - start
-        cpu_end, peak_rss = usage(owns_process)
+        end = perf_counter()
+        cpu_end, peak_rss = clock.at(end)
         outcome = Returned(value)
-    reading.seconds, reading.at = cpu_end, start + elapsed
     cpu_seconds = cpu_end - cpu_start if cpu_end > cpu_start else 0.0
-    return Finished(attempt.ticket, outcome, started_at, elapsed, cpu_seconds, peak_rss, worker)
+    return Finished(attempt.ticket, outcome, started_at, end - start, cpu_seconds, peak_rss, worker)
 
 
 def _call_and_capture(attempt: Attempt) -> Any:
