@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from processes import Process, ProcessPoolRunner, SerializationError, Task
-from processes.runners.pool.variants import Patterns, make_variant
+from processes.runners.pool.functions import SentFunction
+from processes.runners.pool.variants import MOST_BYTES, Patterns, make_variant
 
 
 def sent(*functions: Any) -> list[Any]:
@@ -21,10 +22,10 @@ def sent(*functions: Any) -> list[Any]:
         variant = patterns.variant(function)
         if variant is None:
             made.append(None)
-            patterns.add(function, number)
+            patterns.add(function, SentFunction(number, function, []))
         else:
-            pattern_number, data = variant
-            made.append(make_variant(functions[pattern_number], data))
+            pattern, data = variant
+            made.append(make_variant(functions[pattern.number], data))
     return made
 
 
@@ -91,6 +92,7 @@ def unfinished() -> Any:
         (adder(1), adder(threading.Lock())),
         (adder(threading.Lock()), adder(1)),
         (adder([1] * 1000), adder(1)),
+        (adder(1), adder("x" * MOST_BYTES)),
         (adder(1), adder(adder(2))),
         (annotated(int), annotated(str)),
         (renamed("a"), renamed("b")),
@@ -104,7 +106,8 @@ def unfinished() -> Any:
         "of one with an attribute",
         "with a lock",
         "of one with a lock",
-        "of one with much",
+        "of one with a list",
+        "with much",
         "with a function",
         "other annotations",
         "another name",
@@ -141,8 +144,20 @@ def counter(start: int) -> Any:
     return step
 
 
-def test_what_a_closure_keeps_lasts_on_its_worker():
-    one, two = counter(0), counter(100)
+def number_counter(start: int) -> Any:
+    count = start
+
+    def step() -> int:
+        nonlocal count
+        count += 1
+        return count
+
+    return step
+
+
+@pytest.mark.parametrize("make", [counter, number_counter])
+def test_what_a_closure_keeps_lasts_on_its_worker(make):
+    one, two = make(0), make(100)
     tasks = [Task(f"{name}{n}", function) for n in range(3) for name, function in (("a", one), ("b", two))]
     report = Process(tasks).run(runner="process", max_workers=1)
     assert list(report.results.values()) == [1, 101, 2, 102, 3, 103]

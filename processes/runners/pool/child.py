@@ -125,7 +125,7 @@ class Child:
     held : dict of int to Job
         What it was given and has not answered, by ticket, in the order in which it was given.
     functions : set of int
-        The numbers of the functions that it has.
+        The numbers of the functions that it was sent.
     who : Worker
         Who it is for the report; `NOBODY` until it has come up.
     busy_since : float
@@ -238,17 +238,12 @@ class Child:
         self._exclusive = job.attempt.timeout is not None or job.kept is not None
         if job.cargo is not None and job.cargo.files and not self._send_files(job.cargo.files):
             job.do_without_files()
-        self._give_function(job.function)
-        self.send(job.frame)
-        self._new_tickets.append(ticket)
-
-    def _give_function(self, function: SentFunction) -> None:
-        """Put a function in line, unless the worker has it."""
+        function = job.function.pattern or job.function
         if function.number not in self.functions:
-            if function.pattern is not None:
-                self._give_function(function.pattern)
             self.functions.add(function.number)
             self.send(function.frame)
+        self.send(job.frame)
+        self._new_tickets.append(ticket)
 
     def _send_files(self, files: list[DataFile]) -> bool:
         return wire.send_descriptors(self.side_channel, [file.descriptor for file in files])

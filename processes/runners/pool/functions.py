@@ -19,23 +19,31 @@ class SentFunction:
     ----------
     number : int
         Names it within the run.
-    frame : list of bytes-like
-        Brings it to a worker.
-    pattern : SentFunction or None
-        What it is a variant of, if it is one; a worker needs that first.
     function : object
         The function itself, kept so that no other has its id.
+    frame : list of bytes-like
+        Brings it to a worker; empty for a variant.
+    pattern : SentFunction or None
+        What it is a variant of, if it is one; a worker needs that first.
+    own : bytes
+        What makes a variant of its pattern, for the frame of each attempt; else empty.
     """
 
-    __slots__ = ("frame", "function", "number", "pattern")
+    __slots__ = ("frame", "function", "number", "own", "pattern")
 
     def __init__(
-        self, function: object, number: int, frame: list[Buffer], pattern: SentFunction | None
+        self,
+        number: int,
+        function: object,
+        frame: list[Buffer],
+        pattern: SentFunction | None = None,
+        own: bytes = b"",
     ) -> None:
-        self.function = function
         self.number = number
+        self.function = function
         self.frame = frame
         self.pattern = pattern
+        self.own = own
 
 
 class Functions:
@@ -43,7 +51,6 @@ class Functions:
 
     def __init__(self) -> None:
         self._by_id: dict[int, SentFunction] = {}
-        self._by_number: list[SentFunction] = []
         self._patterns = Patterns()
 
     def find(self, function: object, task_name: str) -> SentFunction:
@@ -57,16 +64,15 @@ class Functions:
         found = self._by_id.get(id(function))
         if found is None:
             found = self._by_id[id(function)] = self._serialize(function, task_name)
-            self._by_number.append(found)
         return found
 
     def _serialize(self, function: object, task_name: str) -> SentFunction:
-        number = len(self._by_number)
-        variant = self._patterns.variant(function)
-        if variant is None:
-            data = dump(function, task_name=task_name, what="func").data
-            self._patterns.add(function, number)
-            return SentFunction(function, number, wire.frame(wire.FUNCTION, number, data), None)
-        pattern, own = variant
-        frame = wire.frame(wire.VARIANT, number, wire.PATTERN.pack(pattern), own)
-        return SentFunction(function, number, frame, self._by_number[pattern])
+        number = len(self._by_id)
+        if (variant := self._patterns.variant(function)) is not None:
+            pattern, values = variant
+            own = wire.VARIANT_HEAD.pack(pattern.number, len(values)) + values
+            return SentFunction(number, function, [], pattern, own)
+        data = dump(function, task_name=task_name, what="func").data
+        sent = SentFunction(number, function, wire.frame(wire.FUNCTION, number, data))
+        self._patterns.add(function, sent)
+        return sent

@@ -248,6 +248,8 @@ class ProcessPoolRunner(ProcessRunner):
         function = self._functions.find(attempt.func, attempt.task_name)
         args, kwargs = attempt.args, attempt.kwargs
         flags = 0 if attempt.timeout is None else wire.ANNOUNCE
+        if function.own:
+            flags |= wire.VARIANT
         if attempt.may_stay and abilities.CAN_TAKE_BACK:
             flags |= wire.MAY_STAY
         arguments: bytes | None
@@ -269,7 +271,9 @@ class ProcessPoolRunner(ProcessRunner):
             description = attempt.task_name.encode(errors="surrogatepass")
         else:
             description = pickle.dumps((attempt.task_name, attempt.frame_filter))
-        frame = wire.attempt_frame(attempt.ticket, function.number, flags, description, arguments)
+        frame = wire.attempt_frame(
+            attempt.ticket, function.number, flags, description, function.own, arguments
+        )
         return Job(attempt, function, frame)
 
     def _job_in_parcels(
@@ -294,7 +298,10 @@ class ProcessPoolRunner(ProcessRunner):
             layout = (layouts, places, places_of_kept)
             description = pickle.dumps((attempt.task_name, attempt.frame_filter, *layout))
             kind = flags | wire.IN_PARCELS | wire.WITH_FILES * bool(files)
-            return wire.attempt_frame(attempt.ticket, function.number, kind, description, *inside), files
+            whole = wire.attempt_frame(
+                attempt.ticket, function.number, kind, description, function.own, *inside
+            )
+            return whole, files
 
         own_parcel = Parcel.of(own, attempt.task_name, _ARGUMENTS, self._large_pieces)
         parcels = [own_parcel, *results]

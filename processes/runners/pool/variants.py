@@ -10,7 +10,13 @@ import pickle
 from operator import attrgetter, is_
 from types import CellType, FunctionType
 
-from ...pickling import dump_simple
+from ...pickling import dump_simple_arguments
+
+TYPE_CHECKING = False  # typing is not imported: it would be the costliest part of a worker's start
+if TYPE_CHECKING:
+    from .functions import SentFunction
+
+MOST_BYTES = 1 << 14  # of what a function has for itself: it travels with each of its attempts
 
 _NAMES = ("__name__", "__qualname__", "__module__", "__doc__")  # the same for a variant and its pattern
 _names = attrgetter(*_NAMES)
@@ -21,27 +27,27 @@ class Patterns:
 
     def __init__(self) -> None:
         # By the ids of code and globals, which the kept function keeps valid.
-        self._patterns: dict[tuple[int, int], tuple[FunctionType, int]] = {}
+        self._patterns: dict[tuple[int, int], tuple[FunctionType, SentFunction]] = {}
 
-    def variant(self, function: object) -> tuple[int, bytes] | None:
+    def variant(self, function: object) -> tuple[SentFunction, bytes] | None:
         """Find the pattern of a function, and in what the function differs from it.
 
         Returns
         -------
-        tuple of int and bytes, or None
-            The pattern's number, and what makes the function of it; None where there is no pattern, or where
-            the function differs in more.
+        tuple of SentFunction and bytes, or None
+            The pattern, and what makes the function of it; None where there is no pattern, or where the
+            function differs in more.
         """
         if type(function) is not FunctionType:
             return None
         found = self._patterns.get((id(function.__code__), id(function.__globals__)))
         if found is None:
             return None
-        pattern, number = found
+        pattern, sent = found
         data = _own_values(function) if _differ_in_values_alone(function, pattern) else None
-        return None if data is None else (number, data)
+        return None if data is None else (sent, data)
 
-    def add(self, function: object, number: int) -> None:
+    def add(self, function: object, sent: SentFunction) -> None:
         """Let a function that has been serialized be a pattern, if there may be variants of it."""
         # What has a "<" in its name cannot be imported by that name: it is a lambda, or local to a function.
         if (
@@ -49,16 +55,17 @@ class Patterns:
             and "<" in function.__qualname__
             and _own_values(function) is not None  # or loading it might fail where none of its variants would
         ):
-            self._patterns[id(function.__code__), id(function.__globals__)] = (function, number)
+            self._patterns[id(function.__code__), id(function.__globals__)] = (function, sent)
 
 
 def make_variant(pattern: FunctionType, data: bytes | memoryview) -> FunctionType:
     """Make a function of its pattern and what :meth:`Patterns.variant` tells of it."""
-    contents, defaults, keyword_defaults = pickle.loads(data)  # noqa: S301 - from our own parent
-    function = FunctionType(
-        pattern.__code__, pattern.__globals__, pattern.__name__, defaults, tuple(map(CellType, contents))
-    )
-    function.__kwdefaults__ = keyword_defaults
+    values, keyword_defaults = pickle.loads(data)  # noqa: S301 - from our own parent
+    code = pattern.__code__
+    cells = tuple(map(CellType, values[: len(code.co_freevars)]))
+    defaults = values[len(cells) :] or None
+    function = FunctionType(code, pattern.__globals__, pattern.__name__, defaults, cells)
+    function.__kwdefaults__ = keyword_defaults or None
     if pattern.__annotations__:
         function.__annotations__ = dict(pattern.__annotations__)
     if _names(function) != _names(pattern):
@@ -74,14 +81,15 @@ def _differ_in_values_alone(function: FunctionType, pattern: FunctionType) -> bo
         and not getattr(function, "__type_params__", None)  # from Python 3.12 on
         and all(map(is_, _names(function), _names(pattern)))  # of the same code they are the same objects
         and len(annotations) == len(of_pattern)
-        and all(map(is_, annotations.values(), of_pattern.values()))
+        and (not annotations or all(map(is_, annotations.values(), of_pattern.values())))
     )
 
 
 def _own_values(function: FunctionType) -> bytes | None:
     """Serialize what a function has for itself, cells and defaults; None unless all is numbers and text."""
     try:
-        contents = tuple([cell.cell_contents for cell in function.__closure__ or ()])
+        values = [cell.cell_contents for cell in function.__closure__ or ()]
     except ValueError:
         return None  # a cell is empty
-    return dump_simple((contents, function.__defaults__, function.__kwdefaults__))
+    data = dump_simple_arguments((*values, *(function.__defaults__ or ())), function.__kwdefaults__ or {})
+    return None if data is None or len(data) > MOST_BYTES else data

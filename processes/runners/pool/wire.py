@@ -4,8 +4,8 @@ A frame is a header, then a body of the length that the header tells::
 
     kind (1 byte), zero (3 bytes), ticket (4 bytes), length of the body (8 bytes); little endian
 
-To the worker go SETUP, FUNCTION and VARIANT (the ticket is the function's number), ATTEMPT, and WRITE, which
-asks for the result that it has kept; from it come READY, STARTED, RECORD, RESULT, WRITTEN (what it had kept),
+To the worker go SETUP, FUNCTION (the ticket is the function's number), ATTEMPT, and WRITE, which asks for the
+result that it has kept; from it come READY, STARTED, RECORD, RESULT, WRITTEN (what it had kept),
 RESEND (an attempt's files did not arrive: it shall come again without) and RETIRED, which says that it begins
 nothing more and ends. The parent's end of the socket never blocks; the worker's does, so that two large
 messages that meet cannot wait for each other.
@@ -37,11 +37,8 @@ TICKET = Struct("<I")
 EXIT = 0
 """The ticket that ends a worker."""
 
-SETUP, FUNCTION, VARIANT, ATTEMPT, WRITE = range(1, 6)
-READY, STARTED, RECORD, RESULT, WRITTEN, RESEND, RETIRED = range(6, 13)
-
-PATTERN = Struct("<I")
-"""What a VARIANT's body begins with: the number of the function that it is a variant of."""
+SETUP, FUNCTION, ATTEMPT, WRITE = range(1, 5)
+READY, STARTED, RECORD, RESULT, WRITTEN, RESEND, RETIRED = range(5, 12)
 
 _HEADER, _ATTEMPT_HEAD, _RESULT_HEAD = "B3xIQ", "IIB", "BdddQ"
 HEADER = Struct(f"<{_HEADER}")
@@ -49,10 +46,16 @@ HEADER = Struct(f"<{_HEADER}")
 ATTEMPT_HEAD = Struct(f"<{_ATTEMPT_HEAD}")
 """Of an ATTEMPT's body: the function's number, the length of the description, and which of these hold:"""
 
-ANNOUNCE, IN_PARCELS, WITH_FILES, NAME_ONLY, NO_ARGUMENTS, MAY_STAY, WITH_KEPT = 1, 2, 4, 8, 16, 32, 64
+ANNOUNCE, IN_PARCELS, WITH_FILES, NAME_ONLY, NO_ARGUMENTS, MAY_STAY, WITH_KEPT, VARIANT = [
+    1 << bit for bit in range(8)
+]
 """The start shall be announced; the arguments are in parcels; descriptors wait in the side channel; the
 description is the task's name in UTF-8, and nothing else; there are no arguments, so they are left out; the
-worker may keep a large result; what it has kept is an argument."""
+worker may keep a large result; what it has kept is an argument; the function is a variant, and what makes it
+of its pattern stands before the arguments."""
+
+VARIANT_HEAD = Struct("<II")
+"""What that begins with: the number of the pattern, and how many bytes follow."""
 
 RESULT_HEAD = Struct(f"<{_RESULT_HEAD}")
 """Of a RESULT's body: how it ended, started_at, elapsed_seconds, cpu_seconds, peak_rss_bytes."""
@@ -96,12 +99,12 @@ def frame(kind: int, ticket: int, *parts: Buffer) -> list[Buffer]:
 
 
 def attempt_frame(
-    ticket: int, function_number: int, flags: int, description: bytes, *arguments: Buffer
+    ticket: int, function_number: int, flags: int, description: bytes, *rest: Buffer
 ) -> list[Buffer]:
-    """Build the frame of an attempt."""
-    length = ATTEMPT_HEAD.size + len(description) + sum(map(len, arguments))
+    """Build the frame of an attempt; the rest are a variant's bytes, if it is one, and the arguments."""
+    length = ATTEMPT_HEAD.size + len(description) + sum(map(len, rest))
     head = _TO_ATTEMPT.pack(ATTEMPT, ticket, length, function_number, len(description), flags)
-    return _pieces(length, head, description, *arguments)
+    return _pieces(length, head, description, *rest)
 
 
 def result_frame(ticket: int, finished: Finished, how: int, *parts: Buffer) -> list[Buffer]:

@@ -114,7 +114,7 @@ class _Loop:
         self._reader = wire.FrameReader(sock)
         self._worker = Worker.here("")
         self._sending = threading.Lock()  # guards the socket: threads that a task starts may log
-        self._serialized: dict[int, tuple[int, bytes | memoryview]] = {}  # functions not yet loaded
+        self._serialized: dict[int, bytes | memoryview] = {}  # functions not yet loaded
         self._functions: dict[int, Any] = {}
         self._ticket = 0
         self._surroundings: Surroundings | None = None  # until the parent has told them
@@ -169,7 +169,7 @@ class _Loop:
                     self._write_kept()
                     return self._next_attempt()
             elif kind != wire.ATTEMPT:
-                self._serialized[ticket] = (kind, body)
+                self._serialized[ticket] = body
             elif claimed is None or ticket == claimed:
                 return ticket, body
             # Else the parent has taken this one back: tickets are claimed in the order of their frames.
@@ -228,7 +228,7 @@ class _Loop:
         """Perform an attempt and send how it ended; return the peak memory of this process, in bytes."""
         number, length, flags = wire.ATTEMPT_HEAD.unpack_from(body)
         start = wire.ATTEMPT_HEAD.size
-        description = body[start : start + length]
+        description, start = body[start : start + length], start + length
         if flags & wire.NAME_ONLY:
             task_name, frame_filter = str(description, "utf-8", "surrogatepass"), None
         else:
@@ -245,9 +245,14 @@ class _Loop:
         if flags & wire.ANNOUNCE:
             self._announce_start()
         try:
+            variant: tuple[int, bytes | memoryview] | None = None
+            if flags & wire.VARIANT:
+                pattern_number, length = wire.VARIANT_HEAD.unpack_from(body, start)
+                start += wire.VARIANT_HEAD.size
+                variant, start = (pattern_number, body[start : start + length]), start + length
             function = self._functions.get(number)
             if function is None:
-                function = self._load_function(number, task_name)
+                function = self._load_function(number, variant, task_name)
                 if flags & wire.ANNOUNCE:
                     self._announce_start()  # anew: what importing its module took is not the call's time
             args: tuple[Any, ...] = ()
@@ -258,7 +263,7 @@ class _Loop:
                 from .parcel import load_arguments
 
                 assert descriptors is not None
-                inside = memoryview(body)[start + length :]
+                inside = memoryview(body)[start:]
                 kept = None if self._kept is None else self._kept.hand_on()
                 args, kwargs = load_arguments(layout, inside, descriptors, task_name, kept)
                 if self._token_fd >= 0:
@@ -267,7 +272,7 @@ class _Loop:
                     keep_spares()
                     self._drop_spares = drop_spares
             else:
-                args, kwargs = load(body[start + length :], task_name=task_name, what=("args", "kwargs"))
+                args, kwargs = load(body[start:], task_name=task_name, what=("args", "kwargs"))
             if self._drop_spares is not None:
                 self._drop_spares()
         except (SerializationError, KeyboardInterrupt) as error:  # nobody's Ctrl-C comes to a worker
@@ -287,18 +292,19 @@ class _Loop:
         self._send(wire.result_frame(self._ticket, finished, how, *parts))
         return finished.peak_rss_bytes
 
-    def _load_function(self, number: int, task_name: str) -> Any:
-        kind, data = self._serialized[number]
-        if kind == wire.FUNCTION:
-            function = _load_function(data, task_name)
+    def _load_function(
+        self, number: int, variant: tuple[int, bytes | memoryview] | None, task_name: str
+    ) -> Any:
+        if variant is None:
+            function = _load_function(self._serialized[number], task_name)
+            del self._serialized[number]
         else:
-            (pattern_number,) = wire.PATTERN.unpack_from(data)
+            pattern_number, values = variant
             pattern = self._functions.get(pattern_number)
             if pattern is None:
-                pattern = self._load_function(pattern_number, task_name)
-            function = make_variant(pattern, data[wire.PATTERN.size :])
+                pattern = self._load_function(pattern_number, None, task_name)
+            function = make_variant(pattern, values)
         self._functions[number] = function
-        del self._serialized[number]
         return function
 
     def _keep(self, task_name: str, value: Any, pickled: Pickled) -> None:
