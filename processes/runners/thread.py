@@ -121,7 +121,7 @@ class ThreadRunner(ProcessRunner):
         if (
             type(message) is Finished
             and type(message.outcome) is Returned
-            and self._attempts.empty()
+            and self.held <= self.max_workers
             and (go_on := self._waker.take_turn()) is not None
         ):
             try:
