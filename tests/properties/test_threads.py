@@ -12,7 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from processes import Process, ProcessExecutionReport, Task, TaskDependency, TaskFinished, TaskStatus
+from processes import (
+    Process,
+    ProcessExecutionReport,
+    Task,
+    TaskDependency,
+    TaskFinished,
+    TaskStatus,
+    ThreadRunner,
+)
 
 
 def fail_at_times(number: int, *below: int) -> int:
@@ -87,3 +95,26 @@ def check(others: list[str | None], data: st.DataObject, size: int, threads: int
 @pytest.mark.parametrize("others", [[None], [None, "sequential"]], ids=["alone", "with another runner"])
 def test_each_task_ends_once_wherever_threads_are_interrupted(switch_interval, others):
     check(others)
+
+
+class CountsMessages(ThreadRunner):
+    """Counts what wakes the run's own thread."""
+
+    count = 0
+
+    def wait(self, timeout: float | None) -> list[Any]:
+        messages = super().wait(timeout)
+        CountsMessages.count += len(messages)
+        return messages
+
+
+@pytest.mark.parametrize("depends", [False, True], ids=["independent", "chain"])
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_short_calls_leave_the_run_s_own_thread_alone(threads, depends, monkeypatch):
+    monkeypatch.setattr(CountsMessages, "count", 0)
+    tasks = [
+        Task(f"t{n}", int, dependencies=[TaskDependency(f"t{n - 1}")] if depends and n else [])
+        for n in range(500)
+    ]
+    Process(tasks).run(runner=CountsMessages(threads)).raise_for_errors()
+    assert CountsMessages.count < 250
