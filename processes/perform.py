@@ -27,8 +27,10 @@ then the thread has computed.
 """
 
 
-class _Clock(threading.local):
-    """A processor clock, this thread's or the whole process's, and what it showed last in this thread."""
+class _Clock:
+    """A processor clock, a thread's or the whole process's, and what it showed last."""
+
+    __slots__ = ("_of_process", "_peak_rss", "_read_at", "_seconds")
 
     def __init__(self, of_process: bool) -> None:
         self._of_process = of_process
@@ -46,7 +48,13 @@ class _Clock(threading.local):
         return found
 
 
-_thread_clock, _process_clock = _Clock(False), _Clock(True)
+class _Local(threading.local):
+    def __init__(self) -> None:
+        self.clock = _Clock(of_process=False)
+
+
+_process_clock = _Clock(of_process=True)
+_thread = _Local()
 
 
 def perform(attempt: Attempt, worker: Worker, *, owns_process: bool = False) -> Finished:
@@ -66,7 +74,7 @@ def perform(attempt: Attempt, worker: Worker, *, owns_process: bool = False) -> 
     Finished
         With :class:`~processes.attempt.Returned` or :class:`~processes.attempt.Raised`.
     """
-    clock = _process_clock if owns_process else _thread_clock
+    clock = _process_clock if owns_process else _thread.clock
     started_at = time()
     start = perf_counter()
     cpu_start, _ = clock.at(start)
