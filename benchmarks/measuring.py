@@ -20,7 +20,7 @@ from subjects import SUBJECTS
 from work import WORK, depth, expected_results, pause
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from subjects import Run
     from tables import Table
@@ -95,8 +95,15 @@ def _show(line: str) -> None:
         print(f"\r\033[K{line}", end="", file=sys.stderr)
 
 
-def call_fresh(function: Callable[..., Any], *args: Any) -> Any:
+def call_fresh(function: Callable[..., Any], *args: Any, under: Sequence[str] = ()) -> Any:
     """Call a function in a fresh interpreter and return what it returns; all must be plain data.
+
+    Parameters
+    ----------
+    function, *args
+        What to call.
+    under : sequence of str, optional
+        The command that runs the interpreter's.
 
     Raises
     ------
@@ -109,7 +116,7 @@ def call_fresh(function: Callable[..., Any], *args: Any) -> Any:
         "import json; print(json.dumps(result))"  # not before the call, whose time may count from the start
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", code],
+        [*under, sys.executable, "-c", code],
         cwd=Path(__file__).parent,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -15,6 +15,7 @@ from time import monotonic
 import bench_build
 import bench_data
 import bench_demo
+import bench_instructions
 import bench_metg
 import bench_pool
 import bench_scheduling
@@ -26,6 +27,7 @@ from workflows import find_files, read_workflow
 BENCHMARKS = {
     "build": bench_build,
     "scheduling": bench_scheduling,
+    "instructions": bench_instructions,
     "pool": bench_pool,
     "metg": bench_metg,
     "data": bench_data,

@@ -1,0 +1,82 @@
+"""How many instructions a task takes: what a busy machine and its caches do not change.
+
+They are counted by Valgrind's Cachegrind, as the difference between an interpreter that runs a graph and one
+that only makes it.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from itertools import product
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from bench_scheduling import GROWING, LARGE
+from measuring import NotMeasuredError, call_fresh, warm
+from shapes import SHAPES
+from subjects import SEQUENTIAL
+from tables import Table
+from work import WORK
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from measuring import Settings
+
+ROWS = [SEQUENTIAL, "graphlib, bare loop"]
+
+
+def measure(settings: Settings) -> Iterator[Table]:
+    """Count for what runs in one thread, and so takes the same way each time: instructions a task."""
+    valgrind = shutil.which("valgrind")
+    if valgrind is None:
+        print("instructions: left out, since Valgrind is not installed", file=sys.stderr)
+        return
+    sizes = [1_000, 10_000] if settings.quick else [1_000, 10_000, LARGE]
+    columns = {f"{size:_} tasks".replace("_", " "): size for size in sizes}
+    cells = list(product(ROWS, columns))
+    for shape in GROWING[-1:] if settings.quick else GROWING:
+        table = Table(f"No-ops, {shape}: instructions a task")
+        with ThreadPoolExecutor(settings.workers) as executor:  # a busy machine changes nothing
+            counts = [
+                executor.submit(_per_task, valgrind, row, shape, columns[column]) for row, column in cells
+            ]
+        for (row, column), count in zip(cells, counts, strict=True):
+            try:
+                table.add(row, column, [count.result()])
+            except NotMeasuredError as error:
+                table.put(row, column, str(error))
+        table.add_growth(list(columns))
+        yield table
+
+
+def _per_task(valgrind: str, subject: str, shape: str, size: int) -> float:
+    without, with_one = (_count(valgrind, subject, shape, size, runs) for runs in (0, 1))
+    return (with_one - without) / size
+
+
+def _count(valgrind: str, subject: str, shape: str, size: int, runs: int) -> int:
+    """Count the instructions of an interpreter in which a graph is run so often."""
+    with TemporaryDirectory() as folder:
+        log = Path(folder, "log")
+        tool = [valgrind, "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null"]
+        call_fresh(run_graph, subject, shape, size, runs, under=[*tool, f"--log-file={log}"])
+        found = re.search(r"I\s+refs:\s+([\d,]+)", log.read_text(encoding="utf-8"))
+    assert found is not None
+    return int(found[1].replace(",", ""))
+
+
+# What is called in a fresh interpreter
+
+
+def run_graph(subject: str, shape: str, size: int, runs: int) -> None:
+    """Make a graph of no-ops and run it some times, all imports and workers made before."""
+    graph = SHAPES[shape](size)
+    functions = WORK["no-op"](graph)
+    with warm(subject, 1) as run:
+        for _ in range(runs):
+            run(graph, functions)
