@@ -125,6 +125,13 @@ def test_closures_run_on_workers_as_they_do_here():
     assert list(report.results.values()) == [function(1000) for function in functions]
 
 
+def test_closures_get_large_arguments():
+    data = b"x" * (2 << 20)
+    tasks = [Task(f"t{number}", lambda value, number=number: value[number:], args=(data,)) for number in range(4)]
+    report = Process(tasks).run(runner="process", max_workers=1)
+    assert [len(value) for value in report.results.values()] == [len(data) - number for number in range(4)]
+
+
 def test_a_closure_that_cannot_travel_fails_alone():
     values = [1, threading.Lock(), 2, threading.Lock(), 3]
     tasks = [Task(f"t{place}", adder(value), args=(1,)) for place, value in enumerate(values)]
