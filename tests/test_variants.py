@@ -127,9 +127,10 @@ def test_closures_run_on_workers_as_they_do_here():
 
 def test_closures_get_large_arguments():
     data = b"x" * (2 << 20)
-    tasks = [Task(f"t{number}", lambda value, number=number: value[number:], args=(data,)) for number in range(4)]
+    functions = [lambda value, number=number: len(value) + number for number in range(4)]
+    tasks = [Task(f"t{number}", function, args=(data,)) for number, function in enumerate(functions)]
     report = Process(tasks).run(runner="process", max_workers=1)
-    assert [len(value) for value in report.results.values()] == [len(data) - number for number in range(4)]
+    assert list(report.results.values()) == [len(data) + number for number in range(4)]
 
 
 def test_a_closure_that_cannot_travel_fails_alone():

@@ -47,8 +47,9 @@ AHEAD_SECONDS = 0.004
 """Work that a worker may have in line behind what it runs; about a hundred times what sending costs."""
 
 MAX_AHEAD = 256  # attempts in line; more brings nothing (µs a no-op: with 64 20, 128 18.7, 256 16.5, 512 16)
-LONG_LINE = 16  # attempts in line
-SHORT_SECONDS = 1e-5  # of a call
+OVERHEAD_SECONDS = 1e-5  # of a worker, for an attempt, beside the call itself
+LEAST_NAP, MOST_NAP = 1e-4, 1e-3  # in seconds
+FEW_RESULTS = 8  # at a look; with more, the parent cannot keep up
 MAX_FAILED_STARTS = 3  # of workers, in a row; then the fault is not chance
 _ARGUMENTS = ("args", "kwargs")
 POLL_SECONDS = 0.1  # how often we look for what no descriptor tells: memory, and in some systems deaths
@@ -325,7 +326,7 @@ class ProcessPoolRunner(ProcessRunner):
         self._select(0 if self._inbox else timeout)
         messages = list(self._inbox)
         self._inbox.clear()
-        self._keeps_up = len(messages) < LONG_LINE // 2
+        self._keeps_up = len(messages) < FEW_RESULTS
         return messages
 
     def stack_of(self, ticket: int) -> str:
@@ -456,8 +457,8 @@ class ProcessPoolRunner(ProcessRunner):
         """Wait until a worker or the waker has something, and take it."""
         if self.poll_seconds is not None:
             timeout = self.poll_seconds if timeout is None else min(timeout, self.poll_seconds)
-        if timeout != 0 and self._keeps_up and self._may_let_results_gather():
-            sleep(wire.SPIN_SECONDS)
+        if timeout != 0 and (nap := self._nap_seconds()) >= LEAST_NAP:
+            sleep(nap if timeout is None else min(nap, timeout))
         came = self._look() if timeout == 0 else self._spin()
         if not came and timeout != 0:
             came = self._look(timeout if self._waker.arm() else 0)
@@ -472,19 +473,17 @@ class ProcessPoolRunner(ProcessRunner):
                 if child.process.poll() is not None:
                     self._bury(child, 0)
 
-    def _may_let_results_gather(self) -> bool:
-        """Tell whether to look for each result at once would cost more than it brings.
+    def _nap_seconds(self) -> float:
+        """Tell how long to sleep while results gather, since to look for each one takes processor time.
 
-        That is so where calls take less than what a look costs, and all workers have much to do, and room to
-        send what comes of it. With longer calls they would run dry: where others use all processors, a sleep
-        may take some milliseconds.
+        Meanwhile no worker may run dry, nor wait for room to send. A longer sleep is also more likely to end
+        in time: who has used much of a processor may have to wait for one for some milliseconds.
         """
-        return (
-            self._mean_seconds is not None
-            and self._mean_seconds < SHORT_SECONDS
-            and self._mean_bytes * LONG_LINE < wire.CHUNK
-            and all(len(child.held) > LONG_LINE for child in self._children)
-        )
+        if self._mean_seconds is None or not self._keeps_up or not self._children:
+            return 0.0
+        in_line = min([len(child.held) for child in self._children]) - 1
+        most_results = min(in_line / 2, wire.CHUNK / self._mean_bytes)
+        return min(most_results * (self._mean_seconds + OVERHEAD_SECONDS), MOST_NAP)
 
     def _spin(self) -> bool:
         """Take what comes soon, where calls have been short lately; False if nothing comes."""
