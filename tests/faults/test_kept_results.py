@@ -268,14 +268,25 @@ def test_a_time_limit_ends_the_task_that_has_the_value():
 
 @pytest.mark.parametrize("waits", [False, True], ids=["about to start", "waits for another task"])
 def test_where_the_worker_dies_with_the_value_the_task_says_so(tmp_path, waits):
-    pid_file = tmp_path / "pid"
+    pid_file, others_are_done = tmp_path / "pid", tmp_path / "done"
+    others = {f"other{n}" for n in range(10)}
 
     def make_and_tell() -> np.ndarray:
         pid_file.write_text(str(os.getpid()))
+        with time_limit(20):
+            while not (
+                waits or others_are_done.exists()
+            ):  # with one in line, the worker would write the value
+                time.sleep(0.001)
         return make()
 
     def kill_worker(event: object) -> None:
-        if isinstance(event, TaskFinished) and event.name == "make":
+        if not isinstance(event, TaskFinished):
+            return
+        others.discard(event.name)
+        if not others:
+            others_are_done.touch()
+        if event.name == "make":
             worker = psutil.Process(int(pid_file.read_text()))
             worker.kill()
             with time_limit(20):
