@@ -274,9 +274,8 @@ def test_where_the_worker_dies_with_the_value_the_task_says_so(tmp_path, waits):
     def make_and_tell() -> np.ndarray:
         pid_file.write_text(str(os.getpid()))
         with time_limit(20):
-            while not (
-                waits or others_are_done.exists()
-            ):  # with one in line, the worker would write the value
+            # With another attempt in line, the worker would write the value before it begins that.
+            while not (waits or others_are_done.exists()):
                 time.sleep(0.001)
         return make()
 
