@@ -46,7 +46,6 @@ if TYPE_CHECKING:
 AHEAD_SECONDS = 0.004
 """Work that a worker may have in line behind what it runs; about a hundred times what sending costs."""
 
-MAX_AHEAD = 256  # attempts in line; more brings nothing (µs a no-op: with 64 20, 128 18.7, 256 16.5, 512 16)
 OVERHEAD_SECONDS = 1e-5  # of a worker, for an attempt, beside the call itself
 LEAST_NAP, MOST_NAP = 1e-4, 1e-3  # in seconds
 FEW_RESULTS = 8  # at a look; with more, the parent cannot keep up
@@ -188,7 +187,7 @@ class ProcessPoolRunner(ProcessRunner):
         """How many jobs a worker may have in line behind what it runs."""
         if self._mean_seconds is None or not abilities.CAN_TAKE_BACK:
             return 0
-        return min(MAX_AHEAD, int(AHEAD_SECONDS / max(self._mean_seconds, 1e-6)))
+        return int(AHEAD_SECONDS / (self._mean_seconds + OVERHEAD_SECONDS))
 
     @property
     def poll_seconds(self) -> float | None:
