@@ -49,7 +49,9 @@ print(*Process([Task("one", late_modules)]).run(runner="process").results["one"]
 
 
 def late_modules() -> list[str]:
-    return [name for name in ("cloudpickle", "logging", "traceback", "typing") if name in sys.modules]
+    return [
+        name for name in ("cloudpickle", "logging", "signal", "traceback", "typing") if name in sys.modules
+    ]
 
 
 def test_a_worker_loads_only_what_its_first_function_needs(monkeypatch, tmp_path):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import _signal as signal  # type: ignore[import-not-found]  # see surroundings
 import os
-import signal
 
 CHILDREN_FILE = "/proc/self/task/{}/children"
 

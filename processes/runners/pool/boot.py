@@ -7,8 +7,8 @@ ends as the worker did. The second is the worker.
 
 from __future__ import annotations
 
+import _signal as signal  # type: ignore[import-not-found]  # see surroundings
 import os
-import signal
 from contextlib import suppress
 
 from .abilities import CHILDREN_FILE

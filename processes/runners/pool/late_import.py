@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
     from types import ModuleType
 
-_LATE = ("logging", "platform", "traceback", "typing")
+_LATE = ("logging", "platform", "signal", "traceback", "typing")
 
 
 def import_late(acts: Mapping[str, Callable[[], None]]) -> None:

@@ -3,28 +3,23 @@
 Put back are: working directory, umask, environment, sys.path, recursion limit, handlers of signals that have
 a name, blocked signals and interval timers. Not put back, since nothing can: modules that were changed, what
 C libraries keep, limits that were lowered. For threads left behind see :mod:`.left_threads`.
+
+Signals are looked at only if the module `signal` has been imported, which no module of a worker does before
+a task needs it: nothing else in Python changes what is looked at, and that takes longer than all the rest.
 """
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # what signal is made of
 import os
-import signal
 import sys
-
-# Without the enums of the signal module, whose making takes ten times as long as all else here.
-from _signal import getsignal  # type: ignore[import-not-found]
 from contextlib import suppress
 
-if sys.platform != "win32":
-    from _signal import pthread_sigmask
-
 # Those with a name: the real-time signals in between would take as long as all else here.
-_SIGNALS = sorted(map(int, signal.valid_signals() & set(signal.Signals)))
-_TIMERS = [
-    getattr(signal, name)
-    for name in ("ITIMER_REAL", "ITIMER_VIRTUAL", "ITIMER_PROF")
-    if hasattr(signal, name)
-]
+_SIGNALS = sorted(
+    _signal.valid_signals() & {number for name, number in vars(_signal).items() if name.startswith("SIG")}
+)
+_TIMERS = [number for name, number in vars(_signal).items() if name.startswith("ITIMER_")]
 _ENVIRONMENT = os.environ._data  # type: ignore[attr-defined]  # noqa: SLF001 - not decoded: 20 µs less
 _HAS_MASK = sys.platform != "win32"
 
@@ -41,8 +36,8 @@ class Surroundings:
         self._decoded_environment = dict(os.environ)
         self._path = list(sys.path)
         self._recursion_limit = sys.getrecursionlimit()
-        self._handlers = [getsignal(number) for number in _SIGNALS]
-        self._blocked = pthread_sigmask(signal.SIG_BLOCK, ()) if _HAS_MASK else ()
+        self._handlers = [_signal.getsignal(number) for number in _SIGNALS]
+        self._blocked = _signal.pthread_sigmask(_signal.SIG_BLOCK, ()) if _HAS_MASK else ()
 
     def restore(self) -> bool:
         """Put back what a task has changed; False if that cannot be."""
@@ -68,14 +63,18 @@ class Surroundings:
             sys.path[:] = self._path
         if sys.getrecursionlimit() != self._recursion_limit:
             sys.setrecursionlimit(self._recursion_limit)
+        if "signal" in sys.modules:
+            self._restore_signals()
+
+    def _restore_signals(self) -> None:
         for timer in _TIMERS:
-            signal.setitimer(timer, 0)
-        if list(map(getsignal, _SIGNALS)) != self._handlers:
+            _signal.setitimer(timer, 0)
+        if list(map(_signal.getsignal, _SIGNALS)) != self._handlers:
             for number, handler in zip(_SIGNALS, self._handlers, strict=True):
-                if getsignal(number) != handler and handler is not None:
-                    signal.signal(number, handler)
+                if _signal.getsignal(number) != handler and handler is not None:
+                    _signal.signal(number, handler)
         if _HAS_MASK:
-            pthread_sigmask(signal.SIG_SETMASK, self._blocked)
+            _signal.pthread_sigmask(_signal.SIG_SETMASK, self._blocked)
 
 
 def _umask() -> int:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import _signal as signal  # type: ignore[import-not-found]  # see surroundings
 import atexit
 import faulthandler
 import os
 import pickle
-import signal
 import sys
 import threading
 from _socket import socket
