@@ -64,6 +64,33 @@ def test_the_next_task_on_a_worker_finds_the_parents_state_again(tmp_path, monke
     assert report.results["before"]["folder"] == str(tmp_path)
 
 
+THE_FIRST_TO_IMPORT_SIGNAL = """
+from processes import Process, Task, TaskDependency
+
+def change():
+    import sys
+    imported = "signal" in sys.modules
+    import signal
+    signal.signal(signal.SIGALRM, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
+    signal.setitimer(signal.ITIMER_VIRTUAL, 100)
+    return imported
+
+def look():
+    import signal
+    is_default = signal.getsignal(signal.SIGALRM) is signal.SIG_DFL
+    seconds, _ = signal.getitimer(signal.ITIMER_VIRTUAL)
+    return is_default, signal.pthread_sigmask(signal.SIG_BLOCK, ()), seconds
+
+tasks = [Task("change", change), Task("look", look, dependencies=[TaskDependency("change")])]
+print(Process(tasks).run(runner="process", max_workers=1).results)
+"""
+
+
+def test_signals_are_put_back_after_the_first_task_that_imports_signal():
+    assert run_in_new_python(THE_FIRST_TO_IMPORT_SIGNAL) == "{'change': False, 'look': (True, set(), 0.0)}\n"
+
+
 def test_a_warm_worker_takes_over_what_the_caller_has_when_the_run_begins(tmp_path, monkeypatch):
     process = Process([Task("look", look)])
     with ProcessPoolRunner(1) as runner:
