@@ -49,6 +49,7 @@ AHEAD_SECONDS = 0.004
 OVERHEAD_SECONDS = 1e-5  # of a worker, for an attempt, beside the call itself
 LEAST_NAP, MOST_NAP = 1e-4, 1e-3  # in seconds
 FEW_RESULTS = 8  # at a look; with more, the parent cannot keep up
+SHORTEST_SECONDS = 3e-6  # of calls with which it can; workers run dry while it sleeps otherwise (measured)
 MAX_FAILED_STARTS = 3  # of workers, in a row; then the fault is not chance
 _ARGUMENTS = ("args", "kwargs")
 POLL_SECONDS = 0.1  # how often we look for what no descriptor tells: memory, and in some systems deaths
@@ -198,7 +199,8 @@ class ProcessPoolRunner(ProcessRunner):
 
     def start(self, attempt: Attempt) -> None:
         self._jobs += 1
-        if self._start_error is None and len(self._children) < min(self.max_workers, self._jobs):
+        children = len(self._children)
+        if children < self.max_workers and children < self._jobs and self._start_error is None:
             self._add_child()  # before anything is serialized, so that it starts meanwhile
         try:
             if not (attempt.has_sealed and self._start_on_kept(attempt)):
@@ -271,10 +273,9 @@ class ProcessPoolRunner(ProcessRunner):
             description = attempt.task_name.encode(errors="surrogatepass")
         else:
             description = pickle.dumps((attempt.task_name, attempt.frame_filter))
-        frame = wire.attempt_frame(
-            attempt.ticket, function.number, flags, description, function.own, arguments
-        )
-        return Job(attempt, function, frame)
+        body = function.own + arguments
+        head = wire.attempt_head(attempt.ticket, function.number, flags, description, len(body))
+        return Job(attempt, function, [head + body] if len(body) < wire.CHUNK else [head, body])
 
     def _job_in_parcels(
         self,
@@ -298,10 +299,9 @@ class ProcessPoolRunner(ProcessRunner):
             layout = (layouts, places, places_of_kept)
             description = pickle.dumps((attempt.task_name, attempt.frame_filter, *layout))
             kind = flags | wire.IN_PARCELS | wire.WITH_FILES * bool(files)
-            whole = wire.attempt_frame(
-                attempt.ticket, function.number, kind, description, function.own, *inside
-            )
-            return whole, files
+            length = len(function.own) + sum(map(len, inside))
+            head = wire.attempt_head(attempt.ticket, function.number, kind, description, length)
+            return [head + function.own, *inside], files
 
         own_parcel = Parcel.of(own, attempt.task_name, _ARGUMENTS, self._large_pieces)
         parcels = [own_parcel, *results]
@@ -478,11 +478,12 @@ class ProcessPoolRunner(ProcessRunner):
         Meanwhile no worker may run dry, nor wait for room to send. A longer sleep is also more likely to end
         in time: who has used much of a processor may have to wait for one for some milliseconds.
         """
-        if self._mean_seconds is None or not self._keeps_up or not self._children:
+        mean = self._mean_seconds
+        if mean is None or mean < SHORTEST_SECONDS or not self._keeps_up or not self._children:
             return 0.0
         in_line = min([len(child.held) for child in self._children]) - 1
         most_results = min(in_line / 2, wire.CHUNK / self._mean_bytes)
-        return min(most_results * (self._mean_seconds + OVERHEAD_SECONDS), MOST_NAP)
+        return min(most_results * (mean + OVERHEAD_SECONDS), MOST_NAP)
 
     def _spin(self) -> bool:
         """Take what comes soon, where calls have been short lately; False if nothing comes."""

@@ -98,15 +98,14 @@ def frame(kind: int, ticket: int, *parts: Buffer) -> list[Buffer]:
     return _pieces(length, (HEADER.pack(kind, ticket, length), *parts))
 
 
-def attempt_frame(
-    ticket: int, function_number: int, flags: int, description: bytes, *rest: Buffer
-) -> list[Buffer]:
-    """Build the frame of an attempt; the rest are a variant's bytes, if it is one, and the arguments."""
-    length = ATTEMPT_HEAD.size + len(description)
-    for part in rest:  # sum() takes longer for so few
-        length += len(part)
+def attempt_head(ticket: int, function_number: int, flags: int, description: bytes, length: int) -> bytes:
+    """Build what the frame of an attempt begins with.
+
+    So many bytes follow: what makes a variant of its pattern, if it is one, and the arguments.
+    """
+    length += ATTEMPT_HEAD.size + len(description)
     head = _TO_ATTEMPT.pack(ATTEMPT, ticket, length, function_number, len(description), flags)
-    return _pieces(length, (head, description, *rest))
+    return head + description
 
 
 def result_frame(ticket: int, finished: Finished, how: int, *parts: Buffer) -> list[Buffer]:
