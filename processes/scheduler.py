@@ -146,7 +146,7 @@ class Scheduler:
         self._earlier: dict[int, tuple[int, float]] = {}  # attempts of tasks that are retried, their seconds
         # By task index:
         self._ready_at = [0.0] * len(graph.names)  # in seconds since the epoch
-        self._values: dict[int, Any] = {}  # results that a task not yet ended may need
+        self._values: list[Any] = [None] * len(graph.names)  # results that a task not yet ended may need
         self._sealed: list[int] = []  # tasks whose results came sealed
         self._needed_by = [len(dependants) for dependants in graph.dependants]
         self._running: dict[int, tuple[int, Attempt]] = {}  # by ticket
@@ -436,7 +436,7 @@ class Scheduler:
         for source in self._graph.dependencies[index]:
             self._needed_by[source] -= 1
             if not self._needed_by[source]:
-                self._values.pop(source, None)
+                self._values[source] = None
         if self._has_watchers:
             self._tell(TaskFinished(name, result))
 
