@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import cache
 
 _RESERVED_BYTES = 32 << 20  # of address space; a thread's stack, for one, takes 8 MiB
 
@@ -31,10 +32,11 @@ def fill_reserve() -> bool:
     return True
 
 
+@cache  # a tenth of what a run of a few short tasks takes on warm workers
 def usable_memory() -> int:
     """Return how much memory this process and its workers may have, in bytes.
 
-    It is the machine's, or less where control groups limit it.
+    It is the machine's, or less where control groups limit it. It is looked up once.
     """
     from .cgroup import group_folders, read
 

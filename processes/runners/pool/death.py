@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from functools import cache
 from typing import NamedTuple
 
 from ...cgroup import group_folders, read
@@ -105,6 +106,7 @@ class OutOfMemoryKills:
         return 0 if self._file is None else _kills_in(self._file) or 0
 
 
+@cache
 def _counter_file() -> str | None:
     """Return the file that counts the kills; None where there is none."""
     for controller, name in (("", "memory.events"), ("memory", "memory.oom_control")):
