@@ -46,6 +46,9 @@ if TYPE_CHECKING:
 AHEAD_SECONDS = 0.004
 """Work that a worker may have in line behind what it runs; about a hundred times what sending costs."""
 
+OVERDUE_SECONDS = (
+    0.02  # at one call, so that a line behind it is no more added to; a busy system delays it by 4 ms
+)
 OVERHEAD_SECONDS = 1e-5  # of a worker, for an attempt, beside the call itself
 LEAST_NAP, MOST_NAP = 1e-4, 1e-3  # in seconds
 FEW_RESULTS = 8  # at a look; with more, the parent cannot keep up
@@ -384,9 +387,12 @@ class ProcessPoolRunner(ProcessRunner):
             return
         # None gets more than its share, so that a short queue does not become one worker's line.
         share = min(1 + self._ahead, ceil(self._jobs / len(self._children)))
+        overdue = time() - OVERDUE_SECONDS
         for child in sorted(self._children, key=lambda child: len(child.held)):
             if len(child.held) > (share + 1) // 2:
                 break  # a worker is given many at a time, each time that half of its line is gone
+            if child.held and child.busy_since < overdue:
+                continue  # nobody knows when its line would move
             self._unsent.add(child)
             while self._queue and child.takes(self._queue[0], share):
                 child.give(self._queue.popleft())

@@ -1,0 +1,53 @@
+"""Short tasks do not stand behind a long one while less urgent tasks start."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from processes import Process, Task, TaskDependency
+
+SHORT = 400  # tasks; after the first hundred their mean is short enough for lines of many
+LIMIT_SECONDS = 30
+
+
+def wait_for_files(folder: Path, count: int) -> bool:
+    """Wait until there are so many files; False if that takes too long."""
+    end = time.monotonic() + LIMIT_SECONDS
+    while len(list(folder.iterdir())) < count:
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def wait_until_it_is_long_at_it(folder: Path) -> None:
+    wait_for_files(folder, 1)
+    while time.time() - (folder / "first").stat().st_mtime < 0.2:
+        time.sleep(0.01)
+
+
+def begin_and_wait(folder: Path) -> bool:
+    (folder / "first").touch()
+    return wait_for_files(folder, 1 + SHORT)
+
+
+def touch(folder: Path, number: int) -> None:
+    (folder / str(number)).touch()
+
+
+def test_no_short_task_waits_behind_a_long_one_while_less_urgent_ones_start(tmp_path):
+    gate = [TaskDependency("gate")]
+    tasks = [
+        Task("first", begin_and_wait, args=(tmp_path,), priority=2),
+        Task("gate", wait_until_it_is_long_at_it, args=(tmp_path,), priority=1),
+        *(
+            Task(f"short-{number}", touch, args=(tmp_path, number), dependencies=gate)
+            for number in range(SHORT)
+        ),
+        Task("last", wait_for_files, args=(tmp_path, 1 + SHORT), dependencies=gate, priority=-1),
+    ]
+    report = Process(tasks).run(runner="process", max_workers=2)
+    report.raise_for_errors()
+    assert report.results["first"]
+    assert report.results["last"]
