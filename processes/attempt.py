@@ -7,6 +7,7 @@ imports nothing that costs (a dataclass would bring ``inspect`` with it).
 from __future__ import annotations
 
 import os
+import sys
 from _socket import gethostname
 
 TYPE_CHECKING = False  # typing is not imported: it would be the costliest part of a worker's start
@@ -40,6 +41,10 @@ class Attempt:
         Takes each `logging.LogRecord` that the function logs; None when the task has no log file.
     has_sealed : bool
         Whether there are :class:`Sealed` values among the arguments; only on runners that take them.
+    rank : int
+        Where the task stands in the run's order: those with lower ranks go first.
+    next_rank : int
+        The lowest rank among the tasks that depend on it; beyond all ranks if none does, or nobody asks.
     may_stay : bool
         Whether the result is for one more attempt alone, on the same runner, which comes as soon as it can. A
         runner may then leave it where it was made, and deliver a :class:`Sealed` that stands for it.
@@ -52,7 +57,9 @@ class Attempt:
         "has_sealed",
         "kwargs",
         "may_stay",
+        "next_rank",
         "on_record",
+        "rank",
         "task_name",
         "ticket",
         "timeout",
@@ -68,6 +75,7 @@ class Attempt:
         timeout: float | None = None,
         frame_filter: str | None = None,
         on_record: RecordSink | None = None,
+        rank: int = 0,
     ) -> None:
         self.ticket = ticket
         self.task_name = task_name
@@ -79,6 +87,8 @@ class Attempt:
         self.on_record = on_record
         self.has_sealed = False
         self.may_stay = False
+        self.rank = rank
+        self.next_rank = sys.maxsize
 
 
 class Sealed:

@@ -6,6 +6,7 @@ looked through again.
 
 from __future__ import annotations
 
+import sys
 from enum import IntEnum
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .graph import Graph
+
+
+NEVER = sys.maxsize  # the rank of what does not exist
 
 
 class State(IntEnum):
@@ -61,6 +65,8 @@ class Plan:
 
     Attributes
     ----------
+    ranks : list of int
+        The place of each task in that order; 0 goes first.
     unfinished : int
         How many tasks have not yet succeeded, failed or been skipped.
     """
@@ -79,13 +85,13 @@ class Plan:
         if any(task.priority for task in graph.tasks):
             order.sort(key=lambda task: graph.tasks[task].priority, reverse=True)
         self._order = order
-        self._ranks = [0] * size
+        self.ranks = [0] * size
         for rank, task in enumerate(order):
-            self._ranks[task] = rank
+            self.ranks[task] = rank
         self._heaps: list[list[int]] = [[] for _ in range(max(groups, default=-1) + 1)]
         for task, unmet in enumerate(self._unmet):
             if not unmet:
-                self._heaps[groups[task]].append(self._ranks[task])
+                self._heaps[groups[task]].append(self.ranks[task])
         for heap in self._heaps:
             heapify(heap)
 
@@ -97,6 +103,10 @@ class Plan:
         """Tell the rank (0 goes first) of the best ready task of a group; None if none is ready."""
         heap = self._heaps[group]
         return heap[0] if heap else None
+
+    def rank_below(self, task: int) -> int:
+        """Tell the best rank of what depends on a task directly; NEVER if nothing does."""
+        return min(map(self.ranks.__getitem__, self._dependants[task]), default=NEVER)
 
     def count_ready(self, group: int) -> int:
         """Tell how many tasks of a group are ready."""
@@ -149,7 +159,7 @@ class Plan:
 
     def _make_ready(self, task: int) -> None:
         self._move(task, READY)
-        heappush(self._heaps[self._groups[task]], self._ranks[task])
+        heappush(self._heaps[self._groups[task]], self.ranks[task])
 
     def _move(self, task: int, state: State) -> None:
         if state not in MOVES[self._states[task]]:

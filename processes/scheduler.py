@@ -143,6 +143,7 @@ class Scheduler:
         self._only_group = self._groups[0] if len(self._groups) == 1 and not self._groups[0].needs else None
         self._runners = list(dict.fromkeys([self.runner, *(group.runner for group in self._groups)]))
         self._plan = Plan(graph, self._group_of, durations)
+        self._ranks = self._plan.ranks
         self._earlier: dict[int, tuple[int, float]] = {}  # attempts of tasks that are retried, their seconds
         # By task index:
         self._ready_at = [0.0] * len(graph.names)  # in seconds since the epoch
@@ -271,7 +272,10 @@ class Scheduler:
             task.timeout,
             task.traced_vars_frame_filter,
             record_sink(task) if task.has_logger else None,
+            self._ranks[index],
         )
+        if group.runner.heeds_order:
+            attempt.next_rank = self._plan.rank_below(index)
         if not task.keep_result:
             attempt.may_stay = self._goes_to_one_more(index, group)
         self._running[ticket] = (index, attempt)

@@ -48,6 +48,8 @@ class ProcessRunner(ABC):
     takes_sealed : bool
         Whether it can be given arguments that are :class:`~processes.attempt.Sealed`; where not, they are
         opened before.
+    heeds_order : bool
+        Whether it looks at an attempt's `next_rank`, which costs time to find; may change during a run.
     starts_anywhere : bool
         Whether :meth:`start` may be called, and alone gets an attempt going, in any thread that has the run's
         turn; see :meth:`processes.runners.waker.Waker.take_turn`.
@@ -57,6 +59,7 @@ class ProcessRunner(ABC):
 
     name: ClassVar[str] = "custom"
     takes_sealed: ClassVar[bool] = False
+    heeds_order: bool = False
     starts_anywhere: ClassVar[bool] = False
     results: dict[str, TaskResult]
 

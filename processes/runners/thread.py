@@ -20,14 +20,6 @@ if TYPE_CHECKING:
     from .waker import Waker
 
 DEFAULT_THREADS = 4
-LEAST_SECONDS, MOST_SECONDS, FEW_THREADS = 8e-4, 0.008, 4
-"""Calls of so long have one attempt in line, for all threads together, where there are no more than so many.
-
-A thread that finds it goes on with that, and leaves the run's next step to the run's own thread. With calls
-of 1 to 7 ms it saves 1 to 4 % of the time. With shorter ones, to wake that thread costs more than the step
-(15 % of two processors' time with 0.2 ms, 4 % with 0.6); on eight threads a chain of tasks decides, and what
-that had ready next would stand behind less urgent work (measured on recorded workflows).
-"""
 
 
 class ThreadRunner(ProcessRunner):
@@ -58,15 +50,13 @@ class ThreadRunner(ProcessRunner):
         super().open(waker)
         self._attempts: SimpleQueue[Attempt | None] = SimpleQueue()
         self._threads: list[_Thread] = []  # those that serve the slots; none that was left behind
-        self.held = 0  # attempts that run or stand in line
-        self._mean_seconds = 0.0  # of a call, lately; 0.0 before the first
+        self.held = 0  # attempts that run or that a thread is about to fetch
         self._started = 0
         self._stopped: set[int] = set()  # tickets of attempts left behind; read by the threads
 
     @property
     def free_slots(self) -> int:
-        one_ahead = self.max_workers <= FEW_THREADS and LEAST_SECONDS < self._mean_seconds < MOST_SECONDS
-        return self.max_workers + one_ahead - self.held
+        return self.max_workers - self.held
 
     def start(self, attempt: Attempt) -> None:
         self.held += 1
@@ -93,8 +83,6 @@ class ThreadRunner(ProcessRunner):
             return False
         if type(message) is Finished:
             self.held -= 1
-            mean = self._mean_seconds or message.elapsed_seconds
-            self._mean_seconds = mean + (message.elapsed_seconds - mean) / 8
         return True
 
     def stack_of(self, ticket: int) -> str:
@@ -117,11 +105,10 @@ class ThreadRunner(ProcessRunner):
             thread.join()
 
     def deliver(self, message: Message) -> None:
-        """Go on here after a success, if the run's own thread sleeps and nothing is in line; else tell it."""
+        """Go on here after a success, if the run's own thread sleeps; else tell it."""
         if (
             type(message) is Finished
             and type(message.outcome) is Returned
-            and self.held <= self.max_workers
             and (go_on := self._waker.take_turn()) is not None
         ):
             try:

@@ -1,9 +1,11 @@
-"""Short tasks do not stand behind a long one while less urgent tasks start."""
+"""What is more urgent does not stand in line behind what is less so."""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
+
+import pytest
 
 from processes import Process, Task, TaskDependency
 
@@ -51,3 +53,31 @@ def test_no_short_task_waits_behind_a_long_one_while_less_urgent_ones_start(tmp_
     report.raise_for_errors()
     assert report.results["first"]
     assert report.results["last"]
+
+
+def take_a_moment(folder: Path, number: int) -> None:
+    time.sleep(0.002)  # calls of this length have many in line, where nothing else is to come
+    touch(folder, number)
+
+
+@pytest.mark.parametrize("runner", ["thread", "process"])
+def test_a_chain_is_not_kept_waiting_by_what_is_independent_of_it(runner, tmp_path):
+    links = 20
+    tasks = [
+        Task("other-worker", wait_for_files, args=(tmp_path, links), priority=1),
+        *(
+            Task(
+                f"link-{number}",
+                take_a_moment,
+                args=(tmp_path, number),
+                dependencies=[TaskDependency(f"link-{number - 1}")] if number else [],
+            )
+            for number in range(links)
+        ),
+        *(Task(f"other-{number}", take_a_moment, args=(tmp_path, number)) for number in range(50)),
+    ]
+    report = Process(tasks).run(runner=runner, max_workers=2)
+    report.raise_for_errors()
+    assert report.results["other-worker"]
+    in_order = sorted(report.metrics, key=lambda name: report.metrics[name].started_at)
+    assert set(in_order[: links + 1]) == {"other-worker", *(f"link-{number}" for number in range(links))}

@@ -149,6 +149,8 @@ class Child:
         self.connected = True
         self.waits_to_send = False
         self._exclusive = False  # nothing stands in line behind what it holds
+        self._next_rank = 0  # of what may become ready by what it holds, the most urgent's
+        self._next_after = 0  # the ticket of that after which it may
         self.kept: Kept | None = None
         self._told_to_end = False
         self._deaf = False  # it was gone before it got anything of the latest job
@@ -220,7 +222,20 @@ class Child:
         """Tell whether a job can be given to it, when it may hold `share` of them."""
         if not self.held:
             return self.kept is None or not self.kept.is_asked_for
-        return not self._exclusive and job.attempt.timeout is None and len(self.held) < share
+        return (
+            not self._exclusive
+            and job.attempt.timeout is None
+            and len(self.held) < share
+            and (job.attempt.rank < self._next_rank or self._nothing_comes_before(job))
+        )
+
+    def _nothing_comes_before(self, job: Job) -> bool:
+        """Tell whether a job is more urgent than all that may become ready by what the worker holds."""
+        if self._next_after not in self.held:
+            self._next_rank, self._next_after = min(
+                (held.attempt.next_rank, ticket) for ticket, held in self.held.items()
+            )
+        return job.attempt.rank < self._next_rank
 
     def ask_for_kept(self) -> None:
         """Ask, by the next :meth:`flush`, for the result that the worker keeps; it takes no job before."""
@@ -234,6 +249,8 @@ class Child:
         ticket = job.attempt.ticket
         if not self.held:
             self.busy_since = time()
+        if not self.held or job.attempt.next_rank < self._next_rank:
+            self._next_rank, self._next_after = job.attempt.next_rank, ticket
         self.held[ticket] = job
         self._exclusive = job.attempt.timeout is not None or job.kept is not None
         if job.cargo is not None and job.cargo.files and not self._send_files(job.cargo.files):

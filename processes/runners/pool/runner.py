@@ -7,6 +7,7 @@ import os
 import pickle
 import selectors
 import sys
+from bisect import insort
 from collections import deque
 from contextlib import suppress
 from functools import partial
@@ -43,12 +44,18 @@ if TYPE_CHECKING:
     from .kept import Kept
     from .parcel import Piece, Places
 
-AHEAD_SECONDS = 0.004
-"""Work that a worker may have in line behind what it runs; about a hundred times what sending costs."""
+AHEAD_SECONDS = 0.012
+"""Work that a worker may have in line behind what it runs.
 
-OVERDUE_SECONDS = (
-    0.02  # at one call, so that a line behind it is no more added to; a busy system delays it by 4 ms
-)
+Only what is more urgent than all that may become ready by what it holds: what comes is then not kept waiting.
+"""
+
+ORDERED_SECONDS = 2e-4
+"""Shorter calls stand in line whatever comes: to have no line would cost more than the order is worth."""
+
+OVERDUE_SECONDS = 0.02
+"""At one call; a worker has no line then, since nobody knows when it would move."""
+
 OVERHEAD_SECONDS = 1e-5  # of a worker, for an attempt, beside the call itself
 LEAST_NAP, MOST_NAP = 1e-4, 1e-3  # in seconds
 FEW_RESULTS = 8  # at a look; with more, the parent cannot keep up
@@ -154,6 +161,7 @@ class ProcessPoolRunner(ProcessRunner):
         self._next_look = 0.0  # at the memory of workers, on the monotonic clock
         self._mean_seconds: float | None = None  # of a call, lately
         self._mean_bytes = 0.0  # of a result, lately
+        self.heeds_order = True
         self._keeps_up = False  # whether the last wait brought few messages
         self._functions = Functions()
         self._large_pieces: WeakValueDictionary[tuple[int, int], Piece] = WeakValueDictionary()
@@ -220,7 +228,15 @@ class ProcessPoolRunner(ProcessRunner):
                     child.give(job)
                     self._unsent.add(child)
                     return
-        self._queue.append(job)
+        self._queue_up(job)
+
+    def _queue_up(self, *jobs: Job) -> None:
+        """Queue jobs, the most urgent first."""
+        for job in jobs:
+            if self._queue and job.attempt.rank < self._queue[-1].attempt.rank:
+                insort(self._queue, job, key=_rank)
+            else:
+                self._queue.append(job)
 
     def _start_on_kept(self, attempt: Attempt) -> bool:
         """Start an attempt that needs what workers keep; False if it needs none of that."""
@@ -329,6 +345,7 @@ class ProcessPoolRunner(ProcessRunner):
         messages = list(self._inbox)
         self._inbox.clear()
         self._keeps_up = len(messages) < FEW_RESULTS
+        self.heeds_order = self._mean_seconds is None or self._mean_seconds > ORDERED_SECONDS
         return messages
 
     def stack_of(self, ticket: int) -> str:
@@ -376,8 +393,9 @@ class ProcessPoolRunner(ProcessRunner):
 
     def _hand_out(self) -> None:
         """Give queued jobs to workers, and start workers where they lack."""
-        if not self._queue and self._jobs > 1:
-            self._balance()
+        overdue = time() - OVERDUE_SECONDS
+        if self._jobs > 1:
+            self._take_back_lines(overdue)
         while self._queue and len(self._children) < min(self.max_workers, self._jobs):
             if self._start_error is not None and self._any_boots():
                 break  # one at a time: several that start at once may have taken each other's room
@@ -387,15 +405,23 @@ class ProcessPoolRunner(ProcessRunner):
             return
         # None gets more than its share, so that a short queue does not become one worker's line.
         share = min(1 + self._ahead, ceil(self._jobs / len(self._children)))
-        overdue = time() - OVERDUE_SECONDS
-        for child in sorted(self._children, key=lambda child: len(child.held)):
+        by_line = sorted(self._children, key=lambda child: len(child.held))
+        for child in by_line:
+            if child.held:
+                break
+            self._give(child, 1)  # nobody has a line while another has nothing to do
+        for child in by_line:
             if len(child.held) > (share + 1) // 2:
                 break  # a worker is given many at a time, each time that half of its line is gone
             if child.held and child.busy_since < overdue:
-                continue  # nobody knows when its line would move
+                continue
+            self._give(child, share)
+
+    def _give(self, child: Child, share: int) -> None:
+        """Give a worker what it takes of the queue, until it holds `share` jobs."""
+        while self._queue and child.takes(self._queue[0], share):
+            child.give(self._queue.popleft())
             self._unsent.add(child)
-            while self._queue and child.takes(self._queue[0], share):
-                child.give(self._queue.popleft())
 
     def _ask_for_kept(self) -> None:
         """Ask for the results that workers keep and whose attempts have not come at once."""
@@ -406,12 +432,14 @@ class ProcessPoolRunner(ProcessRunner):
         self._keepers -= asked
         self._unsent |= asked
 
-    def _balance(self) -> None:
-        """Where one worker has nothing to do and another a line, take the line back into the queue."""
-        if any(not child.held for child in self._children):
-            longest = max(self._children, key=lambda child: len(child.held))
-            if len(longest.held) > 1:
-                self._queue.extend(longest.take_back())
+    def _take_back_lines(self, overdue: float) -> None:
+        """Take back the lines behind long calls, and one where there is nothing else for another worker."""
+        lines = [child for child in self._children if len(child.held) > 1]
+        for child in lines:
+            if child.busy_since < overdue:
+                self._queue_up(*child.take_back())
+        if lines and not self._queue and any(not child.held for child in self._children):
+            self._queue_up(*max(lines, key=lambda child: len(child.held)).take_back())
 
     def _flush(self) -> None:
         for child in tuple(self._unsent):
@@ -587,7 +615,7 @@ class ProcessPoolRunner(ProcessRunner):
             if (job := child.held.pop(ticket, None)) is not None:
                 job.do_without_files()
                 if job.kept is None:
-                    self._queue.appendleft(job)
+                    self._queue_up(job)
                 else:
                     child.give(job)  # no other has the argument
                     self._unsent.add(child)
@@ -608,7 +636,7 @@ class ProcessPoolRunner(ProcessRunner):
 
     def _put_back(self, jobs: list[Job]) -> None:
         """Put jobs that have not begun back to the front of the queue."""
-        self._queue.extendleft(job for job in reversed(jobs) if job.kept is None)
+        self._queue_up(*[job for job in jobs if job.kept is None])
         self._waiting += [job.attempt for job in jobs if job.kept is not None]
         self._start_waiting()
 
@@ -715,6 +743,10 @@ class ProcessPoolRunner(ProcessRunner):
         started_at = started_at or now
         self._inbox.append(Finished(ticket, outcome, started_at, now - started_at, 0.0, 0, worker))
         self._jobs -= 1
+
+
+def _rank(job: Job) -> int:
+    return job.attempt.rank
 
 
 def _close(descriptors: list[int] | tuple[()] | None) -> None:
