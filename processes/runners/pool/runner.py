@@ -192,7 +192,11 @@ class ProcessPoolRunner(ProcessRunner):
 
     @property
     def free_slots(self) -> int:
-        return self.max_workers * (1 + self._ahead) - self._jobs
+        slots = self.max_workers * (1 + self._ahead) - self._jobs
+        if slots < self.max_workers:
+            # What waits for a line must not keep the most urgent from a worker that has nothing to do.
+            return max(slots, sum(not child.held for child in self._children))
+        return slots
 
     @property
     def _ahead(self) -> int:
