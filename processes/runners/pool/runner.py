@@ -44,14 +44,13 @@ if TYPE_CHECKING:
     from .kept import Kept
     from .parcel import Piece, Places
 
-AHEAD_SECONDS = 0.012
-"""Work that a worker may have in line behind what it runs.
-
-Only what is more urgent than all that may become ready by what it holds: what comes is then not kept waiting.
+ORDERED_SECONDS = 2e-4
+"""From such calls on, only what is more urgent than all that may become ready by what a worker holds is put
+in line there. With shorter ones, to have no line costs more than the order is worth.
 """
 
-ORDERED_SECONDS = 2e-4
-"""Shorter calls stand in line whatever comes: to have no line would cost more than the order is worth."""
+AHEAD_SECONDS, UNORDERED_AHEAD_SECONDS = 0.012, 0.004
+"""Work that a worker may have in line behind what it runs, and where what comes may have to wait for it."""
 
 OVERDUE_SECONDS = 0.02
 """At one call; a worker has no line then, since nobody knows when it would move."""
@@ -203,7 +202,8 @@ class ProcessPoolRunner(ProcessRunner):
         """How many jobs a worker may have in line behind what it runs."""
         if self._mean_seconds is None or not abilities.CAN_TAKE_BACK:
             return 0
-        return int(AHEAD_SECONDS / (self._mean_seconds + OVERHEAD_SECONDS))
+        seconds = AHEAD_SECONDS if self.heeds_order else UNORDERED_AHEAD_SECONDS
+        return int(seconds / (self._mean_seconds + OVERHEAD_SECONDS))
 
     @property
     def poll_seconds(self) -> float | None:
@@ -639,7 +639,7 @@ class ProcessPoolRunner(ProcessRunner):
         self._put_back(not_begun)
 
     def _put_back(self, jobs: list[Job]) -> None:
-        """Put jobs that have not begun back to the front of the queue."""
+        """Put jobs that have not begun back into the queue."""
         self._queue_up(*[job for job in jobs if job.kept is None])
         self._waiting += [job.attempt for job in jobs if job.kept is not None]
         self._start_waiting()
