@@ -29,7 +29,11 @@ if TYPE_CHECKING:
     from shapes import Graph
     from workflows import Workflow
 
+    from processes import ProcessExecutionReport
+
 WORKERS = (2, 8)
+THREADS, PROCESSES = "threads", "processes"
+MEASURED = [(2, THREADS), (8, THREADS), (2, PROCESSES)]
 FIRST_COME, OWN, KNOWN = ORDERS = "first come", "longest chain", "durations known"
 WORSE = 1.02  # times first come: more is remarked on for the library's own order
 FAR = 1.1  # times the lower bound: more is remarked on for known durations
@@ -50,17 +54,17 @@ def measure(settings: Settings) -> Iterator[Table]:
         bound = workflow.lower_bound(workers)
         return {order: seconds / bound for order, seconds in simulated_makespans(workflow, workers).items()}
 
-    def replay(row: str, workers: int) -> dict[str, float]:
+    def replay(row: str, kind: str, workers: int) -> dict[str, float]:
         bound = BOUND_SECONDS / (5 if settings.quick else 1)
-        seconds = call_fresh(measured_makespans, str(files[row]), workers, bound)
+        seconds = call_fresh(measured_makespans, str(files[row]), kind, workers, bound)
         return {order: value / bound for order, value in seconds.items()}
 
     for workers in WORKERS:
         title = f"Recorded workflows on {workers} workers, simulated: makespan ÷ lower bound"
         yield _table(title, list(files), partial(simulate, workers=workers))
-    for workers in WORKERS:
-        title = f"Recorded workflows on {workers} threads, measured: makespan ÷ lower bound"
-        yield _table(title, list(files)[:MOST_MEASURED], partial(replay, workers=workers))
+    for workers, kind in MEASURED:
+        title = f"Recorded workflows on {workers} {kind}, measured: makespan ÷ lower bound"
+        yield _table(title, list(files)[:MOST_MEASURED], partial(replay, kind=kind, workers=workers))
 
 
 def _table(title: str, rows: list[str], ratios_of: Callable[[str], dict[str, float]]) -> Table:
@@ -75,7 +79,7 @@ def _table(title: str, rows: list[str], ratios_of: Callable[[str], dict[str, flo
         for order, ratio in ratios.items():
             table.add(row, order, [ratio])
         remarks = []
-        if ratios[OWN] > WORSE * ratios[FIRST_COME]:
+        if FIRST_COME in ratios and ratios[OWN] > WORSE * ratios[FIRST_COME]:
             remarks.append(f"{OWN}: {ratios[OWN] / ratios[FIRST_COME]:.2f} times {FIRST_COME}")
         if ratios[KNOWN] > FAR:
             remarks.append(f"{KNOWN}: over {FAR} times the bound")
@@ -154,41 +158,45 @@ def _makespan(order: Order, seconds: list[float], workers: int) -> float:
 # What is called in a fresh interpreter
 
 
-def measured_makespans(file: str, workers: int, bound: float) -> dict[str, float]:
+def measured_makespans(file: str, kind: str, workers: int, bound: float) -> dict[str, float]:
     """Replay a workflow in each order, with tasks that sleep, scaled to a lower bound in seconds.
 
-    A makespan goes from the start of the first task to the end of the last.
+    A makespan goes from the start of the first task to the end of the last. First come is for threads alone.
     """
-    from processes import ProcessExecutionReport, ThreadRunner
+    from processes import ProcessPoolRunner, ThreadRunner
 
     workflow = read_workflow(Path(file))
     graph = workflow.graph
     factor = bound / workflow.lower_bound(workers)
-    moments: list[float] = []  # at which tasks started and ended
-    functions = [partial(_noted_pause, moments, factor * seconds) for seconds in workflow.seconds]
-    expected = expected_results(graph)
-
-    def makespan(run: Callable[[], list[int]]) -> float:
-        moments.clear()
-        time_runs(run, expected)
-        return max(moments) - min(moments)
-
+    seconds = [factor * seconds for seconds in workflow.seconds]
     makespans = {}
-    with warm("ThreadPoolExecutor", workers) as run:
-        makespans[FIRST_COME] = makespan(lambda: run(graph, functions))
-
+    if kind == THREADS:
+        makespans[FIRST_COME] = _first_come_makespan(graph, seconds, workers)
+    functions = [partial(pause, length) for length in seconds]
+    expected = expected_results(graph)
     reports: list[ProcessExecutionReport] = []
 
-    def run_informed(runner: ThreadRunner) -> list[int]:
+    def run_informed() -> list[int]:
         report = process_of(graph, functions).run(runner=runner, durations=reports[-1] if reports else None)
         reports.append(report)
         return results_of(report, graph)
 
-    with ThreadRunner(workers) as runner:
+    with (ThreadRunner if kind == THREADS else ProcessPoolRunner)(workers) as runner:
         warm_up(partial(run_process, runner), workers)
         for order in (OWN, KNOWN):  # the second knows what the first took
-            makespans[order] = makespan(lambda: run_informed(runner))
+            time_runs(run_informed, expected)
+            metrics = reports[-1].metrics.values()
+            first, last = min(task.started_at for task in metrics), max(task.finished_at for task in metrics)
+            makespans[order] = last - first
     return makespans
+
+
+def _first_come_makespan(graph: Graph, seconds: list[float], workers: int) -> float:
+    moments: list[float] = []  # at which tasks started and ended
+    functions = [partial(_noted_pause, moments, length) for length in seconds]
+    with warm("ThreadPoolExecutor", workers) as run:
+        time_runs(lambda: run(graph, functions), expected_results(graph))
+    return max(moments) - min(moments)
 
 
 def _noted_pause(moments: list[float], seconds: float, *below: int) -> int:
