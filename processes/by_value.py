@@ -1,6 +1,6 @@
 """What travels by value: functions and classes that no other process can import.
 
-cloudpickle does that. Four things are added here:
+cloudpickle does that. Five things are added here:
 
 - A class that was sent to a worker and comes back is the sender's own class again. What is sent registers
   the class, in both processes, under one id; what comes back has only the id.
@@ -8,15 +8,22 @@ cloudpickle does that. Four things are added here:
   so that tracebacks look alike everywhere.
 - Code keeps the name of its file, which cloudpickle 3.1.3 leaves out: tracebacks find their lines by it.
 - Exceptions go as :mod:`processes.exception_state` has them, and keep what plain pickling loses.
+- What programs decorate functions with, and cloudpickle cannot take along: `lru_cache`, `cached_property`,
+  `singledispatch`; so weak dictionaries too, and `threading.local`.
 """
 
 from __future__ import annotations
 
+import functools
 import inspect
 import io
 import linecache
 import os
+import sys
+import threading
+from collections import ChainMap
 from itertools import groupby
+from operator import attrgetter
 from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import uuid4
@@ -91,7 +98,58 @@ def _joined(chunks: list[bytes | bytearray]) -> list[bytes | bytearray]:
     return pieces
 
 
+def _reduce_cached_function(function: functools._lru_cache_wrapper[Any]) -> Any:
+    """Reduce what `lru_cache` makes: to its name where that can be imported, else without what is cached."""
+    if _can_be_imported(function):
+        return function.__reduce__()
+    parameters = function.cache_parameters()
+    made_anew = {"__wrapped__", "cache_parameters"}
+    attributes = {name: value for name, value in vars(function).items() if name not in made_anew}
+    return (
+        _cache_function,
+        (function.__wrapped__, parameters["maxsize"], parameters["typed"]),
+        attributes,
+    )
+
+
+def _cache_function(function: Callable[..., Any], maxsize: int | None, typed: bool) -> Any:
+    return functools.lru_cache(maxsize, typed)(function)
+
+
+def _can_be_imported(named: Any) -> bool:
+    if named.__module__ == "__main__":
+        return False
+    try:
+        found = attrgetter(named.__qualname__)(sys.modules[named.__module__])
+    except (AttributeError, KeyError):
+        return False
+    return found is named
+
+
+def _reduce_cached_property(cached: functools.cached_property[Any]) -> Any:
+    attributes = {name: value for name, value in vars(cached).items() if name != "lock"}  # before Python 3.12
+    return functools.cached_property, (cached.func,), attributes
+
+
+def _reduce_weak_dict(weak: WeakKeyDictionary[Any, Any] | WeakValueDictionary[Any, Any]) -> Any:
+    return type(weak), (), None, None, iter(list(weak.items()))
+
+
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+    dispatch_table: Final = ChainMap(
+        {
+            functools._lru_cache_wrapper: _reduce_cached_function,  # noqa: SLF001 - it has no other name
+            functools.cached_property: _reduce_cached_property,
+            WeakKeyDictionary: _reduce_weak_dict,
+            WeakValueDictionary: _reduce_weak_dict,
+            threading.local: lambda _: (
+                threading.local,
+                (),
+            ),  # each thread has its own, and a new one nothing
+        },
+        cloudpickle.Pickler.dispatch_table,
+    )
+
     def __init__(
         self,
         file: io.BytesIO | _Sink,

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import weakref
 from collections import deque, namedtuple
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -354,6 +355,50 @@ def test_data_that_needs_a_module_which_is_not_there_says_so() -> None:
         load(b"cno_such_module\nname\n.", task_name="t", what=("args", "kwargs"))
     with pytest.raises(SerializationError):
         load(b"", task_name="t", what="x")
+
+
+# What programs decorate functions with
+
+
+def make_cached(offset: int) -> Any:
+    @functools.lru_cache(maxsize=7, typed=True)
+    def add(number: int) -> int:
+        return number + offset
+
+    add.unit = "m"  # type: ignore[attr-defined]
+    add(1)
+    return add
+
+
+@functools.cache
+def cached_here(number: int) -> int:
+    return -number
+
+
+def test_a_cached_function_travels_without_what_is_cached() -> None:
+    cached = there_and_back(make_cached(10))
+    assert (cached.cache_info().currsize, cached(1), cached(1)) == (0, 11, 11)
+    assert cached.cache_info()[:2] == (1, 1)  # hits, misses
+    assert cached.cache_parameters() == {"maxsize": 7, "typed": True}
+    assert (cached.__name__, cached.__wrapped__(2), cached.unit) == ("add", 12, "m")
+
+
+def test_a_cached_function_that_can_be_imported_travels_by_its_name() -> None:
+    assert there_and_back(cached_here) is cached_here
+    assert there_and_back(functools.lru_cache(cached_here.__wrapped__)) is not cached_here
+    assert there_and_back(functools.lru_cache(functools.partial(int, base=2)))("11") == 3
+
+
+def test_what_is_weak_travels_with_what_it_holds_and_what_is_a_threads_without() -> None:
+    point = Point(1)
+    by_key, by_value, alive = there_and_back(
+        (weakref.WeakKeyDictionary({Point: 1}), weakref.WeakValueDictionary({"a": point}), point)
+    )
+    assert dict(by_key) == {Point: 1}
+    assert by_value["a"] is alive
+    local = threading.local()
+    local.connection = threading.Lock()
+    assert vars(there_and_back(local)) == {}
 
 
 # Classes that travel by value

@@ -93,6 +93,67 @@ def test_a_program_may_stand_on_the_command_line(tmp_path):
     assert "in broken" in output
 
 
+DECORATED = """
+import functools, threading
+from processes import Process, Task
+
+local = threading.local()
+
+@functools.cache
+def fibonacci(number):
+    return number if number < 2 else fibonacci(number - 1) + fibonacci(number - 2)
+
+@functools.singledispatch
+def describe(value):
+    return "something"
+
+@describe.register
+def _(value: int):
+    return "a number"
+
+class Circle:
+    def __init__(self, radius):
+        self.radius = radius
+
+    @functools.cached_property
+    def area(self):
+        return self.radius**2
+
+    @functools.lru_cache
+    def times(self, number):
+        return self.area * number
+
+    @functools.singledispatchmethod
+    def add(self, other):
+        return NotImplemented
+
+    @add.register
+    def _(self, other: int):
+        return Circle(self.radius + other)
+
+def use():
+    local.seen = getattr(local, "seen", 0) + 1
+    misses = (fibonacci(30), fibonacci.cache_info().misses)
+    return misses, describe(1), describe("a"), Circle(2).add(1).area, local.seen
+
+report = Process([
+    Task("use", use),
+    Task("fibonacci", fibonacci, args=(20,)),
+    Task("describe", describe, args=(1.5,)),
+    Task("method", Circle(3).times, args=(2,)),
+    Task("circle", Circle(3).add, args=(2,)),
+]).run(runner="process")
+report.raise_for_errors()
+*values, circle = report.results.values()
+print(values, type(circle) is Circle, circle.area)
+"""
+
+
+def test_functions_of_a_script_may_be_decorated_with_what_python_has_for_that(tmp_path):
+    values = [((832040, 31), "a number", "something", 9, 1), 6765, "something", 18]
+    assert output_of(["-c", DECORATED], tmp_path) == f"{values} True 25\n"
+
+
 @pytest.mark.parametrize("name", ["package", "package.module"])
 def test_a_program_may_be_a_module(tmp_path, name):
     package = tmp_path / "package"
