@@ -10,6 +10,8 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from processes import (
     Process,
     ProcessExecutionReport,
     ProcessPoolRunner,
+    SerializationError,
     Task,
     TaskDependency,
     TaskFinished,
@@ -223,6 +226,69 @@ def test_an_argument_of_many_tasks_is_written_once_and_private_to_each(monkeypat
     assert (array == ramp(2)).all()
 
 
+def test_large_data_that_functions_bring_is_written_once_and_private_to_each(monkeypatch, workers):
+    written = []
+    write_file = buffers.write_file
+    monkeypatch.setattr(
+        "processes.runners.pool.parcel.write_file", lambda memories: written.append(1) or write_file(memories)
+    )
+    array = ramp(4)
+
+    def read() -> float:
+        return float(array.sum())
+
+    def write() -> tuple[float, bool]:
+        return scribble(array)
+
+    expected = (float(array.sum()), True)
+    report = run(
+        workers,
+        *(Task(f"bound-{n}", partial(scribble, array, n)) for n in range(8)),
+        *(Task(f"read-{n}", read) for n in range(4)),
+        Task("write", write),
+    )
+    results = report.results
+    assert {results.pop(f"read-{n}") for n in range(4)} == {expected[0]}
+    assert set(results.values()) == {expected}
+    assert len(written) == 1
+    assert (array == ramp(4)).all()
+
+
+def test_a_large_function_goes_to_who_takes_the_place_of_a_worker_that_died(tmp_path):
+    def die_once(array: np.ndarray) -> float:
+        if not (tmp_path / "marker").exists():
+            (tmp_path / "marker").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return float(array.sum())
+
+    report = Process([Task("t", partial(die_once, ramp(2)), retries=1)]).run(runner="process", max_workers=1)
+    assert report.results == {"t": float(ramp(2).sum())}
+    assert report.entries["t"].attempts == 2
+
+
+class Unreadable:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return int, ("no number",)
+
+
+def test_a_large_function_that_cannot_be_loaded_fails_each_of_its_tasks_and_holds_nothing():
+    def open_descriptors() -> int:
+        return len(os.listdir("/proc/self/fd"))
+
+    refused = partial(scribble, ramp(2), Unreadable())
+    with ProcessPoolRunner(1) as runner:
+        counts = [run(runner, Task("count", open_descriptors)).results["count"] for _ in range(2)]
+        report = Process(
+            [*(Task(f"t{n}", refused, args=(ramp(2),)) for n in range(4)), Task("count", open_descriptors)]
+        ).run(runner=runner)
+        counts.append(run(runner, Task("count", open_descriptors)).results["count"])
+    for name, error in report.exceptions.items():
+        assert type(error) is SerializationError
+        assert f"Task {name!r}: func arrived, but could not be deserialized" in str(error)
+    assert len(report.exceptions) == 4
+    assert counts[1] == counts[2]
+
+
 def test_one_result_at_two_places_of_a_call_is_one_object(workers):
     dependency = TaskDependency("make", True, True, "again")
     report = run(
@@ -329,24 +395,34 @@ def test_a_worker_that_dies_with_large_data_costs_its_own_attempt(tmp_path):
     assert len(report.successes) == 6
 
 
-def test_a_worker_without_descriptors_gets_its_data_in_band():
-    def use_up(_: int) -> int:
-        found = []
-        try:
+@pytest.mark.parametrize("free", [0, 1])
+def test_a_worker_without_descriptors_gets_its_data_in_band(free):
+    def use_up() -> int:
+        import processes.runners.pool.parcel  # noqa: F401 - nothing can be imported any more
+
+        found = [os.dup(0) for _ in range(free)]
+        with suppress(OSError):
             while True:
-                found.append(os.dup(0))
-        except OSError:
-            os.close(found.pop())
-        return os.getpid()  # and leaves them open
+                os.dup(0)
+        for descriptor in found:
+            os.close(descriptor)
+        return len(ramp(1))  # and leaves them open
 
     def total(array: np.ndarray) -> tuple[float, int]:
         return float(array.sum()), os.getpid()
 
+    beside = ramp(2)
+
+    def both(array: np.ndarray) -> tuple[float, int]:
+        return float(array.sum() + beside.sum()) / 2, os.getpid()
+
     with ProcessPoolRunner(1) as runner:
-        run(runner, Task("use-up", use_up, args=(0,)))
+        run(runner, Task("use-up", use_up))
         report = run(
             runner,
             *(Task(f"t{n}", total, args=(ramp(2),)) for n in range(3)),
+            *(Task(f"t-bound-{n}", partial(total, ramp(2)), timeout=60) for n in range(3)),
+            *(Task(f"t-both-{n}", both, args=(ramp(2),)) for n in range(3)),
             Task("back", ramp, args=(2,)),
             Task("on", scribble, dependencies=behind("back")),
         )
@@ -364,6 +440,7 @@ if limit == "files":  # no file may grow beyond 64 KB: ENOSPC, EFBIG
     resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))
 array = np.arange(500_000)
 tasks = [Task("make", np.arange, args=(500_000,))]
+tasks += [Task("global", lambda: 2 * float(array.sum()))]
 tasks += [Task(f"t{n}", lambda a, b: float(a.sum() + b.sum()), args=(array,), dependencies=[
     TaskDependency("make", True)]) for n in range(4)]
 report = Process(tasks).run(runner="process", max_workers=2)

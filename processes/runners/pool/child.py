@@ -59,46 +59,13 @@ NOBODY = Worker("", 0, "")
 """Who a worker is that has not come up yet."""
 
 
-class Job:
-    """An attempt on its way.
-
-    Attributes
-    ----------
-    attempt : Attempt
-        The attempt.
-    function : SentFunction
-        Its function.
-    frame : list of bytes-like
-        Its frame.
-    cargo : Cargo or None
-        Its arguments, where they are large: what must live until they have arrived.
-    kept : Kept or None
-        The argument that the worker already has, which nobody else has.
-    """
-
-    __slots__ = ("attempt", "cargo", "frame", "function", "kept")
-
-    def __init__(self, attempt: Attempt, function: SentFunction, frame: list[Buffer]) -> None:
-        self.attempt = attempt
-        self.function = function
-        self.frame = frame
-        self.cargo: Cargo | None = None
-        self.kept: Kept | None = None
-
-    def do_without_files(self) -> None:
-        """Put all data into the frame, since its files do not arrive."""
-        if self.cargo is not None and self.cargo.files:
-            self.frame = self.cargo.frame_without_files()
-            self.cargo.files = []
-
-
 class Cargo:
-    """The large arguments of a job.
+    """What is large in a shipment.
 
     Parameters
     ----------
     files : list of DataFile
-        What goes through the side channel, for the job's frame.
+        What goes through the side channel, for the shipment's frame.
     frame_without_files : callable
         Makes the frame that has all data in itself.
     """
@@ -108,6 +75,52 @@ class Cargo:
     def __init__(self, files: list[DataFile], frame_without_files: Callable[[], list[Buffer]]) -> None:
         self.files = files
         self.frame_without_files = frame_without_files
+
+
+class Shipment:
+    """What a worker is sent in one frame.
+
+    Attributes
+    ----------
+    frame : list of bytes-like
+        The frame.
+    cargo : Cargo or None
+        Its data, where that is large: what must live until it has arrived.
+    """
+
+    __slots__ = ("cargo", "frame")
+
+    def __init__(self, frame: list[Buffer], cargo: Cargo | None = None) -> None:
+        self.frame = frame
+        self.cargo = cargo
+
+    def do_without_files(self) -> None:
+        """Put all data into the frame, since its files do not arrive."""
+        if self.cargo is not None and self.cargo.files:
+            self.frame = self.cargo.frame_without_files()
+            self.cargo.files = []
+
+
+class Job(Shipment):
+    """An attempt on its way; its cargo are the arguments.
+
+    Attributes
+    ----------
+    attempt : Attempt
+        The attempt.
+    function : SentFunction
+        Its function.
+    kept : Kept or None
+        The argument that the worker already has, which nobody else has.
+    """
+
+    __slots__ = ("attempt", "function", "kept")
+
+    def __init__(self, attempt: Attempt, function: SentFunction, frame: list[Buffer]) -> None:
+        super().__init__(frame)
+        self.attempt = attempt
+        self.function = function
+        self.kept: Kept | None = None
 
 
 class Child:
@@ -253,14 +266,18 @@ class Child:
             self._next_rank, self._next_after = job.attempt.next_rank, ticket
         self.held[ticket] = job
         self._exclusive = job.attempt.timeout is not None or job.kept is not None
-        if job.cargo is not None and job.cargo.files and not self._send_files(job.cargo.files):
-            job.do_without_files()
         function = job.function.pattern or job.function
         if function.number not in self.functions:
             self.functions.add(function.number)
-            self.send(function.frame)
-        self.send(job.frame)
+            self._ship(function)
+        self._ship(job)
         self._new_tickets.append(ticket)
+
+    def _ship(self, shipment: Shipment) -> None:
+        cargo = shipment.cargo
+        if cargo is not None and cargo.files and not self._send_files(cargo.files):
+            shipment.do_without_files()
+        self.send(shipment.frame)
 
     def _send_files(self, files: list[DataFile]) -> bool:
         return wire.send_descriptors(self.side_channel, [file.descriptor for file in files])

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import TYPE_CHECKING
 
 from ...pickling import dump
 from . import wire
+from .child import Cargo, Shipment
 from .variants import Patterns
 
 if TYPE_CHECKING:
-    from ...pickling import Buffer
+    from collections.abc import MutableMapping
+
+    from ...pickling import Buffer, Pickled
+    from .buffers import DataFile
+    from .parcel import Key, Piece
 
 
-class SentFunction:
-    """A function as workers get it.
+class SentFunction(Shipment):
+    """A function as workers get it; its frame is empty for a variant.
 
     Attributes
     ----------
@@ -21,35 +27,41 @@ class SentFunction:
         Names it within the run.
     function : object
         The function itself, kept so that no other has its id.
-    frame : list of bytes-like
-        Brings it to a worker; empty for a variant.
     pattern : SentFunction or None
         What it is a variant of, if it is one; a worker needs that first.
     own : bytes
         What makes a variant of its pattern, for the frame of each attempt; else empty.
     """
 
-    __slots__ = ("frame", "function", "number", "own", "pattern")
+    __slots__ = ("function", "number", "own", "pattern")
 
     def __init__(
         self,
         number: int,
         function: object,
         frame: list[Buffer],
+        cargo: Cargo | None = None,
         pattern: SentFunction | None = None,
         own: bytes = b"",
     ) -> None:
+        super().__init__(frame, cargo)
         self.number = number
         self.function = function
-        self.frame = frame
         self.pattern = pattern
         self.own = own
 
 
 class Functions:
-    """Serializes each function of a run once, when it is first seen."""
+    """Serializes each function of a run once, when it is first seen.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    large_pieces : mapping
+        Large pieces of other values; see :meth:`processes.runners.pool.parcel.Parcel.of`.
+    """
+
+    def __init__(self, large_pieces: MutableMapping[Key, Piece]) -> None:
+        self._large_pieces = large_pieces
         self._by_id: dict[int, SentFunction] = {}
         self._patterns = Patterns()
 
@@ -71,8 +83,25 @@ class Functions:
         if (variant := self._patterns.variant(function)) is not None:
             pattern, values = variant
             own = wire.VARIANT_HEAD.pack(pattern.number, len(values)) + values
-            return SentFunction(number, function, [], pattern, own)
-        data = dump(function, task_name=task_name, what="func").data
-        sent = SentFunction(number, function, wire.frame(wire.FUNCTION, number, data))
+            return SentFunction(number, function, [], pattern=pattern, own=own)
+        pickled = dump(function, task_name=task_name, what="func", in_pieces=True)
+        if pickled.data:
+            sent = SentFunction(number, function, wire.frame(wire.FUNCTION, number, pickled.data))
+        else:  # it is defined beside large data, or bound to some
+            sent = SentFunction(number, function, *self._large(number, pickled, task_name))
         self._patterns.add(function, sent)
         return sent
+
+    def _large(self, number: int, pickled: Pickled, task_name: str) -> tuple[list[Buffer], Cargo]:
+        from .parcel import Parcel, encode
+
+        parcel = Parcel.of(pickled, task_name, "func", self._large_pieces)
+
+        def frame(*, in_band: bool) -> tuple[list[Buffer], list[DataFile]]:
+            layouts, inside, files = encode([parcel], in_band=in_band)
+            about = pickle.dumps((bool(files), layouts))
+            length = wire.LENGTH.pack(len(about))
+            return wire.frame(wire.LARGE_FUNCTION, number, length, about, *inside), files
+
+        pieces, files = frame(in_band=False)
+        return pieces, Cargo(files, lambda: frame(in_band=True)[0])

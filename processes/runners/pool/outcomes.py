@@ -123,12 +123,13 @@ def unpack_outcome(
 
 
 def _take_parcel(data: memoryview, descriptors: Sequence[int], task_name: str) -> object:
+    from .buffers import DataFile
     from .parcel import decode
 
     (length,) = wire.LENGTH.unpack_from(data)
     begin = wire.LENGTH.size + length
     plain, home_only, layouts = pickle.loads(data[wire.LENGTH.size : begin])  # noqa: S301 - our own worker
-    (parcel,) = decode(layouts, data[begin:], descriptors, task_name, "result")
+    (parcel,) = decode(layouts, data[begin:], list(map(DataFile, descriptors)), task_name, "result")
     parcel.keep_descriptors_few()
     if home_only:
         return parcel.load()  # for other processes it is serialized anew

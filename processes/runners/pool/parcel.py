@@ -131,15 +131,17 @@ class Parcel(Sealed):
             self._opened = (self.load(),)
         return self._opened[0]
 
-    def load(self) -> Any:
-        """Make the value anew; its large buffers are private mappings of the file."""
+    def load(self, task_name: str | None = None) -> Any:
+        """Make the value anew, for a task; its large buffers are private mappings of the file."""
+        if task_name is None:
+            task_name = self._task_name
         try:
             stream, buffers = self._memories()
         except (OSError, MemoryError) as error:
-            raise cannot_load(error, self._task_name, self._what) from error
+            raise cannot_load(error, task_name, self._what) from error
         return load(
             stream[0] if len(stream) == 1 else stream,
-            task_name=self._task_name,
+            task_name=task_name,
             what=self._what,
             buffers=buffers,
         )
@@ -194,13 +196,13 @@ def take_parcels_out(
 def load_arguments(
     description: tuple[list[Layout], list[list[int | str]], list[int | str]],
     inside: memoryview,
-    descriptors: Sequence[int],
+    files: Sequence[DataFile],
     task_name: str,
     kept: Any,
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Make arguments, and put the parcels that were taken out, and what was kept, into their places."""
     layouts, places, places_of_kept = description
-    own, *parcels = decode(layouts, inside, descriptors, task_name, ("args", "kwargs"))
+    own, *parcels = decode(layouts, inside, files, task_name, ("args", "kwargs"))
     args, kwargs = own.load()
     values: dict[int | str, Any] = dict(enumerate(args))
     values.update(kwargs.items())
@@ -253,12 +255,11 @@ def encode(
 def decode(
     layouts: Iterable[Layout],
     inside: memoryview,
-    descriptors: Iterable[int],
+    files: Sequence[DataFile],
     task_name: str,
     what: str | tuple[str, ...],
 ) -> list[Parcel]:
-    """Put the parcels of a message together; the descriptors are closed when the parcels are dropped."""
-    files = [DataFile(descriptor) for descriptor in descriptors]
+    """Put the parcels of a message together; its files are closed when the parcels are dropped."""
     start = 0
     parcels = []
     for stream_length, places in layouts:

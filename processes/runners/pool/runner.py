@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from .buffers import DataFile
     from .functions import SentFunction
     from .kept import Kept
-    from .parcel import Piece, Places
+    from .parcel import Key, Piece, Places
 
 ORDERED_SECONDS = 2e-4
 """From such calls on, only what is more urgent than all that may become ready by what a worker holds is put
@@ -162,8 +162,8 @@ class ProcessPoolRunner(ProcessRunner):
         self._mean_bytes = 0.0  # of a result, lately
         self.heeds_order = True
         self._keeps_up = False  # whether the last wait brought few messages
-        self._functions = Functions()
-        self._large_pieces: WeakValueDictionary[tuple[int, int], Piece] = WeakValueDictionary()
+        self._large_pieces: WeakValueDictionary[Key, Piece] = WeakValueDictionary()
+        self._functions = Functions(self._large_pieces)
         self._lately_sent: list[Cargo] = []  # of jobs that have just ended: the next ones may have the same
         self._spare = -1  # a descriptor to give up for a result's, should there be no other
         self._environment = worker_environment(self.threads_per_worker)
@@ -617,7 +617,10 @@ class ProcessPoolRunner(ProcessRunner):
             self._part_with(child)
         elif kind == wire.RESEND:
             if (job := child.held.pop(ticket, None)) is not None:
-                job.do_without_files()
+                function = job.function.pattern or job.function
+                for shipment in (job, function):
+                    shipment.do_without_files()
+                child.functions.discard(function.number)
                 if job.kept is None:
                     self._queue_up(job)
                 else:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from ...pickling import Buffer, Pickled
     from .buffers import DataFile
     from .kept import KeptHere
+    from .parcel import Parcel
 
 
 SPARE_MILLISECONDS = 50
@@ -97,11 +98,13 @@ def check_not_importing() -> None:
         )
 
 
-def _load_function(data: bytes | memoryview, task_name: str) -> Any:
+def _load_function(data: bytes | memoryview | Parcel, task_name: str) -> Any:
     global _loads_function
     _loads_function = True
     try:
-        return load(data, task_name=task_name, what="func")
+        if isinstance(data, (bytes, memoryview)):
+            return load(data, task_name=task_name, what="func")
+        return data.load(task_name)
     finally:
         _loads_function = False
 
@@ -114,7 +117,7 @@ class _Loop:
         self._reader = wire.FrameReader(sock)
         self._worker = Worker.here("")
         self._sending = threading.Lock()  # guards the socket: threads that a task starts may log
-        self._serialized: dict[int, bytes | memoryview] = {}  # functions not yet loaded
+        self._serialized: dict[int, bytes | memoryview | Parcel] = {}  # functions not yet loaded
         self._functions: dict[int, Any] = {}
         self._ticket = 0
         self._surroundings: Surroundings | None = None  # until the parent has told them
@@ -168,13 +171,36 @@ class _Loop:
                 if ticket == claimed:
                     self._write_kept()
                     return self._next_attempt()
-            elif kind != wire.ATTEMPT:
+            elif kind == wire.FUNCTION:
                 self._serialized[ticket] = body
+            elif kind == wire.LARGE_FUNCTION:
+                self._take_large_function(ticket, memoryview(body))
             elif claimed is None or ticket == claimed:
                 return ticket, body
             # Else the parent has taken this one back: tickets are claimed in the order of their frames.
             elif wire.ATTEMPT_HEAD.unpack_from(body)[2] & wire.WITH_FILES:
                 wire.skip_descriptors(self._side_channel)
+
+    def _take_large_function(self, number: int, body: memoryview) -> None:
+        """Take a function in a parcel; if its files do not arrive, an attempt that needs it asks for it."""
+        from .parcel import decode
+
+        (length,) = wire.LENGTH.unpack_from(body)
+        begin = wire.LENGTH.size + length
+        with_files, layouts = pickle.loads(body[wire.LENGTH.size : begin])  # noqa: S301 - our own parent
+        files = self._receive_files() if with_files else ()
+        if files is not None:
+            (self._serialized[number],) = decode(layouts, body[begin:], files, "", "func")
+
+    def _receive_files(self) -> Sequence[DataFile] | None:
+        """Receive the files of a frame; None, and they are gone, if tasks have used up the descriptors."""
+        from .buffers import DataFile
+
+        descriptors = wire.receive_descriptors(self._side_channel)
+        if descriptors is None:
+            wire.skip_descriptors(self._side_channel)
+            return None
+        return list(map(DataFile, descriptors))
 
     def _claim(self) -> int:
         # The parent writes whole tickets, and a pipe gives them whole.
@@ -235,13 +261,10 @@ class _Loop:
             task_name, frame_filter, *layout = pickle.loads(description)  # noqa: S301 - our own parent
         if not flags & wire.WITH_KEPT:
             self._write_kept()
-        descriptors: Sequence[int] | None = ()
-        if flags & wire.WITH_FILES:
-            descriptors = wire.receive_descriptors(self._side_channel)
-            if descriptors is None:  # tasks have used them up
-                wire.skip_descriptors(self._side_channel)
-                self._send(wire.frame(wire.RESEND, self._ticket))
-                return 0
+        files = self._receive_files() if flags & wire.WITH_FILES else ()
+        if files is None:
+            self._send(wire.frame(wire.RESEND, self._ticket))
+            return 0
         if flags & wire.ANNOUNCE:
             self._announce_start()
         try:
@@ -252,6 +275,9 @@ class _Loop:
                 variant, start = (pattern_number, body[start : start + length]), start + length
             function = self._functions.get(number)
             if function is None:
+                if self._lacks_function(number if variant is None else variant[0]):
+                    self._send(wire.frame(wire.RESEND, self._ticket))
+                    return 0
                 function = self._load_function(number, variant, task_name)
                 if flags & wire.ANNOUNCE:
                     self._announce_start()  # anew: what importing its module took is not the call's time
@@ -262,10 +288,10 @@ class _Loop:
             elif flags & wire.IN_PARCELS:
                 from .parcel import load_arguments
 
-                assert descriptors is not None
                 inside = memoryview(body)[start:]
                 kept = None if self._kept is None else self._kept.hand_on()
-                args, kwargs = load_arguments(layout, inside, descriptors, task_name, kept)
+                args, kwargs = load_arguments(layout, inside, files, task_name, kept)
+                files = ()  # they are mapped, and need no descriptors while the function runs
                 if self._token_fd >= 0:
                     from .mappings import drop_spares, keep_spares
 
@@ -291,6 +317,10 @@ class _Loop:
         how, parts = pack_outcome(finished.outcome, task_name, self._send_files, keep)
         self._send(wire.result_frame(self._ticket, finished, how, *parts))
         return finished.peak_rss_bytes
+
+    def _lacks_function(self, number: int) -> bool:
+        """Tell whether a function's files did not arrive."""
+        return number not in self._functions and number not in self._serialized
 
     def _load_function(
         self, number: int, variant: tuple[int, bytes | memoryview] | None, task_name: str
