@@ -154,6 +154,36 @@ def test_functions_of_a_script_may_be_decorated_with_what_python_has_for_that(tm
     assert output_of(["-c", DECORATED], tmp_path) == f"{values} True 25\n"
 
 
+SHARES_BY_A_MANAGER = """
+import sys
+from processes import Process, ProcessPoolRunner, Task
+
+def import_early():
+    import multiprocessing.process
+
+def put(shared, number):
+    shared[number] = number * 10
+
+if __name__ == "__main__":
+    with ProcessPoolRunner(1) as runner:
+        process = Process([Task("early", import_early)])
+        process.run(runner=runner).raise_for_errors()  # before the manager: nothing is known of a key
+        import multiprocessing
+        with multiprocessing.Manager() as manager:
+            shared, queue = manager.dict(), manager.Queue()
+            tasks = [Task(f"t{n}", put, args=(shared, n)) for n in range(3)]
+            tasks.append(Task("q", queue.put, args=(5,)))
+            for used in (runner, ProcessPoolRunner(1)):
+                Process(tasks).run(runner=used).raise_for_errors()
+            print(sorted(shared.items()), queue.get(), queue.get())
+"""
+
+
+def test_what_a_manager_of_multiprocessing_shares_may_be_used_in_workers(tmp_path):
+    (tmp_path / "script.py").write_text(SHARES_BY_A_MANAGER)
+    assert output_of(["script.py"], tmp_path) == "[(0, 0), (1, 10), (2, 20)] 5 5\n"
+
+
 @pytest.mark.parametrize("name", ["package", "package.module"])
 def test_a_program_may_be_a_module(tmp_path, name):
     package = tmp_path / "package"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
     from types import ModuleType
 
-_LATE = ("logging", "platform", "signal", "traceback", "typing")
+_LATE = ("logging", "multiprocessing.process", "platform", "signal", "traceback", "typing")
 
 
 def import_late(acts: Mapping[str, Callable[[], None]]) -> None:
@@ -36,12 +36,12 @@ class _Finder:
         self._acts = acts
 
     def find_spec(
-        self, name: str, _path: Sequence[str] | None, _target: ModuleType | None = None
+        self, name: str, path: Sequence[str] | None, _target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """Find one of these modules; None leaves all others to the finders that follow."""
         if name not in _LATE:
             return None
-        spec = PathFinder.find_spec(name, self._path)
+        spec = PathFinder.find_spec(name, self._path if path is None else path)
         if name in self._acts and spec is not None and spec.loader is not None:
             execute, act = spec.loader.exec_module, self._acts[name]
 

@@ -181,12 +181,14 @@ class ProcessPoolRunner(ProcessRunner):
             cwd = os.getcwd()  # noqa: PTH109
         except FileNotFoundError:
             cwd = None  # it was removed; workers start in it all the same
+        multiprocessing = sys.modules.get("multiprocessing.process")
         return {
             "sys_path": list(sys.path),
             "cwd": cwd,
             "environment": self._environment,
             "may_keep": (self.memory_limit or usable_memory() // self.max_workers) // 2,
             "log_levels": log_levels(),
+            "authentication_key": multiprocessing and bytes(multiprocessing.current_process().authkey),
         }
 
     @property

@@ -122,6 +122,7 @@ class _Loop:
         self._ticket = 0
         self._surroundings: Surroundings | None = None  # until the parent has told them
         self._log_levels: tuple[int, dict[str, int]] | None = None  # the parent's, once it has told them
+        self._authentication_key: bytes | None = None  # of the parent's multiprocessing, if it has that
         self._left_threads = LeftThreads()
         self._memory_at_start = own_memory(self._worker.pid)
         self._may_keep = sys.maxsize  # of memory beyond that, in bytes; the parent tells
@@ -130,7 +131,12 @@ class _Loop:
 
     def run(self) -> None:
         fill_reserve()
-        import_late({"logging": self._take_over_logging})
+        import_late(
+            {
+                "logging": self._take_over_logging,
+                "multiprocessing.process": self._take_over_authentication_key,
+            }
+        )
         self._send(wire.frame(wire.READY, 0, pickle.dumps(os.getpid())))
         while (attempt := self._next_attempt()) is not None:
             self._ticket, body = attempt
@@ -237,6 +243,9 @@ class _Loop:
             from .logs import apply_levels
 
             apply_levels(*self._log_levels)
+        self._authentication_key = setup["authentication_key"]
+        if "multiprocessing.process" in sys.modules:
+            self._take_over_authentication_key()
         self._may_keep = setup["may_keep"]
         if self._surroundings is not None:
             self._surroundings.close()
@@ -249,6 +258,13 @@ class _Loop:
         forward_records(self._send_record)
         if self._log_levels is not None:
             apply_levels(*self._log_levels)
+
+    def _take_over_authentication_key(self) -> None:
+        """Let this process speak with the parent's managers, as its children by `multiprocessing` may."""
+        from multiprocessing.process import current_process
+
+        if self._authentication_key is not None:
+            current_process().authkey = self._authentication_key
 
     def _perform(self, body: bytes | memoryview) -> int:
         """Perform an attempt and send how it ended; return the peak memory of this process, in bytes."""
