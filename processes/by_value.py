@@ -1,9 +1,11 @@
 """What travels by value: functions and classes that no other process can import.
 
-cloudpickle does that. Five things are added here:
+cloudpickle does that. Six things are added here:
 
 - A class that was sent to a worker and comes back is the sender's own class again. What is sent registers
   the class, in both processes, under one id; what comes back has only the id.
+- What belongs to a module that was loaded from a file beside the path (by a plugin loader, by pytest's mode
+  ``importlib``) goes by value too.
 - A function whose source is in no file (a notebook's cell, the command line) takes its source lines along,
   so that tracebacks look alike everywhere.
 - Code keeps the name of its file, which cloudpickle 3.1.3 leaves out: tracebacks find their lines by it.
@@ -50,6 +52,10 @@ _classes: WeakValueDictionary[str, type] = WeakValueDictionary()
 _ids: WeakKeyDictionary[type, str] = WeakKeyDictionary()
 _received: WeakSet[type] = WeakSet()  # made here from what another process has sent
 _from_parent: WeakSet[type] = WeakSet()  # those that a parent has sent, and therefore has
+
+# What a worker imports before the path is the user's, whatever lies on that.
+_WORKERS_OWN: Final = {"__main__", "cloudpickle", "processes", *sys.stdlib_module_names}
+_looked_for: set[str] = set()  # modules of which is known whether they can be imported
 
 
 def dump_by_value(value: object, to_sender: bool, in_pieces: bool) -> Pickled:
@@ -117,13 +123,41 @@ def _cache_function(function: Callable[..., Any], maxsize: int | None, typed: bo
 
 
 def _can_be_imported(named: Any) -> bool:
-    if named.__module__ == "__main__":
+    name = named.__module__
+    _look_for_home(name)
+    if name == "__main__" or name in cloudpickle.list_registry_pickle_by_value():
         return False
     try:
-        found = attrgetter(named.__qualname__)(sys.modules[named.__module__])
+        return attrgetter(named.__qualname__)(sys.modules[name]) is named
     except (AttributeError, KeyError):
         return False
-    return found is named
+
+
+def _look_for_home(name: str) -> None:
+    """Let what belongs to a module go by value if nobody else would find that where it was loaded from."""
+    if name in _looked_for or name not in sys.modules:
+        return
+    _looked_for.add(name)
+    top = name.partition(".")[0]
+    file = getattr(sys.modules.get(top), "__file__", None)
+    if top not in _WORKERS_OWN and file is not None and file.endswith(".py") and not _is_found(top, file):
+        cloudpickle.register_pickle_by_value(sys.modules[name])
+
+
+def _is_found(name: str, file: str) -> bool:
+    """Tell whether a module would be imported, and from this file if it is from any."""
+    for finder in sys.meta_path:
+        find = getattr(finder, "find_spec", None)
+        if find is not None and (spec := find(name, None)) is not None:
+            return not spec.has_location or _is_same_file(spec.origin, file)
+    return False
+
+
+def _is_same_file(one: str, other: str) -> bool:
+    try:
+        return one == other or os.path.samefile(one, other)  # noqa: PTH121 - pathlib is slower
+    except OSError:  # in an archive, or gone
+        return False
 
 
 def _reduce_cached_property(cached: functools.cached_property[Any]) -> Any:
@@ -168,8 +202,10 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         if issubclass(kind, BaseException):
             return self._reduce_exception(obj)
         if issubclass(kind, type):
+            _look_for_home(obj.__module__)
             return self._reduce_class(obj)
         if kind is FunctionType:
+            _look_for_home(obj.__module__)
             return self._reduce_function(obj)
         if kind is CodeType:
             return _make_code, (obj.co_filename, *self.dispatch_table[CodeType](obj))

@@ -154,6 +154,60 @@ def test_functions_of_a_script_may_be_decorated_with_what_python_has_for_that(tm
     assert output_of(["-c", DECORATED], tmp_path) == f"{values} True 25\n"
 
 
+PLUGIN = """
+import functools
+from dataclasses import dataclass
+from processes import Process, Task, TaskDependency
+
+@dataclass
+class Point:
+    x: int
+
+@functools.cache
+def offset():
+    return 10
+
+def shift(point):
+    return Point(point.x + offset())
+
+def run():
+    report = Process([
+        Task("shift", shift, args=(Point(1),)),
+        Task("again", shift, dependencies=[TaskDependency("shift", True)]),
+        Task("offset", offset),
+    ]).run(runner="process")
+    report.raise_for_errors()
+    shifted, again, ten = report.results.values()
+    return [again == Point(21), type(shifted) is Point, ten]
+"""
+LOADER = """
+import importlib.util, sys
+
+spec = importlib.util.spec_from_file_location("plugin", "plugins/plugin.py")
+plugin = importlib.util.module_from_spec(spec)
+sys.modules["plugin"] = plugin
+spec.loader.exec_module(plugin)
+print(plugin.run())
+"""
+
+
+@pytest.mark.parametrize("other", [False, True])
+def test_functions_of_a_module_that_was_loaded_from_beside_the_path_run_in_processes(tmp_path, other):
+    (tmp_path / "plugins").mkdir()
+    (tmp_path / "plugins" / "plugin.py").write_text(PLUGIN)
+    if other:  # and is what workers would import
+        (tmp_path / "plugin.py").write_text("raise SystemExit('the wrong module was imported')\n")
+    assert output_of(["-c", LOADER], tmp_path) == "[True, True, 10]\n"
+
+
+def test_functions_of_tests_that_pytest_imports_from_beside_the_path_run_in_processes(tmp_path):
+    (tmp_path / "deeper").mkdir()
+    test = "\ndef test_run():\n    assert run() == [True, True, 10]\n"
+    (tmp_path / "deeper" / "test_plugin.py").write_text(PLUGIN + test)
+    options = ["--import-mode=importlib", "-q", "-p", "no:cacheprovider", "-c", os.devnull]
+    assert "1 passed" in output_of(["-m", "pytest", *options, "deeper"], tmp_path)
+
+
 SHARES_BY_A_MANAGER = """
 import sys
 from processes import Process, ProcessPoolRunner, Task
