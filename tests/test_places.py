@@ -154,6 +154,46 @@ def test_functions_of_a_script_may_be_decorated_with_what_python_has_for_that(tm
     assert output_of(["-c", DECORATED], tmp_path) == f"{values} True 25\n"
 
 
+REPEATED = """
+import os, sys
+from processes import Process, Task
+
+print("once", flush=True)
+{change}
+report = Process([Task("a", abs, args=(-1,))]).run(runner="process", max_workers=1)
+print(report.results, *[error.stderr for error in report.exceptions.values()])
+"""
+
+
+FREEZE = "sys.frozen, sys.executable, interpreter = True, '/no/program', sys.executable"  # as freezers do
+
+
+def test_a_frozen_program_is_refused_workers(tmp_path):
+    program = REPEATED.format(change=FREEZE)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert done.stdout == "once\n"
+    assert done.stderr.splitlines()[-1] == (
+        "RuntimeError: Worker processes are started with a Python interpreter, but '/no/program' is a frozen "
+        'program; name an interpreter by multiprocessing.set_executable(), or use runner="thread"'
+    )
+
+
+def test_a_frozen_program_may_name_an_interpreter_for_its_workers(tmp_path):
+    name_one = f"{FREEZE}; import multiprocessing; multiprocessing.set_executable(interpreter)"
+    assert output_of(["-c", REPEATED.format(change=name_one)], tmp_path) == "once\n{'a': 1}\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell script is no program on Windows")
+def test_a_program_that_runs_again_in_the_place_of_its_workers_ends_with_advice(tmp_path):
+    program, script = tmp_path / "program", tmp_path / "script.py"
+    program.write_text(f"#!/bin/sh\nexec {sys.executable} {script}\n")
+    program.chmod(0o755)
+    script.write_text(REPEATED.format(change=f"sys.executable = {str(program)!r}"))
+    output = output_of([str(script)], tmp_path)
+    assert output.count("once") <= 4  # three tries to start a worker
+    assert "this program was itself started in the place of a worker" in output
+
+
 PLUGIN = """
 import functools
 from dataclasses import dataclass

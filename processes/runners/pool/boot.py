@@ -17,6 +17,12 @@ GRACE_SECONDS = 0.2  # from SIGTERM to SIGKILL: a guess, enough for a handler th
 ERROR_BYTES = 4096  # of standard error: a page, enough for what an interpreter says at its end
 LEAVE_SECONDS = 1.0  # for a worker that was told to end, with its atexit handlers
 
+MARK = "PROCESSES_WORKER_BOOTS"
+"""An environment variable that is set for a worker's start and gone when it has come so far as here.
+
+A program that finds it set was started in a worker's place: what should be an interpreter is none.
+"""
+
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # prctl(2)
 
 
@@ -40,6 +46,7 @@ def main(parent_pid: int, guarded: int, socket_fd: int, token_fd: int, crash_fd:
     stderr_fd : int
         Where standard error is to go from now on; -1 where the parent's is closed.
     """
+    os.environ.pop(MARK, None)
     for descriptor in (socket_fd, token_fd, crash_fd, stderr_fd):
         if descriptor >= 0:
             os.set_inheritable(descriptor, False)

@@ -16,7 +16,7 @@ from ...attempt import Worker
 from ...memory import own_memory
 from ...perform import perform
 from . import abilities, wire
-from .boot import ERROR_BYTES
+from .boot import ERROR_BYTES, MARK
 from .death import Death
 
 if TYPE_CHECKING:
@@ -130,6 +130,8 @@ class Child:
     ----------
     label : str
         Its name in reports, as in ``process-2``.
+    program : str
+        The interpreter to start it with.
     environment : dict of str to str
         Its environment variables.
 
@@ -153,7 +155,7 @@ class Child:
         The result that it keeps and has not written, for the job that it may get or has got.
     """
 
-    def __init__(self, label: str, environment: dict[str, str]) -> None:
+    def __init__(self, label: str, program: str, environment: dict[str, str]) -> None:
         self.label = label
         self.held: dict[int, Job] = {}
         self.functions: set[int] = set()
@@ -178,7 +180,7 @@ class Child:
             self.socket.setblocking(False)
             self.reader = wire.FrameReader(self.socket)
             self.side_channel = wire.open_side_channel(self.socket)
-            self._start_process(theirs, environment)
+            self._start_process(theirs, program, {**environment, MARK: "1"})
             if abilities.CAN_GUARD:
                 self.exit_fd = os.pidfd_open(self.process.pid)
         except BaseException:
@@ -190,9 +192,9 @@ class Child:
         finally:
             theirs.close()  # our copy would hold the socket open, and its end would never show
 
-    def _start_process(self, theirs: socket.socket, environment: dict[str, str]) -> None:
+    def _start_process(self, theirs: socket.socket, program: str, environment: dict[str, str]) -> None:
         command = [
-            sys.executable,
+            program,
             *subprocess._args_from_interpreter_flags(),  # type: ignore[attr-defined]  # noqa: SLF001
             "-P",
             "-c",
@@ -424,6 +426,31 @@ class Child:
                 os.close(descriptor)
         if self._crash_file is not None:
             self._crash_file.close()
+
+
+def interpreter() -> str:
+    """Return the interpreter to start workers with: Python's own, or what `multiprocessing` was told to use.
+
+    Raises
+    ------
+    RuntimeError
+        If there is none. A program that is its own interpreter, frozen into one file, would run once more in
+        the place of each worker, and start workers in its turn.
+    """
+    spawn = sys.modules.get("multiprocessing.spawn")
+    program = os.fsdecode((spawn and spawn.get_executable()) or sys.executable or "")
+    if MARK in os.environ:
+        reason = "this program was itself started in the place of a worker"
+    elif not program:
+        reason = "sys.executable does not name one"
+    elif getattr(sys, "frozen", False) and program == sys.executable:
+        reason = f"{program!r} is a frozen program"
+    else:
+        return program
+    raise RuntimeError(
+        f"Worker processes are started with a Python interpreter, but {reason}; name an interpreter by "
+        'multiprocessing.set_executable(), or use runner="thread"'
+    )
 
 
 def worker_environment(threads: int) -> dict[str, str]:

@@ -25,7 +25,7 @@ from ...pickling import dump, dump_simple_arguments
 from ...task_log import keep_from_last_resort
 from ..base import ProcessRunner, check_max_workers
 from . import abilities, wire
-from .child import NOBODY, Cargo, Child, Job, worker_environment
+from .child import NOBODY, Cargo, Child, Job, interpreter, worker_environment
 from .death import OutOfMemoryKills
 from .functions import Functions
 from .logs import load_record, log_levels
@@ -141,6 +141,7 @@ class ProcessPoolRunner(ProcessRunner):
     def open(self, waker: Waker) -> None:
         if worker := sys.modules.get(f"{__package__}.worker"):  # only in a worker process
             worker.check_not_importing()
+        self._program = interpreter()
         super().open(waker)
         keep_from_last_resort()  # from what workers send of tasks that run tasks
         self._parent = Worker.here("")
@@ -465,7 +466,7 @@ class ProcessPoolRunner(ProcessRunner):
         child = None if self._shelf is None else self._shelf.take()
         if child is None and self._failed_starts < MAX_FAILED_STARTS:
             try:
-                child = Child(f"process-{next(self._labels)}", self._environment)
+                child = Child(f"process-{next(self._labels)}", self._program, self._environment)
             except OSError as error:
                 self._failed_starts += 1
                 self._start_error = partial(_not_started, error)
