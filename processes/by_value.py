@@ -21,12 +21,13 @@ import inspect
 import io
 import linecache
 import os
+import pickle
 import sys
 import threading
 from collections import ChainMap
 from itertools import groupby
 from operator import attrgetter
-from types import CodeType, FunctionType
+from types import CodeType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import uuid4
 from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
@@ -34,10 +35,9 @@ from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 import cloudpickle
 
 from .exception_state import dump_exception, load_exception
-from .pickling import LARGE, PROTOCOL, Pickled
+from .pickling import LARGE, PROTOCOL, Pickled, class_definitions, classes_of_run
 
 if TYPE_CHECKING:
-    import pickle
     from collections.abc import Callable
 
 # Reading what these libraries have written runs their code and nobody else's.
@@ -58,15 +58,17 @@ _WORKERS_OWN: Final = {"__main__", "cloudpickle", "processes", *sys.stdlib_modul
 _looked_for: set[str] = set()  # modules of which is known whether they can be imported
 
 
-def dump_by_value(value: object, to_sender: bool, in_pieces: bool) -> Pickled:
+def dump_by_value(
+    value: object, to_sender: bool, in_pieces: bool, classes: dict[str, type] | None
+) -> Pickled:
     """Serialize any value; see :func:`processes.pickling.dump`."""
     if not in_pieces:
         with io.BytesIO() as file:
-            pickler = _Pickler(file, to_sender)
+            pickler = _Pickler(file, to_sender, classes)
             pickler.dump(value)
             return Pickled(file.getvalue(), pickler.plain, pickler.home_only)
     sink = _Sink()
-    pickler = _Pickler(sink, to_sender, sink.take_buffer)
+    pickler = _Pickler(sink, to_sender, classes, sink.take_buffer)
     pickler.dump(value)
     if not sink.buffers and sum(map(len, sink.chunks)) < LARGE:
         return Pickled(b"".join(sink.chunks), pickler.plain, pickler.home_only)
@@ -181,24 +183,29 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
                 (),
             ),  # each thread has its own, and a new one nothing
         },
-        cloudpickle.Pickler.dispatch_table,
+        *cloudpickle.Pickler.dispatch_table.maps,
     )
 
     def __init__(
         self,
         file: io.BytesIO | _Sink,
         to_sender: bool,
+        classes: dict[str, type] | None,
         buffer_callback: Callable[[pickle.PickleBuffer], object] | None = None,
     ) -> None:
         super().__init__(file, PROTOCOL, buffer_callback)
         self.plain = True
         self.home_only = False
         self._to_sender = to_sender
+        self._classes = classes  # takes those that are left out; None if none are
         self._source_files: set[str] = set()  # those that need no look any more
+        self._ordinary: set[int] = set()  # the ids of types whose objects need none: a look takes 2 µs
 
     def reducer_override(self, obj: Any) -> Any:
         """Reduce an object; the pickler asks for each that is of no builtin type."""
         kind = type(obj)
+        if id(kind) in self._ordinary:
+            return obj.__reduce_ex__(PROTOCOL)
         if issubclass(kind, BaseException):
             return self._reduce_exception(obj)
         if issubclass(kind, type):
@@ -207,11 +214,16 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         if kind is FunctionType:
             _look_for_home(obj.__module__)
             return self._reduce_function(obj)
+        if kind is MethodType and self._classes is not None and (reduced := _reduce_to_name(obj)) is not None:
+            return reduced
         if kind is CodeType:
             return _make_code, (obj.co_filename, *self.dispatch_table[CodeType](obj))
         if self.plain:
             self.plain = _is_safe(kind)
-        return NotImplemented
+        if kind in self.dispatch_table:
+            return NotImplemented
+        self._ordinary.add(id(kind))
+        return obj.__reduce_ex__(PROTOCOL)
 
     def _reduce_exception(self, exception: BaseException) -> Any:
         pickled = dump_exception(exception, to_sender=self._to_sender)
@@ -222,6 +234,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         if self._to_sender and cls in _from_parent:
             self.home_only = True
             return class_of_id, (_ids[cls], cls.__qualname__)
+        if self._classes is not None and (class_id := _ids.get(cls)) is not None:
+            return self._leave_out(cls, class_id)
         reduced = super().reducer_override(cls)
         if reduced is NotImplemented or len(reduced) < 6:  # it can be imported, or is one of Python's own
             self.plain = self.plain and _is_safe(cls)
@@ -229,6 +243,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         self.plain = False
         class_id = _ids.setdefault(cls, uuid4().hex)
         _classes[class_id] = cls
+        if self._classes is not None:
+            return self._leave_out(cls, class_id)
         make, arguments, state, _, _, fill = reduced
         if "__slots__" in vars(cls) and arguments[0] is type(cls) and NamedTuple not in arguments[2]:
             # cloudpickle makes the class without them: its objects would come back with a __dict__, which
@@ -236,6 +252,11 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             arguments[3]["__slots__"] = vars(cls)["__slots__"]
         arguments = (class_id, not self._to_sender, make, arguments)
         return _make_class, arguments, (fill, state), None, None, _fill_class
+
+    def _leave_out(self, cls: type, class_id: str) -> Any:
+        assert self._classes is not None
+        self._classes[class_id] = cls
+        return class_of_id, (class_id, cls.__qualname__)
 
     def _reduce_function(self, function: FunctionType) -> Any:
         reduced = super().reducer_override(function)
@@ -252,6 +273,15 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return reduced
         make, arguments, *state = reduced
         return (_make_function, (file, lines, make, arguments), *state)
+
+
+def _reduce_to_name(method: MethodType) -> Any:
+    """Reduce a method to its object and its name, so that its code stays here; None if that is not it."""
+    try:
+        found = getattr(method.__self__, method.__func__.__name__, None)
+    except Exception:  # the object's own code
+        return None
+    return (getattr, (method.__self__, method.__func__.__name__)) if found == method else None
 
 
 def _is_safe(named: Any) -> bool:
@@ -279,10 +309,15 @@ def _fill_class(cls: type, state: tuple[Callable[[type, Any], object], Any]) -> 
     fill, attributes = state
     if cls in _received:
         fill(cls, attributes)
+        if cls in _from_parent:
+            classes_of_run[_ids[cls]] = cls
+            class_definitions.pop(_ids[cls], None)
 
 
 def class_of_id(class_id: str, name: str) -> type:
-    """Find the class that was sent under an id."""
+    """Find the class that was sent under an id, or make it of its definition."""
+    if class_id in class_definitions and class_id not in classes_of_run:
+        pickle.loads(class_definitions[class_id])  # noqa: S301 - from our own parent
     try:
         return _classes[class_id]
     except KeyError:

@@ -187,6 +187,8 @@ class ProcessExecutionReport:
         """
         from .comms.parameters import parameter_names
 
+        functions = {id(task.func): task.func for task in process.tasks if task.args}
+        names_of = {key: parameter_names(function) for key, function in functions.items()}
         pending = TaskResult.pending()
         with collector_paused():
             entries = {
@@ -198,7 +200,7 @@ class ProcessExecutionReport:
             exceptions={
                 name: result.exception for name, result in results.items() if result.exception is not None
             },
-            parameters={task.name: parameter_names(task.func) for task in process.tasks if task.args},
+            parameters={task.name: names_of[id(task.func)] for task in process.tasks if task.args},
         )
 
     def raise_for_errors(self) -> None:

@@ -30,6 +30,13 @@ LARGE: Final = 1 << 20
 """Bytes from which on a part of a value may travel by itself; below it nothing is gained (measured)."""
 
 
+class_definitions: Final[dict[str, Buffer]] = {}
+"""In a worker: pickles of classes, by id, that values of this run may name and none has named yet."""
+
+classes_of_run: Final[dict[str, type]] = {}
+"""In a worker: the classes that this run has brought so far, by id."""
+
+
 class Pickled:
     """A value as bytes.
 
@@ -72,6 +79,7 @@ def dump(
     what: str | tuple[str, ...],
     to_sender: bool = False,
     in_pieces: bool = False,
+    classes: dict[str, type] | None = None,
 ) -> Pickled:
     """Serialize a value that belongs to a task.
 
@@ -89,6 +97,9 @@ def dump(
         that the other side finds its own.
     in_pieces : bool, default False
         Leave a value of `LARGE` bytes or more in pieces.
+    classes : dict of str to type, optional
+        Takes the classes that no other process can import, by id. They are not part of the value then: who
+        reads it must have each as one of its `class_definitions`. By default they are part of it.
 
     Returns
     -------
@@ -100,7 +111,7 @@ def dump(
         If the value cannot be serialized, whatever its code raised on the way.
     """
     try:
-        return dump_value(value, to_sender, in_pieces)
+        return dump_value(value, to_sender, in_pieces, classes)
     except KeyboardInterrupt:
         raise
     except BaseException as error:
@@ -114,21 +125,22 @@ def dump_value(
     value: object,
     to_sender: bool = False,
     in_pieces: bool = False,
+    classes: dict[str, type] | None = None,
 ) -> Pickled:
     """Serialize a value; raises what the value's own code raises."""
-    if _is_simple(value):
+    if is_simple(value):
         data = pickle.dumps(value, PROTOCOL)
         if in_pieces and len(data) >= LARGE:
             return Pickled(b"", True, False, [data])
         return Pickled(data, True, False)
     from .by_value import dump_by_value
 
-    return dump_by_value(value, to_sender, in_pieces)
+    return dump_by_value(value, to_sender, in_pieces, classes)
 
 
 def dump_simple(value: object) -> bytes | None:
     """Serialize a small value of numbers and text, of which nothing can go wrong; None for any other."""
-    if not _is_simple(value):
+    if not is_simple(value):
         return None
     data = pickle.dumps(value, PROTOCOL)
     return data if len(data) < LARGE else None
@@ -224,7 +236,7 @@ def _drop_own_frames(error: BaseException) -> None:
     drop_leading_frames(error, {__name__, f"{__package__}.by_value", "cloudpickle.cloudpickle"})
 
 
-def _is_simple(value: Any) -> bool:
+def is_simple(value: Any) -> bool:
     """Tell whether a value is small and made of numbers and text, up to two containers deep."""
     if type(value) is not tuple:
         return _holds_atoms(value)

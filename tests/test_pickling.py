@@ -633,6 +633,34 @@ def test_classes_keep_their_identity_through_workers_of_workers(folder: Path) ->
     """)  # fmt: skip
 
 
+def test_a_value_may_leave_its_classes_out_and_is_read_where_their_definitions_are(folder: Path) -> None:
+    run_script(folder, """
+        from dataclasses import dataclass
+        from processes.pickling import dump, load
+        @dataclass
+        class Foo:
+            x: int
+            def double(self): return self.x * 2
+        def read(data, definitions):
+            from processes import pickling
+            pickling.class_definitions.update(definitions)
+            return pickling.load(data, task_name="t", what="x")
+        values = [Foo(1), [Foo(2), Foo], Foo(3).double]
+        with Worker() as worker:
+            for fresh in (True, False):
+                for value in values:
+                    classes = {}
+                    data = dump(value, task_name="t", what="x", classes=classes).data
+                    assert list(classes.values()) == [Foo] and len(data) < 250
+                    definitions = {}
+                    if fresh:
+                        definitions = {key: dump(Foo, task_name="t", what="x").data for key in classes}
+                    back = worker.call(read, data, definitions)
+                    assert back == value or back() == value()
+        assert dump(Foo(1), task_name="t", what="x").data.count(b"double")
+    """)  # fmt: skip
+
+
 def test_a_class_that_is_gone_is_named(folder: Path) -> None:
     run_script(folder, """
         import gc

@@ -154,6 +154,117 @@ def test_functions_of_a_script_may_be_decorated_with_what_python_has_for_that(tm
     assert output_of(["-c", DECORATED], tmp_path) == f"{values} True 25\n"
 
 
+WITH_CLASSES = """
+import enum, os, signal, sys, threading
+from dataclasses import dataclass
+from functools import partial
+from processes import Process, ProcessPoolRunner, Task, TaskDependency
+
+parent = os.getpid()
+
+@dataclass
+class Shape:
+    size: int
+    factor = 1
+
+    def area(self):
+        return self.size * self.factor
+
+    def __call__(self, more=0):
+        return self.size + more
+
+    @classmethod
+    def make(cls, size):
+        return cls(size)
+
+class Square(Shape):
+    def area(self):
+        return super().area() ** 2
+
+class Color(enum.Enum):
+    RED = 1
+
+class Guarded:
+    lock = threading.Lock()
+
+class OnlyHere(type):
+    def __new__(mcs, name, bases, body, **options):
+        if os.getpid() != parent:
+            raise ValueError("not here")
+        return super().__new__(mcs, name, bases, body)
+
+class Refused(metaclass=OnlyHere):
+    pass
+
+def same(value, *more):
+    return value
+
+def related(shape, square, color):
+    return isinstance(shape, Shape) and issubclass(type(square), type(shape)) and color is Color.RED
+
+def die_once(shape, marker):
+    if not os.path.exists(marker):
+        open(marker, "w").close()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return shape
+
+def inner(shape):
+    report = Process([Task("t", same, args=(shape,))]).run(runner="process", max_workers=1)
+    return type(report.results["t"]) is type(shape)
+
+tasks = [Task(f"area-{n}", Shape(n).area) for n in range(20)]
+tasks += [Task(f"square-{n}", Square(n).area, timeout=60) for n in range(5)]
+tasks += [
+    Task("call", Shape(1), args=(10,)),
+    Task("make", Square.make, args=(4,)),
+    Task("again", same, dependencies=[TaskDependency("make", True)]),
+    Task("related", related, args=(Shape(1), Square(2), Color.RED)),
+    Task("partial", partial(same, Shape(5)), args=(1, 2)),
+    Task("plain-partial", partial(same, 7, 8), args=(9,)),
+    Task("many", same, args=([Shape(n) for n in range(50)],)),
+    Task("class", same, args=(Color,)),
+    Task("died", die_once, args=(Shape(6), sys.argv[1]), retries=1),
+    Task("inner", inner, args=(Square(7),)),
+]
+with ProcessPoolRunner(2) as runner:
+    for factor in (1, 3):
+        Shape.factor = factor
+        report = Process(tasks).run(runner=runner)
+        report.raise_for_errors()
+        results = report.results
+        print([results[f"area-{n}"] for n in range(3)], results["square-2"], results["call"])
+        print(results["partial"], results["plain-partial"], results["died"])
+        print(results["related"], results["inner"], results["class"] is Color)
+        print(type(results["again"]) is Square, results["many"] == [Shape(n) for n in range(50)])
+    tasks = [Task("ok", same, args=(Shape(8),))]
+    for kind in Guarded, Guarded, Refused, Refused:
+        tasks.append(Task(f"{kind.__name__}-{len(tasks)}", same, args=([0, kind()],)))
+    report = Process(tasks).run(runner=runner)
+print(report.results)
+for error in report.exceptions.values():
+    print(str(error).partition(".")[0])
+"""
+CLASSES_OUTPUT = """[0, 1, 2] 4 11
+Shape(size=5) 7 Shape(size=6)
+True True True
+True True
+[0, 3, 6] 36 11
+Shape(size=5) 7 Shape(size=6)
+True True True
+True True
+{'ok': Shape(size=8)}
+Task 'guarded-1' cannot be sent to a worker process: type(args[0][1])
+Task 'guarded-2' cannot be sent to a worker process: type(args[0][1])
+Task 'refused-3': args, kwargs arrived, but could not be deserialized: ValueError: not here
+Task 'refused-4': args, kwargs arrived, but could not be deserialized: ValueError: not here
+"""
+
+
+def test_objects_of_a_scripts_classes_run_and_travel(tmp_path):
+    (tmp_path / "script.py").write_text(WITH_CLASSES)
+    assert output_of(["script.py", str(tmp_path / "marker")], tmp_path) == CLASSES_OUTPUT
+
+
 REPEATED = """
 import os, sys
 from processes import Process, Task

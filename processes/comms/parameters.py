@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from types import FunctionType
+from types import FunctionType, MethodType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,9 +20,10 @@ def parameter_names(func: object) -> tuple[str, ...]:
         In order. A last one with a star, as in ``*tokens``, stands for all further arguments. Empty where
         nothing is known.
     """
-    if type(func) is FunctionType and not hasattr(func, "__wrapped__"):
-        code = func.__code__
-        names = code.co_varnames[: code.co_argcount]
+    function = func.__func__ if type(func) is MethodType else func
+    if type(function) is FunctionType and not hasattr(function, "__wrapped__"):
+        code = function.__code__
+        names = code.co_varnames[function is not func : code.co_argcount]
         if code.co_flags & _TAKES_REST:
             names += (f"*{code.co_varnames[code.co_argcount + code.co_kwonlyargcount]}",)
         return names

@@ -21,12 +21,11 @@ from .death import Death
 
 if TYPE_CHECKING:
     import _socket
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from ...attempt import Attempt
     from ...pickling import Buffer
     from .buffers import DataFile
-    from .functions import SentFunction
     from .kept import Kept
 
 _FOLDER = os.path.dirname(__file__)  # noqa: PTH120 - pathlib costs each start 5 ms
@@ -108,18 +107,18 @@ class Job(Shipment):
     ----------
     attempt : Attempt
         The attempt.
-    function : SentFunction
-        Its function.
+    needs : sequence of Shipment
+        What a worker must have before: its function, and classes that no worker can import.
     kept : Kept or None
         The argument that the worker already has, which nobody else has.
     """
 
-    __slots__ = ("attempt", "function", "kept")
+    __slots__ = ("attempt", "kept", "needs")
 
-    def __init__(self, attempt: Attempt, function: SentFunction, frame: list[Buffer]) -> None:
+    def __init__(self, attempt: Attempt, needs: Sequence[Shipment], frame: list[Buffer]) -> None:
         super().__init__(frame)
         self.attempt = attempt
-        self.function = function
+        self.needs = needs
         self.kept: Kept | None = None
 
 
@@ -139,8 +138,8 @@ class Child:
     ----------
     held : dict of int to Job
         What it was given and has not answered, by ticket, in the order in which it was given.
-    functions : set of int
-        The numbers of the functions that it was sent.
+    has : set of Shipment
+        What it was sent that attempts of this run need.
     who : Worker
         Who it is for the report; `NOBODY` until it has come up.
     busy_since : float
@@ -158,7 +157,7 @@ class Child:
     def __init__(self, label: str, program: str, environment: dict[str, str]) -> None:
         self.label = label
         self.held: dict[int, Job] = {}
-        self.functions: set[int] = set()
+        self.has: set[Shipment] = set()
         self.who = NOBODY
         self.busy_since = time()
         self.connected = True
@@ -268,10 +267,10 @@ class Child:
             self._next_rank, self._next_after = job.attempt.next_rank, ticket
         self.held[ticket] = job
         self._exclusive = job.attempt.timeout is not None or job.kept is not None
-        function = job.function.pattern or job.function
-        if function.number not in self.functions:
-            self.functions.add(function.number)
-            self._ship(function)
+        for needed in job.needs:
+            if needed not in self.has:
+                self.has.add(needed)
+                self._ship(needed)
         self._ship(job)
         self._new_tickets.append(ticket)
 

@@ -1,17 +1,20 @@
-"""The functions of a run on their way to the workers."""
+"""The functions of a run on their way to the workers, and the classes that no worker can import."""
 
 from __future__ import annotations
 
 import pickle
+from functools import partial
+from types import FunctionType
 from typing import TYPE_CHECKING
 
+from ...exceptions import SerializationError
 from ...pickling import dump
 from . import wire
 from .child import Cargo, Shipment
 from .variants import Patterns
 
 if TYPE_CHECKING:
-    from collections.abc import MutableMapping
+    from collections.abc import MutableMapping, Sequence
 
     from ...pickling import Buffer, Pickled
     from .buffers import DataFile
@@ -31,9 +34,11 @@ class SentFunction(Shipment):
         What it is a variant of, if it is one; a worker needs that first.
     own : bytes
         What makes a variant of its pattern, for the frame of each attempt; else empty.
+    classes : sequence of Shipment
+        Those that it needs.
     """
 
-    __slots__ = ("function", "number", "own", "pattern")
+    __slots__ = ("classes", "function", "number", "own", "pattern")
 
     def __init__(
         self,
@@ -41,10 +46,13 @@ class SentFunction(Shipment):
         function: object,
         frame: list[Buffer],
         cargo: Cargo | None = None,
+        classes: Sequence[Shipment] = (),
+        *,
         pattern: SentFunction | None = None,
         own: bytes = b"",
     ) -> None:
         super().__init__(frame, cargo)
+        self.classes = classes
         self.number = number
         self.function = function
         self.pattern = pattern
@@ -52,7 +60,7 @@ class SentFunction(Shipment):
 
 
 class Functions:
-    """Serializes each function of a run once, when it is first seen.
+    """Serializes each function of a run, and each class, once, when it is first seen.
 
     Parameters
     ----------
@@ -64,6 +72,7 @@ class Functions:
         self._large_pieces = large_pieces
         self._by_id: dict[int, SentFunction] = {}
         self._patterns = Patterns()
+        self._sent_classes: dict[str, Shipment] = {}
 
     def find(self, function: object, task_name: str) -> SentFunction:
         """Return a function as workers get it.
@@ -84,12 +93,45 @@ class Functions:
             pattern, values = variant
             own = wire.VARIANT_HEAD.pack(pattern.number, len(values)) + values
             return SentFunction(number, function, [], pattern=pattern, own=own)
-        pickled = dump(function, task_name=task_name, what="func", in_pieces=True)
+        if type(function) in (FunctionType, partial):
+            # With its classes, whose methods may share globals with it.
+            pickled = dump(function, task_name=task_name, what="func", in_pieces=True)
+            classes: Sequence[Shipment] = ()
+        else:
+            pickled, classes = self.dump(function, task_name, "func")
         if pickled.data:
-            sent = SentFunction(number, function, wire.frame(wire.FUNCTION, number, pickled.data))
+            sent = SentFunction(
+                number, function, wire.frame(wire.FUNCTION, number, pickled.data), classes=classes
+            )
         else:  # it is defined beside large data, or bound to some
-            sent = SentFunction(number, function, *self._large(number, pickled, task_name))
+            sent = SentFunction(number, function, *self._large(number, pickled, task_name), classes)
         self._patterns.add(function, sent)
+        return sent
+
+    def dump(
+        self, value: object, task_name: str, what: str | tuple[str, ...]
+    ) -> tuple[Pickled, Sequence[Shipment]]:
+        """Serialize a value without the classes that no worker can import; return these beside it.
+
+        Raises
+        ------
+        SerializationError
+            If the value or one of the classes cannot be serialized.
+        """
+        classes: dict[str, type] = {}
+        pickled = dump(value, task_name=task_name, what=what, in_pieces=True, classes=classes)
+        try:
+            return pickled, [self._sent_class(*named, task_name) for named in classes.items()]
+        except SerializationError:
+            # Once more as a whole: the error names the place within the value.
+            return dump(value, task_name=task_name, what=what, in_pieces=True), ()
+
+    def _sent_class(self, class_id: str, cls: type, task_name: str) -> Shipment:
+        sent = self._sent_classes.get(class_id)
+        if sent is None:
+            data = dump(cls, task_name=task_name, what="class").data
+            frame = wire.frame(wire.CLASS, 0, wire.CLASS_ID.pack(class_id.encode()), data)
+            sent = self._sent_classes[class_id] = Shipment(frame)
         return sent
 
     def _large(self, number: int, pickled: Pickled, task_name: str) -> tuple[list[Buffer], Cargo]:

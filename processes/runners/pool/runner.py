@@ -21,11 +21,11 @@ from ...attempt import Finished, Returned, Started, Unsendable, Worker, WorkerDi
 from ...cpus import usable_cpus
 from ...exceptions import MemoryLimitError, SerializationError, WorkerDiedError
 from ...memory import usable_memory
-from ...pickling import dump, dump_simple_arguments
+from ...pickling import dump_simple_arguments, is_simple
 from ...task_log import keep_from_last_resort
 from ..base import ProcessRunner, check_max_workers
 from . import abilities, wire
-from .child import NOBODY, Cargo, Child, Job, interpreter, worker_environment
+from .child import NOBODY, Cargo, Child, Job, Shipment, interpreter, worker_environment
 from .death import OutOfMemoryKills
 from .functions import Functions
 from .logs import load_record, log_levels
@@ -33,7 +33,7 @@ from .outcomes import unpack_outcome
 from .shelf import Shelf, end
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
     from ...attempt import Attempt, Message, Outcome
@@ -273,8 +273,9 @@ class ProcessPoolRunner(ProcessRunner):
 
     def _job(self, attempt: Attempt, kept: Kept | None = None) -> Job:
         """Make an attempt's frame; `kept` is the argument that the worker has which will get it."""
-        function = self._functions.find(attempt.func, attempt.task_name)
-        args, kwargs = attempt.args, attempt.kwargs
+        func, args, kwargs = _unbind(attempt.func, attempt.args, attempt.kwargs)
+        function = self._functions.find(func, attempt.task_name)
+        needs: tuple[Shipment, ...] = (*function.classes, function.pattern or function)
         flags = 0 if attempt.timeout is None else wire.ANNOUNCE
         if function.own:
             flags |= wire.VARIANT
@@ -290,9 +291,10 @@ class ProcessPoolRunner(ProcessRunner):
                 from .parcel import take_parcels_out
 
                 args, kwargs, results = take_parcels_out(args, kwargs)
-            own = dump((args, kwargs), task_name=attempt.task_name, what=_ARGUMENTS, in_pieces=True)
+            own, classes = self._functions.dump((args, kwargs), attempt.task_name, _ARGUMENTS)
+            needs += tuple(classes)
             if not own.data or results:
-                return self._job_in_parcels(attempt, function, flags, own, results, kept)
+                return self._job_in_parcels(attempt, function, needs, flags, own, results, kept)
             arguments = own.data
         if attempt.frame_filter is None:
             flags |= wire.NAME_ONLY
@@ -301,12 +303,13 @@ class ProcessPoolRunner(ProcessRunner):
             description = pickle.dumps((attempt.task_name, attempt.frame_filter))
         body = function.own + arguments
         head = wire.attempt_head(attempt.ticket, function.number, flags, description, len(body))
-        return Job(attempt, function, [head + body] if len(body) < wire.CHUNK else [head, body])
+        return Job(attempt, needs, [head + body] if len(body) < wire.CHUNK else [head, body])
 
     def _job_in_parcels(
         self,
         attempt: Attempt,
         function: SentFunction,
+        needs: Sequence[Shipment],
         flags: int,
         own: Pickled,
         results: Places,
@@ -332,7 +335,7 @@ class ProcessPoolRunner(ProcessRunner):
         own_parcel = Parcel.of(own, attempt.task_name, _ARGUMENTS, self._large_pieces)
         parcels = [own_parcel, *results]
         pieces, files = frame(in_band=False)
-        job = Job(attempt, function, pieces)
+        job = Job(attempt, needs, pieces)
         job.cargo = Cargo(files, lambda: frame(in_band=True)[0])
         job.kept = kept
         return job
@@ -386,6 +389,7 @@ class ProcessPoolRunner(ProcessRunner):
 
     def close(self) -> None:
         for child in self._children[:]:
+            child.has.clear()
             # One that waits to send has attempts in line that were taken back, perhaps large ones.
             idle = child.who is not NOBODY and not child.held and not child.waits_to_send
             if not (idle and self._shelf is not None and self._shelf.put(child)):
@@ -475,7 +479,6 @@ class ProcessPoolRunner(ProcessRunner):
                 assert self._start_error is not None
                 self._fail_queue(self._start_error)
             return False
-        child.functions.clear()
         child.kept = None
         child.send(self._setup_frame)
         self._children.append(child)
@@ -620,10 +623,9 @@ class ProcessPoolRunner(ProcessRunner):
             self._part_with(child)
         elif kind == wire.RESEND:
             if (job := child.held.pop(ticket, None)) is not None:
-                function = job.function.pattern or job.function
-                for shipment in (job, function):
+                for shipment in (job, *job.needs):
                     shipment.do_without_files()
-                child.functions.discard(function.number)
+                    child.has.discard(shipment)
                 if job.kept is None:
                     self._queue_up(job)
                 else:
@@ -753,6 +755,15 @@ class ProcessPoolRunner(ProcessRunner):
         started_at = started_at or now
         self._inbox.append(Finished(ticket, outcome, started_at, now - started_at, 0.0, 0, worker))
         self._jobs -= 1
+
+
+def _unbind(
+    func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+    """Take a partial function apart that has bound numbers and text; what it calls is sent once for many."""
+    if type(func) is partial and is_simple((func.args, func.keywords)):
+        return func.func, func.args + args, func.keywords | kwargs
+    return func, args, kwargs
 
 
 def _rank(job: Job) -> int:

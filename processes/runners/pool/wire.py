@@ -5,10 +5,11 @@ A frame is a header, then a body of the length that the header tells::
     kind (1 byte), zero (3 bytes), ticket (4 bytes), length of the body (8 bytes); little endian
 
 To the worker go SETUP, FUNCTION (the ticket is the function's number), LARGE_FUNCTION (one in a parcel),
-ATTEMPT, and WRITE, which asks for the result that it has kept; from it come READY, STARTED, RECORD, RESULT,
-WRITTEN (what it had kept), RESEND (files of an attempt or of its function did not arrive: both shall come
-again without) and RETIRED, which says that it begins nothing more and ends. The parent's end of the socket
-never blocks; the worker's does, so that two large messages that meet cannot wait for each other.
+CLASS (one that no worker can import), ATTEMPT, and WRITE, which asks for the result that it has kept; from it
+come READY, STARTED, RECORD, RESULT, WRITTEN (what it had kept), RESEND (files of an attempt or its function
+did not arrive: both shall come again without) and RETIRED, which says that it begins nothing more and ends.
+The parent's end of the socket never blocks; the worker's does, so that two large messages that meet cannot
+wait for each other.
 
 Descriptors of files travel over a second socket, the side channel: a byte for each frame that has some, in
 the order of the frames. So who is short of descriptors loses none: they wait there until they are asked for.
@@ -37,8 +38,8 @@ TICKET = Struct("<I")
 EXIT = 0
 """The ticket that ends a worker."""
 
-SETUP, FUNCTION, LARGE_FUNCTION, ATTEMPT, WRITE = range(1, 6)
-READY, STARTED, RECORD, RESULT, WRITTEN, RESEND, RETIRED = range(6, 13)
+SETUP, FUNCTION, LARGE_FUNCTION, CLASS, ATTEMPT, WRITE = range(1, 7)
+READY, STARTED, RECORD, RESULT, WRITTEN, RESEND, RETIRED = range(7, 14)
 
 _HEADER, _ATTEMPT_HEAD, _RESULT_HEAD = "B3xIQ", "IIB", "BdddQ"
 HEADER = Struct(f"<{_HEADER}")
@@ -68,6 +69,9 @@ nothing, since the worker keeps the value."""
 
 HOW = Struct("<B")
 """What a WRITTEN's body begins with, as a RESULT's does: how it ended."""
+
+CLASS_ID = Struct("32s")
+"""What a CLASS's body begins with; its pickle follows."""
 
 LENGTH = Struct("<I")
 """What a parcel begins with: the length of its layout, which stands before its contents."""

@@ -18,7 +18,7 @@ from ...exceptions import SerializationError
 from ...failure import describe_failure
 from ...memory import fill_reserve, own_memory
 from ...perform import perform
-from ...pickling import load
+from ...pickling import class_definitions, classes_of_run, load
 from . import abilities, wire
 from .late_import import import_late
 from .left_threads import LeftThreads
@@ -179,6 +179,9 @@ class _Loop:
                     return self._next_attempt()
             elif kind == wire.FUNCTION:
                 self._serialized[ticket] = body
+            elif kind == wire.CLASS:
+                (class_id,) = wire.CLASS_ID.unpack_from(body)
+                class_definitions[class_id.decode()] = body[wire.CLASS_ID.size :]
             elif kind == wire.LARGE_FUNCTION:
                 self._take_large_function(ticket, memoryview(body))
             elif claimed is None or ticket == claimed:
@@ -231,6 +234,8 @@ class _Loop:
         self._kept = None
         self._serialized.clear()  # numbers of functions hold for one run
         self._functions.clear()
+        class_definitions.clear()
+        classes_of_run.clear()
         sys.path[:] = setup["sys_path"]
         if setup["cwd"] is not None:
             os.chdir(setup["cwd"])
