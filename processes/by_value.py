@@ -40,6 +40,8 @@ from .pickling import LARGE, PROTOCOL, Pickled, class_definitions, classes_of_ru
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .pickling import Buffer
+
 # Reading what these libraries have written runs their code and nobody else's.
 SAFE_LIBRARIES: Final = {
     *("array", "builtins", "collections", "copyreg", "datetime", "decimal", "fractions", "ipaddress"),
@@ -78,12 +80,15 @@ def dump_by_value(
 class _Sink:
     """Takes a pickle as it is written. Large bytes and bytearrays come as they are, not as copies."""
 
-    __slots__ = ("buffers", "chunks", "write")
+    __slots__ = ("buffers", "chunks")
 
     def __init__(self) -> None:
-        self.chunks: list[bytes | bytearray] = []
-        self.write = self.chunks.append
+        self.chunks: list[Buffer] = []
         self.buffers: list[memoryview] = []
+
+    def write(self, data: bytes | bytearray | pickle.PickleBuffer) -> None:
+        """Take a part of the pickle; from 64 KB on, a buffer that stays in it comes by itself."""
+        self.chunks.append(data.raw() if isinstance(data, pickle.PickleBuffer) else data)
 
     def take_buffer(self, buffer: pickle.PickleBuffer) -> bool:
         """Keep a large buffer; True leaves a small one in the pickle."""
@@ -97,9 +102,9 @@ class _Sink:
         return False
 
 
-def _joined(chunks: list[bytes | bytearray]) -> list[bytes | bytearray]:
+def _joined(chunks: list[Buffer]) -> list[Buffer]:
     """Join the small chunks that stand side by side."""
-    pieces: list[bytes | bytearray] = []
+    pieces: list[Buffer] = []
     for is_large, group in groupby(chunks, lambda chunk: len(chunk) >= LARGE):
         side_by_side = list(group)
         pieces += side_by_side if is_large else [b"".join(side_by_side)]

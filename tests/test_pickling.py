@@ -123,6 +123,25 @@ def test_a_large_value_without_large_parts_is_read_from_pieces_too(value: object
     assert load(list(pickled.stream), task_name="t", what="x") == value
 
 
+FRAME = 1 << 16  # bytes; from there on the pickler writes what is in one piece by itself
+
+
+@pytest.mark.parametrize("size", [100, FRAME - 1, FRAME, 2 * FRAME + 8, LARGE - 8, LARGE, LARGE + 8])
+@pytest.mark.parametrize("in_pieces", [False, True])
+def test_data_of_every_size_travels_alone_and_beside_larger(size: int, in_pieces: bool) -> None:
+    array = np.arange(size, dtype=np.uint8)
+    fixed = array.copy()
+    fixed.flags.writeable = False
+    columns = np.asfortranarray(array[: size // 2 * 2].reshape(2, -1))
+    for value in (array, fixed, columns, array[::2], array.tobytes(), bytearray(array), "x" * size):
+        for whole in ([value], [value, np.zeros(LARGE)], [value] * 2, [value, bytes(LARGE), value[:50]]):
+            pickled = dump(whole, task_name="t", what="x", in_pieces=in_pieces)
+            data = pickled.data or list(pickled.stream)
+            copy = load(data, task_name="t", what="x", buffers=map(bytearray, pickled.buffers))
+            assert [type(item) for item in copy] == [type(item) for item in whole]
+            assert all(np.array_equal(one, other) for one, other in zip(copy, whole, strict=True))
+
+
 def test_a_small_value_is_never_in_pieces() -> None:
     for value in (1, b"x" * 1000, np.zeros(10), {"a": [np.zeros(1000)] * 3}, lambda: 1):
         pickled = dump(value, task_name="t", what="x", in_pieces=True)

@@ -140,6 +140,33 @@ def test_large_values_arrive_as_they_were_both_ways_and_at_dependants(kind, way,
         assert same(result, value), name
 
 
+@pytest.mark.parametrize("size", [1_000, 60_000, 70_000, 500_000, 1_000_000, 1_100_000])
+def test_data_of_every_size_arrives_both_ways_and_at_dependants(size):
+    import pandas as pd
+    import pyarrow as pa
+
+    array = np.arange(size // 8, dtype=np.float64)
+    frame = pd.DataFrame({"number": array, "text": [str(number) for number in range(len(array))]})
+    values = {
+        "array": array,
+        "frame": frame,
+        "table": pa.table({"number": array}),
+        "bytes": array.tobytes(),
+        "bytearray": bytearray(array.tobytes()),
+        "mixed": [array, bytes(size), {"large": ramp(2), "frame": frame[["number"]]}],
+    }
+    tasks = []
+    for name, value in values.items():
+        tasks.append(Task(name, give_back, args=(value,)))
+        tasks.append(Task(f"{name}-on", give_back, dependencies=behind(name)))
+        tasks.append(Task(f"{name}-bound", partial(give_back, value)))
+    results = run(ProcessPoolRunner(2), *tasks).results
+    for name, value in values.items():
+        assert same(results[name], value)
+        assert same(results[f"{name}-on"], value)
+        assert same(results[f"{name}-bound"], value)
+
+
 def test_every_consumer_may_write_and_nobody_else_sees_it(workers):
     tasks = [
         Task("make", ramp, args=(4,)),
