@@ -223,9 +223,10 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return reduced
         if kind is CodeType:
             return _make_code, (obj.co_filename, *self.dispatch_table[CodeType](obj))
+        by_name = kind.__name__ == "cython_function_or_method"
         if self.plain:
-            self.plain = _is_safe(kind)
-        if kind in self.dispatch_table:
+            self.plain = _is_safe(obj if by_name else kind)
+        if by_name or kind in self.dispatch_table:
             return NotImplemented
         self._ordinary.add(id(kind))
         return obj.__reduce_ex__(PROTOCOL)

@@ -82,7 +82,12 @@ def test_values_of_trusted_libraries_are_plain_and_those_of_users_are_not() -> N
     import fractions
     import uuid
 
+    import pandas as pd
+    import pyarrow as pa
+
     trusted = [
+        pd.DataFrame({"a": [1], "b": ["x"]}, index=pd.date_range("2026-01-01", periods=1)), pd.Series([1.5]),
+        pd.Categorical(["a"]), pd.Timestamp("2026-01-01", tz="UTC"), pa.table({"a": [1]}), pa.array(["x"]),
         np.arange(5), np.float64(1.5), dt.datetime.now(dt.UTC), decimal.Decimal("1.5"),
         fractions.Fraction(1, 3), uuid.uuid4(), Path("a"), deque([1]), len, ValueError("x"),
     ]  # fmt: skip
