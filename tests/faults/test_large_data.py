@@ -167,6 +167,18 @@ def test_data_of_every_size_arrives_both_ways_and_at_dependants(size):
         assert same(results[f"{name}-bound"], value)
 
 
+def test_workers_stay_warm_though_the_lines_of_some_did_not_reach_them():
+    # More in line than a socket holds: at the end of a run, who is idle takes over what another has not got.
+    value = bytes(300_000)
+    pids = set()
+    with ProcessPoolRunner(2) as runner:
+        for _ in range(20):
+            report = run(runner, *(Task(f"t{n}", give_back, args=(value, n)) for n in range(30)))
+            assert set(report.results.values()) == {value}
+            pids |= {metrics.pid for metrics in report.metrics.values()}
+    assert len(pids) == 2
+
+
 def test_every_consumer_may_write_and_nobody_else_sees_it(workers):
     tasks = [
         Task("make", ramp, args=(4,)),

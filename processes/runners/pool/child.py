@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections import deque
 from contextlib import suppress
 from time import monotonic, sleep, time
 from typing import IO, TYPE_CHECKING
@@ -15,6 +16,7 @@ from typing import IO, TYPE_CHECKING
 from ...attempt import Worker
 from ...memory import own_memory
 from ...perform import perform
+from ...pickling import LARGE
 from . import abilities, wire
 from .boot import ERROR_BYTES, MARK
 from .death import Death
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from ...attempt import Attempt
     from ...pickling import Buffer
     from .buffers import DataFile
+    from .functions import SentFunction
     from .kept import Kept
 
 _FOLDER = os.path.dirname(__file__)  # noqa: PTH120 - pathlib costs each start 5 ms
@@ -51,6 +54,9 @@ _CRASH_BYTES = 1 << 16  # of what faulthandler wrote; a stack is seldom over 10 
 _STACK_SECONDS = 0.4  # for a worker to write its stack; it takes a millisecond, more on a busy machine
 _CALLERS = (perform.__code__.co_filename, os.path.join(_FOLDER, "worker.py"))  # noqa: PTH118
 """The files with the frames of ours that are next to the user's: those below them are not shown."""
+
+MOST_BACKLOG = LARGE + wire.CHUNK
+"""Bytes that an idle worker may have still to be sent: the rest of a frame whose attempt was taken back."""
 
 _END_SECONDS = 5.0  # for a process that was told to end; its guard gives it one
 
@@ -107,18 +113,28 @@ class Job(Shipment):
     ----------
     attempt : Attempt
         The attempt.
-    needs : sequence of Shipment
-        What a worker must have before: its function, and classes that no worker can import.
+    function : SentFunction
+        Its function.
+    classes : sequence of Shipment
+        Those that its arguments need.
     kept : Kept or None
         The argument that the worker already has, which nobody else has.
     """
 
-    __slots__ = ("attempt", "kept", "needs")
+    __slots__ = ("attempt", "classes", "function", "kept")
 
-    def __init__(self, attempt: Attempt, needs: Sequence[Shipment], frame: list[Buffer]) -> None:
-        super().__init__(frame)
+    def __init__(
+        self,
+        attempt: Attempt,
+        function: SentFunction,
+        frame: list[Buffer],
+        classes: Sequence[Shipment] = (),
+    ) -> None:
+        self.frame = frame
+        self.cargo = None
         self.attempt = attempt
-        self.needs = needs
+        self.function = function
+        self.classes = classes
         self.kept: Kept | None = None
 
 
@@ -168,7 +184,9 @@ class Child:
         self.kept: Kept | None = None
         self._told_to_end = False
         self._deaf = False  # it was gone before it got anything of the latest job
-        self._outbox: list[Buffer] = []
+        # To be sent, with the ticket of an attempt that may be taken back before, or 0.
+        self._frames: deque[tuple[int, list[Buffer]]] = deque()
+        self._outbox: list[Buffer] = []  # of frames that are being sent
         self._new_tickets: list[int] = []
         self.exit_fd = self._token_read = self._token_write = -1
         self.side_channel: _socket.socket | None = None
@@ -267,25 +285,39 @@ class Child:
             self._next_rank, self._next_after = job.attempt.next_rank, ticket
         self.held[ticket] = job
         self._exclusive = job.attempt.timeout is not None or job.kept is not None
-        for needed in job.needs:
-            if needed not in self.has:
-                self.has.add(needed)
-                self._ship(needed)
-        self._ship(job)
+        function = job.function.pattern or job.function
+        if function not in self.has:
+            self._ship_once(*function.classes, function)
+        if job.classes:
+            self._ship_once(*job.classes)
+        if job.cargo is None:
+            self._frames.append((ticket, job.frame))
+        else:
+            self._ship(job, ticket)
         self._new_tickets.append(ticket)
 
-    def _ship(self, shipment: Shipment) -> None:
+    def _ship_once(self, *needed: Shipment) -> None:
+        """Ship what the worker does not have yet."""
+        for shipment in needed:
+            if shipment not in self.has:
+                self.has.add(shipment)
+                self._ship(shipment)
+
+    def _ship(self, shipment: Shipment, ticket: int = 0) -> None:
         cargo = shipment.cargo
-        if cargo is not None and cargo.files and not self._send_files(cargo.files):
-            shipment.do_without_files()
-        self.send(shipment.frame)
+        if cargo is not None and cargo.files:
+            if self._send_files(cargo.files):
+                ticket = 0  # the frame has to follow them
+            else:
+                shipment.do_without_files()
+        self._frames.append((ticket, shipment.frame))
 
     def _send_files(self, files: list[DataFile]) -> bool:
         return wire.send_descriptors(self.side_channel, [file.descriptor for file in files])
 
     def send(self, frame: list[Buffer]) -> None:
         """Put a frame in line for :meth:`flush`."""
-        self._outbox.extend(frame)
+        self._frames.append((0, frame))
 
     def flush(self) -> bool:
         """Send what the socket takes, and the tickets; True when nothing is left to send.
@@ -294,9 +326,9 @@ class Child:
         """
         reached = False
         try:
-            while self._outbox:
-                if len(self._outbox) > 1:
-                    self._join_small_pieces()
+            while self._outbox or self._frames:
+                if not self._outbox:
+                    self._fill_outbox()
                 sent = self.socket.send(self._outbox[0])
                 reached = True
                 if sent < len(self._outbox[0]):
@@ -307,23 +339,34 @@ class Child:
             pass
         except OSError:
             self._outbox.clear()
+            self._frames.clear()
             self._deaf = bool(self._new_tickets) and not reached
         # Behind the frames, so that the worker does not wake up for a ticket to wait for its frame.
         if self._new_tickets and self._token_write >= 0:
             os.write(self._token_write, b"".join(map(wire.TICKET.pack, self._new_tickets)))
         self._new_tickets.clear()
-        return not self._outbox
+        return not (self._outbox or self._frames)
 
-    def _join_small_pieces(self) -> None:
-        """Make one piece of the small ones at the front: a system call costs more than a copy."""
-        count = size = 0
-        for piece in self._outbox:
-            size += len(piece)
+    def _fill_outbox(self) -> None:
+        """Take small frames in one piece, or the next one: a system call costs more than a copy."""
+        frames = self._frames
+        small: list[Buffer] = []
+        size = 0
+        while frames:
+            _, frame = frames[0]
+            for piece in frame:
+                size += len(piece)
             if size > wire.CHUNK:
                 break
-            count += 1
-        if count > 1:
-            self._outbox[:count] = [b"".join(self._outbox[:count])]
+            small += frame
+            frames.popleft()
+        self._outbox = [b"".join(small)] if small else frames.popleft()[1][:]
+
+    @property
+    def backlog(self) -> int:
+        """How many bytes it has still to be sent."""
+        pieces = [*self._outbox, *(piece for _, frame in self._frames for piece in frame)]
+        return sum(map(len, pieces))
 
     def take_back(self) -> list[Job]:
         """Take back the jobs that the worker has not begun; of one that is dead too.
@@ -342,7 +385,10 @@ class Child:
             tickets[:0] = [ticket for (ticket,) in wire.TICKET.iter_unpack(data[:count])]
         elif self._deaf:
             tickets = list(self.held)
-        return [self.held.pop(ticket) for ticket in tickets if ticket in self.held]
+        taken = {ticket: self.held.pop(ticket) for ticket in tickets if ticket in self.held}
+        if self._frames:
+            self._frames = deque(item for item in self._frames if item[0] not in taken)
+        return list(taken.values())
 
     # Ending
 

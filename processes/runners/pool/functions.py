@@ -51,7 +51,8 @@ class SentFunction(Shipment):
         pattern: SentFunction | None = None,
         own: bytes = b"",
     ) -> None:
-        super().__init__(frame, cargo)
+        self.frame = frame
+        self.cargo = cargo
         self.classes = classes
         self.number = number
         self.function = function

@@ -25,7 +25,7 @@ from ...pickling import dump_simple_arguments, is_simple
 from ...task_log import keep_from_last_resort
 from ..base import ProcessRunner, check_max_workers
 from . import abilities, wire
-from .child import NOBODY, Cargo, Child, Job, Shipment, interpreter, worker_environment
+from .child import MOST_BACKLOG, NOBODY, Cargo, Child, Job, interpreter, worker_environment
 from .death import OutOfMemoryKills
 from .functions import Functions
 from .logs import load_record, log_levels
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from ...pickling import Buffer, Pickled
     from ..waker import Waker
     from .buffers import DataFile
+    from .child import Shipment
     from .functions import SentFunction
     from .kept import Kept
     from .parcel import Key, Piece, Places
@@ -273,14 +274,16 @@ class ProcessPoolRunner(ProcessRunner):
 
     def _job(self, attempt: Attempt, kept: Kept | None = None) -> Job:
         """Make an attempt's frame; `kept` is the argument that the worker has which will get it."""
-        func, args, kwargs = _unbind(attempt.func, attempt.args, attempt.kwargs)
+        func, args, kwargs = attempt.func, attempt.args, attempt.kwargs
+        if type(func) is partial:
+            func, args, kwargs = _unbind(func, args, kwargs)
         function = self._functions.find(func, attempt.task_name)
-        needs: tuple[Shipment, ...] = (*function.classes, function.pattern or function)
         flags = 0 if attempt.timeout is None else wire.ANNOUNCE
         if function.own:
             flags |= wire.VARIANT
         if attempt.may_stay and abilities.CAN_TAKE_BACK:
             flags |= wire.MAY_STAY
+        classes: Sequence[Shipment] = ()
         arguments: bytes | None
         if not (args or kwargs):
             flags |= wire.NO_ARGUMENTS
@@ -292,9 +295,8 @@ class ProcessPoolRunner(ProcessRunner):
 
                 args, kwargs, results = take_parcels_out(args, kwargs)
             own, classes = self._functions.dump((args, kwargs), attempt.task_name, _ARGUMENTS)
-            needs += tuple(classes)
             if not own.data or results:
-                return self._job_in_parcels(attempt, function, needs, flags, own, results, kept)
+                return self._job_in_parcels(attempt, function, classes, flags, own, results, kept)
             arguments = own.data
         if attempt.frame_filter is None:
             flags |= wire.NAME_ONLY
@@ -303,13 +305,13 @@ class ProcessPoolRunner(ProcessRunner):
             description = pickle.dumps((attempt.task_name, attempt.frame_filter))
         body = function.own + arguments
         head = wire.attempt_head(attempt.ticket, function.number, flags, description, len(body))
-        return Job(attempt, needs, [head + body] if len(body) < wire.CHUNK else [head, body])
+        return Job(attempt, function, [head + body] if len(body) < wire.CHUNK else [head, body], classes)
 
     def _job_in_parcels(
         self,
         attempt: Attempt,
         function: SentFunction,
-        needs: Sequence[Shipment],
+        classes: Sequence[Shipment],
         flags: int,
         own: Pickled,
         results: Places,
@@ -335,7 +337,7 @@ class ProcessPoolRunner(ProcessRunner):
         own_parcel = Parcel.of(own, attempt.task_name, _ARGUMENTS, self._large_pieces)
         parcels = [own_parcel, *results]
         pieces, files = frame(in_band=False)
-        job = Job(attempt, needs, pieces)
+        job = Job(attempt, function, pieces, classes)
         job.cargo = Cargo(files, lambda: frame(in_band=True)[0])
         job.kept = kept
         return job
@@ -390,8 +392,7 @@ class ProcessPoolRunner(ProcessRunner):
     def close(self) -> None:
         for child in self._children[:]:
             child.has.clear()
-            # One that waits to send has attempts in line that were taken back, perhaps large ones.
-            idle = child.who is not NOBODY and not child.held and not child.waits_to_send
+            idle = child.who is not NOBODY and not child.held and child.backlog <= MOST_BACKLOG
             if not (idle and self._shelf is not None and self._shelf.put(child)):
                 self._dismiss(child)
         self._selector.close()
@@ -480,6 +481,7 @@ class ProcessPoolRunner(ProcessRunner):
                 self._fail_queue(self._start_error)
             return False
         child.kept = None
+        child.waits_to_send = False
         child.send(self._setup_frame)
         self._children.append(child)
         self._unsent.add(child)
@@ -623,7 +625,8 @@ class ProcessPoolRunner(ProcessRunner):
             self._part_with(child)
         elif kind == wire.RESEND:
             if (job := child.held.pop(ticket, None)) is not None:
-                for shipment in (job, *job.needs):
+                function = job.function.pattern or job.function
+                for shipment in (job, function):
                     shipment.do_without_files()
                     child.has.discard(shipment)
                 if job.kept is None:
@@ -758,10 +761,10 @@ class ProcessPoolRunner(ProcessRunner):
 
 
 def _unbind(
-    func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+    func: partial[Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
     """Take a partial function apart that has bound numbers and text; what it calls is sent once for many."""
-    if type(func) is partial and is_simple((func.args, func.keywords)):
+    if is_simple((func.args, func.keywords)):
         return func.func, func.args + args, func.keywords | kwargs
     return func, args, kwargs
 
