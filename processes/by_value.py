@@ -154,9 +154,12 @@ def _look_for_home(name: str) -> None:
 def _is_found(name: str, file: str) -> bool:
     """Tell whether a module would be imported, and from this file if it is from any."""
     for finder in sys.meta_path:
-        find = getattr(finder, "find_spec", None)
-        if find is not None and (spec := find(name, None)) is not None:
-            return not spec.has_location or _is_same_file(spec.origin, file)
+        try:
+            spec = finder.find_spec(name, None)
+        except Exception:  # another's finder, which wants to be asked otherwise
+            return True
+        if spec is not None:
+            return not spec.has_location or _is_same_file(str(spec.origin), file)
     return False
 
 

@@ -601,6 +601,31 @@ def test_a_runner_may_be_used_in_another_thread_than_the_one_that_opened_it():
     assert results == [{"first": 2, "second": 20}] * 2
 
 
+FORKED = """
+import os, sys, time
+from processes import Process, ProcessPoolRunner, Task
+
+def pids(runner):
+    tasks = [Task(f"t{n}", lambda: time.sleep(0.05) or os.getpid()) for n in range(4)]
+    return set(Process(tasks).run(runner=runner).results.values())
+
+with ProcessPoolRunner(2) as runner:
+    before = pids(runner)
+    child = os.fork()
+    if not child:
+        others = pids(runner) if "use" in sys.argv else set()
+        os._exit(bool(others & before)) if "leave" in sys.argv else sys.exit(bool(others & before))
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    print(status, pids(runner) == before)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+@pytest.mark.parametrize("how", [[], ["use"], ["use", "leave"]])
+def test_a_process_that_was_forked_beside_a_warm_pool_leaves_its_workers_alone(tmp_path, how):
+    assert output_of(["-W", "ignore", "-c", FORKED, *how], tmp_path) == "0 True\n"
+
+
 def test_a_run_may_happen_while_an_event_loop_runs(runner):
     async def main() -> list[dict[str, int]]:
         direct = chain().run(runner=runner)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ class Shelf:
         self._lock = threading.Lock()  # guards both below: runs in several threads share a shelf
         self._children: list[Child] = []
         self._closed = False
+        self._pid = os.getpid()
 
     def put(self, child: Child) -> bool:
         """Keep a worker; False once the shelf is closed."""
@@ -39,7 +41,8 @@ class Shelf:
         with self._lock:
             self._closed = True
             children, self._children = self._children, []
-        end(children)
+        if os.getpid() == self._pid:  # else they are those of the process that this one was forked from
+            end(children)
 
 
 def end(children: list[Child]) -> None:
