@@ -60,7 +60,7 @@ class Task:
         `resources`; None means nothing.
     keep_result : bool, default True
         Whether the report shows the result. False drops it as soon as the last dependant has it. On processes
-        a large result (1 MB or more) for one dependant without retries is then not copied where both run in
+        a large result (128 KB or more) for one dependant without retries is then not copied where both run in
         the same worker one after the other: the function gets the very object that the other has returned, as
         it would on threads. Should that worker die in between, the dependant fails with a WorkerDiedError.
 
