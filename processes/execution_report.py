@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from .collector import collector_paused
@@ -149,22 +150,24 @@ class ProcessExecutionReport:
     )
     whole: ProcessExecutionReport | None = field(default=None, kw_only=True, compare=False, repr=False)
 
-    @property
+    # Made once: a loop that asks for one entry after the other shall not make all of them each time.
+
+    @cached_property
     def successes(self) -> dict[str, TaskReportEntry]:
         """The entries of the tasks that succeeded."""
         return self._with_status(TaskStatus.SUCCESS)
 
-    @property
+    @cached_property
     def errored(self) -> dict[str, TaskReportEntry]:
         """The entries of the tasks that failed."""
         return self._with_status(TaskStatus.ERRORED)
 
-    @property
+    @cached_property
     def skipped(self) -> dict[str, TaskReportEntry]:
         """The entries of the tasks that were skipped."""
         return self._with_status(TaskStatus.SKIPPED)
 
-    @property
+    @cached_property
     def results(self) -> dict[str, Any]:
         """What the tasks that succeeded returned, by name."""
         return {name: entry.result for name, entry in self.successes.items()}

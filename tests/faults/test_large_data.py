@@ -244,6 +244,18 @@ def test_a_mapping_that_nobody_wrote_to_serves_the_next_who_needs_the_file(spare
         assert addresses[3] == addresses[4] == addresses[5]
 
 
+def test_beyond_so_many_mappings_data_is_copied(monkeypatch, workers):
+    gc.collect()
+    monkeypatch.setattr(mappings, "MOST_MAPPINGS", len(mappings._mapped) + 3)
+    report = run(workers, *(Task(f"t{n}", np.full, args=(50_000, n)) for n in range(12)))
+    assert [float(array.sum()) for array in report.results.values()] == [50_000.0 * n for n in range(12)]
+    assert all(array.flags.writeable for array in report.results.values())
+    assert len(mappings._mapped) == mappings.MOST_MAPPINGS
+    del report
+    gc.collect()
+    assert len(mappings._mapped) == mappings.MOST_MAPPINGS - 3
+
+
 def test_an_argument_of_many_tasks_is_written_once_and_private_to_each(monkeypatch, workers):
     written = []
     write_file = buffers.write_file

@@ -9,6 +9,7 @@ file. What was written into a mapping must not be seen by the next user: its pag
 from __future__ import annotations
 
 import ctypes
+import errno
 import mmap
 import os
 import weakref
@@ -24,6 +25,10 @@ _PRESENT, _SWAPPED, _OF_A_FILE = 0x80, 0x40, 0x20  # in the last of them: bits 6
 _UNWRITTEN = bytes(flags for flags in range(256) if flags & _OF_A_FILE or not flags & (_PRESENT | _SWAPPED))
 """The flags of pages that are the file's own, or were never looked at; a copy is no file's page."""
 
+MOST_MAPPINGS = 1 << 14
+"""At a time; Linux allows a process some 65 000 of all kinds (vm.max_map_count), and fails it beyond."""
+
+_mapped: set[int] = set()  # the addresses of all there are; changed by one operation at a time
 _keeps_spares = False
 _spares: dict[File, tuple[int, int]] = {}  # address and size; changed by one operation at a time
 
@@ -100,12 +105,16 @@ def _libc() -> ctypes.CDLL:
 
 
 def _map(descriptor: int, size: int) -> int:
+    if len(_mapped) >= MOST_MAPPINGS:
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
     protection = mmap.PROT_READ | mmap.PROT_WRITE
     address = _libc().mmap(None, size, protection, mmap.MAP_PRIVATE, descriptor, 0)
     if address is None or address == ctypes.c_void_p(-1).value:
         raise OSError(ctypes.get_errno(), "mmap")
+    _mapped.add(int(address))
     return int(address)
 
 
 def _unmap(address: int, size: int) -> None:
+    _mapped.discard(address)
     _libc().munmap(address, size)

@@ -156,11 +156,20 @@ class Parcel(Sealed):
         return memories[: self.stream_length], memories[self.stream_length :]
 
     def keep_descriptors_few(self) -> None:
-        """Let go of the files where this process holds many; the data stays mapped."""
+        """Let go of the files where this process holds many; the data stays mapped.
+
+        Raises
+        ------
+        SerializationError
+            If there is no room for the data.
+        """
         mapped: dict[DataFile, memoryview] = {}
-        for piece in self.pieces:
-            if piece.file is not None and not has_room_for_file():
-                piece.memory, piece.file = piece.read(mapped), None
+        try:
+            for piece in self.pieces:
+                if piece.file is not None and not has_room_for_file():
+                    piece.memory, piece.file = piece.read(mapped), None
+        except (OSError, MemoryError) as error:
+            raise cannot_load(error, self._task_name, self._what) from error
 
 
 def _write(pieces: Collection[Piece]) -> None:
