@@ -22,11 +22,9 @@ import io
 import linecache
 import os
 import pickle
-import sys
 import threading
 from collections import ChainMap
 from itertools import groupby
-from operator import attrgetter
 from types import CodeType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import uuid4
@@ -35,6 +33,7 @@ from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 import cloudpickle
 
 from .exception_state import dump_exception, load_exception
+from .importable import can_be_imported, look_for_home
 from .pickling import LARGE, PROTOCOL, Pickled, class_definitions, classes_of_run
 
 if TYPE_CHECKING:
@@ -54,10 +53,6 @@ _classes: WeakValueDictionary[str, type] = WeakValueDictionary()
 _ids: WeakKeyDictionary[type, str] = WeakKeyDictionary()
 _received: WeakSet[type] = WeakSet()  # made here from what another process has sent
 _from_parent: WeakSet[type] = WeakSet()  # those that a parent has sent, and therefore has
-
-# What a worker imports before the path is the user's, whatever lies on that.
-_WORKERS_OWN: Final = {"__main__", "cloudpickle", "processes", *sys.stdlib_module_names}
-_looked_for: set[str] = set()  # modules of which is known whether they can be imported
 
 
 def dump_by_value(
@@ -113,61 +108,15 @@ def _joined(chunks: list[Buffer]) -> list[Buffer]:
 
 def _reduce_cached_function(function: functools._lru_cache_wrapper[Any]) -> Any:
     """Reduce what `lru_cache` makes: to its name where that can be imported, else without what is cached."""
-    if _can_be_imported(function):
+    if can_be_imported(function):
         return function.__reduce__()
-    parameters = function.cache_parameters()
     made_anew = {"__wrapped__", "cache_parameters"}
     attributes = {name: value for name, value in vars(function).items() if name not in made_anew}
-    return (
-        _cache_function,
-        (function.__wrapped__, parameters["maxsize"], parameters["typed"]),
-        attributes,
-    )
+    return _cache_function, (function.__wrapped__, *function.cache_parameters().values()), attributes
 
 
 def _cache_function(function: Callable[..., Any], maxsize: int | None, typed: bool) -> Any:
     return functools.lru_cache(maxsize, typed)(function)
-
-
-def _can_be_imported(named: Any) -> bool:
-    name = named.__module__
-    _look_for_home(name)
-    if name == "__main__" or name in cloudpickle.list_registry_pickle_by_value():
-        return False
-    try:
-        return attrgetter(named.__qualname__)(sys.modules[name]) is named
-    except (AttributeError, KeyError):
-        return False
-
-
-def _look_for_home(name: str) -> None:
-    """Let what belongs to a module go by value if nobody else would find that where it was loaded from."""
-    if name in _looked_for or name not in sys.modules:
-        return
-    _looked_for.add(name)
-    top = name.partition(".")[0]
-    file = getattr(sys.modules.get(top), "__file__", None)
-    if top not in _WORKERS_OWN and file is not None and file.endswith(".py") and not _is_found(top, file):
-        cloudpickle.register_pickle_by_value(sys.modules[name])
-
-
-def _is_found(name: str, file: str) -> bool:
-    """Tell whether a module would be imported, and from this file if it is from any."""
-    for finder in sys.meta_path:
-        try:
-            spec = finder.find_spec(name, None)
-        except Exception:  # another's finder, which wants to be asked otherwise
-            return True
-        if spec is not None:
-            return not spec.has_location or _is_same_file(str(spec.origin), file)
-    return False
-
-
-def _is_same_file(one: str, other: str) -> bool:
-    try:
-        return one == other or os.path.samefile(one, other)  # noqa: PTH121 - pathlib is slower
-    except OSError:  # in an archive, or gone
-        return False
 
 
 def _reduce_cached_property(cached: functools.cached_property[Any]) -> Any:
@@ -179,6 +128,10 @@ def _reduce_weak_dict(weak: WeakKeyDictionary[Any, Any] | WeakValueDictionary[An
     return type(weak), (), None, None, iter(list(weak.items()))
 
 
+def _reduce_thread_local(_: threading.local) -> Any:
+    return threading.local, ()  # each thread has its own data in it, and a new one none
+
+
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     dispatch_table: Final = ChainMap(
         {
@@ -186,10 +139,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             functools.cached_property: _reduce_cached_property,
             WeakKeyDictionary: _reduce_weak_dict,
             WeakValueDictionary: _reduce_weak_dict,
-            threading.local: lambda _: (
-                threading.local,
-                (),
-            ),  # each thread has its own, and a new one nothing
+            threading.local: _reduce_thread_local,
         },
         *cloudpickle.Pickler.dispatch_table.maps,
     )
@@ -217,10 +167,10 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         if issubclass(kind, BaseException):
             return self._reduce_exception(obj)
         if issubclass(kind, type):
-            _look_for_home(obj.__module__)
+            look_for_home(obj.__module__)
             return self._reduce_class(obj)
         if kind is FunctionType:
-            _look_for_home(obj.__module__)
+            look_for_home(obj.__module__)
             return self._reduce_function(obj)
         if kind is MethodType and self._classes is not None and (reduced := _reduce_to_name(obj)) is not None:
             return reduced

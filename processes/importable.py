@@ -1,0 +1,57 @@
+"""Which functions and classes another process can import, given this one's path."""
+
+from __future__ import annotations
+
+import os
+import sys
+from operator import attrgetter
+from typing import Any, Final
+
+import cloudpickle
+
+# What a worker imports before the path is the user's, whatever lies on that.
+_WORKERS_OWN: Final = {"__main__", "cloudpickle", "processes", *sys.stdlib_module_names}
+
+_looked_for: set[str] = set()  # modules of which is known whether they are found
+
+
+def can_be_imported(named: Any) -> bool:
+    """Tell whether what bears a name is found under it in another process."""
+    name = named.__module__
+    look_for_home(name)
+    if name == "__main__" or name in cloudpickle.list_registry_pickle_by_value():
+        return False
+    try:
+        return attrgetter(named.__qualname__)(sys.modules[name]) is named
+    except (AttributeError, KeyError):
+        return False
+
+
+def look_for_home(name: str) -> None:
+    """Let what belongs to a module go by value if nobody else would find that where it was loaded from."""
+    if name in _looked_for or name not in sys.modules:
+        return
+    _looked_for.add(name)
+    top = name.partition(".")[0]
+    file = getattr(sys.modules.get(top), "__file__", None)
+    if top not in _WORKERS_OWN and file is not None and file.endswith(".py") and not _is_found(top, file):
+        cloudpickle.register_pickle_by_value(sys.modules[name])
+
+
+def _is_found(name: str, file: str) -> bool:
+    """Tell whether a module would be imported, and from this file if it is from any."""
+    for finder in sys.meta_path:
+        try:
+            spec = finder.find_spec(name, None)
+        except Exception:  # another's finder, which wants to be asked otherwise
+            return True
+        if spec is not None:
+            return not spec.has_location or _is_same_file(str(spec.origin), file)
+    return False
+
+
+def _is_same_file(one: str, other: str) -> bool:
+    try:
+        return one == other or os.path.samefile(one, other)  # noqa: PTH121 - pathlib is slower
+    except OSError:  # in an archive, or gone
+        return False
