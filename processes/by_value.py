@@ -205,10 +205,12 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         if self._classes is not None:
             return self._leave_out(cls, class_id)
         make, arguments, state, _, _, fill = reduced
-        if "__slots__" in vars(cls) and arguments[0] is type(cls) and NamedTuple not in arguments[2]:
-            # cloudpickle makes the class without them: its objects would come back with a __dict__, which
-            # the sender's cannot take. (Enumerations and named tuples take none in their body.)
-            arguments[3]["__slots__"] = vars(cls)["__slots__"]
+        if arguments[0] is type(cls):  # no enumeration, whose full name is among the arguments
+            # cloudpickle makes the class without these two: its objects would look unlike the sender's, and
+            # come back with a __dict__, which the sender's cannot take.
+            arguments[3]["__qualname__"] = cls.__qualname__
+            if "__slots__" in vars(cls) and NamedTuple not in arguments[2]:  # which takes none in its body
+                arguments[3]["__slots__"] = vars(cls)["__slots__"]
         arguments = (class_id, not self._to_sender, make, arguments)
         return _make_class, arguments, (fill, state), None, None, _fill_class
 

@@ -604,6 +604,28 @@ def test_a_class_stays_one_class_in_the_worker_and_takes_over_what_changed(folde
     """)  # fmt: skip
 
 
+def test_a_class_keeps_its_full_name_in_the_worker(folder: Path) -> None:
+    run_script(folder, """
+        from dataclasses import dataclass
+        from typing import NamedTuple
+        import enum
+        class Outer:
+            class Inner: pass
+            class Color(enum.Enum): RED = 1
+            class Pair(NamedTuple):
+                a: int = 1
+        def local():
+            @dataclass(slots=True)
+            class Data:
+                x: int = 1
+            return Data()
+        with Worker() as worker:
+            for value in (Outer.Inner(), Outer.Color.RED, Outer.Pair(), local()):
+                assert worker.call(lambda x: type(x).__qualname__, value) == type(value).__qualname__
+            assert worker.call(repr, local()) == repr(local())
+    """)  # fmt: skip
+
+
 def test_a_class_that_is_defined_again_is_another(folder: Path) -> None:
     run_script(folder, """
         class Foo:
