@@ -85,6 +85,12 @@ def test_what_is_measured_is_given_by_keyword_only():
         ProcessExecutionReport({}, "name", "thread")
 
 
+@pytest.mark.parametrize("name", ["results", "successes", "errored", "skipped"])
+def test_what_a_loop_asks_for_again_and_again_is_made_once(report, name):
+    assert getattr(report, name) is getattr(report, name)
+    assert getattr(dataclasses.replace(report, entries={}), name) == {}
+
+
 def test_a_report_is_made_from_results():
     tasks = [
         Task("use", work, dependencies=[TaskDependency("load")], args=(1,), kwargs={"k": 2}),
