@@ -1,11 +1,12 @@
 """What travels by value: functions and classes that no other process can import.
 
-cloudpickle does that. Six things are added here:
+cloudpickle does that. Some things are added here:
 
 - A class that was sent to a worker and comes back is the sender's own class again. What is sent registers
   the class, in both processes, under one id; what comes back has only the id.
 - What belongs to a module that was loaded from a file beside the path (by a plugin loader, by pytest's mode
   ``importlib``) goes by value too.
+- What comes from one module shares its globals on a worker: see :mod:`processes.shared_globals`.
 - A function whose source is in no file (a notebook's cell, the command line) takes its source lines along,
   so that tracebacks look alike everywhere.
 - Code keeps the name of its file, which cloudpickle 3.1.3 leaves out: tracebacks find their lines by it.
@@ -35,6 +36,7 @@ import cloudpickle
 from .exception_state import dump_exception, load_exception
 from .importable import can_be_imported, look_for_home
 from .pickling import LARGE, PROTOCOL, Pickled, class_definitions, classes_of_run
+from .shared_globals import SharedGlobals, looked_up_for, module_of, share
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -156,6 +158,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         self.home_only = False
         self._to_sender = to_sender
         self._classes = classes  # takes those that are left out; None if none are
+        self._shared: dict[str, SharedGlobals] = {}  # by module
         self._source_files: set[str] = set()  # those that need no look any more
         self._ordinary: set[int] = set()  # the ids of types whose objects need none: a look takes 2 µs
 
@@ -212,7 +215,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             if "__slots__" in vars(cls) and NamedTuple not in arguments[2]:  # which takes none in its body
                 arguments[3]["__slots__"] = vars(cls)["__slots__"]
         arguments = (class_id, not self._to_sender, make, arguments)
-        return _make_class, arguments, (fill, state), None, None, _fill_class
+        shared, brought = self._share(cls) or (None, {})
+        return _make_class, arguments, (fill, state, shared, brought), None, None, _fill_class
 
     def _leave_out(self, cls: type, class_id: str) -> Any:
         assert self._classes is not None
@@ -225,15 +229,28 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             self.plain = self.plain and _is_safe(function)
             return reduced
         self.plain = False
+        make, arguments, state, _, _, fill = reduced
+        if (sharing := self._share(function)) is not None:
+            shared, brought = sharing
+            code, first, *rest = arguments
+            arguments = (code, shared, *rest)
+            _, slots = state
+            brought |= first | slots["__globals__"]
+            slots["__globals__"] = {}
+            fill, state = _fill_function, (fill, state, brought)
         file = function.__code__.co_filename
-        if file in self._source_files:
-            return reduced
-        self._source_files.add(file)
-        lines = _lines_without_file(function)
-        if not lines:
-            return reduced
-        make, arguments, *state = reduced
-        return (_make_function, (file, lines, make, arguments), *state)
+        if file not in self._source_files:
+            self._source_files.add(file)
+            if lines := _lines_without_file(function):
+                make, arguments = _make_function, (file, lines, make, arguments)
+        return make, arguments, state, None, None, fill
+
+    def _share(self, named: FunctionType | type) -> tuple[SharedGlobals, dict[str, Any]] | None:
+        """Find the globals that a function or class shares on a worker, and what it brings for others."""
+        if self._to_sender or (module := module_of(named)) is None:
+            return None
+        name, found = module
+        return self._shared.setdefault(name, SharedGlobals(name)), looked_up_for(named, found)
 
 
 def _reduce_to_name(method: MethodType) -> Any:
@@ -265,14 +282,25 @@ def _make_class(
     return cls
 
 
-def _fill_class(cls: type, state: tuple[Callable[[type, Any], object], Any]) -> None:
+def _fill_class(
+    cls: type, state: tuple[Callable[[type, Any], object], Any, dict[str, Any] | None, dict[str, Any]]
+) -> None:
     """Give a class its attributes; our own keeps those that it has."""
-    fill, attributes = state
+    fill, attributes, shared, brought = state
+    if shared is not None:
+        share(shared, brought)
     if cls in _received:
         fill(cls, attributes)
         if cls in _from_parent:
             classes_of_run[_ids[cls]] = cls
             class_definitions.pop(_ids[cls], None)
+
+
+def _fill_function(function: FunctionType, state: tuple[Callable[..., object], Any, dict[str, Any]]) -> None:
+    """Give a function its attributes, and its module the globals that it brings."""
+    fill, attributes, brought = state
+    share(function.__globals__, brought)
+    fill(function, attributes)
 
 
 def class_of_id(class_id: str, name: str) -> type:

@@ -11,6 +11,7 @@ Worker processes import this module before their first task. What cloudpickle is
 from __future__ import annotations
 
 import pickle
+import sys
 
 TYPE_CHECKING = False  # typing takes longer to import than all of this module
 if TYPE_CHECKING:
@@ -39,6 +40,20 @@ class_definitions: Final[dict[str, Buffer]] = {}
 
 classes_of_run: Final[dict[str, type]] = {}
 """In a worker: the classes that this run has brought so far, by id."""
+
+globals_of_run: Final[dict[str, dict[str, Any]]] = {}
+"""In a worker: by module, the globals of what this run has brought by value."""
+
+
+def begin_run() -> None:
+    """In a worker: forget what the run before has brought by value."""
+    class_definitions.clear()
+    classes_of_run.clear()
+    globals_of_run.clear()
+    # What looks things up by name (pickle, forward references in annotations) finds a script's here.
+    main = sys.modules["__main__"] = type(sys)("__main__")
+    del main.__doc__, main.__loader__, main.__package__  # the script brings its own
+    globals_of_run["__main__"] = vars(main)
 
 
 class Pickled:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextvars import copy_context
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Literal, Self
 
@@ -438,7 +439,10 @@ class Stream:
         self._report: ProcessExecutionReport | None = None
         self._errors: SimpleQueue[BaseException] = SimpleQueue()
         self._thread = threading.Thread(
-            target=_drive, args=(scheduler, entries, self._errors), name="processes-stream", daemon=True
+            target=copy_context().run,
+            args=(_drive, scheduler, entries, self._errors),
+            name="processes-stream",
+            daemon=True,
         )
         self._thread.start()
         self._ended = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import traceback
+from contextvars import copy_context
 from queue import SimpleQueue
 from time import monotonic
 from typing import TYPE_CHECKING, ClassVar
@@ -14,6 +15,7 @@ from ..perform import perform
 from .base import ProcessRunner, check_max_workers
 
 if TYPE_CHECKING:
+    from contextvars import Context
     from types import CodeType, FrameType
 
     from ..attempt import Attempt, Message
@@ -49,6 +51,7 @@ class ThreadRunner(ProcessRunner):
     def open(self, waker: Waker) -> None:
         super().open(waker)
         self._attempts: SimpleQueue[Attempt | None] = SimpleQueue()
+        self._context = copy_context()  # in it a function finds what it would find in the caller's thread
         self._threads: list[_Thread] = []  # those that serve the slots; none that was left behind
         self.held = 0  # attempts that run or that a thread is about to fetch
         self._started = 0
@@ -67,7 +70,7 @@ class ThreadRunner(ProcessRunner):
     def _add_thread_if_needed(self) -> None:
         if len(self._threads) < min(self.held, self.max_workers):
             self._started += 1
-            thread = _Thread(self, f"thread-{self._started}")
+            thread = _Thread(self, f"thread-{self._started}", self._context.copy())
             self._threads = [
                 *self._threads,
                 thread,
@@ -149,10 +152,11 @@ def _stack_inside(code: CodeType, frame: FrameType) -> str:
 class _Thread(threading.Thread):
     """A thread and the ticket of what it runs; 0 while it runs nothing."""
 
-    def __init__(self, runner: ThreadRunner, label: str) -> None:
+    def __init__(self, runner: ThreadRunner, label: str, context: Context) -> None:
         super().__init__(name=label, daemon=True)
         self.runner = runner
+        self.context = context
         self.ticket = 0
 
     def run(self) -> None:
-        self.runner.serve(self)
+        self.context.run(self.runner.serve, self)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import pickle
-from functools import partial
-from types import FunctionType
 from typing import TYPE_CHECKING
 
 from ...exceptions import SerializationError
@@ -94,12 +92,7 @@ class Functions:
             pattern, values = variant
             own = wire.VARIANT_HEAD.pack(pattern.number, len(values)) + values
             return SentFunction(number, function, [], pattern=pattern, own=own)
-        if type(function) in (FunctionType, partial):
-            # With its classes, whose methods may share globals with it.
-            pickled = dump(function, task_name=task_name, what="func", in_pieces=True)
-            classes: Sequence[Shipment] = ()
-        else:
-            pickled, classes = self.dump(function, task_name, "func")
+        pickled, classes = self.dump(function, task_name, "func")
         if pickled.data:
             sent = SentFunction(
                 number, function, wire.frame(wire.FUNCTION, number, pickled.data), classes=classes

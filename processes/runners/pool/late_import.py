@@ -14,7 +14,16 @@ if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
     from types import ModuleType
 
-_LATE = ("logging", "multiprocessing.process", "platform", "signal", "traceback", "typing")
+_LATE = {
+    "decimal",
+    "logging",
+    "multiprocessing.process",
+    "platform",
+    "signal",
+    "traceback",
+    "typing",
+    "warnings",
+}
 
 
 def import_late(acts: Mapping[str, Callable[[], None]]) -> None:

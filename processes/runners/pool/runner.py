@@ -28,8 +28,9 @@ from . import abilities, wire
 from .child import MOST_BACKLOG, NOBODY, Cargo, Child, Job, interpreter, worker_environment
 from .death import OutOfMemoryKills
 from .functions import Functions
-from .logs import load_record, log_levels
+from .logs import load_record
 from .outcomes import unpack_outcome
+from .settings import tell_settings
 from .shelf import Shelf, end
 
 if TYPE_CHECKING:
@@ -140,8 +141,7 @@ class ProcessPoolRunner(ProcessRunner):
     # One run
 
     def open(self, waker: Waker) -> None:
-        if worker := sys.modules.get(f"{__package__}.worker"):  # only in a worker process
-            worker.check_not_importing()
+        _check_not_importing()
         self._program = interpreter()
         super().open(waker)
         keep_from_last_resort()  # from what workers send of tasks that run tasks
@@ -169,7 +169,9 @@ class ProcessPoolRunner(ProcessRunner):
         self._lately_sent: list[Cargo] = []  # of jobs that have just ended: the next ones may have the same
         self._spare = -1  # a descriptor to give up for a result's, should there be no other
         self._environment = worker_environment(self.threads_per_worker)
-        self._setup_frame = wire.frame(wire.SETUP, 0, pickle.dumps(self._what_workers_take_over()))
+        may_keep = (self.memory_limit or usable_memory() // self.max_workers) // 2
+        setup = pickle.dumps((tell_settings(self._environment), may_keep))
+        self._setup_frame = wire.frame(wire.SETUP, 0, setup)
         self._selector = selectors.DefaultSelector()
         try:
             self._selector.register(waker.fileno(), selectors.EVENT_READ, lambda _: waker.hush())
@@ -177,21 +179,6 @@ class ProcessPoolRunner(ProcessRunner):
             self._selector.close()
             raise
         self._take_spare()
-
-    def _what_workers_take_over(self) -> dict[str, Any]:
-        try:
-            cwd = os.getcwd()  # noqa: PTH109
-        except FileNotFoundError:
-            cwd = None  # it was removed; workers start in it all the same
-        multiprocessing = sys.modules.get("multiprocessing.process")
-        return {
-            "sys_path": list(sys.path),
-            "cwd": cwd,
-            "environment": self._environment,
-            "may_keep": (self.memory_limit or usable_memory() // self.max_workers) // 2,
-            "log_levels": log_levels(),
-            "authentication_key": multiprocessing and bytes(multiprocessing.current_process().authkey),
-        }
 
     @property
     def free_slots(self) -> int:
@@ -758,6 +745,26 @@ class ProcessPoolRunner(ProcessRunner):
         started_at = started_at or now
         self._inbox.append(Finished(ticket, outcome, started_at, now - started_at, 0.0, 0, worker))
         self._jobs -= 1
+
+
+def _check_not_importing() -> None:
+    """Refuse a pool to a module that another process imports for a function that it is to call.
+
+    Each worker of that pool would import the module too, and start workers in its turn, without end.
+    """
+    worker = sys.modules.get(f"{__package__}.worker")  # only in a worker process
+    multiprocessing = sys.modules.get("multiprocessing.process")
+    if worker is not None and worker.loads_function:
+        who = "A worker process"
+    # As multiprocessing does it in its own processes.
+    elif multiprocessing is not None and getattr(multiprocessing.current_process(), "_inheriting", False):
+        who = "A process of multiprocessing"
+    else:
+        return
+    raise RuntimeError(
+        f"{who} imports this module to call one of its functions, and the module starts a run on worker "
+        'processes itself; put what shall run once below `if __name__ == "__main__":`, or into a function'
+    )
 
 
 def _unbind(

@@ -18,11 +18,12 @@ from ...exceptions import SerializationError
 from ...failure import describe_failure
 from ...memory import fill_reserve, own_memory
 from ...perform import perform
-from ...pickling import class_definitions, classes_of_run, load
+from ...pickling import begin_run, class_definitions, load
 from . import abilities, wire
 from .late_import import import_late
 from .left_threads import LeftThreads
 from .outcomes import pack_large, pack_outcome
+from .settings import Settings
 from .surroundings import Surroundings
 from .variants import make_variant
 
@@ -77,36 +78,19 @@ def _parents_socket(socket_fd: int) -> socket:
     return shared
 
 
-_loads_function = False
-
-
-def check_not_importing() -> None:
-    """Refuse a pool to a module that a worker imports for a function that it is to call.
-
-    Each worker of that pool would import the module too, and start workers in its turn, without end.
-
-    Raises
-    ------
-    RuntimeError
-        If a function is being loaded just now.
-    """
-    if _loads_function:
-        raise RuntimeError(
-            "A worker process imports this module to call one of its functions, and the module starts a run "
-            'on worker processes itself; put what shall run only once below `if __name__ == "__main__":`, or '
-            "into a function"
-        )
+loads_function = False
+"""Whether a function is being loaded, and its module imported, just now."""
 
 
 def _load_function(data: bytes | memoryview | Parcel, task_name: str) -> Any:
-    global _loads_function
-    _loads_function = True
+    global loads_function
+    loads_function = True
     try:
         if isinstance(data, (bytes, memoryview)):
             return load(data, task_name=task_name, what="func")
         return data.load(task_name)
     finally:
-        _loads_function = False
+        loads_function = False
 
 
 class _Loop:
@@ -121,8 +105,7 @@ class _Loop:
         self._functions: dict[int, Any] = {}
         self._ticket = 0
         self._surroundings: Surroundings | None = None  # until the parent has told them
-        self._log_levels: tuple[int, dict[str, int]] | None = None  # the parent's, once it has told them
-        self._authentication_key: bytes | None = None  # of the parent's multiprocessing, if it has that
+        self._settings = Settings()
         self._left_threads = LeftThreads()
         self._memory_at_start = own_memory(self._worker.pid)
         self._may_keep = sys.maxsize  # of memory beyond that, in bytes; the parent tells
@@ -131,12 +114,7 @@ class _Loop:
 
     def run(self) -> None:
         fill_reserve()
-        import_late(
-            {
-                "logging": self._take_over_logging,
-                "multiprocessing.process": self._take_over_authentication_key,
-            }
-        )
+        import_late({**self._settings.acts(), "logging": self._set_up_logging})
         self._send(wire.frame(wire.READY, 0, pickle.dumps(os.getpid())))
         while (attempt := self._next_attempt()) is not None:
             self._ticket, body = attempt
@@ -229,47 +207,24 @@ class _Loop:
                 os.sched_yield()
         return int(wire.TICKET.unpack(ticket)[0]) if count else wire.EXIT
 
-    def _set_up(self, setup: dict[str, Any]) -> None:
-        """Take over what a run's caller has: working directory, environment, sys.path, log levels."""
+    def _set_up(self, setup: tuple[dict[str, Any], int]) -> None:
+        """Begin a run in the state that its caller is in."""
+        settings, self._may_keep = setup
         self._kept = None
         self._serialized.clear()  # numbers of functions hold for one run
         self._functions.clear()
-        class_definitions.clear()
-        classes_of_run.clear()
-        sys.path[:] = setup["sys_path"]
-        if setup["cwd"] is not None:
-            os.chdir(setup["cwd"])
-        environment = setup["environment"]
-        for name in set(os.environ) - set(environment):
-            del os.environ[name]
-        os.environ.update(environment)
-        self._log_levels = setup["log_levels"]
-        if "logging" in sys.modules:
-            from .logs import apply_levels
-
-            apply_levels(*self._log_levels)
-        self._authentication_key = setup["authentication_key"]
-        if "multiprocessing.process" in sys.modules:
-            self._take_over_authentication_key()
-        self._may_keep = setup["may_keep"]
+        begin_run()
+        self._settings.take_over(settings)
         if self._surroundings is not None:
             self._surroundings.close()
         self._surroundings = Surroundings()
 
-    def _take_over_logging(self) -> None:
+    def _set_up_logging(self) -> None:
         """Send the parent what is logged, from its levels on."""
-        from .logs import apply_levels, forward_records
+        from .logs import forward_records
 
         forward_records(self._send_record)
-        if self._log_levels is not None:
-            apply_levels(*self._log_levels)
-
-    def _take_over_authentication_key(self) -> None:
-        """Let this process speak with the parent's managers, as its children by `multiprocessing` may."""
-        from multiprocessing.process import current_process
-
-        if self._authentication_key is not None:
-            current_process().authkey = self._authentication_key
+        self._settings.set_up("logging")
 
     def _perform(self, body: bytes | memoryview) -> int:
         """Perform an attempt and send how it ended; return the peak memory of this process, in bytes."""
@@ -349,6 +304,7 @@ class _Loop:
         if variant is None:
             function = _load_function(self._serialized[number], task_name)
             del self._serialized[number]
+            self._settings.filter_warnings_anew()
         else:
             pattern_number, values = variant
             pattern = self._functions.get(pattern_number)

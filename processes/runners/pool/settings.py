@@ -1,0 +1,188 @@
+"""What workers take over from the program, so that a function finds there what it finds here.
+
+That is the state of the process, of the interpreter, and of Python's own modules. What a program has set in
+other libraries stays at home.
+"""
+
+from __future__ import annotations
+
+import _socket
+import os
+import pickle
+import sys
+from functools import partial
+
+TYPE_CHECKING = False  # typing is not imported: it would be the costliest part of a worker's start
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+
+def tell_settings(environment: Mapping[str, str]) -> dict[str, Any]:
+    """Return, in the parent, what :meth:`Settings.take_over` takes: values of Python's own types."""
+    try:
+        cwd = os.getcwd()  # noqa: PTH109
+    except FileNotFoundError:
+        cwd = None  # it was removed; workers start in it all the same
+    return {
+        "sys_path": list(sys.path),
+        "argv": [word for word in getattr(sys, "argv", ()) if isinstance(word, str)],
+        "cwd": cwd,
+        "environment": environment,
+        "locale": _tell_locale(),
+        "recursion_limit": sys.getrecursionlimit(),
+        "most_digits": sys.get_int_max_str_digits(),
+        "socket_timeout": _socket.getdefaulttimeout(),
+        "of_modules": {name: tell() for name, (tell, _) in _OF_MODULES.items() if name in sys.modules},
+    }
+
+
+class Settings:
+    """The parent's settings in a worker; those of a module wait until it is imported."""
+
+    def __init__(self) -> None:
+        self._of_modules: dict[str, Any] = {}
+        self._filters: list[Any] | None = None  # those of warnings, as a function is to find them
+
+    def take_over(self, told: dict[str, Any]) -> None:
+        """Set what the parent has told: the state that it was in when the run began."""
+        sys.path[:] = told["sys_path"]
+        sys.argv[:] = told["argv"]
+        if told["cwd"] is not None:
+            os.chdir(told["cwd"])
+        environment = told["environment"]
+        for name in set(os.environ) - set(environment):
+            del os.environ[name]
+        os.environ.update(environment)
+        _set_locale(told["locale"])
+        sys.setrecursionlimit(told["recursion_limit"])
+        sys.set_int_max_str_digits(told["most_digits"])
+        _socket.setdefaulttimeout(told["socket_timeout"])
+        self._of_modules = told["of_modules"]
+        for name in self._of_modules.keys() & sys.modules.keys():
+            self.set_up(name)
+
+    def acts(self) -> dict[str, Callable[[], None]]:
+        """Return what is to be done when a module of this name has been imported."""
+        return {name: partial(self.set_up, name) for name in _OF_MODULES}
+
+    def set_up(self, name: str) -> None:
+        """Set the parent's settings of a module that has been imported."""
+        if name in self._of_modules:
+            _, set_up = _OF_MODULES[name]
+            set_up(self._of_modules[name])
+            if name == "warnings":
+                self._filters = sys.modules[name].filters[:]
+
+    def filter_warnings_anew(self) -> None:
+        """Put back what a function's imports have changed: in the program, its own filters came last."""
+        if self._filters is not None:
+            warnings: Any = sys.modules["warnings"]
+            if warnings.filters != self._filters:
+                warnings.resetwarnings()
+                warnings.filters += self._filters
+
+
+def _tell_locale() -> str | None:
+    """Return the C library's locale; None if nothing can have changed it."""
+    locale: Any = sys.modules.get("locale")
+    return None if locale is None else locale.setlocale(locale.LC_ALL)
+
+
+def _set_locale(told: str | None) -> None:
+    if told is not None:
+        import _locale
+
+        if _locale.setlocale(_locale.LC_ALL) != told:
+            _locale.setlocale(_locale.LC_ALL, told)
+
+
+def _tell_logging() -> Any:
+    import logging
+
+    from .logs import log_levels
+
+    logger = logging.getLogger("py.warnings")
+    if (logs_warnings := _logs_warnings()) and not logger.handlers:
+        logger.addHandler(logging.NullHandler())  # as logging itself does at the first warning
+    return log_levels(), logs_warnings
+
+
+def _logs_warnings() -> bool:
+    """Tell whether `logging.captureWarnings` has been told so."""
+    return "warnings" in sys.modules and bool(sys.modules["warnings"].showwarning.__module__ == "logging")
+
+
+def _set_logging(told: Any) -> None:
+    from .logs import apply_levels
+
+    levels, logs_warnings = told
+    apply_levels(*levels)
+    sys.modules["logging"].captureWarnings(logs_warnings)
+
+
+def _tell_decimal_context() -> bytes:
+    return pickle.dumps(sys.modules["decimal"].getcontext())
+
+
+def _set_decimal_context(told: bytes) -> None:
+    sys.modules["decimal"].setcontext(pickle.loads(told))  # noqa: S301 - from our own parent
+
+
+def _tell_authentication_key() -> bytes:
+    return bytes(sys.modules["multiprocessing.process"].current_process().authkey)
+
+
+def _set_authentication_key(told: bytes) -> None:
+    """Let this process speak with the parent's managers, as its children by `multiprocessing` may."""
+    sys.modules["multiprocessing.process"].current_process().authkey = told
+
+
+_Filter = tuple[str, str, tuple[str, str], str, int]
+
+
+def _tell_warnings() -> tuple[list[_Filter], bool]:
+    """Return the filters, and whether warnings are logged."""
+    # Categories by name: a worker would have to import all those modules.
+    filters = [
+        (action, _text(message), (category.__module__, category.__qualname__), _text(module), line)
+        for action, message, category, module, line in sys.modules["warnings"].filters
+    ]
+    return filters, _logs_warnings()
+
+
+def _text(pattern: Any) -> str:
+    """Return a pattern's text; in Python's own filters it is that already."""
+    return "" if pattern is None else getattr(pattern, "pattern", pattern)
+
+
+def _set_warnings(told: tuple[list[_Filter], bool]) -> None:
+    warnings = sys.modules["warnings"]
+    filters, logged = told
+    warnings.resetwarnings()
+    for action, message, category, module, line in filters:
+        warnings.filterwarnings(action, message, _Named(*category), module, line, append=True)
+    if logged:
+        import logging  # noqa: F401 - it is set up by that
+
+
+class _Named(type):
+    """A class that stands for a class of warnings, which may not have been imported."""
+
+    def __new__(cls, module: str, name: str) -> _Named:
+        return super().__new__(cls, name, (Warning,), {"__module__": module, "__qualname__": name})
+
+    def __init__(cls, module: str, name: str) -> None:
+        pass
+
+    def __subclasscheck__(cls, subclass: type) -> bool:
+        named = (cls.__module__, cls.__qualname__)
+        return any((base.__module__, base.__qualname__) == named for base in subclass.__mro__)
+
+
+_OF_MODULES: dict[str, tuple[Callable[[], Any], Callable[[Any], None]]] = {
+    "decimal": (_tell_decimal_context, _set_decimal_context),
+    "logging": (_tell_logging, _set_logging),
+    "multiprocessing.process": (_tell_authentication_key, _set_authentication_key),
+    "warnings": (_tell_warnings, _set_warnings),
+}

@@ -1,0 +1,268 @@
+"""What a function finds around it, on every runner: its script's globals, the program's settings."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from contextvars import ContextVar, copy_context
+from pathlib import Path
+
+import pytest
+
+from processes import Process, Task
+
+GLOBALS = """
+'A script.'
+from __future__ import annotations
+import functools, pickle, sys, typing
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from processes import Process, Task, TaskDependency
+
+@dataclass
+class Inner:
+    number: int
+
+@dataclass
+class Outer:
+    inner: Inner
+
+loads = []
+connection = None
+
+@functools.cache
+def model():
+    loads.append("loaded")
+    return 5
+
+def first():
+    return model()
+
+def second():
+    return model() + len(loads)
+
+def connect():
+    global connection
+    connection = "open"
+
+def send():
+    return connection, __doc__, __name__, __file__.endswith("program.py"), __package__
+
+def hints():
+    return [sorted(map(str, typing.get_type_hints(cls).values())) for cls in (Outer, Inner)]
+
+def of_argument(outer):
+    return typing.get_type_hints(type(outer))["inner"].__name__, pickle.loads(pickle.dumps(outer)) == outer
+
+def annotated(inner: Inner | None) -> dict[str, Outer]:
+    return [str(hint) for hint in typing.get_type_hints(annotated).values()]
+
+def square(number):
+    return number * number
+
+def in_processes():
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor:
+        return list(executor.map(square, [1, 2, 3]))
+
+if __name__ == "__main__":
+    functions = [first, second, connect, hints, in_processes]
+    tasks = [Task(function.__name__, function) for function in functions]
+    tasks += [
+        Task("send", send, dependencies=[TaskDependency("connect")]),
+        Task("of_argument", of_argument, args=(Outer(Inner(1)),)),
+        Task("annotated", annotated, args=(None,)),
+    ]
+    runner = sys.argv[1]
+    options = {} if runner == "sequential" else {"max_workers": 1}
+    report = Process(tasks).run(runner=runner, **options)
+    assert report.runner == runner
+    report.raise_for_errors()
+    print(sorted(report.results.items()))
+"""
+
+FOUND = [
+    ("annotated", ["__main__.Inner | None", "dict[str, __main__.Outer]"]),
+    ("connect", None),
+    ("first", 5),
+    ("hints", [["<class '__main__.Inner'>"], ["<class 'int'>"]]),
+    ("in_processes", [1, 4, 9]),
+    ("of_argument", ("Inner", True)),
+    ("second", 6),
+    ("send", ("open", "A script.", "__main__", True, None)),
+]
+
+SETTINGS = """
+import decimal, locale, logging, socket, sys, warnings
+from processes import ProcessPoolRunner, Process, Task
+
+class Odd(UserWarning): pass
+class Fine(UserWarning): pass
+
+def deep(depth=3000):
+    return depth and deep(depth - 1)
+
+def digits():
+    return len(str(10**9000))
+
+def warn(category):
+    warnings.warn("a warning", category)
+    return category.__name__
+
+def third():
+    return str(decimal.Decimal(1) / 3)
+
+def settings():
+    return socket.getdefaulttimeout(), locale.setlocale(locale.LC_NUMERIC), sys.argv[1:]
+
+def run(runner):
+    tasks = [Task(function.__name__, function) for function in (deep, digits, third, settings)]
+    for category in (UserWarning, DeprecationWarning, Odd, Fine):
+        tasks.append(Task(category.__name__, warn, args=(category,)))
+    report = Process(tasks).run(runner=runner)
+    print({**report.results, **{name: repr(error) for name, error in report.exceptions.items()}})
+
+sys.setrecursionlimit(5000)
+sys.set_int_max_str_digits(10000)
+warnings.filterwarnings("error", "A warn")
+warnings.simplefilter("ignore", DeprecationWarning)
+warnings.simplefilter("ignore", Fine)
+decimal.getcontext().prec = 5
+locale.setlocale(locale.LC_ALL, "C.UTF-8")
+socket.setdefaulttimeout(7)
+name = sys.argv[1]
+with ProcessPoolRunner(1) as pool:
+    runner = pool if name == "process" else name
+    run(runner)
+    # The same workers take over what is set now.
+    sys.setrecursionlimit(2000)
+    sys.set_int_max_str_digits(5000)
+    warnings.simplefilter("ignore", Odd)
+    warnings.simplefilter("error", Fine)
+    decimal.getcontext().prec = 3
+    locale.setlocale(locale.LC_ALL, "C")
+    socket.setdefaulttimeout(None)
+    run(runner)
+"""
+
+
+def run_program(folder: Path, program: str, *arguments: str) -> list[str]:
+    (folder / "program.py").write_text(program)
+    done = subprocess.run(
+        [sys.executable, "program.py", *arguments], cwd=folder, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr + done.stdout
+    return done.stdout.splitlines()
+
+
+def test_functions_of_a_script_share_its_globals_which_others_find_by_name(runner, tmp_path):
+    (line,) = run_program(tmp_path, GLOBALS, runner)
+    assert eval(line) == FOUND
+
+
+def test_the_settings_of_a_program_hold_for_its_tasks(runner, tmp_path):
+    before, after = map(eval, run_program(tmp_path, SETTINGS, runner))
+    assert before == {
+        "deep": 0,
+        "digits": 9001,
+        "third": "0.33333",
+        "settings": (7.0, "C.UTF-8", [runner]),
+        "userwarning": "UserWarning('a warning')",
+        "deprecationwarning": "DeprecationWarning",
+        "odd": "Odd('a warning')",
+        "fine": "Fine",
+    }
+    errors = {name: after.pop(name)[:14] for name in ("deep", "digits")}
+    assert errors == {"deep": "RecursionError", "digits": "ValueError('Ex"}
+    assert after == {
+        "third": "0.333",
+        "settings": (None, "C", [runner]),
+        "userwarning": "UserWarning('a warning')",
+        "deprecationwarning": "DeprecationWarning",
+        "odd": "Odd",
+        "fine": "Fine('a warning')",
+    }
+
+
+LIBRARY = """
+import warnings
+warnings.filterwarnings("default", module="library")
+def warn():
+    warnings.warn("from the library")
+    return "fine"
+"""
+
+WITH_LIBRARY = """
+import logging, sys, warnings
+sys.path.insert(0, ".")
+import library
+from processes import Process, Task
+warnings.simplefilter("ignore")
+print(Process([Task("warn", library.warn)]).run(runner=sys.argv[1]).results)
+"""
+
+
+def test_the_programs_filters_come_before_those_of_what_is_imported(runner, tmp_path):
+    (tmp_path / "library.py").write_text(LIBRARY)
+    assert run_program(tmp_path, WITH_LIBRARY, runner) == ["{'warn': 'fine'}"]
+
+
+LOGGED = """
+import logging, sys
+from processes import Process, Task
+
+def warn():
+    import warnings
+    warnings.warn("so odd")
+
+logging.captureWarnings(True)
+with Process([Task("warn", warn, log_path="warn.log")]) as process:
+    process.run(runner=sys.argv[1]).raise_for_errors()
+"""
+
+
+def test_warnings_that_a_program_logs_go_to_the_log_file_of_the_task(runner, tmp_path):
+    run_program(tmp_path, LOGGED, runner)
+    logged = (tmp_path / "warn.log").read_text()
+    assert "WARNING py.warnings" in logged
+    assert "UserWarning: so odd" in logged
+
+
+VARIABLE: ContextVar[str] = ContextVar("VARIABLE", default="unset")
+
+
+@pytest.mark.parametrize("runner", ["sequential", "thread"])
+def test_functions_find_the_callers_context_variables(runner):
+    tasks = [Task("at-once", VARIABLE.get), Task("limited", VARIABLE.get, timeout=60)]
+
+    def run() -> list[dict[str, str]]:
+        VARIABLE.set("set")
+        process = Process(tasks)
+        with process.stream(runner=runner) as stream:
+            list(stream)
+        return [process.run(runner=runner).results, stream.report.results]
+
+    assert copy_context().run(run) == [{"at-once": "set", "limited": "set"}] * 2
+    assert VARIABLE.get() == "unset"
+
+
+WITHOUT_GUARD = """
+import math, multiprocessing
+from processes import Process, Task
+
+report = Process([Task("one", abs, args=(-1,))]).run(runner="process", max_workers=1)
+print(report.results, flush=True)
+child = multiprocessing.get_context("spawn").Process(target=math.sqrt, args=(1,))
+child.start()
+child.join()
+print(child.exitcode)
+"""
+
+
+def test_a_script_that_multiprocessing_imports_starts_no_run_of_its_own(tmp_path):
+    (tmp_path / "program.py").write_text(WITHOUT_GUARD)
+    done = subprocess.run(
+        [sys.executable, "program.py"], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.splitlines() == ["{'one': 1}", "1"]
+    assert "RuntimeError: A process of multiprocessing imports this module" in done.stderr
