@@ -12,7 +12,7 @@
     └── StandInError                               in place of an exception that cannot travel
 
 The first three are raised while a process is built. The others are how a task failed: they stand in its
-result and never leave :meth:`processes.Process.run`.
+result and never leave :meth:`processes.Process.run`, but for a SerializationError of a runner's initializer.
 """
 
 from __future__ import annotations

@@ -287,16 +287,16 @@ class Child:
         self._exclusive = job.attempt.timeout is not None or job.kept is not None
         function = job.function.pattern or job.function
         if function not in self.has:
-            self._ship_once(*function.classes, function)
+            self.ship_once(*function.classes, function)
         if job.classes:
-            self._ship_once(*job.classes)
+            self.ship_once(*job.classes)
         if job.cargo is None:
             self._frames.append((ticket, job.frame))
         else:
             self._ship(job, ticket)
         self._new_tickets.append(ticket)
 
-    def _ship_once(self, *needed: Shipment) -> None:
+    def ship_once(self, *needed: Shipment) -> None:
         """Ship what the worker does not have yet."""
         for shipment in needed:
             if shipment not in self.has:

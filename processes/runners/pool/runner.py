@@ -25,7 +25,7 @@ from ...pickling import dump_simple_arguments, is_simple
 from ...task_log import keep_from_last_resort
 from ..base import ProcessRunner, check_max_workers
 from . import abilities, wire
-from .child import MOST_BACKLOG, NOBODY, Cargo, Child, Job, interpreter, worker_environment
+from .child import MOST_BACKLOG, NOBODY, Cargo, Child, Job, Shipment, interpreter, worker_environment
 from .death import OutOfMemoryKills
 from .functions import Functions
 from .logs import load_record
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from ...pickling import Buffer, Pickled
     from ..waker import Waker
     from .buffers import DataFile
-    from .child import Shipment
     from .functions import SentFunction
     from .kept import Kept
     from .parcel import Key, Piece, Places
@@ -87,14 +86,20 @@ class ProcessPoolRunner(ProcessRunner):
         is ended with a MemoryLimitError. It is looked at ten times a second. By default there is no limit.
         A worker that has kept half of this after a task makes place for a new one; without a limit, half of
         the machine's or the control group's memory divided by `max_workers`.
+    max_tasks_per_worker : int, optional
+        After how many attempts a worker makes place for a new one; by default that is never so.
     threads_per_worker : int, optional
         How many threads BLAS and OpenMP may use in a worker; by default the worker's share of the
         processors. Variables such as ``OMP_NUM_THREADS`` that are set in the environment win.
+    initializer : callable, optional
+        Called without arguments in each worker, before its first attempt of each run. What it changes stays.
+        If it raises, that attempt fails with its exception, and the worker's next one calls it again. One
+        that cannot be serialized is a SerializationError from the run, before anything runs.
 
     Raises
     ------
     TypeError, ValueError
-        If a number is no int, or below 1.
+        If a number is no int, or below 1, or `initializer` is not callable.
 
     Examples
     --------
@@ -113,15 +118,22 @@ class ProcessPoolRunner(ProcessRunner):
         max_workers: int | None = None,
         *,
         memory_limit: int | None = None,
+        max_tasks_per_worker: int | None = None,
         threads_per_worker: int | None = None,
+        initializer: Callable[[], object] | None = None,
     ) -> None:
         check_max_workers(max_workers)
         check_max_workers(memory_limit, "memory_limit")
+        check_max_workers(max_tasks_per_worker, "max_tasks_per_worker")
         check_max_workers(threads_per_worker, "threads_per_worker")
+        if initializer is not None and not callable(initializer):
+            raise TypeError(f"initializer must be callable or None, not {initializer!r}")
         cpus = usable_cpus()
         self.max_workers = cpus if max_workers is None else max_workers
         self.threads_per_worker = threads_per_worker or max(1, cpus // self.max_workers)
         self.memory_limit = memory_limit
+        self.max_tasks_per_worker = max_tasks_per_worker
+        self.initializer = initializer
         self._shelf: Shelf | None = None
 
     def __enter__(self) -> Self:
@@ -169,9 +181,7 @@ class ProcessPoolRunner(ProcessRunner):
         self._lately_sent: list[Cargo] = []  # of jobs that have just ended: the next ones may have the same
         self._spare = -1  # a descriptor to give up for a result's, should there be no other
         self._environment = worker_environment(self.threads_per_worker)
-        may_keep = (self.memory_limit or usable_memory() // self.max_workers) // 2
-        setup = pickle.dumps((tell_settings(self._environment), may_keep))
-        self._setup_frame = wire.frame(wire.SETUP, 0, setup)
+        self._setup = self._make_setup()
         self._selector = selectors.DefaultSelector()
         try:
             self._selector.register(waker.fileno(), selectors.EVENT_READ, lambda _: waker.hush())
@@ -179,6 +189,21 @@ class ProcessPoolRunner(ProcessRunner):
             self._selector.close()
             raise
         self._take_spare()
+
+    def _make_setup(self) -> tuple[Shipment, ...]:
+        """Make what a worker is sent at the beginning of the run."""
+        may_keep = (self.memory_limit or usable_memory() // self.max_workers) // 2
+        first: tuple[Shipment, ...] = ()
+        number = None
+        if self.initializer is not None:
+            try:
+                function = self._functions.find(self.initializer, "?")
+            except SerializationError as error:
+                raise _unsendable_initializer(error) from error.__cause__
+            function.do_without_files()  # a worker that receives none could not ask for them again
+            first, number = (*function.classes, function), function.number
+        about = (tell_settings(self._environment), may_keep, self.max_tasks_per_worker, number)
+        return Shipment(wire.frame(wire.SETUP, 0, pickle.dumps(about))), *first
 
     @property
     def free_slots(self) -> int:
@@ -469,7 +494,7 @@ class ProcessPoolRunner(ProcessRunner):
             return False
         child.kept = None
         child.waits_to_send = False
-        child.send(self._setup_frame)
+        child.ship_once(*self._setup)
         self._children.append(child)
         self._unsent.add(child)
         self._selector.register(child.socket, selectors.EVENT_READ, partial(self._serve, child))
@@ -764,6 +789,15 @@ def _check_not_importing() -> None:
     raise RuntimeError(
         f"{who} imports this module to call one of its functions, and the module starts a run on worker "
         'processes itself; put what shall run once below `if __name__ == "__main__":`, or into a function'
+    )
+
+
+def _unsendable_initializer(error: SerializationError) -> SerializationError:
+    return SerializationError(
+        f"The initializer cannot be sent to worker processes: {error.path} is a {error.type}, "
+        "which cannot be serialized. Create it inside the function.",
+        path=error.path,
+        type_name=error.type,
     )
 
 

@@ -108,7 +108,11 @@ class _Loop:
         self._settings = Settings()
         self._left_threads = LeftThreads()
         self._memory_at_start = own_memory(self._worker.pid)
-        self._may_keep = sys.maxsize  # of memory beyond that, in bytes; the parent tells
+        self._attempts = 0
+        # Until the parent has told:
+        self._may_keep = sys.maxsize  # of memory beyond that, in bytes
+        self._most_attempts: int | None = None
+        self._initializer: int | None = None  # the number of a function that is still to be called
         self._kept: KeptHere | None = None  # the latest result, if it has been left here
         self._drop_spares: Callable[[], None] | None = None  # mappings of large arguments for the next task
 
@@ -121,7 +125,8 @@ class _Loop:
             peak_rss = self._perform(body)
             del attempt, body  # what it brought may be large, and the next may be long in coming
             self._ticket = 0
-            if not self._is_fit(peak_rss):
+            self._attempts += 1
+            if self._attempts == self._most_attempts or not self._is_fit(peak_rss):
                 self._write_kept()
                 self._send(wire.frame(wire.RETIRED, 0))
                 return
@@ -207,14 +212,18 @@ class _Loop:
                 os.sched_yield()
         return int(wire.TICKET.unpack(ticket)[0]) if count else wire.EXIT
 
-    def _set_up(self, setup: tuple[dict[str, Any], int]) -> None:
+    def _set_up(self, setup: tuple[dict[str, Any], int, int | None, int | None]) -> None:
         """Begin a run in the state that its caller is in."""
-        settings, self._may_keep = setup
+        settings, self._may_keep, self._most_attempts, self._initializer = setup
         self._kept = None
         self._serialized.clear()  # numbers of functions hold for one run
         self._functions.clear()
         begin_run()
         self._settings.take_over(settings)
+        self._note_surroundings()
+
+    def _note_surroundings(self) -> None:
+        """Note the state in which each task is to find this process."""
         if self._surroundings is not None:
             self._surroundings.close()
         self._surroundings = Surroundings()
@@ -243,6 +252,10 @@ class _Loop:
             return 0
         if flags & wire.ANNOUNCE:
             self._announce_start()
+        if self._initializer is not None:
+            failure = self._initialize(self._initializer, task_name, frame_filter)
+            if failure is not None:
+                return self._answer(failure, task_name, may_keep=False)
         try:
             variant: tuple[int, bytes | memoryview] | None = None
             if flags & wire.VARIANT:
@@ -278,18 +291,42 @@ class _Loop:
             if self._drop_spares is not None:
                 self._drop_spares()
         except (SerializationError, KeyboardInterrupt) as error:  # nobody's Ctrl-C comes to a worker
-            outcome = Raised(error, describe_failure(error.with_traceback(None)))
-            finished = Finished(self._ticket, outcome, time(), 0.0, 0.0, 0, self._worker)
+            finished = self._not_begun(error)
         else:
             attempt = Attempt(self._ticket, task_name, function, args, kwargs, None, frame_filter)
             del args, kwargs  # large ones shall go as soon as the function lets them go
             finished = perform(attempt, self._worker, owns_process=True)
             if os.getpid() != self._worker.pid:
                 _end_fork(finished.outcome)
+        return self._answer(finished, task_name, may_keep=bool(flags & wire.MAY_STAY))
+
+    def _initialize(self, number: int, task_name: str, frame_filter: str | None) -> Finished | None:
+        """Call the pool's initializer for the first attempt of a run; tell how it ended if it failed."""
+        try:
+            function = self._functions.get(number) or self._load_function(number, None, task_name)
+        except (SerializationError, KeyboardInterrupt) as error:
+            return self._not_begun(error)
+        attempt = Attempt(self._ticket, task_name, function, (), {}, None, frame_filter)
+        finished = perform(attempt, self._worker, owns_process=True)
+        if isinstance(finished.outcome, Raised):
+            return finished
+        self._initializer = None
+        # What it has changed is to stay.
+        self._note_surroundings()
+        self._left_threads = LeftThreads()
+        self._memory_at_start = own_memory(self._worker.pid)
+        return None
+
+    def _not_begun(self, error: BaseException) -> Finished:
+        """Tell the end of an attempt whose function could not be called."""
+        outcome = Raised(error, describe_failure(error.with_traceback(None)))
+        return Finished(self._ticket, outcome, time(), 0.0, 0.0, 0, self._worker)
+
+    def _answer(self, finished: Finished, task_name: str, *, may_keep: bool) -> int:
         if self._kept is not None and isinstance(finished.outcome, Raised):
             self._write_kept()  # the report of the failure shows it
         self._kept = None
-        keep = partial(self._keep, task_name) if flags & wire.MAY_STAY else None
+        keep = partial(self._keep, task_name) if may_keep else None
         how, parts = pack_outcome(finished.outcome, task_name, self._send_files, keep)
         self._send(wire.result_frame(self._ticket, finished, how, *parts))
         return finished.peak_rss_bytes

@@ -1,0 +1,137 @@
+"""What a pool does for each of its workers: an initializer before the first task, an end after some."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import Counter
+
+import pytest
+from test_raised import run_in_new_python, time_limit
+
+from processes import Process, ProcessPoolRunner, SerializationError, Task, WorkerDiedError
+
+prepared = None
+
+
+def prepare() -> None:
+    global prepared
+    prepared = os.getpid()
+    os.environ["PREPARED"] = "yes"
+    os.chdir("/")
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
+
+
+def look() -> tuple[int | None, str | None, str]:
+    return prepared, os.environ.get("PREPARED"), os.getcwd()
+
+
+async def prepare_slowly() -> None:
+    prepare()
+
+
+@pytest.mark.parametrize("initializer", [prepare, prepare_slowly])
+def test_an_initializer_runs_before_the_first_task_and_what_it_changes_stays(initializer):
+    tasks = [Task(f"look-{n}", look) for n in range(20)]
+    pids = set()
+    with ProcessPoolRunner(2, initializer=initializer) as runner:
+        for _ in range(2):
+            report = Process(tasks).run(runner=runner)
+            report.raise_for_errors()
+            for name, (prepared_in, environment, folder) in report.results.items():
+                assert (prepared_in, environment, folder) == (report.metrics[name].pid, "yes", "/")
+                pids.add(prepared_in)
+    assert len(pids) <= 2, "a worker was taken for changed by its initializer"
+
+
+def test_an_initializer_is_called_once_in_each_worker_and_run(tmp_path):
+    calls = tmp_path / "calls"
+
+    def note() -> None:
+        with calls.open("a") as file:
+            print(os.getpid(), file=file)
+
+    tasks = [Task(f"t{n}", os.getpid) for n in range(50)]
+    with ProcessPoolRunner(1, initializer=note) as runner:
+        for _ in range(3):
+            Process(tasks).run(runner=runner).raise_for_errors()
+    assert len(calls.read_text().split()) == 3
+    assert len(set(calls.read_text().split())) == 1
+
+
+def test_an_initializer_that_fails_costs_the_attempt_and_is_called_again(tmp_path):
+    calls = tmp_path / "calls"
+
+    def fail_twice() -> None:
+        with calls.open("a") as file:
+            print(os.getpid(), file=file)
+        if len(calls.read_text().split()) <= 2:
+            raise ConnectionError("no licence")
+
+    tasks = [
+        Task("gives-up", os.getpid, priority=1),
+        Task("tries-again", os.getpid, retries=1),
+        Task("fine", abs, args=(-1,)),
+    ]
+    report = Process(tasks).run(runner=ProcessPoolRunner(1, initializer=fail_twice))
+    assert repr(report.exceptions) == "{'gives-up': ConnectionError('no licence')}"
+    assert "in fail_twice" in report.errored["gives-up"].error.traceback_str
+    assert {name: entry.attempts for name, entry in report.entries.items()} == {
+        "gives-up": 1,
+        "tries-again": 2,
+        "fine": 1,
+    }
+
+
+def hang() -> None:
+    threading.Event().wait()
+
+
+@pytest.mark.parametrize(("initializer", "error"), [(hang, TimeoutError), (os.abort, WorkerDiedError)])
+def test_an_initializer_that_hangs_or_dies_costs_its_attempts(initializer, error):
+    tasks = [Task(f"t{n}", os.getpid, timeout=0.2) for n in range(3)]
+    with time_limit(30):
+        report = Process(tasks).run(runner=ProcessPoolRunner(2, initializer=initializer))
+    assert [type(exception) for exception in report.exceptions.values()] == [error] * 3
+
+
+SCRIPT = """
+import os
+from processes import Process, ProcessPoolRunner, Task
+
+model = None
+
+def load():
+    global model
+    model = os.getpid()
+
+def use():
+    return model == os.getpid()
+
+tasks = [Task(f"t{n}", use) for n in range(10)]
+print(set(Process(tasks).run(runner=ProcessPoolRunner(2, initializer=load)).results.values()))
+"""
+
+
+def test_what_a_scripts_initializer_puts_into_a_global_is_there_for_its_functions():
+    assert run_in_new_python(SCRIPT) == "{True}\n"
+
+
+def test_what_is_no_initializer_or_cannot_travel_is_refused_before_anything_runs(tmp_path):
+    with pytest.raises(TypeError, match="initializer must be callable or None, not 'start'"):
+        ProcessPoolRunner(initializer="start")
+    lock = threading.Lock()
+    ran = tmp_path / "ran"
+    process = Process([Task("touch", ran.touch)])
+    with pytest.raises(SerializationError, match="The initializer cannot be sent .* is a _thread.lock"):
+        process.run(runner=ProcessPoolRunner(initializer=lambda: lock))
+    assert not ran.exists()
+
+
+@pytest.mark.parametrize("most", [1, 7])
+def test_a_worker_makes_place_for_another_after_so_many_tasks(most):
+    tasks = [Task(f"t{n}", os.getpid) for n in range(30)]
+    report = Process(tasks).run(runner=ProcessPoolRunner(2, max_tasks_per_worker=most))
+    counts = Counter(report.results.values())
+    assert sum(counts.values()) == 30
+    assert max(counts.values()) <= most
