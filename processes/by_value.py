@@ -11,8 +11,9 @@ cloudpickle does that. Some things are added here:
   so that tracebacks look alike everywhere.
 - Code keeps the name of its file, which cloudpickle 3.1.3 leaves out: tracebacks find their lines by it.
 - Exceptions go as :mod:`processes.exception_state` has them, and keep what plain pickling loses.
+- An array that is in a file (`numpy.memmap`) goes as the file's name and the place therein.
 - What programs decorate functions with, and cloudpickle cannot take along: `lru_cache`, `cached_property`,
-  `singledispatch`; so weak dictionaries too, and `threading.local`.
+  `singledispatch`; so weak dictionaries too, `threading.local` and `struct.Struct`.
 """
 
 from __future__ import annotations
@@ -21,8 +22,11 @@ import functools
 import inspect
 import io
 import linecache
+import mmap
 import os
 import pickle
+import struct
+import sys
 import threading
 from collections import ChainMap
 from itertools import groupby
@@ -130,8 +134,40 @@ def _reduce_weak_dict(weak: WeakKeyDictionary[Any, Any] | WeakValueDictionary[An
     return type(weak), (), None, None, iter(list(weak.items()))
 
 
+def _reduce_struct(layout: struct.Struct) -> Any:
+    return struct.Struct, (layout.format,)
+
+
 def _reduce_thread_local(_: threading.local) -> Any:
     return threading.local, ()  # each thread has its own data in it, and a new one none
+
+
+def _place_in_file(array: Any) -> tuple[Any, ...] | None:
+    """Return what `numpy.memmap` opens an array with that is one; None if its file does not hold it."""
+    if array._mmap is None or array.filename is None or array.mode == "c" or not array.nbytes:  # noqa: SLF001
+        return None
+    flags = array.flags
+    if not (flags.c_contiguous or flags.f_contiguous):
+        return None
+    numpy = sys.modules["numpy"]
+    begin = numpy.frombuffer(array._mmap, numpy.uint8).__array_interface__["data"][0]  # noqa: SLF001
+    # A mapping begins at a page; a view has the offset of what it is a view of.
+    offset = array.offset - array.offset % mmap.ALLOCATIONGRANULARITY
+    offset += array.__array_interface__["data"][0] - begin
+    try:
+        if os.path.getsize(array.filename) < offset + array.nbytes:  # noqa: PTH202 - pathlib is slower
+            return None
+    except OSError:
+        return None
+    mode = "r" if array.mode == "r" else "r+"
+    return (
+        os.fspath(array.filename),
+        array.dtype,
+        mode,
+        offset,
+        array.shape,
+        "C" if flags.c_contiguous else "F",
+    )
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
@@ -141,6 +177,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             functools.cached_property: _reduce_cached_property,
             WeakKeyDictionary: _reduce_weak_dict,
             WeakValueDictionary: _reduce_weak_dict,
+            struct.Struct: _reduce_struct,
             threading.local: _reduce_thread_local,
         },
         *cloudpickle.Pickler.dispatch_table.maps,
@@ -179,6 +216,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return reduced
         if kind is CodeType:
             return _make_code, (obj.co_filename, *self.dispatch_table[CodeType](obj))
+        if kind.__name__ == "memmap" and kind is getattr(sys.modules.get("numpy"), "memmap", None):
+            return self._reduce_memmap(obj)
         by_name = kind.__name__ == "cython_function_or_method"
         if self.plain:
             self.plain = _is_safe(obj if by_name else kind)
@@ -186,6 +225,12 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return NotImplemented
         self._ordinary.add(id(kind))
         return obj.__reduce_ex__(PROTOCOL)
+
+    def _reduce_memmap(self, array: Any) -> Any:
+        if (place := _place_in_file(array)) is None:
+            return array.__reduce_ex__(PROTOCOL)
+        self.plain = False  # the file may be gone when it is read
+        return type(array), place
 
     def _reduce_exception(self, exception: BaseException) -> Any:
         pickled = dump_exception(exception, to_sender=self._to_sender)

@@ -8,6 +8,7 @@ import os
 import pickle
 import socket
 import sqlite3
+import struct
 import subprocess
 import sys
 import textwrap
@@ -423,6 +424,11 @@ def test_what_is_weak_travels_with_what_it_holds_and_what_is_a_threads_without()
     local = threading.local()
     local.connection = threading.Lock()
     assert vars(there_and_back(local)) == {}
+
+
+def test_a_layout_of_binary_data_travels() -> None:
+    layout = there_and_back(struct.Struct("<Hd"))
+    assert (layout.format, layout.unpack(layout.pack(3, 0.5))) == ("<Hd", (3, 0.5))
 
 
 # Classes that travel by value

@@ -277,6 +277,65 @@ def test_an_argument_of_many_tasks_is_written_once_and_private_to_each(monkeypat
     assert (array == ramp(2)).all()
 
 
+def look_at(array: np.ndarray) -> tuple[Any, ...]:
+    flags = array.flags
+    return type(array), array.dtype, array.shape, flags.writeable, flags.f_contiguous, array.tobytes()
+
+
+def test_an_array_in_a_file_is_opened_in_the_worker_and_not_copied(tmp_path, monkeypatch, workers):
+    written = []
+    write_file = buffers.write_file
+    monkeypatch.setattr(
+        "processes.runners.pool.parcel.write_file", lambda memories: written.append(1) or write_file(memories)
+    )
+    path = tmp_path / "array"
+    ramp(2).tofile(path)
+    shape = (-1, 512)
+    size = path.stat().st_size // 8 // 512
+    inside = np.memmap(path, np.int64, "r", 4096 + 8, (size * 512 - 513,))
+    rows = np.memmap(path, np.int64, "r+", 0, (size, 512))
+    columns = np.memmap(path, np.int64, "r", 0, (size, 512), "F")
+    arrays = [inside, inside[7:-7], rows, rows[3:], rows[3:].reshape(shape), columns, columns[:, 3:], rows.T]
+    report = run(workers, *(Task(f"t{n}", look_at, args=(array,)) for n, array in enumerate(arrays)))
+    assert list(report.results.values()) == list(map(look_at, arrays))
+    assert not written, "an array was copied"
+
+    # Others go as all arrays do.
+    private = np.memmap(path, np.int64, "c", 0, (size, 512))
+    private[0] = -1
+    others = [rows[::2], rows[:, 5:9], rows + 1, private, columns[::-1]]
+    report = run(workers, *(Task(f"t{n}", np.sum, args=(array,)) for n, array in enumerate(others)))
+    assert list(report.results.values()) == [array.sum() for array in others]
+
+    def write(array: np.ndarray) -> np.ndarray:
+        array[:] = 7
+        return array
+
+    def make(folder: Path, *, remove: bool) -> np.ndarray:
+        made = np.memmap(folder / f"made-{remove}", np.int64, "w+", 0, (1000,))
+        made[:] = 5
+        if remove:
+            (folder / f"made-{remove}").unlink()
+        return made
+
+    report = run(
+        workers,
+        Task("write", write, args=(rows[4:6],)),
+        Task("stays", make, args=(tmp_path,), kwargs={"remove": False}),
+        Task("goes", make, args=(tmp_path,), kwargs={"remove": True}),
+        *(
+            Task(f"sum-{name}", np.sum, dependencies=[TaskDependency(name, True)])
+            for name in ("stays", "goes")
+        ),
+    )
+    assert (rows[4:6] == 7).all(), "what is written to the file is not in it"
+    results = report.results
+    assert results["write"].filename == str(path)
+    assert {results["sum-stays"], results["sum-goes"], results["stays"].sum(), results["goes"].sum()} == {
+        5000
+    }
+
+
 def test_large_data_that_functions_bring_is_written_once_and_private_to_each(monkeypatch, workers):
     written = []
     write_file = buffers.write_file
