@@ -47,7 +47,7 @@ def connect():
     connection = "open"
 
 def send():
-    return connection, __doc__, __name__, __file__.endswith("program.py"), __package__
+    return connection, __doc__, __name__, __file__.endswith("program.py"), __package__ or None
 
 def hints():
     return [sorted(map(str, typing.get_type_hints(cls).values())) for cls in (Outer, Inner)]
@@ -146,17 +146,18 @@ with ProcessPoolRunner(1) as pool:
 """
 
 
-def run_program(folder: Path, program: str, *arguments: str) -> list[str]:
+def run_program(folder: Path, program: str, *arguments: str, how: str = "program.py") -> list[str]:
     (folder / "program.py").write_text(program)
     done = subprocess.run(
-        [sys.executable, "program.py", *arguments], cwd=folder, capture_output=True, text=True, timeout=60
+        [sys.executable, *how.split(), *arguments], cwd=folder, capture_output=True, text=True, timeout=60
     )
     assert (done.returncode, done.stderr) == (0, ""), done.stderr + done.stdout
     return done.stdout.splitlines()
 
 
-def test_functions_of_a_script_share_its_globals_which_others_find_by_name(runner, tmp_path):
-    (line,) = run_program(tmp_path, GLOBALS, runner)
+@pytest.mark.parametrize("how", ["program.py", "-m program"])
+def test_functions_of_a_script_share_its_globals_which_others_find_by_name(runner, how, tmp_path):
+    (line,) = run_program(tmp_path, GLOBALS, runner, how=how)
     assert eval(line) == FOUND
 
 
@@ -257,6 +258,26 @@ child.start()
 child.join()
 print(child.exitcode)
 """
+
+
+SPAWNS = """
+import math
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from processes import Process, Task
+
+print("once", flush=True)
+
+def compute():
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor:
+        return [*executor.map(math.sqrt, [1, 4])], __file__.endswith("program.py")
+
+print(Process([Task("compute", compute)]).run(runner="process").results)
+"""
+
+
+def test_a_script_without_guard_is_not_run_again_by_processes_that_a_task_starts(tmp_path):
+    assert run_program(tmp_path, SPAWNS) == ["once", "{'compute': ([1.0, 2.0], True)}"]
 
 
 def test_a_script_that_multiprocessing_imports_starts_no_run_of_its_own(tmp_path):

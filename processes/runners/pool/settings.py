@@ -10,7 +10,7 @@ import _socket
 import os
 import pickle
 import sys
-from functools import partial
+from functools import cache, partial
 
 TYPE_CHECKING = False  # typing is not imported: it would be the costliest part of a worker's start
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ def tell_settings(environment: Mapping[str, str]) -> dict[str, Any]:
         cwd = None  # it was removed; workers start in it all the same
     return {
         "sys_path": list(sys.path),
+        "main": _tell_main(),
         "argv": [word for word in getattr(sys, "argv", ()) if isinstance(word, str)],
         "cwd": cwd,
         "environment": environment,
@@ -47,6 +48,7 @@ class Settings:
     def take_over(self, told: dict[str, Any]) -> None:
         """Set what the parent has told: the state that it was in when the run began."""
         sys.path[:] = told["sys_path"]
+        _set_main(told["main"])
         sys.argv[:] = told["argv"]
         if told["cwd"] is not None:
             os.chdir(told["cwd"])
@@ -81,6 +83,38 @@ class Settings:
             if warnings.filters != self._filters:
                 warnings.resetwarnings()
                 warnings.filters += self._filters
+
+
+def _tell_main() -> str | None:
+    """Return the name by which `python -m` has found the program, if so; None if it has no main guard."""
+    main = sys.modules.get("__main__")
+    if not _has_main_guard(getattr(main, "__file__", "")):
+        return None
+    return getattr(getattr(main, "__spec__", None), "name", "")
+
+
+@cache
+def _has_main_guard(file: str) -> bool:
+    try:
+        with open(file, "rb") as source:  # noqa: PTH123 - pathlib would be imported for that
+            text = source.read()
+    except OSError:
+        return False
+    return b'"__main__"' in text or b"'__main__'" in text
+
+
+class _Unguarded(type(sys)):  # type: ignore[misc]
+    """A script without a main guard, which `multiprocessing` is not to run in each process of a task's."""
+
+    __file__ = property()  # its functions find theirs among their globals all the same
+
+
+def _set_main(told: str | None) -> None:
+    main = sys.modules["__main__"]
+    if told is None:
+        main.__class__ = _Unguarded
+    elif told:
+        main.__spec__ = type(os.__spec__)(told, None)
 
 
 def _tell_locale() -> str | None:
