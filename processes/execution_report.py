@@ -110,7 +110,7 @@ class TaskMetrics:
     host: str = ""
 
 
-@dataclass
+@dataclass(repr=False)
 class ProcessExecutionReport:
     """What became of each task of a run. ``print(report)`` shows a table.
 
@@ -302,6 +302,12 @@ class ProcessExecutionReport:
         if show_warnings:  # at the end: where warnings are errors, the first one ends this call
             for problem in problems:
                 warnings.warn(problem, UserWarning, stacklevel=2)
+
+    def __repr__(self) -> str:
+        """Give one line: a console shows it, and the whole of a run may be gigabytes."""
+        from .rendering.table import totals
+
+        return f"<{type(self).__name__}: {totals(self)}>"
 
     def __str__(self) -> str:
         from .rendering.table import to_text

@@ -78,6 +78,13 @@ def test_a_printed_report_shows_what_needs_attention_first(report):
     ]
 
 
+def test_a_console_shows_one_line(report):
+    assert repr(report) == (
+        "<ProcessExecutionReport: Process 'nightly': 4 tasks, 1 failed, 1 skipped, 1 pending, 1 succeeded, "
+        "2.50 s (thread)>"
+    )
+
+
 def test_an_empty_report_is_one_line():
     assert str(ProcessExecutionReport()) == "0 tasks, 0.00 s"
     assert str(ProcessExecutionReport({"a": entry("a")})).splitlines()[0] == "1 task, 1 succeeded, 0.00 s"

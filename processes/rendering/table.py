@@ -42,7 +42,7 @@ def to_text(report: ProcessExecutionReport) -> str:
     console = Console(file=output, width=1_000, color_system=None, force_terminal=False, force_jupyter=False)
     if entries:
         console.print(table)
-    lines = [_totals(report)]
+    lines = [totals(report)]
     lines += [line.rstrip() for line in output.getvalue().splitlines()]
     if hidden := entries[SHOWN_TASKS:]:
         lines.append(f"... and {len(hidden)} more: {_counts(hidden)}")
@@ -64,7 +64,7 @@ def to_html_table(report: ProcessExecutionReport) -> str:
         text = f"and {len(hidden)} more: {_counts(hidden)}"
         rows.append(f'<tr><td colspan="{len(COLUMNS) + 1}">{text}</td></tr>')
     return (
-        f"<table><caption>{escape(_totals(report))}</caption>"
+        f"<table><caption>{escape(totals(report))}</caption>"
         f"<thead><tr>{header}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
     )
 
@@ -86,7 +86,8 @@ def _cells(report: ProcessExecutionReport, entry: TaskReportEntry) -> tuple[str,
     )
 
 
-def _totals(report: ProcessExecutionReport) -> str:
+def totals(report: ProcessExecutionReport) -> str:
+    """Tell in one line how a run ended."""
     entries = list(report.entries.values())
     name = f"Process {report.process_name!r}: " if report.process_name else ""
     tasks = "1 task" if len(entries) == 1 else f"{len(entries)} tasks"
