@@ -21,7 +21,6 @@ from __future__ import annotations
 import functools
 import inspect
 import io
-import linecache
 import mmap
 import os
 import pickle
@@ -30,17 +29,30 @@ import sys
 import threading
 from collections import ChainMap
 from itertools import groupby
-from types import CodeType, FunctionType, MethodType
+from types import CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import uuid4
-from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import cloudpickle
 
 from .exception_state import dump_exception, load_exception
 from .importable import can_be_imported, look_for_home
-from .pickling import LARGE, PROTOCOL, Pickled, class_definitions, classes_of_run
-from .shared_globals import SharedGlobals, looked_up_for, module_of, share
+from .pickling import LARGE, PROTOCOL, Pickled
+from .rebuild import (
+    class_by_id,
+    class_ids,
+    class_of_id,
+    fill_class,
+    fill_function,
+    find_module,
+    from_parent,
+    make_cell,
+    make_class,
+    make_code,
+    make_function,
+)
+from .shared_globals import SharedGlobals, looked_up_for, module_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,12 +65,6 @@ SAFE_LIBRARIES: Final = {
     *("pathlib", "re", "uuid", "zoneinfo", "_codecs", "_operator", "operator", "functools", "processes"),
     *("numpy", "pandas", "pyarrow", "polars"),
 }
-
-# All hold the classes weakly: a class that nobody uses any more is not asked for either.
-_classes: WeakValueDictionary[str, type] = WeakValueDictionary()
-_ids: WeakKeyDictionary[type, str] = WeakKeyDictionary()
-_received: WeakSet[type] = WeakSet()  # made here from what another process has sent
-_from_parent: WeakSet[type] = WeakSet()  # those that a parent has sent, and therefore has
 
 
 def dump_by_value(
@@ -130,6 +136,18 @@ def _reduce_cached_property(cached: functools.cached_property[Any]) -> Any:
     return functools.cached_property, (cached.func,), attributes
 
 
+def _reduce_cell(cell: CellType) -> Any:
+    try:
+        return make_cell, (cell.cell_contents,)
+    except ValueError:
+        return make_cell, ()  # it is empty
+
+
+def _reduce_module(module: ModuleType) -> Any:
+    reduced = cloudpickle.Pickler.dispatch_table[ModuleType](module)
+    return (find_module, (module.__name__,)) if len(reduced[1]) == 1 else reduced  # else it goes by value
+
+
 def _reduce_weak_dict(weak: WeakKeyDictionary[Any, Any] | WeakValueDictionary[Any, Any]) -> Any:
     return type(weak), (), None, None, iter(list(weak.items()))
 
@@ -175,6 +193,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         {
             functools._lru_cache_wrapper: _reduce_cached_function,  # noqa: SLF001 - it has no other name
             functools.cached_property: _reduce_cached_property,
+            CellType: _reduce_cell,
+            ModuleType: _reduce_module,
             WeakKeyDictionary: _reduce_weak_dict,
             WeakValueDictionary: _reduce_weak_dict,
             struct.Struct: _reduce_struct,
@@ -215,7 +235,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         if kind is MethodType and self._classes is not None and (reduced := _reduce_to_name(obj)) is not None:
             return reduced
         if kind is CodeType:
-            return _make_code, (obj.co_filename, *self.dispatch_table[CodeType](obj))
+            _, arguments = self.dispatch_table[CodeType](obj)
+            return make_code, (obj.co_filename, arguments)
         if kind.__name__ == "memmap" and kind is getattr(sys.modules.get("numpy"), "memmap", None):
             return self._reduce_memmap(obj)
         by_name = kind.__name__ == "cython_function_or_method"
@@ -238,18 +259,18 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         return load_exception, (pickled.data,)
 
     def _reduce_class(self, cls: type) -> Any:
-        if self._to_sender and cls in _from_parent:
+        if self._to_sender and cls in from_parent:
             self.home_only = True
-            return class_of_id, (_ids[cls], cls.__qualname__)
-        if self._classes is not None and (class_id := _ids.get(cls)) is not None:
+            return class_of_id, (class_ids[cls], cls.__qualname__)
+        if self._classes is not None and (class_id := class_ids.get(cls)) is not None:
             return self._leave_out(cls, class_id)
         reduced = super().reducer_override(cls)
         if reduced is NotImplemented or len(reduced) < 6:  # it can be imported, or is one of Python's own
             self.plain = self.plain and _is_safe(cls)
             return reduced
         self.plain = False
-        class_id = _ids.setdefault(cls, uuid4().hex)
-        _classes[class_id] = cls
+        class_id = class_ids.setdefault(cls, uuid4().hex)
+        class_by_id[class_id] = cls
         if self._classes is not None:
             return self._leave_out(cls, class_id)
         make, arguments, state, _, _, fill = reduced
@@ -261,7 +282,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
                 arguments[3]["__slots__"] = vars(cls)["__slots__"]
         arguments = (class_id, not self._to_sender, make, arguments)
         shared, brought = self._share(cls) or (None, {})
-        return _make_class, arguments, (fill, state, shared, brought), None, None, _fill_class
+        return make_class, arguments, (fill, state, shared, brought), None, None, fill_class
 
     def _leave_out(self, cls: type, class_id: str) -> Any:
         assert self._classes is not None
@@ -274,21 +295,18 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             self.plain = self.plain and _is_safe(function)
             return reduced
         self.plain = False
-        make, arguments, state, _, _, fill = reduced
+        _, (code, there, *_), (attributes, slots), *_ = reduced
+        brought = there | slots.pop("__globals__")
         if (sharing := self._share(function)) is not None:
-            shared, brought = sharing
-            code, first, *rest = arguments
-            arguments = (code, shared, *rest)
-            _, slots = state
-            brought |= first | slots["__globals__"]
-            slots["__globals__"] = {}
-            fill, state = _fill_function, (fill, state, brought)
-        file = function.__code__.co_filename
+            there, looked_up = sharing
+            brought |= looked_up
+        made_of: tuple[Any, ...] = (code, there)
+        file = code.co_filename
         if file not in self._source_files:
             self._source_files.add(file)
             if lines := _lines_without_file(function):
-                make, arguments = _make_function, (file, lines, make, arguments)
-        return make, arguments, state, None, None, fill
+                made_of = (code, there, lines)
+        return make_function, made_of, (attributes, slots, brought), None, None, fill_function
 
     def _share(self, named: FunctionType | type) -> tuple[SharedGlobals, dict[str, Any]] | None:
         """Find the globals that a function or class shares on a worker, and what it brings for others."""
@@ -312,54 +330,6 @@ def _is_safe(named: Any) -> bool:
     return str(named.__module__).partition(".")[0] in SAFE_LIBRARIES
 
 
-def _make_class(
-    class_id: str, from_parent: bool, make: Callable[..., type], arguments: tuple[Any, ...]
-) -> type:
-    """Make a class that was sent by value, or find it where it was sent before, or came from."""
-    cls = _classes.get(class_id)
-    if cls is None:
-        cls = make(*arguments)
-        _received.add(cls)
-        _ids[cls] = class_id
-        _classes[class_id] = cls
-    if from_parent and cls in _received:
-        _from_parent.add(cls)
-    return cls
-
-
-def _fill_class(
-    cls: type, state: tuple[Callable[[type, Any], object], Any, dict[str, Any] | None, dict[str, Any]]
-) -> None:
-    """Give a class its attributes; our own keeps those that it has."""
-    fill, attributes, shared, brought = state
-    if shared is not None:
-        share(shared, brought)
-    if cls in _received:
-        fill(cls, attributes)
-        if cls in _from_parent:
-            classes_of_run[_ids[cls]] = cls
-            class_definitions.pop(_ids[cls], None)
-
-
-def _fill_function(function: FunctionType, state: tuple[Callable[..., object], Any, dict[str, Any]]) -> None:
-    """Give a function its attributes, and its module the globals that it brings."""
-    fill, attributes, brought = state
-    share(function.__globals__, brought)
-    fill(function, attributes)
-
-
-def class_of_id(class_id: str, name: str) -> type:
-    """Find the class that was sent under an id, or make it of its definition."""
-    if class_id in class_definitions and class_id not in classes_of_run:
-        pickle.loads(class_definitions[class_id])  # noqa: S301 - from our own parent
-    try:
-        return _classes[class_id]
-    except KeyError:
-        raise LookupError(
-            f"class {name!r} was sent to a worker process, and nothing in this process refers to it any more"
-        ) from None
-
-
 def _lines_without_file(function: FunctionType) -> list[str]:
     """Return the source lines around a function that is defined in no file, as far as they are known."""
     if os.path.exists(function.__code__.co_filename):  # noqa: PTH110 - pathlib is slower
@@ -368,17 +338,3 @@ def _lines_without_file(function: FunctionType) -> list[str]:
         return inspect.findsource(function)[0]
     except (OSError, TypeError, IndexError, SyntaxError):
         return []
-
-
-def _make_code(file: str, make: Callable[..., CodeType], arguments: tuple[Any, ...]) -> CodeType:
-    """Make a code object under the name of the file that it comes from."""
-    return make(*arguments).replace(co_filename=file)
-
-
-def _make_function(
-    file: str, lines: list[str], make: Callable[..., FunctionType], arguments: tuple[Any, ...]
-) -> FunctionType:
-    """Make a function, and let tracebacks find its source lines."""
-    # The time is None: linecache takes it that there is no file to compare with.
-    linecache.cache[file] = (sum(map(len, lines)), None, lines, file)
-    return make(*arguments)

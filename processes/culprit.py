@@ -26,7 +26,7 @@ MAX_DEPTH: Final = 30  # beyond it, nesting itself is the trouble more often tha
 MAX_PARTS: Final = 10_000  # of one value
 _MAX_PATH: Final = 300  # characters
 
-_OURS: Final = {"processes.pickling", "processes.by_value", "cloudpickle.cloudpickle"}
+_OURS: Final = {"processes.pickling", "processes.by_value", "processes.rebuild", "cloudpickle.cloudpickle"}
 
 
 def cannot_dump(

@@ -252,7 +252,9 @@ class _Pieces:
 def _drop_own_frames(error: BaseException) -> None:
     from .failure import drop_leading_frames
 
-    drop_leading_frames(error, {__name__, f"{__package__}.by_value", "cloudpickle.cloudpickle"})
+    drop_leading_frames(
+        error, {__name__, f"{__package__}.by_value", f"{__package__}.rebuild", "cloudpickle.cloudpickle"}
+    )
 
 
 def is_simple(value: Any) -> bool:

@@ -13,6 +13,7 @@ from types import FunctionType, GenericAlias, ModuleType, UnionType
 from typing import TYPE_CHECKING, Any, Final
 
 from .pickling import globals_of_run
+from .rebuild import find_globals
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,17 +36,7 @@ class SharedGlobals:
         self.module = module
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _find, (self.module,)
-
-
-def _find(module: str) -> dict[str, Any]:
-    return globals_of_run.setdefault(module, {})
-
-
-def share(there: dict[str, Any], brought: Mapping[str, Any]) -> None:
-    """Add to the globals of a module what a function or class has brought and nothing before it."""
-    for name, value in brought.items():
-        there.setdefault(name, value)
+        return find_globals, (self.module,)
 
 
 def module_of(named: FunctionType | type) -> tuple[str, dict[str, Any]] | None:

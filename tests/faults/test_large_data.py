@@ -508,7 +508,8 @@ def test_a_worker_that_dies_with_large_data_costs_its_own_attempt(tmp_path):
 @pytest.mark.parametrize("free", [0, 1])
 def test_a_worker_without_descriptors_gets_its_data_in_band(free):
     def use_up() -> int:
-        import processes.runners.pool.parcel  # noqa: F401 - nothing can be imported any more
+        import processes.by_value  # nothing can be imported any more
+        import processes.runners.pool.parcel  # noqa: F401
 
         found = [os.dup(0) for _ in range(free)]
         with suppress(OSError):
