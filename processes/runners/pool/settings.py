@@ -10,6 +10,7 @@ import _socket
 import os
 import pickle
 import sys
+from contextlib import suppress
 from functools import cache, partial
 
 TYPE_CHECKING = False  # typing is not imported: it would be the costliest part of a worker's start
@@ -128,7 +129,8 @@ def _set_locale(told: str | None) -> None:
         import _locale
 
         if _locale.setlocale(_locale.LC_ALL) != told:
-            _locale.setlocale(_locale.LC_ALL, told)
+            with suppress(_locale.Error):  # it was removed meanwhile
+                _locale.setlocale(_locale.LC_ALL, told)
 
 
 def _tell_logging() -> Any:
