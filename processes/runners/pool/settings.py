@@ -129,7 +129,7 @@ def _set_locale(told: str | None) -> None:
         import _locale
 
         if _locale.setlocale(_locale.LC_ALL) != told:
-            with suppress(_locale.Error):  # it was removed meanwhile
+            with suppress(_locale.Error):  # type: ignore[attr-defined]  # it was removed meanwhile
                 _locale.setlocale(_locale.LC_ALL, told)
 
 
