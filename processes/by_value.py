@@ -55,7 +55,7 @@ from .rebuild import (
 from .shared_globals import SharedGlobals, looked_up_for, module_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from .pickling import Buffer
 
@@ -75,13 +75,13 @@ def dump_by_value(
         with io.BytesIO() as file:
             pickler = _Pickler(file, to_sender, classes)
             pickler.dump(value)
-            return Pickled(file.getvalue(), pickler.plain, pickler.home_only)
+            return pickler.pickled(file.getvalue())
     sink = _Sink()
     pickler = _Pickler(sink, to_sender, classes, sink.take_buffer)
     pickler.dump(value)
     if not sink.buffers and sum(map(len, sink.chunks)) < LARGE:
-        return Pickled(b"".join(sink.chunks), pickler.plain, pickler.home_only)
-    return Pickled(b"", pickler.plain, pickler.home_only, _joined(sink.chunks), sink.buffers)
+        return pickler.pickled(b"".join(sink.chunks))
+    return pickler.pickled(b"", _joined(sink.chunks), sink.buffers)
 
 
 class _Sink:
@@ -212,12 +212,20 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     ) -> None:
         super().__init__(file, PROTOCOL, buffer_callback)
         self.plain = True
-        self.home_only = False
+        self._home_classes: set[str] = set()  # the ids of those that the sender has
+        self._knows_home_classes = True  # whether these are all
+        self._modules: set[str] = set()
         self._to_sender = to_sender
         self._classes = classes  # takes those that are left out; None if none are
         self._shared: dict[str, SharedGlobals] = {}  # by module
         self._source_files: set[str] = set()  # those that need no look any more
         self._ordinary: set[int] = set()  # the ids of types whose objects need none: a look takes 2 µs
+
+    def pickled(self, data: bytes, stream: Sequence[Buffer] = (), buffers: Sequence[Buffer] = ()) -> Pickled:
+        """Return what was written, and what there is to know of it."""
+        classes = frozenset(self._home_classes) if self._knows_home_classes else None
+        home_only = classes is None or bool(classes)
+        return Pickled(data, self.plain, home_only, stream, buffers, classes, frozenset(self._modules))
 
     def reducer_override(self, obj: Any) -> Any:
         """Reduce an object; the pickler asks for each that is of no builtin type."""
@@ -241,7 +249,9 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return self._reduce_memmap(obj)
         by_name = kind.__name__ == "cython_function_or_method"
         if self.plain:
-            self.plain = _is_safe(obj if by_name else kind)
+            self.plain = _is_safe(obj if by_name else kind) or (
+                kind not in self.dispatch_table and _is_made_without_its_code(kind)
+            )
         if by_name or kind in self.dispatch_table:
             return NotImplemented
         self._ordinary.add(id(kind))
@@ -255,18 +265,20 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
 
     def _reduce_exception(self, exception: BaseException) -> Any:
         pickled = dump_exception(exception, to_sender=self._to_sender)
-        self.home_only |= pickled.home_only
+        if pickled.home_only:
+            self._knows_home_classes = False
         return load_exception, (pickled.data,)
 
     def _reduce_class(self, cls: type) -> Any:
         if self._to_sender and cls in from_parent:
-            self.home_only = True
+            self._home_classes.add(class_ids[cls])
             return class_of_id, (class_ids[cls], cls.__qualname__)
         if self._classes is not None and (class_id := class_ids.get(cls)) is not None:
             return self._leave_out(cls, class_id)
         reduced = super().reducer_override(cls)
         if reduced is NotImplemented or len(reduced) < 6:  # it can be imported, or is one of Python's own
-            self.plain = self.plain and _is_safe(cls)
+            if not _is_safe(cls):
+                self._modules.add(cls.__module__)
             return reduced
         self.plain = False
         class_id = class_ids.setdefault(cls, uuid4().hex)
@@ -323,6 +335,21 @@ def _reduce_to_name(method: MethodType) -> Any:
     except Exception:  # the object's own code
         return None
     return (getattr, (method.__self__, method.__func__.__name__)) if found == method else None
+
+
+# What a class must have as `object` has it (or None: what cannot be hashed is no key), and what not at all.
+_AS_OBJECT: Final = (
+    *("__new__", "__reduce__", "__reduce_ex__", "__getstate__"),
+    *("__getattribute__", "__setattr__", "__hash__"),
+)
+_ABSENT: Final = ("__getattr__", "__getnewargs__", "__getnewargs_ex__", "__setstate__")
+
+
+def _is_made_without_its_code(kind: type) -> bool:
+    """Tell whether to make an object of a class again, and a key of a dict, runs no code of the class."""
+    return all(getattr(kind, name) in (None, getattr(object, name)) for name in _AS_OBJECT) and not any(
+        hasattr(kind, name) for name in _ABSENT
+    )
 
 
 def _is_safe(named: Any) -> bool:

@@ -173,7 +173,7 @@ class _Writer:
             return [kind is list, *self._contents(value)]  # a group's members among its arguments
         try:
             pickled = dump_value(value, self._to_sender)
-            if not pickled.plain:
+            if pickled.modules or not pickled.plain:
                 pickle.loads(pickled.data)  # noqa: S301 - our own
         except KeyboardInterrupt:
             raise

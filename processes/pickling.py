@@ -70,11 +70,15 @@ class Pickled:
         Whether reading it runs no code but Python's own and that of a few well-known libraries. Anything
         else is read back by the process that made it, before another one's life depends on it.
     home_only : bool
-        Whether it names classes that only the process it was made for has, so that it can be read there and
-        nowhere else.
+        Whether it names classes that only the process it was made for has, so that others cannot read it
+        without these.
+    classes : frozenset of str, or None
+        The ids of those; None where not all are known.
+    modules : frozenset of str
+        Those that reading it may import, of other libraries than the well-known.
     """
 
-    __slots__ = ("buffers", "data", "home_only", "plain", "stream")
+    __slots__ = ("buffers", "classes", "data", "home_only", "modules", "plain", "stream")
 
     def __init__(
         self,
@@ -83,7 +87,11 @@ class Pickled:
         home_only: bool,
         stream: Sequence[Buffer] = (),
         buffers: Sequence[Buffer] = (),
+        classes: frozenset[str] | None = frozenset(),
+        modules: frozenset[str] = frozenset(),
     ) -> None:
+        self.classes = classes
+        self.modules = modules
         self.data = data
         self.plain = plain
         self.home_only = home_only

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import functools
 import linecache
 import os
@@ -94,16 +95,54 @@ def test_values_of_trusted_libraries_are_plain_and_those_of_users_are_not() -> N
     ]  # fmt: skip
     for value in trusted:
         assert dump([value], task_name="t", what="x").plain, value
-    users = [
-        Point(1),
-        Point,
-        there_and_back,
-        lambda: 1,
-        np.array([Point(1)]),
-        functools.partial(there_and_back),
-    ]
-    for value in users:
+        assert not dump([value], task_name="t", what="x").modules, value
+    for value in (there_and_back, lambda: 1, functools.partial(there_and_back)):
         assert not dump([value], task_name="t", what="x").plain, value
+
+
+class Reduces(Point):
+    def __reduce__(self) -> Any:
+        return Reduces, (self.x,)
+
+
+class SetsState(Point):
+    def __setstate__(self, state: Any) -> None:
+        vars(self).update(state)
+
+
+class Hashes(Point):
+    def __hash__(self) -> int:
+        return self.x
+
+
+class LooksUp(Point):
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(name)
+
+
+class MakesAnew(Point):
+    def __new__(cls, *_: Any) -> Any:
+        return super().__new__(cls)
+
+
+class Registered(Point):
+    pass
+
+
+class OfNumbers(list[int]):
+    pass
+
+
+def test_objects_that_are_made_without_code_of_their_classes_are_plain(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for value in (Point(1), Point, np.array([Point(1)])):
+        pickled = dump([value], task_name="t", what="x")
+        assert (pickled.plain, pickled.modules) == (True, {__name__}), value
+    monkeypatch.setitem(copyreg.dispatch_table, Registered, lambda point: (Registered, (point.x,)))
+    for kind in (Reduces, SetsState, Hashes, LooksUp, MakesAnew, Registered):
+        assert not dump([kind(1)], task_name="t", what="x").plain, kind
+    assert not dump([OfNumbers([1])], task_name="t", what="x").plain
 
 
 def test_large_parts_stay_what_they_are_and_are_not_copied() -> None:

@@ -114,6 +114,39 @@ def test_what_somebody_else_may_need_is_written(workers, options, dependants):
     assert files.most == 1
 
 
+def test_an_object_of_the_programs_own_class_is_handed_on_itself(workers):
+    class State:  # local, so that it goes by value
+        def __init__(self) -> None:
+            self.array = make()
+            self.steps = 0
+
+    def go_on(state: State) -> State:
+        assert type(state) is State
+        state.array += 1
+        state.steps += 1
+        return state
+
+    def end(state: State) -> tuple[int, float, bool]:
+        return state.steps, *double(state.array)
+
+    files = Files()
+    tasks = [Task("t0", State, keep_result=False)]
+    tasks += [Task(f"t{n}", go_on, dependencies=behind(f"t{n - 1}"), keep_result=False) for n in range(1, 5)]
+    tasks.append(Task("end", end, dependencies=behind("t4")))
+    report = run(tasks, workers, observers=[files])
+    report.raise_for_errors()
+    assert report.results["end"] == (4, TOTAL + 4 * SIZE, True)
+    assert files.most == 0
+
+    # And where it is written, because the next task cannot start yet, its class goes along.
+    tasks = [
+        Task("soon", State, keep_result=False),
+        Task("late", time.sleep, args=(0.2,)),
+        Task("end", lambda _, state: end(state), dependencies=behind("late", "soon")),
+    ]
+    assert run(tasks, workers).results["end"] == (0, TOTAL, False)
+
+
 def test_a_retry_gets_the_value_as_it_was_made(workers, tmp_path):
     again = {"kwargs": {"marker": str(tmp_path / "m")}, "retries": 1, "retry_on": (ValueError,)}
     tasks = [

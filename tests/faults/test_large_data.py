@@ -427,6 +427,50 @@ def test_arguments_keep_their_order_when_large_and_small_results_are_mixed(worke
     assert run(workers, *tasks).results["use"] == (["str", "ndarray", "int", "bytes"], ["k"])
 
 
+@pytest.mark.parametrize("reads_itself", [False, True])
+def test_a_large_object_of_the_programs_own_class_goes_on_as_it_came(reads_itself, monkeypatch, workers):
+    class State:  # local, so that it goes by value
+        def __init__(self, array: np.ndarray) -> None:
+            self.array = array
+            self.next: Any = None
+
+    class Reading(State):
+        def __setstate__(self, state: dict[str, Any]) -> None:
+            vars(self).update(state)
+
+    kind = Reading if reads_itself else State
+
+    def make_one() -> State:
+        state = kind(ramp(2))
+        state.next = [state, State(ramp(1))]
+        return state
+
+    def use(state: State, number: int) -> tuple[bool, tuple[float, bool]]:
+        return type(state) is kind and state.next[0] is state, scribble(state.array, number)
+
+    written = []
+    write_file = buffers.write_file
+    monkeypatch.setattr(
+        "processes.runners.pool.parcel.write_file", lambda memories: written.append(1) or write_file(memories)
+    )
+    with ProcessPoolRunner(1) as other_workers:
+        report = run(
+            workers,
+            Task("make", make_one),
+            *(Task(f"use-{n}", use, kwargs={"number": n}, dependencies=behind("make")) for n in range(6)),
+            Task("elsewhere", use, kwargs={"number": 7}, dependencies=behind("make"), runner=other_workers),
+            Task("thread", lambda state: type(state) is kind, dependencies=behind("make"), runner="thread"),
+        )
+    report.raise_for_errors()
+    results = report.results
+    state = results.pop("make")
+    assert results.pop("thread")
+    assert set(results.values()) == {(True, (float(ramp(2).sum()), True))}
+    assert type(state) is kind
+    assert (state.array == ramp(2)).all()
+    assert not written, "it was serialized anew"
+
+
 def test_results_pass_between_runners(workers):
     tasks = [
         Task("made-in-process", ramp, args=(2,)),

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 from ...exceptions import SerializationError
 from ...pickling import dump
+from ...rebuild import class_by_id
 from . import wire
 from .child import Cargo, Shipment
 from .variants import Patterns
 
 if TYPE_CHECKING:
-    from collections.abc import MutableMapping, Sequence
+    from collections.abc import Iterable, MutableMapping, Sequence
 
     from ...pickling import Buffer, Pickled
     from .buffers import DataFile
@@ -72,6 +73,7 @@ class Functions:
         self._by_id: dict[int, SentFunction] = {}
         self._patterns = Patterns()
         self._sent_classes: dict[str, Shipment] = {}
+        self._kept_classes: list[type] = []  # results may name them until the run ends
 
     def find(self, function: object, task_name: str) -> SentFunction:
         """Return a function as workers get it.
@@ -120,9 +122,27 @@ class Functions:
             # Once more as a whole: the error names the place within the value.
             return dump(value, task_name=task_name, what=what, in_pieces=True), ()
 
+    def classes(self, class_ids: Iterable[str], task_name: str) -> list[Shipment]:
+        """Return classes that a result names.
+
+        Raises
+        ------
+        SerializationError
+            If one of them cannot be serialized.
+        """
+        try:
+            return [self._sent_class(class_id, class_by_id[class_id], task_name) for class_id in class_ids]
+        except KeyError:
+            raise SerializationError(
+                f"Task {task_name!r} cannot be sent to a worker process: nothing refers any more to a class "
+                "that a result which it needs is of. Keep the class in a variable.",
+                task_name=task_name,
+            ) from None
+
     def _sent_class(self, class_id: str, cls: type, task_name: str) -> Shipment:
         sent = self._sent_classes.get(class_id)
         if sent is None:
+            self._kept_classes.append(cls)
             data = dump(cls, task_name=task_name, what="class").data
             frame = wire.frame(wire.CLASS, 0, wire.CLASS_ID.pack(class_id.encode()), data)
             sent = self._sent_classes[class_id] = Shipment(frame)

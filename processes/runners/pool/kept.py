@@ -65,8 +65,8 @@ class Kept(Parcel):
     def fill(self, outcome: Outcome) -> None:
         """Take what the worker has written."""
         match outcome:
-            case Returned(Parcel(pieces=pieces, stream_length=stream_length)):
-                self.pieces, self.stream_length = pieces, stream_length
+            case Returned(Parcel(pieces=pieces, stream_length=stream_length, classes=classes)):
+                self.pieces, self.stream_length, self.classes = pieces, stream_length, classes
                 self.is_away = False
             case Returned(value):  # written by a failure that shows it: nobody else needs it
                 self._opened = (value,)

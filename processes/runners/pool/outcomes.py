@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import pickle
+import sys
 
 from ...attempt import Raised, Returned
 from ...exception_state import dump_exception, load_exception
@@ -79,7 +80,7 @@ def _pack_result(
         if not pickled.plain:
             load(pickled.data, task_name=task_name, what="result")  # what this breaks is better broken here
         return wire.RETURNED, (pickled.data,)
-    if keep is not None and pickled.plain and not pickled.home_only:
+    if keep is not None and pickled.plain and pickled.classes is not None:
         keep(value, pickled)
         return wire.KEPT, ()
     return pack_large(pickled, task_name, send_files)
@@ -99,7 +100,7 @@ def pack_large(
     if not files or not send_files(files):
         how = wire.RETURNED_PARCEL
         layouts, inside, _ = encode([parcel], in_band=True)
-    about = pickle.dumps((pickled.plain, pickled.home_only, layouts))
+    about = pickle.dumps((pickled.plain, pickled.classes, pickled.modules, layouts))
     return how, (wire.LENGTH.pack(len(about)), about, *inside)
 
 
@@ -128,11 +129,12 @@ def _take_parcel(data: memoryview, descriptors: Sequence[int], task_name: str) -
 
     (length,) = wire.LENGTH.unpack_from(data)
     begin = wire.LENGTH.size + length
-    plain, home_only, layouts = pickle.loads(data[wire.LENGTH.size : begin])  # noqa: S301 - our own worker
+    plain, classes, modules, layouts = pickle.loads(data[wire.LENGTH.size : begin])  # noqa: S301 - ours
     (parcel,) = decode(layouts, data[begin:], list(map(DataFile, descriptors)), task_name, "result")
     parcel.keep_descriptors_few()
-    if home_only:
+    if classes is None:
         return parcel.load()  # for other processes it is serialized anew
-    if not plain:
+    parcel.classes = classes
+    if not (plain and modules <= sys.modules.keys()):
         parcel.open()  # should that fail, it is the task's own failure
     return parcel

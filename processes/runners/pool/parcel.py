@@ -77,9 +77,14 @@ class Parcel(Sealed):
         Whose value it is, for errors.
     what : str or tuple of str
         What it is; as for :func:`processes.pickling.load`.
+
+    Attributes
+    ----------
+    classes : frozenset of str
+        The ids of the classes that it names and that no worker can import.
     """
 
-    __slots__ = ("_opened", "_task_name", "_what", "pieces", "stream_length")
+    __slots__ = ("_opened", "_task_name", "_what", "classes", "pieces", "stream_length")
 
     def __init__(
         self, pieces: list[Piece], stream_length: int, task_name: str, what: str | tuple[str, ...]
@@ -88,6 +93,7 @@ class Parcel(Sealed):
         self.stream_length = stream_length
         self._task_name = task_name
         self._what = what
+        self.classes: frozenset[str] = frozenset()
         self._opened: tuple[Any] | None = None
 
     @classmethod

@@ -307,6 +307,9 @@ class ProcessPoolRunner(ProcessRunner):
 
                 args, kwargs, results = take_parcels_out(args, kwargs)
             own, classes = self._functions.dump((args, kwargs), attempt.task_name, _ARGUMENTS)
+            if any(parcel.classes for parcel in results):
+                named = set().union(*(parcel.classes for parcel in results))
+                classes = [*classes, *self._functions.classes(named, attempt.task_name)]
             if not own.data or results:
                 return self._job_in_parcels(attempt, function, classes, flags, own, results, kept)
             arguments = own.data
