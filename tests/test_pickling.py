@@ -19,7 +19,7 @@ from collections import deque, namedtuple
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -129,20 +129,54 @@ class Registered(Point):
     pass
 
 
+@dataclass(frozen=True)
+class Frozen:
+    x: int
+
+
+@dataclass(frozen=True)
+class FrozenThatHashes:
+    x: int
+
+    def __hash__(self) -> int:
+        return self.x
+
+
 class OfNumbers(list[int]):
     pass
+
+
+class Split(NamedTuple):
+    first: Any
+    second: Any
+
+
+class SplitThatReduces(NamedTuple):
+    first: Any
+
+    def __reduce__(self) -> Any:
+        return SplitThatReduces, (self.first,)
+
+
+class SplitAnew(Split):
+    def __new__(cls, first: Any) -> Any:
+        return super().__new__(cls, first, first)
 
 
 def test_objects_that_are_made_without_code_of_their_classes_are_plain(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for value in (Point(1), Point, np.array([Point(1)])):
+    for value in (Point(1), Point, np.array([Point(1)]), {Frozen(1): 2}, {Split(1, 2)}):
         pickled = dump([value], task_name="t", what="x")
         assert (pickled.plain, pickled.modules) == (True, {__name__}), value
     monkeypatch.setitem(copyreg.dispatch_table, Registered, lambda point: (Registered, (point.x,)))
-    for kind in (Reduces, SetsState, Hashes, LooksUp, MakesAnew, Registered):
+    for kind in (Reduces, SetsState, Hashes, LooksUp, MakesAnew, Registered, FrozenThatHashes):
         assert not dump([kind(1)], task_name="t", what="x").plain, kind
-    assert not dump([OfNumbers([1])], task_name="t", what="x").plain
+    for of_base in (OfNumbers([1]), SplitThatReduces(1), SplitAnew(1)):
+        assert not dump([of_base], task_name="t", what="x").plain, of_base
+    Pair = namedtuple("Pair", "a b")
+    for local in (Pair(1, 2), Pair):
+        assert not dump([local], task_name="t", what="x").plain, "it brings its class's code"
 
 
 def test_large_parts_stay_what_they_are_and_are_not_copied() -> None:
