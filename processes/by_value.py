@@ -29,16 +29,17 @@ import sys
 import threading
 from collections import ChainMap
 from itertools import groupby
-from types import CellType, CodeType, FunctionType, MethodType, ModuleType
+from types import BuiltinFunctionType, CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import uuid4
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import cloudpickle
 
+from .collector import collector_paused
 from .exception_state import dump_exception, load_exception
 from .importable import can_be_imported, look_for_home
-from .pickling import LARGE, PROTOCOL, Pickled
+from .pickling import ATOMS, LARGE, PROTOCOL, Pickled
 from .rebuild import (
     class_by_id,
     class_ids,
@@ -67,8 +68,12 @@ SAFE_LIBRARIES: Final = {
 }
 
 
+# What two values may have in common without sharing anything that could change.
+_ALIKE_EVERYWHERE: Final = ATOMS | {FunctionType, BuiltinFunctionType, CodeType, ModuleType}
+
+
 def dump_by_value(
-    value: object, to_sender: bool, in_pieces: bool, classes: dict[str, type] | None
+    value: object, to_sender: bool, in_pieces: bool, classes: dict[str, type] | None, note_objects: bool
 ) -> Pickled:
     """Serialize any value; see :func:`processes.pickling.dump`."""
     if not in_pieces:
@@ -80,8 +85,12 @@ def dump_by_value(
     pickler = _Pickler(sink, to_sender, classes, sink.take_buffer)
     pickler.dump(value)
     if not sink.buffers and sum(map(len, sink.chunks)) < LARGE:
-        return pickler.pickled(b"".join(sink.chunks))
-    return pickler.pickled(b"", _joined(sink.chunks), sink.buffers)
+        pickled = pickler.pickled(b"".join(sink.chunks))
+    else:
+        pickled = pickler.pickled(b"", _joined(sink.chunks), sink.buffers)
+    if note_objects:
+        pickled.objects = pickler.objects()
+    return pickled
 
 
 class _Sink:
@@ -226,6 +235,15 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         classes = frozenset(self._home_classes) if self._knows_home_classes else None
         home_only = classes is None or bool(classes)
         return Pickled(data, self.plain, home_only, stream, buffers, classes, frozenset(self._modules))
+
+    def objects(self) -> dict[int, object]:
+        """Return the objects that were written, by their ids: the pickler knows them again by these."""
+        with collector_paused():
+            return {
+                key: obj
+                for key, (_, obj) in self.memo.copy().items()
+                if type(obj) not in _ALIKE_EVERYWHERE and not isinstance(obj, type)
+            }
 
     def reducer_override(self, obj: Any) -> Any:
         """Reduce an object; the pickler asks for each that is of no builtin type."""

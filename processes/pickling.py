@@ -73,12 +73,15 @@ class Pickled:
         Whether it names classes that only the process it was made for has, so that others cannot read it
         without these.
     classes : frozenset of str, or None
-        The ids of those; None where not all are known.
+        The ids of the classes that it names and does not bring; None where not all are known.
     modules : frozenset of str
         Those that reading it may import, of other libraries than the well-known.
+    objects : dict of int to object
+        The objects that it is made of, by their ids, if that was asked for; without numbers, text, and what
+        there is only one of in each process. Some were made for this alone, and live as long as this does.
     """
 
-    __slots__ = ("buffers", "classes", "data", "home_only", "modules", "plain", "stream")
+    __slots__ = ("buffers", "classes", "data", "home_only", "modules", "objects", "plain", "stream")
 
     def __init__(
         self,
@@ -90,6 +93,7 @@ class Pickled:
         classes: frozenset[str] | None = frozenset(),
         modules: frozenset[str] = frozenset(),
     ) -> None:
+        self.objects: dict[int, object] = {}
         self.classes = classes
         self.modules = modules
         self.data = data
@@ -107,6 +111,7 @@ def dump(
     to_sender: bool = False,
     in_pieces: bool = False,
     classes: dict[str, type] | None = None,
+    note_objects: bool = False,
 ) -> Pickled:
     """Serialize a value that belongs to a task.
 
@@ -127,6 +132,8 @@ def dump(
     classes : dict of str to type, optional
         Takes the classes that no other process can import, by id. They are not part of the value then: who
         reads it must have each as one of its `class_definitions`. By default they are part of it.
+    note_objects : bool, default False
+        Note which objects it is made of.
 
     Returns
     -------
@@ -138,7 +145,7 @@ def dump(
         If the value cannot be serialized, whatever its code raised on the way.
     """
     try:
-        return dump_value(value, to_sender, in_pieces, classes)
+        return dump_value(value, to_sender, in_pieces, classes, note_objects)
     except KeyboardInterrupt:
         raise
     except BaseException as error:
@@ -153,16 +160,17 @@ def dump_value(
     to_sender: bool = False,
     in_pieces: bool = False,
     classes: dict[str, type] | None = None,
+    note_objects: bool = False,
 ) -> Pickled:
     """Serialize a value; raises what the value's own code raises."""
-    if is_simple(value):
+    if not note_objects and is_simple(value):
         data = pickle.dumps(value, PROTOCOL)
         if in_pieces and len(data) >= LARGE:
             return Pickled(b"", True, False, [data])
         return Pickled(data, True, False)
     from .by_value import dump_by_value
 
-    return dump_by_value(value, to_sender, in_pieces, classes)
+    return dump_by_value(value, to_sender, in_pieces, classes, note_objects)
 
 
 def dump_simple(value: object) -> bytes | None:

@@ -29,7 +29,7 @@ from processes import (
     TaskFinished,
     WorkerDiedError,
 )
-from processes.runners.pool import buffers, mappings
+from processes.runners.pool import buffers, functions, mappings
 
 MB = 1 << 20
 
@@ -334,6 +334,74 @@ def test_an_array_in_a_file_is_opened_in_the_worker_and_not_copied(tmp_path, mon
     assert {results["sum-stays"], results["sum-goes"], results["stays"].sum(), results["goes"].sum()} == {
         5000
     }
+
+
+class Index:
+    """Holds many small things, and counts how often it is taken apart."""
+
+    taken_apart = 0
+
+    def __init__(self, size: int) -> None:
+        self.words = [f"word {number}" for number in range(size)]
+        self.first = self.words[:1000]
+
+    def __getstate__(self) -> Any:
+        Index.taken_apart += 1
+        return vars(self)
+
+
+def look_up(index: Index, number: int, *, also: list[str] | None = None) -> tuple[str, bool]:
+    found = index.words[number]
+    index.words[number] = "somebody wrote here"
+    return found, also is None or also is index.first
+
+
+@pytest.mark.parametrize("runner", ["literal", "result"])
+def test_an_argument_of_many_small_things_is_taken_apart_once_for_many_tasks(runner, monkeypatch, workers):
+    monkeypatch.setattr(Index, "taken_apart", 0)
+    index = Index(50_000)
+    source, given = [], {"args": (index,)}
+    if runner == "result":
+        source = [Task("index", lambda: index, runner="thread")]
+        given = {"dependencies": behind("index")}
+    tasks = [Task(f"t{n}", look_up, kwargs={"number": 7}, **given) for n in range(30)]
+    report = run(workers, *source, *tasks)
+    report.raise_for_errors()
+    assert {report.results[task.name] for task in tasks} == {("word 7", True)}
+    assert index.words[7] == "word 7"
+    # Once to see that it is large, and once by itself; should all that have it have ended, once more.
+    assert 2 <= Index.taken_apart <= 10
+
+
+def test_what_two_arguments_have_in_common_stays_one_object(workers):
+    index = Index(50_000)
+    tasks = [Task(f"t{n}", look_up, args=(index, n), kwargs={"also": index.first}) for n in range(10)]
+    report = run(workers, *tasks)
+    assert list(report.results.values()) == [(f"word {n}", True) for n in range(10)]
+
+
+def test_tables_of_text_are_taken_apart_once_each(monkeypatch, workers):
+    import pandas as pd
+
+    words = pd.DataFrame({"word": [f"word {number}" for number in range(30_000)]}, dtype=object)
+    others = pd.Series([f"other {number}" for number in range(30_000)], dtype=object)
+    dumped = []
+    dump = functions.dump
+    monkeypatch.setattr(
+        "processes.runners.pool.functions.dump",
+        lambda value, **options: dumped.append(value) or dump(value, **options),
+    )
+
+    def count(
+        words: pd.DataFrame, others: pd.Series, column: str, *, again: pd.Series
+    ) -> tuple[int, int, bool]:
+        return len(words[column]), len(others), again is others
+
+    given = {"args": (words, others, "word"), "kwargs": {"again": others}}
+    report = run(workers, *(Task(f"t{n}", count, **given) for n in range(20)))
+    report.raise_for_errors()
+    assert set(report.results.values()) == {(30_000, 30_000, True)}
+    assert sum(value is words for value in dumped) <= 5
 
 
 def test_large_data_that_functions_bring_is_written_once_and_private_to_each(monkeypatch, workers):

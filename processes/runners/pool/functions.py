@@ -105,9 +105,11 @@ class Functions:
         return sent
 
     def dump(
-        self, value: object, task_name: str, what: str | tuple[str, ...]
+        self, value: object, task_name: str, what: str | tuple[str, ...], *, note_objects: bool = False
     ) -> tuple[Pickled, Sequence[Shipment]]:
         """Serialize a value without the classes that no worker can import; return these beside it.
+
+        Parameters are those of :func:`processes.pickling.dump`.
 
         Raises
         ------
@@ -115,12 +117,20 @@ class Functions:
             If the value or one of the classes cannot be serialized.
         """
         classes: dict[str, type] = {}
-        pickled = dump(value, task_name=task_name, what=what, in_pieces=True, classes=classes)
+        pickled = dump(
+            value,
+            task_name=task_name,
+            what=what,
+            in_pieces=True,
+            classes=classes,
+            note_objects=note_objects,
+        )
+        pickled.classes = frozenset(classes)
         try:
             return pickled, [self._sent_class(*named, task_name) for named in classes.items()]
         except SerializationError:
             # Once more as a whole: the error names the place within the value.
-            return dump(value, task_name=task_name, what=what, in_pieces=True), ()
+            return dump(value, task_name=task_name, what=what, in_pieces=True, note_objects=note_objects), ()
 
     def classes(self, class_ids: Iterable[str], task_name: str) -> list[Shipment]:
         """Return classes that a result names.

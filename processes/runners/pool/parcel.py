@@ -84,7 +84,7 @@ class Parcel(Sealed):
         The ids of the classes that it names and that no worker can import.
     """
 
-    __slots__ = ("_opened", "_task_name", "_what", "classes", "pieces", "stream_length")
+    __slots__ = ("__weakref__", "_opened", "_task_name", "_what", "classes", "pieces", "stream_length")
 
     def __init__(
         self, pieces: list[Piece], stream_length: int, task_name: str, what: str | tuple[str, ...]
@@ -130,7 +130,13 @@ class Parcel(Sealed):
         _write(fresh.values())
         if known is not None:
             known.update(fresh)
-        return cls(pieces, len(stream), task_name, what)
+        parcel = cls(pieces, len(stream), task_name, what)
+        parcel.classes = pickled.classes or frozenset()
+        return parcel
+
+    def keep(self, value: Any) -> None:
+        """Keep the value that it was made of, as what :meth:`open` returns."""
+        self._opened = (value,)
 
     def open(self) -> Any:
         if self._opened is None:

@@ -25,6 +25,7 @@ from ...pickling import dump_simple_arguments, is_simple
 from ...task_log import keep_from_last_resort
 from ..base import ProcessRunner, check_max_workers
 from . import abilities, wire
+from .arguments import NAMES, Arguments
 from .child import MOST_BACKLOG, NOBODY, Cargo, Child, Job, Shipment, interpreter, worker_environment
 from .death import OutOfMemoryKills
 from .functions import Functions
@@ -61,7 +62,6 @@ LEAST_NAP, MOST_NAP = 1e-4, 1e-3  # in seconds
 FEW_RESULTS = 8  # at a look; with more, the parent cannot keep up
 SHORTEST_SECONDS = 3e-6  # of calls with which it can; workers run dry while it sleeps otherwise (measured)
 MAX_FAILED_STARTS = 3  # of workers, in a row; then the fault is not chance
-_ARGUMENTS = ("args", "kwargs")
 POLL_SECONDS = 0.1  # how often we look for what no descriptor tells: memory, and in some systems deaths
 
 
@@ -178,6 +178,7 @@ class ProcessPoolRunner(ProcessRunner):
         self._keeps_up = False  # whether the last wait brought few messages
         self._large_pieces: WeakValueDictionary[Key, Piece] = WeakValueDictionary()
         self._functions = Functions(self._large_pieces)
+        self._arguments = Arguments(self._functions, self._large_pieces)
         self._lately_sent: list[Cargo] = []  # of jobs that have just ended: the next ones may have the same
         self._spare = -1  # a descriptor to give up for a result's, should there be no other
         self._environment = worker_environment(self.threads_per_worker)
@@ -301,15 +302,9 @@ class ProcessPoolRunner(ProcessRunner):
             flags |= wire.NO_ARGUMENTS
             arguments = b""
         elif (arguments := dump_simple_arguments(args, kwargs)) is None:
-            results: Places = {}
-            if attempt.has_sealed:
-                from .parcel import take_parcels_out
-
-                args, kwargs, results = take_parcels_out(args, kwargs)
-            own, classes = self._functions.dump((args, kwargs), attempt.task_name, _ARGUMENTS)
-            if any(parcel.classes for parcel in results):
-                named = set().union(*(parcel.classes for parcel in results))
-                classes = [*classes, *self._functions.classes(named, attempt.task_name)]
+            own, classes, results = self._arguments.dump(
+                args, kwargs, attempt.task_name, has_sealed=attempt.has_sealed
+            )
             if not own.data or results:
                 return self._job_in_parcels(attempt, function, classes, flags, own, results, kept)
             arguments = own.data
@@ -349,7 +344,7 @@ class ProcessPoolRunner(ProcessRunner):
             head = wire.attempt_head(attempt.ticket, function.number, kind, description, length)
             return [head + function.own, *inside], files
 
-        own_parcel = Parcel.of(own, attempt.task_name, _ARGUMENTS, self._large_pieces)
+        own_parcel = Parcel.of(own, attempt.task_name, NAMES, self._large_pieces)
         parcels = [own_parcel, *results]
         pieces, files = frame(in_band=False)
         job = Job(attempt, function, pieces, classes)
