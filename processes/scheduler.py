@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import selectors
 import warnings
-from collections import deque
+from collections import Counter, deque
 from contextlib import suppress
 from copy import copy
 from heapq import heappop, heappush
@@ -142,6 +142,9 @@ class Scheduler:
         self._groups, self._group_of = _groups(graph.tasks, runner, self.runner)
         self._only_group = self._groups[0] if len(self._groups) == 1 and not self._groups[0].needs else None
         self._runners = list(dict.fromkeys([self.runner, *(group.runner for group in self._groups)]))
+        is_shared = _shared_functions(graph.tasks)
+        for one in self._runners:
+            one.is_shared = is_shared
         self._plan = Plan(graph, self._group_of, durations)
         self._ranks = self._plan.ranks
         self._earlier: dict[int, tuple[int, float]] = {}  # attempts of tasks that are retried, their seconds
@@ -536,6 +539,18 @@ def _shown(value: Any) -> Any:
     with suppress(SerializationError):
         return _open(value)
     return value
+
+
+def _shared_functions(tasks: Sequence[Task]) -> Callable[[object], bool]:
+    """Make what tells whether several tasks call a function; it counts when it is first asked."""
+    calls: Counter[int] = Counter()  # by the ids of functions
+
+    def is_shared(function: object) -> bool:
+        if not calls:
+            calls.update([id(task.func) for task in tasks])
+        return calls[id(function)] > 1
+
+    return is_shared
 
 
 def _groups(

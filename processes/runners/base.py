@@ -12,6 +12,7 @@ from collections import deque
 
 TYPE_CHECKING = False  # typing is not imported: it would be the costliest part of a worker's start
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
     from typing import ClassVar, Self
 
@@ -55,6 +56,8 @@ class ProcessRunner(ABC):
         turn; see :meth:`processes.runners.waker.Waker.take_turn`.
     results : dict of str to TaskResult
         The results of the run that this copy serves, by task name.
+    is_shared : callable
+        Tells whether several tasks of that run call a function, the object itself.
     """
 
     name: ClassVar[str] = "custom"
@@ -62,6 +65,7 @@ class ProcessRunner(ABC):
     heeds_order: bool = False
     starts_anywhere: ClassVar[bool] = False
     results: dict[str, TaskResult]
+    is_shared: Callable[[object], bool]
 
     def for_run(self) -> Self:
         """Return the object that serves one run: a shallow copy."""

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import pickle
+from functools import partial
+from types import FunctionType, MethodType
 from typing import TYPE_CHECKING
 
 from ...exceptions import SerializationError
-from ...pickling import dump
+from ...pickling import dump, is_simple
 from ...rebuild import class_by_id
 from . import wire
 from .child import Cargo, Shipment
 from .variants import Patterns
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, MutableMapping, Sequence
+    from collections.abc import Callable, Iterable, MutableMapping, Sequence
+    from typing import Any
 
     from ...pickling import Buffer, Pickled
     from .buffers import DataFile
     from .parcel import Key, Piece
+    from .variants import Variant
 
 
 class SentFunction(Shipment):
@@ -33,11 +37,13 @@ class SentFunction(Shipment):
         What it is a variant of, if it is one; a worker needs that first.
     own : bytes
         What makes a variant of its pattern, for the frame of each attempt; else empty.
+    bound : tuple
+        What else does, for the arguments of each attempt: they go before its own.
     classes : sequence of Shipment
         Those that it needs.
     """
 
-    __slots__ = ("classes", "function", "number", "own", "pattern")
+    __slots__ = ("bound", "classes", "function", "number", "own", "pattern")
 
     def __init__(
         self,
@@ -49,6 +55,7 @@ class SentFunction(Shipment):
         *,
         pattern: SentFunction | None = None,
         own: bytes = b"",
+        bound: tuple[Any, ...] = (),
     ) -> None:
         self.frame = frame
         self.cargo = cargo
@@ -57,6 +64,7 @@ class SentFunction(Shipment):
         self.function = function
         self.pattern = pattern
         self.own = own
+        self.bound = bound
 
 
 class Functions:
@@ -66,17 +74,39 @@ class Functions:
     ----------
     large_pieces : mapping
         Large pieces of other values; see :meth:`processes.runners.pool.parcel.Parcel.of`.
+    is_shared : callable
+        Tells whether several tasks call a function.
     """
 
-    def __init__(self, large_pieces: MutableMapping[Key, Piece]) -> None:
+    def __init__(self, large_pieces: MutableMapping[Key, Piece], is_shared: Callable[[object], bool]) -> None:
         self._large_pieces = large_pieces
+        self._is_shared = is_shared
         self._by_id: dict[int, SentFunction] = {}
+        self._count = 0
         self._patterns = Patterns()
         self._sent_classes: dict[str, Shipment] = {}
         self._kept_classes: list[type] = []  # results may name them until the run ends
 
-    def find(self, function: object, task_name: str) -> SentFunction:
-        """Return a function as workers get it.
+    def find(
+        self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], task_name: str
+    ) -> tuple[SentFunction, tuple[Any, ...], dict[str, Any]]:
+        """Return a function as workers get it, and the arguments with which to call it there.
+
+        Raises
+        ------
+        SerializationError
+            If it cannot be serialized.
+        """
+        while (found := self._by_id.get(id(function))) is None:
+            unbound = self._unbind(function, args, kwargs)
+            if unbound is None:
+                found = self.get(function, task_name)
+                break
+            function, args, kwargs = unbound
+        return found, found.bound + args, kwargs
+
+    def get(self, function: Callable[..., Any], task_name: str) -> SentFunction:
+        """Return a function as workers get it, whatever it is bound to.
 
         Raises
         ------
@@ -85,24 +115,52 @@ class Functions:
         """
         found = self._by_id.get(id(function))
         if found is None:
-            found = self._by_id[id(function)] = self._serialize(function, task_name)
+            variant = self._patterns.variant(function)
+            if variant is None or (variant.bound and self._is_shared(function)):
+                found = self._serialize(function, task_name)
+                self._patterns.add(function)
+            else:
+                found = self._vary(function, variant, task_name)
+            self._by_id[id(function)] = found
         return found
 
-    def _serialize(self, function: object, task_name: str) -> SentFunction:
-        number = len(self._by_id)
-        if (variant := self._patterns.variant(function)) is not None:
-            pattern, values = variant
-            own = wire.VARIANT_HEAD.pack(pattern.number, len(values)) + values
-            return SentFunction(number, function, [], pattern=pattern, own=own)
+    def _unbind(
+        self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]] | None:
+        """Take a partial function or a method apart, so that what it calls is sent once for many.
+
+        What it is bound to goes as an argument then, and does not stay in the workers. Not so if several
+        tasks call it, which it may serve to remember something, unless it is bound to numbers and text.
+        """
+        if type(function) is partial:
+            if self._is_shared(function) and not is_simple((function.args, function.keywords)):
+                return None
+            return function.func, function.args + args, function.keywords | kwargs
+        if type(function) is MethodType and type(function.__func__) is FunctionType:
+            return (
+                None if self._is_shared(function) else (function.__func__, (function.__self__, *args), kwargs)
+            )
+        return None
+
+    def _vary(self, function: Callable[..., Any], variant: Variant, task_name: str) -> SentFunction:
+        pattern = self._by_id.get(id(variant.pattern))
+        if pattern is None:
+            pattern = self._by_id[id(variant.pattern)] = self._serialize(variant.pattern, task_name)
+        own = wire.VARIANT_HEAD.pack(pattern.number, len(variant.data), len(variant.bound)) + variant.data
+        return SentFunction(self._new_number(), function, [], pattern=pattern, own=own, bound=variant.bound)
+
+    def _serialize(self, function: Callable[..., Any], task_name: str) -> SentFunction:
+        number = self._new_number()
         pickled, classes = self.dump(function, task_name, "func")
         if pickled.data:
-            sent = SentFunction(
-                number, function, wire.frame(wire.FUNCTION, number, pickled.data), classes=classes
-            )
-        else:  # it is defined beside large data, or bound to some
-            sent = SentFunction(number, function, *self._large(number, pickled, task_name), classes)
-        self._patterns.add(function, sent)
-        return sent
+            frame = wire.frame(wire.FUNCTION, number, pickled.data)
+            return SentFunction(number, function, frame, classes=classes)
+        # It is defined beside large data, or bound to some.
+        return SentFunction(number, function, *self._large(number, pickled, task_name), classes)
+
+    def _new_number(self) -> int:
+        self._count += 1
+        return self._count
 
     def dump(
         self, value: object, task_name: str, what: str | tuple[str, ...], *, note_objects: bool = False

@@ -14,14 +14,14 @@ from functools import partial
 from itertools import count
 from math import ceil
 from time import monotonic, sleep, time
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 from weakref import WeakValueDictionary
 
 from ...attempt import Finished, Returned, Started, Unsendable, Worker, WorkerDied
 from ...cpus import usable_cpus
 from ...exceptions import MemoryLimitError, SerializationError, WorkerDiedError
 from ...memory import usable_memory
-from ...pickling import dump_simple_arguments, is_simple
+from ...pickling import dump_simple_arguments
 from ...task_log import keep_from_last_resort
 from ..base import ProcessRunner, check_max_workers
 from . import abilities, wire
@@ -177,7 +177,7 @@ class ProcessPoolRunner(ProcessRunner):
         self.heeds_order = True
         self._keeps_up = False  # whether the last wait brought few messages
         self._large_pieces: WeakValueDictionary[Key, Piece] = WeakValueDictionary()
-        self._functions = Functions(self._large_pieces)
+        self._functions = Functions(self._large_pieces, self.is_shared)
         self._arguments = Arguments(self._functions, self._large_pieces)
         self._lately_sent: list[Cargo] = []  # of jobs that have just ended: the next ones may have the same
         self._spare = -1  # a descriptor to give up for a result's, should there be no other
@@ -198,7 +198,7 @@ class ProcessPoolRunner(ProcessRunner):
         number = None
         if self.initializer is not None:
             try:
-                function = self._functions.find(self.initializer, "?")
+                function = self._functions.get(self.initializer, "?")
             except SerializationError as error:
                 raise _unsendable_initializer(error) from error.__cause__
             function.do_without_files()  # a worker that receives none could not ask for them again
@@ -287,10 +287,9 @@ class ProcessPoolRunner(ProcessRunner):
 
     def _job(self, attempt: Attempt, kept: Kept | None = None) -> Job:
         """Make an attempt's frame; `kept` is the argument that the worker has which will get it."""
-        func, args, kwargs = attempt.func, attempt.args, attempt.kwargs
-        if type(func) is partial:
-            func, args, kwargs = _unbind(func, args, kwargs)
-        function = self._functions.find(func, attempt.task_name)
+        function, args, kwargs = self._functions.find(
+            attempt.func, attempt.args, attempt.kwargs, attempt.task_name
+        )
         flags = 0 if attempt.timeout is None else wire.ANNOUNCE
         if function.own:
             flags |= wire.VARIANT
@@ -302,9 +301,16 @@ class ProcessPoolRunner(ProcessRunner):
             flags |= wire.NO_ARGUMENTS
             arguments = b""
         elif (arguments := dump_simple_arguments(args, kwargs)) is None:
-            own, classes, results = self._arguments.dump(
-                args, kwargs, attempt.task_name, has_sealed=attempt.has_sealed
-            )
+            try:
+                own, classes, results = self._arguments.dump(
+                    args, kwargs, attempt.task_name, has_sealed=attempt.has_sealed
+                )
+            except SerializationError:
+                if len(args) > len(
+                    attempt.args
+                ):  # what the function is bound to; the error names the place in it
+                    self._functions.dump(attempt.func, attempt.task_name, "func")
+                raise
             if not own.data or results:
                 return self._job_in_parcels(attempt, function, classes, flags, own, results, kept)
             arguments = own.data
@@ -797,15 +803,6 @@ def _unsendable_initializer(error: SerializationError) -> SerializationError:
         path=error.path,
         type_name=error.type,
     )
-
-
-def _unbind(
-    func: partial[Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
-    """Take a partial function apart that has bound numbers and text; what it calls is sent once for many."""
-    if is_simple((func.args, func.keywords)):
-        return func.func, func.args + args, func.keywords | kwargs
-    return func, args, kwargs
 
 
 def _rank(job: Job) -> int:

@@ -2,6 +2,8 @@
 
 A loop that makes a closure for each task makes as many functions of the same code. To serialize a function by
 value takes fifty times as long as to serialize the numbers and texts in which it differs from the one before.
+What they differ in beyond that goes as arguments do: it is serialized for each attempt, and does not stay in
+the worker.
 """
 
 from __future__ import annotations
@@ -10,11 +12,12 @@ import pickle
 from operator import attrgetter, is_
 from types import CellType, FunctionType
 
-from ...pickling import dump_simple_arguments
+from ...pickling import PROTOCOL, dump_simple_arguments, is_simple
 
 TYPE_CHECKING = False  # typing is not imported: it would be the costliest part of a worker's start
 if TYPE_CHECKING:
-    from .functions import SentFunction
+    from collections.abc import Sequence
+    from typing import Any
 
 MOST_BYTES = 1 << 14  # of what a function has for itself: it travels with each of its attempts
 
@@ -22,56 +25,112 @@ _NAMES = ("__name__", "__qualname__", "__module__", "__doc__")  # the same for a
 _names = attrgetter(*_NAMES)
 
 
+class Variant:
+    """How a function is made of another.
+
+    Attributes
+    ----------
+    pattern : FunctionType
+        The other.
+    data : bytes
+        What is small of the values that the function has closed over and of its defaults.
+    bound : tuple
+        The rest of these.
+    """
+
+    __slots__ = ("bound", "data", "pattern")
+
+    def __init__(self, pattern: FunctionType, data: bytes, bound: tuple[Any, ...] = ()) -> None:
+        self.pattern = pattern
+        self.data = data
+        self.bound = bound
+
+
 class Patterns:
     """The functions of which variants may follow."""
 
     def __init__(self) -> None:
-        # By the ids of code and globals, which the kept function keeps valid.
-        self._patterns: dict[tuple[int, int], tuple[FunctionType, SentFunction]] = {}
+        # By the ids of code and globals, which the pattern keeps valid.
+        self._patterns: dict[tuple[int, int], _Pattern] = {}
 
-    def variant(self, function: object) -> tuple[SentFunction, bytes] | None:
-        """Find the pattern of a function, and in what the function differs from it.
-
-        Returns
-        -------
-        tuple of SentFunction and bytes, or None
-            The pattern, and what makes the function of it; None where there is no pattern, or where the
-            function differs in more.
-        """
-        if type(function) is not FunctionType:
-            return None
-        found = self._patterns.get((id(function.__code__), id(function.__globals__)))
-        if found is None:
-            return None
-        pattern, sent = found
-        data = _own_values(function) if _differ_in_values_alone(function, pattern) else None
-        return None if data is None else (sent, data)
-
-    def add(self, function: object, sent: SentFunction) -> None:
+    def add(self, function: object) -> None:
         """Let a function that has been serialized be a pattern, if there may be variants of it."""
         # What has a "<" in its name cannot be imported by that name: it is a lambda, or local to a function.
-        if (
-            type(function) is FunctionType
-            and "<" in function.__qualname__
-            and _own_values(function) is not None  # or loading it might fail where none of its variants would
-        ):
-            self._patterns[id(function.__code__), id(function.__globals__)] = (function, sent)
+        if type(function) is FunctionType and "<" in function.__qualname__:
+            values = _values(function)
+            if values is not None:
+                pattern = _Pattern(function, values)
+                self._patterns[id(function.__code__), id(function.__globals__)] = pattern
+
+    def variant(self, function: object) -> Variant | None:
+        """Find out how to make a function of one before it; None if there is none, or if more differs."""
+        if type(function) is not FunctionType:
+            return None
+        pattern = self._patterns.get((id(function.__code__), id(function.__globals__)))
+        if pattern is None or not _differ_in_values_alone(function, pattern.function):
+            return None
+        values, theirs = _values(function), pattern.values
+        if values is None or len(values) != len(theirs) or not is_simple(function.__kwdefaults__):
+            return None
+        # Where the pattern has more than numbers and text, it must be what the function has there: reading it
+        # might fail where the function would not need it.
+        if all(values[place] is theirs[place] for place in pattern.not_simple):
+            data = _pack(values, function, pattern.not_simple, ())
+            if data is not None:
+                return Variant(pattern.function, data)
+        bound = [place for place, value in enumerate(values) if not is_simple(value)]
+        data = _pack(values, function, (), bound)
+        if data is None:
+            bound = list(range(len(values)))
+            data = _pack(values, function, (), bound)
+        if data is None:
+            return None
+        return Variant(pattern.without_values, data, tuple([values[place] for place in bound]))
 
 
-def make_variant(pattern: FunctionType, data: bytes | memoryview) -> FunctionType:
-    """Make a function of its pattern and what :meth:`Patterns.variant` tells of it."""
-    values, keyword_defaults = pickle.loads(data)  # noqa: S301 - from our own parent
+class _Pattern:
+    __slots__ = ("function", "not_simple", "values", "without_values")
+
+    def __init__(self, function: FunctionType, values: tuple[Any, ...]) -> None:
+        self.function = function
+        self.values = values
+        self.not_simple = [place for place, value in enumerate(values) if not is_simple(value)]
+        self.without_values = _without_values(function)
+
+
+def make_variant(pattern: FunctionType, data: bytes | memoryview, bound: Sequence[Any] = ()) -> FunctionType:
+    """Make a function of what :meth:`Patterns.variant` tells of it."""
+    values, keyword_defaults, *places = pickle.loads(data)  # noqa: S301 - from our own parent
+    if places:
+        as_there, of_bound = places
+        values = list(values)
+        theirs = _values(pattern)
+        for place in as_there:
+            assert theirs is not None
+            values[place] = theirs[place]
+        for place, value in zip(of_bound, bound, strict=True):
+            values[place] = value
     code = pattern.__code__
     cells = tuple(map(CellType, values[: len(code.co_freevars)]))
-    defaults = values[len(cells) :] or None
-    function = FunctionType(code, pattern.__globals__, pattern.__name__, defaults, cells)
+    function = FunctionType(code, pattern.__globals__, None, tuple(values[len(cells) :]) or None, cells)
     function.__kwdefaults__ = keyword_defaults or None
-    if pattern.__annotations__:
-        function.__annotations__ = dict(pattern.__annotations__)
-    if _names(function) != _names(pattern):
-        for name in _NAMES:
-            setattr(function, name, getattr(pattern, name))
+    _copy_attributes(pattern, function)
     return function
+
+
+def _without_values(function: FunctionType) -> FunctionType:
+    cells = tuple([CellType() for _ in function.__code__.co_freevars])
+    empty = FunctionType(function.__code__, function.__globals__, None, None, cells)
+    _copy_attributes(function, empty)
+    return empty
+
+
+def _copy_attributes(function: FunctionType, other: FunctionType) -> None:
+    if function.__annotations__:
+        other.__annotations__ = dict(function.__annotations__)
+    if _names(other) != _names(function):
+        for name in _NAMES:
+            setattr(other, name, getattr(function, name))
 
 
 def _differ_in_values_alone(function: FunctionType, pattern: FunctionType) -> bool:
@@ -85,11 +144,25 @@ def _differ_in_values_alone(function: FunctionType, pattern: FunctionType) -> bo
     )
 
 
-def _own_values(function: FunctionType) -> bytes | None:
-    """Serialize what a function has for itself, cells and defaults; None unless all is numbers and text."""
+def _values(function: FunctionType) -> tuple[Any, ...] | None:
+    """Return what a function has for itself, in its cells and as defaults; None if a cell is empty."""
     try:
         values = [cell.cell_contents for cell in function.__closure__ or ()]
     except ValueError:
-        return None  # a cell is empty
-    data = dump_simple_arguments((*values, *(function.__defaults__ or ())), function.__kwdefaults__ or {})
+        return None
+    return (*values, *(function.__defaults__ or ()))
+
+
+def _pack(
+    values: tuple[Any, ...], function: FunctionType, as_there: Sequence[int], bound: Sequence[int]
+) -> bytes | None:
+    """Serialize what is small of a function's values; None if it is not."""
+    keyword_defaults = function.__kwdefaults__ or {}
+    if not (as_there or bound):
+        data = dump_simple_arguments(values, keyword_defaults)
+    elif all(is_simple(value) for place, value in enumerate(values) if place not in (*as_there, *bound)):
+        small = [None if place in (*as_there, *bound) else value for place, value in enumerate(values)]
+        data = pickle.dumps((small, keyword_defaults, as_there, bound), PROTOCOL)
+    else:
+        data = None
     return None if data is None or len(data) > MOST_BYTES else data

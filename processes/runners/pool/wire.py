@@ -55,8 +55,8 @@ description is the task's name in UTF-8, and nothing else; there are no argument
 worker may keep a large result; what it has kept is an argument; the function is a variant, and what makes it
 of its pattern stands before the arguments."""
 
-VARIANT_HEAD = Struct("<II")
-"""What that begins with: the number of the pattern, and how many bytes follow."""
+VARIANT_HEAD = Struct("<III")
+"""What that begins with: the number of the pattern, how many bytes follow, and how many of the arguments."""
 
 RESULT_HEAD = Struct(f"<{_RESULT_HEAD}")
 """Of a RESULT's body: how it ended, started_at, elapsed_seconds, cpu_seconds, peak_rss_bytes."""

@@ -258,16 +258,19 @@ class _Loop:
                 return self._answer(failure, task_name, may_keep=False)
         try:
             variant: tuple[int, bytes | memoryview] | None = None
+            bound = 0
             if flags & wire.VARIANT:
-                pattern_number, length = wire.VARIANT_HEAD.unpack_from(body, start)
+                pattern_number, length, bound = wire.VARIANT_HEAD.unpack_from(body, start)
                 start += wire.VARIANT_HEAD.size
                 variant, start = (pattern_number, body[start : start + length]), start + length
+                if bound:
+                    number = pattern_number
             function = self._functions.get(number)
             if function is None:
                 if self._lacks_function(number if variant is None else variant[0]):
                     self._send(wire.frame(wire.RESEND, self._ticket))
                     return 0
-                function = self._load_function(number, variant, task_name)
+                function = self._load_function(number, None if bound else variant, task_name)
                 if flags & wire.ANNOUNCE:
                     self._announce_start()  # anew: what importing its module took is not the call's time
             args: tuple[Any, ...] = ()
@@ -288,6 +291,8 @@ class _Loop:
                     self._drop_spares = drop_spares
             else:
                 args, kwargs = load(body[start:], task_name=task_name, what=("args", "kwargs"))
+            if variant is not None and bound:
+                function, args = make_variant(function, variant[1], args[:bound]), args[bound:]
             if self._drop_spares is not None:
                 self._drop_spares()
         except (SerializationError, KeyboardInterrupt) as error:  # nobody's Ctrl-C comes to a worker
