@@ -233,10 +233,13 @@ class Scheduler:
         plan = self._plan
         if (only := self._only_group) is not None:  # nothing to choose among: the common case
             if ready := plan.count_ready(0):
-                if anywhere and not only.runner.starts_anywhere:
+                runner = only.runner
+                if anywhere and not runner.starts_anywhere:
                     return False
-                for _ in range(min(ready, only.runner.free_slots)):
+                for _ in range(min(ready, runner.free_slots)):
                     self._start(plan.take(0), only)
+                    if runner.is_sated:
+                        break
             return True
         while (group := self._best_startable_group()) is not None:
             if anywhere and not group.runner.starts_anywhere:
@@ -252,6 +255,7 @@ class Scheduler:
                 rank is not None
                 and (best is None or rank < best_rank)
                 and group.runner.free_slots > 0
+                and not group.runner.is_sated
                 and all(self._available[name] >= amount for name, amount in group.needs.items())
             ):
                 best, best_rank = group, rank

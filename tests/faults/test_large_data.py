@@ -380,6 +380,21 @@ def test_what_two_arguments_have_in_common_stays_one_object(workers):
     assert list(report.results.values()) == [(f"word {n}", True) for n in range(10)]
 
 
+def test_large_arguments_are_not_serialized_long_before_their_turn(monkeypatch, workers):
+    monkeypatch.setattr(Index, "taken_apart", 0)
+    index = Index(50_000)
+    ahead = []
+
+    def look(event: object) -> None:
+        if isinstance(event, TaskFinished):
+            ahead.append(Index.taken_apart - len(ahead))
+
+    tasks = [Task(f"t{n}", lambda pair: pair[1], args=((index, n),)) for n in range(100)]
+    report = run(workers, *tasks, observers=[look])
+    assert list(report.results.values()) == list(range(100))
+    assert max(ahead) < 40
+
+
 def test_tables_of_text_are_taken_apart_once_each(monkeypatch, workers):
     import pandas as pd
 

@@ -82,9 +82,20 @@ class Parcel(Sealed):
     ----------
     classes : frozenset of str
         The ids of the classes that it names and that no worker can import.
+    added : int
+        How many bytes it had to copy.
     """
 
-    __slots__ = ("__weakref__", "_opened", "_task_name", "_what", "classes", "pieces", "stream_length")
+    __slots__ = (
+        "__weakref__",
+        "_opened",
+        "_task_name",
+        "_what",
+        "added",
+        "classes",
+        "pieces",
+        "stream_length",
+    )
 
     def __init__(
         self, pieces: list[Piece], stream_length: int, task_name: str, what: str | tuple[str, ...]
@@ -93,6 +104,7 @@ class Parcel(Sealed):
         self.stream_length = stream_length
         self._task_name = task_name
         self._what = what
+        self.added = 0
         self.classes: frozenset[str] = frozenset()
         self._opened: tuple[Any] | None = None
 
@@ -132,6 +144,7 @@ class Parcel(Sealed):
             known.update(fresh)
         parcel = cls(pieces, len(stream), task_name, what)
         parcel.classes = pickled.classes or frozenset()
+        parcel.added = sum([piece.size for piece in fresh.values()])
         return parcel
 
     def keep(self, value: Any) -> None:

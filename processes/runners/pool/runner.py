@@ -54,6 +54,11 @@ in line there. With shorter ones, to have no line costs more than the order is w
 AHEAD_SECONDS, UNORDERED_AHEAD_SECONDS = 0.012, 0.004
 """Work that a worker may have in line behind what it runs, and where what comes may have to wait for it."""
 
+AHEAD_BYTES = 1 << 22
+"""Arguments that a worker may have in line, if more than one attempt's: they take memory, and results wait
+while we serialize them.
+"""
+
 OVERDUE_SECONDS = 0.02
 """At one call; a worker has no line then, since nobody knows when it would move."""
 
@@ -174,6 +179,9 @@ class ProcessPoolRunner(ProcessRunner):
         self._next_look = 0.0  # at the memory of workers, on the monotonic clock
         self._mean_seconds: float | None = None  # of a call, lately
         self._mean_bytes = 0.0  # of a result, lately
+        self._mean_job_bytes = 0.0  # of arguments that were serialized, lately; 0 while all are small
+        self._bytes_at_once = 0  # of arguments that were serialized since the last wait
+        self.is_sated = False
         self.heeds_order = True
         self._keeps_up = False  # whether the last wait brought few messages
         self._large_pieces: WeakValueDictionary[Key, Piece] = WeakValueDictionary()
@@ -220,7 +228,10 @@ class ProcessPoolRunner(ProcessRunner):
         if self._mean_seconds is None or not abilities.CAN_TAKE_BACK:
             return 0
         seconds = AHEAD_SECONDS if self.heeds_order else UNORDERED_AHEAD_SECONDS
-        return int(seconds / (self._mean_seconds + OVERHEAD_SECONDS))
+        ahead = int(seconds / (self._mean_seconds + OVERHEAD_SECONDS))
+        if self._mean_job_bytes:
+            return min(ahead, max(1, int(AHEAD_BYTES / self._mean_job_bytes)))
+        return ahead
 
     @property
     def poll_seconds(self) -> float | None:
@@ -320,6 +331,8 @@ class ProcessPoolRunner(ProcessRunner):
         else:
             description = pickle.dumps((attempt.task_name, attempt.frame_filter))
         body = function.own + arguments
+        if len(body) >= wire.CHUNK or self._mean_job_bytes:
+            self._weigh(len(body))
         head = wire.attempt_head(attempt.ticket, function.number, flags, description, len(body))
         return Job(attempt, function, [head + body] if len(body) < wire.CHUNK else [head, body], classes)
 
@@ -351,12 +364,21 @@ class ProcessPoolRunner(ProcessRunner):
             return [head + function.own, *inside], files
 
         own_parcel = Parcel.of(own, attempt.task_name, NAMES, self._large_pieces)
+        self._weigh(own_parcel.added)
         parcels = [own_parcel, *results]
         pieces, files = frame(in_band=False)
         job = Job(attempt, function, pieces, classes)
         job.cargo = Cargo(files, lambda: frame(in_band=True)[0])
         job.kept = kept
         return job
+
+    def _weigh(self, size: int) -> None:
+        """Note how many bytes of arguments an attempt has added."""
+        self._mean_job_bytes += (size - self._mean_job_bytes) / 8
+        if self._mean_job_bytes < wire.CHUNK / 8:
+            self._mean_job_bytes = 0.0
+        self._bytes_at_once += size
+        self.is_sated = self._bytes_at_once > AHEAD_BYTES * self.max_workers
 
     def _take_spare(self) -> None:
         if self._spare < 0:
@@ -369,6 +391,8 @@ class ProcessPoolRunner(ProcessRunner):
             self._ask_for_kept()
         self._flush()
         self._lately_sent.clear()
+        self._bytes_at_once = 0
+        self.is_sated = False
         self._select(0 if self._inbox else timeout)
         messages = list(self._inbox)
         self._inbox.clear()
