@@ -166,6 +166,9 @@ class Holder:
     def count(self) -> int:
         return count_alive(self.held)
 
+    def __call__(self) -> int:
+        return self.count()
+
 
 def count_alive(held: list[str]) -> int:
     """Count the lists of that size that this process has, after the first: the argument is one."""
@@ -174,7 +177,7 @@ def count_alive(held: list[str]) -> int:
     return sum(type(found) is list and len(found) == SIZE for found in gc.get_objects())
 
 
-@pytest.mark.parametrize("how", ["closure", "default", "partial", "method"])
+@pytest.mark.parametrize("how", ["closure", "default", "partial", "method", "object"])
 def test_what_a_task_alone_has_bound_does_not_stay_in_the_worker(how):
     def make() -> Any:
         held = list(map(str, range(SIZE)))
@@ -182,7 +185,9 @@ def test_what_a_task_alone_has_bound_does_not_stay_in_the_worker(how):
             return lambda: count_alive(held)
         if how == "default":
             return lambda held=held: count_alive(held)
-        return partial(count_alive, held) if how == "partial" else Holder().count
+        if how == "partial":
+            return partial(count_alive, held)
+        return Holder() if how == "object" else Holder().count
 
     tasks = [Task(f"t{number}", make()) for number in range(12)]
     report = Process(tasks).run(runner="process", max_workers=1)
@@ -201,6 +206,59 @@ def test_what_several_tasks_call_remembers_on_its_worker():
     tasks = [Task(f"t{number}", function) for number in range(5)]
     report = Process(tasks).run(runner="process", max_workers=1)
     assert list(report.results.values()) == [1, 2, 3, 4, 5]
+
+
+def test_whatever_is_bound_is_called_as_at_home():
+    class Base:
+        def __init__(self, number: int) -> None:
+            self.number = number
+
+        def add(self, *others: int, factor: int = 1) -> int:
+            return (self.number + sum(others)) * factor
+
+        @classmethod
+        def make(cls, number: int) -> str:
+            return f"{cls.__name__} {number}"
+
+        @staticmethod
+        def negate(number: int) -> int:
+            return -number
+
+    class Derived(Base):
+        def add(self, *others: int, factor: int = 1) -> int:
+            return super().add(*others, factor=factor) + 1000
+
+        def __call__(self, number: int) -> int:
+            return self.number * number
+
+    class Counting(type):
+        def __call__(cls, *args: int) -> tuple[str, tuple[int, ...]]:
+            return cls.__name__, args
+
+    class Made(metaclass=Counting):
+        pass
+
+    functions = [
+        Base(1).add,
+        Derived(2).add,
+        Derived.make,
+        Derived.negate,
+        Derived(3),
+        Made,
+        "text: {}".format,
+        partial(Derived(4).add, 10, factor=2),
+        partial(partial(Derived(5).add, [1][0], factor=3), 7, factor=4),
+        partial(Base.add, Base(6)),
+        [1, 2, 3].count,
+    ]
+    tasks = [
+        Task(f"t{number}-{again}", function, args=(3,))
+        for number, function in enumerate(functions)
+        for again in range(2 if number % 2 else 1)
+    ]
+    report = Process(tasks).run(runner="process", max_workers=2)
+    report.raise_for_errors()
+    assert report.results == Process(tasks).run(runner="sequential").results
 
 
 def test_the_error_names_what_a_function_is_bound_to():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import pickle
 from functools import partial
 from types import FunctionType, MethodType
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from .buffers import DataFile
     from .parcel import Key, Piece
     from .variants import Variant
+
+
+_PLACEHOLDER = getattr(functools, "Placeholder", object())  # of a partial function, from Python 3.14 on
 
 
 class SentFunction(Shipment):
@@ -127,20 +131,24 @@ class Functions:
     def _unbind(
         self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]] | None:
-        """Take a partial function or a method apart, so that what it calls is sent once for many.
+        """Take a callable apart that is bound to something, so that what it calls is sent once for many.
 
         What it is bound to goes as an argument then, and does not stay in the workers. Not so if several
         tasks call it, which it may serve to remember something, unless it is bound to numbers and text.
         """
         if type(function) is partial:
-            if self._is_shared(function) and not is_simple((function.args, function.keywords)):
+            if not is_simple((function.args, function.keywords)) and self._is_shared(function):
+                return None
+            if any(value is _PLACEHOLDER for value in function.args):
                 return None
             return function.func, function.args + args, function.keywords | kwargs
-        if type(function) is MethodType and type(function.__func__) is FunctionType:
-            return (
-                None if self._is_shared(function) else (function.__func__, (function.__self__, *args), kwargs)
-            )
-        return None
+        if isinstance(function, (FunctionType, type)) or self._is_shared(function):
+            return None
+        if isinstance(function, MethodType):
+            inner, bound = function.__func__, function.__self__
+        else:
+            inner, bound = type(function).__call__, function
+        return (inner, (bound, *args), kwargs) if type(inner) is FunctionType else None
 
     def _vary(self, function: Callable[..., Any], variant: Variant, task_name: str) -> SentFunction:
         pattern = self._by_id.get(id(variant.pattern))
