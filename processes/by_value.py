@@ -343,7 +343,25 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         if self._to_sender or (module := module_of(named)) is None:
             return None
         name, found = module
-        return self._shared.setdefault(name, SharedGlobals(name)), looked_up_for(named, found)
+        brought = {key: value for key, value in looked_up_for(named, found).items() if _can_travel(value)}
+        return self._shared.setdefault(name, SharedGlobals(name)), brought
+
+
+_can_travel_by_value: WeakKeyDictionary[type, bool] = WeakKeyDictionary()
+
+
+def _can_travel(named: Any) -> bool:
+    """Tell whether what only annotations name can be serialized; what cannot may not be needed either."""
+    if not isinstance(named, type) or can_be_imported(named):
+        return True
+    found = _can_travel_by_value.get(named)
+    if found is None:
+        _can_travel_by_value[named] = found = True  # it may name itself
+        try:
+            dump_by_value(named, to_sender=False, in_pieces=False, classes=None, note_objects=False)
+        except Exception:  # as its contents raise it
+            _can_travel_by_value[named] = found = False
+    return found
 
 
 def _reduce_to_name(method: MethodType) -> Any:

@@ -14,7 +14,7 @@ from processes import Process, Task
 GLOBALS = """
 'A script.'
 from __future__ import annotations
-import functools, pickle, sys, typing
+import functools, pickle, sys, threading, typing
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -58,6 +58,12 @@ def of_argument(outer):
 def annotated(inner: Inner | None) -> dict[str, Outer]:
     return [str(hint) for hint in typing.get_type_hints(annotated).values()]
 
+class Client:
+    lock = threading.Lock()  # so that it cannot travel
+
+def without_client(client: Client | None = None, inner: Inner | None = None):
+    return client, inner
+
 def square(number):
     return number * number
 
@@ -66,7 +72,7 @@ def in_processes():
         return list(executor.map(square, [1, 2, 3]))
 
 if __name__ == "__main__":
-    functions = [first, second, connect, hints, in_processes]
+    functions = [first, second, connect, hints, in_processes, without_client]
     tasks = [Task(function.__name__, function) for function in functions]
     tasks += [
         Task("send", send, dependencies=[TaskDependency("connect")]),
@@ -90,6 +96,7 @@ FOUND = [
     ("of_argument", ("Inner", True)),
     ("second", 6),
     ("send", ("open", "A script.", "__main__", True, None)),
+    ("without_client", (None, None)),
 ]
 
 SETTINGS = """
