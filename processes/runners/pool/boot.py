@@ -193,18 +193,19 @@ class _Guard:
 
 def _end_with_all_children(worker_pid: int) -> tuple[int, int]:
     """Kill the worker and all that descends from it; return its exit status and peak memory in bytes."""
-    status, peak_rss = 0, 0
+    # The worker by its own number: the list of children may leave out one that ends just now (proc(5)).
+    with suppress(PermissionError):  # it has become another user's; we wait until it ends
+        os.kill(worker_pid, signal.SIGKILL)
+    _, status, usage = os.wait4(worker_pid, 0)
     # As a subreaper we inherit the children of those that we kill, so the list fills again until none
     # is left. A process that ends between the look and the kill is ours to reap, so no other has its pid.
     while children := _children():
         for child in children:
-            with suppress(PermissionError):  # it has become another user's; we wait until it ends
+            with suppress(PermissionError):
                 os.kill(child, signal.SIGKILL)
         for child in children:
-            pid, child_status, usage = os.wait4(child, 0)
-            if pid == worker_pid:
-                status, peak_rss = child_status, usage.ru_maxrss * 1024
-    return status, peak_rss
+            os.wait4(child, 0)
+    return status, usage.ru_maxrss * 1024
 
 
 def _children() -> list[int]:
