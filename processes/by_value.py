@@ -12,27 +12,22 @@ cloudpickle does that. Some things are added here:
 - Code keeps the name of its file, which cloudpickle 3.1.3 leaves out: tracebacks find their lines by it.
 - Exceptions go as :mod:`processes.exception_state` has them, and keep what plain pickling loses.
 - An array that is in a file (`numpy.memmap`) goes as the file's name and the place therein.
-- What programs decorate functions with, and cloudpickle cannot take along: `lru_cache`, `cached_property`,
-  `singledispatch`; so weak dictionaries too, `threading.local` and `struct.Struct`.
+- More that cloudpickle cannot take along: see :mod:`processes.reducers`.
 """
 
 from __future__ import annotations
 
-import functools
 import inspect
 import io
-import mmap
 import os
 import pickle
-import struct
 import sys
-import threading
 from collections import ChainMap
 from itertools import groupby
-from types import BuiltinFunctionType, CellType, CodeType, FunctionType, MethodType, ModuleType
+from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import uuid4
-from weakref import WeakKeyDictionary, WeakValueDictionary
+from weakref import WeakKeyDictionary
 
 import cloudpickle
 
@@ -41,24 +36,26 @@ from .exception_state import dump_exception, load_exception
 from .importable import can_be_imported, look_for_home
 from .pickling import ATOMS, LARGE, PROTOCOL, Pickled
 from .rebuild import (
-    class_by_id,
-    class_ids,
-    class_of_id,
+    by_id,
     fill_class,
     fill_function,
-    find_module,
     from_parent,
-    make_cell,
+    globals_of,
+    ids,
     make_class,
     make_code,
     make_function,
+    make_named,
+    make_skeleton,
+    of_id,
 )
+from .reducers import REDUCERS, place_in_file
 from .shared_globals import SharedGlobals, looked_up_for, module_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from .pickling import Buffer
+    from .pickling import Buffer, Named
 
 # Reading what these libraries have written runs their code and nobody else's.
 SAFE_LIBRARIES: Final = {
@@ -73,16 +70,16 @@ _ALIKE_EVERYWHERE: Final = ATOMS | {FunctionType, BuiltinFunctionType, CodeType,
 
 
 def dump_by_value(
-    value: object, to_sender: bool, in_pieces: bool, classes: dict[str, type] | None, note_objects: bool
+    value: object, to_sender: bool, in_pieces: bool, classes: dict[str, Named] | None, note_objects: bool
 ) -> Pickled:
     """Serialize any value; see :func:`processes.pickling.dump`."""
     if not in_pieces:
         with io.BytesIO() as file:
-            pickler = _Pickler(file, to_sender, classes)
+            pickler = _Pickler(file, value, to_sender, classes)
             pickler.dump(value)
             return pickler.pickled(file.getvalue())
     sink = _Sink()
-    pickler = _Pickler(sink, to_sender, classes, sink.take_buffer)
+    pickler = _Pickler(sink, value, to_sender, classes, sink.take_buffer)
     pickler.dump(value)
     if not sink.buffers and sum(map(len, sink.chunks)) < LARGE:
         pickled = pickler.pickled(b"".join(sink.chunks))
@@ -127,105 +124,26 @@ def _joined(chunks: list[Buffer]) -> list[Buffer]:
     return pieces
 
 
-def _reduce_cached_function(function: functools._lru_cache_wrapper[Any]) -> Any:
-    """Reduce what `lru_cache` makes: to its name where that can be imported, else without what is cached."""
-    if can_be_imported(function):
-        return function.__reduce__()
-    made_anew = {"__wrapped__", "cache_parameters"}
-    attributes = {name: value for name, value in vars(function).items() if name not in made_anew}
-    return _cache_function, (function.__wrapped__, *function.cache_parameters().values()), attributes
-
-
-def _cache_function(function: Callable[..., Any], maxsize: int | None, typed: bool) -> Any:
-    return functools.lru_cache(maxsize, typed)(function)
-
-
-def _reduce_cached_property(cached: functools.cached_property[Any]) -> Any:
-    attributes = {name: value for name, value in vars(cached).items() if name != "lock"}  # before Python 3.12
-    return functools.cached_property, (cached.func,), attributes
-
-
-def _reduce_cell(cell: CellType) -> Any:
-    try:
-        return make_cell, (cell.cell_contents,)
-    except ValueError:
-        return make_cell, ()  # it is empty
-
-
-def _reduce_module(module: ModuleType) -> Any:
-    reduced = cloudpickle.Pickler.dispatch_table[ModuleType](module)
-    return (find_module, (module.__name__,)) if len(reduced[1]) == 1 else reduced  # else it goes by value
-
-
-def _reduce_weak_dict(weak: WeakKeyDictionary[Any, Any] | WeakValueDictionary[Any, Any]) -> Any:
-    return type(weak), (), None, None, iter(list(weak.items()))
-
-
-def _reduce_struct(layout: struct.Struct) -> Any:
-    return struct.Struct, (layout.format,)
-
-
-def _reduce_thread_local(_: threading.local) -> Any:
-    return threading.local, ()  # each thread has its own data in it, and a new one none
-
-
-def _place_in_file(array: Any) -> tuple[Any, ...] | None:
-    """Return what `numpy.memmap` opens an array with that is one; None if its file does not hold it."""
-    if array._mmap is None or array.filename is None or array.mode == "c" or not array.nbytes:  # noqa: SLF001
-        return None
-    flags = array.flags
-    if not (flags.c_contiguous or flags.f_contiguous):
-        return None
-    numpy = sys.modules["numpy"]
-    begin = numpy.frombuffer(array._mmap, numpy.uint8).__array_interface__["data"][0]  # noqa: SLF001
-    # A mapping begins at a page; a view has the offset of what it is a view of.
-    offset = array.offset - array.offset % mmap.ALLOCATIONGRANULARITY
-    offset += array.__array_interface__["data"][0] - begin
-    try:
-        if os.path.getsize(array.filename) < offset + array.nbytes:  # noqa: PTH202 - pathlib is slower
-            return None
-    except OSError:
-        return None
-    mode = "r" if array.mode == "r" else "r+"
-    return (
-        os.fspath(array.filename),
-        array.dtype,
-        mode,
-        offset,
-        array.shape,
-        "C" if flags.c_contiguous else "F",
-    )
-
-
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
-    dispatch_table: Final = ChainMap(
-        {
-            functools._lru_cache_wrapper: _reduce_cached_function,  # noqa: SLF001 - it has no other name
-            functools.cached_property: _reduce_cached_property,
-            CellType: _reduce_cell,
-            ModuleType: _reduce_module,
-            WeakKeyDictionary: _reduce_weak_dict,
-            WeakValueDictionary: _reduce_weak_dict,
-            struct.Struct: _reduce_struct,
-            threading.local: _reduce_thread_local,
-        },
-        *cloudpickle.Pickler.dispatch_table.maps,
-    )
+    dispatch_table: Final = ChainMap(REDUCERS, *cloudpickle.Pickler.dispatch_table.maps)
 
     def __init__(
         self,
         file: io.BytesIO | _Sink,
+        root: object,
         to_sender: bool,
-        classes: dict[str, type] | None,
+        classes: dict[str, Named] | None,
         buffer_callback: Callable[[pickle.PickleBuffer], object] | None = None,
     ) -> None:
         super().__init__(file, PROTOCOL, buffer_callback)
         self.plain = True
+        self._root = root  # what is serialized
+        self._in_function = False  # whether a function has been taken apart: what follows may belong to it
         self._home_classes: set[str] = set()  # the ids of those that the sender has
         self._knows_home_classes = True  # whether these are all
         self._modules: set[str] = set()
         self._to_sender = to_sender
-        self._classes = classes  # takes those that are left out; None if none are
+        self._classes = classes  # takes those that are left out, functions too; None if none are
         self._shared: dict[str, SharedGlobals] = {}  # by module
         self._source_files: set[str] = set()  # those that need no look any more
         self._ordinary: set[int] = set()  # the ids of types whose objects need none: a look takes 2 µs
@@ -250,6 +168,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         kind = type(obj)
         if id(kind) in self._ordinary:
             return obj.__reduce_ex__(PROTOCOL)
+        if kind is object:
+            return self._reduce_bare_object(obj)
         if issubclass(kind, BaseException):
             return self._reduce_exception(obj)
         if issubclass(kind, type):
@@ -276,7 +196,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         return obj.__reduce_ex__(PROTOCOL)
 
     def _reduce_memmap(self, array: Any) -> Any:
-        if (place := _place_in_file(array)) is None:
+        if (place := place_in_file(array)) is None:
             return array.__reduce_ex__(PROTOCOL)
         self.plain = False  # the file may be gone when it is read
         return type(array), place
@@ -288,63 +208,107 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         return load_exception, (pickled.data,)
 
     def _reduce_class(self, cls: type) -> Any:
-        if self._to_sender and cls in from_parent:
-            self._home_classes.add(class_ids[cls])
-            return class_of_id, (class_ids[cls], cls.__qualname__)
-        if self._classes is not None and (class_id := class_ids.get(cls)) is not None:
-            return self._leave_out(cls, class_id)
+        if (known := self._reduce_known(cls)) is not None:
+            return known
         reduced = super().reducer_override(cls)
         if reduced is NotImplemented or len(reduced) < 6:  # it can be imported, or is one of Python's own
             if not _is_safe(cls):
                 self._modules.add(cls.__module__)
             return reduced
         self.plain = False
-        class_id = class_ids.setdefault(cls, uuid4().hex)
-        class_by_id[class_id] = cls
+        class_id = _note_id(cls)
         if self._classes is not None:
             return self._leave_out(cls, class_id)
-        make, arguments, state, _, _, fill = reduced
+        make, arguments, (attributes, slots), _, _, fill = reduced
         if arguments[0] is type(cls):  # no enumeration, whose full name is among the arguments
+            metaclass, name, bases, namespace, *_ = arguments
             # cloudpickle makes the class without these two: its objects would look unlike the sender's, and
             # come back with a __dict__, which the sender's cannot take.
-            arguments[3]["__qualname__"] = cls.__qualname__
-            if "__slots__" in vars(cls) and NamedTuple not in arguments[2]:  # which takes none in its body
-                arguments[3]["__slots__"] = vars(cls)["__slots__"]
+            namespace["__qualname__"] = cls.__qualname__
+            if "__slots__" in vars(cls) and NamedTuple not in bases:  # which takes none in its body
+                namespace["__slots__"] = vars(cls)["__slots__"]
+            make, arguments = make_skeleton, (metaclass, name, bases, namespace)
         arguments = (class_id, not self._to_sender, make, arguments)
-        shared, brought = self._share(cls) or (None, {})
-        return make_class, arguments, (fill, state, shared, brought), None, None, fill_class
+        there, brought = self._share(cls), {}
+        if there is not None:
+            brought = _travelling(looked_up_for(cls, there.values))
+            attributes = there.stand_ins(attributes, brought)
+        return make_class, arguments, (fill, (attributes, slots), there, brought), None, None, fill_class
 
-    def _leave_out(self, cls: type, class_id: str) -> Any:
+    def _reduce_known(self, named: Named) -> Any:
+        """Reduce a class or function to its id, if the other side has it or gets it otherwise."""
+        if self._to_sender and named in from_parent:
+            self._home_classes.add(ids[named])
+            return of_id, (ids[named], named.__qualname__)
+        if (
+            self._classes is None
+            or named is self._root
+            or (self._in_function and not isinstance(named, type))
+        ):
+            return None
+        named_id = ids.get(named)
+        return None if named_id is None else self._leave_out(named, named_id)
+
+    def _leave_out(self, named: Named, named_id: str) -> Any:
         assert self._classes is not None
-        self._classes[class_id] = cls
-        return class_of_id, (class_id, cls.__qualname__)
+        self._classes[named_id] = named
+        return of_id, (named_id, named.__qualname__)
 
     def _reduce_function(self, function: FunctionType) -> Any:
+        if (known := self._reduce_known(function)) is not None:
+            return known
         reduced = super().reducer_override(function)
         if reduced is NotImplemented:
             self.plain = self.plain and _is_safe(function)
             return reduced
         self.plain = False
-        _, (code, there, *_), (attributes, slots), *_ = reduced
-        brought = there | slots.pop("__globals__")
-        if (sharing := self._share(function)) is not None:
-            there, looked_up = sharing
-            brought |= looked_up
-        made_of: tuple[Any, ...] = (code, there)
+        _, (code, own, *_), (attributes, slots), *_ = reduced
+        brought = own | slots.pop("__globals__")
+        function_id = ""
+        if (there := self._share(function)) is not None:
+            if there.has(function):
+                function_id = _note_id(function)
+                if (known := self._reduce_known(function)) is not None:
+                    return known
+            brought |= _travelling(looked_up_for(function, there.values))
+            attributes = there.stand_ins(attributes, brought)
+            there.put_stand_ins(slots, brought)
+        self._in_function = True
+        made_of: tuple[Any, ...] = (code, own if there is None else there, function_id)
         file = code.co_filename
         if file not in self._source_files:
             self._source_files.add(file)
             if lines := _lines_without_file(function):
-                made_of = (code, there, lines)
-        return make_function, made_of, (attributes, slots, brought), None, None, fill_function
+                made_of = (*made_of, lines)
+        return make_function, made_of, (function_id, attributes, slots, brought), None, None, fill_function
 
-    def _share(self, named: FunctionType | type) -> tuple[SharedGlobals, dict[str, Any]] | None:
-        """Find the globals that a function or class shares on a worker, and what it brings for others."""
+    def _reduce_bare_object(self, bare: object) -> Any:
+        """Reduce an object that is nothing but itself to its global's name, if it is one."""
+        for module in ("__main__", *self._shared):
+            if (there := self._globals_of(module)) is not None and (name := there.name_of(bare)) is not None:
+                return make_named, (module, name, object)
+        return bare.__reduce_ex__(PROTOCOL)
+
+    def _share(self, named: Named) -> SharedGlobals | None:
+        """Find the globals that a function or class shares on a worker."""
         if self._to_sender or (module := module_of(named)) is None:
             return None
-        name, found = module
-        brought = {key: value for key, value in looked_up_for(named, found).items() if _can_travel(value)}
-        return self._shared.setdefault(name, SharedGlobals(name)), brought
+        return self._globals_of(module)
+
+    def _globals_of(self, module: str) -> SharedGlobals | None:
+        if module not in self._shared and (values := globals_of(module)) is not None:
+            self._shared[module] = SharedGlobals(module, values)
+        return self._shared.get(module)
+
+
+def _note_id(named: Named) -> str:
+    named_id = ids.setdefault(named, uuid4().hex)
+    by_id[named_id] = named
+    return named_id
+
+
+def _travelling(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if _can_travel(value)}
 
 
 _can_travel_by_value: WeakKeyDictionary[type, bool] = WeakKeyDictionary()

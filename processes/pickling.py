@@ -16,9 +16,11 @@ import sys
 TYPE_CHECKING = False  # typing takes longer to import than all of this module
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
+    from types import FunctionType
     from typing import Any, Final
 
     Buffer = bytes | bytearray | memoryview
+    Named = type | FunctionType
 
 PROTOCOL: Final = 5  # the first with out-of-band buffers
 
@@ -35,11 +37,11 @@ Measured, in µs, in the pickle and by itself: an argument of 140 KB 330 and 260
 """
 
 
-class_definitions: Final[dict[str, Buffer]] = {}
-"""In a worker: pickles of classes, by id, that values of this run may name and none has named yet."""
+definitions: Final[dict[str, Buffer]] = {}
+"""In a worker: pickles of classes and functions, by id, that values of this run may name and none has yet."""
 
-classes_of_run: Final[dict[str, type]] = {}
-"""In a worker: the classes that this run has brought so far, by id."""
+defined_of_run: Final[dict[str, Any]] = {}
+"""In a worker: the classes and the functions of modules that this run has brought so far, by id."""
 
 globals_of_run: Final[dict[str, dict[str, Any]]] = {}
 """In a worker: by module, the globals of what this run has brought by value."""
@@ -47,8 +49,8 @@ globals_of_run: Final[dict[str, dict[str, Any]]] = {}
 
 def begin_run() -> None:
     """In a worker: forget what the run before has brought by value."""
-    class_definitions.clear()
-    classes_of_run.clear()
+    definitions.clear()
+    defined_of_run.clear()
     globals_of_run.clear()
     # What looks things up by name (pickle, forward references in annotations) finds a script's here.
     main = sys.modules["__main__"] = type(sys)("__main__")
@@ -70,10 +72,10 @@ class Pickled:
         Whether reading it runs no code but Python's own and that of a few well-known libraries. Anything
         else is read back by the process that made it, before another one's life depends on it.
     home_only : bool
-        Whether it names classes that only the process it was made for has, so that others cannot read it
-        without these.
+        Whether it names classes or functions that only the process it was made for has, so that others
+        cannot read it without these.
     classes : frozenset of str, or None
-        The ids of the classes that it names and does not bring; None where not all are known.
+        The ids of the classes and functions that it names and does not bring; None where not all are known.
     modules : frozenset of str
         Those that reading it may import, of other libraries than the well-known.
     objects : dict of int to object
@@ -110,7 +112,7 @@ def dump(
     what: str | tuple[str, ...],
     to_sender: bool = False,
     in_pieces: bool = False,
-    classes: dict[str, type] | None = None,
+    classes: dict[str, Named] | None = None,
     note_objects: bool = False,
 ) -> Pickled:
     """Serialize a value that belongs to a task.
@@ -125,13 +127,14 @@ def dump(
         What the value is called in the error, as in ``"result"``; or, where it is a tuple, its items, as in
         ``("args", "kwargs")``.
     to_sender : bool, default False
-        False on the way to a worker, True on the way back: classes that came by value go back by name, so
-        that the other side finds its own.
+        False on the way to a worker, True on the way back: classes and functions that came by value go back
+        by name, so that the other side finds its own.
     in_pieces : bool, default False
         Leave a value of `LARGE` bytes or more in pieces.
-    classes : dict of str to type, optional
-        Takes the classes that no other process can import, by id. They are not part of the value then: who
-        reads it must have each as one of its `class_definitions`. By default they are part of it.
+    classes : dict of str to type or function, optional
+        Takes the classes that no other process can import, by id, and the functions of modules unless they
+        belong to another function. They are not part of the value then: who reads it must have each as one of
+        its `definitions`. By default they are part of it.
     note_objects : bool, default False
         Note which objects it is made of.
 
@@ -159,7 +162,7 @@ def dump_value(
     value: object,
     to_sender: bool = False,
     in_pieces: bool = False,
-    classes: dict[str, type] | None = None,
+    classes: dict[str, Named] | None = None,
     note_objects: bool = False,
 ) -> Pickled:
     """Serialize a value; raises what the value's own code raises."""

@@ -9,10 +9,10 @@ from __future__ import annotations
 import builtins
 import pickle
 import sys
-from types import CellType, CodeType, FunctionType
+from types import CellType, CodeType, FunctionType, resolve_bases
 from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 
-from .pickling import class_definitions, classes_of_run, globals_of_run
+from .pickling import defined_of_run, definitions, globals_of_run
 
 TYPE_CHECKING = False  # typing is not imported: it would be the costliest part of a worker's start
 if TYPE_CHECKING:
@@ -20,11 +20,33 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-# All hold the classes weakly: a class that nobody uses any more is not asked for either.
-class_by_id: WeakValueDictionary[str, type] = WeakValueDictionary()
-class_ids: WeakKeyDictionary[type, str] = WeakKeyDictionary()
+    from .pickling import Named
+
+# All hold the classes and functions weakly: what nobody uses any more is not asked for either.
+by_id: WeakValueDictionary[str, Named] = WeakValueDictionary()
+ids: WeakKeyDictionary[Named, str] = WeakKeyDictionary()
 received: WeakSet[type] = WeakSet()  # made here from what another process has sent
-from_parent: WeakSet[type] = WeakSet()  # those that a parent has sent, and therefore has
+from_parent: WeakSet[Named] = WeakSet()  # those that a parent has sent, and therefore has
+
+_unfilled: set[str] = set()  # ids of functions that have been made, and not yet been given what is theirs
+
+
+class Global:
+    """Stands for the value of a global where a function or a class of the same module has it elsewhere too.
+
+    Parameters
+    ----------
+    name : str
+        The global's name.
+    """
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Global, (self.name,)
 
 
 def find_module(name: str) -> ModuleType:
@@ -38,6 +60,29 @@ def find_globals(module: str) -> dict[str, Any]:
     return globals_of_run.setdefault(module, {})
 
 
+def globals_of(module: str) -> dict[str, Any] | None:
+    """Find the globals of a module: those of this run, where what is of it came by value."""
+    found = globals_of_run.get(module)
+    if found is None and (loaded := sys.modules.get(module)) is not None:
+        found = vars(loaded)
+    return found
+
+
+def make_named(
+    module: str, name: str, make: type, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+) -> Any:
+    """Find the global of a module that is known by its identity alone, or make it."""
+    there = globals_of(module)
+    found = None if there is None else there.get(name)
+    if type(found) is not make:
+        found = make(*args, **(kwargs or {}))
+        if hasattr(found, "__dict__"):  # not so a bare object and a type alias
+            found.__module__ = module
+        if module in globals_of_run:
+            globals_of_run[module].setdefault(name, found)
+    return found
+
+
 def make_code(file: str, arguments: tuple[Any, ...]) -> CodeType:
     """Make a code object under the name of the file that it comes from."""
     return CodeType(*arguments).replace(co_filename=file)
@@ -48,8 +93,16 @@ def make_cell(*contents: Any) -> CellType:
     return CellType(*contents)
 
 
-def make_function(code: CodeType, there: dict[str, Any], lines: list[str] | None = None) -> FunctionType:
-    """Make a function without attributes, and let tracebacks find its source lines, if it brings some."""
+def make_function(
+    code: CodeType, there: dict[str, Any], function_id: str = "", lines: list[str] | None = None
+) -> FunctionType:
+    """Make a function without attributes, and let tracebacks find its source lines, if it brings some.
+
+    One with an id is made once in a run.
+    """
+    if function_id in defined_of_run:
+        function: FunctionType = defined_of_run[function_id]
+        return function
     if lines is not None:
         import linecache
 
@@ -57,24 +110,48 @@ def make_function(code: CodeType, there: dict[str, Any], lines: list[str] | None
         linecache.cache[code.co_filename] = (sum(map(len, lines)), None, lines, code.co_filename)
     there.setdefault("__builtins__", builtins)
     cells = tuple([CellType() for _ in code.co_freevars])
-    return FunctionType(code, there, closure=cells or None)
+    function = FunctionType(code, there, closure=cells or None)
+    if function_id:
+        defined_of_run[function_id] = by_id[function_id] = function
+        ids[function] = function_id
+        from_parent.add(function)
+        _unfilled.add(function_id)
+    return function
 
 
 def fill_function(
-    function: FunctionType, state: tuple[dict[str, Any], dict[str, Any], Mapping[str, Any]]
+    function: FunctionType, state: tuple[str, dict[str, Any], dict[str, Any], Mapping[str, Any]]
 ) -> None:
     """Give a function its attributes, its cells their contents, and its module the globals that it brings."""
-    attributes, slots, brought = state
-    function.__dict__.update(attributes)
-    share(function.__globals__, brought)
+    function_id, attributes, slots, brought = state
+    if function_id:
+        if function_id not in _unfilled:
+            return
+        _unfilled.discard(function_id)
+        definitions.pop(function_id, None)
+    there = function.__globals__
+    share(there, brought)
+    function.__dict__.update(_own_values(attributes, there))
     for own, cell in zip(function.__closure__ or (), slots.pop("__closure__") or (), strict=True):
         try:
-            own.cell_contents = cell.cell_contents
+            own.cell_contents = _own_value(cell.cell_contents, there)
         except ValueError:
             continue  # it is empty
+    function.__defaults__ = (
+        tuple([_own_value(value, there) for value in slots.pop("__defaults__") or ()]) or None
+    )
+    function.__kwdefaults__ = _own_values(slots.pop("__kwdefaults__") or {}, there) or None
     del slots["_cloudpickle_submodules"]  # they have been imported
     for name, value in slots.items():
         setattr(function, name, value)
+
+
+def _own_values(values: Mapping[str, Any], there: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _own_value(value, there) for name, value in values.items()}
+
+
+def _own_value(value: Any, there: Mapping[str, Any]) -> Any:
+    return there[value.name] if type(value) is Global else value
 
 
 def share(there: dict[str, Any], brought: Mapping[str, Any]) -> None:
@@ -87,38 +164,73 @@ def make_class(
     class_id: str, sent_by_parent: bool, make: Callable[..., type], arguments: tuple[Any, ...]
 ) -> type:
     """Make a class that was sent by value, or find it where it was sent before, or came from."""
-    cls = class_by_id.get(class_id)
-    if cls is None:
+    cls = by_id.get(class_id)
+    if not isinstance(cls, type):
         cls = make(*arguments)
         received.add(cls)
-        class_ids[cls] = class_id
-        class_by_id[class_id] = cls
+        ids[cls] = class_id
+        by_id[class_id] = cls
     if sent_by_parent and cls in received:
         from_parent.add(cls)
     return cls
+
+
+def make_skeleton(metaclass: type, name: str, bases: tuple[Any, ...], namespace: dict[str, Any]) -> type:
+    """Make a class without attributes.
+
+    What its metaclass and its bases do when a class is made, they have done where it comes from, and the
+    attributes tell the result. So the code of those that came by value is left out.
+    """
+    real_bases = resolve_bases(bases)
+    if real_bases is not bases:
+        namespace["__orig_bases__"] = bases
+    maker: Any = next(kind for kind in metaclass.__mro__ if kind not in ids)
+    hooked = {
+        kind: vars(kind)[_HOOK]
+        for base in real_bases
+        for kind in base.__mro__
+        if kind in ids and _HOOK in vars(kind)
+    }
+    for kind in hooked:
+        type.__setattr__(kind, _HOOK, classmethod(_do_nothing))
+    try:
+        made: type = maker.__new__(metaclass, name, real_bases, namespace)
+    finally:
+        for kind, hook in hooked.items():
+            type.__setattr__(kind, _HOOK, hook)
+    return made
+
+
+_HOOK = "__init_subclass__"
+
+
+def _do_nothing(cls: type, /, **_: object) -> None:
+    """Stand for an `__init_subclass__`."""
 
 
 def fill_class(
     cls: type, state: tuple[Callable[[type, Any], object], Any, dict[str, Any] | None, Mapping[str, Any]]
 ) -> None:
     """Give a class its attributes; our own keeps those that it has."""
-    fill, attributes, there, brought = state
+    fill, (attributes, slots), there, brought = state
     if there is not None:
         share(there, brought)
+        attributes = _own_values(attributes, there)
     if cls in received:
-        fill(cls, attributes)
+        fill(cls, (attributes, slots))
         if cls in from_parent:
-            classes_of_run[class_ids[cls]] = cls
-            class_definitions.pop(class_ids[cls], None)
+            defined_of_run[ids[cls]] = cls
+            definitions.pop(ids[cls], None)
 
 
-def class_of_id(class_id: str, name: str) -> type:
-    """Find the class that was sent under an id, or make it of its definition."""
-    if class_id in class_definitions and class_id not in classes_of_run:
-        pickle.loads(class_definitions[class_id])  # noqa: S301 - from our own parent
+def of_id(named_id: str, name: str) -> Named:
+    """Find the class or function that was sent under an id, or make it of its definition."""
+    if named_id in definitions and named_id not in defined_of_run:
+        pickle.loads(definitions[named_id])  # noqa: S301 - from our own parent
     try:
-        return class_by_id[class_id]
+        return by_id[named_id]
     except KeyError:
         raise LookupError(
-            f"class {name!r} was sent to a worker process, and nothing in this process refers to it any more"
+            f"{name!r}, a class or function, was sent to a worker process, and nothing in this process "
+            "refers to it any more"
         ) from None

@@ -8,17 +8,21 @@ one that is there already stays as it is.
 from __future__ import annotations
 
 import re
-import sys
-from types import FunctionType, GenericAlias, ModuleType, UnionType
+from types import BuiltinFunctionType, CellType, FunctionType, GenericAlias, ModuleType, UnionType
 from typing import TYPE_CHECKING, Any, Final
 
-from .pickling import globals_of_run
-from .rebuild import find_globals
+from .pickling import ATOMS
+from .rebuild import Global, find_globals, globals_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from .pickling import Named
+
 _IN_ANNOTATIONS: Final = (type, ModuleType, GenericAlias, UnionType)
+
+_NOT_SHARED: Final = (*ATOMS, type, ModuleType, BuiltinFunctionType, FunctionType)
+"""What is the same everywhere already, or sees to that by itself."""
 
 
 class SharedGlobals:
@@ -28,30 +32,73 @@ class SharedGlobals:
     ----------
     module : str
         The module's name.
+    values : mapping
+        The globals.
     """
 
-    __slots__ = ("module",)
+    __slots__ = ("_names", "module", "values")
 
-    def __init__(self, module: str) -> None:
+    def __init__(self, module: str, values: Mapping[str, Any]) -> None:
         self.module = module
+        self.values = values
+        self._names: dict[int, str] | None = None  # by the ids of values
 
     def __reduce__(self) -> tuple[Any, ...]:
         return find_globals, (self.module,)
 
+    def has(self, function: FunctionType) -> bool:
+        """Tell whether a function is one of the globals."""
+        return self.values.get(function.__name__) is function or self.name_of(function) is not None
 
-def module_of(named: FunctionType | type) -> tuple[str, dict[str, Any]] | None:
-    """Find the name and the globals of the module that a function or class is of; None if it is of none."""
+    def name_of(self, value: object) -> str | None:
+        """Return the first global name of an object; None if it has none."""
+        if self._names is None:
+            self._names = {id(value): name for name, value in reversed(list(self.values.items()))}
+        return self._names.get(id(value))
+
+    def stand_in(self, value: Any, brought: dict[str, Any]) -> Any:
+        """Return what stands for an object that a global is too, and add the global to those brought."""
+        if isinstance(value, _NOT_SHARED) or (name := self.name_of(value)) is None:
+            return value
+        brought[name] = value
+        return Global(name)
+
+    def stand_ins(self, values: Mapping[str, Any], brought: dict[str, Any]) -> dict[str, Any]:
+        """Do it for the values of a dict."""
+        return {name: self.stand_in(value, brought) for name, value in values.items()}
+
+    def put_stand_ins(self, parts: dict[str, Any], brought: dict[str, Any]) -> None:
+        """Do it for the defaults of a function and what it has closed over."""
+        if defaults := parts["__defaults__"]:
+            parts["__defaults__"] = tuple([self.stand_in(value, brought) for value in defaults])
+        if defaults := parts["__kwdefaults__"]:
+            parts["__kwdefaults__"] = self.stand_ins(defaults, brought)
+        if cells := parts["__closure__"]:
+            parts["__closure__"] = tuple([self._stand_in_of_cell(cell, brought) for cell in cells])
+
+    def _stand_in_of_cell(self, cell: CellType, brought: dict[str, Any]) -> CellType:
+        try:
+            value = cell.cell_contents
+        except ValueError:
+            return cell  # it is empty
+        stand_in = self.stand_in(value, brought)
+        return cell if stand_in is value else CellType(stand_in)
+
+
+def shared_objects(values: Mapping[str, Any]) -> frozenset[int]:
+    """Return the ids of what globals hold, of all that can be told from a copy."""
+    return frozenset([id(value) for value in list(values.values()) if not isinstance(value, _NOT_SHARED)])
+
+
+def module_of(named: Named) -> str | None:
+    """Find the name of the module that a function or class is of; None if it is of none that is loaded."""
     own = named.__globals__ if isinstance(named, FunctionType) else None
-    name = named.__module__ if own is None else own.get("__name__", "")
-    found = globals_of_run.get(name)
-    if found is None and (module := sys.modules.get(name)) is not None:
-        found = vars(module)
-    if found is None or (own is not None and own is not found):
-        return None
-    return name, found
+    name: str = named.__module__ if own is None else own.get("__name__", "")
+    found = globals_of(name)
+    return None if found is None or (own is not None and own is not found) else name
 
 
-def looked_up_for(named: FunctionType | type, among: Mapping[str, Any]) -> dict[str, Any]:
+def looked_up_for(named: Named, among: Mapping[str, Any]) -> dict[str, Any]:
     """Return the globals that no code names: itself, for its pickle, and what text in annotations means."""
     found = {named.__name__: named} if among.get(named.__name__) is named else {}
     annotations = named.__annotations__ if isinstance(named, FunctionType) else _own_annotations(named)

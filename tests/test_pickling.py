@@ -768,7 +768,7 @@ def test_a_value_may_leave_its_classes_out_and_is_read_where_their_definitions_a
             def double(self): return self.x * 2
         def read(data, definitions):
             from processes import pickling
-            pickling.class_definitions.update(definitions)
+            pickling.definitions.update(definitions)
             return pickling.load(data, task_name="t", what="x")
         values = [Foo(1), [Foo(2), Foo], Foo(3).double]
         with Worker() as worker:

@@ -187,14 +187,16 @@ class Color(enum.Enum):
 class Guarded:
     lock = threading.Lock()
 
-class OnlyHere(type):
-    def __new__(mcs, name, bases, body, **options):
-        if os.getpid() != parent:
-            raise ValueError("not here")
-        return super().__new__(mcs, name, bases, body)
+def only_here():
+    if os.getpid() != parent:
+        raise ValueError("not here")
 
-class Refused(metaclass=OnlyHere):
-    pass
+class OnlyHere:
+    def __reduce__(self):
+        return only_here, ()
+
+class Refused:
+    inner = OnlyHere()
 
 def same(value, *more):
     return value

@@ -109,17 +109,18 @@ def test_what_differs_in_more_than_values_is_no_variant(first, second):
 
 
 LOCK = threading.Lock()
+LOCKS = [threading.Lock()]
 
 
 @pytest.mark.parametrize(
     ("first", "second", "bound"),
     [
-        (adder(1), adder(LOCK), (LOCK,)),
-        (adder(LOCK), adder(1), ()),
+        (adder(1), adder(LOCKS[0]), (LOCKS[0],)),
+        (adder(LOCKS[0]), adder(1), ()),
         (adder([1] * 1000), adder(1), ()),
         (adder(1), adder("x" * MOST_BYTES, 2), ("x" * MOST_BYTES, 2)),
         (adder(1), adder(len), (len,)),
-        (adder(LOCK), adder(threading.Lock, 3), (threading.Lock,)),
+        (adder(LOCKS[0]), adder(threading.Lock, 3), (threading.Lock,)),
     ],
     ids=["a lock", "of one with a lock", "of one with a list", "much", "a function", "another thing"],
 )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ...exceptions import SerializationError
 from ...pickling import dump, is_simple
-from ...rebuild import class_by_id
+from ...rebuild import by_id
 from . import wire
 from .child import Cargo, Shipment
 from .variants import Patterns
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, MutableMapping, Sequence
     from typing import Any
 
-    from ...pickling import Buffer, Pickled
+    from ...pickling import Buffer, Named, Pickled
     from .buffers import DataFile
     from .parcel import Key, Piece
     from .variants import Variant
@@ -89,7 +89,7 @@ class Functions:
         self._count = 0
         self._patterns = Patterns()
         self._sent_classes: dict[str, Shipment] = {}
-        self._kept_classes: list[type] = []  # results may name them until the run ends
+        self._kept_classes: list[Named] = []  # results may name them until the run ends
 
     def find(
         self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], task_name: str
@@ -182,7 +182,7 @@ class Functions:
         SerializationError
             If the value or one of the classes cannot be serialized.
         """
-        classes: dict[str, type] = {}
+        classes: dict[str, Named] = {}
         pickled = dump(
             value,
             task_name=task_name,
@@ -207,7 +207,7 @@ class Functions:
             If one of them cannot be serialized.
         """
         try:
-            return [self._sent_class(class_id, class_by_id[class_id], task_name) for class_id in class_ids]
+            return [self._sent_class(class_id, by_id[class_id], task_name) for class_id in class_ids]
         except KeyError:
             raise SerializationError(
                 f"Task {task_name!r} cannot be sent to a worker process: nothing refers any more to a class "
@@ -215,7 +215,7 @@ class Functions:
                 task_name=task_name,
             ) from None
 
-    def _sent_class(self, class_id: str, cls: type, task_name: str) -> Shipment:
+    def _sent_class(self, class_id: str, cls: Named, task_name: str) -> Shipment:
         sent = self._sent_classes.get(class_id)
         if sent is None:
             self._kept_classes.append(cls)

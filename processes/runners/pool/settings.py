@@ -200,19 +200,23 @@ def _set_warnings(told: tuple[list[_Filter], bool]) -> None:
     filters, logged = told
     warnings.resetwarnings()
     for action, message, category, module, line in filters:
-        warnings.filterwarnings(action, message, _Named(*category), module, line, append=True)
+        warnings.filterwarnings(action, message, _category(*category), module, line, append=True)
     if logged:
         import logging  # noqa: F401 - it is set up by that
 
 
+def _category(module: str, name: str) -> Any:
+    """Find a class of warnings; where its module has not been imported, make one that stands for it."""
+    found: Any = sys.modules.get(module)
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    if isinstance(found, type) and issubclass(found, Warning):
+        return found
+    return _Named(name, (Warning,), {"__module__": module, "__qualname__": name})
+
+
 class _Named(type):
-    """A class that stands for a class of warnings, which may not have been imported."""
-
-    def __new__(cls, module: str, name: str) -> _Named:
-        return super().__new__(cls, name, (Warning,), {"__module__": module, "__qualname__": name})
-
-    def __init__(cls, module: str, name: str) -> None:
-        pass
+    """A class that stands for the class of the same name, wherever that comes from."""
 
     def __subclasscheck__(cls, subclass: type) -> bool:
         named = (cls.__module__, cls.__qualname__)

@@ -52,6 +52,7 @@ class Patterns:
     def __init__(self) -> None:
         # By the ids of code and globals, which the pattern keeps valid.
         self._patterns: dict[tuple[int, int], _Pattern] = {}
+        self._globals: dict[int, frozenset[int]] = {}  # ids of what globals hold, by theirs
 
     def add(self, function: object) -> None:
         """Let a function that has been serialized be a pattern, if there may be variants of it."""
@@ -72,20 +73,32 @@ class Patterns:
         values, theirs = _values(function), pattern.values
         if values is None or len(values) != len(theirs) or not is_simple(function.__kwdefaults__):
             return None
+        # What is a global too is one object with that in the worker, so it can be no argument.
+        shared = self._global_places(function, values)
+        if not all(values[place] is theirs[place] for place in shared):
+            return None
         # Where the pattern has more than numbers and text, it must be what the function has there: reading it
         # might fail where the function would not need it.
         if all(values[place] is theirs[place] for place in pattern.not_simple):
-            data = _pack(values, function, pattern.not_simple, ())
+            data = _pack(values, function, [*{*pattern.not_simple, *shared}], ())
             if data is not None:
                 return Variant(pattern.function, data)
-        bound = [place for place, value in enumerate(values) if not is_simple(value)]
-        data = _pack(values, function, (), bound)
-        if data is None:
-            bound = list(range(len(values)))
-            data = _pack(values, function, (), bound)
-        if data is None:
-            return None
-        return Variant(pattern.without_values, data, tuple([values[place] for place in bound]))
+        rest = [place for place in range(len(values)) if place not in shared]
+        for bound in ([place for place in rest if not is_simple(values[place])], rest):
+            data = _pack(values, function, shared, bound)
+            if data is not None:
+                made_of = pattern.function if shared else pattern.without_values
+                return Variant(made_of, data, tuple([values[place] for place in bound]))
+        return None
+
+    def _global_places(self, function: FunctionType, values: tuple[Any, ...]) -> list[int]:
+        """Tell which values of a function are globals of its module too."""
+        among = self._globals.get(id(function.__globals__))
+        if among is None:
+            from ...shared_globals import shared_objects
+
+            among = self._globals[id(function.__globals__)] = shared_objects(function.__globals__)
+        return [place for place, value in enumerate(values) if id(value) in among]
 
 
 class _Pattern:

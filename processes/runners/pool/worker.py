@@ -18,7 +18,7 @@ from ...exceptions import SerializationError
 from ...failure import describe_failure
 from ...memory import fill_reserve, own_memory
 from ...perform import perform
-from ...pickling import begin_run, class_definitions, load
+from ...pickling import begin_run, definitions, load
 from . import abilities, wire
 from .late_import import import_late
 from .left_threads import LeftThreads
@@ -164,7 +164,7 @@ class _Loop:
                 self._serialized[ticket] = body
             elif kind == wire.CLASS:
                 (class_id,) = wire.CLASS_ID.unpack_from(body)
-                class_definitions[class_id.decode()] = body[wire.CLASS_ID.size :]
+                definitions[class_id.decode()] = body[wire.CLASS_ID.size :]
             elif kind == wire.LARGE_FUNCTION:
                 self._take_large_function(ticket, memoryview(body))
             elif claimed is None or ticket == claimed:

@@ -1,0 +1,153 @@
+"""How values are taken apart that cloudpickle cannot take along, or not as they are meant."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import mmap
+import os
+import struct
+import sys
+import threading
+import typing
+from types import CellType, ModuleType
+from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakKeyDictionary, WeakValueDictionary
+
+import cloudpickle
+
+from .importable import can_be_imported
+from .pickling import PROTOCOL
+from .rebuild import find_module, make_cell, make_named
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_TYPE_ALIAS: Final[Any] = getattr(typing, "TypeAliasType", ())  # from Python 3.12 on
+_IN_ANNOTATIONS: Final[tuple[Any, ...]] = (typing.NewType, typing.ParamSpec, typing.TypeVarTuple)
+
+
+def _reduce_cached_function(function: functools._lru_cache_wrapper[Any]) -> Any:
+    """Reduce what `lru_cache` makes: to its name where that can be imported, else without what is cached."""
+    if can_be_imported(function):
+        return function.__reduce__()
+    made_anew = {"__wrapped__", "cache_parameters"}
+    attributes = {name: value for name, value in vars(function).items() if name not in made_anew}
+    return _cache_function, (function.__wrapped__, *function.cache_parameters().values()), attributes
+
+
+def _cache_function(function: Callable[..., Any], maxsize: int | None, typed: bool) -> Any:
+    return functools.lru_cache(maxsize, typed)(function)
+
+
+def _reduce_cached_property(cached: functools.cached_property[Any]) -> Any:
+    attributes = {name: value for name, value in vars(cached).items() if name != "lock"}  # before Python 3.12
+    return functools.cached_property, (cached.func,), attributes
+
+
+def _reduce_cell(cell: CellType) -> Any:
+    try:
+        return make_cell, (cell.cell_contents,)
+    except ValueError:
+        return make_cell, ()  # it is empty
+
+
+def _reduce_module(module: ModuleType) -> Any:
+    reduced = cloudpickle.Pickler.dispatch_table[ModuleType](module)
+    return (find_module, (module.__name__,)) if len(reduced[1]) == 1 else reduced  # else it goes by value
+
+
+def _reduce_weak_dict(weak: WeakKeyDictionary[Any, Any] | WeakValueDictionary[Any, Any]) -> Any:
+    return type(weak), (), None, None, iter(list(weak.items()))
+
+
+def _reduce_struct(layout: struct.Struct) -> Any:
+    return struct.Struct, (layout.format,)
+
+
+def _reduce_thread_local(_: threading.local) -> Any:
+    return threading.local, ()  # each thread has its own data in it, and a new one none
+
+
+def place_in_file(array: Any) -> tuple[Any, ...] | None:
+    """Return what `numpy.memmap` opens an array with that is one; None if its file does not hold it."""
+    if array._mmap is None or array.filename is None or array.mode == "c" or not array.nbytes:  # noqa: SLF001
+        return None
+    flags = array.flags
+    if not (flags.c_contiguous or flags.f_contiguous):
+        return None
+    numpy = sys.modules["numpy"]
+    begin = numpy.frombuffer(array._mmap, numpy.uint8).__array_interface__["data"][0]  # noqa: SLF001
+    # A mapping begins at a page; a view has the offset of what it is a view of.
+    offset = array.offset - array.offset % mmap.ALLOCATIONGRANULARITY
+    offset += array.__array_interface__["data"][0] - begin
+    try:
+        if os.path.getsize(array.filename) < offset + array.nbytes:  # noqa: PTH202 - pathlib is slower
+            return None
+    except OSError:
+        return None
+    mode = "r" if array.mode == "r" else "r+"
+    return (
+        os.fspath(array.filename),
+        array.dtype,
+        mode,
+        offset,
+        array.shape,
+        "C" if flags.c_contiguous else "F",
+    )
+
+
+def _reduce_text_file(file: io.TextIOWrapper) -> Any:
+    if file in (sys.stdout, sys.stderr):
+        return cloudpickle.Pickler.dispatch_table[io.TextIOWrapper](file)
+    raise TypeError(f"cannot pickle an open file, {file.name!r}")  # cloudpickle would send what it contains
+
+
+def _reduce_context_manager(manager: Any) -> Any:
+    """Reduce what a generator function of `contextlib` has made to its call; not if it has been entered."""
+    generator = manager.gen
+    if getattr(generator, "gi_running", False) or getattr(generator, "gi_suspended", False):
+        return generator.__reduce_ex__(PROTOCOL)  # says that it cannot be
+    return type(manager), (manager.func, manager.args, manager.kwds)
+
+
+def _reduce_name_in_annotations(named: Any) -> Any:
+    """Reduce what has no attributes to speak of and is known by its identity."""
+    if can_be_imported(named):
+        return named.__name__
+    module, name = named.__module__, named.__name__
+    args: tuple[Any, ...] = (name,)
+    kwargs = {}
+    if isinstance(named, typing.NewType):
+        args = (name, named.__supertype__)
+    elif isinstance(named, _TYPE_ALIAS):
+        # A recursive one cannot be made before itself; nothing but its own value would tell the difference.
+        args = (name, typing.Any if _is_recursive(named, named) else named.__value__)
+        kwargs = {"type_params": named.__type_params__}
+    return make_named, (module, name, type(named), args, kwargs)
+
+
+def _is_recursive(alias: Any, part: Any) -> bool:
+    """Tell whether a part of what an alias stands for names it again."""
+    inner = [part.__value__] if isinstance(part, _TYPE_ALIAS) else []
+    inner += getattr(part, "__args__", ())
+    if (origin := getattr(part, "__origin__", None)) is not None:
+        inner.append(origin)
+    return any(one is alias or _is_recursive(alias, one) for one in inner)
+
+
+REDUCERS: Final[dict[type, Callable[[Any], Any]]] = {
+    functools._lru_cache_wrapper: _reduce_cached_function,  # noqa: SLF001 - it has no other name
+    functools.cached_property: _reduce_cached_property,
+    CellType: _reduce_cell,
+    ModuleType: _reduce_module,
+    WeakKeyDictionary: _reduce_weak_dict,
+    WeakValueDictionary: _reduce_weak_dict,
+    struct.Struct: _reduce_struct,
+    threading.local: _reduce_thread_local,
+    io.TextIOWrapper: _reduce_text_file,
+    contextlib._GeneratorContextManager: _reduce_context_manager,  # noqa: SLF001
+    contextlib._AsyncGeneratorContextManager: _reduce_context_manager,  # noqa: SLF001
+    **dict.fromkeys(_IN_ANNOTATIONS + ((_TYPE_ALIAS,) if _TYPE_ALIAS else ()), _reduce_name_in_annotations),
+}

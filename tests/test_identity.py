@@ -1,0 +1,481 @@
+"""What is one object in a script is one object in a worker too, whatever ways it comes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+RUN = """
+import json
+from processes import Process, Task, TaskDependency
+
+def outcome(runner, tasks):
+    report = Process(tasks).run(runner=runner, max_workers=None if runner == "sequential" else 1)
+    return {name: report.results.get(name, str(report.exceptions.get(name))) for name in report.entries}
+
+if __name__ == "__main__":
+    print(json.dumps([outcome(runner, tasks()) for runner in ("sequential", "process")]))
+"""
+
+
+def outcomes_of(script: str, tmp_path) -> tuple[object, object]:
+    """Run a script's tasks in order and on a worker; return what came of both."""
+    (tmp_path / "script.py").write_text(script + RUN)
+    done = subprocess.run(
+        [sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    return tuple(json.loads(done.stdout))
+
+
+SENTINELS = """
+MISSING = object()
+
+def first(x, default=MISSING):
+    return default is MISSING
+
+def second(x, *, default=MISSING):
+    return default is MISSING
+
+class Option:
+    def __init__(self, value=MISSING):
+        self.value = value
+
+    def is_set(self):
+        return self.value is not MISSING
+
+BY_NAME = {"none": MISSING}
+
+def made_there():
+    return Option().value is MISSING, BY_NAME["none"] is MISSING
+
+def given(value):
+    return value is MISSING
+
+def give():
+    return MISSING
+
+def tasks():
+    return [
+        Task("first", first, args=(1,)),
+        Task("second", second, args=(1,)),
+        Task("made", made_there),
+        Task("method", Option().is_set),
+        Task("set", Option(1).is_set),
+        Task("in-object", Option.is_set, args=(Option(),)),
+        Task("given", given, args=(MISSING,)),
+        Task("other", given, args=(object(),)),
+        Task("give", lambda: 1),
+    ]
+"""
+
+PASSED_ON = """
+MISSING = object()
+
+def give():
+    return MISSING, {"deep": [MISSING]}
+
+def take(given):
+    return given[0] is MISSING, given[1]["deep"][0] is MISSING
+
+def tasks():
+    return [Task("take", take, dependencies=[TaskDependency("give", use_result_as_additional_args=True)]),
+            Task("give", give, keep_result=False)]
+"""
+
+STORES = """
+CACHE = {}
+LOG = []
+
+def remember(store):
+    def decorate(function):
+        def wrapper(x):
+            store[x] = function(x)
+            return len(store), len(CACHE)
+        return wrapper
+    return decorate
+
+@remember(CACHE)
+def square(x):
+    return x * x
+
+@remember(CACHE)
+def cube(x):
+    return x ** 3
+
+@remember({})
+def alone(x):
+    return x
+
+class Stats:
+    seen = CACHE
+
+    def note(self, x, log=LOG):
+        self.seen[x] = log
+        log.append(x)
+        return len(CACHE), len(LOG)
+
+def count(x, *, log=LOG):
+    log.append(x)
+    return len(log), len(LOG)
+
+def tasks():
+    CACHE.clear()
+    LOG.clear()
+    return [
+        Task("square", square, args=(1,)),
+        Task("cube", cube, args=(2,)),
+        Task("alone", alone, args=(2,)),
+        Task("note", Stats().note, args=(5,)),
+        Task("count", count, args=(6,)),
+        *[Task(f"made-{x}", remember(CACHE)(square), args=(x,)) for x in (10, 11, 12)],
+    ]
+"""
+
+FUNCTIONS = """
+import functools
+
+def mean(xs):
+    return sum(xs) / len(xs)
+
+def logged(function):
+    @functools.wraps(function)
+    def wrapper(*args):
+        wrapper.calls += 1
+        return function(*args)
+    wrapper.calls = 0
+    return wrapper
+
+def unnamed(function):
+    return lambda *args: function(*args)
+
+@logged
+def largest(xs):
+    return max(xs)
+
+@unnamed
+def least(xs):
+    return min(xs)
+
+LABELS = {mean: "mean", largest: "largest", least: "least"}
+
+def apply(function, xs):
+    return LABELS.get(function), function(xs)
+
+def is_mean(function):
+    return function is mean
+
+def best(xs):
+    return largest
+
+def label(*functions):
+    return [LABELS.get(function) for function in functions]
+
+def calls(function):
+    return largest.calls, function.calls, function is largest
+
+class Step:
+    def __init__(self, function):
+        self.function = function
+
+    def label(self):
+        return LABELS.get(self.function)
+
+def tasks():
+    largest.calls = 0
+    return [
+        Task("mean", apply, args=(mean, [1, 3])),
+        Task("largest", apply, args=(largest, [1, 3])),
+        Task("least", apply, kwargs={"function": least, "xs": [1, 3]}),
+        Task("is-mean", is_mean, args=(mean,)),
+        Task("itself", largest, args=([1, 5],)),
+        Task("best", best, args=([1],), keep_result=False),
+        Task("label", label, dependencies=[TaskDependency("best", use_result_as_additional_args=True)]),
+        Task("step", Step(least).label),
+        Task("many", label, args=tuple([mean, largest, least] * 3)),
+        Task("calls", calls, args=(largest,), dependencies=[TaskDependency("label")]),
+    ]
+"""
+
+HOOKS = """
+class Plugin:
+    names = []
+
+    def __init_subclass__(cls, /, *, key, **options):
+        super().__init_subclass__(**options)
+        if key in Plugin.names:
+            raise ValueError(f"{key!r} is there already")
+        Plugin.names.append(key)
+
+class Json(Plugin, key="json"):
+    def read(self):
+        return list(Plugin.names)
+
+class Lines(Json, key="lines"):
+    pass
+
+class Registry(type):
+    known = []
+
+    def __new__(mcs, name, bases, body, *, label):
+        return super().__new__(mcs, name, bases, body)
+
+    def __init__(cls, name, bases, body, *, label):
+        super().__init__(name, bases, body)
+        Registry.known.append(label)
+
+class Known(metaclass=Registry, label="known"):
+    def read(self):
+        return list(Registry.known)
+
+def read(plugin):
+    return plugin.read()
+
+def make_another():
+    class Another(Plugin, key="another"):
+        pass
+    return list(Plugin.names)
+
+def tasks():
+    Plugin.names[:] = ["json", "lines"]
+    return [
+        Task("json", read, args=(Json(),)),
+        Task("method", Lines().read),
+        Task("known", read, args=(Known(),)),
+        Task("another", make_another),
+    ]
+"""
+
+ANNOTATED = """
+import contextlib
+from typing import Any, Callable, Generic, NewType, ParamSpec, TypeVar, TypeVarTuple
+
+UserId = NewType("UserId", int)
+P = ParamSpec("P")
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+def load(number: int) -> UserId:
+    return UserId(number)
+
+def wrap(function: Callable[P, T], *more: *Ts) -> Callable[P, T]:
+    return function
+
+class Box(Generic[P, T]):
+    def get(self, user: UserId = UserId(3)) -> list[UserId]:
+        return [user]
+
+def is_the_same(kind: Any) -> bool:
+    return kind is UserId and kind.__module__ == "__main__"
+
+@contextlib.contextmanager
+def tagged(name):
+    TAGS.append(name)
+    yield
+    TAGS.append("/" + name)
+
+TAGS = []
+
+@tagged("a")
+def within():
+    return list(TAGS)
+
+def tasks():
+    TAGS.clear()
+    return [
+        Task("load", load, args=(4,)),
+        Task("wrap", lambda: wrap(load)(5)),
+        Task("box", Box().get),
+        Task("same", is_the_same, args=(UserId,)),
+        Task("within", within),
+        Task("once-more", within, dependencies=[TaskDependency("within")]),
+    ]
+"""
+
+
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [
+        (
+            SENTINELS,
+            {
+                "first": True,
+                "second": True,
+                "made": [True, True],
+                "method": False,
+                "set": True,
+                "in-object": False,
+                "given": True,
+                "other": False,
+                "give": 1,
+            },
+        ),
+        (PASSED_ON, {"give": None, "take": [True, True]}),
+        (
+            STORES,
+            {
+                "square": [1, 1],
+                "cube": [2, 2],
+                "alone": [1, 2],
+                "note": [3, 1],
+                "count": [2, 2],
+                "made-10": [4, 4],
+                "made-11": [5, 5],
+                "made-12": [6, 6],
+            },
+        ),
+        (
+            FUNCTIONS,
+            {
+                "mean": ["mean", 2.0],
+                "largest": ["largest", 3],
+                "least": ["least", 1],
+                "is-mean": True,
+                "itself": 5,
+                "best": None,
+                "label": ["largest"],
+                "step": "least",
+                "many": ["mean", "largest", "least"] * 3,
+                "calls": [2, 2, True],
+            },
+        ),
+        (
+            HOOKS,
+            {
+                "json": ["json", "lines"],
+                "method": ["json", "lines"],
+                "known": ["known"],
+                "another": ["json", "lines", "another"],
+            },
+        ),
+        (
+            ANNOTATED,
+            {
+                "load": 4,
+                "wrap": 5,
+                "box": [3],
+                "same": True,
+                "within": ["a"],
+                "once-more": ["a", "/a", "a"],
+            },
+        ),
+    ],
+    ids=["sentinels", "passed on", "stores", "functions", "hooks", "annotations"],
+)
+def test_a_script_finds_its_own_objects_in_a_worker(script, expected, tmp_path):
+    in_order, on_a_worker = outcomes_of(script, tmp_path)
+    assert in_order == expected
+    assert on_a_worker == expected
+
+
+ALIASES = """
+type Ids = list[int]
+type Tree[T] = dict[str, Tree[T]] | T
+
+def shortest(ids: Ids) -> Tree[int]:
+    return min(ids)
+
+def tell(alias):
+    return alias is Ids, str(alias.__value__), [one.__name__ for one in Tree.__type_params__]
+
+def tasks():
+    return [Task("shortest", shortest, args=([3, 1],)), Task("tell", tell, args=(Ids,))]
+"""
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="there are no type aliases before Python 3.12")
+def test_type_aliases_of_a_script_travel(tmp_path):
+    in_order, on_a_worker = outcomes_of(ALIASES, tmp_path)
+    assert in_order == on_a_worker == {"shortest": 1, "tell": [True, "list[int]", ["T"]]}
+
+
+RETURNED = """
+import sys
+from processes import Process, Task
+
+def mean(xs):
+    return sum(xs) / len(xs)
+
+MISSING = object()
+
+def best():
+    return mean
+
+def none():
+    return MISSING
+
+if __name__ == "__main__":
+    results = Process([Task("best", best), Task("none", none)]).run(runner="process").results
+    print(results["best"] is mean, results["none"] is MISSING)
+"""
+
+
+def test_results_are_the_programs_own_objects(tmp_path):
+    (tmp_path / "script.py").write_text(RETURNED)
+    done = subprocess.run(
+        [sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
+    assert (done.stdout, done.stderr) == ("True True\n", "")
+
+
+FILE = """
+def read(file):
+    return file.readline()
+
+def tasks():
+    return [Task("read", read, args=(open("script.py"),))]
+"""
+
+
+def test_an_open_text_file_is_refused_and_not_read(tmp_path):
+    _, on_a_worker = outcomes_of(FILE, tmp_path)
+    assert "args[0] is an _io.TextIOWrapper, which cannot be serialized" in on_a_worker["read"]
+
+
+ENTERED = """
+import contextlib
+
+@contextlib.contextmanager
+def opened():
+    yield 1
+
+def use(manager):
+    with manager as one:
+        return one
+
+def tasks():
+    entered = opened()
+    entered.__enter__()
+    return [Task("fresh", use, args=(opened(),)), Task("entered", use, args=(entered,))]
+"""
+
+
+def test_a_context_manager_travels_until_it_is_entered(tmp_path):
+    _, on_a_worker = outcomes_of(ENTERED, tmp_path)
+    assert on_a_worker["fresh"] == 1
+    assert "args[0].gen is a generator" in on_a_worker["entered"]
+
+
+FILTERS = """
+import pickle
+import warnings
+import cloudpickle
+
+warnings.simplefilter("ignore", DeprecationWarning)
+
+def hand_on():
+    filters = pickle.loads(cloudpickle.dumps(warnings.filters))
+    found = [entry for entry in filters if entry[2] is DeprecationWarning]
+    return len(filters) == len(warnings.filters), found[0][0]
+
+def tasks():
+    return [Task("hand-on", hand_on)]
+"""
+
+
+def test_a_task_can_hand_its_filters_of_warnings_on(tmp_path):
+    in_order, on_a_worker = outcomes_of(FILTERS, tmp_path)
+    assert in_order == on_a_worker == {"hand-on": [True, "ignore"]}
