@@ -5,9 +5,10 @@ A frame is a header, then a body of the length that the header tells::
     kind (1 byte), zero (3 bytes), ticket (4 bytes), length of the body (8 bytes); little endian
 
 To the worker go SETUP, FUNCTION (the ticket is the function's number), LARGE_FUNCTION (one in a parcel),
-CLASS (one that no worker can import; or a function that is an argument), ATTEMPT, and WRITE, which asks for the result that it has kept; from it
-come READY, STARTED, RECORD, RESULT, WRITTEN (what it had kept), RESEND (files of an attempt or its function
-did not arrive: both shall come again without) and RETIRED, which says that it begins nothing more and ends.
+CLASS (one that no worker can import, or a function that is an argument), ATTEMPT, and WRITE, which asks for
+the result that it has kept; from it come READY, STARTED, RECORD, RESULT, WRITTEN (what it had kept), RESEND
+(files of an attempt or its function did not arrive: both shall come again without) and RETIRED, which says
+that it begins nothing more and ends.
 The parent's end of the socket never blocks; the worker's does, so that two large messages that meet cannot
 wait for each other.
 
