@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from contextvars import copy_context
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from .comms.after_run import INTERRUPT_SECONDS, check_notify, notify_after
 from .durations import expected_durations
@@ -107,6 +107,11 @@ class Process:
 
     def __repr__(self) -> str:
         return f"<Process {self.name!r}: {len(self.tasks)} tasks>"
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy, here or in a worker, is what the process is made of, and has not run: a run's runner holds
+        # locks and descriptors, its report all results.
+        return {**vars(self), "tasks": [*self.tasks], "report": None, "runner": self._fresh_runner()}
 
     # The graph
 
@@ -410,8 +415,13 @@ class Process:
     def _set_graph(self, graph: Graph) -> None:
         self._graph = graph
         self.tasks[:] = graph.tasks
-        self.runner = choose_runner(self._configured_runner, None, None, len(graph.tasks)).for_run()
-        self.runner.results = dict.fromkeys(graph.names, TaskResult.pending())
+        self.runner = self._fresh_runner()
+
+    def _fresh_runner(self) -> ProcessRunner:
+        """Make what `runner` is before the first run."""
+        runner = choose_runner(self._configured_runner, None, None, len(self._graph.tasks)).for_run()
+        runner.results = dict.fromkeys(self._graph.names, TaskResult.pending())
+        return runner
 
     def _index_of(self, task_name: str) -> int:
         index = self._graph.index.get(task_name.lower())

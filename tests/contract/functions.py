@@ -33,6 +33,30 @@ class Holder:
         return -self.factor * number
 
 
+class Pipeline:
+    """Holds the process whose tasks are its methods."""
+
+    def __init__(self) -> None:
+        self.factor = 3
+        self.process = Process(
+            [
+                Task("scale", self.scale, dependencies=[TaskDependency("load", True)]),
+                Task("load", self.load),
+                Task("look", self.look),
+            ],
+            "pipeline",
+        )
+
+    def load(self) -> list[int]:
+        return [1, 2]
+
+    def scale(self, numbers: list[int]) -> list[int]:
+        return [self.factor * number for number in numbers]
+
+    def look(self) -> tuple[str, list[str], object]:
+        return self.process.name, [task.name for task in self.process.tasks], self.process.report
+
+
 async def slowly(number: int) -> int:
     await asyncio.sleep(0)
     return number + 100
@@ -50,6 +74,12 @@ def count_attempts(path: str, succeed_at: int) -> int:
 def run_inner(runner: str) -> dict[str, int]:
     tasks = [Task("x", add, args=(1,)), Task("y", add, args=(2,), dependencies=[TaskDependency("x", True)])]
     return Process(tasks).run(runner=runner).results
+
+
+def give_back_a_process_that_has_run() -> Process:
+    process = Process([Task("x", add, args=(1,))])
+    process.run(runner="thread").raise_for_errors()
+    return process
 
 
 class Gauge:

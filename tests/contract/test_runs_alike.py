@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import functools
 import operator
 import os
+import pickle
 import threading
 import time
 
 import pytest
-from functions import Gauge, Holder, add, count_attempts, fail, run_inner, slowly, wait_in_c
+from functions import (
+    Gauge,
+    Holder,
+    Pipeline,
+    add,
+    count_attempts,
+    fail,
+    give_back_a_process_that_has_run,
+    run_inner,
+    slowly,
+    wait_in_c,
+)
 
 from processes import (
     Process,
@@ -218,6 +231,55 @@ def test_a_run_inside_a_task_works(runner, inner):
     report = Process([Task(f"outer{i}", run_inner, args=(inner,)) for i in range(3)]).run(runner=runner)
     report.raise_for_errors()
     assert list(report.results.values()) == [{"x": 1, "y": 3}] * 3
+
+
+def test_methods_reach_the_process_whose_tasks_they_are_in_every_run(runner):
+    pipeline = Pipeline()
+    for _ in range(2):
+        report = pipeline.process.run(runner=runner)
+        report.raise_for_errors()
+        assert report.results["scale"] == [3, 6]
+    name, names, seen = report.results["look"]
+    assert (name, names) == ("pipeline", ["load", "scale", "look"])
+    assert seen is None or runner != "process"  # a worker's copy has not run
+
+
+def test_a_process_that_has_run_can_be_a_result(runner):
+    report = Process([Task("give", give_back_a_process_that_has_run)]).run(runner=runner)
+    report.raise_for_errors()
+    assert report.results["give"].run().results == {"x": 1}
+
+
+@pytest.mark.parametrize(
+    "duplicate", [copy.copy, copy.deepcopy, lambda value: pickle.loads(pickle.dumps(value))]
+)
+def test_the_copy_of_a_process_is_as_fresh_as_a_new_one(runner, duplicate):
+    process = Process(
+        [Task("b", add, args=(1,), dependencies=[TaskDependency("a", True)]), Task("a", add, args=(2,))],
+        "name",
+        runner=runner,
+    )
+    report = process.run()
+    copied = duplicate(process)
+    assert (copied.name, copied.report) == ("name", None)
+    assert {name: result.status for name, result in copied.runner.results.items()} == {
+        "a": PENDING,
+        "b": PENDING,
+    }
+    copied.add_task(Task("c", add))
+    assert copied.run().results == {"a": 2, "b": 3, "c": 0}
+    assert copied.report.runner == runner
+    # The original has noticed nothing of that.
+    assert [task.name for task in process.tasks] == ["a", "b"]
+    assert process.report is report
+    assert process.runner.results["b"].result == 3
+
+
+def test_a_task_is_pickled_with_the_process_that_it_leads_to(runner):
+    task = pickle.loads(pickle.dumps(Pipeline().process.tasks[0]))
+    process = task.func.__self__.process
+    assert process.tasks[0] is task
+    assert process.run(runner=runner).results["scale"] == [3, 6]
 
 
 def test_tasks_of_one_graph_run_on_different_runners():
