@@ -61,10 +61,10 @@ class TaskReportEntry:
     error: ErrorData | None = None
 
     @classmethod
-    def of(cls, task: Task, result: TaskResult) -> TaskReportEntry:
-        """Make the entry of a task that ended with `result`."""
+    def of(cls, name: str, task: Task, result: TaskResult) -> TaskReportEntry:
+        """Make the entry of a task that ran under `name` and ended with `result`."""
         return cls(
-            task.name,
+            name,
             function_name(task.func),
             task.args,
             task.kwargs,
@@ -188,22 +188,40 @@ class ProcessExecutionReport:
         ProcessExecutionReport
             With an entry for each task of the process, in their order.
         """
+        return cls.of_tasks({task.name: task for task in process.tasks}, process.name, results)
+
+    @classmethod
+    def of_tasks(
+        cls, tasks: Mapping[str, Task], process_name: str, results: Mapping[str, TaskResult]
+    ) -> ProcessExecutionReport:
+        """Make the report of a run of tasks, by name, which may be a process's no more.
+
+        Parameters
+        ----------
+        tasks : mapping of str to Task
+            What was run, in topological order.
+        process_name : str
+            The name of the process.
+        results : mapping of str to TaskResult
+            How each task ended; a task that is not in it is PENDING.
+        """
         from .comms.parameters import parameter_names
 
-        functions = {id(task.func): task.func for task in process.tasks if task.args}
+        functions = {id(task.func): task.func for task in tasks.values() if task.args}
         names_of = {key: parameter_names(function) for key, function in functions.items()}
         pending = TaskResult.pending()
         with collector_paused():
             entries = {
-                task.name: TaskReportEntry.of(task, results.get(task.name, pending)) for task in process.tasks
+                name: TaskReportEntry.of(name, task, results.get(name, pending))
+                for name, task in tasks.items()
             }
         return cls(
             entries,
-            process.name,
+            process_name,
             exceptions={
                 name: result.exception for name, result in results.items() if result.exception is not None
             },
-            parameters={task.name: names_of[id(task.func)] for task in process.tasks if task.args},
+            parameters={name: names_of[id(task.func)] for name, task in tasks.items() if task.args},
         )
 
     def raise_for_errors(self) -> None:

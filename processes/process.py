@@ -307,7 +307,7 @@ class Process:
         """
         channels = check_notify(notify, notify_on)
         scheduler = self._schedule(
-            parallel, max_workers, runner, progress, observers, resources, fail_fast, durations
+            self._graph, parallel, max_workers, runner, progress, observers, resources, fail_fast, durations
         )
         try:
             scheduler.run()
@@ -351,13 +351,24 @@ class Process:
         """
         channels = check_notify(notify, notify_on)
         entries: SimpleQueue[TaskReportEntry | None] = SimpleQueue()
+        graph = self._graph
 
         def put_entry(event: Event) -> None:
             if isinstance(event, TaskFinished):
-                entries.put(TaskReportEntry.of(self.get_task(event.name), event.result))
+                task = graph.tasks[graph.index[event.name]]
+                entries.put(TaskReportEntry.of(event.name, task, event.result))
 
         scheduler = self._schedule(
-            parallel, max_workers, runner, progress, observers, resources, fail_fast, durations, put_entry
+            graph,
+            parallel,
+            max_workers,
+            runner,
+            progress,
+            observers,
+            resources,
+            fail_fast,
+            durations,
+            put_entry,
         )
         return Stream(self, scheduler, entries, channels, notify_on)
 
@@ -365,6 +376,7 @@ class Process:
 
     def _schedule(
         self,
+        graph: Graph,
         parallel: bool | None,
         max_workers: int | None,
         runner: str | ProcessRunner | None,
@@ -377,31 +389,34 @@ class Process:
     ) -> Scheduler:
         """Check the arguments of a run and make all that it needs."""
         configured = choose_runner(
-            self._configured_runner if runner is None else runner, parallel, max_workers, len(self.tasks)
+            self._configured_runner if runner is None else runner, parallel, max_workers, len(graph.tasks)
         )
         observers = _check_observers(observers)
-        if anyone_hears(self.tasks):
-            recorders = (LogFiles(self.tasks), *recorders)
+        if anyone_hears(graph.tasks):
+            recorders = (LogFiles(graph.tasks), *recorders)
         if _check_bool("progress", progress):
             from .observers.progress import Progress
 
             recorders = (*recorders, Progress())
         scheduler = Scheduler(
-            self._graph,
+            graph,
             configured,
             process_name=self.name,
             observers=observers,
             recorders=recorders,
-            resources=_check_resources(resources, self.tasks),
+            resources=_check_resources(resources, graph.tasks),
             fail_fast=_check_bool("fail_fast", fail_fast),
-            durations=expected_durations(durations, self._graph.names),
+            durations=expected_durations(durations, graph.names),
         )
         self.runner = scheduler.runner
         return scheduler
 
     def report_of(self, scheduler: Scheduler) -> ProcessExecutionReport:
         """Make the report of a run that has ended, and keep it as `report`."""
-        report = ProcessExecutionReport.from_results(self, scheduler.results)
+        # Of the graph that was run: the process may have been changed meanwhile.
+        graph = scheduler.graph
+        tasks = dict(zip(graph.names, graph.tasks, strict=True))
+        report = ProcessExecutionReport.of_tasks(tasks, scheduler.process_name, scheduler.results)
         report.runner = scheduler.runner.name
         report.elapsed_seconds = scheduler.elapsed_seconds
         report.metrics = scheduler.metrics

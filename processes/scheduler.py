@@ -102,6 +102,8 @@ class Scheduler:
 
     Attributes
     ----------
+    graph, process_name
+        As given.
     runner : ProcessRunner
         This run's own copy of the runner.
     results : dict of str to TaskResult
@@ -129,8 +131,8 @@ class Scheduler:
         self.results = self.runner.results = dict.fromkeys(graph.names, TaskResult.pending())
         self.metrics = Measurements(graph.names)
         self.elapsed_seconds = 0.0
-        self._graph = graph
-        self._process_name = process_name
+        self.graph = graph
+        self.process_name = process_name
         self._observers, self._recorders = list(observers), list(recorders)
         self._has_watchers = bool(self._observers or self._recorders)
         self._untold: deque[Event] = deque()  # what the observers have not been told yet
@@ -178,7 +180,7 @@ class Scheduler:
                 for runner in self._runners:
                     runner.open(self._waker)
                     opened.append(runner)
-                self._tell(RunStarted(self._process_name, tuple(self._graph.names), self.runner.name))
+                self._tell(RunStarted(self.process_name, tuple(self.graph.names), self.runner.name))
                 wait = self.runner.wait if len(self._runners) == 1 else self._wait_for_any
                 while self._plan.unfinished and not (self._cancelled or self._interrupt.happened):
                     self._start_ready_attempts()
@@ -262,13 +264,13 @@ class Scheduler:
         return best
 
     def _start(self, index: int, group: _Group) -> None:
-        task = self._graph.tasks[index]
+        task = self.graph.tasks[index]
         if group.needs:
             self._use(group.needs, -1)
         args, kwargs = task.args, task.kwargs
-        if sources := self._graph.dependencies[index]:
+        if sources := self.graph.dependencies[index]:
             values = tuple(map(self._values.__getitem__, sources))
-            args, kwargs = bind(args, kwargs, self._graph.passed[index], values)
+            args, kwargs = bind(args, kwargs, self.graph.passed[index], values)
         ticket = next(_TICKETS)
         attempt = Attempt(
             ticket,
@@ -300,10 +302,10 @@ class Scheduler:
         if self._needed_by[index] != 1:
             return False
         (dependant,) = (
-            below for below in self._graph.dependants[index] if self._plan.state(below) is not State.SKIPPED
+            below for below in self.graph.dependants[index] if self._plan.state(below) is not State.SKIPPED
         )
         same_runner = self._groups[self._group_of[dependant]].runner is group.runner
-        return same_runner and not self._graph.tasks[dependant].retries
+        return same_runner and not self.graph.tasks[dependant].retries
 
     def _unseal(self, attempt: Attempt) -> bool:
         """Open the arguments of an attempt; if that cannot be, the attempt ends."""
@@ -395,7 +397,7 @@ class Scheduler:
             self._available[name] += sign * amount
 
     def _succeed(self, index: int, value: Any, attempts: int, elapsed: float) -> None:
-        task = self._graph.tasks[index]
+        task = self.graph.tasks[index]
         if self._needed_by[index]:
             self._values[index] = value
         kept = value if task.keep_result else None
@@ -413,7 +415,7 @@ class Scheduler:
     def _fail_or_retry(
         self, index: int, attempt: Attempt, outcome: Outcome, attempts: int, elapsed: float
     ) -> None:
-        task = self._graph.tasks[index]
+        task = self.graph.tasks[index]
         exception, failure = _exception_of(outcome, task.name)
         delay = delay_after(
             attempts,
@@ -442,9 +444,9 @@ class Scheduler:
             self._cancelled = True
 
     def _finish(self, index: int, result: TaskResult) -> None:
-        name = self._graph.names[index]
+        name = self.graph.names[index]
         self.results[name] = result
-        for source in self._graph.dependencies[index]:
+        for source in self.graph.dependencies[index]:
             self._needed_by[source] -= 1
             if not self._needed_by[source]:
                 self._values[source] = None
@@ -454,12 +456,12 @@ class Scheduler:
     def _open_results(self) -> None:
         """Open the results that came sealed; one that cannot be opened is its task's failure after all."""
         for index in self._sealed:
-            name = self._graph.names[index]
+            name = self.graph.names[index]
             result = self.results[name]
             try:
                 _ = result.result  # opens it
             except SerializationError as error:
-                task = self._graph.tasks[index]
+                task = self.graph.tasks[index]
                 failure = describe_failure(error.with_traceback(None))
                 self.results[name] = TaskResult.errored(
                     error,

@@ -28,6 +28,7 @@ from functions import (
 from processes import (
     Process,
     ProcessPoolRunner,
+    RunStarted,
     SequentialRunner,
     Task,
     TaskDependency,
@@ -403,6 +404,27 @@ def test_a_stream_gives_each_entry_as_its_task_ends(runner):
     entries = {entry.name: entry.status for entry in stream}
     assert entries == {"bad": ERRORED, "skipped": SKIPPED, "ok": SUCCESS}
     assert statuses(stream.report) == entries
+
+
+def test_a_run_reports_the_graph_that_it_runs_however_the_process_changes_meanwhile(runner):
+    process = Process([*(Task(f"t{i}", add, args=(i,)) for i in range(3)), Task("bad", fail)], "before")
+
+    def change(event) -> None:
+        if type(event) is RunStarted:
+            process.get_task("t1").name = "renamed"
+            process.remove_task("bad")
+            process.add_task(Task("later", add))
+            process.name = "after"
+
+    stream = process.stream(runner=runner, observers=[change])
+    entries = {entry.name: entry for entry in stream}
+    assert sorted(entries) == ["bad", "t0", "t1", "t2"]
+    assert list(stream.report.entries) == ["t0", "t1", "t2", "bad"]
+    assert stream.report.entries == entries
+    assert stream.report.results == {"t0": 0, "t1": 1, "t2": 2}
+    assert statuses(stream.report)["bad"] is ERRORED
+    assert stream.report.process_name == "before"
+    assert list(process.run(runner=runner).entries) == ["t0", "renamed", "t2", "later"]
 
 
 def test_leaving_a_stream_early_cancels_the_rest():
