@@ -96,6 +96,32 @@ def dump_exception(exception: BaseException, *, to_sender: bool = False) -> Pick
     return Pickled(pickle.dumps(writer.write(exception), PROTOCOL), True, writer.home_only)
 
 
+class Carried:
+    """Stands for an exception in the state of an object that holds it.
+
+    Pickled or copied deeply, it becomes the exception again, as :func:`load_exception` makes it; in a shallow
+    copy :func:`released` gives the very one.
+
+    Parameters
+    ----------
+    exception : BaseException
+        The exception.
+    """
+
+    __slots__ = ("exception",)
+
+    def __init__(self, exception: BaseException) -> None:
+        self.exception = exception
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return load_exception, (dump_exception(self.exception).data,)
+
+
+def released(value: Any) -> Any:
+    """Return what a value of such a state stands for: only a :class:`Carried` is not that itself."""
+    return value.exception if isinstance(value, Carried) else value
+
+
 class _Writer:
     def __init__(self, to_sender: bool) -> None:
         self.home_only = False

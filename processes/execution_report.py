@@ -321,6 +321,17 @@ class ProcessExecutionReport:
             for problem in problems:
                 warnings.warn(problem, UserWarning, stacklevel=2)
 
+    def __getstate__(self) -> dict[str, Any]:
+        from .exception_state import Carried
+
+        return {**vars(self), "exceptions": {name: Carried(error) for name, error in self.exceptions.items()}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        from .exception_state import released
+
+        vars(self).update(state)
+        self.exceptions = {name: released(error) for name, error in self.exceptions.items()}
+
     def __repr__(self) -> str:
         """Give one line: a console shows it, and the whole of a run may be gigabytes."""
         from .rendering.table import totals

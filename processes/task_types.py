@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -80,6 +80,20 @@ class TaskResult(_Unopened):
         """Set the result to a value that is opened when it is first asked for."""
         self._sealed = sealed  # type: ignore[misc] # the slot is the base's
         del self.result
+
+    def __getstate__(self) -> dict[str, Any]:
+        from .exception_state import Carried
+
+        state = {field.name: getattr(self, field.name) for field in fields(self)}
+        if self.exception is not None:
+            state["exception"] = Carried(self.exception)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        from .exception_state import released
+
+        for name, value in state.items():
+            setattr(self, name, released(value))
 
     @property
     def worked(self) -> bool:

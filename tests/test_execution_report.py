@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import math
+import pickle
 import threading
+import traceback
 import types
 import warnings
 from collections import OrderedDict, namedtuple
@@ -113,6 +116,53 @@ def test_a_report_is_made_from_results():
     )
     assert list(report.entries) == ["load", "use", "other"]
     assert report.exceptions == {"other": error}
+
+
+# Copies
+
+
+class ApiError(Exception):
+    """Pickle alone writes it, and cannot read it: it calls the class with `args`, which is one text."""
+
+    def __init__(self, status: int, body: str) -> None:
+        super().__init__(f"{status}: {body}")
+        self.status = status
+
+
+def call() -> None:
+    try:
+        int("busy")
+    except ValueError as error:
+        raise ApiError(503, "busy") from error
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda value: pickle.loads(pickle.dumps(value))])
+def test_the_copy_of_a_report_has_the_exceptions_as_they_were_raised(duplicate):
+    process = Process([Task("call", call), Task("good", work)])
+    report = process.run()
+    copied = duplicate(report)
+    assert copied == report
+    assert copied.metrics["call"] == report.metrics["call"]
+    result = process.runner.results["call"]
+    for found, original in (
+        (copied.exceptions["call"], report.exceptions["call"]),
+        (duplicate(result).exception, result.exception),
+    ):
+        assert found is not original
+        assert (type(found), found.args, found.status) == (ApiError, ("503: busy",), 503)
+        assert traceback.format_exception(found) == traceback.format_exception(original)
+        assert 'int("busy")' in "".join(traceback.format_exception(found))
+    with pytest.raises(ExceptionGroup) as caught:
+        copied.raise_for_errors()
+    assert caught.value.exceptions == (copied.exceptions["call"],)
+
+
+def test_a_shallow_copy_of_a_report_has_the_very_exceptions(report):
+    copied = copy.copy(report)
+    assert copied == report
+    assert copied.exceptions == report.exceptions
+    result = TaskResult.errored(report.exceptions["bad"])
+    assert copy.copy(result) == result
 
 
 # Errors raised
