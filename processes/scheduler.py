@@ -32,7 +32,7 @@ from .attempt import (
 )
 from .error_data import ErrorData
 from .events import RunFinished, RunStarted, TaskFinished, TaskRetried, TaskStarted
-from .exceptions import DependencyNotFoundError, SerializationError
+from .exceptions import DependencyNotFoundError, ProcessesError, SerializationError
 from .failure import Failure, describe_failure
 from .graph import Graph, bind, what_is_passed
 from .interrupt import Interrupt
@@ -634,13 +634,18 @@ def run_task(task: Task, process: Process | None) -> TaskResult:
     """Run one task here and now; see :meth:`processes.Task.run`."""
     from .runners.sequential import SequentialRunner
 
-    downstream = [] if process is None else [below.name for below in process.get_dependant_tasks(task.name)]
+    downstream: list[str] = []
     alone = copy(task)
     alone.dependencies = []
+    alone.resources = {}  # there is nobody to share with
     try:
+        if process is not None:
+            downstream = [below.name for below in process.get_dependant_tasks(task.name)]
         alone.args, alone.kwargs = _arguments_from(process, task)
-    except DependencyNotFoundError as error:
-        error_data = _error_data(task, task.args, task.kwargs, describe_failure(error), downstream)
+    except ProcessesError as error:
+        # Its frames are ours, and tell nothing of the task.
+        failure = describe_failure(error.with_traceback(None))
+        error_data = _error_data(task, task.args, task.kwargs, failure, downstream)
         return TaskResult.errored(error, error_data=error_data)
     scheduler = Scheduler(
         Graph([alone]),
@@ -649,7 +654,7 @@ def run_task(task: Task, process: Process | None) -> TaskResult:
         downstream=lambda _: downstream,
     )
     scheduler.run()
-    return scheduler.results[task.name]
+    return scheduler.results[alone.name]
 
 
 def _arguments_from(process: Process | None, task: Task) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -193,10 +193,19 @@ class Task:
         Returns
         -------
         TaskResult
-            SUCCESS or ERRORED; whatever the function raises stands in it.
+            SUCCESS or ERRORED; whatever the function raises stands in it. Without the result of a dependency,
+            or in a process that lacks the task, ERRORED with 0 attempts.
+
+        Raises
+        ------
+        TypeError
+            If `executing_process` is neither a Process nor None.
         """
+        from .process import Process
         from .scheduler import run_task
 
+        if executing_process is not None and not isinstance(executing_process, Process):
+            raise TypeError(f"executing_process must be Process or None, not {_type(executing_process)}")
         return run_task(self, executing_process)
 
     def __repr__(self) -> str:

@@ -18,7 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from processes.exceptions import CircularDependencyError
+from processes.exceptions import CircularDependencyError, DependencyNotFoundError, TaskNotFoundError
+from processes.process import Process
 from processes.runners import RUNNERS
 from processes.runners.sequential import SequentialRunner
 from processes.task import Task, check_resources, function_name
@@ -303,6 +304,37 @@ def test_a_task_shows_its_name_its_function_and_its_dependencies():
 def test_a_task_runs_alone():
     result = Task("a", work).run()
     assert (result.status, result.result, result.attempts) == (TaskStatus.SUCCESS, 42, 1)
+
+
+def test_a_task_that_runs_alone_has_all_resources_and_the_name_that_it_was_given_last():
+    task = Task("a", work, resources={"database": 1})
+    task.name = "Renamed"
+    assert task.run().worked
+
+
+def test_a_task_without_its_process_or_its_dependencies_fails_before_any_attempt():
+    needy = Task("needy", work, dependencies=[TaskDependency("source", True)])
+    below = Task("below", work, dependencies=[TaskDependency("needy")])
+    process = Process([Task("source", work), needy, below])
+    for result, error, impact in (
+        (needy.run(), DependencyNotFoundError, []),
+        (needy.run(process), DependencyNotFoundError, ["below"]),
+        (Task("other", work).run(process), TaskNotFoundError, []),
+    ):
+        assert (result.status, result.attempts) == (TaskStatus.ERRORED, 0)
+        assert type(result.exception) is error
+        assert result.error_data.downstream_impact == impact
+        assert result.error_data.exception == str(result.exception)
+        # No frame of this library stands in what a user reads.
+        assert 'File "' not in result.error_data.traceback_str
+        assert (result.error_data.traced_vars, result.error_data.traced_vars_location) == ({}, "")
+    process.run()
+    assert needy.run(process).attempts == 1
+
+
+def test_a_task_refuses_to_run_in_what_is_no_process():
+    with pytest.raises(TypeError, match="executing_process must be Process or None, not str"):
+        Task("a", work).run("process")
 
 
 @pytest.mark.parametrize(
