@@ -106,7 +106,7 @@ def run(
     """
     process = find_process(target)
     if progress is None:
-        progress = sys.stderr.isatty()
+        progress = sys.stderr is not None and sys.stderr.isatty()
     status = SOME_FAILED
     try:
         process.run(runner=runner, max_workers=workers, progress=progress)
@@ -119,12 +119,14 @@ def run(
     unsuccessful = {
         name: entry for name, entry in report.entries.items() if entry.status is not TaskStatus.SUCCESS
     }
-    if only_errors and not unsuccessful:
-        click.echo("All tasks succeeded.")
-    else:
-        click.echo(str(replace(report, entries=unsuccessful) if only_errors else report))
-    if json_path is not None:
-        json_path.write_text(report.to_json(indent=2), encoding="utf-8")
+    try:
+        if json_path is not None:
+            json_path.write_text(report.to_json(indent=2), encoding="utf-8")
+    finally:  # one of both can fail: a disk may be full, a pipe closed
+        if only_errors and not unsuccessful:
+            click.echo("All tasks succeeded.")
+        else:
+            _print(str(replace(report, entries=unsuccessful) if only_errors else report))
     if unsuccessful:
         sys.exit(status)
 
@@ -137,7 +139,7 @@ def run(
 def graph(target: str, drawing: str) -> None:
     """Draw a process's graph as text; no task is run."""
     process = find_process(target)
-    click.echo(process.to_mermaid() if drawing == "mermaid" else process.to_dot(), nl=False)
+    _print((process.to_mermaid() if drawing == "mermaid" else process.to_dot()).removesuffix("\n"))
 
 
 @main.command()
@@ -182,6 +184,12 @@ def demo(workers: int | None, compare: bool, root: Path | None, top: int, json_p
         raise click.UsageError(str(error)) from error
     if not good:
         sys.exit(SOME_FAILED)
+
+
+def _print(text: str) -> None:
+    """Print names and values of the user's; characters that the output cannot show are written as escapes."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"  # there may be no standard output
+    click.echo(text.encode(encoding, "backslashreplace").decode(encoding))
 
 
 # Finding what the user named

@@ -47,12 +47,12 @@ def write(tmp_path):
 def processes(tmp_path):
     """The program, run in the test's folder; it gives exit status, standard output and standard error."""
 
-    def processes(*arguments):
+    def processes(*arguments, encoding="utf-8"):
         done = subprocess.run(
             [sys.executable, "-W", "error", "-m", "processes", *arguments],
             cwd=tmp_path,
             capture_output=True,
-            text=True,
+            encoding=encoding,
             timeout=60,
         )
         return done.returncode, done.stdout, done.stderr
@@ -101,6 +101,55 @@ def test_progress_is_shown_when_asked_for(write, processes):
     write(job=GOOD)
     assert "numbers: 2/2 done" in processes("run", "job.py", "--progress")[2]
     assert processes("run", "job.py", "--no-progress")[2] == ""
+
+
+@pytest.mark.parametrize("command", [("run", "job.py", "--json", "report.json"), ("graph", "job.py")])
+def test_names_that_the_output_cannot_show_are_escaped(write, processes, tmp_path, monkeypatch, command):
+    monkeypatch.setenv("PYTHONIOENCODING", "latin-1")
+    write(job=GOOD.replace('"two"', '"zwölf-日本"'))
+    status, output, errors = processes(*command, encoding="latin-1")
+    assert (status, errors) == (0, "")
+    assert "zwölf-\\u65e5\\u672c" in output
+    if command[0] == "run":
+        assert len(json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["entries"]) == 2
+
+
+def test_a_report_that_cannot_be_printed_is_written_all_the_same(write, tmp_path):
+    write(job=GOOD)
+    reader, writer = os.pipe()
+    os.close(reader)  # so that nothing can be printed
+    with open(writer, "wb") as broken:
+        subprocess.run(
+            [sys.executable, "-m", "processes", "run", "job.py", "--json", "report.json"],
+            cwd=tmp_path, stdout=broken, stderr=subprocess.DEVNULL, timeout=60,
+        )  # fmt: skip
+    report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert report["entries"]["two"]["result"] == 2
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no device that is always full")
+def test_a_report_that_cannot_be_written_is_printed_all_the_same(write, processes):
+    write(job=GOOD)
+    status, output, errors = processes("run", "job.py", "--json", "/dev/full")
+    assert status == 1
+    assert "No space left" in errors
+    assert output.startswith("Process 'numbers': 2 tasks, 2 succeeded")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a shell closes the stream")
+@pytest.mark.parametrize("runner", ["sequential", "thread", "process"])
+@pytest.mark.parametrize("option", ["--progress", "--no-progress", None])
+def test_a_program_without_standard_error_runs_too(write, tmp_path, runner, option):
+    write(job=GOOD)
+    command = [sys.executable, "-m", "processes", "run", "job.py", "--runner", runner]
+    if option is not None:
+        command.append(option)
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" 2>&-', "sh", *command],
+        cwd=tmp_path, stdout=subprocess.PIPE, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert done.stdout.startswith("Process 'numbers': 2 tasks, 2 succeeded")
 
 
 def test_what_a_file_does_when_loaded_is_done_once_and_its_classes_stay_its_own(write, processes, tmp_path):

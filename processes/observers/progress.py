@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from io import StringIO
 from time import monotonic
 from typing import TYPE_CHECKING, TextIO
 
@@ -36,7 +37,8 @@ class Progress:
     """
 
     def __init__(self, stream: TextIO | None = None) -> None:
-        self._stream = sys.stderr if stream is None else stream
+        # A program may have no standard error; then nobody looks.
+        self._stream = stream or sys.stderr or StringIO()
         self._live: Live | None = None
         self._begin(RunStarted("", (), ""))
 
