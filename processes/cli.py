@@ -102,14 +102,18 @@ def run(
     A FILE is run as `python FILE` would, but for its main guard: its folder is on the module path, and
     what it defines travels to worker processes by value. A MODULE is imported, by worker processes too.
 
+    Without --runner, and where the process names none either, several workers are threads.
+
     Exit status: 0 when all tasks succeeded, 1 when some did not, 2 when nothing could be run.
     """
     process = find_process(target)
     if progress is None:
         progress = sys.stderr is not None and sys.stderr.isatty()
+    # Several workers were asked for: without a runner of its own, a process of few tasks would take one.
+    parallel = True if runner is None and workers is not None and workers > 1 else None
     status = SOME_FAILED
     try:
-        process.run(runner=runner, max_workers=workers, progress=progress)
+        process.run(parallel, workers, runner=runner, progress=progress)
     except KeyboardInterrupt:
         status = INTERRUPTED
     except (TypeError, ValueError) as error:
