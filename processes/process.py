@@ -125,6 +125,8 @@ class Process:
 
         Raises
         ------
+        TypeError
+            If `task_name` is no str.
         TaskNotFoundError
             If no task has this name.
         """
@@ -140,6 +142,8 @@ class Process:
 
         Raises
         ------
+        TypeError
+            If `task_name` is no str.
         TaskNotFoundError
             If no task has this name.
         """
@@ -192,6 +196,8 @@ class Process:
 
         Raises
         ------
+        TypeError
+            If `task_name` is no str.
         TaskNotFoundError
             If no task has this name.
         ValueError
@@ -221,7 +227,7 @@ class Process:
         Raises
         ------
         TypeError
-            If `dependency` is no TaskDependency.
+            If `dependency` is no TaskDependency, or `task_name` no str.
         TaskNotFoundError
             If no task has the name `task_name`.
         ValueError
@@ -439,6 +445,8 @@ class Process:
         return runner
 
     def _index_of(self, task_name: str) -> int:
+        if not isinstance(task_name, str):
+            raise TypeError(f"task_name must be str, not {task_name!r}")
         index = self._graph.index.get(task_name.lower())
         if index is None:
             raise TaskNotFoundError(unknown_task(task_name, self._graph.names))

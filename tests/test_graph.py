@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import graphlib
+import re
 
 import pytest
 from hypothesis import given, settings
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from processes.exceptions import CircularDependencyError, DependencyNotFoundError
 from processes.graph import Graph, unknown_task
+from processes.process import Process
 from processes.task import Task
 from processes.task_types import TaskDependency
 
@@ -130,6 +132,19 @@ def test_an_unknown_dependency_like_no_other_is_refused_without_a_guess():
     with pytest.raises(DependencyNotFoundError) as caught:
         graph(load="", b="xyz")
     assert str(caught.value) == "Task 'b' depends on 'xyz', which is no task of this process"
+
+
+@pytest.mark.parametrize("name", [1, None, Task("a", work)])
+def test_a_task_is_named_by_its_name_alone(name):
+    process = Process([Task("a", work)])
+    for look_up in (
+        process.get_task,
+        process.get_dependant_tasks,
+        process.remove_task,
+        lambda task_name: process.add_task_dependency(task_name, TaskDependency("b")),
+    ):
+        with pytest.raises(TypeError, match=re.escape(f"task_name must be str, not {name!r}")):
+            look_up(name)
 
 
 def test_an_unknown_task_is_named_with_the_nearest_name():
