@@ -60,5 +60,5 @@ Event = RunStarted | TaskStarted | TaskRetried | TaskFinished | RunFinished
 class Observer(Protocol):
     """Whatever can be called with an event."""
 
-    def __call__(self, event: Event, /) -> None:
-        """Take notice of an event."""
+    def __call__(self, event: Event, /) -> object:
+        """Take notice of an event; what is returned does not count."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from functools import partial
 from math import inf
 from threading import TIMEOUT_MAX
@@ -55,7 +56,7 @@ class Task:
         What runs this task, whatever runs the others; None: what runs the process.
     priority : int, default 0
         Among the tasks that can start, those of higher priority start first.
-    resources : dict of str to float, optional
+    resources : mapping of str to float, optional
         How much the task takes, while it runs, of what :meth:`processes.Process.run` is given as
         `resources`; None means nothing.
     keep_result : bool, default True
@@ -105,7 +106,7 @@ class Task:
         retry_delay: float | Callable[[int], float] = 0.0,
         runner: str | ProcessRunner | None = None,
         priority: int = 0,
-        resources: dict[str, float] | None = None,
+        resources: Mapping[str, float] | None = None,
         keep_result: bool = True,
     ) -> None:
         self.name = checked_name(name)
@@ -261,12 +262,12 @@ def check_dependencies(name: str, dependencies: object) -> list[str]:
     return names
 
 
-def check_resources(resources: object) -> dict[str, float]:
-    """Return amounts of resources as a dict, or refuse them; None means nothing."""
+def check_resources(resources: object) -> Mapping[str, float]:
+    """Return amounts of resources, or refuse them; None means nothing."""
     if resources is None:
         return {}
-    if not isinstance(resources, dict):
-        raise TypeError(f"resources must be dict, not {_type(resources)}")
+    if not isinstance(resources, Mapping):
+        raise TypeError(f"resources must be a mapping, not {_type(resources)}")
     for resource, amount in resources.items():
         if not isinstance(resource, str):
             raise TypeError(f"resources must have str keys, not {resource!r}")

@@ -13,6 +13,7 @@ import pickle
 import subprocess
 import sys
 import tracemalloc
+import types
 import weakref
 from pathlib import Path
 
@@ -219,7 +220,7 @@ def test_retries_none_means_none_at_all():
             ({"priority": value}, TypeError, f"priority must be int, not {kind}")
             for value, kind in [("1", "str"), (1.0, "float"), (True, "bool"), (None, "NoneType")]
         ),
-        ({"resources": ["db"]}, TypeError, "resources must be dict, not list"),
+        ({"resources": ["db"]}, TypeError, "resources must be a mapping, not list"),
         ({"resources": {1: 1}}, TypeError, "resources must have str keys, not 1"),
         *(
             (
@@ -278,6 +279,12 @@ def test_an_unknown_runner_is_a_value_error_that_lists_the_known_ones():
 def test_what_is_no_runner_is_a_type_error(runner):
     with pytest.raises(TypeError, match="runner must be str or ProcessRunner"):
         Task("a", work, runner=runner)
+
+
+def test_resources_are_any_mapping():
+    resources = types.MappingProxyType({"db": 1})
+    report = Process([Task("a", work, resources=resources)]).run(resources=resources)
+    assert report.results == {"a": 42}
 
 
 def test_no_resources_are_an_empty_dict():

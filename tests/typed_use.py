@@ -1,0 +1,71 @@
+"""What users may write, as mypy sees it: it is checked together with the library, and never run."""
+
+from __future__ import annotations
+
+from typing import Any, assert_type
+
+from processes import (
+    Observer,
+    Process,
+    ProcessExecutionReport,
+    RunFinished,
+    RunStarted,
+    Task,
+    TaskDependency,
+    TaskFinished,
+    TaskReportEntry,
+    TaskResult,
+    TaskRetried,
+    TaskStarted,
+)
+from processes.events import Event
+
+
+def count_words(text: str) -> int:
+    return len(text.split())
+
+
+# Mappings and lists that have a name, and so a type of their own
+
+needs = {"database": 1}
+options = {"text": "one two"}
+behind = [TaskDependency("count", use_result_as_additional_args=True)]
+tasks = [
+    Task("count", count_words, kwargs=options, resources=needs, timeout=3),
+    Task("show", print, dependencies=behind, retry_on=(OSError, ValueError)),
+]
+process = Process(tasks, "words", runner="thread")
+
+# Observers: any callable
+
+
+class Watcher:
+    def __call__(self, event: Event) -> None:
+        match event:
+            case TaskRetried(name, attempt, exception, delay):
+                assert_type((name, attempt, delay), tuple[str, int, float])
+                assert_type(exception, BaseException)
+            case TaskFinished(_, result):
+                assert_type(result, TaskResult)
+            case RunFinished(elapsed_seconds):
+                assert_type(elapsed_seconds, float)
+            case RunStarted() | TaskStarted():
+                pass
+
+
+def count_event(event: Event) -> int:
+    return len(event)
+
+
+seen: list[Event] = []
+observers: list[Observer] = [Watcher(), count_event, print, seen.append, lambda event: event]
+report = process.run(observers=observers, resources=needs, durations=needs)
+report = process.run(observers=[count_event], durations=report)
+
+# What comes back
+
+assert_type(report, ProcessExecutionReport)
+assert_type(report.results, dict[str, Any])
+assert_type(report.exceptions["count"], BaseException)
+for entry in process.stream(observers=[Watcher()]):
+    assert_type(entry, TaskReportEntry)
