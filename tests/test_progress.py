@@ -110,6 +110,22 @@ def test_on_a_terminal_one_line_moves_and_its_last_state_stays(terminal):
     assert text.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("columns", "begin"),
+    [(40, ""), (48, "a-proce… "), (62, "a-proce… ━{10,} "), (80, "a-process-.*… ━{24} ")],
+)
+def test_on_a_narrow_terminal_the_name_and_the_bar_give_way_to_the_counts(
+    terminal, monkeypatch, columns, begin
+):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    stream, written = terminal
+    process = some_of_each_kind()
+    process.name = "a-process-of-26-characters"
+    process.run(runner="sequential", observers=[Progress(stream)])
+    last = written().splitlines()[-1].split("\r")[-1]
+    assert re.fullmatch(rf"{begin}7/7 done, 1 failed, 1 skipped, \d+\.\d s *", last)
+
+
 def test_a_terminal_that_cannot_move_its_cursor_gets_plain_lines(terminal, monkeypatch):
     monkeypatch.setenv("TERM", "dumb")
     stream, written = terminal

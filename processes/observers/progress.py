@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ..events import Event
 
 BAR_WIDTH = 24
+SHORT_NAME = 8  # columns that the process's name may take from the bar
 REFRESHES_PER_SECOND = 8
 PLAIN_SECONDS = 5.0  # between two plain lines at least, so that a log of hours stays readable
 PLAIN_STEPS = 10  # plain lines at most, beside the last
@@ -112,7 +113,7 @@ class Progress:
 
         live = Live(
             console=console,
-            get_renderable=self._render,
+            get_renderable=lambda: self._render(console.width),
             refresh_per_second=REFRESHES_PER_SECOND,
             # What is printed appears above the line; but what goes to a file or a pipe stays untouched.
             redirect_stdout=sys.stdout.isatty(),
@@ -128,15 +129,26 @@ class Progress:
         console = Console(file=self._stream)
         return None if console.is_dumb_terminal else console
 
-    def _render(self) -> Text:
+    def _render(self, width: int) -> Text:
         from rich.text import Text
 
-        filled = BAR_WIDTH * self._done // max(self._total, 1)
+        counts = f"{self._counts()}, {self._seconds():.1f} s  "
+        # On a narrow terminal the name is shortened, and then the bar, before anything of the counts is lost.
+        room = width - len(counts) - 1  # the last column says that names of tasks are left out
+        name = Text()
+        name_room = max(room - BAR_WIDTH - 2, min(room - 1, SHORT_NAME))
+        if name_room > 1:
+            name = Text(self._name, "bold")
+            name.truncate(name_room, overflow="ellipsis")
+            name.append(" ")
+        bar_width = max(0, min(BAR_WIDTH, room - name.cell_len - 1))
+        filled = bar_width * self._done // max(self._total, 1)
         return Text.assemble(
-            (f"{self._name} ", "bold"),
+            name,
             ("━" * filled, "red" if self._failed else "green"),
-            ("─" * (BAR_WIDTH - filled), "bright_black"),
-            f" {self._counts()}, {self._seconds():.1f} s  ",
+            ("─" * (bar_width - filled), "bright_black"),
+            " " if bar_width else "",
+            counts,
             # The run's thread changes the names meanwhile; a tuple of them is made at one stroke.
             (", ".join(tuple(self._running)), "bright_black"),
             no_wrap=True,
