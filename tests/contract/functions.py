@@ -100,3 +100,13 @@ class Gauge:
 
 def wait_in_c(seconds: float) -> None:
     time.sleep(seconds)
+
+
+class HoldsPool:
+    """Has the pool that runs its methods, as a class that runs its own steps does."""
+
+    def __init__(self, pool):
+        self.pool = pool
+
+    def workers(self):
+        return self.pool.max_workers

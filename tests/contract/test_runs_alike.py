@@ -15,6 +15,7 @@ import pytest
 from functions import (
     Gauge,
     Holder,
+    HoldsPool,
     Pipeline,
     add,
     count_attempts,
@@ -497,3 +498,9 @@ def test_a_time_limit_does_not_count_what_importing_the_function_takes(runner, t
 
     report = Process([Task("work", work, timeout=2)]).run(runner=runner)
     assert report.results == {"work": "done"}, report
+
+
+def test_an_object_may_hold_the_pool_that_runs_its_methods():
+    with ProcessPoolRunner(1) as runner:
+        methods = [Task(f"t{number}", HoldsPool(runner).workers) for number in range(2)]
+        assert Process(methods).run(runner=runner).results == {"t0": 1, "t1": 1}

@@ -19,6 +19,10 @@ class Shelf:
         self._closed = False
         self._pid = os.getpid()
 
+    def __reduce__(self) -> tuple[type[None], tuple[()]]:
+        # A copy of its runner has no workers yet: these stay with the block that has started them.
+        return type(None), ()
+
     def put(self, child: Child) -> bool:
         """Keep a worker; False once the shelf is closed."""
         with self._lock:
