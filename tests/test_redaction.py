@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections import namedtuple
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -330,6 +333,67 @@ def test_thousands_of_secrets_and_long_texts_take_linear_time():
     redactor.learn(("token", f"secret-{number:06}-{number * 7919 % 100_003}") for number in range(5_000))
     text = "a" * 200_000 + " secret-000042-" + str(42 * 7919 % 100_003) + " " + "password" * 10_000
     assert redactor.text(text) == "a" * 200_000 + " <redacted> " + "password" * 10_000
+
+
+HOSTILE_TEXTS = {
+    "records": lambda size: "|".join(f"user={n}|token=tk{n:06}" for n in range(size // 24)),
+    "keys": lambda size: "|".join(f"session:token:{n:06}" for n in range(size // 21)),
+    "names alone": lambda size: "password=" * (size // 9),
+    "names without a digit": lambda size: "token:" * (size // 6),
+    "siblings": lambda size: " ".join("token=" + "a" * n for n in range(6, int((2 * size) ** 0.5))),
+    "almost a long one": lambda size: f"token={'a' * (size // 2)}b {'a' * (size // 2)}",
+    "quotes that stay open": lambda size: "token='" + '\\"' * (size // 2),
+    "a file's name that goes on": lambda size: 'File "x", line 1 ' * (size // 17),
+    "cuts": lambda size: "token=abcdefgh… 9 more bytes …\n" * (size // 31),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE_TEXTS)
+def test_what_is_learned_of_a_hostile_text_is_no_more_than_some_spellings_of_it(kind):
+    text = HOSTILE_TEXTS[kind](20_000)
+    redactor = Redactor()
+    redactor.learn([("line", text)])
+    assert sum(map(len, redactor._secrets)) < 30 * len(text)
+    redactor.text(text)
+
+
+def redact_hostile_texts():
+    """Called in a process of its own, below."""
+    for make in HOSTILE_TEXTS.values():
+        text = make(30_000)
+        sent(report_of(args=(text,), kwargs={"token": text}, exception=text, traceback_str=text))
+
+
+def test_hostile_texts_take_linear_time():
+    script = "import test_redaction; test_redaction.redact_hostile_texts()"
+    subprocess.run(  # takes seconds; with the square of a text's length it would be many minutes
+        [sys.executable, "-c", script], cwd=Path(__file__).parent, timeout=110, check=True
+    )
+
+
+def test_names_within_a_value_that_goes_on_mark_values_of_their_own():
+    line = "user=1|token=first-secret|user=2|password=db:second-secret|n=1|cookie=name=third-secret"
+    redactor = Redactor()
+    redactor.learn([("line", line)])
+    assert redactor.text(line) == "user=1|token=<redacted>"
+    rests = "first-secret|user=2 db:second-secret|n=1 third-secret"
+    assert redactor.text(rests) == "<redacted> <redacted> <redacted>"
+    assert redactor.text("user=1 second name=x") == "user=1 second name=x"
+
+
+def test_secrets_that_overlap_are_hidden_to_the_end_of_the_last():
+    redactor = Redactor()
+    redactor.learn([("token", "abcdefgh"), ("token", "efghijkl")])
+    assert redactor.text("x abcdefghijkl x") == "x <redacted> x"
+
+
+def test_a_long_secret_is_hidden_whole_and_where_it_was_cut():
+    token = "".join(f"{n:x}-" for n in range(500))
+    redactor = Redactor()
+    redactor.learn([("token", token)])
+    assert redactor.text(f"x {token} x") == "x <redacted> x"
+    text = redactor.text(f"x {token[:1000]}\n… 9 more characters …\n{token[1100:]} x")
+    assert text.replace(REDACTED, "") == "x \n… 9 more characters …\n x"
 
 
 def test_all_of_a_secrets_siblings_are_found_where_one_begins_the_other():

@@ -13,11 +13,13 @@ import re
 from base64 import b64encode
 from collections import deque
 from contextlib import suppress
-from itertools import islice, pairwise, repeat
+from dataclasses import dataclass
+from itertools import chain, islice, pairwise, repeat, zip_longest
 from types import MemberDescriptorType, ModuleType
 from typing import TYPE_CHECKING
 
 from ..failure import bounded_repr
+from .needles import Needles
 from .parameters import named_arguments
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 REDACTED = "<redacted>"
 SHORTEST = 6  # characters; a shorter value may stand anywhere by chance: only under its name it is replaced
+SHORTEST_PIECE = 4  # of a secret that was cut
 SHORTEST_IN_BASE64 = 8  # as a part of that would be less than a secret
 MAX_VALUES = 200_000  # looked at in one report, about half a second; those of failed tasks come first
 MAX_TEXT = 100_000  # characters of one value that is searched for names
@@ -77,14 +80,16 @@ _NAMED = re.compile(
         (?P<quoted> (?:[rRbBuUfF]{1,2})? (?: "(?:[^"\\\n]|\\.)*" | '(?:[^'\\\n]|\\.)*' ) )
       | (?P<cut> ["'][^\n]* )
       | (?P<group> [\[({] [^\[\](){}\n]* [\])}] | <[^<>\n]*> )
-      | (?P<bare> (?P<scheme> (?:Bearer|Basic|Digest|Token|Negotiate)\s+ )? [^\s,;&"'\[\](){}<>]+ )
+      | (?P<bare> (?P<scheme> (?:Bearer|Basic|Digest|Token|Negotiate)\s+ )? (?= [^\s,;&"'\[\](){}<>] ) )
     )
     """,
     re.VERBOSE,
 )
-_QUOTED = re.compile(r""""((?:[^"\\\n]|\\.)*)"|'((?:[^'\\\n]|\\.)*)'""")
+_QUOTE = re.compile("[\"']")
+_END_OF_BARE = re.compile(r"[\s,;&\"'\[\](){}<>]|\Z")
+_REST_OF_QUOTED = {quote: re.compile(rf"(?:[^{quote}\\\n]|\\.)*+({quote}?)") for quote in "\"'"}
 _IN_URL = re.compile(r"(?<=://)([^\s/:@'\"]*:)([^\s/@'\"]+)(?=@)")
-_SOURCE_LINE = re.compile(r'(?m)^[ \t|+]*File ".*", line \d+.*\n(?![ \t|+]*File ")(.+\n?)')
+_SOURCE_LINE = re.compile(r'(?m)^[ \t|+]*File "(?>.*", line \d+).*\n(?![ \t|+]*File ")(.+\n?)')
 _URL_SAFE = str.maketrans("+/", "-_")  # the other alphabet of Base64
 _LEFT_OUT = re.compile(r"""["']?\n?… \d+ more (?:characters|bytes)(?P<after> …\n)?""")
 
@@ -103,7 +108,7 @@ class Redactor:
         self._hints = (*_HINTS, *(words[0] for words in self._own))
         self._known: dict[str, bool] = {}  # whether a name is a secret's
         self._secrets: set[str] = set()
-        self._pattern: re.Pattern[str] | None = None
+        self._needles: Needles | None = None
 
     @classmethod
     def for_report(
@@ -181,7 +186,7 @@ class Redactor:
             elif value is not None and kind is not bool and (id(value), secret) not in seen:
                 seen[id(value), secret] = value
                 pending.extend((key, member, secret) for key, member in _members(value))
-        self._pattern = None
+        self._needles = None
 
     def _learn_string(self, text: str, secret: bool) -> None:
         if secret:
@@ -190,12 +195,20 @@ class Redactor:
             self._learn_text(text)
 
     def _learn_text(self, text: str, source: bool = False) -> None:
-        for match in self._named(text):
-            if self._is_masked(match, source):
-                if match["bare"]:
-                    self._add(match["bare"])
-                else:
-                    self._add_quoted(match["value"].replace("\\", "") if match["escaped"] else match["value"])
+        masked = [named for named in self._named(text) if self._is_masked(named, source)]
+        whole = 0
+        for named, following in zip_longest(masked, masked[1:]):
+            if not named.is_bare:
+                self._add_quoted(named.value.replace("\\", "") if named.match["escaped"] else named.value)
+                continue
+            # A secret name within a bare value marks the rest of it. All these rests together may be much
+            # longer than the text, so only the first is learned whole: the others end at the next such name.
+            stop = named.end if following is None else min(named.end, following.match.start())
+            value = text[named.start : stop]
+            self._add(value if stop == named.end else value.rstrip("|:/"))
+            if stop < named.end > whole:
+                self._add(named.value)
+                whole = named.end
         for match in _IN_URL.finditer(text):
             self._add(match[2])
 
@@ -205,15 +218,14 @@ class Redactor:
 
     def _add_repr_or_text(self, text: str) -> None:
         """Learn a secret that is either a value itself or, in a traced variable, the repr of one."""
-        if _QUOTED.search(text):
-            self._add_quoted(text)
+        self._add_quoted(text)
         if not (text.startswith("<") and text.endswith(">")):  # <Session object at 0x7f…> is all common words
             self._add(text)
 
     def _add_quoted(self, text: str) -> None:
-        for match in _QUOTED.finditer(text):
-            literal = _parsed(match[0])
-            self._add(literal if isinstance(literal, str) else match[1] or match[2] or "")
+        for quoted in _quoted(text):
+            literal = _parsed(quoted)
+            self._add(literal if isinstance(literal, str) else quoted[1:-1])
 
     def _add(self, text: str) -> None:
         """Learn a secret, its parts between white space, and how they look in a repr or a URL."""
@@ -279,25 +291,35 @@ class Redactor:
     def _mask_named(self, text: str, source: bool = False) -> str:
         pieces = []
         done = 0
-        for match in self._named(text):
-            if match.start() >= done and self._is_masked(match, source):
+        for named in self._named(text):
+            match = named.match
+            if match.start() >= done and self._is_masked(named, source):
                 quote = match["quoted"][-1] if match["quoted"] else ""
-                pieces += [text[done : match.start("value")], quote, REDACTED, quote]
-                done = match.end()
+                pieces += [text[done : named.start], quote, REDACTED, quote]
+                done = named.end
         return _IN_URL.sub(rf"\1{REDACTED}", "".join([*pieces, text[done:]]))
 
-    def _named(self, text: str) -> Iterator[re.Match[str]]:
+    def _named(self, text: str) -> Iterator[_Named]:
         """Find what looks like a name with its value; values are looked into for further names."""
         lower = text.lower()
         if not any(hint in lower for hint in self._hints):
             return
+        end = last_digit = 0  # of a bare value; the values of names within it share them
         position = 0
         while (match := _NAMED.search(text, position)) is not None:
-            yield match
             position = match.start("value")
+            if match["bare"] is None:
+                yield _Named(match, match.end())
+                continue
+            if match.end() >= end:
+                end = _END_OF_BARE.search(text, match.end()).start()  # type: ignore[union-attr]
+                digits = (at for at in range(end - 1, match.end() - 1, -1) if text[at].isdigit())
+                last_digit = next(digits, -1)
+            yield _Named(match, end, is_bare=True, has_digit=last_digit >= match.end())
 
-    def _is_masked(self, match: re.Match[str], source: bool) -> bool:
-        if not self.is_secret(match["name"]) or _harmless_literal(match["value"]):
+    def _is_masked(self, named: _Named, source: bool) -> bool:
+        match = named.match
+        if not self.is_secret(match["name"]) or named.is_harmless:
             return False
         before = match.string[max(0, match.start() - 2) : match.start()]
         if (
@@ -306,34 +328,41 @@ class Redactor:
             return match["flag"] is not None or before in ("('", '("')
         if match["sign"] == ">":  # <token>abc</token>
             return before.endswith("<")
-        if match["bare"] and not match["scheme"]:
+        if named.is_bare and not match["scheme"]:
             # Of source code it is an expression, and in "Invalid token: expired" a word.
             marked = "=" in match["sign"] or match["flag"] is not None
-            return not source and (marked or any(map(str.isdigit, match["bare"])))
-        return not (source and match["group"]) or _QUOTED.search(match["group"]) is not None
+            return not source and (marked or named.has_digit)
+        return not (source and match["group"]) or any(_quoted(match["group"]))
 
     def _mask_values(self, text: str) -> str:
         if not self._secrets:
             return text
-        if self._pattern is None:
-            self._pattern = re.compile(_pattern_of(sorted(self._secrets)))
-        text = self._pattern.sub(REDACTED, text)
-        return self._mask_cut_values(text) if "… " in text else text
-
-    def _mask_cut_values(self, text: str) -> str:
-        """Take out what is left of a secret where a text was shortened right in it."""
+        if self._needles is None:
+            self._needles = Needles(self._secrets)
         pieces = []
         done = 0
-        for match in _LEFT_OUT.finditer(text):
-            before, after = text[done : match.start()], 0
-            length = max((_overlap(before, secret) for secret in self._secrets), default=0)
-            pieces += [before[:-length] + REDACTED if length else before, match[0]]
-            if match["after"]:
-                rest = text[match.end() :]
-                after = max((_overlap(secret, rest[: len(secret)]) for secret in self._secrets), default=0)
-                pieces += [REDACTED] if after else []
-            done = match.end() + after
-        return "".join([*pieces, text[done:]])
+        for start, end in self._needles.spans(text):
+            pieces += [text[done:start], REDACTED]
+            done = end
+        text = "".join([*pieces, text[done:]])
+        return self._mask_cut_values(text, self._needles) if "… " in text else text
+
+    def _mask_cut_values(self, text: str, needles: Needles) -> str:
+        """Take out what is left of a secret where a text was shortened right in it."""
+        pieces = []
+        done, is_cut = 0, False
+        for match in chain(_LEFT_OUT.finditer(text), [None]):
+            piece = text[done : match.start() if match else len(text)]
+            if is_cut and (length := needles.backwards.overlap(piece[::-1], SHORTEST_PIECE)):
+                pieces.append(REDACTED)
+                piece = piece[length:]
+            if match and (length := needles.overlap(piece, SHORTEST_PIECE)):
+                piece = piece[:-length] + REDACTED
+            pieces.append(piece)
+            if match:
+                pieces.append(match[0])
+                done, is_cut = match.end(), match["after"] is not None
+        return "".join(pieces)
 
 
 class TransparentRedactor:
@@ -461,6 +490,43 @@ def _spellings(text: str) -> set[str]:
 # ---- Texts ------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """A name in a text, with the value that it marks.
+
+    Parameters
+    ----------
+    match : re.Match
+        Of the name, and of the value, if that is not bare.
+    end : int
+        Where the value ends.
+    is_bare : bool
+        Whether the value stands in no quotes or brackets, and ends with the unbroken text.
+    has_digit : bool
+        Whether a bare value has one.
+    """
+
+    match: re.Match[str]
+    end: int
+    is_bare: bool = False
+    has_digit: bool = False
+
+    @property
+    def start(self) -> int:
+        """Where the value starts."""
+        return self.match.start("value")
+
+    @property
+    def value(self) -> str:
+        """The value as a text."""
+        return self.match.string[self.start : self.end]
+
+    @property
+    def is_harmless(self) -> bool:
+        """Whether the value tells nothing; a long one, which may share its end with others, is not copied."""
+        return self.end - self.start <= len(REDACTED) and _harmless_literal(self.value)
+
+
 def _parts(text: str) -> Iterator[tuple[str, bool]]:
     """Give a traceback in parts, and of each whether it is a line of source code."""
     done = 0
@@ -471,30 +537,17 @@ def _parts(text: str) -> Iterator[tuple[str, bool]]:
     yield text[done:], False
 
 
-def _pattern_of(texts: Sequence[str]) -> str:
-    """Return a regular expression for any of some sorted texts, the longest first.
-
-    Those that begin alike share their beginning, so that thousands of them cost little more than one.
-    """
-    if len(texts) == 1:
-        return re.escape(texts[0])
-    first, last = texts[0], texts[-1]
-    same = next((at for at, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), None)
-    start = first[:same]
-    groups: dict[str, list[str]] = {}
-    for text in texts:
-        if len(text) > len(start):
-            groups.setdefault(text[len(start)], []).append(text[len(start) :])
-    choice = "|".join(_pattern_of(group) for group in groups.values())
-    return f"{re.escape(start)}(?:{choice}){'?' if start in texts else ''}"
-
-
-def _overlap(before: str, after: str) -> int:
-    """Return how many characters at the end of one text begin another: a piece worth hiding, or 0."""
-    start = after[: SHORTEST - 2]
-    at = before.find(start, max(0, len(before) - len(after)))
-    while at >= 0:
-        if after.startswith(before[at:]):
-            return len(before) - at
-        at = before.find(start, at + 1)
-    return 0
+def _quoted(text: str) -> Iterator[str]:
+    """Find what stands in quotes, with them, each within one line."""
+    position = 0
+    open_to = {'"': 0, "'": 0}  # where the line ends on which no further quote of a kind is closed
+    while (match := _QUOTE.search(text, position)) is not None:
+        position = match.end()
+        if position > open_to[match[0]]:
+            rest = _REST_OF_QUOTED[match[0]].match(text, position)
+            assert rest is not None
+            if rest[1]:
+                yield text[match.start() : rest.end()]
+                position = rest.end()
+            else:
+                open_to[match[0]] = rest.end()
