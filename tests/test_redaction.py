@@ -79,6 +79,8 @@ ORDINARY_NAMES = [
     "path",
     "auth_method",
     "bypass_rate",
+    "auth.py",
+    "token.pyx",
 ]
 
 
@@ -254,6 +256,8 @@ TEXTS = [
     ("if token == other", "if token == other"),
     ("columns ['password', 'user']", "columns ['password', 'user']"),
     ("('password', 'abc')", "('password', '<redacted>')"),
+    ("/srv/auth.py:31 in login", "/srv/auth.py:31 in login"),
+    ("auth.py:31: token=abc", "auth.py:31: token=<redacted>"),
 ]
 
 
@@ -271,6 +275,16 @@ def test_a_source_line_keeps_its_names_and_loses_its_literals():
         'Traceback (most recent call last):\n  File "a.py", line 3, in f\n'
         '    login(user, password=password, token="<redacted>")\nE: password=<redacted>\n'
     )
+
+
+def test_lines_of_files_named_like_a_secret_keep_their_numbers():
+    report = report_of(
+        exception="at secrets.py:123456",
+        traceback_str='  File "/srv/auth.py", line 123456, in login\n    fail()\nE: at secrets.py:123456\n',
+        traced_vars_location="/srv/auth.py:123456 in login",
+    )
+    assert REDACTED not in sent(report)
+    assert REDACTED not in sent(report, redact_names=("auth", "secrets"))
 
 
 def test_what_is_left_of_a_secret_at_a_cut_is_hidden():

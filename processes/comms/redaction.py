@@ -63,6 +63,7 @@ _HARMLESS_ENDINGS = _set_of(
     "count counts length len limit size type types expiry expires ttl url uri endpoint method policy field "
     "name names file path dir"
 )
+_SOURCE_FILES = (".py", ".pyw", ".pyx")  # with a line's number after it, as in auth.py:3
 _COUNTED = _set_of("max min num n total prompt completion input output")  # …_tokens
 # They may well be somebody's password, but hiding them everywhere would tell more than it hides.
 _COMMON_VALUES = _set_of(
@@ -132,7 +133,7 @@ class Redactor:
 
     def _judge(self, name: str) -> bool:
         words = _words(name)
-        if not words:
+        if not words or name.endswith(_SOURCE_FILES):
             return False
         if any(_stand_in(own, words) for own in self._own):
             return True
