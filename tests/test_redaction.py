@@ -79,6 +79,8 @@ ORDINARY_NAMES = [
     "path",
     "auth_method",
     "bypass_rate",
+    "OLDPWD",
+    "XDG_SESSION_ID",
     "auth.py",
     "token.pyx",
 ]
@@ -285,6 +287,56 @@ def test_lines_of_files_named_like_a_secret_keep_their_numbers():
     )
     assert REDACTED not in sent(report)
     assert REDACTED not in sent(report, redact_names=("auth", "secrets"))
+
+
+PATHS = ["/srv/project", "C:\\\\project", b"/srv/project"]
+
+
+@pytest.mark.parametrize("path", PATHS, ids=str)
+def test_the_working_folder_of_an_environment_is_no_secret(path):
+    environment = {"PWD": path, "OLDPWD": path, "XDG_SESSION_ID": "123456", "TOKEN": "abc-123456"}
+    pairs = list(environment.items())
+    text = f"{environment!r} {pairs!r}\nPWD={path}\n"
+    report = report_of(
+        kwargs={"env": environment, "pairs": pairs},
+        exception=text,
+        traceback_str=f'  File "{path}/pipeline.py", line 3, in f\n    fail()\nE: {text}\n',
+        traced_vars={"env": repr(environment), "PWD": repr(path)},
+    )
+    error = WebhookChannel(WebhookConfig("https://h/")).payload(report)["entries"]["job"]["error"]
+    expected = text.replace("abc-123456", REDACTED)
+    assert error["exception"] == expected
+    assert error["traceback"].endswith(f"E: {expected}\n")
+    assert error["traced_vars"] == {
+        "env": repr(environment).replace("abc-123456", REDACTED),
+        "PWD": repr(path),
+    }
+    assert "abc-123456" not in sent(report)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'pwd="hunter2"',
+        'pwd="/hunter2"',
+        "PWD=hunter2",
+        "{'PWD': 'hunter2'}",
+        "UID=sa;PWD=/hunter2",
+        "UID=sa; PWD=/hunter2",
+        "PWD=/hunter2;UID=sa",
+    ],
+)
+def test_any_other_value_of_pwd_is_a_secret(text):
+    redactor = Redactor()
+    redactor.learn([("text", text), ("pwd", "/other-secret"), ("PWD", "third-secret")])
+    assert "hunter2" not in redactor.text(text)
+    assert redactor.text("/other-secret third-secret") == "<redacted> <redacted>"
+    assert redactor.value({"pwd": "/x", "PWD": "x"}) == {"pwd": REDACTED, "PWD": REDACTED}
+
+
+def test_users_can_hide_the_working_folder():
+    assert Redactor(("pwd",)).text("PWD=/srv/project") == "PWD=<redacted>"
+    assert Redactor(("pwd",)).value({"PWD": "/srv/project"}) == {"PWD": REDACTED}
 
 
 def test_what_is_left_of_a_secret_at_a_cut_is_hidden():

@@ -64,6 +64,7 @@ _HARMLESS_ENDINGS = _set_of(
     "name names file path dir"
 )
 _SOURCE_FILES = (".py", ".pyw", ".pyx")  # with a line's number after it, as in auth.py:3
+_HARMLESS_NAMES = _set_of("XDG_SESSION_ID")  # counts logins
 _COUNTED = _set_of("max min num n total prompt completion input output")  # …_tokens
 # They may well be somebody's password, but hiding them everywhere would tell more than it hides.
 _COMMON_VALUES = _set_of(
@@ -87,6 +88,7 @@ _NAMED = re.compile(
     re.VERBOSE,
 )
 _QUOTE = re.compile("[\"']")
+_ABSOLUTE_PATH = re.compile(r"""[bBrRuU]?\\*["']?(?:/|[A-Za-z]:[\\/])""")  # or the repr of one
 _END_OF_BARE = re.compile(r"[\s,;&\"'\[\](){}<>]|\Z")
 _REST_OF_QUOTED = {quote: re.compile(rf"(?:[^{quote}\\\n]|\\.)*+({quote}?)") for quote in "\"'"}
 _IN_URL = re.compile(r"(?<=://)([^\s/:@'\"]*:)([^\s/@'\"]+)(?=@)")
@@ -124,12 +126,12 @@ class Redactor:
 
     # What is a secret
 
-    def is_secret(self, name: str) -> bool:
-        """Tell whether a name is like a secret's."""
+    def is_secret(self, name: str, value: object = None) -> bool:
+        """Tell whether a name is like a secret's; a path under the environment's PWD is none."""
         known = self._known.get(name)
         if known is None:
             known = self._known[name] = self._judge(name)
-        return known
+        return known and not (name == "PWD" and ("pwd",) not in self._own and _is_absolute_path(value))
 
     def _judge(self, name: str) -> bool:
         words = _words(name)
@@ -137,7 +139,9 @@ class Redactor:
             return False
         if any(_stand_in(own, words) for own in self._own):
             return True
-        if words[-1] in _HARMLESS_ENDINGS or (words[-1] == "tokens" and words[0] in _COUNTED):
+        if words[-1] in _HARMLESS_ENDINGS or name in _HARMLESS_NAMES:
+            return False
+        if words[-1] == "tokens" and words[0] in _COUNTED:
             return False
         return (
             words[-1] == "pass"
@@ -171,7 +175,7 @@ class Redactor:
             if not pending:
                 break
             name, value, inside = pending.popleft()
-            secret = inside or self.is_secret(name)
+            secret = inside or self.is_secret(name, value)
             kind = type(value)
             if kind is str:
                 self._learn_string(value, secret)  # type: ignore[arg-type]
@@ -256,7 +260,7 @@ class Redactor:
 
     def variable(self, name: str, text: str) -> str:
         """Return a traced variable's repr without secrets."""
-        if self.is_secret(name):
+        if self.is_secret(name, text):
             return text if _harmless_literal(text) else REDACTED
         parsed = _parsed(text)
         if parsed is not None:
@@ -272,7 +276,7 @@ class Redactor:
     def _clean(self, name: str, value: Any, count: list[int], outside: tuple[int, ...]) -> object:
         count[0] += 1
         kind = type(value)
-        if self.is_secret(name):
+        if self.is_secret(name, value):
             return value if value is None or kind is bool else REDACTED
         if kind is str:
             return self.text(value) if len(value) <= MAX_TEXT else value
@@ -285,7 +289,7 @@ class Redactor:
             return {
                 key: self._clean(_key(key), member, count, outside) for key, member in list(value.items())
             }
-        if kind is tuple and _is_pair(value) and self.is_secret(_key(value[0])):
+        if kind is tuple and _is_pair(value) and self.is_secret(_key(value[0]), value[1]):
             return value[0], REDACTED
         return kind(self._clean("", member, count, outside) for member in value)
 
@@ -320,9 +324,12 @@ class Redactor:
 
     def _is_masked(self, named: _Named, source: bool) -> bool:
         match = named.match
-        if not self.is_secret(match["name"]) or named.is_harmless:
-            return False
         before = match.string[max(0, match.start() - 2) : match.start()]
+        after = match.string[named.end : named.end + 1]
+        # Between semicolons PWD is the password of a database, which may begin like a path.
+        opening = None if ";" in before + after else match.string[named.start : named.start + 20]
+        if not self.is_secret(match["name"], opening) or named.is_harmless:
+            return False
         if (
             "," in match["sign"]
         ):  # ('token', 'abc') is a pair, as is '--token', 'abc'; ['token', 'user'] are names
@@ -392,6 +399,10 @@ class TransparentRedactor:
 def _words(name: str) -> list[str]:
     """Split ``apiKey``, ``API_KEY`` and ``X-Api-Key`` into words, in lower case."""
     return [word.lower() for word in _WORD.findall(name)]
+
+
+def _is_absolute_path(value: object) -> bool:
+    return isinstance(value, (str, bytes)) and _ABSOLUTE_PATH.match(_key(value)) is not None
 
 
 def _stand_in(some: tuple[str, ...], words: list[str]) -> bool:
