@@ -319,6 +319,29 @@ def test_a_proxy_is_taken_from_the_environment(report, monkeypatch):
     assert [path for path, _, _ in proxy.requests] == ["http://hooks.example.org/hook"]
 
 
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_an_error_names_the_proxy_without_its_password(report, monkeypatch, scheme):
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        proxy = f"127.0.0.1:{unused.getsockname()[1]}"
+        monkeypatch.setenv(f"{scheme}_proxy", f"http://bob:hunter2@{proxy}")
+        monkeypatch.setenv("no_proxy", "")
+        where = rf"^{scheme}://hooks\.example\.org/… \(through the proxy {proxy}\) could not be reached"
+        with pytest.raises(WebhookError, match=where) as caught:
+            send(report, None, url=f"{scheme}://hooks.example.org/hook")
+    assert "bob" not in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_an_answer_that_came_through_a_proxy_says_so(report, monkeypatch):
+    with serving((407, {}, b"who are you?")) as proxy:
+        monkeypatch.setenv("http_proxy", proxy.url(""))
+        monkeypatch.setenv("no_proxy", "")
+        where = rf"^http://hooks\.example\.org/… \(through the proxy 127.0.0.1:{proxy.port}\) answered 407 "
+        with pytest.raises(WebhookError, match=where):
+            send(report, None, url="http://hooks.example.org/hook")
+
+
 def test_a_channel_that_fails_does_not_keep_the_next_from_being_served(report):
     with serving() as server:
         bad = WebhookChannel(WebhookConfig(server.url(), extra_payload={"x": object()}))

@@ -173,7 +173,7 @@ class _WatchedHTTPS(_Watched, urllib.request.HTTPSHandler):
 
 def _send(request: urllib.request.Request, timeout: float) -> str | None:
     """Send a request; return None if it was taken, and a URL if it is to be sent there."""
-    where = describe_url(request.full_url)
+    target = request.host
     with Deadline(timeout) as deadline:
         # Proxies are taken from the environment, as every HTTP client does.
         opener = urllib.request.build_opener(_NoRedirects, _WatchedHTTP(deadline), _WatchedHTTPS(deadline))
@@ -182,8 +182,9 @@ def _send(request: urllib.request.Request, timeout: float) -> str | None:
                 return None
         except urllib.error.HTTPError as error:
             with error:
-                return _target_or_raise(where, request, error)
+                return _target_or_raise(_where(request, target), request, error)
         except (OSError, HTTPException) as error:
+            where = _where(request, target)
             reason = error.reason if isinstance(error, urllib.error.URLError) else error
             if deadline.passed:
                 raise NoAnswerError(
@@ -198,6 +199,14 @@ def _send(request: urllib.request.Request, timeout: float) -> str | None:
                     f"{where} cannot prove who it is, so nothing was sent: {reason.verify_message}"
                 ) from error
             raise NoAnswerError(f"{where} could not be reached: {reason!r}") from error
+
+
+def _where(request: urllib.request.Request, target: str) -> str:
+    """Describe where a request for a target was sent; urllib puts a proxy in the target's place."""
+    described = describe_url(request.full_url)
+    if request.host == target:
+        return described
+    return f"{described} (through the proxy {request.host.rpartition('@')[2]})"
 
 
 def _target_or_raise(where: str, request: urllib.request.Request, error: urllib.error.HTTPError) -> str:
