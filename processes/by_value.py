@@ -50,7 +50,7 @@ from .rebuild import (
     of_id,
 )
 from .reducers import REDUCERS, place_in_file
-from .shared_globals import SharedGlobals, looked_up_for, module_of
+from .shared_globals import SharedGlobals, looked_up_for, module_of, name_among
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -285,7 +285,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     def _reduce_bare_object(self, bare: object) -> Any:
         """Reduce an object that is nothing but itself to its global's name, if it is one."""
         for module in ("__main__", *self._shared):
-            if (there := self._globals_of(module)) is not None and (name := there.name_of(bare)) is not None:
+            if (values := globals_of(module)) is not None and (name := name_among(values, bare)) is not None:
                 return make_named, (module, name, object)
         return bare.__reduce_ex__(PROTOCOL)
 
@@ -293,12 +293,10 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         """Find the globals that a function or class shares on a worker."""
         if self._to_sender or (module := module_of(named)) is None:
             return None
-        return self._globals_of(module)
-
-    def _globals_of(self, module: str) -> SharedGlobals | None:
-        if module not in self._shared and (values := globals_of(module)) is not None:
-            self._shared[module] = SharedGlobals(module, values)
-        return self._shared.get(module)
+        name, values = module
+        if name not in self._shared:
+            self._shared[name] = SharedGlobals(name, values)
+        return self._shared[name]
 
 
 def _note_id(named: Named) -> str:

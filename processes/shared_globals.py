@@ -36,29 +36,22 @@ class SharedGlobals:
         The globals.
     """
 
-    __slots__ = ("_names", "module", "values")
+    __slots__ = ("module", "values")
 
     def __init__(self, module: str, values: Mapping[str, Any]) -> None:
         self.module = module
         self.values = values
-        self._names: dict[int, str] | None = None  # by the ids of values
 
     def __reduce__(self) -> tuple[Any, ...]:
         return find_globals, (self.module,)
 
     def has(self, function: FunctionType) -> bool:
         """Tell whether a function is one of the globals."""
-        return self.values.get(function.__name__) is function or self.name_of(function) is not None
-
-    def name_of(self, value: object) -> str | None:
-        """Return the first global name of an object; None if it has none."""
-        if self._names is None:
-            self._names = {id(value): name for name, value in reversed(list(self.values.items()))}
-        return self._names.get(id(value))
+        return self.values.get(function.__name__) is function or name_among(self.values, function) is not None
 
     def stand_in(self, value: Any, brought: dict[str, Any]) -> Any:
         """Return what stands for an object that a global is too, and add the global to those brought."""
-        if isinstance(value, _NOT_SHARED) or (name := self.name_of(value)) is None:
+        if (name := name_of_shared(self.values, value)) is None:
             return value
         brought[name] = value
         return Global(name)
@@ -85,17 +78,38 @@ class SharedGlobals:
         return cell if stand_in is value else CellType(stand_in)
 
 
-def shared_objects(values: Mapping[str, Any]) -> frozenset[int]:
-    """Return the ids of what globals hold, of all that can be told from a copy."""
-    return frozenset([id(value) for value in list(values.values()) if not isinstance(value, _NOT_SHARED)])
+def name_of_shared(values: Mapping[str, Any], value: object) -> str | None:
+    """Return the name that an object has among globals; None also if a copy of it would be as good."""
+    return None if isinstance(value, _NOT_SHARED) else name_among(values, value)
 
 
-def module_of(named: Named) -> str | None:
-    """Find the name of the module that a function or class is of; None if it is of none that is loaded."""
+_names: dict[int, dict[int, str]] = {}
+"""By the ids of globals, names by the ids of their values: as they were when they were first asked for."""
+
+
+def forget_names() -> None:
+    """Forget what names what had, as another run begins."""
+    _names.clear()
+
+
+def name_among(values: Mapping[str, Any], value: object) -> str | None:
+    """Return the first name that an object has among globals; None if it has none."""
+    names = _names.get(id(values))
+    if names is None:
+        items = list(values.items())  # at once, as other threads may add to them
+        names = _names[id(values)] = {id(value): name for name, value in reversed(items)}
+    name = names.get(id(value))
+    return name if name is not None and values.get(name) is value else None
+
+
+def module_of(named: Named) -> tuple[str, dict[str, Any]] | None:
+    """Find the name and the globals of the module that a function or class is of; None if it is of none."""
     own = named.__globals__ if isinstance(named, FunctionType) else None
     name: str = named.__module__ if own is None else own.get("__name__", "")
     found = globals_of(name)
-    return None if found is None or (own is not None and own is not found) else name
+    if found is None or (own is not None and own is not found):
+        return None
+    return name, found
 
 
 def looked_up_for(named: Named, among: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ...exceptions import SerializationError
 from ...pickling import dump, is_simple
 from ...rebuild import by_id
+from ...shared_globals import forget_names
 from . import wire
 from .child import Cargo, Shipment
 from .variants import Patterns
@@ -83,6 +84,7 @@ class Functions:
     """
 
     def __init__(self, large_pieces: MutableMapping[Key, Piece], is_shared: Callable[[object], bool]) -> None:
+        forget_names()
         self._large_pieces = large_pieces
         self._is_shared = is_shared
         self._by_id: dict[int, SentFunction] = {}

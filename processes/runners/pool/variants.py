@@ -52,7 +52,6 @@ class Patterns:
     def __init__(self) -> None:
         # By the ids of code and globals, which the pattern keeps valid.
         self._patterns: dict[tuple[int, int], _Pattern] = {}
-        self._globals: dict[int, frozenset[int]] = {}  # ids of what globals hold, by theirs
 
     def add(self, function: object) -> None:
         """Let a function that has been serialized be a pattern, if there may be variants of it."""
@@ -74,7 +73,7 @@ class Patterns:
         if values is None or len(values) != len(theirs) or not is_simple(function.__kwdefaults__):
             return None
         # What is a global too is one object with that in the worker, so it can be no argument.
-        shared = self._global_places(function, values)
+        shared = _global_places(function, values)
         if not all(values[place] is theirs[place] for place in shared):
             return None
         # Where the pattern has more than numbers and text, it must be what the function has there: reading it
@@ -91,15 +90,6 @@ class Patterns:
                 return Variant(made_of, data, tuple([values[place] for place in bound]))
         return None
 
-    def _global_places(self, function: FunctionType, values: tuple[Any, ...]) -> list[int]:
-        """Tell which values of a function are globals of its module too."""
-        among = self._globals.get(id(function.__globals__))
-        if among is None:
-            from ...shared_globals import shared_objects
-
-            among = self._globals[id(function.__globals__)] = shared_objects(function.__globals__)
-        return [place for place, value in enumerate(values) if id(value) in among]
-
 
 class _Pattern:
     __slots__ = ("function", "not_simple", "values", "without_values")
@@ -109,6 +99,14 @@ class _Pattern:
         self.values = values
         self.not_simple = [place for place, value in enumerate(values) if not is_simple(value)]
         self.without_values = _without_values(function)
+
+
+def _global_places(function: FunctionType, values: tuple[Any, ...]) -> list[int]:
+    """Tell which values of a function are globals of its module too."""
+    from ...shared_globals import name_of_shared
+
+    among = function.__globals__
+    return [place for place, value in enumerate(values) if name_of_shared(among, value) is not None]
 
 
 def make_variant(pattern: FunctionType, data: bytes | memoryview, bound: Sequence[Any] = ()) -> FunctionType:
