@@ -46,12 +46,16 @@ defined_of_run: Final[dict[str, Any]] = {}
 globals_of_run: Final[dict[str, dict[str, Any]]] = {}
 """In a worker: by module, the globals of what this run has brought by value."""
 
+names_in_globals: Final[dict[int, tuple[int, dict[int, str]]]] = {}
+"""By the ids of globals: how many they were when somebody looked, and their names by the ids of the values."""
+
 
 def begin_run() -> None:
     """In a worker: forget what the run before has brought by value."""
     definitions.clear()
     defined_of_run.clear()
     globals_of_run.clear()
+    names_in_globals.clear()
     # What looks things up by name (pickle, forward references in annotations) finds a script's here.
     main = sys.modules["__main__"] = type(sys)("__main__")
     del main.__doc__, main.__loader__, main.__package__  # the script brings its own

@@ -11,7 +11,7 @@ import re
 from types import BuiltinFunctionType, CellType, FunctionType, GenericAlias, ModuleType, UnionType
 from typing import TYPE_CHECKING, Any, Final
 
-from .pickling import ATOMS
+from .pickling import ATOMS, names_in_globals
 from .rebuild import Global, find_globals, globals_of
 
 if TYPE_CHECKING:
@@ -83,21 +83,14 @@ def name_of_shared(values: Mapping[str, Any], value: object) -> str | None:
     return None if isinstance(value, _NOT_SHARED) else name_among(values, value)
 
 
-_names: dict[int, dict[int, str]] = {}
-"""By the ids of globals, names by the ids of their values: as they were when they were first asked for."""
-
-
-def forget_names() -> None:
-    """Forget what names what had, as another run begins."""
-    _names.clear()
-
-
 def name_among(values: Mapping[str, Any], value: object) -> str | None:
     """Return the first name that an object has among globals; None if it has none."""
-    names = _names.get(id(values))
-    if names is None:
+    # To look at all of them for each function would take longer than to serialize it.
+    count, names = names_in_globals.get(id(values), (-1, {}))
+    if count != len(values):
         items = list(values.items())  # at once, as other threads may add to them
-        names = _names[id(values)] = {id(value): name for name, value in reversed(items)}
+        names = {id(value): name for name, value in reversed(items)}
+        names_in_globals[id(values)] = len(items), names
     name = names.get(id(value))
     return name if name is not None and values.get(name) is value else None
 
