@@ -47,7 +47,7 @@ globals_of_run: Final[dict[str, dict[str, Any]]] = {}
 """In a worker: by module, the globals of what this run has brought by value."""
 
 names_in_globals: Final[dict[int, tuple[int, dict[int, str]]]] = {}
-"""By the ids of globals: how many they were when somebody looked, and their names by the ids of the values."""
+"""By the ids of globals: how many there were when somebody looked, and their names by the ids of values."""
 
 
 def begin_run() -> None:
