@@ -312,9 +312,21 @@ class Process:
             On Ctrl-C in the main thread; `report` holds what was finished.
         """
         channels = check_notify(notify, notify_on)
-        scheduler = self._schedule(
-            self._graph, parallel, max_workers, runner, progress, observers, resources, fail_fast, durations
-        )
+        try:
+            scheduler = self._schedule(
+                self._graph,
+                parallel,
+                max_workers,
+                runner,
+                progress,
+                observers,
+                resources,
+                fail_fast,
+                durations,
+            )
+        except KeyboardInterrupt:  # which may strike while modules are imported
+            self.report = ProcessExecutionReport.from_results(self, {})
+            raise
         try:
             scheduler.run()
         except KeyboardInterrupt:

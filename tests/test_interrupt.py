@@ -163,3 +163,14 @@ def test_a_handler_of_the_users_own_is_left_alone(runner):
         assert seen == ["mine"]
     finally:
         signal.signal(signal.SIGINT, previous)
+
+
+def test_ctrl_c_before_the_first_task_leaves_a_report_too(runner):
+    def interrupted():
+        signal.raise_signal(signal.SIGINT)
+        yield print
+
+    process = Process([Task("quick", abs, args=(-1,))])
+    with pytest.raises(KeyboardInterrupt):
+        process.run(runner=runner, observers=interrupted())
+    assert [entry.status for entry in process.report.entries.values()] == [TaskStatus.PENDING]
