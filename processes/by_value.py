@@ -65,6 +65,10 @@ SAFE_LIBRARIES: Final = {
 }
 
 
+# Of the libraries above, by id, since to look at them anew takes half of the time of a small data frame:
+_LIBRARY_TYPES: Final[dict[int, type]] = {}  # those whose objects reduce as they say themselves
+_LIBRARY_NAMES: Final[dict[int, object]] = {}  # classes and functions that go by their names
+
 # What two values may have in common without sharing anything that could change.
 _ALIKE_EVERYWHERE: Final = ATOMS | {FunctionType, BuiltinFunctionType, CodeType, ModuleType}
 
@@ -166,8 +170,10 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     def reducer_override(self, obj: Any) -> Any:
         """Reduce an object; the pickler asks for each that is of no builtin type."""
         kind = type(obj)
-        if id(kind) in self._ordinary:
+        if id(kind) in self._ordinary or id(kind) in _LIBRARY_TYPES:
             return obj.__reduce_ex__(PROTOCOL)
+        if id(obj) in _LIBRARY_NAMES:
+            return NotImplemented
         if kind is object:
             return self._reduce_bare_object(obj)
         if issubclass(kind, BaseException):
@@ -186,12 +192,15 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         if kind.__name__ == "memmap" and kind is getattr(sys.modules.get("numpy"), "memmap", None):
             return self._reduce_memmap(obj)
         by_name = kind.__name__ == "cython_function_or_method"
+        is_safe = _is_safe(obj if by_name else kind)
         if self.plain:
-            self.plain = _is_safe(obj if by_name else kind) or (
-                kind not in self.dispatch_table and _is_made_without_its_code(kind)
-            )
+            self.plain = is_safe or (kind not in self.dispatch_table and _is_made_without_its_code(kind))
         if by_name or kind in self.dispatch_table:
+            if by_name and is_safe:
+                _LIBRARY_NAMES[id(obj)] = obj
             return NotImplemented
+        if is_safe:
+            _LIBRARY_TYPES[id(kind)] = kind
         self._ordinary.add(id(kind))
         return obj.__reduce_ex__(PROTOCOL)
 
@@ -214,6 +223,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         if reduced is NotImplemented or len(reduced) < 6:  # it can be imported, or is one of Python's own
             if not _is_safe(cls):
                 self._modules.add(cls.__module__)
+            elif reduced is NotImplemented:
+                _LIBRARY_NAMES[id(cls)] = cls
             return reduced
         self.plain = False
         class_id = _note_id(cls)
@@ -259,7 +270,10 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return known
         reduced = super().reducer_override(function)
         if reduced is NotImplemented:
-            self.plain = self.plain and _is_safe(function)
+            if _is_safe(function):
+                _LIBRARY_NAMES[id(function)] = function
+            else:
+                self.plain = False
             return reduced
         self.plain = False
         _, (code, own, *_), (attributes, slots), *_ = reduced

@@ -12,7 +12,7 @@ import pickle
 from operator import attrgetter, is_
 from types import CellType, FunctionType
 
-from ...pickling import PROTOCOL, dump_simple_arguments, is_simple
+from ...pickling import ATOMS, PROTOCOL, dump_simple_arguments, is_simple
 
 TYPE_CHECKING = False  # typing is not imported: it would be the costliest part of a worker's start
 if TYPE_CHECKING:
@@ -103,6 +103,8 @@ class _Pattern:
 
 def _global_places(function: FunctionType, values: tuple[Any, ...]) -> list[int]:
     """Tell which values of a function are globals of its module too."""
+    if ATOMS.issuperset(map(type, values)):
+        return []
     from ...shared_globals import name_of_shared
 
     among = function.__globals__
