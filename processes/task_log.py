@@ -102,7 +102,7 @@ class TaskFileHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Append a record."""
-        written = vars(record).setdefault("log_files", [])
+        written = vars(record).setdefault("_processes_log_files", [])
         if self.baseFilename in written:
             return
         written.append(self.baseFilename)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ..events import TaskFinished, TaskRetried, TaskStarted
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
 class LogFiles:
     """Logs the start, the retries and the end of each task through the task's own logger.
 
+    What the program's own handlers and filters raise is told by one warning, and logging goes on: later tasks
+    shall not lack their lines in their files.
+
     Parameters
     ----------
     tasks : iterable of Task
@@ -26,9 +31,16 @@ class LogFiles:
 
     def __init__(self, tasks: Iterable[Task]) -> None:
         self._tasks = {task.name: task for task in tasks}
+        self._has_warned = False
 
     def __call__(self, event: Event) -> None:
         """Log what the event tells."""
+        try:
+            self._log(event)
+        except Exception as error:
+            self._warn(error)
+
+    def _log(self, event: Event) -> None:
         match event:
             case TaskStarted(name, attempt):
                 if attempt == 1:
@@ -42,3 +54,16 @@ class LogFiles:
                     log_failed(self._tasks[name], result.error_data)
             case _:
                 pass
+
+    def _warn(self, error: Exception) -> None:
+        from ..failure import bounded_repr
+
+        if self._has_warned:
+            return
+        self._has_warned = True
+        with suppress(RuntimeWarning):  # should the program make errors of warnings
+            warnings.warn(
+                f"A log handler or filter raised {bounded_repr(error)} on a task's start, retry or end",
+                RuntimeWarning,
+                stacklevel=2,
+            )

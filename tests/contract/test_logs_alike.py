@@ -178,3 +178,108 @@ def test_the_handler_of_last_resort_speaks_as_without_us(runner, tmp_path):
     )
     assert done.stderr == "said once\n"
     assert done.stdout == ""
+
+
+class WithCode(Exception):
+    """It pickles, and cannot be read back: its arguments are not what it is made of."""
+
+    def __init__(self, text: str, code: int) -> None:
+        super().__init__(f"{text} {code}")
+
+
+class Detached:
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        raise RuntimeError("detached")
+
+
+def log_odd_things() -> int:
+    of_its_own = type("OfItsOwn", (), {"__module__": __name__, "__qualname__": "OfItsOwn"})
+    globals()["OfItsOwn"] = of_its_own
+    odd = {"error": WithCode("x", code=3), "detached": Detached(), "own": of_its_own(), "pair": (1, [2])}
+    logging.getLogger("chatty.app").warning("odd", extra=odd)
+    return 1
+
+
+def test_attributes_of_a_record_that_cannot_travel_cost_nothing(runner, tmp_path, heard):
+    path = tmp_path / "log"
+    report = Process([Task("odd", log_odd_things, log_path=path), Task("other", abs, args=(-2,))]).run(
+        runner=runner
+    )
+    globals().pop("OfItsOwn", None)
+    report.raise_for_errors()
+    assert report.results == {"odd": 1, "other": 2}
+    assert "chatty.app: odd" in path.read_text()
+    (record,) = (record for record in heard if record.name == "chatty.app")
+    assert record.pair == (1, [2])
+    if runner == "process":
+        assert record.error == "WithCode('x 3')"
+        assert record.detached == "<Detached object whose __repr__ raised RuntimeError: detached>"
+        assert record.own == "<object that could not be deserialized: AttributeError>"
+
+
+def log_with_a_name_of_ours() -> None:
+    logging.getLogger("chatty.app").warning("counted", extra={"log_files": 3})
+
+
+def test_an_attribute_of_a_record_may_have_any_name(runner, tmp_path, heard):
+    path = tmp_path / "log"
+    Process([Task("counts", log_with_a_name_of_ours, log_path=path)]).run(runner=runner).raise_for_errors()
+    assert "chatty.app: counted" in path.read_text()
+    assert [record.log_files for record in heard if record.name == "chatty.app"] == [3]
+
+
+class Strict(logging.Handler):
+    """Lets nothing pass from a level on; a StopIteration that gets out would end the loop over messages."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        raise StopIteration(record.getMessage())
+
+
+def log_and_return(message: str) -> str:
+    logging.getLogger("chatty.app").error(message)
+    return message
+
+
+@pytest.mark.parametrize("with_file", [False, True])
+def test_what_a_handler_of_the_programs_raises_fails_the_attempt_that_logged(runner, tmp_path, with_file):
+    path = tmp_path / "log" if with_file else None
+    tasks = [
+        Task("logs", log_and_return, log_path=path, args=("oops",), retries=1, retry_on=(StopIteration,)),
+        Task("below", abs, args=(-1,), dependencies=[TaskDependency("logs")]),
+        *[Task(f"other{i}", pow, args=(i, 2)) for i in range(10)],
+    ]
+    handler = Strict()
+    logging.getLogger("chatty.app").addHandler(handler)
+    try:
+        report = Process(tasks).run(runner=runner)
+    finally:
+        logging.getLogger("chatty.app").removeHandler(handler)
+    assert repr(report.exceptions) == "{'logs': StopIteration('oops')}"
+    assert report.entries["logs"].attempts == 2
+    assert "in emit" in report.entries["logs"].error.traceback_str
+    assert list(report.skipped) == ["below"]
+    assert report.results == {f"other{i}": i**2 for i in range(10)}
+    if path is not None:
+        assert path.read_text().count("chatty.app: oops") == 2
+
+
+def test_a_handler_that_raises_on_our_own_records_costs_no_file_its_lines(runner, tmp_path):
+    paths = [tmp_path / f"{number}.log" for number in range(3)]
+    tasks = [Task(path.stem, abs, log_path=path, args=(-1,)) for path in paths]
+    handler, root = Strict(), logging.getLogger()
+    root.addHandler(handler)
+    logging.getLogger("processes").setLevel(logging.INFO)
+    try:
+        with pytest.warns(RuntimeWarning, match="StopIteration") as caught:
+            report = Process(tasks).run(runner=runner)
+    finally:
+        root.removeHandler(handler)
+        logging.getLogger("processes").setLevel(logging.NOTSET)
+    assert len(caught) == 1
+    assert len(report.successes) == 3
+    for path in paths:
+        started, finished = lines_of(path)
+        assert (f"Starting {path.stem}." in started, f"Finished {path.stem}." in finished) == (True, True)

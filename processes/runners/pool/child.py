@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import _socket
     from collections.abc import Callable, Sequence
 
-    from ...attempt import Attempt
+    from ...attempt import Attempt, Raised
     from ...pickling import Buffer
     from .buffers import DataFile
     from .functions import SentFunction
@@ -119,9 +119,11 @@ class Job(Shipment):
         Those that its arguments need.
     kept : Kept or None
         The argument that the worker already has, which nobody else has.
+    log_failure : Raised or None
+        How the program failed to log the first record of the attempt that it failed to log.
     """
 
-    __slots__ = ("attempt", "classes", "function", "kept")
+    __slots__ = ("attempt", "classes", "function", "kept", "log_failure")
 
     def __init__(
         self,
@@ -136,6 +138,7 @@ class Job(Shipment):
         self.function = function
         self.classes = classes
         self.kept: Kept | None = None
+        self.log_failure: Raised | None = None
 
 
 class Child:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 import pickle
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ...failure import bounded_repr
+from ...pickling import ATOMS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +49,7 @@ def forward_records(send: Callable[[bytes], None]) -> None:
 
 
 def dump_record(record: logging.LogRecord) -> bytes:
-    """Serialize a record: the message and the traceback as text, odd attributes by their repr."""
+    """Serialize a record: the message and the traceback as text, what cannot travel by its repr."""
     fields = dict(record.__dict__)
     try:
         fields["msg"] = record.getMessage()
@@ -56,16 +59,36 @@ def dump_record(record: logging.LogRecord) -> bytes:
     if record.exc_info:
         fields["exc_text"] = record.exc_text or logging.Formatter().formatException(record.exc_info)
         fields["exc_info"] = None
-    try:
-        return pickle.dumps(fields)
-    except Exception:
-        return pickle.dumps({name: _portable(value) for name, value in fields.items()})
+    pickles = {}  # of each by itself, so that one that cannot be read costs no other
+    for name, value in [item for item in fields.items() if type(item[1]) not in ATOMS]:
+        try:
+            data = pickle.dumps(value)
+            pickle.loads(data)  # noqa: S301 - our own; harm that is done by reading is done here
+        except BaseException:
+            fields[name] = bounded_repr(value)
+        else:
+            pickles[name] = data
+            del fields[name]
+    return pickle.dumps((fields, pickles))
 
 
-def load_record(data: bytes | bytearray | memoryview) -> logging.LogRecord:
-    """Make the record that :func:`dump_record` has serialized."""
-    return logging.makeLogRecord(pickle.loads(data))  # noqa: S301 - from our own worker
+def handle_record(data: bytes | memoryview, listen: Callable[[logging.LogRecord], None] | None) -> None:
+    """Log in this process a record that :func:`dump_record` has serialized in another.
 
-
-def _portable(value: Any) -> Any:
-    return value if isinstance(value, str | int | float | None) else repr(value)
+    Parameters
+    ----------
+    data : bytes-like
+        The record.
+    listen : callable or None
+        Hears it too.
+    """
+    fields, pickles = pickle.loads(data)  # noqa: S301 - from our own worker
+    for name, value in pickles.items():
+        try:
+            fields[name] = pickle.loads(value)  # noqa: S301 - read back when it was written
+        except Exception as error:  # its class is the worker's alone, say
+            fields[name] = f"<object that could not be deserialized: {type(error).__name__}>"
+    record = logging.makeLogRecord(fields)
+    if listen is not None:
+        listen(record)
+    logging.getLogger(record.name).handle(record)

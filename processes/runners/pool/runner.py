@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import pickle
 import selectors
@@ -17,10 +16,11 @@ from time import monotonic, sleep, time
 from typing import TYPE_CHECKING, ClassVar, Self
 from weakref import WeakValueDictionary
 
-from ...attempt import Finished, Returned, Started, Unsendable, Worker, WorkerDied
+from ...attempt import Attempt, Finished, Raised, Returned, Started, Unsendable, Worker, WorkerDied
 from ...cpus import usable_cpus
 from ...exceptions import MemoryLimitError, SerializationError, WorkerDiedError
 from ...memory import usable_memory
+from ...perform import perform
 from ...pickling import dump_simple_arguments
 from ...task_log import keep_from_last_resort
 from ..base import ProcessRunner, check_max_workers
@@ -29,7 +29,7 @@ from .arguments import NAMES, Arguments
 from .child import MOST_BACKLOG, NOBODY, Cargo, Child, Job, Shipment, interpreter, worker_environment
 from .death import OutOfMemoryKills
 from .functions import Functions
-from .logs import load_record
+from .logs import handle_record
 from .outcomes import unpack_outcome
 from .settings import tell_settings
 from .shelf import Shelf, end
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import TracebackType
 
-    from ...attempt import Attempt, Message, Outcome
+    from ...attempt import Message, Outcome
     from ...pickling import Buffer, Pickled
     from ..waker import Waker
     from .buffers import DataFile
@@ -655,10 +655,7 @@ class ProcessPoolRunner(ProcessRunner):
             if ticket in child.held:
                 self._inbox.append(Started(ticket, wire.CLOCK.unpack(body)[0], child.who))
         elif kind == wire.RECORD:
-            record = load_record(body)
-            if ticket in child.held and (listen := child.held[ticket].attempt.on_record) is not None:
-                listen(record)
-            logging.getLogger(record.name).handle(record)
+            self._log(child, ticket, body)
         elif kind == wire.WRITTEN:
             self._take_written(child, ticket, body)
         elif kind == wire.RETIRED:
@@ -678,6 +675,18 @@ class ProcessPoolRunner(ProcessRunner):
             assert kind == wire.READY
             self._failed_starts = 0
             child.who = Worker(child.label, pickle.loads(body), self._parent.host)  # noqa: S301 - our own worker
+
+    def _log(self, child: Child, ticket: int, body: bytes | memoryview) -> None:
+        """Log a record that a worker has sent.
+
+        What the program's handlers and filters raise fails the attempt that logged, as in a thread; only that
+        its function has gone on meanwhile.
+        """
+        job = child.held.get(ticket)
+        listen = None if job is None else job.attempt.on_record
+        outcome = perform(Attempt(ticket, "", handle_record, (body, listen)), child.who).outcome
+        if job is not None and job.log_failure is None and isinstance(outcome, Raised):
+            job.log_failure = outcome
 
     def _part_with(self, child: Child) -> None:
         """Let a worker go that begins nothing more: what it was given goes to others."""
@@ -711,6 +720,8 @@ class ProcessPoolRunner(ProcessRunner):
             if how == wire.KEPT
             else unpack_outcome(how, body[wire.RESULT_HEAD.size :], descriptors, attempt.task_name)
         )
+        if job.log_failure is not None:
+            outcome = job.log_failure
         self._inbox.append(
             Finished(attempt.ticket, outcome, started_at, elapsed, cpu_seconds, peak_rss, child.who)
         )
