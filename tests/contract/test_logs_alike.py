@@ -220,6 +220,32 @@ def test_attributes_of_a_record_that_cannot_travel_cost_nothing(runner, tmp_path
         assert record.own == "<object that could not be deserialized: AttributeError>"
 
 
+class Unprintable:
+    def __str__(self) -> str:
+        raise KeyError("str")
+
+    def __repr__(self) -> str:
+        raise KeyError("repr")
+
+
+def log_unprintable() -> int:
+    logging.getLogger("chatty.app").warning(Unprintable())
+    logging.getLogger("chatty.app").warning("%s", Unprintable())
+    return 1
+
+
+def test_a_message_that_cannot_be_shown_costs_the_record_at_most(runner, tmp_path, heard, monkeypatch):
+    monkeypatch.setattr(logging, "raiseExceptions", False)  # which pytest's own handler makes a failure
+    path = tmp_path / "log"
+    report = Process([Task("odd", log_unprintable, log_path=path)]).run(runner=runner)
+    report.raise_for_errors()
+    assert "Finished odd." in path.read_text()
+    if runner == "process":
+        first, second = (record.getMessage() for record in heard if record.name == "chatty.app")
+        assert first.startswith("<Unprintable object whose __repr__ raised KeyError: 'repr'> with arguments")
+        assert second == "'%s' with arguments that do not fit: KeyError('str')"
+
+
 def log_with_a_name_of_ours() -> None:
     logging.getLogger("chatty.app").warning("counted", extra={"log_files": 3})
 

@@ -54,7 +54,8 @@ def dump_record(record: logging.LogRecord) -> bytes:
     try:
         fields["msg"] = record.getMessage()
     except Exception as error:  # as in logging itself, a bad record costs no task
-        fields["msg"] = f"{record.msg!r} with arguments that do not fit: {error!r}"
+        message, reason = bounded_repr(record.msg), bounded_repr(error)
+        fields["msg"] = f"{message} with arguments that do not fit: {reason}"
     fields["args"] = None
     if record.exc_info:
         fields["exc_text"] = record.exc_text or logging.Formatter().formatException(record.exc_info)
