@@ -125,6 +125,56 @@ def test_a_failure_is_one_error_record_that_carries_all_that_is_known(runner, tm
     assert text.rstrip().endswith("ValueError: four")
 
 
+class Redact(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = record.getMessage().replace("hunter2", "***"), None
+        return "noise" not in record.msg
+
+
+def pay() -> None:
+    logger = logging.getLogger("chatty.pay")
+    logger.warning("password is %s", "hunter2")
+    logger.warning("noise")
+    logger.log(35, "notice")
+    logging.getLogger("chatty.disabled").warning("not heard")
+
+
+@pytest.fixture
+def chatty_pay(monkeypatch):
+    """Loggers that a program has set up with a filter, a name for a level, and a `disabled`."""
+    logger = logging.getLogger("chatty.pay")
+    monkeypatch.setattr(logging.getLogger("chatty.disabled"), "disabled", True)
+    monkeypatch.setattr(logging, "_levelToName", dict(logging._levelToName))
+    monkeypatch.setattr(logging, "_nameToLevel", dict(logging._nameToLevel))
+    logging.addLevelName(35, "NOTICE")
+    yield logger
+    logger.filters.clear()
+
+
+def test_filters_and_disabled_loggers_count_for_the_files_too(runner, tmp_path, heard, chatty_pay):
+    chatty_pay.addFilter(Redact())
+    path = tmp_path / "log"
+    Process([Task("pay", pay, log_path=path)]).run(runner=runner).raise_for_errors()
+    expected = ["WARNING chatty.pay: password is ***", "NOTICE chatty.pay: notice"]
+    _, *logged, _ = lines_of(path)
+    assert logged == expected
+    formatter = logging.Formatter("%(levelname)s %(name)s: %(message)s")
+    assert [formatter.format(record) for record in heard if record.name.startswith("chatty")] == expected
+
+
+def replace(record: logging.LogRecord) -> logging.LogRecord:
+    return logging.makeLogRecord({**vars(record), "msg": "another", "args": None})
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="filters decide only")
+def test_a_filter_may_put_another_record_in_the_place_of_one(runner, tmp_path, heard, chatty_pay):
+    chatty_pay.addFilter(replace)
+    path = tmp_path / "log"
+    Process([Task("pay", pay, log_path=path)]).run(runner=runner).raise_for_errors()
+    assert path.read_text().count("chatty.pay: another") == 3
+    assert [record.msg for record in heard if record.name == "chatty.pay"] == ["another"] * 3
+
+
 def log_from_a_thread() -> None:
     thread = threading.Thread(target=logging.getLogger("chatty.app").warning, args=("from a thread",))
     thread.start()

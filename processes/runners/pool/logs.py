@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import pickle
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ...failure import bounded_repr
 from ...pickling import ATOMS
@@ -13,17 +13,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def log_levels() -> tuple[int, dict[str, int]]:
-    """Return what `logging.disable` was told, and the levels of all loggers by name; "" is the root's."""
+def log_levels() -> tuple[int, dict[str, int], dict[int, str]]:
+    """Return what `logging.disable` was told, the levels of all loggers, and what levels are called.
+
+    Loggers are told by their names; "" is the root's.
+    """
     levels = {"": logging.getLogger().level}
     for name, logger in logging.Logger.manager.loggerDict.items():
         if isinstance(logger, logging.Logger) and logger.level:
             levels[name] = logger.level
-    return logging.Logger.manager.disable, levels
+    level_names = {level: logging.getLevelName(level) for level in logging.getLevelNamesMapping().values()}
+    return logging.Logger.manager.disable, levels, level_names
 
 
-def apply_levels(disabled: int, levels: dict[str, int]) -> None:
+def apply_levels(disabled: int, levels: dict[str, int], level_names: dict[int, str]) -> None:
     """Set in this process what :func:`log_levels` has returned in another."""
+    for level, name in level_names.items():
+        logging.addLevelName(level, name)
     logging.disable(disabled)
     for name, logger in logging.Logger.manager.loggerDict.items():
         if isinstance(logger, logging.Logger) and name not in levels:
@@ -81,7 +87,7 @@ def handle_record(data: bytes | memoryview, listen: Callable[[logging.LogRecord]
     data : bytes-like
         The record.
     listen : callable or None
-        Hears it too.
+        Hears it too, as it is behind the logger's filters.
     """
     fields, pickles = pickle.loads(data)  # noqa: S301 - from our own worker
     for name, value in pickles.items():
@@ -90,6 +96,12 @@ def handle_record(data: bytes | memoryview, listen: Callable[[logging.LogRecord]
         except Exception as error:  # its class is the worker's alone, say
             fields[name] = f"<object that could not be deserialized: {type(error).__name__}>"
     record = logging.makeLogRecord(fields)
+    logger = logging.getLogger(record.name)
+    passed: Any = not logger.disabled and logger.filter(record)
+    if not passed:
+        return
+    if isinstance(passed, logging.LogRecord):  # from Python 3.12 on it may be another one
+        record = passed
     if listen is not None:
         listen(record)
-    logging.getLogger(record.name).handle(record)
+    logger.callHandlers(record)
