@@ -564,6 +564,34 @@ print(report.results, report.exceptions["exits"].exitcode, report.exceptions["ki
 """
 
 
+ENDS_BY_SIGPIPE = """
+import os, signal, sys, time
+import psutil
+from processes import Process, ProcessPoolRunner, Task
+
+def await_status(process, status):
+    while process.status() != status:
+        time.sleep(0.001)
+
+signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+with ProcessPoolRunner(1) as runner:
+    worker = psutil.Process(Process([Task("pid", os.getpid)]).run(runner=runner).results["pid"])
+    guard = worker.parent()
+    guard.suspend()
+    await_status(guard, psutil.STATUS_STOPPED)
+    worker.kill()
+    await_status(worker, psutil.STATUS_ZOMBIE)  # its guard tells nobody yet, so the next run is given it
+    data = bytes(int(sys.argv[1]))
+    print(Process([Task("length", len, args=(data,))]).run(runner=runner).results["length"])
+"""
+
+
+@linux
+@pytest.mark.parametrize("size", [1000, 1_000_000], ids=["a frame", "a file"])
+def test_a_program_that_ends_by_sigpipe_survives_what_it_sends_to_a_dead_worker(size):
+    assert run_in_new_python(ENDS_BY_SIGPIPE, str(size)) == f"{size}\n"
+
+
 @linux
 def test_a_program_that_ignores_sigchld_hears_how_workers_ended():
     assert run_in_new_python(IGNORED) == "{'status': 1} 3 SIGKILL\n"

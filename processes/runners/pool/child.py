@@ -332,7 +332,7 @@ class Child:
             while self._outbox or self._frames:
                 if not self._outbox:
                     self._fill_outbox()
-                sent = self.socket.send(self._outbox[0])
+                sent = self.socket.send(self._outbox[0], wire.NO_SIGNAL)
                 reached = True
                 if sent < len(self._outbox[0]):
                     self._outbox[0] = memoryview(self._outbox[0])[sent:]

@@ -86,6 +86,9 @@ _CAN_SEND_DESCRIPTORS = hasattr(_socket, "SCM_RIGHTS")  # not on Windows
 # Linux hands out copies at a look ahead, so that nothing is lost where there is no room for all.
 _LOOK = (_socket.MSG_PEEK if sys.platform == "linux" else 0) | getattr(_socket, "MSG_CMSG_CLOEXEC", 0)
 
+NO_SIGNAL = getattr(_socket, "MSG_NOSIGNAL", 0)
+"""Of a send: to one who is gone it is an OSError, and no SIGPIPE, by which many command line tools end."""
+
 SPIN_SECONDS = 1e-4
 """How long parent and worker look for the next message before they go to sleep.
 
@@ -180,7 +183,7 @@ def send_descriptors(channel: socket | None, descriptors: Iterable[int]) -> bool
         return False
     try:
         data = b"".join(map(_INT.pack, descriptors))
-        channel.sendmsg([b"\0"], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, data)])
+        channel.sendmsg([b"\0"], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, data)], NO_SIGNAL)
     except OSError:  # also: too many are under way, or the channel is full
         return False
     return True

@@ -386,7 +386,7 @@ class _Loop:
     def _send(self, frame: list[Buffer]) -> None:
         with self._sending:
             for piece in frame:
-                self._socket.sendall(piece)
+                self._socket.sendall(piece, wire.NO_SIGNAL)
 
 
 def _comes_soon(descriptor: int) -> bool:
