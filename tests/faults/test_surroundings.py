@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import pty
+import select
 import shutil
 import signal
 import subprocess
@@ -209,6 +210,86 @@ def test_a_run_works_where_standard_streams_are_closed(closed, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert result.read_text() == "well"
+
+
+UNREAD = """
+import os, subprocess, sys, time
+from processes import Process, Task
+
+def write_much():
+    os.write(2, b"to somebody who does not read\\n")
+    child = subprocess.Popen(["sleep", "300"])
+    print(child.pid, os.getpid(), flush=True)
+    while True:
+        os.write(2, bytes(1000))
+
+report = Process([Task("writes", write_much, timeout=float(sys.argv[1]))]).run(runner="process")
+print(report.exceptions["writes"])
+"""
+
+
+@pytest.fixture
+def full_pipe():
+    """Both ends of a pipe that takes nothing more."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(writing, bytes(select.PIPE_BUF))
+    os.set_blocking(writing, True)
+    yield reading, writing
+    os.close(reading)
+    os.close(writing)
+
+
+def run_unread(limit: float, stderr: int) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", UNREAD, str(limit)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True)
+
+
+@linux
+def test_a_time_limit_ends_a_task_though_nobody_reads_what_it_writes_to_standard_error(full_pipe):
+    with run_unread(1, full_pipe[1]) as program, time_limit(60):
+        assert program.stdout is not None
+        pids = [int(pid) for pid in program.stdout.readline().split()]
+        assert program.stdout.read().startswith("Task 'writes' timed out after 1s")
+    assert [pid for pid in pids if psutil.pid_exists(pid)] == []
+
+
+@linux
+def test_nobody_survives_a_killed_program_though_nobody_reads_its_standard_error(full_pipe):
+    with run_unread(3600, full_pipe[1]) as program, time_limit(60):
+        assert program.stdout is not None
+        pids = [int(pid) for pid in program.stdout.readline().split()]
+        program.kill()
+        while any(psutil.pid_exists(pid) for pid in pids):
+            time.sleep(0.001)
+
+
+WRITTEN = """
+import sys
+from processes import Process, Task
+
+def write():
+    for number in range(20_000):
+        sys.stderr.write(f"{number}\\n")
+
+Process([Task("writes", write)]).run(runner="process").raise_for_errors()
+"""
+
+
+@pytest.mark.parametrize("command", ['exec "$@"', 'exec "$@" 1>&-'], ids=["as usual", "no standard output"])
+@pytest.mark.parametrize("to_a_file", [False, True], ids=["to a pipe", "to a file"])
+def test_all_that_a_worker_writes_to_standard_error_arrives(to_a_file, command, tmp_path):
+    arguments = ["sh", "-c", command, "sh", sys.executable, "-c", WRITTEN]
+    with (tmp_path / "errors").open("w+") as errors:
+        errors.write("before\n")
+        errors.flush()
+        where = errors if to_a_file else subprocess.PIPE
+        done = subprocess.run(arguments, stderr=where, text=True, timeout=60, check=True)
+        errors.seek(0)
+        written = errors.read() + (done.stderr or "")
+    assert written.splitlines() == ["before", *map(str, range(20_000))]
 
 
 TERMINAL = """

@@ -16,6 +16,7 @@ from .abilities import CHILDREN_FILE
 GRACE_SECONDS = 0.2  # from SIGTERM to SIGKILL: a guess, enough for a handler that removes a file
 ERROR_BYTES = 4096  # of standard error: a page, enough for what an interpreter says at its end
 LEAVE_SECONDS = 1.0  # for a worker that was told to end, with its atexit handlers
+READ_SECONDS = 0.5  # for whoever reads standard error to go on, when the worker has ended
 
 MARK = "PROCESSES_WORKER_BOOTS"
 """An environment variable that is set for a worker's start and gone when it has come so far as here.
@@ -23,6 +24,7 @@ MARK = "PROCESSES_WORKER_BOOTS"
 A program that finds it set was started in a worker's place: what should be an interpreter is none.
 """
 
+_READ_BYTES = 1 << 16  # at a time, of standard error
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # prctl(2)
 
 
@@ -61,21 +63,22 @@ def main(parent_pid: int, guarded: int, socket_fd: int, token_fd: int, crash_fd:
     if guarded:
         _fork_worker(parent_pid, crash_fd, stderr_fd)
     elif crash_fd >= 0:
-        _turn_stderr(crash_fd, stderr_fd)
+        written = _turn_stderr(crash_fd, stderr_fd)
+        with suppress(OSError):
+            os.write(2, written)
     from .worker import serve
 
     serve(socket_fd, token_fd, crash_fd)
 
 
-def _turn_stderr(crash_fd: int, stderr_fd: int) -> None:
-    """Let standard error go from the crash file to where the parent's goes, what was written before too."""
+def _turn_stderr(crash_fd: int, stderr_fd: int) -> bytes:
+    """Let standard error go from the crash file to where the parent's goes; return what stands there."""
     written = os.pread(crash_fd, 1 << 16, 0).partition(b"\0")[0]
     if stderr_fd < 0:
         stderr_fd = os.open(os.devnull, os.O_WRONLY)
     os.dup2(stderr_fd, 2)
     os.close(stderr_fd)
-    with suppress(OSError):
-        os.write(2, written)
+    return written
 
 
 def _fork_worker(parent_pid: int, crash_fd: int, stderr_fd: int) -> None:
@@ -91,8 +94,8 @@ def _fork_worker(parent_pid: int, crash_fd: int, stderr_fd: int) -> None:
     errors, errors_in = os.pipe()
     worker_pid = os.fork()
     if worker_pid:
-        _turn_stderr(crash_fd, stderr_fd)
-        _Guard(parent, worker_pid, errors, crash_fd).watch()
+        written = _turn_stderr(crash_fd, stderr_fd)
+        _Guard(parent, worker_pid, errors, crash_fd, written).watch()
     prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # should anybody kill the guard
     if os.getppid() != guard_pid:
         os._exit(0)
@@ -106,7 +109,8 @@ class _Guard:
     """The process that outlives the worker, to end what it leaves and to tell how it ended.
 
     SIGTERM ends the worker now, SIGUSR1 in `LEAVE_SECONDS` unless it ends by itself. What the worker and its
-    children write to standard error passes through here; its end is kept for the error of a death.
+    children write to standard error passes through here; its end is kept for the error of a death. Where
+    nobody reads standard error, the worker waits, and not its guard.
 
     Parameters
     ----------
@@ -118,9 +122,11 @@ class _Guard:
         The end to read from of the pipe that is the worker's standard error.
     crash_fd : int
         The file that takes what there is to tell.
+    written : bytes
+        What is to go to standard error before all else.
     """
 
-    def __init__(self, parent: int, worker_pid: int, errors: int, crash_fd: int) -> None:
+    def __init__(self, parent: int, worker_pid: int, errors: int, crash_fd: int, written: bytes) -> None:
         import select
 
         # All other descriptors but the standard streams belong to the worker alone.
@@ -130,7 +136,9 @@ class _Guard:
         self._worker = os.pidfd_open(worker_pid)
         self._asked, bell = os.pipe()
         self._error_tail = b""
-        mine = sorted((*kept, self._worker, self._asked, bell))
+        self._unwritten = written  # to standard error; while there is any, no more is read
+        # Below 3 may be one of these too, where the parent has closed a standard stream.
+        mine = sorted(number for number in (*kept, self._worker, self._asked, bell) if number > 2)
         for below, above in zip((2, *mine), (*mine, 1 << 20), strict=True):
             os.closerange(below + 1, above)
         os.set_blocking(bell, False)
@@ -141,9 +149,14 @@ class _Guard:
             signal.signal(heard, lambda *_: None)
         signal.set_wakeup_fd(bell)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        self._poll = select.poll()
-        for descriptor in (self._parent, self._worker, self._asked, self._errors):
-            self._poll.register(descriptor, select.POLLIN)
+        # Bytes: a pipe that has room takes so many at once, and may let wait who has more.
+        self._most = _READ_BYTES if _never_wait_for_stderr() else select.PIPE_BUF
+        self._until_errors, self._until_room = select.poll(), select.poll()
+        for descriptor in (self._parent, self._worker, self._asked):
+            self._until_errors.register(descriptor, select.POLLIN)
+            self._until_room.register(descriptor, select.POLLIN)
+        self._until_errors.register(self._errors, select.POLLIN)
+        self._until_room.register(2, select.POLLOUT)
 
     def watch(self) -> None:
         """Wait for an end: the worker's, the parent's, or the one that is asked for; never returns."""
@@ -152,9 +165,12 @@ class _Guard:
         kill_at: float | None = None
         while True:
             left = None if kill_at is None else max(0.0, kill_at - monotonic()) * 1000
-            ready = {descriptor for descriptor, _ in self._poll.poll(left)}
-            if self._errors in ready and not self._pass_errors_on():
-                self._poll.unregister(self._errors)  # nobody has it open any more
+            poll = self._until_room if self._unwritten else self._until_errors
+            ready = {descriptor for descriptor, _ in poll.poll(left)}
+            if 2 in ready:
+                self._write_errors()
+            if self._errors in ready and not self._read_errors():
+                self._until_errors.unregister(self._errors)  # nobody has it open any more
             if self._worker in ready or self._parent in ready or (kill_at and monotonic() >= kill_at):
                 self._end()
             if self._asked in ready:
@@ -164,31 +180,62 @@ class _Guard:
                 elif kill_at is None:
                     kill_at = monotonic() + LEAVE_SECONDS
 
-    def _pass_errors_on(self) -> bool:
-        """Pass on once what was written to standard error; False at its end."""
+    def _read_errors(self) -> bool:
+        """Read once what the worker has written to standard error; False at its end."""
         try:
-            data = os.read(self._errors, 1 << 16)
+            self._unwritten = os.read(self._errors, _READ_BYTES)
         except BlockingIOError:
             return False
-        self._error_tail = (self._error_tail + data)[-ERROR_BYTES:]
-        rest = data
+        self._error_tail = (self._error_tail + self._unwritten)[-ERROR_BYTES:]
+        return bool(self._unwritten)
+
+    def _write_errors(self) -> None:
+        """Write on what was read; called when there is room, so it does not wait."""
         try:
-            while rest:
-                rest = rest[os.write(2, rest) :]
+            written = os.write(2, self._unwritten[: self._most])
+        except BlockingIOError:
+            return  # another worker's guard has taken the room
         except OSError:
-            pass  # nobody hears it; its end is kept all the same
-        return bool(data)
+            written = len(self._unwritten)  # nobody hears it; its end is kept all the same
+        self._unwritten = self._unwritten[written:]
+
+    def _write_last_errors(self) -> None:
+        """Read and write all that is left, as long as somebody reads it."""
+        from select import select
+
+        is_read = True
+        while self._unwritten or self._read_errors():
+            is_read = is_read and bool(select((), (2,), (), READ_SECONDS)[1])
+            if is_read:
+                self._write_errors()
+            else:
+                self._unwritten = b""
 
     def _end(self) -> None:
         """Kill the worker and all that descends from it, tell how that was, end as the worker ended."""
         status, peak_rss = _end_with_all_children(self._worker_pid)
-        while self._pass_errors_on():
-            pass
+        self._write_last_errors()
         code = os.waitstatus_to_exitcode(status)
         os.write(self._crash_fd, b"\0%d\0%d\0" % (code, peak_rss) + self._error_tail)
         if code < 0:
             _die_by(-code)
         os._exit(code)
+
+
+def _never_wait_for_stderr() -> bool:
+    """See to it that a write to standard error never waits for room; False if that cannot be done."""
+    from stat import S_ISREG
+
+    if S_ISREG(os.fstat(2).st_mode):
+        return True
+    # O_NONBLOCK belongs to what is open, and the parent has the same. So it is opened anew.
+    try:
+        descriptor = os.open("/proc/self/fd/2", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    except OSError:  # a socket, or another user's terminal
+        return False
+    os.dup2(descriptor, 2)
+    os.close(descriptor)
+    return True
 
 
 def _end_with_all_children(worker_pid: int) -> tuple[int, int]:
