@@ -19,6 +19,8 @@ import psutil
 import pytest
 from test_raised import run_in_new_python, time_limit
 
+from processes import Process, Task
+
 # What the scripts below share: a graph that uses what a pool has, and the check of its report.
 WORK = """
 import os, sys
@@ -429,6 +431,30 @@ def test_a_run_that_may_start_few_processes_makes_do_with_them(processes):
 
 
 # ---- What is left there ---
+
+
+def share(name_file: Path, end: str) -> None:
+    from multiprocessing import shared_memory  # in the worker alone: tests of others need a program without
+
+    shared = shared_memory.SharedMemory(create=True, size=1000)
+    name_file.write_text(shared.name)
+    if end == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif end == "exits":
+        os._exit(3)
+    elif end == "past its limit":
+        time.sleep(3600)
+
+
+@linux
+@pytest.mark.parametrize("end", ["killed", "exits", "past its limit", "well"])
+def test_shared_memory_that_a_task_leaves_goes_with_its_worker(end, tmp_path):
+    file = tmp_path / "name"
+    limit = 2 if end == "past its limit" else None
+    with time_limit(60):
+        report = Process([Task("shares", share, args=(file, end), timeout=limit)]).run(runner="process")
+    assert len(report.successes) == (end == "well")
+    assert file.read_text() not in os.listdir("/dev/shm")
 
 
 LEAVES = (

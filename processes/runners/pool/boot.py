@@ -23,6 +23,7 @@ MARK = "PROCESSES_WORKER_BOOTS"
 
 A program that finds it set was started in a worker's place: what should be an interpreter is none.
 """
+TRACKER_SECONDS = 0.5  # for a resource tracker of multiprocessing to remove what is left of the others
 
 _READ_BYTES = 1 << 16  # at a time, of standard error
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # prctl(2)
@@ -247,10 +248,15 @@ def _end_with_all_children(worker_pid: int) -> tuple[int, int]:
     # As a subreaper we inherit the children of those that we kill, so the list fills again until none
     # is left. A process that ends between the look and the kill is ours to reap, so no other has its pid.
     while children := _children():
-        for child in children:
+        # Trackers come last: they remove shared memory by themselves, as soon as all others are gone.
+        mortal = [child for child in children if not _is_resource_tracker(child)]
+        if not mortal:
+            mortal = children
+            _await_end(children, TRACKER_SECONDS)
+        for child in mortal:
             with suppress(PermissionError):
                 os.kill(child, signal.SIGKILL)
-        for child in children:
+        for child in mortal:
             os.wait4(child, 0)
     return status, usage.ru_maxrss * 1024
 
@@ -258,6 +264,26 @@ def _end_with_all_children(worker_pid: int) -> tuple[int, int]:
 def _children() -> list[int]:
     with open(CHILDREN_FILE.format(os.getpid())) as file:  # noqa: PTH123 - pathlib costs 5 ms
         return [int(pid) for pid in file.read().split()]
+
+
+def _is_resource_tracker(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:  # noqa: PTH123 - pathlib costs 5 ms
+            return b"resource_tracker" in file.read()
+    except OSError:  # it is another user's, and hidden
+        return False
+
+
+def _await_end(children: list[int], seconds: float) -> None:
+    """Wait until children have ended, or until the time is over."""
+    from select import select
+    from time import monotonic
+
+    give_up_at = monotonic() + seconds
+    for child in children:
+        descriptor = os.pidfd_open(child)
+        select((descriptor,), (), (), max(0.0, give_up_at - monotonic()))
+        os.close(descriptor)
 
 
 def _die_by(number: int) -> None:
