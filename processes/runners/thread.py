@@ -7,10 +7,11 @@ import threading
 import traceback
 from contextvars import copy_context
 from queue import SimpleQueue
-from time import monotonic
+from time import monotonic, time
 from typing import TYPE_CHECKING, ClassVar
 
-from ..attempt import Finished, Returned, Started, Worker
+from ..attempt import Finished, Raised, Returned, Started, Worker
+from ..failure import describe_failure
 from ..perform import perform
 from .base import ProcessRunner, check_max_workers
 
@@ -51,6 +52,7 @@ class ThreadRunner(ProcessRunner):
     def open(self, waker: Waker) -> None:
         super().open(waker)
         self._attempts: SimpleQueue[Attempt | None] = SimpleQueue()
+        self._worker = Worker.here("")  # of attempts that get no thread
         self._context = copy_context()  # in it a function finds what it would find in the caller's thread
         self._threads: list[_Thread] = []  # those that serve the slots; none that was left behind
         self.held = 0  # attempts that run or that a thread is about to fetch
@@ -71,11 +73,25 @@ class ThreadRunner(ProcessRunner):
         if len(self._threads) < min(self.held, self.max_workers):
             self._started += 1
             thread = _Thread(self, f"thread-{self._started}", self._context.copy())
-            self._threads = [
-                *self._threads,
-                thread,
-            ]  # never changed in place: threads look for themselves in it
-            thread.start()
+            # Before it starts, since threads look for themselves in it; and so it is never changed in place.
+            others, self._threads = self._threads, [*self._threads, thread]
+            try:
+                thread.start()
+            except RuntimeError as error:  # too many already, or the interpreter is ending
+                self._threads = others
+                if not others:
+                    self._fail_waiting(error)
+
+    def _fail_waiting(self, error: RuntimeError) -> None:
+        """End the attempts that wait for a thread, since there is none."""
+        while not self._attempts.empty():
+            attempt = self._attempts.get()
+            assert attempt is not None  # the run is not closed
+            no_thread = RuntimeError(
+                f"Task {attempt.task_name!r} could not be run: no thread could be started ({error})"
+            )
+            outcome = Raised(no_thread, describe_failure(no_thread))
+            self.deliver(Finished(attempt.ticket, outcome, time(), 0.0, 0.0, 0, self._worker))
 
     def wait(self, timeout: float | None) -> list[Message]:
         return [message for message in super().wait(timeout) if self._counts(message)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import functools
 import os
 import pty
@@ -428,6 +429,30 @@ def test_a_run_that_may_start_few_processes_makes_do_with_them(processes):
         [*prefix, sys.executable, "-c", script], capture_output=True, text=True, timeout=60, cwd="/"
     )
     assert (done.returncode, done.stdout) == (0, "well\n"), done.stderr + done.stdout
+
+
+@linux
+@pytest.mark.parametrize("threads", [0, 1, 2])
+@pytest.mark.parametrize("runner", ["thread", "sequential"])
+def test_a_run_that_may_start_few_threads_makes_do_with_them_or_tells_the_reason(runner, threads):
+    needs_a_user_of_its_own()
+    script = (
+        "import resource, threading\n"
+        "from processes import Process, Task\n"
+        f"resource.setrlimit(resource.RLIMIT_NPROC, ({threads + 1}, {threads + 1}))\n"
+        f"tasks = [Task(f't{{i}}', pow, args=(i, 2), timeout={'60' if runner == 'sequential' else None}) "
+        "for i in range(50)]\n"
+        f"report = Process(tasks).run(runner={runner!r})\n"
+        "assert threading.enumerate() == [threading.main_thread()]\n"
+        f"assert len(report.successes if {threads} else report.errored) == 50, report.exceptions\n"
+        "print({str(error) for error in report.exceptions.values()} if report.errored else report.results)\n"
+    )
+    if threads:
+        assert run_as_somebody(script) == f"{ {f't{i}': i**2 for i in range(50)} }\n"
+    else:
+        reason = "no thread could be started (can't start new thread)"
+        errors = {f"Task 't{i}' could not be run: {reason}" for i in range(50)}
+        assert ast.literal_eval(run_as_somebody(script)) == errors
 
 
 # ---- What is left there ---
