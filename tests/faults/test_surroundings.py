@@ -215,6 +215,27 @@ def test_a_run_works_where_standard_streams_are_closed(closed, tmp_path):
     assert result.read_text() == "well"
 
 
+CHANGES_STREAMS = """
+import atexit, os, sys
+from processes import Process, Task
+
+def change(folder):
+    atexit.register(os.mkdir, folder)
+    if folder.endswith("closed"):
+        sys.stdout.close()
+    else:
+        sys.stdout = object()
+
+Process([Task("changes", change, args=(sys.argv[1],))]).run(runner="process").raise_for_errors()
+"""
+
+
+@pytest.mark.parametrize("how", ["closed", "replaced"])
+def test_a_task_that_changes_standard_output_does_not_keep_its_worker_from_a_good_end(how, tmp_path):
+    assert run_in_new_python(CHANGES_STREAMS, str(tmp_path / how)) == ""
+    assert (tmp_path / how).is_dir()
+
+
 UNREAD = """
 import os, subprocess, sys, time
 from processes import Process, Task

@@ -10,6 +10,7 @@ import pickle
 import sys
 import threading
 from _socket import socket
+from contextlib import suppress
 from functools import partial
 from time import monotonic, time
 
@@ -60,7 +61,7 @@ def serve(socket_fd: int, token_fd: int, crash_fd: int) -> None:
             faulthandler.register(abilities.STACK_SIGNAL, crash_fd, all_threads=False)
     _Loop(_parents_socket(socket_fd), token_fd).run()
     for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
+        with suppress(Exception):  # a task may have closed it, or put anything in its place
             stream.flush()
     # The end of the interpreter would wait for threads that tasks have left behind. So: what users have
     # registered for the end (temporary files go by it), and no more.
