@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from processes import Process, ProcessPoolRunner, Task, TaskDependency
+from processes.runners.pool.abilities import CAN_GUARD
 
 PROGRAM = """
 import os
@@ -716,3 +717,25 @@ def test_a_module_that_starts_a_pool_when_it_is_imported_ends_with_advice_and_no
     cause = report.exceptions["work"].__cause__
     assert type(cause) is RuntimeError
     assert 'below `if __name__ == "__main__":`' in str(cause)
+
+
+STRICT = """
+import os, signal
+from processes import Process, Task
+
+def starts():
+    return os.posix_spawnp("sleep", ["sleep", "60"], os.environ)
+
+def dies():
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+report = Process([Task("starts", starts), Task("dies", dies)]).run(runner="process", max_workers=2)
+print(report.exceptions["dies"].signal, os.path.exists(f"/proc/{report.results['starts']}"))
+"""
+
+
+@pytest.mark.skipif(not CAN_GUARD, reason="nothing here ends the children of a worker that leaves")
+def test_a_program_may_make_errors_of_all_warnings(tmp_path):
+    (tmp_path / "script.py").write_text(STRICT)
+    environment = {**os.environ, "PYTHONWARNDEFAULTENCODING": "1"}
+    assert output_of(["-W", "error", "script.py"], tmp_path, env=environment) == "SIGSEGV False\n"

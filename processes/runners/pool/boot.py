@@ -16,6 +16,7 @@ from .abilities import CHILDREN_FILE
 GRACE_SECONDS = 0.2  # from SIGTERM to SIGKILL: a guess, enough for a handler that removes a file
 ERROR_BYTES = 4096  # of standard error: a page, enough for what an interpreter says at its end
 LEAVE_SECONDS = 1.0  # for a worker that was told to end, with its atexit handlers
+TRACKER_SECONDS = 0.5  # for a resource tracker of multiprocessing to remove what is left of the others
 READ_SECONDS = 0.5  # for whoever reads standard error to go on, when the worker has ended
 
 MARK = "PROCESSES_WORKER_BOOTS"
@@ -23,7 +24,6 @@ MARK = "PROCESSES_WORKER_BOOTS"
 
 A program that finds it set was started in a worker's place: what should be an interpreter is none.
 """
-TRACKER_SECONDS = 0.5  # for a resource tracker of multiprocessing to remove what is left of the others
 
 _READ_BYTES = 1 << 16  # at a time, of standard error
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # prctl(2)
@@ -262,7 +262,7 @@ def _end_with_all_children(worker_pid: int) -> tuple[int, int]:
 
 
 def _children() -> list[int]:
-    with open(CHILDREN_FILE.format(os.getpid())) as file:  # noqa: PTH123 - pathlib costs 5 ms
+    with open(CHILDREN_FILE.format(os.getpid()), "rb") as file:  # noqa: PTH123 - pathlib costs 5 ms
         return [int(pid) for pid in file.read().split()]
 
 
