@@ -9,6 +9,7 @@ import pty
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -402,6 +403,27 @@ def test_a_run_works_where_there_is_no_temporary_folder_at_all():
     )
     without = "unset TMPDIR TEMP TMP\n" + read_only
     assert run_among_mounts(without, RUN, "/proc") == "well\n"
+
+
+# ---- Settings of the program -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def default_timeout():
+    """A default for the sockets that this process opens, as many programs set it."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(3600)
+    yield
+    socket.setdefaulttimeout(before)
+
+
+@pytest.mark.usefixtures("default_timeout")
+def test_workers_wait_for_what_comes_whatever_timeout_sockets_have_by_default(system):
+    tasks = [Task(f"in{i}", len, args=(bytes(60_000),)) for i in range(40)]
+    tasks += [Task(f"out{i}", bytes, args=(60_000,)) for i in range(40)]
+    report = Process(tasks).run(runner="process", max_workers=2)
+    report.raise_for_errors()
+    assert len(report.successes) == 80
 
 
 # ---- No leave to start processes -------------------------------------------------------------------------

@@ -195,9 +195,8 @@ class Child:
         self.side_channel: _socket.socket | None = None
         self._crash_file: IO[bytes] | None = None
 
-        self.socket, theirs = socket.socketpair()
+        self.socket, theirs = wire.socket_pair()
         try:
-            self.socket.setblocking(False)
             self.reader = wire.FrameReader(self.socket)
             self.side_channel = wire.open_side_channel(self.socket)
             self._start_process(theirs, program, {**environment, MARK: "1"})

@@ -26,6 +26,7 @@ from struct import Struct
 
 TYPE_CHECKING = False  # typing is not imported: it would be the costliest part of a worker's start
 if TYPE_CHECKING:
+    import socket as sockets
     from _socket import socket
     from collections.abc import Iterable
 
@@ -138,6 +139,16 @@ def _pieces(length: int, pieces: tuple[Buffer, ...]) -> list[Buffer]:
     return [b"".join(pieces)] if length < CHUNK else list(pieces)
 
 
+def socket_pair() -> tuple[sockets.socket, sockets.socket]:
+    """Make both ends of a connection to a worker: ours, which never blocks, and the worker's, which does."""
+    from socket import socketpair
+
+    ours, theirs = socketpair()
+    ours.setblocking(False)
+    theirs.setblocking(True)  # socket.setdefaulttimeout() makes sockets that do not, whoever opens them again
+    return ours, theirs
+
+
 # The side channel
 
 
@@ -149,18 +160,15 @@ def open_side_channel(sock: socket) -> socket | None:
     socket or None
         Our end; None where descriptors cannot be handed on, or where there are not enough of them.
     """
-    from socket import socketpair
-
     if not _CAN_SEND_DESCRIPTORS:
         return None
     try:
-        ours, theirs = socketpair()
+        ours, theirs = socket_pair()
     except OSError:
         sock.send(b"\0")
         return None
     with theirs:
         if send_descriptors(sock, [theirs.fileno()]):
-            ours.setblocking(False)
             return ours
     ours.close()
     sock.send(b"\0")
