@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -18,6 +20,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+from test_raised import time_limit
 
 from processes import (
     Process,
@@ -29,7 +32,7 @@ from processes import (
     TaskFinished,
     WorkerDiedError,
 )
-from processes.runners.pool import buffers, functions, mappings
+from processes.runners.pool import buffers, functions, mappings, wire
 
 MB = 1 << 20
 
@@ -696,6 +699,45 @@ def test_where_no_file_can_be_written_data_goes_in_band():
         check=True,
     )
     assert output.stdout == "True\n", output.stderr
+
+
+def refuse_beyond(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the system refuse to send or write more bytes at once, in this process."""
+    send, pwrite = socket.socket.send, os.pwrite
+
+    def refusing_send(sock: socket.socket, data: bytes, *flags: int) -> int:
+        if len(data) > most:
+            raise OSError(errno.EINVAL, "Invalid argument")
+        return send(sock, data, *flags)
+
+    def refusing_pwrite(descriptor: int, data: bytes, offset: int) -> int:
+        if len(data) > most:
+            raise OSError(errno.EINVAL, "Invalid argument")
+        return pwrite(descriptor, data, offset)
+
+    monkeypatch.setattr(socket.socket, "send", refusing_send)
+    monkeypatch.setattr(os, "pwrite", refusing_pwrite)
+
+
+def test_no_more_is_sent_or_written_at_once_than_a_system_may_take(monkeypatch, workers):
+    monkeypatch.setattr(wire, "MOST_AT_ONCE", MB)
+    refuse_beyond(MB, monkeypatch)
+    written = run(workers, Task("length", lambda array: array.nbytes, args=(ramp(5),)))
+    assert written.results == {"length": 5 * MB}
+    monkeypatch.setattr(buffers, "_MOST_FILES", 0)
+    sent = run(workers, Task("length", lambda array: array.nbytes, args=(ramp(6),)))
+    assert sent.results == {"length": 6 * MB}
+
+
+def test_a_worker_that_can_be_sent_no_more_ends_and_does_not_wait(monkeypatch, system):
+    refuse_beyond(MB, monkeypatch)
+    with ProcessPoolRunner(1) as runner, time_limit(60):
+        run(runner, Task("warm", abs, args=(-1,)))
+        report = Process([Task("large", len, args=(bytes(5 * MB),)), Task("good", abs, args=(-2,))]).run(
+            runner=runner
+        )
+    assert type(report.exceptions["large"]) is WorkerDiedError
+    assert report.results == {"good": 2}
 
 
 PROGRAM_WITH_FEW_DESCRIPTORS = """

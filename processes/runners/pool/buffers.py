@@ -11,6 +11,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Final
 
+from . import wire
 from .mappings import map_privately
 
 if TYPE_CHECKING:
@@ -72,8 +73,8 @@ def write_file(memories: Iterable[memoryview]) -> tuple[DataFile, list[int]] | N
         for memory in memories:
             offset += -offset % ALIGNMENT
             offsets.append(offset)
-            while memory:  # a system writes so much at a time (Linux: 2 GiB)
-                count = os.pwrite(file.descriptor, memory, offset)
+            while memory:
+                count = os.pwrite(file.descriptor, memory[: wire.MOST_AT_ONCE], offset)
                 memory = memory[count:]
                 offset += count
     except OSError:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections import deque
 from contextlib import suppress
+from errno import ENOTCONN
 from time import monotonic, sleep, time
 from typing import IO, TYPE_CHECKING
 
@@ -324,7 +325,8 @@ class Child:
     def flush(self) -> bool:
         """Send what the socket takes, and the tickets; True when nothing is left to send.
 
-        A worker that is gone takes nothing: that shows at its end, not here.
+        A worker that is gone takes nothing: that shows at its end, not here. One that can be sent no more
+        would wait for the rest of a frame, so it is ended.
         """
         reached = False
         try:
@@ -339,10 +341,14 @@ class Child:
                     del self._outbox[0]
         except BlockingIOError:
             pass
-        except OSError:
+        except OSError as error:
             self._outbox.clear()
             self._frames.clear()
-            self._deaf = bool(self._new_tickets) and not reached
+            if isinstance(error, ConnectionError) or error.errno == ENOTCONN:
+                self._deaf = bool(self._new_tickets) and not reached
+            else:
+                self._new_tickets.clear()  # whoever would get these jobs next could be sent no more of them
+                self.kill()
         # Behind the frames, so that the worker does not wake up for a ticket to wait for its frame.
         if self._new_tickets and self._token_write >= 0:
             os.write(self._token_write, b"".join(map(wire.TICKET.pack, self._new_tickets)))

@@ -334,7 +334,7 @@ class ProcessPoolRunner(ProcessRunner):
         if len(body) >= wire.CHUNK or self._mean_job_bytes:
             self._weigh(len(body))
         head = wire.attempt_head(attempt.ticket, function.number, flags, description, len(body))
-        return Job(attempt, function, [head + body] if len(body) < wire.CHUNK else [head, body], classes)
+        return Job(attempt, function, wire.pieces(len(body), (head, body)), classes)
 
     def _job_in_parcels(
         self,
@@ -361,7 +361,7 @@ class ProcessPoolRunner(ProcessRunner):
             kind = flags | wire.IN_PARCELS | wire.WITH_FILES * bool(files)
             length = len(function.own) + sum(map(len, inside))
             head = wire.attempt_head(attempt.ticket, function.number, kind, description, length)
-            return [head + function.own, *inside], files
+            return wire.pieces(length, (head + function.own, *inside)), files
 
         own_parcel = Parcel.of(own, attempt.task_name, NAMES, self._large_pieces)
         self._weigh(own_parcel.added)

@@ -98,13 +98,14 @@ without (measured). Between looks the processor is offered to others, so that a 
 """
 
 CHUNK = 1 << 16  # bytes asked for at a time
+MOST_AT_ONCE = 1 << 30  # bytes for one call to send or write: macOS refuses 2 GiB, Linux takes no more
 FILLED_IN_PLACE = 1 << 14  # bytes from which on a frame that is cut off is received into a buffer of its own
 
 
 def frame(kind: int, ticket: int, *parts: Buffer) -> list[Buffer]:
     """Build a frame, in one piece; or in several, where a part is too large to be copied."""
     length = sum(map(len, parts))
-    return _pieces(length, (HEADER.pack(kind, ticket, length), *parts))
+    return pieces(length, (HEADER.pack(kind, ticket, length), *parts))
 
 
 def attempt_head(ticket: int, function_number: int, flags: int, description: bytes, length: int) -> bytes:
@@ -132,11 +133,20 @@ def result_frame(ticket: int, finished: Finished, how: int, *parts: Buffer) -> l
         finished.cpu_seconds,
         finished.peak_rss_bytes,
     )
-    return _pieces(length, (head, *parts))
+    return pieces(length, (head, *parts))
 
 
-def _pieces(length: int, pieces: tuple[Buffer, ...]) -> list[Buffer]:
-    return [b"".join(pieces)] if length < CHUNK else list(pieces)
+def pieces(length: int, parts: tuple[Buffer, ...]) -> list[Buffer]:
+    """Turn the parts of a frame, so long in all, into what is sent at a time: little in one piece."""
+    if length < CHUNK:
+        return [b"".join(parts)]
+    if length < MOST_AT_ONCE:
+        return list(parts)
+    return [
+        memoryview(part)[start : start + MOST_AT_ONCE]
+        for part in parts
+        for start in range(0, len(part), MOST_AT_ONCE)
+    ]
 
 
 def socket_pair() -> tuple[sockets.socket, sockets.socket]:
