@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import ast
 import atexit
 import os
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
 from misbehaving import Bomb, compute_in_c, ignore_sigterm, loop, sleep_on
 from test_raised import run_beside_others, run_in_new_python
 
+import processes
 from processes import Process, ProcessPoolRunner, Task
 
 STUCK = (sleep_on, loop, compute_in_c, ignore_sigterm)
@@ -33,6 +38,43 @@ def test_a_limit_that_strikes_while_values_are_read_tells_where_too():
     (note,) = report.exceptions["reads"].__notes__
     assert "in sleep_on" in note
     assert "worker.py" not in note
+
+
+NAMED_IN_UMLAUTS = """
+import ctypes, time
+from processes import Process, Task
+
+def größe():
+    time.sleep(3600)
+
+def gefährlich():
+    ctypes.string_at(0)
+
+report = Process([Task("late", größe, timeout=1), Task("dies", gefährlich)]).run(runner="process")
+(note,) = report.exceptions["late"].__notes__
+print(ascii(note))
+print(ascii(report.exceptions["dies"].python_stack))
+"""
+
+
+def test_stacks_show_names_that_are_not_ascii_and_no_frame_below_the_function(tmp_path):
+    folder = tmp_path / "jürgen 名 🎈"
+    folder.mkdir()
+    (folder / "processes").symlink_to(Path(processes.__file__).parent)
+    program = folder / "stäck.py"
+    program.write_text(NAMED_IN_UMLAUTS)
+    done = subprocess.run(
+        [sys.executable, program],
+        env={**os.environ, "PYTHONPATH": str(folder)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    note, stack = map(ast.literal_eval, done.stdout.splitlines())
+    assert note.endswith(f'  File "{program}", line 6, in größe')
+    assert note.count("File") == 1
+    assert f'  File "{program}", line 9 in gefährlich\n' in stack
 
 
 def test_a_limit_counts_from_the_start_of_the_attempt(tmp_path, monkeypatch):

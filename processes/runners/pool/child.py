@@ -442,7 +442,7 @@ class Child:
         text = ""
         while monotonic() < give_up_at and not any(file in text for file in _CALLERS):
             sleep(0.001)
-            text = os.pread(descriptor, _CRASH_BYTES, before).decode(errors="replace")
+            text = _unescape(os.pread(descriptor, _CRASH_BYTES, before).decode(errors="replace"))
         return _most_recent_last(text)
 
     def close(self) -> Death:
@@ -468,7 +468,7 @@ class Child:
             code = int(guards_code)
         if self.who is NOBODY:
             stack, stderr = "", (boot + stack + stderr)[-ERROR_BYTES:]
-        return Death(pid, code, stack, int(peak_rss) if peak_rss else None, stderr)
+        return Death(pid, code, _unescape(stack), int(peak_rss) if peak_rss else None, stderr)
 
     def _close_descriptors(self) -> None:
         self.socket.close()
@@ -512,6 +512,15 @@ def worker_environment(threads: int) -> dict[str, str]:
     What the user has set wins.
     """
     return {**dict.fromkeys(_THREAD_VARIABLES, str(threads)), **os.environ}
+
+
+def _unescape(dump: str) -> str:
+    """Put back the characters that faulthandler escapes in names: all but those of printable ASCII."""
+    return re.sub(
+        r"\\(?:x(7f|[0189a-f][0-9a-f])|u([0-9a-f]{4})|U(00(?:0[0-9a-f]|10)[0-9a-f]{4}))",
+        lambda match: chr(int(match[match.lastindex or 0], 16)),
+        dump,
+    )
 
 
 def _most_recent_last(dump: str) -> str:
