@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-from test_raised import time_limit
+from test_raised import run_in_new_python, time_limit
 
 from processes import (
     Process,
@@ -636,11 +636,15 @@ def test_a_worker_that_dies_with_large_data_costs_its_own_attempt(tmp_path):
 
 
 @pytest.mark.parametrize("free", [0, 1])
-def test_a_worker_without_descriptors_gets_its_data_in_band(free):
+@pytest.mark.parametrize("peek", [True, False], ids=["Linux", "no look ahead"])
+def test_a_worker_without_descriptors_gets_its_data_in_band(free, peek):
     def use_up() -> int:
         import processes.by_value  # nothing can be imported any more
         import processes.runners.pool.parcel  # noqa: F401
+        from processes.runners.pool import wire
 
+        if not peek:
+            wire._PEEK = 0
         found = [os.dup(0) for _ in range(free)]
         with suppress(OSError):
             while True:
@@ -738,6 +742,42 @@ def test_a_worker_that_can_be_sent_no_more_ends_and_does_not_wait(monkeypatch, s
         )
     assert type(report.exceptions["large"]) is WorkerDiedError
     assert report.results == {"good": 2}
+
+
+PROGRAM_WITHOUT_DESCRIPTORS = """
+import gc, os, resource
+from processes import Process, ProcessPoolRunner, Task, TaskStarted
+from processes.runners.pool import wire
+
+def make(number):
+    return bytes([number]) * 2_000_000
+
+def use_up(event):
+    if isinstance(event, TaskStarted):
+        try:
+            while True:
+                taken.append(os.dup(0))
+        except OSError:
+            pass
+
+taken = []
+wire._PEEK = 0
+resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))
+process = Process([Task(f"t{n}", make, args=(n,)) for n in range(6)])
+with ProcessPoolRunner(2) as runner:
+    process.run(runner=runner).raise_for_errors()
+    gc.collect()
+    short = process.run(runner=runner, observers=[use_up])
+    for descriptor in taken:
+        os.close(descriptor)
+    print({type(error).__name__ for error in short.exceptions.values()})
+    print(all(result == make(int(name[1:])) for name, result in short.results.items()))
+    print(all(result == make(int(name[1:])) for name, result in process.run(runner=runner).results.items()))
+"""
+
+
+def test_where_descriptors_of_results_are_lost_their_tasks_fail_and_no_other():
+    assert run_in_new_python(PROGRAM_WITHOUT_DESCRIPTORS) == "{'SerializationError'}\nTrue\nTrue\n"
 
 
 PROGRAM_WITH_FEW_DESCRIPTORS = """

@@ -754,14 +754,14 @@ class ProcessPoolRunner(ProcessRunner):
 
     def _take_descriptors(self, child: Child) -> list[int] | None:
         """Take the descriptors of a result; None if there is no room for them, whatever we do."""
-        descriptors = wire.receive_descriptors(child.side_channel)
-        if descriptors is None and self._spare >= 0:
-            os.close(self._spare)
-            self._spare = -1
-            descriptors = wire.receive_descriptors(child.side_channel)
-        if descriptors is None:
-            wire.skip_descriptors(child.side_channel)
-        return descriptors
+        return wire.receive_descriptors(child.side_channel, self._give_up_spare)
+
+    def _give_up_spare(self) -> bool:
+        if self._spare < 0:
+            return False
+        os.close(self._spare)
+        self._spare = -1
+        return True
 
     def _bury(self, child: Child, _: int) -> None:
         """Settle what a worker leaves that has ended."""

@@ -13,7 +13,8 @@ The parent's end of the socket never blocks; the worker's does, so that two larg
 wait for each other.
 
 Descriptors of files travel over a second socket, the side channel: a byte for each frame that has some, in
-the order of the frames. So who is short of descriptors loses none: they wait there until they are asked for.
+the order of the frames. They wait there until they are asked for. So who is short of descriptors loses none
+on Linux; elsewhere those of one frame, and knows it.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ TYPE_CHECKING = False  # typing is not imported: it would be the costliest part 
 if TYPE_CHECKING:
     import socket as sockets
     from _socket import socket
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from ...attempt import Finished
     from ...pickling import Buffer
@@ -85,7 +86,8 @@ MOST_DESCRIPTORS = 64  # of a frame; the system's limit is 253
 _INT = Struct("i")
 _CAN_SEND_DESCRIPTORS = hasattr(_socket, "SCM_RIGHTS")  # not on Windows
 # Linux hands out copies at a look ahead, so that nothing is lost where there is no room for all.
-_LOOK = (_socket.MSG_PEEK if sys.platform == "linux" else 0) | getattr(_socket, "MSG_CMSG_CLOEXEC", 0)
+_PEEK = _socket.MSG_PEEK if sys.platform == "linux" else 0
+_CLOEXEC = getattr(_socket, "MSG_CMSG_CLOEXEC", 0)
 
 NO_SIGNAL = getattr(_socket, "MSG_NOSIGNAL", 0)
 """Of a send: to one who is gone it is an OSError, and no SIGPIPE, by which many command line tools end."""
@@ -189,9 +191,7 @@ def take_side_channel(sock: socket) -> socket | None:
     """Receive the worker's end of the side channel."""
     if not _CAN_SEND_DESCRIPTORS:
         return None
-    descriptors = receive_descriptors(sock)
-    if descriptors is None:
-        skip_descriptors(sock)
+    descriptors = _receive(sock)
     return type(sock)(fileno=descriptors[0]) if descriptors else None
 
 
@@ -207,25 +207,55 @@ def send_descriptors(channel: socket | None, descriptors: Iterable[int]) -> bool
     return True
 
 
-def receive_descriptors(channel: socket | None) -> list[int] | None:
-    """Receive the descriptors of the next frame that has some; None, and they stay, if too few are free."""
+def receive_descriptors(
+    channel: socket | None, make_room: Callable[[], bool] = lambda: False
+) -> list[int] | None:
+    """Receive the descriptors of the next frame that has some; None, and they are gone, if too few are free.
+
+    Parameters
+    ----------
+    channel : socket
+        The side channel.
+    make_room : callable
+        Called if too few are free and none is lost yet; tells whether it has freed one.
+    """
     assert channel is not None  # or nobody would have sent any
-    ancillary = _socket.CMSG_SPACE(MOST_DESCRIPTORS * _INT.size)
-    _, messages, flags, _ = channel.recvmsg(1, ancillary, _LOOK)
-    descriptors = [number for _, _, data in messages for (number,) in _INT.iter_unpack(data)]
-    if flags & _socket.MSG_CTRUNC:
-        for descriptor in descriptors:
-            os.close(descriptor)
-        return None
-    if _LOOK & _socket.MSG_PEEK:
-        skip_descriptors(channel)
+    # A system that refuses them with an error (macOS) may leave the byte that they came with.
+    while (descriptors := _receive(channel, make_room)) == []:
+        pass
     return descriptors
 
 
 def skip_descriptors(channel: socket | None) -> None:
     """Drop the descriptors of the next frame that has some."""
-    assert channel is not None
-    channel.recv(1)
+    for descriptor in receive_descriptors(channel) or ():
+        os.close(descriptor)
+
+
+def _receive(channel: socket, make_room: Callable[[], bool] = lambda: False) -> list[int] | None:
+    """Receive a byte with the descriptors that came with it; None if they are lost."""
+    descriptors = _receive_once(channel)
+    if _PEEK:
+        if descriptors is None and make_room():
+            descriptors = _receive_once(channel)
+        channel.recv(1)
+    return descriptors
+
+
+def _receive_once(channel: socket) -> list[int] | None:
+    """Look at a byte where that can be, or receive it, with its descriptors; None if too few are free."""
+    try:
+        data, messages, flags, _ = channel.recvmsg(
+            1, _socket.CMSG_SPACE(MOST_DESCRIPTORS * _INT.size), _PEEK | _CLOEXEC
+        )
+    except OSError:  # macOS: EMSGSIZE
+        return None
+    descriptors = [number for _, _, packed in messages for (number,) in _INT.iter_unpack(packed)]
+    if data and not flags & _socket.MSG_CTRUNC:
+        return descriptors
+    for descriptor in descriptors:
+        os.close(descriptor)
+    return None
 
 
 class FrameReader:

@@ -190,10 +190,7 @@ class _Loop:
         from .buffers import DataFile
 
         descriptors = wire.receive_descriptors(self._side_channel)
-        if descriptors is None:
-            wire.skip_descriptors(self._side_channel)
-            return None
-        return list(map(DataFile, descriptors))
+        return None if descriptors is None else list(map(DataFile, descriptors))
 
     def _claim(self) -> int:
         # The parent writes whole tickets, and a pipe gives them whole.
