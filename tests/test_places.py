@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from processes import Process, ProcessPoolRunner, Task, TaskDependency
+from processes.runners.pool import child
 from processes.runners.pool.abilities import CAN_GUARD
 
 PROGRAM = """
@@ -295,6 +296,22 @@ def test_a_frozen_program_is_refused_workers(tmp_path):
 def test_a_frozen_program_may_name_an_interpreter_for_its_workers(tmp_path):
     name_one = f"{FREEZE}; import multiprocessing; multiprocessing.set_executable(interpreter)"
     assert output_of(["-c", REPEATED.format(change=name_one)], tmp_path) == "once\n{'a': 1}\n"
+
+
+@pytest.mark.parametrize(
+    ("base", "program", "started"),
+    [
+        ("base/python", "venv/python", ("base/python", {"__PYVENV_LAUNCHER__": "venv/python"})),
+        ("venv/python", "venv/python", ("venv/python", {})),  # no virtual environment
+        ("base/python", "other/python", ("other/python", {})),  # what multiprocessing was told to use
+    ],
+)
+def test_on_windows_workers_of_a_virtual_environment_are_started_without_its_redirector(
+    monkeypatch, base, program, started
+):
+    monkeypatch.setattr(sys, "executable", "venv/python")
+    monkeypatch.setattr(sys, "_base_executable", base)
+    assert child._behind_redirector(program) == started
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a shell script is no program on Windows")

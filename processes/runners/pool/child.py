@@ -227,8 +227,9 @@ class Child:
             self._token_read, self._token_write = os.pipe()
         if sys.platform == "win32":
             # Only a process that runs can be given a socket, so it comes by standard input.
+            command[0], variables = _behind_redirector(program)
             self.process = subprocess.Popen(  # noqa: S603
-                [*command, "-1", "-1", "-1", "-1"], stdin=subprocess.PIPE, env=environment
+                [*command, "-1", "-1", "-1", "-1"], stdin=subprocess.PIPE, env={**environment, **variables}
             )
             assert self.process.stdin is not None
             self.process.stdin.write(theirs.share(self.process.pid))
@@ -504,6 +505,18 @@ def interpreter() -> str:
         f"Worker processes are started with a Python interpreter, but {reason}; name an interpreter by "
         'multiprocessing.set_executable(), or use runner="thread"'
     )
+
+
+def _behind_redirector(program: str) -> tuple[str, dict[str, str]]:
+    """Return the interpreter to start on Windows, and the variables that tell it what it is started for.
+
+    That of a virtual environment only starts the real one, as its child: the process that we know would not
+    be the one that is to have the socket.
+    """
+    base = sys._base_executable  # type: ignore[attr-defined,unused-ignore]  # noqa: SLF001
+    if program != sys.executable or os.path.normcase(program) == os.path.normcase(base):
+        return program, {}
+    return base, {"__PYVENV_LAUNCHER__": program}
 
 
 def worker_environment(threads: int) -> dict[str, str]:
