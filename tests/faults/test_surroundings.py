@@ -22,6 +22,7 @@ import pytest
 from test_raised import run_in_new_python, time_limit
 
 from processes import Process, Task
+from processes.runners.pool import wire
 
 # What the scripts below share: a graph that uses what a pool has, and the check of its report.
 WORK = """
@@ -424,6 +425,24 @@ def test_workers_wait_for_what_comes_whatever_timeout_sockets_have_by_default(sy
     report = Process(tasks).run(runner="process", max_workers=2)
     report.raise_for_errors()
     assert len(report.successes) == 80
+
+
+# ---- Other systems ---------------------------------------------------------------------------------------
+
+
+def tcp_pair() -> tuple[socket.socket, socket.socket]:
+    """Make what socketpair() makes on Windows."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        one = socket.create_connection(server.getsockname())
+        other, _ = server.accept()
+    return one, other
+
+
+def test_small_messages_go_at_once_where_sockets_are_those_of_tcp(monkeypatch):
+    monkeypatch.setattr(socket, "socketpair", tcp_pair)
+    for end in wire.socket_pair():
+        with end:
+            assert end.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 # ---- No leave to start processes -------------------------------------------------------------------------
