@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -436,6 +437,15 @@ def tcp_pair() -> tuple[socket.socket, socket.socket]:
         one = socket.create_connection(server.getsockname())
         other, _ = server.accept()
     return one, other
+
+
+def test_a_run_works_without_a_temporary_folder_where_files_need_a_name_first(monkeypatch, system):
+    monkeypatch.delattr(os, "memfd_create", raising=False)
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
+    tasks = [Task("dies", os._exit, args=(3,)), Task("large", len, args=(bytes(2_000_000),))]
+    report = Process(tasks).run(runner="process", max_workers=1)
+    assert report.exceptions["dies"].exitcode == 3
+    assert report.results == {"large": 2_000_000}
 
 
 def test_small_messages_go_at_once_where_sockets_are_those_of_tcp(monkeypatch):

@@ -560,12 +560,18 @@ def _copy_of_stderr() -> int:
 
 
 def _anonymous_file() -> IO[bytes]:
-    """Make a file without a name; on Linux in memory, where no full or missing folder matters."""
+    """Make a file without a name; on Linux in memory, where no full or missing folder matters.
+
+    Without a folder to write in it keeps nothing: what is to be read there helps, and is not needed.
+    """
     if hasattr(os, "memfd_create"):
         return os.fdopen(os.memfd_create("processes-crash"), "w+b")
     import tempfile
 
-    return tempfile.TemporaryFile()
+    try:
+        return tempfile.TemporaryFile()
+    except OSError:
+        return open(os.devnull, "w+b")  # noqa: PTH123 - pathlib costs each start 5 ms
 
 
 def _kill_descendants(pid: int) -> None:
