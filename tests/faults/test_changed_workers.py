@@ -64,6 +64,22 @@ def test_the_next_task_on_a_worker_finds_the_parents_state_again(tmp_path, monke
     assert report.results["before"]["folder"] == str(tmp_path)
 
 
+def test_the_working_directory_is_put_back_where_no_folder_can_be_opened(tmp_path, monkeypatch):
+    (tmp_path / "sitecustomize.py").write_text("import os\ndel os.fchdir\n")  # as on Windows
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.chdir(tmp_path)
+    tasks = [
+        Task("changes", os.chdir, args=("/",)),
+        Task("folder", os.getcwd, dependencies=[TaskDependency("changes")]),
+        Task("can-open", hasattr, args=(os, "fchdir")),
+    ]
+    report = Process(tasks).run(runner="process", max_workers=1)
+    report.raise_for_errors()
+    assert report.results["folder"] == str(tmp_path)
+    assert not report.results["can-open"]
+    assert len({metrics.pid for metrics in report.metrics.values()}) == 1
+
+
 THE_FIRST_TO_IMPORT_SIGNAL = """
 from processes import Process, Task, TaskDependency
 

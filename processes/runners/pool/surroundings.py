@@ -21,6 +21,7 @@ _SIGNALS = sorted(
 )
 _TIMERS = [number for name, number in vars(_signal).items() if name.startswith("ITIMER_")]
 _ENVIRONMENT = os.environ._data  # type: ignore[attr-defined]  # noqa: SLF001 - not decoded: 20 µs less
+_CAN_OPEN_FOLDERS = hasattr(os, "fchdir")  # not on Windows, where nobody moves or removes one that is in use
 _HAS_MASK = sys.platform != "win32"
 
 
@@ -28,9 +29,9 @@ class Surroundings:
     """The state of this process in which every task is to begin."""
 
     def __init__(self) -> None:
-        self._folder = -1
+        self._folder: int | str | None = None
         with suppress(OSError):  # a folder that may not be read is not put back
-            self._folder = os.open(".", os.O_RDONLY)
+            self._folder = os.open(".", os.O_RDONLY) if _CAN_OPEN_FOLDERS else os.getcwd()  # noqa: PTH109
         self._umask = _umask()
         self._environment = dict(_ENVIRONMENT)
         self._decoded_environment = dict(os.environ)
@@ -49,12 +50,12 @@ class Surroundings:
 
     def close(self) -> None:
         """Let go of the working directory."""
-        if self._folder >= 0:
+        if isinstance(self._folder, int):
             os.close(self._folder)
 
     def _restore(self) -> None:
-        if self._folder >= 0:
-            os.fchdir(self._folder)  # takes less time than a look at where we are
+        if self._folder is not None:
+            os.chdir(self._folder)  # takes less time than a look at where we are
         os.umask(self._umask)
         if self._environment != _ENVIRONMENT:
             os.environ.clear()
