@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import atexit
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -31,6 +32,35 @@ def test_a_task_that_is_stuck_ends_with_its_limit_and_tells_where_it_stood(funct
     assert note.count("File") == 1
     assert report.entries["stuck"].elapsed_seconds < 10
     assert not psutil.pid_exists(report.metrics["stuck"].pid)
+
+
+def tell_and_ignore_sigterm(file: str) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    Path(file).write_text(str(os.getpid()))
+    time.sleep(3600)
+
+
+def await_end(file: str) -> None:
+    while not (Path(file).exists() and (pid := Path(file).read_text())) or psutil.pid_exists(int(pid)):
+        time.sleep(0.01)
+
+
+def test_a_task_that_heeds_no_sigterm_is_over_while_the_run_goes_on(tmp_path, system):
+    file = str(tmp_path / "pid")
+    tasks = [
+        Task("deaf", tell_and_ignore_sigterm, args=(file,), timeout=2),
+        Task("sees", await_end, args=(file,), timeout=30),
+    ]
+    report = Process(tasks).run(runner="process", max_workers=2)
+    assert list(report.errored) == ["deaf"]
+
+
+def test_many_tasks_that_heed_no_sigterm_do_not_hold_up_the_end_of_a_run_one_after_the_other(system):
+    started = time.monotonic()
+    tasks = [Task(f"deaf{n}", ignore_sigterm, timeout=1) for n in range(6)]
+    report = Process(tasks).run(runner="process", max_workers=6)
+    assert len(report.errored) == 6
+    assert time.monotonic() - started < 20  # and not 30
 
 
 def test_a_limit_that_strikes_while_values_are_read_tells_where_too():

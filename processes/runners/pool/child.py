@@ -19,7 +19,7 @@ from ...memory import own_memory
 from ...perform import perform
 from ...pickling import LARGE
 from . import abilities, wire
-from .boot import ERROR_BYTES, MARK
+from .boot import ERROR_BYTES, GRACE_SECONDS, MARK
 from .death import Death
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ class Child:
         self._next_rank = 0  # of what may become ready by what it holds, the most urgent's
         self._next_after = 0  # the ticket of that after which it may
         self.kept: Kept | None = None
-        self._told_to_end = False
+        self._end_at: float | None = None  # when it is killed if it is still there, on the monotonic clock
         self._deaf = False  # it was gone before it got anything of the latest job
         # To be sent, with the ticket of an attempt that may be taken back before, or 0.
         self._frames: deque[tuple[int, list[Buffer]]] = deque()
@@ -403,9 +403,9 @@ class Child:
 
     def leave(self) -> None:
         """Ask the worker to end by itself; its guard sees to it that it does."""
-        if self._told_to_end:
+        if self._end_at is not None:
             return
-        self._told_to_end = True
+        self._end_at = monotonic() + _END_SECONDS
         with suppress(OSError):
             self.socket.shutdown(socket.SHUT_WR)
         if self._token_write >= 0:
@@ -414,11 +414,24 @@ class Child:
             self._signal(signal.SIGUSR1)
 
     def kill(self) -> None:
-        """End the worker and all that it has started, now."""
-        self._told_to_end = True
+        """End the worker and all that it has started, now; without a guard :meth:`has_ended` sees to it."""
         if not abilities.CAN_GUARD:
             _kill_descendants(self.process.pid)
+        self._end_at = monotonic() + (_END_SECONDS if abilities.CAN_GUARD else GRACE_SECONDS)
         self._signal(signal.SIGTERM)
+
+    def has_ended(self) -> bool:
+        """Tell whether the process is gone; one that has not heeded :meth:`kill` in time is killed."""
+        if self.process.poll() is not None:
+            return True
+        if self._end_at is not None and monotonic() >= self._end_at:
+            self._kill_for_good()
+        return False
+
+    def _kill_for_good(self) -> None:
+        if not abilities.CAN_GUARD:
+            _kill_descendants(self.process.pid)
+        self.process.kill()
 
     def _signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
@@ -448,10 +461,11 @@ class Child:
 
     def close(self) -> Death:
         """Wait until the process is gone and let go of all that belongs to it; return how it ended."""
+        left = _END_SECONDS if self._end_at is None else max(0.0, self._end_at - monotonic())
         try:
-            code = self.process.wait(_END_SECONDS)
+            code = self.process.wait(left)
         except subprocess.TimeoutExpired:
-            self.process.kill()
+            self._kill_for_good()
             code = self.process.wait()
         death = self._read_death(code)
         self._close_descriptors()

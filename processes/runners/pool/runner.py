@@ -555,7 +555,7 @@ class ProcessPoolRunner(ProcessRunner):
             self._look_at_memory(self.memory_limit)
         if not abilities.CAN_GUARD:
             for child in [*self._children, *self._leaving]:
-                if child.process.poll() is not None:
+                if child.has_ended():
                     self._bury(child, 0)
 
     def _nap_seconds(self) -> float:
