@@ -676,6 +676,50 @@ def test_a_worker_without_descriptors_gets_its_data_in_band(free, peek):
     assert (report.results["back"] == ramp(2)).all()
 
 
+PROGRAM_THAT_USES_UP_DESCRIPTORS = """
+import os, resource
+from processes import ProcessPoolRunner, Process, Task
+
+def use_up():
+    import processes.by_value, processes.runners.pool.parcel  # nothing can be imported any more
+    try:
+        while True:
+            os.dup(0)
+    except OSError:
+        return os.getpid()
+
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+with ProcessPoolRunner(1) as runner:
+    pids = {Process([Task("use-up", use_up)]).run(runner=runner).results["use-up"]}
+    for number in range(3):
+        report = Process([Task("large", len, args=(bytes([number]) * 2_000_000,))]).run(runner=runner)
+        report.raise_for_errors()
+        pids.add(report.metrics["large"].pid)
+print(len(pids))
+"""
+
+
+def test_a_worker_without_descriptors_waits_for_its_next_task_all_the_same():
+    assert run_in_new_python(PROGRAM_THAT_USES_UP_DESCRIPTORS) == "1\n"
+
+
+def test_descriptors_that_arrive_are_for_this_process_alone(monkeypatch):
+    monkeypatch.setattr(wire, "_CLOEXEC", 0)  # as on macOS
+    one, other = wire.socket_pair()
+    with one, other, open(os.devnull) as file:
+        assert wire.send_descriptors(one, [file.fileno()])
+        (descriptor,) = wire.receive_descriptors(other)
+        assert not os.get_inheritable(descriptor)
+        os.close(descriptor)
+
+
+def test_a_file_that_cannot_be_mapped_is_read(monkeypatch):
+    monkeypatch.delattr(os, "preadv", raising=False)  # some systems lack it
+    data = memoryview(os.urandom(200_001))
+    file, _ = buffers.write_file([data])
+    assert buffers._read(file.descriptor, len(data)) == data
+
+
 PROGRAM_WITHOUT_ROOM = """
 import resource, sys
 import numpy as np

@@ -94,8 +94,9 @@ def _anonymous_file() -> int:
 def _read(descriptor: int, size: int) -> memoryview:
     data = memoryview(bytearray(size))
     filled = 0
-    while filled < size and (count := os.preadv(descriptor, [data[filled:]], filled)):
-        filled += count
+    while filled < size and (piece := os.pread(descriptor, min(size - filled, wire.CHUNK), filled)):
+        data[filled : filled + len(piece)] = piece
+        filled += len(piece)
     return data
 
 

@@ -255,6 +255,9 @@ def _receive_once(channel: socket) -> list[int] | None:
         return None
     descriptors = [number for _, _, packed in messages for (number,) in _INT.iter_unpack(packed)]
     if data and not flags & _socket.MSG_CTRUNC:
+        if not _CLOEXEC:  # macOS
+            for descriptor in descriptors:
+                os.set_inheritable(descriptor, False)
         return descriptors
     for descriptor in descriptors:
         os.close(descriptor)

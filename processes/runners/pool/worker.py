@@ -389,8 +389,10 @@ class _Loop:
 
 def _comes_soon(descriptor: int) -> bool:
     """Tell whether there is something to read within `SPARE_MILLISECONDS`."""
-    from select import POLLIN, poll
-
+    try:
+        from select import POLLIN, poll
+    except ImportError:  # tasks have used up the descriptors
+        return False
     look = poll()
     look.register(descriptor, POLLIN)
     return bool(look.poll(SPARE_MILLISECONDS))
