@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from processes.cpus import usable_cpus
@@ -31,8 +32,15 @@ def runner(request: pytest.FixtureRequest) -> str:
     return name
 
 
+HAS_PROC = os.path.isdir("/proc/self/fd")
+"""Whether the system tells in files what a process has: Linux."""
+
+
 def _descriptors() -> set[str]:
     """What the open descriptors of this process point to, without what Python opens as it goes."""
+    if not HAS_PROC:
+        count = getattr(psutil.Process(), "num_fds", lambda: 0)()  # Windows tells none
+        return {str(number) for number in range(count)}
     found = set()
     for descriptor in os.listdir("/proc/self/fd"):
         try:
@@ -48,6 +56,8 @@ def _threads() -> set[threading.Thread]:
 
 def _children() -> set[int]:
     """The processes that descend from this one; psutil would go through all of the machine's."""
+    if not HAS_PROC:
+        return {child.pid for child in psutil.Process().children(recursive=True)}
     found: set[int] = set()
     unread = [os.getpid()]
     while unread:

@@ -62,8 +62,8 @@ def overflow_the_stack() -> None:
 def send_half(how: str) -> None:
     """Send the beginning of a result on the worker's socket, and end."""
     whole = b"".join(wire.frame(wire.RESULT, 1, bytes(20 if how == "small" else 1_000_000)))
-    for name in os.listdir("/proc/self/fd"):
-        with suppress(OSError), socket.socket(fileno=os.dup(int(name))) as sock:
+    for descriptor in range(3, 256):
+        with suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as sock:
             if sock.family == socket.AF_UNIX:
                 # At once, or not at all: nobody reads more than a byte from the side channel.
                 sock.send(whole[:7] if how == "header" else whole[: len(whole) // 2], socket.MSG_DONTWAIT)

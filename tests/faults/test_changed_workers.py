@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from test_raised import run_in_new_python
+from test_raised import needs_guard, run_in_new_python
 
 from processes import Process, ProcessPoolRunner, Task, TaskDependency
 
@@ -212,6 +212,7 @@ def leave_process(file: str) -> tuple[int, int]:
     return os.getpid(), child.pid
 
 
+@needs_guard
 def test_a_process_that_a_task_leaves_goes_on_until_its_worker_ends(tmp_path):
     process = Process([Task("leaves", leave_process, args=(str(tmp_path / "pid"),))])
     with ProcessPoolRunner(1) as runner:

@@ -23,7 +23,7 @@ from misbehaving import (
     overflow_the_stack,
     send_half,
 )
-from test_raised import run_beside_others, run_in_new_python, time_limit
+from test_raised import needs_guard, needs_tokens, run_beside_others, run_in_new_python, time_limit
 
 from processes import Process, ProcessPoolRunner, Task, TaskDependency, TaskStatus, WorkerDiedError
 from processes.events import Event, TaskFinished, TaskStarted
@@ -142,6 +142,7 @@ def len_after_an_hour(value: bytes) -> int:
     return len(value)
 
 
+@needs_tokens
 def test_a_worker_that_dies_before_it_has_claimed_what_it_was_sent_costs_nothing():
     with ProcessPoolRunner(1) as runner, time_limit(60):
         worker = psutil.Process(Process([Task("pid", os.getpid)]).run(runner=runner).results["pid"])
@@ -224,6 +225,7 @@ def fork_and_die(child_file: str) -> None:
     os._exit(7)
 
 
+@needs_guard
 def test_a_forked_child_that_keeps_the_socket_open_hides_no_death(tmp_path):
     report = Process([Task("forks", fork_and_die, args=(str(tmp_path / "pid"),))]).run(runner="process")
     assert report.exceptions["forks"].exitcode == 7
@@ -266,6 +268,7 @@ def start_stubborn_family(folder: str) -> None:
         pass
 
 
+@needs_guard
 def test_a_time_limit_ends_the_whole_family_of_a_task(tmp_path):
     report = Process([Task("family", start_stubborn_family, args=(str(tmp_path),), timeout=3)]).run(
         runner="process"
@@ -281,7 +284,7 @@ def kill_my_guard() -> None:
     time.sleep(3600)
 
 
-@pytest.mark.skipif(not abilities.CAN_GUARD, reason="workers have guards where the system has pidfds")
+@needs_guard
 def test_a_worker_whose_guard_is_killed_goes_with_it():
     with time_limit(60):
         report = run_beside_others("process", Task("kills", kill_my_guard))
@@ -291,6 +294,7 @@ def test_a_worker_whose_guard_is_killed_goes_with_it():
         psutil.Process(error.pid).wait(30)
 
 
+@needs_guard
 def test_nobody_survives_the_parents_sudden_death(tmp_path):
     script = tmp_path / "parent.py"
     script.write_text(
@@ -378,8 +382,7 @@ def stop(what: str) -> None:
 
 def test_a_stopped_worker_ends_with_its_time_limit(system):
     tasks = [
-        Task(what, stop, args=(what,), timeout=1)
-        for what in ("worker", "guard")[: 1 + (system == "as it is")]
+        Task(what, stop, args=(what,), timeout=1) for what in ("worker", "guard")[: 1 + abilities.CAN_GUARD]
     ]
     tasks += [Task(f"good{i}", pow, args=(i, 2)) for i in range(10)]
     start = time.monotonic()

@@ -37,6 +37,7 @@ from processes import (
     TaskStatus,
     WorkerDiedError,
 )
+from processes.runners.pool import abilities
 
 # ---- What the tests of faults share ----------------------------------------------------------------------
 
@@ -91,6 +92,10 @@ def run_beside_others(
     }
     assert all(entry.attempts == 1 for entry in report.successes.values())
     return report
+
+
+needs_guard = pytest.mark.skipif(not abilities.CAN_GUARD, reason="workers have guards where there are pidfds")
+needs_tokens = pytest.mark.skipif(not abilities.CAN_TAKE_BACK, reason="what was sent is taken back on Linux")
 
 
 def run_in_new_python(script: str, *arguments: str, seconds: int = 60, **options: Any) -> str:

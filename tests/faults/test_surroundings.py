@@ -20,7 +20,7 @@ from typing import Any
 
 import psutil
 import pytest
-from test_raised import run_in_new_python, time_limit
+from test_raised import needs_guard, run_in_new_python, time_limit
 
 from processes import Process, Task
 from processes.runners.pool import wire
@@ -623,6 +623,7 @@ def workers_of(folder: Path, count: int) -> list[psutil.Process]:
     return workers + [parent for worker in workers if (parent := worker.parent()) is not None]
 
 
+@needs_guard
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_no_worker_survives_a_signal_that_ends_the_parent(number, tmp_path):
     # Who runs the tests may ignore the signal, as nohup does, and hand that down.
@@ -638,6 +639,7 @@ def test_no_worker_survives_a_signal_that_ends_the_parent(number, tmp_path):
     assert parent.returncode == -number
 
 
+@needs_guard
 def test_the_end_of_the_program_ends_a_run_in_a_daemon_thread(tmp_path):
     script = BUSY + ("threading.Thread(target=run_busy, daemon=True).start()\nwait_for(2)\nsys.exit(3)\n")
     parent = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stderr=subprocess.PIPE)
@@ -790,13 +792,13 @@ with ProcessPoolRunner(1) as runner:
 """
 
 
-@linux
+@needs_guard
 @pytest.mark.parametrize("size", [1000, 1_000_000], ids=["a frame", "a file"])
 def test_a_program_that_ends_by_sigpipe_survives_what_it_sends_to_a_dead_worker(size):
     assert run_in_new_python(ENDS_BY_SIGPIPE, str(size)) == f"{size}\n"
 
 
-@linux
+@needs_guard
 def test_a_program_that_ignores_sigchld_hears_how_workers_ended():
     assert run_in_new_python(IGNORED) == "{'status': 1} 3 SIGKILL\n"
 
@@ -830,6 +832,7 @@ except ProcessLookupError:
 """
 
 
+@needs_guard
 def test_a_run_in_a_task_has_workers_of_its_own_which_go_with_the_task(tmp_path):
     assert run_in_new_python(NESTED, str(tmp_path / "pid")).splitlines() == [
         "{'outer': ({'good': 1}, {'dies': 3})} ['TimeoutError']",
