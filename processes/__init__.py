@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from importlib import import_module
 
+from . import clock as _clock  # noqa: F401 - before anybody stops the time
+
 TYPE_CHECKING = False  # typing is not imported: it would be the costliest part of a worker's start
 if TYPE_CHECKING:
     from typing import Any

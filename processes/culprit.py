@@ -10,10 +10,10 @@ import copyreg
 from contextlib import suppress
 from functools import partial
 from itertools import islice
-from time import monotonic
 from types import CodeType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, Final
 
+from .clock import monotonic
 from .exceptions import SerializationError
 from .failure import drop_leading_frames, exception_text
 from .pickling import dump_value

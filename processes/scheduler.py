@@ -15,7 +15,7 @@ from contextlib import suppress
 from copy import copy
 from heapq import heappop, heappush
 from itertools import count
-from time import monotonic, perf_counter, time
+from time import perf_counter, time
 from typing import TYPE_CHECKING, Any, assert_never
 
 from .attempt import (
@@ -30,6 +30,7 @@ from .attempt import (
     Worker,
     WorkerDied,
 )
+from .clock import monotonic
 from .error_data import ErrorData
 from .events import RunFinished, RunStarted, TaskFinished, TaskRetried, TaskStarted
 from .exceptions import DependencyNotFoundError, ProcessesError, SerializationError

@@ -7,10 +7,11 @@ import threading
 import traceback
 from contextvars import copy_context
 from queue import SimpleQueue
-from time import monotonic, time
+from time import time
 from typing import TYPE_CHECKING, ClassVar
 
 from ..attempt import Finished, Raised, Returned, Started, Worker
+from ..clock import monotonic
 from ..failure import describe_failure
 from ..perform import perform
 from .base import ProcessRunner, check_max_workers

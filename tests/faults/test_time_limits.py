@@ -139,3 +139,43 @@ def test_a_worker_that_hangs_at_its_end_does_not_hold_up_the_run():
     with ProcessPoolRunner(1) as runner:
         pid = Process([Task("hangs", hang_at_the_end)]).run(runner=runner).results["hangs"]
     assert not psutil.pid_exists(pid)
+
+
+STOPPED = """
+import sys
+import threading
+from pathlib import Path
+from freezegun import freeze_time
+from processes import Process, Task
+
+def works_later(file):
+    if not Path(file).exists():
+        Path(file).touch()
+        raise ConnectionError("not yet")
+    return "now"
+
+def wait_on():
+    threading.Event().wait(60)
+
+if __name__ == "__main__":
+    tasks = [
+        Task("later", works_later, args=(sys.argv[2],), retries=1, retry_delay=0.05),
+        Task("over", wait_on, timeout=0.2),
+    ]
+    with freeze_time("2026-01-01"):
+        report = Process(tasks).run(runner=sys.argv[1])
+    print(report.results, report.exceptions)
+"""
+
+
+def test_retries_and_time_limits_go_on_where_a_test_has_stopped_the_time(runner, tmp_path):
+    (tmp_path / "script.py").write_text(STOPPED)
+    done = subprocess.run(
+        [sys.executable, "script.py", runner, "marker"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    expected = "{'later': 'now'} {'over': TimeoutError(\"Task 'over' timed out after 0.2s\")}\n"
+    assert (done.stdout, done.stderr) == (expected, "")

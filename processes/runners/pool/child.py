@@ -11,10 +11,11 @@ import sys
 from collections import deque
 from contextlib import suppress
 from errno import ENOTCONN
-from time import monotonic, sleep, time
+from time import sleep, time
 from typing import IO, TYPE_CHECKING
 
 from ...attempt import Worker
+from ...clock import monotonic
 from ...memory import own_memory
 from ...perform import perform
 from ...pickling import LARGE

@@ -12,11 +12,12 @@ from contextlib import suppress
 from functools import partial
 from itertools import count
 from math import ceil
-from time import monotonic, sleep, time
+from time import sleep, time
 from typing import TYPE_CHECKING, ClassVar, Self
 from weakref import WeakValueDictionary
 
 from ...attempt import Attempt, Finished, Raised, Returned, Started, Unsendable, Worker, WorkerDied
+from ...clock import monotonic
 from ...cpus import usable_cpus
 from ...exceptions import MemoryLimitError, SerializationError, WorkerDiedError
 from ...memory import usable_memory
