@@ -195,6 +195,7 @@ def make_skeleton(metaclass: type, name: str, bases: tuple[Any, ...], namespace:
         type.__setattr__(kind, _HOOK, classmethod(_do_nothing))
     try:
         made: type = maker.__new__(metaclass, name, real_bases, namespace)
+        maker.__init__(made, name, real_bases, namespace)
     finally:
         for kind, hook in hooked.items():
             type.__setattr__(kind, _HOOK, hook)
@@ -225,7 +226,7 @@ def fill_class(
 
 def of_id(named_id: str, name: str) -> Named:
     """Find the class or function that was sent under an id, or make it of its definition."""
-    if named_id in definitions and named_id not in defined_of_run:
+    if named_id in definitions and (named_id not in defined_of_run or named_id in _unfilled):
         pickle.loads(definitions[named_id])  # noqa: S301 - from our own parent
     try:
         return by_id[named_id]

@@ -421,6 +421,38 @@ def test_results_are_the_programs_own_objects(tmp_path):
     assert (done.stdout, done.stderr) == ("True True\n", "")
 
 
+BROKEN = """
+import os
+
+HOME = os.getpid()
+
+def only_here():
+    if os.getpid() != HOME:
+        raise ValueError("not here")
+
+class OnlyHere:
+    def __reduce__(self):
+        return only_here, ()
+
+def broken(one=OnlyHere()):
+    return 1
+
+def call(function):
+    return function()
+
+def tasks():
+    return [Task(f"t{number}", call, args=(broken,)) for number in range(3)]
+"""
+
+
+def test_a_function_that_cannot_be_read_fails_each_task_that_is_given_it(tmp_path):
+    in_order, on_a_worker = outcomes_of(BROKEN, tmp_path)
+    assert set(in_order.values()) == {1}
+    assert [text.partition(": ")[2].partition(".")[0] for text in on_a_worker.values()] == [
+        "args, kwargs arrived, but could not be deserialized: ValueError: not here"
+    ] * 3
+
+
 FILE = """
 def read(file):
     return file.readline()
