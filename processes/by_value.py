@@ -23,6 +23,7 @@ import os
 import pickle
 import sys
 from collections import ChainMap
+from enum import Enum
 from itertools import groupby
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -50,7 +51,7 @@ from .rebuild import (
     of_id,
 )
 from .reducers import REDUCERS, place_in_file
-from .shared_globals import SharedGlobals, looked_up_for, module_of, name_among
+from .shared_globals import SharedGlobals, is_global, looked_up_for, module_of, name_among
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -68,6 +69,8 @@ SAFE_LIBRARIES: Final = {
 # Of the libraries above, by id, since to look at them anew takes half of the time of a small data frame:
 _LIBRARY_TYPES: Final[dict[int, type]] = {}  # those whose objects reduce as they say themselves
 _LIBRARY_NAMES: Final[dict[int, object]] = {}  # classes and functions that go by their names
+
+_OF_EACH_MEMBER: Final = {"_name_", "_value_", "__objclass__", "_sort_order_"}  # of an enumeration
 
 # What two values may have in common without sharing anything that could change.
 _ALIKE_EVERYWHERE: Final = ATOMS | {FunctionType, BuiltinFunctionType, CodeType, ModuleType}
@@ -240,11 +243,12 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
                 namespace["__slots__"] = vars(cls)["__slots__"]
             make, arguments = make_skeleton, (metaclass, name, bases, namespace)
         arguments = (class_id, not self._to_sender, make, arguments)
-        there, brought = self._share(cls), {}
-        if there is not None:
-            brought = _travelling(looked_up_for(cls, there.values))
-            attributes = there.stand_ins(attributes, brought)
-        return make_class, arguments, (fill, (attributes, slots), there, brought), None, None, fill_class
+        module, brought = "", {}
+        if (there := self._share(cls)) is not None:
+            module, brought = there.module, _travelling(looked_up_for(cls, there.values))
+            attributes = there.stand_ins(attributes)
+        state = (fill, (attributes, slots), _own_parts_of_members(cls), module, brought)
+        return make_class, arguments, state, None, None, fill_class
 
     def _reduce_known(self, named: Named) -> Any:
         """Reduce a class or function to its id, if the other side has it or gets it otherwise."""
@@ -278,15 +282,16 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         self.plain = False
         _, (code, own, *_), (attributes, slots), *_ = reduced
         brought = own | slots.pop("__globals__")
-        function_id = ""
+        function_id = module = ""
         if (there := self._share(function)) is not None:
-            if there.has(function):
+            if is_global(function):
                 function_id = _note_id(function)
                 if (known := self._reduce_known(function)) is not None:
                     return known
+            module = there.module
             brought |= _travelling(looked_up_for(function, there.values))
-            attributes = there.stand_ins(attributes, brought)
-            there.put_stand_ins(slots, brought)
+            attributes = there.stand_ins(attributes)
+            there.put_stand_ins(slots)
         self._in_function = True
         made_of: tuple[Any, ...] = (code, own if there is None else there, function_id)
         file = code.co_filename
@@ -294,13 +299,14 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             self._source_files.add(file)
             if lines := _lines_without_file(function):
                 made_of = (*made_of, lines)
-        return make_function, made_of, (function_id, attributes, slots, brought), None, None, fill_function
+        state = (function_id, module, attributes, slots, brought)
+        return make_function, made_of, state, None, None, fill_function
 
     def _reduce_bare_object(self, bare: object) -> Any:
         """Reduce an object that is nothing but itself to its global's name, if it is one."""
         for module in ("__main__", *self._shared):
             if (values := globals_of(module)) is not None and (name := name_among(values, bare)) is not None:
-                return make_named, (module, name, object)
+                return make_named, (module, name, object, object)
         return bare.__reduce_ex__(PROTOCOL)
 
     def _share(self, named: Named) -> SharedGlobals | None:
@@ -311,6 +317,17 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         if name not in self._shared:
             self._shared[name] = SharedGlobals(name, values)
         return self._shared[name]
+
+
+def _own_parts_of_members(cls: type) -> dict[str, dict[str, Any]]:
+    """Return what the members of an enumeration have beside name and value: their `__init__` may set it."""
+    if not issubclass(cls, Enum):
+        return {}
+    return {
+        name: own
+        for name, member in cls.__members__.items()
+        if (own := {key: value for key, value in vars(member).items() if key not in _OF_EACH_MEMBER})
+    }
 
 
 def _note_id(named: Named) -> str:

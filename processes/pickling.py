@@ -46,6 +46,9 @@ defined_of_run: Final[dict[str, Any]] = {}
 globals_of_run: Final[dict[str, dict[str, Any]]] = {}
 """In a worker: by module, the globals of what this run has brought by value."""
 
+first_of_run: Final[dict[tuple[str, str], Any]] = {}
+"""In a worker: what a module's global was when this run brought it first, by the names of both."""
+
 names_in_globals: Final[dict[int, tuple[int, dict[int, str]]]] = {}
 """By the ids of globals: how many there were when somebody looked, and their names by the ids of values."""
 
@@ -55,6 +58,7 @@ def begin_run() -> None:
     definitions.clear()
     defined_of_run.clear()
     globals_of_run.clear()
+    first_of_run.clear()
     names_in_globals.clear()
     # What looks things up by name (pickle, forward references in annotations) finds a script's here.
     main = sys.modules["__main__"] = type(sys)("__main__")

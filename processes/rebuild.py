@@ -12,7 +12,7 @@ import sys
 from types import CellType, CodeType, FunctionType, resolve_bases
 from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 
-from .pickling import defined_of_run, definitions, globals_of_run
+from .pickling import defined_of_run, definitions, first_of_run, globals_of_run
 
 TYPE_CHECKING = False  # typing is not imported: it would be the costliest part of a worker's start
 if TYPE_CHECKING:
@@ -29,24 +29,6 @@ received: WeakSet[type] = WeakSet()  # made here from what another process has s
 from_parent: WeakSet[Named] = WeakSet()  # those that a parent has sent, and therefore has
 
 _unfilled: set[str] = set()  # ids of functions that have been made, and not yet been given what is theirs
-
-
-class Global:
-    """Stands for the value of a global where a function or a class of the same module has it elsewhere too.
-
-    Parameters
-    ----------
-    name : str
-        The global's name.
-    """
-
-    __slots__ = ("name",)
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Global, (self.name,)
 
 
 def find_module(name: str) -> ModuleType:
@@ -68,19 +50,39 @@ def globals_of(module: str) -> dict[str, Any] | None:
     return found
 
 
+def first_brought(module: str, name: str, value: Any) -> Any:
+    """Return what a module's global was when this run first brought it; tasks may have bound it anew."""
+    return first_of_run.setdefault((module, name), value)
+
+
 def make_named(
-    module: str, name: str, make: type, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    module: str,
+    name: str,
+    kind: type,
+    make: Callable[..., Any],
+    args: tuple[Any, ...] = (),
+    kwargs: Mapping[str, Any] | None = None,
 ) -> Any:
-    """Find the global of a module that is known by its identity alone, or make it."""
-    there = globals_of(module)
-    found = None if there is None else there.get(name)
-    if type(found) is not make:
-        found = make(*args, **(kwargs or {}))
-        if hasattr(found, "__dict__"):  # not so a bare object and a type alias
-            found.__module__ = module
+    """Find the global of a module that is known by its identity, or make it."""
+    if module in globals_of_run:
+        found = first_of_run.get((module, name))
+    else:
+        found = (globals_of(module) or {}).get(name)
+    if type(found) is not kind:
+        found = make_unnamed(module, make, args, kwargs)
         if module in globals_of_run:
-            globals_of_run[module].setdefault(name, found)
+            first_of_run[module, name] = found
     return found
+
+
+def make_unnamed(
+    module: str, make: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any] | None
+) -> Any:
+    """Make what is known by its identity, and belongs to a module."""
+    made = make(*args, **(kwargs or {}))
+    if hasattr(made, "__dict__"):  # not so a bare object and a type alias
+        made.__module__ = module
+    return made
 
 
 def make_code(file: str, arguments: tuple[Any, ...]) -> CodeType:
@@ -120,44 +122,34 @@ def make_function(
 
 
 def fill_function(
-    function: FunctionType, state: tuple[str, dict[str, Any], dict[str, Any], Mapping[str, Any]]
+    function: FunctionType, state: tuple[str, str, dict[str, Any], dict[str, Any], Mapping[str, Any]]
 ) -> None:
     """Give a function its attributes, its cells their contents, and its module the globals that it brings."""
-    function_id, attributes, slots, brought = state
+    function_id, module, attributes, slots, brought = state
     if function_id:
         if function_id not in _unfilled:
             return
         _unfilled.discard(function_id)
         definitions.pop(function_id, None)
-    there = function.__globals__
-    share(there, brought)
-    function.__dict__.update(_own_values(attributes, there))
+    share(module, function.__globals__, brought)
+    function.__dict__.update(attributes)
     for own, cell in zip(function.__closure__ or (), slots.pop("__closure__") or (), strict=True):
         try:
-            own.cell_contents = _own_value(cell.cell_contents, there)
+            own.cell_contents = cell.cell_contents
         except ValueError:
             continue  # it is empty
-    function.__defaults__ = (
-        tuple([_own_value(value, there) for value in slots.pop("__defaults__") or ()]) or None
-    )
-    function.__kwdefaults__ = _own_values(slots.pop("__kwdefaults__") or {}, there) or None
     del slots["_cloudpickle_submodules"]  # they have been imported
     for name, value in slots.items():
         setattr(function, name, value)
 
 
-def _own_values(values: Mapping[str, Any], there: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _own_value(value, there) for name, value in values.items()}
+def share(module: str, there: dict[str, Any], brought: Mapping[str, Any]) -> None:
+    """Add to globals what a function or class has brought and nothing before it.
 
-
-def _own_value(value: Any, there: Mapping[str, Any]) -> Any:
-    return there[value.name] if type(value) is Global else value
-
-
-def share(there: dict[str, Any], brought: Mapping[str, Any]) -> None:
-    """Add to the globals of a module what a function or class has brought and nothing before it."""
+    They are those that a module shares in this run, or, without its name, the function's own.
+    """
     for name, value in brought.items():
-        there.setdefault(name, value)
+        there.setdefault(name, first_brought(module, name, value) if module else value)
 
 
 def make_class(
@@ -185,21 +177,32 @@ def make_skeleton(metaclass: type, name: str, bases: tuple[Any, ...], namespace:
     if real_bases is not bases:
         namespace["__orig_bases__"] = bases
     maker: Any = next(kind for kind in metaclass.__mro__ if kind not in ids)
-    hooked = {
-        kind: vars(kind)[_HOOK]
-        for base in real_bases
-        for kind in base.__mro__
-        if kind in ids and _HOOK in vars(kind)
-    }
-    for kind in hooked:
-        type.__setattr__(kind, _HOOK, classmethod(_do_nothing))
-    try:
+
+    def make() -> type:
         made: type = maker.__new__(metaclass, name, real_bases, namespace)
         maker.__init__(made, name, real_bases, namespace)
+        return made
+
+    hooked = [
+        kind
+        for kind in {kind: None for base in real_bases for kind in base.__mro__}
+        if isinstance(vars(kind).get(_HOOK), classmethod)
+    ]
+    try:
+        return _without_hooks([kind for kind in hooked if kind in ids], make)
+    except TypeError:  # one that can be imported has them too, and wants keywords, which are not known
+        return _without_hooks(hooked, make)
+
+
+def _without_hooks(kinds: list[type], make: Callable[[], type]) -> type:
+    hooks = {kind: vars(kind)[_HOOK] for kind in kinds}
+    try:
+        for kind in kinds:
+            type.__setattr__(kind, _HOOK, classmethod(_do_nothing))
+        return make()
     finally:
-        for kind, hook in hooked.items():
+        for kind, hook in hooks.items():
             type.__setattr__(kind, _HOOK, hook)
-    return made
 
 
 _HOOK = "__init_subclass__"
@@ -210,15 +213,17 @@ def _do_nothing(cls: type, /, **_: object) -> None:
 
 
 def fill_class(
-    cls: type, state: tuple[Callable[[type, Any], object], Any, dict[str, Any] | None, Mapping[str, Any]]
+    cls: type,
+    state: tuple[Callable[[type, Any], object], Any, dict[str, dict[str, Any]], str, Mapping[str, Any]],
 ) -> None:
-    """Give a class its attributes; our own keeps those that it has."""
-    fill, (attributes, slots), there, brought = state
-    if there is not None:
-        share(there, brought)
-        attributes = _own_values(attributes, there)
+    """Give a class its attributes, and the members of an enumeration theirs; our own keeps what it has."""
+    fill, attributes, members, module, brought = state
+    if module:
+        share(module, find_globals(module), brought)
     if cls in received:
-        fill(cls, (attributes, slots))
+        fill(cls, attributes)
+        for name, own in members.items():
+            vars(vars(cls)["_member_map_"][name]).update(own)
         if cls in from_parent:
             defined_of_run[ids[cls]] = cls
             definitions.pop(ids[cls], None)

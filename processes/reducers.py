@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import io
 import mmap
@@ -19,7 +20,7 @@ import cloudpickle
 
 from .importable import can_be_imported
 from .pickling import PROTOCOL
-from .rebuild import find_module, make_cell, make_named
+from .rebuild import find_module, globals_of, make_cell, make_named, make_unnamed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,7 +35,11 @@ def _reduce_cached_function(function: functools._lru_cache_wrapper[Any]) -> Any:
         return function.__reduce__()
     made_anew = {"__wrapped__", "cache_parameters"}
     attributes = {name: value for name, value in vars(function).items() if name not in made_anew}
-    return _cache_function, (function.__wrapped__, *function.cache_parameters().values()), attributes
+    parts = (function.__wrapped__, *function.cache_parameters().values())
+    if not _is_global(function):
+        return _cache_function, parts, attributes
+    kind = functools._lru_cache_wrapper  # noqa: SLF001
+    return make_named, (function.__module__, function.__name__, kind, _cache_function, parts), attributes
 
 
 def _cache_function(function: Callable[..., Any], maxsize: int | None, typed: bool) -> Any:
@@ -116,7 +121,7 @@ def _reduce_name_in_annotations(named: Any) -> Any:
     """Reduce what has no attributes to speak of and is known by its identity."""
     if can_be_imported(named):
         return named.__name__
-    module, name = named.__module__, named.__name__
+    module, name, kind = named.__module__, named.__name__, type(named)
     args: tuple[Any, ...] = (name,)
     kwargs = {}
     if isinstance(named, typing.NewType):
@@ -125,7 +130,15 @@ def _reduce_name_in_annotations(named: Any) -> Any:
         # A recursive one cannot be made before itself; nothing but its own value would tell the difference.
         args = (name, typing.Any if _is_recursive(named, named) else named.__value__)
         kwargs = {"type_params": named.__type_params__}
-    return make_named, (module, name, type(named), args, kwargs)
+    if _is_global(named):
+        return make_named, (module, name, kind, kind, args, kwargs)
+    return make_unnamed, (module, kind, args, kwargs)
+
+
+def _is_global(named: Any) -> bool:
+    values = globals_of(named.__module__)
+    name: str = getattr(named, "__name__", "")  # what caches a partial function has none
+    return values is not None and values.get(name) is named
 
 
 def _is_recursive(alias: Any, part: Any) -> bool:
@@ -140,6 +153,8 @@ def _is_recursive(alias: Any, part: Any) -> bool:
 REDUCERS: Final[dict[type, Callable[[Any], Any]]] = {
     functools._lru_cache_wrapper: _reduce_cached_function,  # noqa: SLF001 - it has no other name
     functools.cached_property: _reduce_cached_property,
+    type(dataclasses.MISSING): lambda _: "MISSING",
+    type(dataclasses.KW_ONLY): lambda _: "KW_ONLY",
     CellType: _reduce_cell,
     ModuleType: _reduce_module,
     WeakKeyDictionary: _reduce_weak_dict,

@@ -12,7 +12,7 @@ from types import BuiltinFunctionType, CellType, FunctionType, GenericAlias, Mod
 from typing import TYPE_CHECKING, Any, Final
 
 from .pickling import ATOMS, names_in_globals
-from .rebuild import Global, find_globals, globals_of
+from .rebuild import find_globals, first_brought, globals_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,6 +23,28 @@ _IN_ANNOTATIONS: Final = (type, ModuleType, GenericAlias, UnionType)
 
 _NOT_SHARED: Final = (*ATOMS, type, ModuleType, BuiltinFunctionType, FunctionType)
 """What is the same everywhere already, or sees to that by itself."""
+
+
+class Global:
+    """Stands for an object that is a global too, so that it stays one object in the worker.
+
+    Parameters
+    ----------
+    module, name : str
+        The module's name, and the global's.
+    value : object
+        The object.
+    """
+
+    __slots__ = ("module", "name", "value")
+
+    def __init__(self, module: str, name: str, value: object) -> None:
+        self.module = module
+        self.name = name
+        self.value = value
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return first_brought, (self.module, self.name, self.value)
 
 
 class SharedGlobals:
@@ -45,36 +67,30 @@ class SharedGlobals:
     def __reduce__(self) -> tuple[Any, ...]:
         return find_globals, (self.module,)
 
-    def has(self, function: FunctionType) -> bool:
-        """Tell whether a function is one of the globals."""
-        return self.values.get(function.__name__) is function or name_among(self.values, function) is not None
+    def stand_in(self, value: Any) -> Any:
+        """Return what stands for an object that a global is too, and else the object."""
+        name = name_of_shared(self.values, value)
+        return value if name is None else Global(self.module, name, value)
 
-    def stand_in(self, value: Any, brought: dict[str, Any]) -> Any:
-        """Return what stands for an object that a global is too, and add the global to those brought."""
-        if (name := name_of_shared(self.values, value)) is None:
-            return value
-        brought[name] = value
-        return Global(name)
-
-    def stand_ins(self, values: Mapping[str, Any], brought: dict[str, Any]) -> dict[str, Any]:
+    def stand_ins(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Do it for the values of a dict."""
-        return {name: self.stand_in(value, brought) for name, value in values.items()}
+        return {name: self.stand_in(value) for name, value in values.items()}
 
-    def put_stand_ins(self, parts: dict[str, Any], brought: dict[str, Any]) -> None:
+    def put_stand_ins(self, parts: dict[str, Any]) -> None:
         """Do it for the defaults of a function and what it has closed over."""
         if defaults := parts["__defaults__"]:
-            parts["__defaults__"] = tuple([self.stand_in(value, brought) for value in defaults])
+            parts["__defaults__"] = tuple([self.stand_in(value) for value in defaults])
         if defaults := parts["__kwdefaults__"]:
-            parts["__kwdefaults__"] = self.stand_ins(defaults, brought)
+            parts["__kwdefaults__"] = self.stand_ins(defaults)
         if cells := parts["__closure__"]:
-            parts["__closure__"] = tuple([self._stand_in_of_cell(cell, brought) for cell in cells])
+            parts["__closure__"] = tuple([self._stand_in_of_cell(cell) for cell in cells])
 
-    def _stand_in_of_cell(self, cell: CellType, brought: dict[str, Any]) -> CellType:
+    def _stand_in_of_cell(self, cell: CellType) -> CellType:
         try:
             value = cell.cell_contents
         except ValueError:
             return cell  # it is empty
-        stand_in = self.stand_in(value, brought)
+        stand_in = self.stand_in(value)
         return cell if stand_in is value else CellType(stand_in)
 
 
@@ -95,6 +111,17 @@ def name_among(values: Mapping[str, Any], value: object) -> str | None:
     return name if name is not None and values.get(name) is value else None
 
 
+def is_global(function: FunctionType) -> bool:
+    """Tell whether a function is a global of its module, or of the script, which may have decorated it."""
+    for module in (function.__module__, "__main__"):
+        values = globals_of(module)
+        if values is not None and (
+            values.get(function.__name__) is function or name_among(values, function) is not None
+        ):
+            return True
+    return False
+
+
 def module_of(named: Named) -> tuple[str, dict[str, Any]] | None:
     """Find the name and the globals of the module that a function or class is of; None if it is of none."""
     own = named.__globals__ if isinstance(named, FunctionType) else None
@@ -112,8 +139,12 @@ def looked_up_for(named: Named, among: Mapping[str, Any]) -> dict[str, Any]:
     for annotation in annotations.values():
         if type(annotation) is str:
             words = re.findall(r"[^\W\d]\w*", annotation)
-            found |= {word: among[word] for word in words if isinstance(among.get(word), _IN_ANNOTATIONS)}
+            found |= {word: among[word] for word in words if _is_for_annotations(among.get(word))}
     return found
+
+
+def _is_for_annotations(value: object) -> bool:
+    return isinstance(value, _IN_ANNOTATIONS) or type(value).__module__ == "typing"
 
 
 def _own_annotations(cls: type) -> Mapping[str, Any]:

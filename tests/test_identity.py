@@ -24,6 +24,7 @@ if __name__ == "__main__":
 def outcomes_of(script: str, tmp_path) -> tuple[object, object]:
     """Run a script's tasks in order and on a worker; return what came of both."""
     (tmp_path / "script.py").write_text(script + RUN)
+    (tmp_path / "library.py").write_text(LIBRARY)
     done = subprocess.run(
         [sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, timeout=120
     )
@@ -132,6 +133,142 @@ def tasks():
         Task("note", Stats().note, args=(5,)),
         Task("count", count, args=(6,)),
         *[Task(f"made-{x}", remember(CACHE)(square), args=(x,)) for x in (10, 11, 12)],
+    ]
+"""
+
+REBOUND = """
+from typing import NewType
+
+STATE = {"a": 1}
+
+def bind_anew():
+    global STATE
+    STATE = {}
+
+def default(state=STATE):
+    return state, STATE
+
+class Holder:
+    first = STATE
+
+def of_class():
+    return Holder.first
+
+class User:
+    Id = NewType("Id", str)
+
+class Order:
+    Id = NewType("Id", int)
+
+Id = 7
+
+def kinds():
+    return User.Id(1) , Order.Id.__supertype__ is int, User.Id.__supertype__ is str, Id
+
+def tasks():
+    global STATE
+    STATE = Holder.first
+    return [
+        Task("anew", bind_anew),
+        Task("default", default, dependencies=[TaskDependency("anew")]),
+        Task("class", of_class, dependencies=[TaskDependency("anew")]),
+        Task("kinds", kinds),
+    ]
+"""
+
+LIBRARY = """
+import functools
+
+def counted(function):
+    @functools.wraps(function)
+    def wrapper(*args):
+        wrapper.calls += 1
+        return function(*args)
+    wrapper.calls = 0
+    return wrapper
+
+class Plugin:
+    def __init_subclass__(cls, /, *, key):
+        cls.key = key
+"""
+
+IMPORTED = """
+import dataclasses, functools, library
+from library import counted
+from enum import Enum, IntEnum
+
+@counted
+def mean(xs):
+    return sum(xs) / len(xs)
+
+LABELS = {mean: "mean"}
+
+def label(function):
+    function([1])
+    return LABELS.get(function), function.calls, mean.calls
+
+class Planet(Enum):
+    EARTH = (5.976e24, 6.37814e6)
+
+    def __init__(self, mass, radius):
+        self.mass = mass
+
+class Level(IntEnum):
+    LOW = (1, "low")
+
+    def __new__(cls, value, label):
+        member = int.__new__(cls, value)
+        member._value_ = value
+        member.label = label
+        return member
+
+def about(*members):
+    return Planet.EARTH.mass, members[0].mass, members[1].label, Level(1).label
+
+@dataclasses.dataclass
+class Point:
+    x: int
+    y: list = dataclasses.field(default_factory=list)
+
+def required():
+    @dataclasses.dataclass
+    class Spot(Point):
+        z: int = 0
+
+    try:
+        Spot()
+    except TypeError:
+        fields = dataclasses.fields(Point)
+        return [field.name for field in fields if field.default is dataclasses.MISSING], Spot(1).y
+
+MADE = []
+
+@functools.cache
+def model():
+    MADE.append(1)
+    return len(MADE)
+
+def predict(made=model):
+    return made(), model(), len(MADE)
+
+class Keyed(library.Plugin, key="keyed"):
+    pass
+
+def key():
+    return Keyed.key
+
+def tasks():
+    mean.calls = 0
+    MADE.clear()
+    model.cache_clear()
+    return [
+        Task("label", label, args=(mean,)),
+        Task("about", about, args=(Planet.EARTH, Level.LOW)),
+        Task("required", required),
+        Task("model", model),
+        Task("predict", predict, dependencies=[TaskDependency("model")]),
+        Task("given", predict, args=(model,), dependencies=[TaskDependency("model")]),
+        Task("key", key),
     ]
 """
 
@@ -343,6 +480,27 @@ def tasks():
             },
         ),
         (
+            REBOUND,
+            {
+                "anew": None,
+                "default": [{"a": 1}, {}],
+                "class": {"a": 1},
+                "kinds": [1, True, True, 7],
+            },
+        ),
+        (
+            IMPORTED,
+            {
+                "label": ["mean", 1, 1],
+                "about": [5.976e24, 5.976e24, "low", "low"],
+                "required": [["x", "y"], []],
+                "model": 1,
+                "predict": [1, 1, 1],
+                "given": [1, 1, 1],
+                "key": "keyed",
+            },
+        ),
+        (
             HOOKS,
             {
                 "json": ["json", "lines"],
@@ -363,7 +521,7 @@ def tasks():
             },
         ),
     ],
-    ids=["sentinels", "passed on", "stores", "functions", "hooks", "annotations"],
+    ids=["sentinels", "passed on", "stores", "functions", "rebound", "imported", "hooks", "annotations"],
 )
 def test_a_script_finds_its_own_objects_in_a_worker(script, expected, tmp_path):
     in_order, on_a_worker = outcomes_of(script, tmp_path)
