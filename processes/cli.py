@@ -109,8 +109,9 @@ def run(
     process = find_process(target)
     if progress is None:
         progress = sys.stderr is not None and sys.stderr.isatty()
-    # Several workers were asked for: without a runner of its own, a process of few tasks would take one.
-    parallel = True if runner is None and workers is not None and workers > 1 else None
+    # Several workers were asked for: where nobody names a runner, a process of few tasks would take one.
+    names_none = runner is None and process._configured_runner is None  # noqa: SLF001
+    parallel = True if names_none and workers is not None and workers > 1 else None
     status = SOME_FAILED
     try:
         process.run(parallel, workers, runner=runner, progress=progress)

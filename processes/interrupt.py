@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import traceback
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
@@ -15,6 +16,21 @@ LOOK_SECONDS = 0.2
 
 One that comes just before a system call begins to wait does not end that wait, and on Windows none does.
 """
+
+
+def is_for_program(error: BaseException) -> bool:
+    """Tell whether an exception is none of a task's, though it was raised in code that a task has called.
+
+    SystemExit and the like end a program, and what a signal's handler raises has struck there by chance. A
+    Ctrl-C has been noted, and ends the run.
+    """
+    if isinstance(error, KeyboardInterrupt):
+        return False
+    handlers = map(signal.getsignal, signal.valid_signals())
+    codes = {getattr(handler, "__code__", None) for handler in handlers}
+    return not isinstance(error, Exception) or any(
+        frame.f_code in codes for frame, _ in traceback.walk_tb(error.__traceback__)
+    )
 
 
 class Interrupt:

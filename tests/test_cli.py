@@ -87,6 +87,15 @@ def test_a_small_process_has_the_workers_that_are_asked_for(write, processes, tm
     assert json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["runner"] == runner
 
 
+def test_a_process_that_names_its_runner_keeps_it(write, processes, tmp_path):
+    write(
+        job="from processes import Process, Task\n"
+        "p = Process([Task('a', abs, args=(-1,))], runner='sequential')"
+    )
+    assert processes("run", "job.py", "--workers", "2", "--json", "report.json")[0] == 0
+    assert json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["runner"] == "sequential"
+
+
 def test_failures_give_status_1_and_can_be_shown_alone(write, processes):
     write(job=BAD)
     status, output, _ = processes("run", "job.py")
@@ -237,7 +246,6 @@ def test_a_module_in_a_package_is_imported_by_its_dotted_name(processes, tmp_pat
         (["run", "none.py"], "has neither a Process nor a function `build`; append :NAME with one of other"),
         (["run", "none.py:other"], "'other' of 'none.py' returned 3, which is no Process"),
         (["run", "warm.py", "--workers", "2"], "max_workers=2 has no effect on a runner instance"),
-        (["run", "alone.py", "--workers", "2"], "contradicts runner='sequential'"),
         (["graph", "job.py", "--format", "png"], "'png' is not one of 'mermaid', 'dot'"),
     ],
 )
@@ -246,7 +254,6 @@ def test_wrong_usage_is_said_before_anything_runs(write, processes, arguments, m
         job=GOOD,
         several="from processes import Process\nfirst, second = Process([]), Process([])",
         none="def other(): return 3\ndef with_parameters(a): pass",
-        alone="from processes import Process\np = Process([], runner='sequential')",
         warm="from processes import Process, ThreadRunner\np = Process([], runner=ThreadRunner(3))",
     )
     status, output, errors = processes(*arguments)

@@ -81,7 +81,6 @@ ORDINARY_NAMES = [
     "bypass_rate",
     "OLDPWD",
     "XDG_SESSION_ID",
-    "auth.py",
     "token.pyx",
 ]
 
@@ -260,6 +259,8 @@ TEXTS = [
     ("('password', 'abc')", "('password', '<redacted>')"),
     ("/srv/auth.py:31 in login", "/srv/auth.py:31 in login"),
     ("auth.py:31: token=abc", "auth.py:31: token=<redacted>"),
+    ("auth.py:3; secrets.py:12:7", "auth.py:3; secrets.py:12:7"),
+    ("token.py=hunter2hunter2", "token.py=<redacted>"),
 ]
 
 

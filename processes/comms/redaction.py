@@ -63,7 +63,8 @@ _HARMLESS_ENDINGS = _set_of(
     "count counts length len limit size type types expiry expires ttl url uri endpoint method policy field "
     "name names file path dir"
 )
-_SOURCE_FILES = (".py", ".pyw", ".pyx")  # with a line's number after it, as in auth.py:3
+_SOURCE_FILES = (".py", ".pyw", ".pyx")
+_LINE_NUMBER = re.compile(r"\d{1,7}(?!\w)")  # as in auth.py:3
 _HARMLESS_NAMES = _set_of("XDG_SESSION_ID")  # counts logins
 _COUNTED = _set_of("max min num n total prompt completion input output")  # …_tokens
 # They may well be somebody's password, but hiding them everywhere would tell more than it hides.
@@ -127,15 +128,22 @@ class Redactor:
     # What is a secret
 
     def is_secret(self, name: str, value: object = None) -> bool:
-        """Tell whether a name is like a secret's; a path under the environment's PWD is none."""
+        """Tell whether a name is like a secret's.
+
+        A path under the environment's PWD is none, nor is a line's number behind the name of a file.
+        """
         known = self._known.get(name)
         if known is None:
             known = self._known[name] = self._judge(name)
-        return known and not (name == "PWD" and ("pwd",) not in self._own and _is_absolute_path(value))
+        if not known:
+            return False
+        if name.endswith(_SOURCE_FILES):
+            return _LINE_NUMBER.match(str(value)) is None
+        return not (name == "PWD" and ("pwd",) not in self._own and _is_absolute_path(value))
 
     def _judge(self, name: str) -> bool:
         words = _words(name)
-        if not words or name.endswith(_SOURCE_FILES):
+        if not words:
             return False
         if any(_stand_in(own, words) for own in self._own):
             return True
@@ -327,7 +335,8 @@ class Redactor:
         before = match.string[max(0, match.start() - 2) : match.start()]
         after = match.string[named.end : named.end + 1]
         # Between semicolons PWD is the password of a database, which may begin like a path.
-        opening = None if ";" in before + after else match.string[named.start : named.start + 20]
+        is_in_list = match["name"] == "PWD" and ";" in before + after
+        opening = None if is_in_list else match.string[named.start : named.start + 20]
         if not self.is_secret(match["name"], opening) or named.is_harmless:
             return False
         if (

@@ -175,6 +175,54 @@ def test_a_filter_may_put_another_record_in_the_place_of_one(runner, tmp_path, h
     assert [record.msg for record in heard if record.name == "chatty.pay"] == ["another"] * 3
 
 
+SIGNALLED = """
+import logging, signal, sys
+from processes import Process, Task
+
+class Struck(logging.Handler):
+    heard = 0
+
+    def emit(self, record):
+        Struck.heard += 1
+        signal.raise_signal(signal.Signals[sys.argv[1]])  # as one may come at any time
+
+def leave(*_):
+    sys.exit(7)
+
+def give_up(*_):
+    raise TimeoutError("the whole run takes too long")
+
+def chatty():
+    for number in range(50):
+        logging.getLogger("chatty").warning("%s", number)
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, leave)
+    signal.signal(signal.SIGUSR1, give_up)
+    logging.getLogger("chatty").addHandler(Struck())
+    process = Process([Task("chatty", chatty, log_path="log")])
+    try:
+        process.run(runner="process", max_workers=1)
+    except (TimeoutError, KeyboardInterrupt) as error:
+        print(repr(error), Struck.heard, process.report and process.report.entries["chatty"].status.name)
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [
+        ("SIGTERM", (7, "")),
+        ("SIGUSR1", (0, "TimeoutError('the whole run takes too long') 1 None\n")),
+        ("SIGINT", (0, "KeyboardInterrupt() 1 PENDING\n")),
+    ],
+)
+def test_a_signal_that_strikes_while_a_record_is_logged_is_for_the_program(number, expected, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", SIGNALLED, number], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout) == expected, done.stderr
+
+
 def log_from_a_thread() -> None:
     thread = threading.Thread(target=logging.getLogger("chatty.app").warning, args=("from a thread",))
     thread.start()

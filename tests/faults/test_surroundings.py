@@ -197,6 +197,10 @@ def test_a_run_works_where_standard_streams_are_closed(closed, tmp_path):
         "    print('out')\n"
         "    print('err', file=sys.stderr)\n"
         "    try:\n"
+        "        os.write(2, b'e' * (1 << 18))\n"  # more than a pipe holds
+        "    except OSError:\n"
+        "        pass\n"
+        "    try:\n"
         "        return sys.stdin.read() if sys.stdin else ''\n"
         "    except OSError:\n"  # what a closed one may give
         "        return ''\n"

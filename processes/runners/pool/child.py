@@ -568,6 +568,8 @@ def _copy_of_stderr() -> int:
     """Return a descriptor of our standard error; -1 where it is closed."""
     import fcntl
 
+    if sys.__stderr__ is None:
+        return -1  # it was closed when the program began: its number may be anything of ours
     try:
         return fcntl.fcntl(2, fcntl.F_DUPFD_CLOEXEC, 3)  # not below: a closed stream's number may be free
     except OSError:

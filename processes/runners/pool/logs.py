@@ -79,7 +79,9 @@ def dump_record(record: logging.LogRecord) -> bytes:
     return pickle.dumps((fields, pickles))
 
 
-def handle_record(data: bytes | memoryview, listen: Callable[[logging.LogRecord], None] | None) -> None:
+def handle_record(
+    data: bytes | memoryview, listen: Callable[[logging.LogRecord], None] | None, to_handlers: bool
+) -> None:
     """Log in this process a record that :func:`dump_record` has serialized in another.
 
     Parameters
@@ -88,6 +90,8 @@ def handle_record(data: bytes | memoryview, listen: Callable[[logging.LogRecord]
         The record.
     listen : callable or None
         Hears it too, as it is behind the logger's filters.
+    to_handlers : bool
+        Whether the program's handlers hear it.
     """
     fields, pickles = pickle.loads(data)  # noqa: S301 - from our own worker
     for name, value in pickles.items():
@@ -104,4 +108,5 @@ def handle_record(data: bytes | memoryview, listen: Callable[[logging.LogRecord]
         record = passed
     if listen is not None:
         listen(record)
-    logger.callHandlers(record)
+    if to_handlers:
+        logger.callHandlers(record)

@@ -20,6 +20,7 @@ from ...attempt import Attempt, Finished, Raised, Returned, Started, Unsendable,
 from ...clock import monotonic
 from ...cpus import usable_cpus
 from ...exceptions import MemoryLimitError, SerializationError, WorkerDiedError
+from ...interrupt import is_for_program
 from ...memory import usable_memory
 from ...perform import perform
 from ...pickling import dump_simple_arguments
@@ -177,6 +178,7 @@ class ProcessPoolRunner(ProcessRunner):
         self._keepers: set[Child] = set()  # those that keep a result of which nothing is decided yet
         self._waiting: list[Attempt] = []  # attempts that need what a child keeps and will write
         self._jobs = 0  # started and not ended
+        self._is_interrupted = False  # whether a Ctrl-C has struck while the program's handlers logged
         self._next_look = 0.0  # at the memory of workers, on the monotonic clock
         self._mean_seconds: float | None = None  # of a call, lately
         self._mean_bytes = 0.0  # of a result, lately
@@ -685,8 +687,15 @@ class ProcessPoolRunner(ProcessRunner):
         """
         job = child.held.get(ticket)
         listen = None if job is None else job.attempt.on_record
-        outcome = perform(Attempt(ticket, "", handle_record, (body, listen)), child.who).outcome
-        if job is not None and job.log_failure is None and isinstance(outcome, Raised):
+        logged = Attempt(ticket, "", handle_record, (body, listen, not self._is_interrupted))
+        outcome = perform(logged, child.who).outcome
+        if not isinstance(outcome, Raised):
+            return
+        if isinstance(outcome.exception, KeyboardInterrupt):
+            self._is_interrupted = True
+        if is_for_program(outcome.exception):
+            raise outcome.exception
+        if job is not None and job.log_failure is None:
             job.log_failure = outcome
 
     def _part_with(self, child: Child) -> None:
