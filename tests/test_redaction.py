@@ -81,7 +81,6 @@ ORDINARY_NAMES = [
     "bypass_rate",
     "OLDPWD",
     "XDG_SESSION_ID",
-    "token.pyx",
 ]
 
 
