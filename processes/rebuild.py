@@ -64,13 +64,11 @@ def make_named(
     kwargs: Mapping[str, Any] | None = None,
 ) -> Any:
     """Find the global of a module that is known by its identity, or make it."""
-    if module in globals_of_run:
-        found = first_of_run.get((module, name))
-    else:
-        found = (globals_of(module) or {}).get(name)
+    is_at_home = module in sys.modules and module not in globals_of_run
+    found = vars(sys.modules[module]).get(name) if is_at_home else first_of_run.get((module, name))
     if type(found) is not kind:
         found = make_unnamed(module, make, args, kwargs)
-        if module in globals_of_run:
+        if not is_at_home:
             first_of_run[module, name] = found
     return found
 
