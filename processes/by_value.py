@@ -306,6 +306,9 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         """Reduce an object that is nothing but itself to its global's name, if it is one."""
         for module in ("__main__", *self._shared):
             if (values := globals_of(module)) is not None and (name := name_among(values, bare)) is not None:
+                if (home := _imported_from(name, bare)) is not None:
+                    self._modules.add(home.__name__)
+                    return getattr, (home, name)
                 return make_named, (module, name, object, object)
         return bare.__reduce_ex__(PROTOCOL)
 
@@ -317,6 +320,16 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         if name not in self._shared:
             self._shared[name] = SharedGlobals(name, values)
         return self._shared[name]
+
+
+def _imported_from(name: str, value: object) -> ModuleType | None:
+    """Find the module that a script has imported a global from; None if no worker could import it."""
+    for module_name, module in list(sys.modules.items()):
+        if getattr(module, "__dict__", {}).get(name) is value and module_name != "__main__":
+            look_for_home(module_name)
+            if module_name not in cloudpickle.list_registry_pickle_by_value():
+                return module
+    return None
 
 
 def _own_parts_of_members(cls: type) -> dict[str, dict[str, Any]]:

@@ -179,6 +179,11 @@ def tasks():
 LIBRARY = """
 import functools
 
+UNSET = object()
+
+def is_unset(value):
+    return value is UNSET
+
 def counted(function):
     @functools.wraps(function)
     def wrapper(*args):
@@ -194,7 +199,7 @@ class Plugin:
 
 IMPORTED = """
 import dataclasses, functools, library
-from library import counted
+from library import UNSET, counted
 from enum import Enum, IntEnum
 
 @counted
@@ -257,6 +262,9 @@ class Keyed(library.Plugin, key="keyed"):
 def key():
     return Keyed.key
 
+def unset(value=UNSET, *values):
+    return library.is_unset(UNSET), library.is_unset(value), *map(library.is_unset, values)
+
 def tasks():
     mean.calls = 0
     MADE.clear()
@@ -269,6 +277,8 @@ def tasks():
         Task("predict", predict, dependencies=[TaskDependency("model")]),
         Task("given", predict, args=(model,), dependencies=[TaskDependency("model")]),
         Task("key", key),
+        Task("unset", unset),
+        Task("given-unset", unset, args=(UNSET, UNSET, object())),
     ]
 """
 
@@ -498,6 +508,8 @@ def tasks():
                 "predict": [1, 1, 1],
                 "given": [1, 1, 1],
                 "key": "keyed",
+                "unset": [True, True],
+                "given-unset": [True, True, True, False],
             },
         ),
         (
