@@ -25,7 +25,7 @@ import sys
 from collections import ChainMap
 from enum import Enum
 from itertools import groupby
-from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
+from types import BuiltinFunctionType, CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import uuid4
 from weakref import WeakKeyDictionary
@@ -51,7 +51,7 @@ from .rebuild import (
     of_id,
 )
 from .reducers import REDUCERS, place_in_file
-from .shared_globals import SharedGlobals, is_global, looked_up_for, module_of, name_among
+from .shared_globals import EmptyCell, SharedGlobals, is_global, looked_up_for, module_of, name_among
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -152,6 +152,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         self._to_sender = to_sender
         self._classes = classes  # takes those that are left out, functions too; None if none are
         self._shared: dict[str, SharedGlobals] = {}  # by module
+        self._cells: dict[int, EmptyCell] = {}  # by the ids of those that they stand for
         self._source_files: set[str] = set()  # those that need no look any more
         self._ordinary: set[int] = set()  # the ids of types whose objects need none: a look takes 2 µs
 
@@ -293,7 +294,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             attributes = there.stand_ins(attributes)
             there.put_stand_ins(slots)
         self._in_function = True
-        made_of: tuple[Any, ...] = (code, own if there is None else there, function_id)
+        cells = tuple([self._empty(cell, there) for cell in function.__closure__ or ()])
+        made_of: tuple[Any, ...] = (code, own if there is None else there, cells, function_id)
         file = code.co_filename
         if file not in self._source_files:
             self._source_files.add(file)
@@ -301,6 +303,13 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
                 made_of = (*made_of, lines)
         state = (function_id, module, attributes, slots, brought)
         return make_function, made_of, state, None, None, fill_function
+
+    def _empty(self, cell: CellType, there: SharedGlobals | None) -> EmptyCell:
+        """Return what stands for a cell, which has its contents later: they may need the function."""
+        empty = self._cells.get(id(cell))
+        if empty is None:
+            empty = self._cells[id(cell)] = EmptyCell() if there is None else there.empty(cell)
+        return empty
 
     def _reduce_bare_object(self, bare: object) -> Any:
         """Reduce an object that is nothing but itself to its global's name, if it is one."""

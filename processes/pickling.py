@@ -16,11 +16,12 @@ import sys
 TYPE_CHECKING = False  # typing takes longer to import than all of this module
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
-    from types import FunctionType
+    from types import CellType, FunctionType
     from typing import Any, Final
 
     Buffer = bytes | bytearray | memoryview
     Named = type | FunctionType
+    Place = tuple[str, *tuple[int, ...]]  # a global's name, and numbers of cells
 
 PROTOCOL: Final = 5  # the first with out-of-band buffers
 
@@ -49,8 +50,14 @@ globals_of_run: Final[dict[str, dict[str, Any]]] = {}
 first_of_run: Final[dict[tuple[str, str], Any]] = {}
 """In a worker: what a module's global was when this run brought it first, by the names of both."""
 
-names_in_globals: Final[dict[int, tuple[int, dict[int, str]]]] = {}
-"""By the ids of globals: how many there were when somebody looked, and their names by the ids of values."""
+cells_of_run: Final[dict[tuple[str, Place], CellType]] = {}
+"""In a worker: the cells that a module's functions have closed over, by its name and their places in it."""
+
+places_in_globals: Final[dict[int, tuple[int, dict[int, Place]]]] = {}
+"""By the ids of globals: how many there were when somebody looked, and where each value is, by its id.
+
+The place of a cell that a function has closed over is the function's place and the cell's number.
+"""
 
 
 def begin_run() -> None:
@@ -59,7 +66,8 @@ def begin_run() -> None:
     defined_of_run.clear()
     globals_of_run.clear()
     first_of_run.clear()
-    names_in_globals.clear()
+    cells_of_run.clear()
+    places_in_globals.clear()
     # What looks things up by name (pickle, forward references in annotations) finds a script's here.
     main = sys.modules["__main__"] = type(sys)("__main__")
     del main.__doc__, main.__loader__, main.__package__  # the script brings its own

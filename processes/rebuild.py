@@ -12,7 +12,7 @@ import sys
 from types import CellType, CodeType, FunctionType, resolve_bases
 from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 
-from .pickling import defined_of_run, definitions, first_of_run, globals_of_run
+from .pickling import cells_of_run, defined_of_run, definitions, first_of_run, globals_of_run
 
 TYPE_CHECKING = False  # typing is not imported: it would be the costliest part of a worker's start
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-    from .pickling import Named
+    from .pickling import Named, Place
 
 # All hold the classes and functions weakly: what nobody uses any more is not asked for either.
 by_id: WeakValueDictionary[str, Named] = WeakValueDictionary()
@@ -93,8 +93,17 @@ def make_cell(*contents: Any) -> CellType:
     return CellType(*contents)
 
 
+def find_cell(module: str, place: Place) -> CellType:
+    """Find the cell that functions of a module share in this run."""
+    return cells_of_run.setdefault((module, place), CellType())
+
+
 def make_function(
-    code: CodeType, there: dict[str, Any], function_id: str = "", lines: list[str] | None = None
+    code: CodeType,
+    there: dict[str, Any],
+    cells: tuple[CellType, ...],
+    function_id: str = "",
+    lines: list[str] | None = None,
 ) -> FunctionType:
     """Make a function without attributes, and let tracebacks find its source lines, if it brings some.
 
@@ -109,7 +118,6 @@ def make_function(
         # The time is None: linecache takes it that there is no file to compare with.
         linecache.cache[code.co_filename] = (sum(map(len, lines)), None, lines, code.co_filename)
     there.setdefault("__builtins__", builtins)
-    cells = tuple([CellType() for _ in code.co_freevars])
     function = FunctionType(code, there, closure=cells or None)
     if function_id:
         defined_of_run[function_id] = by_id[function_id] = function
@@ -132,13 +140,19 @@ def fill_function(
     share(module, function.__globals__, brought)
     function.__dict__.update(attributes)
     for own, cell in zip(function.__closure__ or (), slots.pop("__closure__") or (), strict=True):
-        try:
+        if not _is_empty(cell) and _is_empty(own):  # else what it shares the cell with has filled it
             own.cell_contents = cell.cell_contents
-        except ValueError:
-            continue  # it is empty
     del slots["_cloudpickle_submodules"]  # they have been imported
     for name, value in slots.items():
         setattr(function, name, value)
+
+
+def _is_empty(cell: CellType) -> bool:
+    try:
+        _ = cell.cell_contents
+    except ValueError:
+        return True
+    return False
 
 
 def share(module: str, there: dict[str, Any], brought: Mapping[str, Any]) -> None:

@@ -8,16 +8,17 @@ one that is there already stays as it is.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from types import BuiltinFunctionType, CellType, FunctionType, GenericAlias, ModuleType, UnionType
 from typing import TYPE_CHECKING, Any, Final
 
-from .pickling import ATOMS, names_in_globals
-from .rebuild import find_globals, first_brought, globals_of
+from .pickling import ATOMS, places_in_globals
+from .rebuild import find_cell, find_globals, first_brought, globals_of, make_cell
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .pickling import Named
+    from .pickling import Named, Place
 
 _IN_ANNOTATIONS: Final = (type, ModuleType, GenericAlias, UnionType)
 
@@ -47,6 +48,27 @@ class Global:
         return first_brought, (self.module, self.name, self.value)
 
 
+class EmptyCell:
+    """Stands for a cell of a closure, without its contents: what has closed over it brings these.
+
+    Parameters
+    ----------
+    module : str, default ""
+        The name of a module.
+    place : tuple of str and int, optional
+        Where the cell is among its globals, if it is there.
+    """
+
+    __slots__ = ("module", "place")
+
+    def __init__(self, module: str = "", place: Place | None = None) -> None:
+        self.module = module
+        self.place = place
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (make_cell, ()) if self.place is None else (find_cell, (self.module, self.place))
+
+
 class SharedGlobals:
     """Stands for the globals of a module on the way to a worker.
 
@@ -66,6 +88,10 @@ class SharedGlobals:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return find_globals, (self.module,)
+
+    def empty(self, cell: CellType) -> EmptyCell:
+        """Return what stands for a cell."""
+        return EmptyCell(self.module, place_among(self.values, cell))
 
     def stand_in(self, value: Any) -> Any:
         """Return what stands for an object that a global is too, and else the object."""
@@ -101,14 +127,44 @@ def name_of_shared(values: Mapping[str, Any], value: object) -> str | None:
 
 def name_among(values: Mapping[str, Any], value: object) -> str | None:
     """Return the first name that an object has among globals; None if it has none."""
+    place = place_among(values, value)
+    return None if place is None else place[0]
+
+
+def place_among(values: Mapping[str, Any], value: object) -> Place | None:
+    """Return where an object is among globals, or a cell in what functions there have closed over."""
+    place = _places_in(values).get(id(value))
+    if place is None:
+        return None
+    name, *numbers = place
+    found: Any = values.get(name)
+    with suppress(AttributeError, TypeError, IndexError, ValueError):  # the program has changed since
+        for number in numbers:
+            holder = found.cell_contents if type(found) is CellType else found
+            found = holder.__closure__[number]
+    return place if found is value else None
+
+
+def _places_in(values: Mapping[str, Any]) -> dict[int, Place]:
     # To look at all of them for each function would take longer than to serialize it.
-    count, names = names_in_globals.get(id(values), (-1, {}))
+    count, places = places_in_globals.get(id(values), (-1, {}))
     if count != len(values):
         items = list(values.items())  # at once, as other threads may add to them
-        names = {id(value): name for name, value in reversed(items)}
-        names_in_globals[id(values)] = len(items), names
-    name = names.get(id(value))
-    return name if name is not None and values.get(name) is value else None
+        places = {id(value): (name,) for name, value in reversed(items)}
+        for name, value in items:
+            _add_cells(value, (name,), places)
+        places_in_globals[id(values)] = len(items), places
+    return places
+
+
+def _add_cells(value: object, place: Place, places: dict[int, Place]) -> None:
+    """Note the places of what a function has closed over, and of what a function therein has."""
+    if isinstance(value, FunctionType):
+        for number, cell in enumerate(value.__closure__ or ()):
+            if id(cell) not in places:
+                places[id(cell)] = (*place, number)
+                with suppress(ValueError):  # it is empty
+                    _add_cells(cell.cell_contents, places[id(cell)], places)
 
 
 def is_global(function: FunctionType) -> bool:

@@ -443,6 +443,65 @@ def tasks():
 """
 
 
+CELLS = """
+import functools
+
+def counter():
+    count = 0
+
+    def add():
+        nonlocal count
+        count += 1
+
+    return add, lambda: count
+
+def logged(function):
+    @functools.wraps(function)
+    def wrapper():
+        return function()
+
+    return wrapper
+
+add, get = counter()
+more, total = map(logged, counter())
+
+class Counter:
+    add, get = map(staticmethod, counter())
+
+def grown(get, *adds):
+    before = get()
+    for add in adds:
+        add()
+    return get() - before
+
+def both():
+    return grown(get, add), grown(total, more, more)
+
+def of_class():
+    return grown(Counter.get, Counter.add)
+
+def is_odd():
+    odd = lambda n: n > 0 and even(n - 1)
+    even = lambda n: n == 0 or odd(n - 1)
+    return lambda n: odd(n)
+
+def tasks():
+    step, steps = counter()
+
+    def local():
+        return grown(steps, step)
+
+    return [
+        Task("both", both),
+        Task("class", of_class),
+        Task("given", grown, args=(get, add)),
+        Task("local", local),
+        Task("local-given", grown, args=(steps, step, step)),
+        Task("odd", is_odd(), args=(7,)),
+    ]
+"""
+
+
 @pytest.mark.parametrize(
     ("script", "expected"),
     [
@@ -532,8 +591,22 @@ def tasks():
                 "once-more": ["a", "/a", "a"],
             },
         ),
+        (
+            CELLS,
+            {
+                "both": [1, 2],
+                "class": 1,
+                "given": 1,
+                "local": 1,
+                "local-given": 2,
+                "odd": True,
+            },
+        ),
     ],
-    ids=["sentinels", "passed on", "stores", "functions", "rebound", "imported", "hooks", "annotations"],
+    ids=[
+        *("sentinels", "passed on", "stores", "functions", "rebound", "imported", "hooks", "annotations"),
+        "cells",
+    ],
 )
 def test_a_script_finds_its_own_objects_in_a_worker(script, expected, tmp_path):
     in_order, on_a_worker = outcomes_of(script, tmp_path)

@@ -9,7 +9,7 @@ from types import FunctionType, MethodType
 from typing import TYPE_CHECKING
 
 from ...exceptions import SerializationError
-from ...pickling import dump, is_simple, names_in_globals
+from ...pickling import dump, is_simple, places_in_globals
 from ...rebuild import by_id
 from . import wire
 from .child import Cargo, Shipment
@@ -83,7 +83,7 @@ class Functions:
     """
 
     def __init__(self, large_pieces: MutableMapping[Key, Piece], is_shared: Callable[[object], bool]) -> None:
-        names_in_globals.clear()  # the program may have changed since the last run
+        places_in_globals.clear()  # the program may have changed since the last run
         self._large_pieces = large_pieces
         self._is_shared = is_shared
         self._by_id: dict[int, SentFunction] = {}
