@@ -38,6 +38,7 @@ from .importable import can_be_imported, look_for_home
 from .pickling import ATOMS, LARGE, PROTOCOL, Pickled
 from .rebuild import (
     by_id,
+    data_type_of,
     fill_class,
     fill_function,
     from_parent,
@@ -45,6 +46,7 @@ from .rebuild import (
     ids,
     make_class,
     make_code,
+    make_enum,
     make_function,
     make_named,
     make_skeleton,
@@ -70,7 +72,8 @@ SAFE_LIBRARIES: Final = {
 _LIBRARY_TYPES: Final[dict[int, type]] = {}  # those whose objects reduce as they say themselves
 _LIBRARY_NAMES: Final[dict[int, object]] = {}  # classes and functions that go by their names
 
-_OF_EACH_MEMBER: Final = {"_name_", "_value_", "__objclass__", "_sort_order_"}  # of an enumeration
+# What is made anew with each member of an enumeration.
+_OF_EACH_MEMBER: Final = {"_name_", "_value_", "__objclass__", "_sort_order_", "_inverted_"}
 
 # What two values may have in common without sharing anything that could change.
 _ALIKE_EVERYWHERE: Final = ATOMS | {FunctionType, BuiltinFunctionType, CodeType, ModuleType}
@@ -203,6 +206,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             if by_name and is_safe:
                 _LIBRARY_NAMES[id(obj)] = obj
             return NotImplemented
+        if issubclass(kind, Enum):
+            return _reduce_member(obj)
         if is_safe:
             _LIBRARY_TYPES[id(kind)] = kind
         self._ordinary.add(id(kind))
@@ -234,8 +239,14 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         class_id = _note_id(cls)
         if self._classes is not None:
             return self._leave_out(cls, class_id)
-        make, arguments, (attributes, slots), _, _, fill = reduced
-        if arguments[0] is type(cls):  # no enumeration, whose full name is among the arguments
+        _, arguments, (attributes, slots), _, _, fill = reduced
+        make: Callable[..., type]
+        if issubclass(cls, Enum):
+            namespace = {"__module__": cls.__module__, "__qualname__": cls.__qualname__}
+            members = {name: _parts_of(member) for name, member in cls.__members__.items()}
+            attributes = {name: value for name, value in attributes.items() if name not in members}
+            make, arguments = make_enum, (type(cls), cls.__name__, cls.__bases__, namespace, members)
+        else:
             metaclass, name, bases, namespace, *_ = arguments
             # cloudpickle makes the class without these two: its objects would look unlike the sender's, and
             # come back with a __dict__, which the sender's cannot take.
@@ -248,7 +259,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         if (there := self._share(cls)) is not None:
             module, brought = there.module, _travelling(looked_up_for(cls, there.values))
             attributes = there.stand_ins(attributes)
-        state = (fill, (attributes, slots), _own_parts_of_members(cls), module, brought)
+        state = (fill, (attributes, slots), _attributes_of_members(cls), module, brought)
         return make_class, arguments, state, None, None, fill_class
 
     def _reduce_known(self, named: Named) -> Any:
@@ -341,15 +352,35 @@ def _imported_from(name: str, value: object) -> ModuleType | None:
     return None
 
 
-def _own_parts_of_members(cls: type) -> dict[str, dict[str, Any]]:
-    """Return what the members of an enumeration have beside name and value: their `__init__` may set it."""
-    if not issubclass(cls, Enum):
-        return {}
-    return {
-        name: own
-        for name, member in cls.__members__.items()
-        if (own := {key: value for key, value in vars(member).items() if key not in _OF_EACH_MEMBER})
-    }
+def _reduce_member(member: Enum) -> Any:
+    """Reduce a member of an enumeration to its name: by its value a function could not be found again."""
+    cls = type(member)
+    if cls.__reduce_ex__ is not Enum.__reduce_ex__ or cls.__members__.get(member._name_) is not member:
+        return member.__reduce_ex__(PROTOCOL)
+    return getattr, (cls, member._name_)
+
+
+def _parts_of(member: Enum) -> tuple[Any, tuple[Any, ...]]:
+    """Return the value of an enumeration's member, and what its data type makes it of."""
+    kind: Any = data_type_of(type(member))
+    if kind.__new__ is object.__new__:
+        made_of: tuple[Any, ...] = ()
+    elif hasattr(kind, "__getnewargs__"):
+        made_of = kind.__getnewargs__(member)
+    else:  # dates and decimals tell it in their own way
+        _, made_of, *_ = kind.__reduce__(member)
+    return member._value_, made_of
+
+
+def _attributes_of_members(cls: type) -> dict[str, dict[str, Any]]:
+    """Return what the members of an enumeration have beside their values: what made them may set it."""
+    found = {}
+    for name, member in cls.__members__.items() if issubclass(cls, Enum) else ():
+        state: Any = object.__getstate__(member)
+        own, in_slots = state if isinstance(state, tuple) else (state, {})
+        attributes = own | in_slots
+        found[name] = {key: value for key, value in attributes.items() if key not in _OF_EACH_MEMBER}
+    return found
 
 
 def _note_id(named: Named) -> str:

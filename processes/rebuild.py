@@ -9,7 +9,7 @@ from __future__ import annotations
 import builtins
 import pickle
 import sys
-from types import CellType, CodeType, FunctionType, resolve_bases
+from types import BuiltinFunctionType, CellType, CodeType, FunctionType, resolve_bases
 from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 
 from .pickling import cells_of_run, defined_of_run, definitions, first_of_run, globals_of_run
@@ -206,6 +206,45 @@ def make_skeleton(metaclass: type, name: str, bases: tuple[Any, ...], namespace:
         return _without_hooks(hooked, make)
 
 
+def make_enum(
+    metaclass: Any,
+    name: str,
+    bases: tuple[type, ...],
+    namespace: dict[str, Any],
+    members: dict[str, tuple[Any, tuple[Any, ...]]],
+) -> type:
+    """Make an enumeration and its members, all without attributes.
+
+    Each member comes as its value, and what its data type makes it of. Code that came by value does not make
+    it a second time: it might want what the member was defined with, which is not known any more.
+    """
+    body = metaclass.__prepare__(name, bases)
+    for key, value in {**namespace, "__new__": _make_member, "__init__": _keep_member, **members}.items():
+        body[key] = value
+    made = make_skeleton(metaclass, name, bases, body)
+    type.__delattr__(made, "__new_member__")
+    type.__delattr__(made, "__init__")
+    return made
+
+
+def _make_member(cls: Any, *parts: Any) -> Any:
+    value, made_of = (
+        parts[0] if cls._member_type_ is tuple else parts
+    )  # of which enum makes a single argument
+    member = data_type_of(cls).__new__(cls, *made_of)
+    member._value_ = value
+    return member
+
+
+def _keep_member(member: object, *_: object) -> None:
+    """Stand for an `__init__`."""
+
+
+def data_type_of(enum: Any) -> Any:
+    """Find the builtin type of which an enumeration's members are."""
+    return next(kind for kind in enum._member_type_.__mro__ if isinstance(kind.__new__, BuiltinFunctionType))
+
+
 def _without_hooks(kinds: list[type], make: Callable[[], type]) -> type:
     hooks = {kind: vars(kind)[_HOOK] for kind in kinds}
     try:
@@ -235,7 +274,8 @@ def fill_class(
     if cls in received:
         fill(cls, attributes)
         for name, own in members.items():
-            vars(vars(cls)["_member_map_"][name]).update(own)
+            for attribute, value in own.items():
+                object.__setattr__(vars(cls)["_member_map_"][name], attribute, value)
         if cls in from_parent:
             defined_of_run[ids[cls]] = cls
             definitions.pop(ids[cls], None)

@@ -502,6 +502,128 @@ def tasks():
 """
 
 
+ENUMERATIONS = """
+from dataclasses import dataclass
+from datetime import date
+from enum import Enum, Flag, IntFlag, StrEnum, auto
+from functools import partial
+from operator import add
+
+class Color(Enum):
+    RED = 1
+    CRIMSON = 1
+    BLUE = 2
+
+class Access(Flag):
+    READ = auto()
+    WRITE = auto()
+    BOTH = READ | WRITE
+
+class Bits(IntFlag):
+    LOW = 1
+    HIGH = 8
+
+class Coordinate(bytes, Enum):
+    def __new__(cls, number, label):
+        member = bytes.__new__(cls, [number])
+        member._value_ = number
+        member.label = label
+        return member
+
+    X = 5, "x"
+    Y = 6, "y"
+
+class Status(int, Enum):
+    def __new__(cls, code, phrase):
+        member = int.__new__(cls, code)
+        member._value_ = code
+        member.phrase = phrase
+        return member
+
+    OK = 200, "fine"
+    ABSENT = 404, "not found"
+
+@dataclass(slots=True)
+class Body:
+    mass: float
+    radius: float
+
+class Planet(Body, Enum):
+    EARTH = 5.9, 6.3
+    MARS = 0.6, 3.3
+
+class Day(date, Enum):
+    FIRST = 2020, 1, 2
+
+class Pair(tuple, Enum):
+    ONE = 1, 2
+
+class Word(StrEnum):
+    YES = auto()
+
+class Operation(Enum):
+    ADD = partial(add)
+    NOTHING = object()
+
+    def __call__(self, *args):
+        return self.value(*args)
+
+class Registered(Enum):
+    def __init_subclass__(cls):
+        REGISTERED.append(cls.__name__)
+
+REGISTERED = []
+
+class Plugin(Registered):
+    ONE = 1
+
+KINDS = (Color, Access, Bits, Coordinate, Status, Planet, Day, Pair, Word, Operation, Plugin)
+
+def members(kind):
+    return [[name, member.name] for name, member in kind.__members__.items()]
+
+def found(kind):
+    return all(kind(member.value) is member is kind[name] for name, member in kind.__members__.items())
+
+def parts():
+    return [
+        Color["CRIMSON"] is Color.RED,
+        str(Access.READ | Access.WRITE),
+        Access(3) is Access.BOTH,
+        (Bits.LOW | 8) == 9,
+        list(Coordinate.Y),
+        Coordinate(6).label,
+        Status.OK + 1,
+        Status.ABSENT.phrase,
+        Planet.MARS.radius,
+        Planet.MARS == Planet.MARS.value,
+        Day.FIRST.isoformat(),
+        Pair.ONE[1],
+        Word.YES.upper(),
+        REGISTERED,
+    ]
+
+def call(operation, *args):
+    return operation(*args), Operation.NOTHING is not Operation.ADD
+
+def tasks():
+    return [
+        *(Task(f"members-{kind.__name__}", members, args=(kind,)) for kind in KINDS),
+        *(Task(f"found-{kind.__name__}", found, args=(kind,)) for kind in KINDS),
+        Task("parts", parts),
+        Task("call", call, args=(Operation.ADD, 1, 2)),
+    ]
+"""
+
+
+def test_enumerations_of_a_script_are_alike_in_a_worker(tmp_path):
+    in_order, on_a_worker = outcomes_of(ENUMERATIONS, tmp_path)
+    assert in_order["members-color"] == [["RED", "RED"], ["CRIMSON", "RED"], ["BLUE", "BLUE"]]
+    assert all(found for name, found in in_order.items() if name.startswith("found-"))
+    assert in_order["call"] == [3, True]
+    assert on_a_worker == in_order
+
+
 @pytest.mark.parametrize(
     ("script", "expected"),
     [
@@ -636,7 +758,7 @@ def test_type_aliases_of_a_script_travel(tmp_path):
 
 
 RETURNED = """
-import sys
+from enum import Enum, member
 from processes import Process, Task
 
 def mean(xs):
@@ -650,9 +772,16 @@ def best():
 def none():
     return MISSING
 
+class Operation(Enum):
+    NEGATE = member(lambda number: -number)
+
+def operation():
+    return Operation.NEGATE
+
 if __name__ == "__main__":
-    results = Process([Task("best", best), Task("none", none)]).run(runner="process").results
-    print(results["best"] is mean, results["none"] is MISSING)
+    tasks = [Task(function.__name__, function) for function in (best, none, operation)]
+    results = Process(tasks).run(runner="process").results
+    print(results["best"] is mean, results["none"] is MISSING, results["operation"] is Operation.NEGATE)
 """
 
 
@@ -661,7 +790,7 @@ def test_results_are_the_programs_own_objects(tmp_path):
     done = subprocess.run(
         [sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, timeout=120
     )
-    assert (done.stdout, done.stderr) == ("True True\n", "")
+    assert (done.stdout, done.stderr) == ("True True True\n", "")
 
 
 BROKEN = """
