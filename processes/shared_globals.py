@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
-from types import BuiltinFunctionType, CellType, FunctionType, GenericAlias, ModuleType, UnionType
+from types import BuiltinFunctionType, CellType, CodeType, FunctionType, GenericAlias, ModuleType, UnionType
 from typing import TYPE_CHECKING, Any, Final
 
 from .pickling import ATOMS, places_in_globals
 from .rebuild import find_cell, find_globals, first_brought, globals_of, make_cell
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from .pickling import Named, Place
 
@@ -189,14 +189,34 @@ def module_of(named: Named) -> tuple[str, dict[str, Any]] | None:
 
 
 def looked_up_for(named: Named, among: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the globals that no code names: itself, for its pickle, and what text in annotations means."""
+    """Return the globals that no code names.
+
+    They are itself, for its pickle, what text in annotations means, and the subclasses that code asks for.
+    """
     found = {named.__name__: named} if among.get(named.__name__) is named else {}
     annotations = named.__annotations__ if isinstance(named, FunctionType) else _own_annotations(named)
     for annotation in annotations.values():
         if type(annotation) is str:
             words = re.findall(r"[^\W\d]\w*", annotation)
             found |= {word: among[word] for word in words if _is_for_annotations(among.get(word))}
+    if any("__subclasses__" in code.co_names for code in _codes_of(named)):
+        items = list(among.items())  # at once, as other threads may add to them
+        found |= {name: value for name, value in items if _is_defined_beside(named, value)}
     return found
+
+
+def _codes_of(named: Named) -> Iterator[CodeType]:
+    """Find the code of a function or of a class's methods, with that of functions therein."""
+    methods = [named] if isinstance(named, FunctionType) else vars(named).values()
+    found = [getattr(getattr(method, "__func__", method), "__code__", None) for method in methods]
+    while found:
+        if isinstance(code := found.pop(), CodeType):
+            yield code
+            found += code.co_consts
+
+
+def _is_defined_beside(named: Named, value: object) -> bool:
+    return isinstance(value, type) and value.__module__ == named.__module__
 
 
 def _is_for_annotations(value: object) -> bool:

@@ -364,6 +364,23 @@ class Json(Plugin, key="json"):
 class Lines(Json, key="lines"):
     pass
 
+class Shape:
+    @classmethod
+    def of_kind(cls, name):
+        return next(kind for kind in cls.__subclasses__() if kind.__name__ == name)
+
+class Round(Shape):
+    pass
+
+class Disc(Round):
+    pass
+
+def descendants(cls):
+    return [cls.__name__, *(name for below in cls.__subclasses__() for name in descendants(below))]
+
+def round_shape():
+    return Shape.of_kind("Round").__name__
+
 class Registry(type):
     known = []
 
@@ -393,6 +410,8 @@ def tasks():
         Task("method", Lines().read),
         Task("known", read, args=(Known(),)),
         Task("another", make_another),
+        Task("descendants", descendants, args=(Shape,)),
+        Task("round", round_shape),
     ]
 """
 
@@ -700,6 +719,8 @@ def test_enumerations_of_a_script_are_alike_in_a_worker(tmp_path):
                 "method": ["json", "lines"],
                 "known": ["known"],
                 "another": ["json", "lines", "another"],
+                "descendants": ["Shape", "Round", "Disc"],
+                "round": "Round",
             },
         ),
         (
