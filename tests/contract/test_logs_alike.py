@@ -278,6 +278,59 @@ def test_the_handler_of_last_resort_speaks_as_without_us(runner, tmp_path):
     assert done.stdout == ""
 
 
+SHOP = """
+import logging
+
+logging.basicConfig(level=logging.INFO, filename="shop.log", format="%(name)s %(message)s")
+log = logging.getLogger("shop")
+log.addHandler(logging.FileHandler("own.log"))
+
+def sell(number):
+    log.info("sold %s", number)
+    logging.info("done %s", number)
+"""
+
+SELLS = """
+import sys
+import shop
+from processes import Process, Task
+
+tasks = [Task("one", shop.sell, args=(1,)), Task("two", shop.sell, args=(2,))]
+Process(tasks).run(runner=sys.argv[1], max_workers=None if sys.argv[1] == "sequential" else 1)
+"""
+
+
+def test_what_is_logged_is_said_once_whatever_modules_configure(runner, tmp_path):
+    (tmp_path / "shop.py").write_text(SHOP)
+    (tmp_path / "sells.py").write_text(SELLS)
+    command = [sys.executable, "sells.py", runner]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True)
+    assert (done.stdout, done.stderr) == ("", "")
+    lines = (tmp_path / "shop.log").read_text().splitlines()
+    said = sorted(line for line in lines if not line.startswith("processes."))
+    assert said == ["root done 1", "root done 2", "shop sold 1", "shop sold 2"]
+    assert sorted((tmp_path / "own.log").read_text().splitlines()) == ["sold 1", "sold 2"]
+
+
+OWN_HANDLERS = """
+import logging, sys
+from processes import Process, Task
+
+def configure():
+    logging.basicConfig(format="mine: %(message)s")
+    logging.getLogger("app").warning("said once")
+
+Process([Task("configure", configure)]).run(runner=sys.argv[1])
+"""
+
+
+def test_a_task_may_configure_handlers_of_its_own(runner, tmp_path):
+    (tmp_path / "own.py").write_text(OWN_HANDLERS)
+    command = [sys.executable, "own.py", runner]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True)
+    assert (done.stdout, done.stderr) == ("", "mine: said once\n")
+
+
 class WithCode(Exception):
     """It pickles, and cannot be read back: its arguments are not what it is made of."""
 

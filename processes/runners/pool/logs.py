@@ -38,24 +38,59 @@ def apply_levels(disabled: int, levels: dict[str, int], level_names: dict[int, s
         logging.getLogger(name).setLevel(level)
 
 
-def forward_records(send: Callable[[bytes], None]) -> None:
+def forward_records(send: Callable[[bytes], None], is_importing: Callable[[], bool]) -> None:
     """Send every record that is logged in this process to its parent.
 
-    Handlers that a task configures in the worker get their records too; without any, the handler of
-    last resort stays silent, since the parent's own says it.
+    Handlers that a task configures in the worker get their records too. Those that modules configure when
+    they are imported for a function have their like in the parent, which has imported them before: they
+    would say everything once more.
+
+    Parameters
+    ----------
+    send : callable
+        Takes each record, serialized.
+    is_importing : callable
+        Tells whether a function is being loaded just now.
     """
-    call_handlers = logging.Logger.callHandlers
+    call_handlers, add_handler = logging.Logger.callHandlers, logging.Logger.addHandler
+    basic_config = logging.basicConfig
+    # With a handler there, `logging.info` and the like do not configure this process.
+    stand_in = logging.NullHandler()
 
     def send_and_call_handlers(logger: logging.Logger, record: logging.LogRecord) -> None:
-        send(dump_record(record))
+        send(dump_record(record, is_handled=_has_own_handlers(logger)))
         call_handlers(logger, record)
 
+    def add_handler_of_task(logger: logging.Logger, handler: logging.Handler) -> None:
+        if not is_importing():
+            add_handler(logger, handler)
+
+    def configure_for_task(**options: Any) -> None:
+        if not is_importing():
+            logging.root.removeHandler(stand_in)
+            basic_config(**options)
+
+    logging.root.addHandler(stand_in)
     logging.Logger.callHandlers = send_and_call_handlers  # type: ignore[assignment, method-assign]
-    logging.lastResort = logging.NullHandler()
+    logging.Logger.addHandler = add_handler_of_task  # type: ignore[assignment, method-assign]
+    logging.basicConfig = configure_for_task
+    logging.lastResort = logging.NullHandler()  # the parent's own speaks
 
 
-def dump_record(record: logging.LogRecord) -> bytes:
-    """Serialize a record: the message and the traceback as text, what cannot travel by its repr."""
+def _has_own_handlers(logger: logging.Logger | None) -> bool:
+    """Tell whether a task has configured a handler here that hears a logger's records."""
+    while logger is not None:
+        if any(type(handler) is not logging.NullHandler for handler in logger.handlers):
+            return True
+        logger = logger.parent if logger.propagate else None
+    return False
+
+
+def dump_record(record: logging.LogRecord, *, is_handled: bool = False) -> bytes:
+    """Serialize a record: the message and the traceback as text, what cannot travel by its repr.
+
+    Where it is handled already, the parent's handler of last resort stays silent.
+    """
     fields = dict(record.__dict__)
     try:
         fields["msg"] = record.getMessage()
@@ -76,7 +111,7 @@ def dump_record(record: logging.LogRecord) -> bytes:
         else:
             pickles[name] = data
             del fields[name]
-    return pickle.dumps((fields, pickles))
+    return pickle.dumps((fields, pickles, is_handled))
 
 
 def handle_record(
@@ -93,7 +128,7 @@ def handle_record(
     to_handlers : bool
         Whether the program's handlers hear it.
     """
-    fields, pickles = pickle.loads(data)  # noqa: S301 - from our own worker
+    fields, pickles, is_handled = pickle.loads(data)  # noqa: S301 - from our own worker
     for name, value in pickles.items():
         try:
             fields[name] = pickle.loads(value)  # noqa: S301 - read back when it was written
@@ -108,5 +143,5 @@ def handle_record(
         record = passed
     if listen is not None:
         listen(record)
-    if to_handlers:
+    if to_handlers and (logger.hasHandlers() or not is_handled):
         logger.callHandlers(record)

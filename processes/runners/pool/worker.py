@@ -230,7 +230,7 @@ class _Loop:
         """Send the parent what is logged, from its levels on."""
         from .logs import forward_records
 
-        forward_records(self._send_record)
+        forward_records(self._send_record, lambda: loads_function)
         self._settings.set_up("logging")
 
     def _perform(self, body: bytes | memoryview) -> int:
