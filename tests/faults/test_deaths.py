@@ -372,6 +372,17 @@ def test_a_runner_survives_the_death_of_its_idle_workers():
     assert first != second
 
 
+def test_blocks_within_each_other_share_the_workers_of_a_runner():
+    process = Process([Task("pid", os.getpid)])
+    with ProcessPoolRunner(1) as runner:
+        first = process.run(runner=runner).results["pid"]
+        with runner:
+            second = process.run(runner=runner).results["pid"]
+        third = process.run(runner=runner).results["pid"]
+    assert first == second == third
+    assert not psutil.pid_exists(first)
+
+
 # ---- Workers that are stopped and not ended --------------------------------------------------------------
 
 

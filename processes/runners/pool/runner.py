@@ -144,7 +144,9 @@ class ProcessPoolRunner(ProcessRunner):
         self._shelf: Shelf | None = None
 
     def __enter__(self) -> Self:
-        self._shelf = Shelf()
+        if self._shelf is None:
+            self._shelf = Shelf()
+        self._shelf.blocks += 1
         return self
 
     def __exit__(
@@ -154,8 +156,10 @@ class ProcessPoolRunner(ProcessRunner):
         traceback: TracebackType | None,
     ) -> None:
         if self._shelf is not None:
-            self._shelf.close()
-            self._shelf = None
+            self._shelf.blocks -= 1
+            if not self._shelf.blocks:
+                self._shelf.close()
+                self._shelf = None
 
     # One run
 

@@ -11,9 +11,16 @@ if TYPE_CHECKING:
 
 
 class Shelf:
-    """Takes the workers of a run that has ended, and gives them to the next."""
+    """Takes the workers of a run that has ended, and gives them to the next.
+
+    Attributes
+    ----------
+    blocks : int
+        How many ``with`` blocks, one within the other, keep it open.
+    """
 
     def __init__(self) -> None:
+        self.blocks = 0
         self._lock = threading.Lock()  # guards both below: runs in several threads share a shelf
         self._children: list[Child] = []
         self._closed = False
