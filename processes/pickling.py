@@ -74,6 +74,11 @@ def begin_run() -> None:
     globals_of_run["__main__"] = vars(main)
 
 
+def serves_run() -> bool:
+    """Tell whether this is a worker, where what a run brings by value becomes that run's."""
+    return bool(globals_of_run)
+
+
 class Pickled:
     """A value as bytes.
 

@@ -12,7 +12,14 @@ import sys
 from types import BuiltinFunctionType, CellType, CodeType, FunctionType, resolve_bases
 from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 
-from .pickling import cells_of_run, defined_of_run, definitions, first_of_run, globals_of_run
+from .pickling import (
+    cells_of_run,
+    defined_of_run,
+    definitions,
+    first_of_run,
+    globals_of_run,
+    serves_run,
+)
 
 TYPE_CHECKING = False  # typing is not imported: it would be the costliest part of a worker's start
 if TYPE_CHECKING:
@@ -39,7 +46,7 @@ def find_module(name: str) -> ModuleType:
 
 def find_globals(module: str) -> dict[str, Any]:
     """Find the globals that what comes by value from a module shares in this run."""
-    return globals_of_run.setdefault(module, {})
+    return globals_of_run.setdefault(module, {}) if serves_run() else {}
 
 
 def globals_of(module: str) -> dict[str, Any] | None:
@@ -52,7 +59,7 @@ def globals_of(module: str) -> dict[str, Any] | None:
 
 def first_brought(module: str, name: str, value: Any) -> Any:
     """Return what a module's global was when this run first brought it; tasks may have bound it anew."""
-    return first_of_run.setdefault((module, name), value)
+    return first_of_run.setdefault((module, name), value) if serves_run() else value
 
 
 def make_named(
@@ -68,7 +75,7 @@ def make_named(
     found = vars(sys.modules[module]).get(name) if is_at_home else first_of_run.get((module, name))
     if type(found) is not kind:
         found = make_unnamed(module, make, args, kwargs)
-        if not is_at_home:
+        if serves_run() and not is_at_home:
             first_of_run[module, name] = found
     return found
 
@@ -95,7 +102,7 @@ def make_cell(*contents: Any) -> CellType:
 
 def find_cell(module: str, place: Place) -> CellType:
     """Find the cell that functions of a module share in this run."""
-    return cells_of_run.setdefault((module, place), CellType())
+    return cells_of_run.setdefault((module, place), CellType()) if serves_run() else CellType()
 
 
 def make_function(
@@ -107,11 +114,11 @@ def make_function(
 ) -> FunctionType:
     """Make a function without attributes, and let tracebacks find its source lines, if it brings some.
 
-    One with an id is made once in a run.
+    One with an id is made once in a run; one of our own is there already.
     """
-    if function_id in defined_of_run:
-        function: FunctionType = defined_of_run[function_id]
-        return function
+    known = by_id.get(function_id)
+    if isinstance(known, FunctionType) and (function_id in defined_of_run or known not in from_parent):
+        return known
     if lines is not None:
         import linecache
 
@@ -120,10 +127,12 @@ def make_function(
     there.setdefault("__builtins__", builtins)
     function = FunctionType(code, there, closure=cells or None)
     if function_id:
-        defined_of_run[function_id] = by_id[function_id] = function
+        by_id[function_id] = function
         ids[function] = function_id
-        from_parent.add(function)
         _unfilled.add(function_id)
+        if serves_run():
+            defined_of_run[function_id] = function
+            from_parent.add(function)
     return function
 
 
@@ -169,14 +178,27 @@ def make_class(
 ) -> type:
     """Make a class that was sent by value, or find it where it was sent before, or came from."""
     cls = by_id.get(class_id)
+    if not isinstance(cls, type) and sent_by_parent and not serves_run():
+        # It is in a report, say, that an earlier run of this program has pickled.
+        cls = _find_class(*arguments)
     if not isinstance(cls, type):
         cls = make(*arguments)
         received.add(cls)
         ids[cls] = class_id
         by_id[class_id] = cls
-    if sent_by_parent and cls in received:
+    if sent_by_parent and cls in received and serves_run():
         from_parent.add(cls)
     return cls
+
+
+def _find_class(
+    _metaclass: type, _name: str, _bases: object, namespace: Mapping[str, Any], *_: object
+) -> type | None:
+    """Find a class where it was defined; None if there is none now."""
+    found: Any = sys.modules.get(namespace["__module__"])
+    for part in namespace["__qualname__"].split("."):
+        found = getattr(found, part, None)
+    return found if isinstance(found, type) else None
 
 
 def make_skeleton(metaclass: type, name: str, bases: tuple[Any, ...], namespace: dict[str, Any]) -> type:

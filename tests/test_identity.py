@@ -814,6 +814,87 @@ def test_results_are_the_programs_own_objects(tmp_path):
     assert (done.stdout, done.stderr) == ("True True True\n", "")
 
 
+WITH_ERRORS = """
+import functools, pickle, sys
+from pathlib import Path
+from processes import Process, Task, TaskDependency
+
+class Refused(Exception):
+    def __init__(self, code, *, why=len):
+        super().__init__(code)
+        self.why = why
+
+MISSING = object()
+
+@functools.cache
+def model():
+    return object()
+
+def refusals(count):
+    return [Refused(number, why=double) for number in range(count)]
+
+def codes(errors):
+    return [error.args[0] for error in errors]
+
+def fit():
+    return id(model())
+
+def predict():
+    return id(model())
+
+def get(default=MISSING):
+    return default is MISSING
+
+def call(function, *args):
+    return function(*args)
+
+def double(number):
+    return 2 * number
+
+def fail():
+    raise Refused(7, why=double)
+
+def tasks():
+    return [
+        Task("refusals", refusals, args=(3,)),
+        Task("codes", codes, dependencies=[TaskDependency("refusals", True)]),
+        Task("given", codes, args=([Refused(1)],)),
+        Task("fit", fit),
+        Task("predict", predict),
+        Task("get", get, args=(MISSING,), dependencies=[TaskDependency("codes")]),
+        Task("call", call, args=(double, 4)),
+        Task("fail", fail),
+    ]
+
+def run():
+    report = Process(tasks()).run(runner="process", max_workers=1)
+    found = report.results
+    same_model = found["fit"] == found["predict"]
+    return report, [found["codes"], found["given"], same_model, found["get"], found["call"]]
+
+if __name__ == "__main__":
+    saved = Path("report.pickle")
+    if saved.exists():
+        error = pickle.loads(saved.read_bytes()).exceptions["fail"]
+        print(type(error) is Refused, error.why(4))
+        sys.exit()
+    for _ in range(2):
+        report, seen = run()
+        print(*seen, type(report.exceptions["fail"]) is Refused, report.exceptions["fail"].why is double)
+        saved.write_bytes(pickle.dumps(report))
+        assert type(pickle.loads(saved.read_bytes()).exceptions["fail"]) is Refused
+"""
+
+
+def test_exceptions_of_a_script_leave_its_other_objects_alone(tmp_path):
+    (tmp_path / "script.py").write_text(WITH_ERRORS)
+    command = [sys.executable, "script.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert (done.stdout, done.stderr) == (2 * "[0, 1, 2] [1] True True 8 True True\n", "")
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert (done.stdout, done.stderr) == ("True 8\n", "")
+
+
 BROKEN = """
 import os
 

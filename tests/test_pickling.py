@@ -510,7 +510,8 @@ WORKER = """
 import pickle, struct, sys
 
 def serve(receive, send):
-    from processes.pickling import dump, load
+    from processes.pickling import begin_run, dump, load
+    begin_run()
     while True:
         head = receive.read(8)
         if not head:
