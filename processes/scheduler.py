@@ -13,6 +13,7 @@ import warnings
 from collections import Counter, deque
 from contextlib import suppress
 from copy import copy
+from fractions import Fraction
 from heapq import heappop, heappush
 from itertools import count
 from time import perf_counter, time
@@ -74,7 +75,7 @@ class _Group:
     def __init__(self, number: int, runner: ProcessRunner, needs: Mapping[str, float]) -> None:
         self.number = number
         self.runner = runner
-        self.needs = needs
+        self.needs = _exact(needs)
 
 
 class Scheduler:
@@ -137,14 +138,15 @@ class Scheduler:
         self._observers, self._recorders = list(observers), list(recorders)
         self._has_watchers = bool(self._observers or self._recorders)
         self._untold: deque[Event] = deque()  # what the observers have not been told yet
-        self._available = dict(resources or {})
+        self._available = _exact(resources or {})
         self._fail_fast = fail_fast
         self._downstream = downstream or (
             lambda task: [graph.names[below] for below in graph.descendants(task)]
         )
         self._groups, self._group_of = _groups(graph.tasks, runner, self.runner)
         self._only_group = self._groups[0] if len(self._groups) == 1 and not self._groups[0].needs else None
-        self._runners = list(dict.fromkeys([self.runner, *(group.runner for group in self._groups)]))
+        runners = dict.fromkeys([self.runner, *(group.runner for group in self._groups)])
+        self._runners = sorted(runners, key=lambda one: one.performs_while_waiting)
         is_shared = _shared_functions(graph.tasks)
         for one in self._runners:
             one.is_shared = is_shared
@@ -375,11 +377,13 @@ class Scheduler:
         if running is None:
             return  # a late answer of an attempt that was stopped
         index, attempt = running
+        outcome = finished.outcome
         if attempt.timeout is not None:
             self._began.pop(finished.ticket, None)
+            if finished.elapsed_seconds > attempt.timeout and isinstance(outcome, (Returned, Raised)):
+                outcome = TimedOut(attempt.timeout, "")  # this thread was too busy to look at the time
         if self._only_group is None:
             self._use(self._groups[self._group_of[index]].needs, 1)
-        outcome = finished.outcome
         if self._interrupt.happened and _is_interrupted(outcome):
             return  # cut short by a Ctrl-C, it has not ended: the task stays PENDING
         attempts, elapsed = self._earlier.pop(index, NO_ATTEMPTS) if self._earlier else NO_ATTEMPTS
@@ -392,7 +396,7 @@ class Scheduler:
         else:
             self._fail_or_retry(index, attempt, outcome, attempts, elapsed)
 
-    def _use(self, needs: Mapping[str, float], sign: int) -> None:
+    def _use(self, needs: Mapping[str, Fraction], sign: int) -> None:
         """Take resources, with a `sign` of -1, or give them back, with 1."""
         for name, amount in needs.items():
             self._available[name] += sign * amount
@@ -558,6 +562,11 @@ def _shared_functions(tasks: Sequence[Task]) -> Callable[[object], bool]:
         return calls[id(function)] > 1
 
     return is_shared
+
+
+def _exact(amounts: Mapping[str, float]) -> dict[str, Fraction]:
+    """Take amounts for the decimal numbers that they were written as: sums of floats leave a little over."""
+    return {name: Fraction(str(amount)) for name, amount in amounts.items()}
 
 
 def _groups(

@@ -54,6 +54,9 @@ class ProcessRunner(ABC):
     starts_anywhere : bool
         Whether :meth:`start` may be called, and alone gets an attempt going, in any thread that has the run's
         turn; see :meth:`processes.runners.waker.Waker.take_turn`.
+    performs_while_waiting : bool
+        Whether :meth:`wait` calls the functions itself; others are asked before such a one, to send what they
+        were given.
     is_sated : bool
         Whether it wants to be asked for messages before more is started, though there are free slots.
     results : dict of str to TaskResult
@@ -66,6 +69,7 @@ class ProcessRunner(ABC):
     takes_sealed: ClassVar[bool] = False
     heeds_order: bool = False
     starts_anywhere: ClassVar[bool] = False
+    performs_while_waiting: ClassVar[bool] = False
     is_sated: bool = False
     results: dict[str, TaskResult]
     is_shared: Callable[[object], bool]

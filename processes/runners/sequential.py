@@ -22,6 +22,7 @@ class SequentialRunner(ProcessRunner):
     """
 
     name: ClassVar[str] = "sequential"
+    performs_while_waiting: ClassVar[bool] = True
 
     def open(self, waker: Waker) -> None:
         super().open(waker)

@@ -321,6 +321,60 @@ def test_a_resource_is_never_used_beyond_what_there_is():
     assert database.most <= 2
 
 
+@pytest.mark.parametrize("runner", ["thread", "process"])
+def test_amounts_of_resources_are_exact(runner, tmp_path):
+    """As floats, 1 - 0.3 - 0.4 + 0.3 + 0.4 is less than 1, and 0.3 - 0.1 less than 0.2."""
+    tasks = [
+        Task("three", abs, args=(3,), resources={"gpu": 0.3}, priority=2),
+        Task("four", await_file, args=(tmp_path / "three",), resources={"gpu": 0.4}, priority=1),
+        Task("told", write_file, args=(tmp_path / "three",), dependencies=[TaskDependency("three")]),
+        Task("all", abs, args=(10,), resources={"gpu": 1}, dependencies=[TaskDependency("four")]),
+        Task("one", meet, args=(tmp_path, "one", "two"), resources={"memory": 0.1}),
+        Task("two", meet, args=(tmp_path, "two", "one"), resources={"memory": 0.2}),
+    ]
+    report = Process(tasks).run(runner=runner, max_workers=4, resources={"gpu": 1, "memory": 0.3})
+    report.raise_for_errors()
+
+
+def write_file(path):
+    path.touch()
+
+
+def await_file(path):
+    give_up_at = time.monotonic() + 30
+    while not path.exists():
+        assert time.monotonic() < give_up_at
+        time.sleep(0.01)
+
+
+def meet(folder, own, other):
+    write_file(folder / own)
+    await_file(folder / other)
+
+
+@pytest.mark.parametrize("runner", ["thread", "process"])
+def test_a_limit_holds_while_a_sequential_task_keeps_the_run(runner, tmp_path):
+    tasks = [
+        Task("late", nap_and_write, args=(0.5, tmp_path / "late"), timeout=0.1, runner=runner),
+        Task("in-time", nap_and_write, args=(0, tmp_path / "in-time"), timeout=60, runner=runner),
+        Task("keeps", await_both, args=(tmp_path / "late", tmp_path / "in-time"), runner="sequential"),
+    ]
+    report = Process(tasks).run(runner="sequential", max_workers=2)
+    assert set(report.successes) == {"in-time", "keeps"}
+    assert str(report.exceptions["late"]) == "Task 'late' timed out after 0.1s"
+    assert report.entries["late"].elapsed_seconds >= 0.5
+
+
+def nap_and_write(seconds, path):
+    time.sleep(seconds)
+    write_file(path)
+
+
+def await_both(first, second):
+    await_file(first)
+    await_file(second)
+
+
 def test_higher_priority_goes_first_then_the_longer_chain_below():
     order = []
     tasks = [
