@@ -175,7 +175,6 @@ def dump(
     except BaseException as error:
         from .culprit import cannot_dump
 
-        _drop_own_frames(error)
         raise cannot_dump(value, error, task_name, what, to_sender) from error
 
 
@@ -245,7 +244,6 @@ def load(
     except BaseException as error:
         from .culprit import cannot_load
 
-        _drop_own_frames(error)
         raise cannot_load(error, task_name, what) from error
 
 
@@ -287,14 +285,6 @@ class _Pieces:
     def _take(self, size: int) -> memoryview:
         taken, self._piece = self._piece[:size], self._piece[size:]
         return taken
-
-
-def _drop_own_frames(error: BaseException) -> None:
-    from .failure import drop_leading_frames
-
-    drop_leading_frames(
-        error, {__name__, f"{__package__}.by_value", f"{__package__}.rebuild", "cloudpickle.cloudpickle"}
-    )
 
 
 def is_simple(value: Any) -> bool:
