@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .clock import monotonic
 from .exceptions import SerializationError
-from .failure import drop_leading_frames, exception_text
+from .failure import drop_leading_frames, exception_line
 from .pickling import dump_value
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def cannot_dump(
     path, culprit = find_culprit(value, what)
     kind = type_name(culprit)
     article = "an" if kind.lstrip("_")[:1].lower() in "aeiou" else "a"
-    said = _said(error)
+    said = exception_line(error)
     reason = "" if said.startswith("TypeError: cannot pickle '") else f" ({said})"  # nothing new in that
     if to_sender:
         trouble = f"The result of task {task_name!r} cannot be brought back"
@@ -63,7 +63,8 @@ def cannot_load(error: BaseException, task_name: str, what: str | tuple[str, ...
     else:
         advice = 'Pass plain data and build the rest inside the function, or give the task runner="thread".'
     return SerializationError(
-        f"Task {task_name!r}: {path} arrived, but could not be deserialized: {_said(error)}. {advice}",
+        f"Task {task_name!r}: {path} arrived, but could not be deserialized: "
+        f"{exception_line(error)}. {advice}",
         task_name=task_name,
         path=path,
     )
@@ -132,11 +133,6 @@ def type_name(value: object) -> str:
     """Return a type's name as in ``_thread.lock``; without the module for Python's own."""
     kind = type(value)
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-
-
-def _said(error: BaseException) -> str:
-    text = exception_text(error)
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _can_dump(value: object) -> bool:

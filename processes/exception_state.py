@@ -32,7 +32,15 @@ from itertools import islice
 from types import CodeType, GetSetDescriptorType, MemberDescriptorType, TracebackType
 
 from .exceptions import StandInError
-from .failure import bounded_repr, bounded_reprs, exception_text, local_variables, traceback_of
+from .failure import (
+    HEAP_TYPE,
+    bounded_repr,
+    bounded_reprs,
+    exception_text,
+    local_variables,
+    name_of_class,
+    traceback_of,
+)
 from .pickling import ATOMS, PROTOCOL, Pickled, dump_value
 
 TYPE_CHECKING = False  # typing is not imported: it would be the costliest part of a worker's start
@@ -47,7 +55,6 @@ VARIABLE_CHARACTERS: Final = 500  # of each of their variables
 
 _SLOTS: Final = vars(BaseException)  # asked directly, a subclass's properties of the same names do not run
 _GROUP_SLOTS: Final = vars(BaseExceptionGroup)
-_HEAP_TYPE: Final = 1 << 9  # Py_TPFLAGS_HEAPTYPE: the class was made by a class statement
 
 
 class VariableText(str):
@@ -206,7 +213,7 @@ class _Writer:
         except BaseException:
             return bounded_repr(value)
         self.home_only |= pickled.home_only
-        return pickled.data, _named(kind, "__name__")
+        return pickled.data, name_of_class(kind)
 
 
 def _linked(exception: BaseException) -> Iterator[BaseException]:
@@ -244,7 +251,7 @@ def _fields(exception: BaseException) -> Iterator[tuple[str, Any]]:
         if cls is OSError and name in ("errno", "strerror"):
             is_set = value is not None or 2 <= len(_SLOTS["args"].__get__(exception)) <= 5
         else:
-            is_set = value is not None or bool(cls.__flags__ & _HEAP_TYPE)
+            is_set = value is not None or bool(cls.__flags__ & HEAP_TYPE)
         if is_set:
             yield name, value
 
@@ -256,7 +263,7 @@ def _slots(kind: type[BaseException]) -> Iterator[tuple[type, str, Any]]:
         for name, slot in vars(cls).items():
             # OSError.characters_written is a getset. What those of other modules do, nobody knows.
             is_getset = type(slot) is GetSetDescriptorType and _is_builtin(cls)
-            if type(slot) is MemberDescriptorType or (is_getset and not cls.__flags__ & _HEAP_TYPE):
+            if type(slot) is MemberDescriptorType or (is_getset and not cls.__flags__ & HEAP_TYPE):
                 yield cls, name, slot
 
 
@@ -265,16 +272,12 @@ def _description(exception: BaseException) -> tuple[str, ...]:
     cls = type(exception)
     base = next(base for base in cls.__mro__ if _is_builtin(base))
     text = "" if base is cls else exception_text(exception)
-    names = [_named(cls, name) for name in ("__name__", "__module__", "__qualname__")]
-    return *names, _named(base, "__name__"), text
+    names = [name_of_class(cls, name) for name in ("__name__", "__module__", "__qualname__")]
+    return *names, name_of_class(base), text
 
 
 def _is_builtin(cls: type) -> bool:
-    return getattr(builtins, _named(cls, "__name__"), None) is cls
-
-
-def _named(cls: type, name: str) -> str:
-    return str(vars(type)[name].__get__(cls))  # from the slot: a metaclass may have a property of this name
+    return getattr(builtins, name_of_class(cls), None) is cls
 
 
 def _entries(exception: BaseException) -> Iterator[TracebackType]:
@@ -406,7 +409,7 @@ def _make(row: dict[str, Any], members: list[BaseException]) -> BaseException:
 
 
 def _new(cls: type[BaseException], row: dict[str, Any], members: list[BaseException]) -> BaseException:
-    base: Any = next(base for base in cls.__mro__ if not base.__flags__ & _HEAP_TYPE)
+    base: Any = next(base for base in cls.__mro__ if not base.__flags__ & HEAP_TYPE)
     made: BaseException = base.__new__(cls, row["message"], members) if members else base.__new__(cls)
     return made
 

@@ -389,10 +389,12 @@ def _unknown_names(wanted: set[str], entries: Mapping[str, object]) -> list[str]
 
 
 def _send_problem(channel: object, error: Exception) -> str:
-    from .failure import exception_text
+    from .failure import exception_line
 
-    reason = f"{type(error).__name__}: {exception_text(error)}"
-    return f"{type(channel).__name__} could not send the report ({reason}); the other channels were served"
+    return (
+        f"{type(channel).__name__} could not send the report ({exception_line(error)}); "
+        "the other channels were served"
+    )
 
 
 # JSON

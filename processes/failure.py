@@ -69,7 +69,7 @@ _HOOKS: Final = {
     ),
     *("__cause__", "__context__", "__suppress_context__", "__traceback__", "__notes__", "args", "exceptions"),
 }
-_HEAP_TYPE: Final = 1 << 9  # Py_TPFLAGS_HEAPTYPE: the class was made by a class statement
+HEAP_TYPE: Final = 1 << 9  # Py_TPFLAGS_HEAPTYPE: the class was made by a class statement
 
 
 class Failure:
@@ -176,6 +176,16 @@ def exception_text(exception: BaseException) -> str:
     """Return what ``str()`` of an exception gives, bounded in time and size; never raises."""
     texts = _render_all({_EXCEPTION: lambda threaded: _exception_text(exception, threaded)})
     return texts.get(_EXCEPTION, _unprintable(exception))
+
+
+def exception_line(exception: BaseException) -> str:
+    """Return an exception's type and text, as in ``ValueError: no rows``; never raises."""
+    return _behind_type(exception, exception_text(exception))
+
+
+def name_of_class(cls: type, name: str = "__name__") -> str:
+    """Return a class's name, or its `__module__` or `__qualname__`, whatever its metaclass makes of these."""
+    return str(vars(type)[name].__get__(cls))
 
 
 def bounded_repr(value: object, max_characters: int = MAX_CHARACTERS) -> str:
@@ -331,7 +341,7 @@ def _is_plain(exception: BaseException) -> bool:
             return False  # their text shows more than `args`, and suggests names out of what dir() gives
         if isinstance(one, OSError) and not {type(one.filename), type(one.filename2)} <= _ATOMS:
             return False
-        if any(c.__flags__ & _HEAP_TYPE and not _HOOKS.isdisjoint(vars(c)) for c in kind.__mro__):
+        if any(c.__flags__ & HEAP_TYPE and not _HOOKS.isdisjoint(vars(c)) for c in kind.__mro__):
             return False
         notes = vars(one).get("__notes__", [])
         if isinstance(one, BaseExceptionGroup):
@@ -503,14 +513,15 @@ def _foreign_repr(value: object, room: int) -> str:
             text = _cut(str(error), 200)
         except BaseException:
             text = _unprintable(error)
-        raised = f"{_type_name(error)}: {text}" if text else _type_name(error)
-        return f"<{_type_name(value)} object whose __repr__ raised {raised}>"
+        return f"<{_type_name(value)} object whose __repr__ raised {_behind_type(error, text)}>"
+
+
+def _behind_type(exception: BaseException, text: str) -> str:
+    return f"{_type_name(exception)}: {text}" if text else _type_name(exception)
 
 
 def _type_name(value: object) -> str:
-    # Taken from the slot, as a metaclass could define a property of this name.
-    name: str = vars(type)["__name__"].__get__(type(value))
-    return name
+    return name_of_class(type(value))
 
 
 def _cut(text: str, room: int) -> str:

@@ -245,10 +245,9 @@ def _is_heard(task: Task, level: int) -> bool:
 
 
 def _one_line(exception: BaseException) -> str:
-    from .failure import exception_text
+    from .failure import exception_line
 
-    text = " ".join(exception_text(exception).split())
-    return f"{type(exception).__name__}: {text}" if text else type(exception).__name__
+    return " ".join(exception_line(exception).split())
 
 
 def _append(path: str | os.PathLike[str], data: bytes) -> None:
