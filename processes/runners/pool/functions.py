@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import pickle
 from functools import partial
 from types import FunctionType, MethodType
 from typing import TYPE_CHECKING
@@ -226,15 +225,13 @@ class Functions:
         return sent
 
     def _large(self, number: int, pickled: Pickled, task_name: str) -> tuple[list[Buffer], Cargo]:
-        from .parcel import Parcel, encode
+        from .parcel import Parcel, encode, message
 
         parcel = Parcel.of(pickled, task_name, "func", self._large_pieces)
 
         def frame(*, in_band: bool) -> tuple[list[Buffer], list[DataFile]]:
             layouts, inside, files = encode([parcel], in_band=in_band)
-            about = pickle.dumps((bool(files), layouts))
-            length = wire.LENGTH.pack(len(about))
-            return wire.frame(wire.LARGE_FUNCTION, number, length, about, *inside), files
+            return wire.frame(wire.LARGE_FUNCTION, number, *message((bool(files), layouts), inside)), files
 
         pieces, files = frame(in_band=False)
         return pieces, Cargo(files, lambda: frame(in_band=True)[0])

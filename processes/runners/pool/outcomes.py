@@ -90,7 +90,7 @@ def pack_large(
     pickled: Pickled, task_name: str, send_files: Callable[[list[DataFile]], bool]
 ) -> tuple[int, Sequence[Buffer]]:
     """Do what :func:`pack_outcome` does, for a large result that was pickled before."""
-    from .parcel import Parcel, encode
+    from .parcel import Parcel, encode, message
 
     parcel = Parcel.of(pickled, task_name, "result")
     if not pickled.plain:
@@ -100,8 +100,7 @@ def pack_large(
     if not files or not send_files(files):
         how = wire.RETURNED_PARCEL
         layouts, inside, _ = encode([parcel], in_band=True)
-    about = pickle.dumps((pickled.plain, pickled.classes, pickled.modules, layouts))
-    return how, (wire.LENGTH.pack(len(about)), about, *inside)
+    return how, message((pickled.plain, pickled.classes, pickled.modules, layouts), inside)
 
 
 def unpack_outcome(
@@ -125,12 +124,10 @@ def unpack_outcome(
 
 def _take_parcel(data: memoryview, descriptors: Sequence[int], task_name: str) -> object:
     from .buffers import DataFile
-    from .parcel import decode
+    from .parcel import decode, read_message
 
-    (length,) = wire.LENGTH.unpack_from(data)
-    begin = wire.LENGTH.size + length
-    plain, classes, modules, layouts = pickle.loads(data[wire.LENGTH.size : begin])  # noqa: S301 - ours
-    (parcel,) = decode(layouts, data[begin:], list(map(DataFile, descriptors)), task_name, "result")
+    (plain, classes, modules, layouts), inside = read_message(data)
+    (parcel,) = decode(layouts, inside, list(map(DataFile, descriptors)), task_name, "result")
     parcel.keep_descriptors_few()
     if classes is None:
         return parcel.load()  # for other processes it is serialized anew

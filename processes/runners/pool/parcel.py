@@ -7,6 +7,8 @@ order. Small pieces are part of the message itself, and so are all where there i
 from __future__ import annotations
 
 import ctypes
+import pickle
+from struct import Struct
 from typing import TYPE_CHECKING, Any
 
 from ...attempt import Sealed
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
     Places = dict["Parcel", list[int | str]]
     """Parcels among arguments, each with the positions and keywords that it is passed at."""
+
+_LENGTH = Struct("<I")  # of what stands before the contents of a message
 
 
 class Piece:
@@ -306,6 +310,19 @@ def decode(
                 start += size
         parcels.append(Parcel(pieces, stream_length, task_name, what))
     return parcels
+
+
+def message(about: object, inside: Iterable[Buffer]) -> tuple[Buffer, ...]:
+    """Put what there is to know of parcels, their layouts among it, before what is in the message itself."""
+    head = pickle.dumps(about)
+    return _LENGTH.pack(len(head)), head, *inside
+
+
+def read_message(body: memoryview) -> tuple[Any, memoryview]:
+    """Return what :func:`message` was given, the contents in one piece."""
+    (length,) = _LENGTH.unpack_from(body)
+    end = _LENGTH.size + length
+    return pickle.loads(body[_LENGTH.size : end]), body[end:]  # noqa: S301 - between processes of one user
 
 
 class _PyBuffer(ctypes.Structure):

@@ -76,9 +76,6 @@ HOW = Struct("<B")
 CLASS_ID = Struct("32s")
 """What a CLASS's body begins with; its pickle follows."""
 
-LENGTH = Struct("<I")
-"""What a parcel begins with: the length of its layout, which stands before its contents."""
-
 CLOCK = Struct("<d")
 """A STARTED's body: when, in seconds on the monotonic clock, which all processes of a system share."""
 

@@ -176,14 +176,12 @@ class _Loop:
 
     def _take_large_function(self, number: int, body: memoryview) -> None:
         """Take a function in a parcel; if its files do not arrive, an attempt that needs it asks for it."""
-        from .parcel import decode
+        from .parcel import decode, read_message
 
-        (length,) = wire.LENGTH.unpack_from(body)
-        begin = wire.LENGTH.size + length
-        with_files, layouts = pickle.loads(body[wire.LENGTH.size : begin])  # noqa: S301 - our own parent
+        (with_files, layouts), inside = read_message(body)
         files = self._receive_files() if with_files else ()
         if files is not None:
-            (self._serialized[number],) = decode(layouts, body[begin:], files, "", "func")
+            (self._serialized[number],) = decode(layouts, inside, files, "", "func")
 
     def _receive_files(self) -> Sequence[DataFile] | None:
         """Receive the files of a frame; None, and they are gone, if tasks have used up the descriptors."""
