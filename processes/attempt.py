@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from _socket import gethostname
+from time import time
 
 TYPE_CHECKING = False  # typing is not imported: it would be the costliest part of a worker's start
 if TYPE_CHECKING:
@@ -182,6 +183,10 @@ class Worker:
         return cls(label, os.getpid(), gethostname())
 
 
+NOBODY = Worker("", 0, "")
+"""Who runs an attempt that reaches no worker, and who a worker is that has not come up yet."""
+
+
 class Started:
     """An attempt with a time limit has begun; told again, it begins anew.
 
@@ -213,7 +218,7 @@ class Finished:
     outcome : Outcome
         How it ended.
     started_at : float
-        When the call began, in seconds since the epoch; 0.0 if it never did.
+        When the call began, in seconds since the epoch; when the attempt ended, if it never did.
     elapsed_seconds : float
         How long the call took.
     cpu_seconds : float
@@ -252,6 +257,11 @@ class Finished:
         self.cpu_seconds = cpu_seconds
         self.peak_rss_bytes = peak_rss_bytes
         self.worker = worker
+
+    @classmethod
+    def without_call(cls, ticket: int, outcome: Outcome, worker: Worker) -> Finished:
+        """Return the end, now, of an attempt whose function was not called."""
+        return cls(ticket, outcome, time(), 0.0, 0.0, 0, worker)
 
 
 Message = Started | Finished

@@ -20,6 +20,7 @@ from time import perf_counter, time
 from typing import TYPE_CHECKING, Any, assert_never
 
 from .attempt import (
+    NOBODY,
     Attempt,
     Finished,
     Raised,
@@ -28,7 +29,6 @@ from .attempt import (
     Started,
     TimedOut,
     Unsendable,
-    Worker,
     WorkerDied,
 )
 from .clock import monotonic
@@ -316,7 +316,7 @@ class Scheduler:
             attempt.args, attempt.kwargs = _opened(attempt.args, attempt.kwargs)
         except SerializationError as error:
             outcome = Unsendable(error.with_traceback(None))
-            self._end_attempt(Finished(attempt.ticket, outcome, time(), 0.0, 0.0, 0, Worker("", 0, "")))
+            self._end_attempt(Finished.without_call(attempt.ticket, outcome, NOBODY))
             return False
         attempt.has_sealed = False
         return True

@@ -7,7 +7,6 @@ import threading
 import traceback
 from contextvars import copy_context
 from queue import SimpleQueue
-from time import time
 from typing import TYPE_CHECKING, ClassVar
 
 from ..attempt import Finished, Raised, Returned, Started, Worker
@@ -53,7 +52,6 @@ class ThreadRunner(ProcessRunner):
     def open(self, waker: Waker) -> None:
         super().open(waker)
         self._attempts: SimpleQueue[Attempt | None] = SimpleQueue()
-        self._worker = Worker.here("")  # of attempts that get no thread
         self._context = copy_context()  # in it a function finds what it would find in the caller's thread
         self._threads: list[_Thread] = []  # those that serve the slots; none that was left behind
         self.held = 0  # attempts that run or that a thread is about to fetch
@@ -92,7 +90,7 @@ class ThreadRunner(ProcessRunner):
                 f"Task {attempt.task_name!r} could not be run: no thread could be started ({error})"
             )
             outcome = Raised(no_thread, describe_failure(no_thread))
-            self.deliver(Finished(attempt.ticket, outcome, time(), 0.0, 0.0, 0, self._worker))
+            self.deliver(Finished.without_call(attempt.ticket, outcome, Worker.here("")))
 
     def wait(self, timeout: float | None) -> list[Message]:
         return [message for message in super().wait(timeout) if self._counts(message)]

@@ -14,7 +14,7 @@ from errno import ENOTCONN
 from time import sleep, time
 from typing import IO, TYPE_CHECKING
 
-from ...attempt import Worker
+from ...attempt import NOBODY
 from ...clock import monotonic
 from ...memory import own_memory
 from ...perform import perform
@@ -61,9 +61,6 @@ MOST_BACKLOG = LARGE + wire.CHUNK
 """Bytes that an idle worker may have still to be sent: the rest of a frame whose attempt was taken back."""
 
 _END_SECONDS = 5.0  # for a process that was told to end; its guard gives it one
-
-NOBODY = Worker("", 0, "")
-"""Who a worker is that has not come up yet."""
 
 
 class Cargo:

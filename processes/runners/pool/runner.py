@@ -16,7 +16,7 @@ from time import sleep, time
 from typing import TYPE_CHECKING, ClassVar, Self
 from weakref import WeakValueDictionary
 
-from ...attempt import Attempt, Finished, Raised, Returned, Started, Unsendable, Worker, WorkerDied
+from ...attempt import NOBODY, Attempt, Finished, Raised, Returned, Started, Unsendable, Worker, WorkerDied
 from ...clock import monotonic
 from ...cpus import usable_cpus
 from ...exceptions import MemoryLimitError, SerializationError, WorkerDiedError
@@ -28,7 +28,7 @@ from ...task_log import keep_from_last_resort
 from ..base import ProcessRunner, check_max_workers
 from . import abilities, wire
 from .arguments import NAMES, Arguments
-from .child import MOST_BACKLOG, NOBODY, Cargo, Child, Job, Shipment, interpreter, worker_environment
+from .child import MOST_BACKLOG, Cargo, Child, Job, Shipment, interpreter, worker_environment
 from .death import OutOfMemoryKills
 from .functions import Functions
 from .logs import handle_record

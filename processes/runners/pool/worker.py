@@ -12,7 +12,7 @@ import threading
 from _socket import socket
 from contextlib import suppress
 from functools import partial
-from time import monotonic, time
+from time import monotonic
 
 from ...attempt import Attempt, Finished, Raised, Returned, Worker
 from ...exceptions import SerializationError
@@ -321,7 +321,7 @@ class _Loop:
     def _not_begun(self, error: BaseException) -> Finished:
         """Tell the end of an attempt whose function could not be called."""
         outcome = Raised(error, describe_failure(error.with_traceback(None)))
-        return Finished(self._ticket, outcome, time(), 0.0, 0.0, 0, self._worker)
+        return Finished.without_call(self._ticket, outcome, self._worker)
 
     def _answer(self, finished: Finished, task_name: str, *, may_keep: bool) -> int:
         if self._kept is not None and isinstance(finished.outcome, Raised):
