@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .base import ProcessRunner, check_max_workers
+from .base import ProcessRunner, check_count
 
 TYPE_CHECKING = False  # typing is not imported: it would be the costliest part of a worker's start
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def choose_runner(
         raise TypeError(f"parallel must be bool or None, not {parallel!r}")
     if isinstance(max_workers, int) and not isinstance(max_workers, bool):
         max_workers = max(1, max_workers)
-    check_max_workers(max_workers)
+    check_count("max_workers", max_workers)
     if runner is None:
         if parallel is None:
             parallel = task_count >= AUTOMATIC_PARALLEL_TASKS

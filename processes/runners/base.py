@@ -161,8 +161,8 @@ class ProcessRunner(ABC):
         """Let go of what was kept."""
 
 
-def check_max_workers(max_workers: object, name: str = "max_workers") -> None:
-    """Refuse what is no number of workers or threads; None means the runner's default.
+def check_count(name: str, count: object) -> None:
+    """Refuse what is no positive whole number; None means the runner's default.
 
     Raises
     ------
@@ -171,9 +171,9 @@ def check_max_workers(max_workers: object, name: str = "max_workers") -> None:
     ValueError
         If it is below 1.
     """
-    if max_workers is None:
+    if count is None:
         return
-    if not isinstance(max_workers, int) or isinstance(max_workers, bool):
-        raise TypeError(f"{name} must be int or None, not {max_workers!r}")
-    if max_workers < 1:
-        raise ValueError(f"{name} must be at least 1, not {max_workers!r}")
+    if not isinstance(count, int) or isinstance(count, bool):
+        raise TypeError(f"{name} must be int or None, not {count!r}")
+    if count < 1:
+        raise ValueError(f"{name} must be at least 1, not {count!r}")

@@ -13,7 +13,7 @@ from ..attempt import Finished, Raised, Returned, Started, Worker
 from ..clock import monotonic
 from ..failure import describe_failure
 from ..perform import perform
-from .base import ProcessRunner, check_max_workers
+from .base import ProcessRunner, check_count
 
 if TYPE_CHECKING:
     from contextvars import Context
@@ -46,7 +46,7 @@ class ThreadRunner(ProcessRunner):
     starts_anywhere: ClassVar[bool] = True
 
     def __init__(self, max_workers: int | None = None) -> None:
-        check_max_workers(max_workers)
+        check_count("max_workers", max_workers)
         self.max_workers = DEFAULT_THREADS if max_workers is None else max_workers
 
     def open(self, waker: Waker) -> None:

@@ -25,7 +25,7 @@ from ...memory import usable_memory
 from ...perform import perform
 from ...pickling import dump_simple_arguments
 from ...task_log import keep_from_last_resort
-from ..base import ProcessRunner, check_max_workers
+from ..base import ProcessRunner, check_count
 from . import abilities, wire
 from .arguments import NAMES, Arguments
 from .child import MOST_BACKLOG, Cargo, Child, Job, Shipment, interpreter, worker_environment
@@ -129,10 +129,10 @@ class ProcessPoolRunner(ProcessRunner):
         threads_per_worker: int | None = None,
         initializer: Callable[[], object] | None = None,
     ) -> None:
-        check_max_workers(max_workers)
-        check_max_workers(memory_limit, "memory_limit")
-        check_max_workers(max_tasks_per_worker, "max_tasks_per_worker")
-        check_max_workers(threads_per_worker, "threads_per_worker")
+        check_count("max_workers", max_workers)
+        check_count("memory_limit", memory_limit)
+        check_count("max_tasks_per_worker", max_tasks_per_worker)
+        check_count("threads_per_worker", threads_per_worker)
         if initializer is not None and not callable(initializer):
             raise TypeError(f"initializer must be callable or None, not {initializer!r}")
         cpus = usable_cpus()
