@@ -1,12 +1,15 @@
-"""The runners, one module each, and the choice among them. Nothing is imported before it is needed."""
+"""The runners, one module each, and the choice among them.
+
+Worker processes import this package, so it imports nothing before it is needed.
+"""
 
 from __future__ import annotations
-
-from .base import ProcessRunner, check_count
 
 TYPE_CHECKING = False  # typing is not imported: it would be the costliest part of a worker's start
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from .base import ProcessRunner
 
 AUTOMATIC_PARALLEL_TASKS = 10  # from so many tasks on, ``parallel=None`` means threads
 
@@ -46,6 +49,8 @@ def make_runner(runner: str | ProcessRunner, max_workers: int | None = None) -> 
     ValueError
         If no runner has this name.
     """
+    from .base import ProcessRunner
+
     if isinstance(runner, ProcessRunner):
         return runner
     if not isinstance(runner, str):
@@ -70,6 +75,8 @@ def choose_runner(
     task_count : int
         How many tasks there are.
     """
+    from .base import check_count
+
     if parallel is not None and not isinstance(parallel, bool):
         raise TypeError(f"parallel must be bool or None, not {parallel!r}")
     if isinstance(max_workers, int) and not isinstance(max_workers, bool):

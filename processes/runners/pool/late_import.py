@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 _LATE = {
+    "copy",
     "decimal",
     "logging",
     "multiprocessing.process",
@@ -23,6 +24,7 @@ _LATE = {
     "traceback",
     "typing",
     "warnings",
+    "weakref",
 }
 
 
