@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .collector import collector_paused
 from .exceptions import ProcessesError
+from .parameters import parameter_names
 from .task import function_name
 from .task_types import TaskResult, TaskStatus
 
@@ -205,8 +206,6 @@ class ProcessExecutionReport:
         results : mapping of str to TaskResult
             How each task ended; a task that is not in it is PENDING.
         """
-        from .comms.parameters import parameter_names
-
         functions = {id(task.func): task.func for task in tasks.values() if task.args}
         names_of = {key: parameter_names(function) for key, function in functions.items()}
         pending = TaskResult.pending()

@@ -13,9 +13,9 @@ import pytest
 
 from processes import ProcessExecutionReport, TaskReportEntry, TaskStatus
 from processes.comms import ReportContent, WebhookChannel, WebhookConfig, render_report_html
-from processes.comms.parameters import named_arguments, parameter_names
 from processes.comms.redaction import REDACTED, Redactor, TransparentRedactor
 from processes.error_data import ErrorData
+from processes.parameters import named_arguments, parameter_names
 
 TOKEN = "sk-live-4f9a'8c\"2e é"
 

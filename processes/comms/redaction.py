@@ -19,8 +19,8 @@ from types import MemberDescriptorType, ModuleType
 from typing import TYPE_CHECKING
 
 from ..failure import bounded_repr
+from ..parameters import named_arguments
 from .needles import Needles
-from .parameters import named_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ..failure import bounded_repr
-from .parameters import named_arguments
+from ..parameters import named_arguments
 from .redaction import Redactor
 
 if TYPE_CHECKING:
