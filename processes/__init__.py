@@ -47,7 +47,8 @@ if TYPE_CHECKING:
         TaskNotFoundError,
         WorkerDiedError,
     )
-    from .execution_report import ProcessExecutionReport, TaskMetrics, TaskReportEntry
+    from .execution_report import ProcessExecutionReport, TaskReportEntry
+    from .measurements import TaskMetrics
     from .process import Process
     from .retry import exponential_backoff
     from .runners.base import ProcessRunner
@@ -90,7 +91,8 @@ _MODULES = {
         "TaskNotFoundError",
         "WorkerDiedError",
     ),
-    "execution_report": ("ProcessExecutionReport", "TaskMetrics", "TaskReportEntry"),
+    "execution_report": ("ProcessExecutionReport", "TaskReportEntry"),
+    "measurements": ("TaskMetrics",),
     "process": ("Process",),
     "retry": ("exponential_backoff",),
     "runners.base": ("ProcessRunner",),

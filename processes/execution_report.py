@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from .comms.base import ReportChannel
     from .error_data import ErrorData
+    from .measurements import TaskMetrics
     from .process import Process
     from .task import Task
 
@@ -75,40 +76,6 @@ class TaskReportEntry:
             result.result,
             result.error_data,
         )
-
-
-@dataclass(slots=True)
-class TaskMetrics:
-    """What was measured of one task.
-
-    Parameters
-    ----------
-    started_at : float, default 0.0
-        When its first attempt began, in seconds since the epoch; 0.0 if none did.
-    finished_at : float, default 0.0
-        When its last attempt ended, in seconds since the epoch; 0.0 if none did.
-    queue_seconds : float, default 0.0
-        How long its attempts waited for a worker, together.
-    cpu_seconds : float, default 0.0
-        Processor time of its attempts: of their thread, or of the whole worker process; exact to 50 µs each.
-    peak_rss_bytes : int, default 0
-        The most resident memory that the process that ran it had had by then; 0 where unknown.
-    worker : str, default ""
-        Who ran the last attempt, as in ``thread-1`` or ``process-2``.
-    pid : int, default 0
-        That worker's process id.
-    host : str, default ""
-        The name of the machine.
-    """
-
-    started_at: float = 0.0
-    finished_at: float = 0.0
-    queue_seconds: float = 0.0
-    cpu_seconds: float = 0.0
-    peak_rss_bytes: int = 0
-    worker: str = ""
-    pid: int = 0
-    host: str = ""
 
 
 @dataclass(repr=False)

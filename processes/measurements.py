@@ -8,11 +8,10 @@ and again; and a column for each number would be as many places far apart in mem
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from struct import Struct
 from typing import TYPE_CHECKING
-
-from .execution_report import TaskMetrics
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +20,40 @@ if TYPE_CHECKING:
 
 
 _ROW = Struct("QddddQ")  # task, ready_at, started_at, elapsed_seconds, cpu_seconds, peak_rss_bytes
+
+
+@dataclass(slots=True)
+class TaskMetrics:
+    """What was measured of one task.
+
+    Parameters
+    ----------
+    started_at : float, default 0.0
+        When its first attempt began, in seconds since the epoch; 0.0 if none did.
+    finished_at : float, default 0.0
+        When its last attempt ended, in seconds since the epoch; 0.0 if none did.
+    queue_seconds : float, default 0.0
+        How long its attempts waited for a worker, together.
+    cpu_seconds : float, default 0.0
+        Processor time of its attempts: of their thread, or of the whole worker process; exact to 50 µs each.
+    peak_rss_bytes : int, default 0
+        The most resident memory that the process that ran it had had by then; 0 where unknown.
+    worker : str, default ""
+        Who ran the last attempt, as in ``thread-1`` or ``process-2``.
+    pid : int, default 0
+        That worker's process id.
+    host : str, default ""
+        The name of the machine.
+    """
+
+    started_at: float = 0.0
+    finished_at: float = 0.0
+    queue_seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    peak_rss_bytes: int = 0
+    worker: str = ""
+    pid: int = 0
+    host: str = ""
 
 
 class Measurements(Mapping[str, TaskMetrics]):

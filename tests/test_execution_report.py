@@ -20,7 +20,8 @@ import pytest
 from processes.comms import ReportChannel
 from processes.error_data import ErrorData
 from processes.exceptions import ProcessesError
-from processes.execution_report import ProcessExecutionReport, TaskMetrics, TaskReportEntry
+from processes.execution_report import ProcessExecutionReport, TaskReportEntry
+from processes.measurements import TaskMetrics
 from processes.process import Process
 from processes.task import Task
 from processes.task_types import TaskDependency, TaskResult, TaskStatus

@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from processes.error_data import ErrorData
-from processes.execution_report import ProcessExecutionReport, TaskMetrics, TaskReportEntry
+from processes.execution_report import ProcessExecutionReport, TaskReportEntry
 from processes.graph import Graph
+from processes.measurements import TaskMetrics
 from processes.rendering.drawing import to_dot, to_mermaid
 from processes.task import Task
 from processes.task_types import TaskDependency, TaskStatus
