@@ -69,8 +69,9 @@ class Interrupt:
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
             current = signal.getsignal(signal.SIGINT)
-            self._outer = getattr(current, "__self__", None)
-            if current is signal.default_int_handler or isinstance(self._outer, Interrupt):
+            if isinstance(outer := getattr(current, "__self__", None), Interrupt):
+                self._outer = outer
+            if current is signal.default_int_handler or self._outer is not None:
                 signal.signal(signal.SIGINT, self._handle)
                 self._previous = current
                 self.look_seconds = LOOK_SECONDS
@@ -92,5 +93,5 @@ class Interrupt:
         """Remember a SIGINT, for the runs around this one too."""
         self.happened = True
         self._wake()
-        if isinstance(self._outer, Interrupt):
+        if self._outer is not None:
             self._outer.note()
