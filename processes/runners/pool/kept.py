@@ -38,8 +38,6 @@ class Kept(Parcel):
         The worker.
     ticket : int
         The attempt's ticket.
-    task_name : str
-        The name of its task.
     is_away : bool
         Whether only the worker has the value.
     is_asked_for : bool
@@ -48,13 +46,12 @@ class Kept(Parcel):
         Makes the error of the task, given by its name, that needed the value, once that is lost.
     """
 
-    __slots__ = ("child", "is_asked_for", "is_away", "loss", "task_name", "ticket")
+    __slots__ = ("child", "is_asked_for", "is_away", "loss", "ticket")
 
     def __init__(self, child: Child, attempt: Attempt) -> None:
         super().__init__([], 0, attempt.task_name, "result")
         self.child = child
         self.ticket = attempt.ticket
-        self.task_name = attempt.task_name
         self.is_away = True
         self.is_asked_for = False
         self.loss: Callable[[str], Exception] | None = None

@@ -93,12 +93,12 @@ class Parcel(Sealed):
     __slots__ = (
         "__weakref__",
         "_opened",
-        "_task_name",
         "_what",
         "added",
         "classes",
         "pieces",
         "stream_length",
+        "task_name",
     )
 
     def __init__(
@@ -106,7 +106,7 @@ class Parcel(Sealed):
     ) -> None:
         self.pieces = pieces
         self.stream_length = stream_length
-        self._task_name = task_name
+        self.task_name = task_name
         self._what = what
         self.added = 0
         self.classes: frozenset[str] = frozenset()
@@ -163,7 +163,7 @@ class Parcel(Sealed):
     def load(self, task_name: str | None = None) -> Any:
         """Make the value anew, for a task; its large buffers are private mappings of the file."""
         if task_name is None:
-            task_name = self._task_name
+            task_name = self.task_name
         try:
             stream, buffers = self._memories()
         except (OSError, MemoryError) as error:
@@ -198,7 +198,7 @@ class Parcel(Sealed):
                 if piece.file is not None and not has_room_for_file():
                     piece.memory, piece.file = piece.read(mapped), None
         except (OSError, MemoryError) as error:
-            raise cannot_load(error, self._task_name, self._what) from error
+            raise cannot_load(error, self.task_name, self._what) from error
 
 
 def _write(pieces: Collection[Piece]) -> None:
