@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from types import FrameType, TracebackType
     from typing import Any, Final
 
-RENDER_SECONDS: Final = 1.0  # a failed task occupies its worker while it is described: long enough for any
-# honest repr, short enough to be no second time limit
+# A failed task occupies its worker while it is described: long enough for any honest repr, short enough to be
+# no second time limit.
+RENDER_SECONDS: Final = 1.0
 MAX_CHARACTERS: Final = 4_000  # of one value: a data frame's or an array's repr is seldom longer
 MAX_VARIABLES: Final = 200  # of one frame; a module's frame can have thousands
 MAX_MESSAGE: Final = 20_000  # characters of one exception's text, and of each note

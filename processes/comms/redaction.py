@@ -339,9 +339,8 @@ class Redactor:
         opening = None if is_in_list else match.string[named.start : named.start + 20]
         if not self.is_secret(match["name"], opening) or named.is_harmless:
             return False
-        if (
-            "," in match["sign"]
-        ):  # ('token', 'abc') is a pair, as is '--token', 'abc'; ['token', 'user'] are names
+        # ('token', 'abc') is a pair, as is '--token', 'abc'; ['token', 'user'] are names.
+        if "," in match["sign"]:
             return match["flag"] is not None or before in ("('", '("')
         if match["sign"] == ">":  # <token>abc</token>
             return before.endswith("<")
@@ -497,13 +496,11 @@ def _spellings(text: str) -> set[str]:
         found |= {json_text, repr(json_text)[1:-1], json.dumps(json_text)[1:-1]}
     found |= {quote(data, safe=""), quote(data)}
     if len(data) >= SHORTEST_IN_BASE64:
-        for before in range(
-            3
-        ):  # bytes, modulo three, that stand before it, as the user's name in "user:password"
+        # By how many bytes, modulo three, stand before it, as the user's name in "user:password".
+        for before in range(3):
             whole = b64encode(bytes(before) + data).decode()
-            ours = whole[
-                (before * 8 + 5) // 6 : (before + len(data)) * 8 // 6
-            ]  # what no neighbour has a bit in
+            # Without the characters in which a neighbour has a bit.
+            ours = whole[(before * 8 + 5) // 6 : (before + len(data)) * 8 // 6]
             found |= {ours, ours.translate(_URL_SAFE)}
     return found
 

@@ -14,9 +14,8 @@ from .view import ErrorView, Limits, TaskView, Viewer
 if TYPE_CHECKING:
     from ..execution_report import ProcessExecutionReport
 
-FULL_FAILURES = (
-    100  # where more tasks failed, less is shown of each, so that all together stay some megabytes
-)
+FULL_FAILURES = 100
+"""Where more tasks failed, less is shown of each, so that all together stay some megabytes."""
 
 
 @dataclass

@@ -171,9 +171,8 @@ class ProcessPoolRunner(ProcessRunner):
         self._parent = Worker.here("")
         self._labels = count(1)
         self._failed_starts = 0  # of workers, in a row
-        self._start_error: Callable[[str], WorkerDiedError] | None = (
-            None  # of the last one, for a task's name
-        )
+        # Of the last one, for a task's name:
+        self._start_error: Callable[[str], WorkerDiedError] | None = None
         self._kills = OutOfMemoryKills()
         self._children: list[Child] = []  # those that can be given jobs
         self._leaving: list[Child] = []  # those that were told to end
@@ -324,9 +323,8 @@ class ProcessPoolRunner(ProcessRunner):
                     args, kwargs, attempt.task_name, has_sealed=attempt.has_sealed
                 )
             except SerializationError:
-                if len(args) > len(
-                    attempt.args
-                ):  # what the function is bound to; the error names the place in it
+                # What the function is bound to goes before: then the error names the place in that.
+                if len(args) > len(attempt.args):
                     self._functions.dump(attempt.func, attempt.task_name, "func")
                 raise
             if not own.data or results:
