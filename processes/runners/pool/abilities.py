@@ -26,3 +26,19 @@ Elsewhere a worker is given one attempt at a time, so that there is nothing to t
 
 CAN_YIELD = hasattr(os, "sched_yield")
 """Whether a thread can offer its processor to others without going to sleep: not on Windows."""
+
+
+def anonymous_file(name: str) -> int:
+    """Open a file that no folder has: on Linux in memory, where it has a name for those who look there.
+
+    Raises
+    ------
+    OSError
+        If there is no room for it; elsewhere also if there is no folder to make it in.
+    """
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create(name)
+    import tempfile
+
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())

@@ -12,6 +12,7 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from . import wire
+from .abilities import anonymous_file
 from .mappings import map_privately
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def write_file(memories: Iterable[memoryview]) -> tuple[DataFile, list[int]] | N
     offset = 0
     offsets = []
     try:
-        file = DataFile(_anonymous_file())
+        file = DataFile(anonymous_file("processes-data"))
         for memory in memories:
             offset += -offset % ALIGNMENT
             offsets.append(offset)
@@ -80,15 +81,6 @@ def write_file(memories: Iterable[memoryview]) -> tuple[DataFile, list[int]] | N
     except OSError:
         return None
     return file, offsets
-
-
-def _anonymous_file() -> int:
-    if hasattr(os, "memfd_create"):
-        return os.memfd_create("processes-data")
-    import tempfile
-
-    with tempfile.TemporaryFile() as file:
-        return os.dup(file.fileno())
 
 
 def _read(descriptor: int, size: int) -> memoryview:

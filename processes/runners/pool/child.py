@@ -233,7 +233,7 @@ class Child:
             self.process.stdin.write(theirs.share(self.process.pid))
             self.process.stdin.close()
             return
-        self._crash_file = _anonymous_file()
+        self._crash_file = _crash_file()
         stderr = _copy_of_stderr()
         passed = [theirs.fileno(), self._token_read, self._crash_file.fileno(), stderr]
         try:
@@ -573,19 +573,16 @@ def _copy_of_stderr() -> int:
         return -1
 
 
-def _anonymous_file() -> IO[bytes]:
-    """Make a file without a name; on Linux in memory, where no full or missing folder matters.
+def _crash_file() -> IO[bytes]:
+    """Make the file of a worker's last words.
 
     Without a folder to write in it keeps nothing: what is to be read there helps, and is not needed.
     """
-    if hasattr(os, "memfd_create"):
-        return os.fdopen(os.memfd_create("processes-crash"), "w+b")
-    import tempfile
-
     try:
-        return tempfile.TemporaryFile()
+        descriptor = abilities.anonymous_file("processes-crash")
     except OSError:
-        return open(os.devnull, "w+b")  # noqa: PTH123 - pathlib costs each start 5 ms
+        descriptor = os.open(os.devnull, os.O_RDWR)
+    return os.fdopen(descriptor, "w+b")
 
 
 def _kill_descendants(pid: int) -> None:
