@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from math import inf
 from typing import TYPE_CHECKING
 
+from .checks import is_number
 from .execution_report import ProcessExecutionReport
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def _checked_name(name: object) -> str:
 
 
 def _checked_seconds(name: str, seconds: object) -> float:
-    if not isinstance(seconds, (int, float)) or isinstance(seconds, bool):
+    if not is_number(seconds):
         raise TypeError(f"durations[{name!r}] must be a number of seconds, not {seconds!r}")
     if not 0 <= seconds < inf:
         raise ValueError(f"durations[{name!r}] must be a number of seconds from 0 on, not {seconds!r}")

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from functools import partial
 from math import inf
 from threading import TIMEOUT_MAX
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any
 
+from .checks import check_retries, is_int, is_number
 from .exceptions import CircularDependencyError
 from .task_log import TaskLogger, create_log_file
 from .task_types import TaskDependency
@@ -128,15 +129,15 @@ class Task:
             )
         if timeout is not None:
             _check_timeout(timeout)
-        if type(retries) is not int or retries < 0:
-            _check_retries(retries)
+        if (type(retries) is not int or retries < 0) and retries is not None:
+            check_retries(retries)
         if retry_on is not None:
             _check_retry_on(retry_on)
         if type(retry_delay) is not float or retry_delay != 0.0:
             _check_retry_delay(retry_delay)
         if runner is not None:
             _check_runner(runner)
-        if type(priority) is not int and (not isinstance(priority, int) or isinstance(priority, bool)):
+        if type(priority) is not int and not is_int(priority):
             raise TypeError(f"priority must be int, not {_type(priority)}")
         if keep_result is not True and keep_result is not False:
             raise TypeError(f"keep_result must be bool, not {_type(keep_result)}")
@@ -271,7 +272,7 @@ def check_resources(resources: object) -> Mapping[str, float]:
     for resource, amount in resources.items():
         if not isinstance(resource, str):
             raise TypeError(f"resources must have str keys, not {resource!r}")
-        if not _is_number(amount):
+        if not is_number(amount):
             raise TypeError(f"resources[{resource!r}] must be a positive number, not {_type(amount)}")
         if not 0 < amount < inf:
             raise ValueError(f"resources[{resource!r}] must be a positive number, not {amount!r}")
@@ -287,19 +288,10 @@ def _check_kwargs(kwargs: object) -> None:
 
 
 def _check_timeout(timeout: object) -> None:
-    if not _is_number(timeout):
+    if not is_number(timeout):
         raise TypeError(f"timeout must be a positive number of seconds or None, not {_type(timeout)}")
     if not 0 < timeout <= TIMEOUT_MAX:
         raise ValueError(f"timeout must be a positive number, not {timeout!r}; None means no limit")
-
-
-def _check_retries(retries: object) -> None:
-    if retries is None:
-        return
-    if not isinstance(retries, int) or isinstance(retries, bool):
-        raise TypeError(f"retries must be a non-negative int, not {_type(retries)}")
-    if retries < 0:
-        raise ValueError(f"retries must be a non-negative int, not {retries!r}")
 
 
 def _check_retry_on(retry_on: object) -> None:
@@ -314,7 +306,7 @@ def _check_retry_on(retry_on: object) -> None:
 def _check_retry_delay(retry_delay: object) -> None:
     if callable(retry_delay):
         return
-    if not _is_number(retry_delay):
+    if not is_number(retry_delay):
         raise TypeError(f"retry_delay must be a number of seconds or a callable, not {_type(retry_delay)}")
     if not 0 <= retry_delay <= TIMEOUT_MAX:
         raise ValueError(f"retry_delay must be a non-negative number of seconds, not {retry_delay!r}")
@@ -325,10 +317,6 @@ def _check_runner(runner: object) -> None:
 
     if not isinstance(runner, str) or runner not in RUNNERS:
         make_runner(runner)  # type: ignore[arg-type]  # an instance passes, all else is refused
-
-
-def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _type(value: object) -> str:

@@ -7,6 +7,8 @@ import threading
 from contextlib import suppress
 from typing import Self
 
+from ..checks import is_number
+
 TIMEOUTS = 10  # a whole exchange may take so many times as long as each answer in it
 
 
@@ -68,7 +70,7 @@ class Deadline:
 
 def check_timeout(timeout: object) -> None:
     """Refuse what is no positive number of seconds."""
-    if not isinstance(timeout, (int, float)) or isinstance(timeout, bool):
+    if not is_number(timeout):
         raise TypeError(f"timeout must be a positive number of seconds, not {timeout!r}")
     if not 0 < timeout < 1e6:
         raise ValueError(f"timeout must be a positive number of seconds, not {timeout!r}")

@@ -14,6 +14,7 @@ from email.utils import formatdate, getaddresses, make_msgid
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
+from ..checks import is_int
 from .base import ReportChannel
 from .content import ReportContent, checked_content
 from .deadline import Deadline, check_timeout
@@ -307,7 +308,7 @@ def _check_mailhost(mailhost: object) -> None:
     if not isinstance(mailhost, tuple) or len(mailhost) != 2:
         raise TypeError(f"mailhost must be a tuple (host, port), not {mailhost!r}")
     host, port = mailhost
-    if not isinstance(host, str) or not isinstance(port, int) or isinstance(port, bool):
+    if not isinstance(host, str) or not is_int(port):
         raise TypeError(f"mailhost must be a tuple (host, port) of str and int, not {mailhost!r}")
     if not host or not host.isprintable() or " " in host or not 0 < port < 65536:
         raise ValueError(f"mailhost must be like ('mail.example.org', 587), not {mailhost!r}")

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from ..checks import check_retries
 from .base import ReportChannel
 from .content import ReportContent, checked_content
 from .deadline import check_timeout
@@ -75,10 +76,7 @@ class WebhookConfig:
                 raise TypeError(f"{what} must be str or None, not {type(text).__name__}")
         if not isinstance(self.extra_payload, dict):
             raise TypeError(f"extra_payload must be a dict, not {type(self.extra_payload).__name__}")
-        if not isinstance(self.retries, int) or isinstance(self.retries, bool):
-            raise TypeError(f"retries must be a non-negative int, not {self.retries!r}")
-        if self.retries < 0:
-            raise ValueError(f"retries must be a non-negative int, not {self.retries!r}")
+        check_retries(self.retries)
 
 
 class WebhookChannel(ReportChannel):

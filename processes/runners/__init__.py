@@ -75,11 +75,11 @@ def choose_runner(
     task_count : int
         How many tasks there are.
     """
-    from .base import check_count
+    from ..checks import check_count, is_int
 
     if parallel is not None and not isinstance(parallel, bool):
         raise TypeError(f"parallel must be bool or None, not {parallel!r}")
-    if isinstance(max_workers, int) and not isinstance(max_workers, bool):
+    if is_int(max_workers):
         max_workers = max(1, max_workers)
     check_count("max_workers", max_workers)
     if runner is None:

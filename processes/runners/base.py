@@ -159,21 +159,3 @@ class ProcessRunner(ABC):
         traceback: TracebackType | None,
     ) -> None:
         """Let go of what was kept."""
-
-
-def check_count(name: str, count: object) -> None:
-    """Refuse what is no positive whole number; None means the runner's default.
-
-    Raises
-    ------
-    TypeError
-        If it is neither None nor an int.
-    ValueError
-        If it is below 1.
-    """
-    if count is None:
-        return
-    if not isinstance(count, int) or isinstance(count, bool):
-        raise TypeError(f"{name} must be int or None, not {count!r}")
-    if count < 1:
-        raise ValueError(f"{name} must be at least 1, not {count!r}")

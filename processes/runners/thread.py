@@ -10,10 +10,11 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, ClassVar
 
 from ..attempt import Finished, Raised, Returned, Started, Worker
+from ..checks import check_count
 from ..clock import monotonic
 from ..failure import describe_failure
 from ..perform import perform
-from .base import ProcessRunner, check_count
+from .base import ProcessRunner
 
 if TYPE_CHECKING:
     from contextvars import Context

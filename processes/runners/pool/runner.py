@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from weakref import WeakValueDictionary
 
 from ...attempt import NOBODY, Attempt, Finished, Raised, Returned, Started, Unsendable, Worker, WorkerDied
+from ...checks import check_count
 from ...clock import monotonic
 from ...cpus import usable_cpus
 from ...exceptions import MemoryLimitError, SerializationError, WorkerDiedError
@@ -25,7 +26,7 @@ from ...memory import usable_memory
 from ...perform import perform
 from ...pickling import dump_simple_arguments
 from ...task_log import keep_from_last_resort
-from ..base import ProcessRunner, check_count
+from ..base import ProcessRunner
 from . import abilities, wire
 from .arguments import NAMES, Arguments
 from .child import MOST_BACKLOG, Cargo, Child, Job, Shipment, interpreter, worker_environment

@@ -1,0 +1,52 @@
+"""What several parts refuse in the same words. A bool is no number."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import TypeGuard
+
+
+def is_int(value: object) -> TypeGuard[int]:
+    """Tell whether a value is a whole number."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Tell whether a value is a number, whole or not."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def check_count(name: str, count: object) -> None:
+    """Refuse what is no positive whole number; None means the default.
+
+    Raises
+    ------
+    TypeError
+        If it is neither None nor an int.
+    ValueError
+        If it is below 1.
+    """
+    if count is None:
+        return
+    if not is_int(count):
+        raise TypeError(f"{name} must be int or None, not {count!r}")
+    if count < 1:
+        raise ValueError(f"{name} must be at least 1, not {count!r}")
+
+
+def check_retries(retries: object) -> None:
+    """Refuse what is no number of retries.
+
+    Raises
+    ------
+    TypeError
+        If it is no int.
+    ValueError
+        If it is negative.
+    """
+    if not is_int(retries):
+        raise TypeError(f"retries must be a non-negative int, not {type(retries).__name__}")
+    if retries < 0:
+        raise ValueError(f"retries must be a non-negative int, not {retries!r}")
