@@ -81,10 +81,10 @@ def perform(attempt: Attempt, worker: Worker, *, owns_process: bool = False) -> 
     try:
         if attempt.on_record is None:
             value = attempt.func(*attempt.args, **attempt.kwargs)
+            if type(value) is CoroutineType:
+                value = _await(value)
         else:
             value = _call_and_capture(attempt)
-        if type(value) is CoroutineType:
-            value = _await(value)
     except BaseException as exception:
         reserve.clear()  # first of all: there may be no memory left, not even for a number
         end = perf_counter()
@@ -134,7 +134,6 @@ def _await(coroutine: Coroutine[Any, Any, Any]) -> Any:
 
 def _call_on_thread(function: Callable[[], tuple[Any, BaseException | None]]) -> Any:
     import contextvars
-    import threading
 
     results: list[Any] = []
     context = contextvars.copy_context()

@@ -143,6 +143,16 @@ def test_a_coroutine_runs_where_an_event_loop_is_running_already(runner):
     assert asyncio.run(main()).results == {"coroutine": 101}
 
 
+@pytest.mark.parametrize("log_path", [None, "log"])
+def test_a_coroutine_that_a_coroutine_function_returns_is_not_awaited(log_path, tmp_path):
+    async def hand_on():
+        return slowly(1)
+
+    task = Task("coroutine", hand_on, log_path=None if log_path is None else tmp_path / log_path)
+    result = Process([task]).run().results["coroutine"]
+    assert asyncio.run(result) == 101
+
+
 def test_a_transient_failure_is_retried_and_others_are_not(runner, tmp_path):
     tasks = [
         Task("transient", count_attempts, args=(str(tmp_path / "a"), 3), retries=2),
