@@ -1,4 +1,4 @@
-"""Every exception that this package raises.
+"""The exceptions of this package, as one tree.
 
 ::
 
@@ -9,10 +9,12 @@
     ├── SerializationError                         a value that cannot travel to or from a worker
     ├── WorkerDiedError                            a worker process that ended under a task
     ├── MemoryLimitError                           a task that took more memory than its worker may
-    └── StandInError                               in place of an exception that cannot travel
+    ├── StandInError                               in place of an exception that cannot travel
+    └── WebhookError                               a webhook that did not take the report
 
-The first three are raised while a process is built. The others are how a task failed: they stand in its
-result and never leave :meth:`processes.Process.run`, but for a SerializationError of a runner's initializer.
+The first three are raised by what builds, changes or asks a process. The next four are how a task failed:
+they stand in its result and never leave :meth:`processes.Process.run`, but for a SerializationError of a
+runner's initializer. The last one is of :mod:`processes.comms.transport`, since workers import this module.
 """
 
 from __future__ import annotations

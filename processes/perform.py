@@ -1,4 +1,4 @@
-"""The one place that calls a user's function, whatever runs it: thread, process or cluster node."""
+"""The one place that calls a user's function, whatever thread or process that is in."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ POLL_SECONDS = 0.1  # how often we look for what no descriptor tells: memory, an
 
 
 class ProcessPoolRunner(ProcessRunner):
-    """Several attempts at a time, each in a process of its own kind: for functions that compute.
+    """Several attempts at a time, each in a worker process; for functions that compute.
 
     Workers are fresh interpreters, so no ``if __name__ == "__main__"`` guard is needed, and they are
     safe beside threads. They start when the first attempts come. Functions travel by cloudpickle:
