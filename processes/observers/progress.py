@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 from io import StringIO
-from time import monotonic
 from typing import TYPE_CHECKING, TextIO
 
+from ..clock import monotonic
 from ..events import RunFinished, RunStarted, TaskFinished, TaskRetried, TaskStarted
 from ..task_types import TaskStatus
 

@@ -17,7 +17,7 @@ from misbehaving import Bomb, compute_in_c, ignore_sigterm, loop, sleep_on
 from test_raised import run_beside_others, run_in_new_python
 
 import processes
-from processes import Process, ProcessPoolRunner, Task
+from processes import Process, ProcessPoolRunner, Task, TaskDependency
 
 STUCK = (sleep_on, loop, compute_in_c, ignore_sigterm)
 
@@ -179,3 +179,16 @@ def test_retries_and_time_limits_go_on_where_a_test_has_stopped_the_time(runner,
     )
     expected = "{'later': 'now'} {'over': TimeoutError(\"Task 'over' timed out after 0.2s\")}\n"
     assert (done.stdout, done.stderr) == (expected, "")
+
+
+def stop_the_time() -> None:
+    from freezegun import freeze_time
+
+    freeze_time("2026-01-01").start()
+
+
+def test_a_task_that_leaves_the_time_stopped_takes_no_limit_from_the_next():
+    stuck = Task("stuck", time.sleep, args=(30,), timeout=0.2, dependencies=[TaskDependency("stops")])
+    report = Process([Task("stops", stop_the_time), stuck]).run(runner="process", max_workers=1)
+    assert report.metrics["stuck"].pid == report.metrics["stops"].pid
+    assert type(report.exceptions["stuck"]) is TimeoutError

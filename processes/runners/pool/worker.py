@@ -12,9 +12,9 @@ import threading
 from _socket import socket
 from contextlib import suppress
 from functools import partial
-from time import monotonic
 
 from ...attempt import Attempt, Finished, Raised, Returned, Worker
+from ...clock import monotonic
 from ...exceptions import SerializationError
 from ...failure import describe_failure
 from ...memory import fill_reserve, own_memory
