@@ -9,7 +9,6 @@ thread sleeps, one at a time, to go on after a success (:meth:`Scheduler._go_on`
 from __future__ import annotations
 
 import selectors
-import warnings
 from collections import Counter, deque
 from contextlib import suppress
 from copy import copy
@@ -35,7 +34,7 @@ from .clock import monotonic
 from .error_data import ErrorData
 from .events import RunFinished, RunStarted, TaskFinished, TaskRetried, TaskStarted
 from .exceptions import DependencyNotFoundError, ProcessesError, SerializationError
-from .failure import Failure, describe_failure
+from .failure import Failure, bounded_repr, describe_failure
 from .graph import Graph, bind, what_is_passed
 from .interrupt import Interrupt
 from .measurements import Measurements
@@ -46,7 +45,7 @@ from .retry import delay_after
 from .runners import make_runner
 from .runners.waker import Waker
 from .task import function_name
-from .task_log import record_sink
+from .task_log import record_sink, warn
 from .task_types import TaskResult, TaskStatus
 
 if TYPE_CHECKING:
@@ -533,7 +532,9 @@ def _call_observers(observers: list[Observer], event: Event) -> None:
             observer(event)
         except Exception as error:
             observers.remove(observer)
-            _warn_of_observer(observer, error)
+            warn(
+                f"observer {bounded_repr(observer)} raised {bounded_repr(error)}; the run goes on without it"
+            )
 
 
 def _opened(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -632,12 +633,6 @@ def _error_data(
         traced_vars=failure.traced_vars,
         traced_vars_location=failure.traced_vars_location,
     )
-
-
-def _warn_of_observer(observer: Observer, error: Exception) -> None:
-    message = f"observer {observer!r} raised {error!r}; the run goes on without it"
-    with suppress(RuntimeWarning):  # should the program make errors of warnings
-        warnings.warn(message, RuntimeWarning, stacklevel=2)
 
 
 def run_task(task: Task, process: Process | None) -> TaskResult:

@@ -120,12 +120,7 @@ class TaskFileHandler(logging.Handler):
         if self._failed:
             return
         self._failed = True
-        with contextlib.suppress(Exception):  # a program may have made errors of warnings
-            warnings.warn(
-                f"The log file {self.baseFilename!r} cannot be written ({error}); log records are lost",
-                RuntimeWarning,
-                stacklevel=2,
-            )
+        warn(f"The log file {self.baseFilename!r} cannot be written ({error}); log records are lost")
 
 
 class RecordSink:
@@ -157,6 +152,12 @@ class RecordSink:
         for handler in self._handlers:
             handler.acquire()
             handler.release()
+
+
+def warn(message: str) -> None:
+    """Tell of what costs a run nothing; nor does it if the program makes an error of the warning."""
+    with contextlib.suppress(Exception):  # also of what `logging.captureWarnings` has its handlers do
+        warnings.warn(message, RuntimeWarning, stacklevel=3)
 
 
 def create_log_file(path: str | os.PathLike[str]) -> None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ..events import TaskFinished, TaskRetried, TaskStarted
-from ..task_log import log_failed, log_finished, log_retry, log_started
+from ..task_log import log_failed, log_finished, log_retry, log_started, warn
 from ..task_types import TaskStatus
 
 if TYPE_CHECKING:
@@ -61,9 +59,4 @@ class LogFiles:
         if self._has_warned:
             return
         self._has_warned = True
-        with suppress(RuntimeWarning):  # should the program make errors of warnings
-            warnings.warn(
-                f"A log handler or filter raised {bounded_repr(error)} on a task's start, retry or end",
-                RuntimeWarning,
-                stacklevel=2,
-            )
+        warn(f"A log handler or filter raised {bounded_repr(error)} on a task's start, retry or end")

@@ -10,6 +10,7 @@ import os
 import pickle
 import threading
 import time
+import warnings
 
 import pytest
 from functions import (
@@ -521,6 +522,33 @@ def test_observers_see_a_run_in_order_and_one_that_raises_is_left_out(runner):
         ["TaskStarted", "TaskStarted", "TaskStarted", "TaskRetried", "TaskFinished", "TaskFinished"]
     )
     assert events[0] == ("name", ("bad", "ok"), runner)
+
+
+class BrokenObserver:
+    """Raises, in its repr too."""
+
+    def __call__(self, event) -> None:
+        raise RuntimeError("I do not care")
+
+    def __repr__(self) -> str:
+        raise RuntimeError("nor who hears it")
+
+
+def test_what_becomes_of_the_warning_of_an_observer_that_raises_ends_no_run(monkeypatch):
+    told = []
+
+    def refuse(message, *_, **__) -> None:  # as logging.captureWarnings does where a handler's filter raises
+        told.append(str(message))
+        raise ValueError("no warnings here")
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        monkeypatch.setattr(warnings, "showwarning", refuse)
+        report = Process([Task("add", add)]).run(runner="sequential", observers=[BrokenObserver()])
+        monkeypatch.undo()
+    assert len(report.successes) == 1
+    (text,) = told
+    assert "BrokenObserver object whose __repr__ raised" in text
 
 
 def test_observers_are_called_in_the_thread_of_the_run_once_for_each_event(runner):
