@@ -330,9 +330,9 @@ class Process:
         try:
             scheduler.run()
         except KeyboardInterrupt:
-            notify_after(self.report_of(scheduler), channels, notify_on, interrupted=True)
+            notify_after(_report_of(self, scheduler), channels, notify_on, interrupted=True)
             raise
-        report = self.report_of(scheduler)
+        report = _report_of(self, scheduler)
         notify_after(report, channels, notify_on)
         return report
 
@@ -429,18 +429,6 @@ class Process:
         self.runner = scheduler.runner
         return scheduler
 
-    def report_of(self, scheduler: Scheduler) -> ProcessExecutionReport:
-        """Make the report of a run that has ended, and keep it as `report`."""
-        # Of the graph that was run: the process may have been changed meanwhile.
-        graph = scheduler.graph
-        tasks = dict(zip(graph.names, graph.tasks, strict=True))
-        report = ProcessExecutionReport.of_tasks(tasks, scheduler.process_name, scheduler.results)
-        report.runner = scheduler.runner.name
-        report.elapsed_seconds = scheduler.elapsed_seconds
-        report.metrics = scheduler.metrics
-        self.report = report
-        return report
-
     def _replace_tasks(self, tasks: list[Task]) -> None:
         graph = Graph(tasks)  # raises before anything has changed
         self._set_graph(graph)
@@ -536,7 +524,7 @@ class Stream:
         # After Ctrl-C, a function that goes on in the run's own thread is not waited for.
         self._thread.join(INTERRUPT_SECONDS if interrupted else None)
         if self._report is None:
-            self._report = self._process.report_of(self._scheduler)
+            self._report = _report_of(self._process, self._scheduler)
             notify_after(self._report, self._channels, self._notify_on, interrupted=interrupted)
 
     def __del__(self) -> None:
@@ -555,6 +543,19 @@ def _drive(
         errors.put(error)
     finally:
         entries.put(None)
+
+
+def _report_of(process: Process, scheduler: Scheduler) -> ProcessExecutionReport:
+    """Make the report of a process's run that has ended, and keep it as its `report`."""
+    # Of the graph that was run: the process may have been changed meanwhile.
+    graph = scheduler.graph
+    tasks = dict(zip(graph.names, graph.tasks, strict=True))
+    report = ProcessExecutionReport.of_tasks(tasks, scheduler.process_name, scheduler.results)
+    report.runner = scheduler.runner.name
+    report.elapsed_seconds = scheduler.elapsed_seconds
+    report.metrics = scheduler.metrics
+    process.report = report
+    return report
 
 
 def _no_task(task: object) -> TypeError:
