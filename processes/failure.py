@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 # no second time limit.
 RENDER_SECONDS: Final = 1.0
 MAX_CHARACTERS: Final = 4_000  # of one value: a data frame's or an array's repr is seldom longer
+MAX_BRIEF: Final = 200  # of a value that is part of a sentence
 MAX_VARIABLES: Final = 200  # of one frame; a module's frame can have thousands
 MAX_MESSAGE: Final = 20_000  # characters of one exception's text, and of each note
 MAX_TRACEBACK: Final = 1_000_000  # characters; the middle of a longer one is left out
@@ -207,6 +208,11 @@ def bounded_repr(value: object, max_characters: int = MAX_CHARACTERS) -> str:
     str
     """
     return bounded_reprs({"": value}, max_characters)[""]
+
+
+def brief_repr(value: object) -> str:
+    """Return the repr of any value as messages show it: see :func:`bounded_repr`."""
+    return bounded_repr(value, MAX_BRIEF)
 
 
 def bounded_reprs(values: Mapping[Any, object], max_characters: int = MAX_CHARACTERS) -> dict[Any, str]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from threading import TIMEOUT_MAX
 from typing import TYPE_CHECKING
 
-from .exceptions import WorkerDiedError
+from .exceptions import ProcessesError, WorkerDiedError
+from .failure import brief_repr, describe_failure, drop_leading_frames, exception_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,6 +19,7 @@ def delay_after(
     attempt: int,
     exception: BaseException,
     *,
+    task_name: str,
     retries: int,
     retry_on: tuple[type[Exception], ...] | None,
     retry_delay: float | Callable[[int], float],
@@ -29,6 +32,8 @@ def delay_after(
         The attempt that just failed; the first is 1.
     exception : BaseException
         How it failed.
+    task_name : str
+        The task, for errors.
     retries, retry_on, retry_delay
         As given to :class:`processes.Task`.
 
@@ -36,10 +41,45 @@ def delay_after(
     -------
     float or None
         Seconds to wait before the next attempt; None to give up.
+
+    Raises
+    ------
+    ProcessesError
+        If `retry_on` or `retry_delay`, which may be the user's code, does not tell; its cause is `exception`.
     """
-    if attempt > retries or not isinstance(exception, TRANSIENT if retry_on is None else retry_on):
+    if attempt > retries:
         return None
-    return max(0.0, retry_delay(attempt) if callable(retry_delay) else retry_delay)
+    asked = "retry_on"
+    try:
+        if not isinstance(exception, TRANSIENT if retry_on is None else retry_on):
+            return None
+        asked = "retry_delay"
+        seconds = retry_delay(attempt) if callable(retry_delay) else retry_delay
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # sys.exit() is no more meant for the program here than in a task
+        drop_leading_frames(error, {__name__})
+        did = f"raised {type(error).__name__}: {exception_text(error)}"
+        undecided = _undecided(task_name, attempt, asked, did)
+        undecided.add_note(f"How {asked} failed:\n{describe_failure(error).traceback_str.rstrip()}")
+        raise undecided from exception
+    if not _is_delay(seconds):
+        raise _undecided(task_name, attempt, asked, f"returned {brief_repr(seconds)}") from exception
+    return max(0.0, float(seconds))
+
+
+def _is_delay(seconds: object) -> bool:
+    from numbers import Real  # which NumPy's numbers are too
+
+    return not isinstance(seconds, bool) and isinstance(seconds, Real) and seconds <= TIMEOUT_MAX
+
+
+def _undecided(task_name: str, attempt: int, asked: str, did: str) -> ProcessesError:
+    told = "a number of seconds" if asked == "retry_delay" else "whether an exception is one of its types"
+    return ProcessesError(
+        f"Task {task_name!r} failed and is not attempted again: its {asked} {did} after attempt {attempt}; "
+        f"it must tell {told}"
+    )
 
 
 def exponential_backoff(

@@ -34,7 +34,7 @@ from .clock import monotonic
 from .error_data import ErrorData
 from .events import RunFinished, RunStarted, TaskFinished, TaskRetried, TaskStarted
 from .exceptions import DependencyNotFoundError, ProcessesError, SerializationError
-from .failure import Failure, bounded_repr, describe_failure
+from .failure import Failure, brief_repr, describe_failure
 from .graph import Graph, bind, what_is_passed
 from .interrupt import Interrupt
 from .measurements import Measurements
@@ -60,6 +60,8 @@ if TYPE_CHECKING:
 
 # Never the same twice in a process: a warm worker may still have, unread, what an earlier run took back.
 _TICKETS = count(1)
+
+LONGEST_WAIT = 86_400.0  # seconds: no system call waits for more than 24 days
 
 NO_ATTEMPTS = (0, 0.0)  # and the seconds that they took
 
@@ -325,7 +327,7 @@ class Scheduler:
     def _longest_wait(self) -> float | None:
         look_seconds = self._interrupt.look_seconds
         if self._timers:
-            to_next_timer = max(0.0, self._timers[0][0] - monotonic())
+            to_next_timer = min(max(0.0, self._timers[0][0] - monotonic()), LONGEST_WAIT)
             return to_next_timer if look_seconds is None else min(to_next_timer, look_seconds)
         if not self._running:
             # A ready task that cannot start now never could: nothing runs that would make room for it.
@@ -421,14 +423,20 @@ class Scheduler:
     ) -> None:
         task = self.graph.tasks[index]
         exception, failure = _exception_of(outcome, task.name)
-        delay = delay_after(
-            attempts,
-            exception,
-            retries=task.retries,
-            retry_on=task.retry_on,
-            retry_delay=task.retry_delay,
-        )
-        if delay is not None and type(outcome) is not Unsendable:
+        delay = None
+        if type(outcome) is not Unsendable:  # which it would be again
+            try:
+                delay = delay_after(
+                    attempts,
+                    exception,
+                    task_name=task.name,
+                    retries=task.retries,
+                    retry_on=task.retry_on,
+                    retry_delay=task.retry_delay,
+                )
+            except ProcessesError as error:
+                exception, failure = error, _with_variables_of(failure, error)
+        if delay is not None:
             self._tell(TaskRetried(task.name, attempts, exception, delay))
             self._earlier[index] = (attempts, elapsed)
             self._plan.delay(index)
@@ -532,9 +540,7 @@ def _call_observers(observers: list[Observer], event: Event) -> None:
             observer(event)
         except Exception as error:
             observers.remove(observer)
-            warn(
-                f"observer {bounded_repr(observer)} raised {bounded_repr(error)}; the run goes on without it"
-            )
+            warn(f"observer {brief_repr(observer)} raised {brief_repr(error)}; the run goes on without it")
 
 
 def _opened(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -617,6 +623,12 @@ def _exception_of(outcome: Outcome, task_name: str) -> tuple[BaseException, Fail
             raise AssertionError("a returned value is no failure")
         case _:
             assert_never(outcome)
+
+
+def _with_variables_of(failure: Failure, error: ProcessesError) -> Failure:
+    """Describe an error of ours that a failure has led to, with the variables of where that was."""
+    told = describe_failure(error.with_traceback(None))
+    return Failure(told.exception, told.traceback_str, failure.traced_vars, failure.traced_vars_location)
 
 
 def _error_data(

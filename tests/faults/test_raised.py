@@ -6,9 +6,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
+from decimal import Decimal
+from math import inf, nan
 from typing import Any, NoReturn
 
 import pytest
@@ -30,8 +34,10 @@ from raising import (
 
 from processes import (
     Process,
+    ProcessesError,
     ProcessExecutionReport,
     ProcessRunner,
+    SerializationError,
     Task,
     TaskDependency,
     TaskStatus,
@@ -364,3 +370,100 @@ def test_memory_errors_are_the_tasks_own_also_where_little_is_left():
 @needs_limits
 def test_a_memory_error_on_a_thread_is_the_tasks_own():
     assert run_in_new_python(SHORT_OF_MEMORY, "thread") == "once MemoryError True\n"
+
+
+# ---- Retries ---------------------------------------------------------------------------------------------
+
+
+class OddType(type):
+    def __instancecheck__(cls, instance: object) -> bool:
+        raise LookupError("odd")
+
+
+class OddError(Exception, metaclass=OddType):
+    pass
+
+
+def wait_from_a_short_table(attempt: int) -> float:
+    return {1: 0.0}[attempt]
+
+
+NO_SECONDS = {
+    "none": (lambda _: None, "its retry_delay returned None after attempt 1;"),
+    "text": (lambda _: "1", "its retry_delay returned '1' after attempt 1;"),
+    "bool": (lambda _: True, "its retry_delay returned True after attempt 1;"),
+    "timedelta": (lambda _: timedelta(0), "its retry_delay returned datetime.timedelta(0) after attempt 1;"),
+    "decimal": (lambda _: Decimal(1), "its retry_delay returned Decimal('1') after attempt 1;"),
+    "infinite": (lambda _: inf, "its retry_delay returned inf after attempt 1;"),
+    "nan": (lambda _: nan, "its retry_delay returned nan after attempt 1;"),
+    "large": (lambda _: 10**400, "its retry_delay returned 1000000"),
+    "parameterless": (lambda: 1.0, "its retry_delay raised TypeError: "),
+    "exit": (lambda _: sys.exit(3), "its retry_delay raised SystemExit: 3 after attempt 1;"),
+    "table": (wait_from_a_short_table, "its retry_delay raised KeyError: 2 after attempt 2;"),
+}
+
+
+def test_a_retry_that_cannot_be_decided_fails_its_task_alone(runner):
+    tasks = [
+        Task(name, throw, args=(ConnectionError,), retries=3, retry_delay=delay)
+        for name, (delay, _) in NO_SECONDS.items()
+    ]
+    tasks.append(Task("type", throw, args=(ConnectionError,), retries=3, retry_on=(OddError,)))
+    expected = {name: text for name, (_, text) in NO_SECONDS.items()}
+    expected["type"] = "its retry_on raised LookupError: odd after attempt 1;"
+    report = run_beside_others(runner, *tasks)
+    for name, text in expected.items():
+        error, entry = report.exceptions[name], report.entries[name]
+        assert type(error) is ProcessesError
+        assert str(error).startswith(f"Task {name!r} failed and is not attempted again: {text}"), name
+        assert len(str(error)) < 500
+        assert type(error.__cause__) is ConnectionError, name
+        assert entry.attempts == (2 if name == "table" else 1), name
+        assert entry.error.exception == str(error)
+        assert "ConnectionError\n\nThe above exception was the direct cause" in entry.error.traceback_str
+        assert list(entry.error.traced_vars) == ["make"], name  # those of the function, not of ours
+    assert type(report.exceptions["table"].__context__) is KeyError
+    assert "return {1: 0.0}[attempt]" in report.entries["table"].error.traceback_str
+
+
+def test_a_keyboard_interrupt_in_a_retry_delay_is_for_the_program(runner):
+    def interrupt(_: int) -> float:
+        raise KeyboardInterrupt
+
+    process = Process([Task("lost", throw, args=(ConnectionError,), retries=1, retry_delay=interrupt)])
+    with pytest.raises(KeyboardInterrupt):
+        process.run(runner=runner)
+    assert process.report.entries["lost"].status is TaskStatus.PENDING
+
+
+def test_an_argument_that_cannot_travel_asks_for_no_delay():
+    asked = []
+    task = Task(
+        "lock",
+        print,
+        args=(threading.Lock(),),
+        retries=3,
+        retry_on=(SerializationError,),
+        retry_delay=asked.append,
+    )
+    assert type(Process([task]).run(runner="process").exceptions["lock"]) is SerializationError
+    assert asked == []
+
+
+def test_a_time_limit_of_years_ends_no_run(runner):
+    # In a thread, which waits until something comes: the main thread looks for signals now and then.
+    tasks = [Task("limited", time.sleep, args=(0.2,), timeout=1e9)]
+    assert [entry.status for entry in Process(tasks).stream(runner=runner)] == [TaskStatus.SUCCESS]
+
+
+def test_an_observer_whose_repr_raises_ends_no_run():
+    class Odd:
+        def __call__(self, event: object) -> None:
+            raise ValueError("no")
+
+        def __repr__(self) -> str:
+            raise LookupError("odd")
+
+    with pytest.warns(RuntimeWarning, match="the run goes on without it"):
+        report = Process([Task("fine", abs, args=(-1,))]).run(observers=[Odd()])
+    assert report.results == {"fine": 1}
