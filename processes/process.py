@@ -220,7 +220,8 @@ class Process:
         Parameters
         ----------
         task_name : str
-            The task that gets the dependency; case does not matter. Its `dependencies` list is changed.
+            The task that gets the dependency; case does not matter. Its `dependencies` become a
+            new list; other tasks that were made with the same one keep theirs.
         dependency : TaskDependency
             What it shall depend on.
 
@@ -238,11 +239,12 @@ class Process:
         if not isinstance(dependency, TaskDependency):
             raise TypeError(f"dependency must be of type TaskDependency, not {dependency!r}")
         task = self.get_task(task_name)
-        task.dependencies.append(dependency)
+        before = task.dependencies
+        task.dependencies = [*before, dependency]  # other tasks may have been made with the same list
         try:
             self._replace_tasks(self.tasks)
-        except ValueError:
-            del task.dependencies[-1]
+        except BaseException:
+            task.dependencies = before
             raise
 
     def close_loggers(self) -> None:
