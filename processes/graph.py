@@ -54,7 +54,7 @@ class Graph:
     TypeError
         If a name is no str, or dependencies are no list of TaskDependency.
     ValueError
-        If two tasks have the same name, or one names a dependency twice.
+        If two tasks have the same name, or one names a dependency or gets a keyword argument twice.
     DependencyNotFoundError
         If a task depends on one that is not there.
     CircularDependencyError
@@ -182,7 +182,7 @@ def _are_checked(names: list[str]) -> bool:
 def _dependencies(tasks: list[Task], index: dict[str, int]) -> list[tuple[int, ...]]:
     dependencies: list[tuple[int, ...]] = []
     for task in tasks:
-        if not (names := check_dependencies(task.name, task.dependencies)):
+        if not (names := check_dependencies(task.name, task.dependencies, task.kwargs)):
             dependencies.append(())
             continue
         try:

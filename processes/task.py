@@ -77,8 +77,8 @@ class Task:
     TypeError
         If an argument is of the wrong type.
     ValueError
-        If a name is empty or has white space in it, a dependency stands there twice, or a number is
-        out of its range.
+        If a name is empty or has white space in it, a dependency stands there twice, a keyword argument
+        is given twice, or a number is out of its range.
     CircularDependencyError
         If the task depends on itself.
     OSError
@@ -122,7 +122,7 @@ class Task:
         if kwargs is not None:
             _check_kwargs(kwargs)
         if dependencies is not None:
-            check_dependencies(self.name, dependencies)
+            check_dependencies(self.name, dependencies, kwargs or {})
         if traced_vars_frame_filter is not None and not isinstance(traced_vars_frame_filter, str):
             raise TypeError(
                 f"traced_vars_frame_filter must be a str or None, not {_type(traced_vars_frame_filter)}"
@@ -242,19 +242,39 @@ def checked_name(name: object) -> str:
     return name.lower()
 
 
-def check_dependencies(name: str, dependencies: object) -> list[str]:
-    """Return the names that a task depends on in lower case, or refuse them."""
+def check_dependencies(name: str, dependencies: object, kwargs: Mapping[str, object]) -> list[str]:
+    """Return the names that a task depends on in lower case, or refuse them.
+
+    Parameters
+    ----------
+    name : str
+        The task's name.
+    dependencies : object
+        What it depends on.
+    kwargs : mapping
+        Its own keyword arguments, which no result may replace.
+    """
     if not isinstance(dependencies, list):
         raise TypeError(f"dependencies must be list, not {_type(dependencies)}")
     names: list[str] = []
     if not dependencies:
         return names
+    givers: dict[str, str] = {}  # of keyword arguments
     for dependency in dependencies:
         if not isinstance(dependency, TaskDependency):
             raise TypeError(
                 f"dependency must be of type TaskDependency, not {_type(dependency)} (task {name!r})"
             )
         names.append(dependency.task_name.lower())
+        if dependency.use_result_as_additional_kwargs:
+            keyword = dependency.additional_kwarg_name
+            if keyword in kwargs or keyword in givers:
+                other = "its own kwargs" if keyword in kwargs else f"the result of {givers[keyword]!r}"
+                raise ValueError(
+                    f"Task {name!r} gets the keyword argument {keyword!r} twice: from {other} and as the "
+                    f"result of {names[-1]!r}; give one of them another name"
+                )
+            givers[keyword] = names[-1]
     if name in names:
         raise CircularDependencyError(f"Task {name!r} lists itself as a dependency.")
     if len(names) > 1 and len(set(names)) < len(names):

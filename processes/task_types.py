@@ -142,7 +142,7 @@ class TaskDependency:
     use_result_as_additional_kwargs : bool, default False
         Pass the needed task's result as a keyword argument.
     additional_kwarg_name : str, default ""
-        The keyword for that.
+        The keyword for that. Alone, without `use_result_as_additional_kwargs`, it passes nothing.
 
     Raises
     ------

@@ -1,6 +1,8 @@
-"""Process: how its graph is changed."""
+"""Process: what it refuses, and how its graph is changed."""
 
 from __future__ import annotations
+
+import re
 
 import pytest
 
@@ -39,3 +41,40 @@ def test_a_dependency_that_is_refused_leaves_the_task_as_it_was(need, error):
         process.add_task_dependency("use", TaskDependency(need))
     assert process.get_task("use").dependencies is behind
     assert needs(process) == {"make": [], "use": ["make"]}
+
+
+def passes(name: str, keyword: str) -> TaskDependency:
+    return TaskDependency(name, use_result_as_additional_kwargs=True, additional_kwarg_name=keyword)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "keyword", "twice"),
+    [
+        ({"price": 7}, "price", "from its own kwargs and as the result of 'net'"),
+        ({}, "tax", "from the result of 'net' and as the result of 'tax'"),
+    ],
+)
+def test_two_values_for_one_keyword_are_refused_when_the_task_is_made_and_when_it_is_changed(
+    kwargs, keyword, twice
+):
+    both = [passes("net", keyword), passes("tax", "tax")]
+    message = (
+        f"Task 'total' gets the keyword argument {keyword!r} twice: {twice}; give one of them another name"
+    )
+    with pytest.raises(ValueError, match=re.escape(message)):
+        Task("total", print, kwargs=kwargs, dependencies=both)
+    # The same of a task that is changed before its process is made, and by its process.
+    total = Task("total", print)
+    total.kwargs, total.dependencies = kwargs, both
+    with pytest.raises(ValueError, match=re.escape(message)):
+        Process([Task("net", int), Task("tax", int), total])
+    total.dependencies = both[:1] if not kwargs else []
+    process = Process([Task("net", int), Task("tax", int), total])
+    with pytest.raises(ValueError, match=re.escape(message)):
+        process.add_task_dependency("total", both[0] if kwargs else both[1])
+
+
+def test_a_keyword_without_its_switch_passes_nothing_and_disturbs_nobody():
+    dependencies = [passes("net", "price"), TaskDependency("tax", additional_kwarg_name="price")]
+    tasks = [Task("net", lambda: 1), Task("tax", lambda: 2), Task("all", dict, dependencies=dependencies)]
+    assert Process(tasks).run().results["all"] == {"price": 1}
