@@ -35,7 +35,8 @@ class Process:
     Parameters
     ----------
     tasks : list of Task
-        The tasks, in any order. The list is sorted in place: a task stands behind all it depends on.
+        The tasks, in any order. The list is sorted in place: a task stands behind all it depends on. The
+        process keeps a list of its own.
     name : str, default ""
         A name for people; the report shows it.
     runner : str or ProcessRunner, optional
@@ -45,7 +46,8 @@ class Process:
     Attributes
     ----------
     tasks : list of Task
-        The tasks in topological order.
+        The tasks in topological order. To change them, use :meth:`add_task` and :meth:`remove_task`: where
+        the list itself was changed, these and runs refuse.
     name : str
         As given.
     runner : ProcessRunner
@@ -87,10 +89,10 @@ class Process:
         if runner is not None:
             make_runner(runner)  # only to refuse what is none
         self.name = name
-        self.tasks = tasks
         self.report: ProcessExecutionReport | None = None
         self._configured_runner = runner
-        self._set_graph(Graph(tasks))
+        self._replace_tasks(tasks)
+        tasks[:] = self.tasks
 
     def __enter__(self) -> Self:
         return self
@@ -105,13 +107,23 @@ class Process:
         self.close_loggers()
         return False
 
+    @property
+    def tasks(self) -> list[Task]:
+        """The tasks in topological order."""
+        return self._made[0]
+
+    @property
+    def _graph(self) -> Graph:
+        return self._made[1]
+
     def __repr__(self) -> str:
-        return f"<Process {self.name!r}: {len(self.tasks)} tasks>"
+        return f"<Process {self.name!r}: {len(self._graph.tasks)} tasks>"
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy, here or in a worker, is what the process is made of, and has not run: a run's runner holds
         # locks and descriptors, its report all results.
-        return {**vars(self), "tasks": [*self.tasks], "report": None, "runner": self._fresh_runner()}
+        tasks, graph = self._made
+        return {**vars(self), "_made": ([*tasks], graph), "report": None, "runner": self._fresh_runner()}
 
     # The graph
 
@@ -184,7 +196,7 @@ class Process:
         """
         if not isinstance(task, Task):
             raise _no_task(task)
-        self._replace_tasks([*self.tasks, task])
+        self._replace_tasks([*self._checked_graph().tasks, task])
 
     def remove_task(self, task_name: str) -> None:
         """Remove a task on which no other depends, and close its log handlers.
@@ -203,15 +215,14 @@ class Process:
         ValueError
             If other tasks depend on it.
         """
-        index = self._index_of(task_name)
-        if dependants := self._graph.dependants[index]:
-            names = ", ".join(repr(self._graph.names[dependant]) for dependant in sorted(dependants))
+        graph, index = self._checked_graph(), self._index_of(task_name)
+        if dependants := graph.dependants[index]:
+            names = ", ".join(repr(graph.names[dependant]) for dependant in sorted(dependants))
             raise ValueError(
-                f"Task {self._graph.names[index]!r} cannot be removed: {names} depend on it; "
-                "remove them first"
+                f"Task {graph.names[index]!r} cannot be removed: {names} depend on it; remove them first"
             )
-        task = self._graph.tasks[index]
-        self._replace_tasks([other for other in self.tasks if other is not task])
+        task = graph.tasks[index]
+        self._replace_tasks([other for other in graph.tasks if other is not task])
         task.close_handlers()
 
     def add_task_dependency(self, task_name: str, dependency: TaskDependency) -> None:
@@ -238,11 +249,11 @@ class Process:
         """
         if not isinstance(dependency, TaskDependency):
             raise TypeError(f"dependency must be of type TaskDependency, not {dependency!r}")
-        task = self.get_task(task_name)
+        graph, task = self._checked_graph(), self.get_task(task_name)
         before = task.dependencies
         task.dependencies = [*before, dependency]  # other tasks may have been made with the same list
         try:
-            self._replace_tasks(self.tasks)
+            self._replace_tasks(graph.tasks)
         except BaseException:
             task.dependencies = before
             raise
@@ -309,14 +320,15 @@ class Process:
         Raises
         ------
         TypeError, ValueError
-            If an argument is of the wrong type or value, before anything runs.
+            If an argument is of the wrong type or value, or the list `tasks` was changed, before anything
+            runs.
         KeyboardInterrupt
             On Ctrl-C in the main thread; `report` holds what was finished.
         """
         channels = check_notify(notify, notify_on)
         try:
             scheduler = self._schedule(
-                self._graph,
+                self._checked_graph(),
                 parallel,
                 max_workers,
                 runner,
@@ -371,7 +383,7 @@ class Process:
         """
         channels = check_notify(notify, notify_on)
         entries: SimpleQueue[TaskReportEntry | None] = SimpleQueue()
-        graph = self._graph
+        graph = self._checked_graph()
 
         def put_entry(event: Event) -> None:
             if isinstance(event, TaskFinished):
@@ -431,13 +443,19 @@ class Process:
         self.runner = scheduler.runner
         return scheduler
 
+    def _checked_graph(self) -> Graph:
+        """Return the graph; refuse where `tasks` is not what it was made of any more."""
+        tasks, graph = self._made  # at once: another thread may replace them
+        if tasks != graph.tasks:
+            raise ValueError(
+                f"The list of tasks of {self!r} was changed, which does not change the process: use "
+                "add_task and remove_task, or make a new Process of the list"
+            )
+        return graph
+
     def _replace_tasks(self, tasks: list[Task]) -> None:
         graph = Graph(tasks)  # raises before anything has changed
-        self._set_graph(graph)
-
-    def _set_graph(self, graph: Graph) -> None:
-        self._graph = graph
-        self.tasks[:] = graph.tasks
+        self._made = ([*graph.tasks], graph)
         self.runner = self._fresh_runner()
 
     def _fresh_runner(self) -> ProcessRunner:

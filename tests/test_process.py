@@ -78,3 +78,48 @@ def test_a_keyword_without_its_switch_passes_nothing_and_disturbs_nobody():
     dependencies = [passes("net", "price"), TaskDependency("tax", additional_kwarg_name="price")]
     tasks = [Task("net", lambda: 1), Task("tax", lambda: 2), Task("all", dict, dependencies=dependencies)]
     assert Process(tasks).run().results["all"] == {"price": 1}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda tasks: tasks.append(Task("new", int)),
+        lambda tasks: tasks.pop(),
+        lambda tasks: tasks.reverse(),
+        lambda tasks: tasks.__setitem__(0, Task("load", int)),
+    ],
+)
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda process: process.run(),
+        lambda process: process.stream(),
+        lambda process: process.add_task(Task("more", int)),
+        lambda process: process.remove_task("save"),
+        lambda process: process.add_task_dependency("save", TaskDependency("load")),
+    ],
+)
+def test_a_process_whose_list_of_tasks_was_changed_says_how_to_change_it(change, use):
+    process = Process([Task("load", int), Task("save", int)], "shop")
+    before = list(process.tasks)
+    change(process.tasks)
+    message = (
+        "The list of tasks of <Process 'shop': 2 tasks> was changed, which does not change the process: "
+        "use add_task and remove_task, or make a new Process of the list"
+    )
+    with pytest.raises(ValueError, match=re.escape(message)):
+        use(process)
+    assert set(Process(process.tasks).run().entries) == {task.name for task in process.tasks}
+    process.tasks[:] = before
+    assert list(process.run().results) == ["load", "save"]
+
+
+def test_processes_made_of_one_list_do_not_see_each_others_changes():
+    tasks = [Task("save", int, dependencies=[TaskDependency("load")]), Task("load", int)]
+    one, other = Process(tasks), Process(tasks)
+    assert [task.name for task in tasks] == ["load", "save"]
+    one.add_task(Task("new", int))
+    other.remove_task("save")
+    assert [task.name for task in tasks] == ["load", "save"]
+    assert list(one.run().results) == ["load", "save", "new"]
+    assert list(other.run().results) == ["load"]
