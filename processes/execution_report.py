@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from .collector import collector_paused
@@ -212,8 +213,8 @@ class ProcessExecutionReport:
     def to_json(self, *, indent: int | None = None, **dumps_kwargs: Any) -> str:
         """Give the whole report as JSON text.
 
-        Whatever JSON does not know (values, keys that are no str, cycles) is rendered by `repr`, so this
-        never fails for what a task was given or returned.
+        Whatever JSON does not know (values, keys that are no str, cycles, ``nan`` and ``inf``) is rendered by
+        `repr`, so this never fails for what a task was given or returned.
 
         Parameters
         ----------
@@ -236,8 +237,8 @@ class ProcessExecutionReport:
                 "entries": {name: _plain_entry(entry) for name, entry in self.entries.items()},
                 "process_name": self.process_name,
                 "runner": self.runner,
-                "elapsed_seconds": self.elapsed_seconds,
-                "metrics": {name: _fields(metrics) for name, metrics in self.metrics.items()},
+                "elapsed_seconds": _plain(self.elapsed_seconds, []),
+                "metrics": {name: _plain(_fields(metrics), []) for name, metrics in self.metrics.items()},
             },
             indent=indent,
             **dumps_kwargs,
@@ -393,6 +394,8 @@ def _plain(value: Any, outside: list[int]) -> Any:
                 outside.pop()
         if isinstance(value, int) and value.bit_length() > JSON_INT_BITS:
             return _plain_large_int(value)
+        if isinstance(value, float) and not isfinite(value):
+            return float.__repr__(value)  # `json` would write NaN and Infinity, which are no JSON
     except Exception:  # a class of the user's may do anything in a property or an iterator
         return _repr(value)
     return value
