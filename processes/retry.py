@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from threading import TIMEOUT_MAX
 from typing import TYPE_CHECKING
 
@@ -112,6 +113,8 @@ def exponential_backoff(
     Examples
     --------
     >>> wait = exponential_backoff(0.5, maximum=3, jitter=False)
+    >>> wait
+    exponential_backoff(0.5, factor=2, maximum=3, jitter=False)
     >>> [wait(attempt) for attempt in (1, 2, 3, 4)]
     [0.5, 1.0, 2.0, 3]
     """
@@ -120,13 +123,29 @@ def exponential_backoff(
     if factor < 1:
         raise ValueError(f"factor must be at least 1, not {factor!r}")
 
-    def wait_after(attempt: int) -> float:
+    return _Backoff(base, factor, maximum, jitter)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class _Backoff:
+    """What :func:`exponential_backoff` gives; no closure, which would keep its task from being pickled."""
+
+    base: float
+    factor: float
+    maximum: float
+    jitter: bool
+
+    def __call__(self, attempt: int) -> float:
         try:
-            full = min(maximum, base * factor ** (attempt - 1))
+            full = min(self.maximum, self.base * self.factor ** (attempt - 1))
         except OverflowError:
-            full = maximum
+            full = self.maximum
         import random
 
-        return random.uniform(0, full) if jitter else full  # noqa: S311 - no secret hangs on it
+        return random.uniform(0, full) if self.jitter else full  # noqa: S311 - no secret hangs on it
 
-    return wait_after
+    def __repr__(self) -> str:
+        return (
+            f"exponential_backoff({self.base!r}, factor={self.factor!r}, maximum={self.maximum!r}, "
+            f"jitter={self.jitter!r})"
+        )

@@ -1,0 +1,35 @@
+"""exponential_backoff: how long to wait, and how it is shown and travels."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import pytest
+
+from processes import Task, exponential_backoff
+
+ATTEMPTS = (1, 2, 3, 4, 5_000)
+
+
+def test_delays_grow_up_to_their_maximum():
+    wait = exponential_backoff(0.5, factor=3, maximum=10, jitter=False)
+    assert [wait(attempt) for attempt in ATTEMPTS] == [0.5, 1.5, 4.5, 10, 10]
+
+
+def test_jitter_draws_from_zero_to_the_full_length():
+    wait, full = exponential_backoff(0.5), exponential_backoff(0.5, jitter=False)
+    for attempt in ATTEMPTS:
+        drawn = [wait(attempt) for _ in range(100)]
+        assert len(set(drawn)) > 1
+        assert 0 <= min(drawn) <= max(drawn) <= full(attempt)
+
+
+@pytest.mark.parametrize(
+    "duplicate", [copy.copy, copy.deepcopy, lambda value: pickle.loads(pickle.dumps(value))]
+)
+def test_a_task_with_a_backoff_can_be_copied_and_pickled(duplicate):
+    task = Task("ask", int, retries=3, retry_delay=exponential_backoff(0.5, 3, 10, jitter=False))
+    copied = duplicate(task)
+    assert [copied.retry_delay(attempt) for attempt in ATTEMPTS] == [0.5, 1.5, 4.5, 10, 10]
+    assert repr(copied.retry_delay) == "exponential_backoff(0.5, factor=3, maximum=10, jitter=False)"
