@@ -83,7 +83,8 @@ class TaskReportEntry:
 class ProcessExecutionReport:
     """What became of each task of a run. ``print(report)`` shows a table.
 
-    Reports are equal if their entries and names are; measurements don't count.
+    Reports are equal if their names and entries are, with the `elapsed_seconds` of each entry; nothing
+    else is compared. Of two runs these differ: compare their `results`.
 
     Parameters
     ----------

@@ -79,9 +79,11 @@ def test_entries_are_filtered_by_status(report):
     assert report.results == {"good": 7}
 
 
-def test_measurements_do_not_count_when_reports_are_compared(report):
+def test_reports_are_compared_by_their_name_and_by_their_entries_with_the_seconds_of_each(report):
     assert report == ProcessExecutionReport(report.entries, "nightly")
     assert report != ProcessExecutionReport(report.entries, "other")
+    longer = dataclasses.replace(report.entries["good"], elapsed_seconds=2.5)
+    assert report != ProcessExecutionReport({**report.entries, "good": longer}, "nightly")
 
 
 def test_what_is_measured_is_given_by_keyword_only():
