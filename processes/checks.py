@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .failure import brief_repr
+
 if TYPE_CHECKING:
     from typing import TypeGuard
 
@@ -31,9 +33,9 @@ def check_count(name: str, count: object) -> None:
     if count is None:
         return
     if not is_int(count):
-        raise TypeError(f"{name} must be int or None, not {count!r}")
+        raise TypeError(f"{name} must be int or None, not {brief_repr(count)}")
     if count < 1:
-        raise ValueError(f"{name} must be at least 1, not {count!r}")
+        raise ValueError(f"{name} must be at least 1, not {brief_repr(count)}")
 
 
 def check_retries(retries: object) -> None:
@@ -49,4 +51,4 @@ def check_retries(retries: object) -> None:
     if not is_int(retries):
         raise TypeError(f"retries must be a non-negative int, not {type(retries).__name__}")
     if retries < 0:
-        raise ValueError(f"retries must be a non-negative int, not {retries!r}")
+        raise ValueError(f"retries must be a non-negative int, not {brief_repr(retries)}")

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, TypeGuard
 import click
 import cloudpickle
 
+from .failure import brief_repr
 from .process import Process
 from .runners import RUNNERS
 from .task_types import TaskStatus
@@ -218,7 +219,7 @@ def find_process(target: str) -> Process:
         process = found()
     if not isinstance(process, Process):
         raise click.UsageError(
-            f"{found.__name__!r} of {location!r} returned {process!r}, which is no Process"
+            f"{found.__name__!r} of {location!r} returned {brief_repr(process)}, which is no Process"
         )
     return process
 
@@ -277,8 +278,8 @@ def _attribute(module: ModuleType, name: str, location: str) -> Process | Functi
     if isinstance(found, Process) or _makes_something(found):
         return found
     raise click.UsageError(
-        f"{name!r} of {location!r} is {found!r}, neither a Process nor a function without parameters"
-        + _candidates(module)
+        f"{name!r} of {location!r} is {brief_repr(found)}, neither a Process nor a function without "
+        f"parameters{_candidates(module)}"
     )
 
 

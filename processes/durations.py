@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from .checks import is_number
 from .execution_report import ProcessExecutionReport
+from .failure import brief_repr
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,7 +46,7 @@ def expected_durations(durations: object, names: Sequence[str]) -> list[float] |
     if not isinstance(durations, Mapping):
         raise TypeError(
             "durations must be a ProcessExecutionReport or a mapping of task names to seconds, "
-            f"not {durations!r}"
+            f"not {brief_repr(durations)}"
         )
     by_name = {_checked_name(name): _checked_seconds(name, value) for name, value in durations.items()}
     known = [by_name[name] for name in names if name in by_name]
@@ -57,13 +58,15 @@ def expected_durations(durations: object, names: Sequence[str]) -> list[float] |
 
 def _checked_name(name: object) -> str:
     if not isinstance(name, str):
-        raise TypeError(f"durations must have the names of tasks as keys, not {name!r}")
+        raise TypeError(f"durations must have the names of tasks as keys, not {brief_repr(name)}")
     return name.lower()
 
 
 def _checked_seconds(name: str, seconds: object) -> float:
     if not is_number(seconds):
-        raise TypeError(f"durations[{name!r}] must be a number of seconds, not {seconds!r}")
+        raise TypeError(f"durations[{name!r}] must be a number of seconds, not {brief_repr(seconds)}")
     if not 0 <= seconds < inf:
-        raise ValueError(f"durations[{name!r}] must be a number of seconds from 0 on, not {seconds!r}")
+        raise ValueError(
+            f"durations[{name!r}] must be a number of seconds from 0 on, not {brief_repr(seconds)}"
+        )
     return float(seconds)

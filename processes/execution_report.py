@@ -342,10 +342,12 @@ def _lost_exception(entry: TaskReportEntry) -> BaseException:
 
 
 def _lower_names(names: list[str]) -> set[str]:
+    from .failure import brief_repr
+
     if not isinstance(names, (list, tuple, set, frozenset)) or not all(
         isinstance(name, str) for name in names
     ):
-        raise TypeError(f"tasks must be a list of task names or None, not {names!r}")
+        raise TypeError(f"tasks must be a list of task names or None, not {brief_repr(names)}")
     return {name.lower() for name in names}
 
 

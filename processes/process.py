@@ -12,6 +12,7 @@ from .durations import expected_durations
 from .events import TaskFinished
 from .exceptions import TaskNotFoundError
 from .execution_report import ProcessExecutionReport, TaskReportEntry
+from .failure import brief_repr
 from .graph import Graph, unknown_task
 from .observers.log_files import LogFiles
 from .runners import choose_runner, make_runner
@@ -80,12 +81,12 @@ class Process:
         self, tasks: list[Task], name: str = "", *, runner: str | ProcessRunner | None = None
     ) -> None:
         if not isinstance(tasks, list):
-            raise TypeError(f"tasks must be list, not {tasks!r}")
+            raise TypeError(f"tasks must be list, not {brief_repr(tasks)}")
         for task in tasks:
             if not isinstance(task, Task):
                 raise _no_task(task)
         if not isinstance(name, str):
-            raise TypeError(f"name must be str, not {name!r}")
+            raise TypeError(f"name must be str, not {brief_repr(name)}")
         if runner is not None:
             make_runner(runner)  # only to refuse what is none
         self.name = name
@@ -248,7 +249,7 @@ class Process:
             If the graph would not hold.
         """
         if not isinstance(dependency, TaskDependency):
-            raise TypeError(f"dependency must be of type TaskDependency, not {dependency!r}")
+            raise TypeError(f"dependency must be of type TaskDependency, not {brief_repr(dependency)}")
         graph, task = self._checked_graph(), self.get_task(task_name)
         before = task.dependencies
         task.dependencies = [*before, dependency]  # other tasks may have been made with the same list
@@ -466,7 +467,7 @@ class Process:
 
     def _index_of(self, task_name: str) -> int:
         if not isinstance(task_name, str):
-            raise TypeError(f"task_name must be str, not {task_name!r}")
+            raise TypeError(f"task_name must be str, not {brief_repr(task_name)}")
         index = self._graph.index.get(task_name.lower())
         if index is None:
             raise TaskNotFoundError(unknown_task(task_name, self._graph.names))
@@ -579,12 +580,12 @@ def _report_of(process: Process, scheduler: Scheduler) -> ProcessExecutionReport
 
 
 def _no_task(task: object) -> TypeError:
-    return TypeError(f"tasks must be Task objects, not {task!r}")
+    return TypeError(f"tasks must be Task objects, not {brief_repr(task)}")
 
 
 def _check_bool(name: str, value: object) -> bool:
     if not isinstance(value, bool):
-        raise TypeError(f"{name} must be bool, not {value!r}")
+        raise TypeError(f"{name} must be bool, not {brief_repr(value)}")
     return value
 
 
@@ -592,7 +593,7 @@ def _check_observers(observers: Iterable[Observer]) -> list[Observer]:
     found = list(observers)
     for observer in found:
         if not callable(observer):
-            raise TypeError(f"an observer must be callable with an event, not {observer!r}")
+            raise TypeError(f"an observer must be callable with an event, not {brief_repr(observer)}")
     return found
 
 

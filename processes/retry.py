@@ -119,9 +119,11 @@ def exponential_backoff(
     [0.5, 1.0, 2.0, 3]
     """
     if base < 0 or maximum < 0:
-        raise ValueError(f"base and maximum must not be negative, not {base!r} and {maximum!r}")
+        raise ValueError(
+            f"base and maximum must not be negative, not {brief_repr(base)} and {brief_repr(maximum)}"
+        )
     if factor < 1:
-        raise ValueError(f"factor must be at least 1, not {factor!r}")
+        raise ValueError(f"factor must be at least 1, not {brief_repr(factor)}")
 
     return _Backoff(base, factor, maximum, jitter)
 

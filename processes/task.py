@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .checks import check_retries, is_int, is_number
 from .exceptions import CircularDependencyError
+from .failure import brief_repr
 from .task_log import TaskLogger, create_log_file
 from .task_types import TaskDependency
 
@@ -238,7 +239,7 @@ def checked_name(name: object) -> str:
     if not name.isidentifier() and name.split() != [name]:  # the first takes a third of the time
         if not name:
             raise ValueError("Task name cannot be empty")
-        raise ValueError(f"Task name cannot contain spaces: {name!r}")
+        raise ValueError(f"Task name cannot contain spaces: {brief_repr(name)}")
     return name.lower()
 
 
@@ -291,11 +292,11 @@ def check_resources(resources: object) -> Mapping[str, float]:
         raise TypeError(f"resources must be a mapping, not {_type(resources)}")
     for resource, amount in resources.items():
         if not isinstance(resource, str):
-            raise TypeError(f"resources must have str keys, not {resource!r}")
+            raise TypeError(f"resources must have str keys, not {brief_repr(resource)}")
         if not is_number(amount):
             raise TypeError(f"resources[{resource!r}] must be a positive number, not {_type(amount)}")
         if not 0 < amount < inf:
-            raise ValueError(f"resources[{resource!r}] must be a positive number, not {amount!r}")
+            raise ValueError(f"resources[{resource!r}] must be a positive number, not {brief_repr(amount)}")
     return resources
 
 
@@ -304,14 +305,14 @@ def _check_kwargs(kwargs: object) -> None:
         raise TypeError(f"kwargs must be dict, not {_type(kwargs)}")
     for key in kwargs:
         if not isinstance(key, str):
-            raise TypeError(f"kwargs must be dict with str keys, not {key!r}")
+            raise TypeError(f"kwargs must be dict with str keys, not {brief_repr(key)}")
 
 
 def _check_timeout(timeout: object) -> None:
     if not is_number(timeout):
         raise TypeError(f"timeout must be a positive number of seconds or None, not {_type(timeout)}")
     if not 0 < timeout <= TIMEOUT_MAX:
-        raise ValueError(f"timeout must be a positive number, not {timeout!r}; None means no limit")
+        raise ValueError(f"timeout must be a positive number, not {brief_repr(timeout)}; None means no limit")
 
 
 def _check_retry_on(retry_on: object) -> None:
@@ -319,7 +320,8 @@ def _check_retry_on(retry_on: object) -> None:
         isinstance(member, type) and issubclass(member, Exception) for member in retry_on
     ):
         raise TypeError(
-            f"retry_on must be None or a tuple of Exception subclasses, as in (OSError,), not {retry_on!r}"
+            "retry_on must be None or a tuple of Exception subclasses, as in (OSError,), "
+            f"not {brief_repr(retry_on)}"
         )
 
 
@@ -329,7 +331,9 @@ def _check_retry_delay(retry_delay: object) -> None:
     if not is_number(retry_delay):
         raise TypeError(f"retry_delay must be a number of seconds or a callable, not {_type(retry_delay)}")
     if not 0 <= retry_delay <= TIMEOUT_MAX:
-        raise ValueError(f"retry_delay must be a non-negative number of seconds, not {retry_delay!r}")
+        raise ValueError(
+            f"retry_delay must be a non-negative number of seconds, not {brief_repr(retry_delay)}"
+        )
 
 
 def _check_runner(runner: object) -> None:

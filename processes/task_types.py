@@ -6,6 +6,8 @@ from dataclasses import dataclass, fields
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from .failure import brief_repr
+
 if TYPE_CHECKING:
     from .attempt import Sealed
     from .error_data import ErrorData
@@ -171,7 +173,7 @@ class TaskDependency:
         if use_result_as_additional_kwargs and not additional_kwarg_name.isidentifier():
             raise TypeError(
                 "additional_kwarg_name must be the name of a keyword argument when "
-                f"use_result_as_additional_kwargs is True, not {additional_kwarg_name!r}"
+                f"use_result_as_additional_kwargs is True, not {brief_repr(additional_kwarg_name)}"
             )
         self.task_name = task_name.lower()
         self.use_result_as_additional_args = use_result_as_additional_args

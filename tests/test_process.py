@@ -6,7 +6,19 @@ import re
 
 import pytest
 
-from processes import CircularDependencyError, DependencyNotFoundError, Process, Task, TaskDependency
+from processes import (
+    CircularDependencyError,
+    DependencyNotFoundError,
+    Process,
+    ProcessPoolRunner,
+    ReportContent,
+    SlackChannel,
+    SMTPConfig,
+    Task,
+    TaskDependency,
+    ThreadRunner,
+    WebhookConfig,
+)
 
 
 def needs(process: Process) -> dict[str, list[str]]:
@@ -41,6 +53,58 @@ def test_a_dependency_that_is_refused_leaves_the_task_as_it_was(need, error):
         process.add_task_dependency("use", TaskDependency(need))
     assert process.get_task("use").dependencies is behind
     assert needs(process) == {"make": [], "use": ["make"]}
+
+
+class Unshowable:
+    def __repr__(self) -> str:
+        raise LookupError
+
+
+LONG = "x y" * 100_000
+
+
+@pytest.mark.parametrize(
+    "value",
+    [list(range(100_000)), LONG, -(10**10_000), Unshowable()],
+    ids=["list", "text", "number", "unshowable"],
+)
+@pytest.mark.parametrize(
+    "give",
+    [
+        Process,
+        lambda value: Process([value]),
+        lambda value: Process([], runner=value),
+        *(
+            lambda value, name=name: Process([]).run(**{name: value})
+            for name in ("parallel", "runner", "progress", "fail_fast", "durations", "notify_on")
+        ),
+        lambda value: Process([]).run(observers=[value]),
+        lambda value: Process([]).run(notify=[value]),
+        lambda value: Process([]).run(durations={"a": value}),
+        lambda value: Process([]).run(max_workers=value if type(value) is not int else LONG),
+        lambda value: Process([]).add_task(value),
+        lambda value: Process([Task("a", int)]).add_task_dependency("a", value),
+        lambda value: Process([]).get_task(value if type(value) is not str else 0),
+        lambda value: Process([]).run().notify(tasks=value if type(value) is not list else LONG),
+        lambda value: Task(value if type(value) is str else LONG, int),
+        lambda value: Task("a", int, retry_on=value),
+        lambda value: Task("a", int, timeout=value),
+        lambda value: Task("a", int, retries=value),
+        lambda value: Task("a", int, retry_delay=value),
+        lambda value: Task("a", int, resources={"a": value}),
+        lambda value: TaskDependency("a", False, True, value),
+        lambda value: ThreadRunner(value),
+        lambda value: ProcessPoolRunner(initializer=value),
+        lambda value: ReportContent(redact=value),
+        lambda value: WebhookConfig("https://localhost", timeout=value),
+        lambda value: SMTPConfig(value, "me@example.org", ["you@example.org"]),
+        lambda value: SlackChannel("https://localhost", content=value),
+    ],
+)
+def test_an_error_about_an_argument_shows_only_the_start_of_a_large_one(give, value):
+    with pytest.raises((TypeError, ValueError)) as caught:
+        give(value)
+    assert 10 < len(str(caught.value)) < 600
 
 
 def passes(name: str, keyword: str) -> TaskDependency:

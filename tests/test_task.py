@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from processes.exceptions import CircularDependencyError, DependencyNotFoundError, TaskNotFoundError
+from processes.failure import brief_repr
 from processes.process import Process
 from processes.runners import RUNNERS
 from processes.runners.sequential import SequentialRunner
@@ -174,7 +175,7 @@ def test_retries_none_means_none_at_all():
             (
                 {"timeout": value},
                 ValueError,
-                f"timeout must be a positive number, not {value!r}; None means no limit",
+                f"timeout must be a positive number, not {brief_repr(value)}; None means no limit",
             )
             for value in (0, 0.0, -1, -0.5, math.nan, math.inf, 10**400)
         ),
@@ -187,7 +188,8 @@ def test_retries_none_means_none_at_all():
             (
                 {"retry_on": value},
                 TypeError,
-                f"retry_on must be None or a tuple of Exception subclasses, as in (OSError,), not {value!r}",
+                "retry_on must be None or a tuple of Exception subclasses, as in (OSError,), "
+                f"not {brief_repr(value)}",
             )
             for value in (
                 OSError,
@@ -212,7 +214,7 @@ def test_retries_none_means_none_at_all():
             (
                 {"retry_delay": value},
                 ValueError,
-                f"retry_delay must be a non-negative number of seconds, not {value!r}",
+                f"retry_delay must be a non-negative number of seconds, not {brief_repr(value)}",
             )
             for value in (-1, -0.5, math.nan, math.inf, 10**400)
         ),
@@ -234,7 +236,7 @@ def test_retries_none_means_none_at_all():
             (
                 {"resources": {"db": value}},
                 ValueError,
-                f"resources['db'] must be a positive number, not {value!r}",
+                f"resources['db'] must be a positive number, not {brief_repr(value)}",
             )
             for value in (0, -1, -0.5, math.nan, math.inf)
         ),

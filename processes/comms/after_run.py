@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+from ..failure import brief_repr
 from .base import ReportChannel
 
 if TYPE_CHECKING:
@@ -31,9 +32,9 @@ def check_notify(notify: Iterable[ReportChannel], notify_on: str) -> tuple[Repor
     channels = tuple(notify)
     for channel in channels:
         if not isinstance(channel, ReportChannel):
-            raise TypeError(f"notify must hold ReportChannel objects, not {channel!r}")
+            raise TypeError(f"notify must hold ReportChannel objects, not {brief_repr(channel)}")
     if notify_on not in NOTIFY_ON:
-        raise ValueError(f"notify_on must be 'always' or 'error', not {notify_on!r}")
+        raise ValueError(f"notify_on must be 'always' or 'error', not {brief_repr(notify_on)}")
     return channels
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..failure import brief_repr
+
 
 @dataclass(frozen=True)
 class ReportContent:
@@ -36,10 +38,10 @@ class ReportContent:
     def __post_init__(self) -> None:
         for switch in ("show_traceback", "show_traced_vars", "redact"):
             if not isinstance(getattr(self, switch), bool):
-                raise TypeError(f"{switch} must be bool, not {getattr(self, switch)!r}")
+                raise TypeError(f"{switch} must be bool, not {brief_repr(getattr(self, switch))}")
         names: object = self.redact_names
         if not isinstance(names, (tuple, list)) or not all(isinstance(name, str) for name in names):
-            raise TypeError(f"redact_names must be a tuple of str, as in ('iban',), not {names!r}")
+            raise TypeError(f"redact_names must be a tuple of str, as in ('iban',), not {brief_repr(names)}")
         object.__setattr__(self, "redact_names", tuple(names))
 
 
@@ -48,5 +50,5 @@ def checked_content(content: ReportContent | None) -> ReportContent:
     if content is None:
         return ReportContent()
     if not isinstance(content, ReportContent):
-        raise TypeError(f"content must be a ReportContent or None, not {content!r}")
+        raise TypeError(f"content must be a ReportContent or None, not {brief_repr(content)}")
     return content

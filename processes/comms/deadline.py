@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Self
 
 from ..checks import is_number
+from ..failure import brief_repr
 
 TIMEOUTS = 10  # a whole exchange may take so many times as long as each answer in it
 
@@ -71,6 +72,6 @@ class Deadline:
 def check_timeout(timeout: object) -> None:
     """Refuse what is no positive number of seconds."""
     if not is_number(timeout):
-        raise TypeError(f"timeout must be a positive number of seconds, not {timeout!r}")
+        raise TypeError(f"timeout must be a positive number of seconds, not {brief_repr(timeout)}")
     if not 0 < timeout < 1e6:
-        raise ValueError(f"timeout must be a positive number of seconds, not {timeout!r}")
+        raise ValueError(f"timeout must be a positive number of seconds, not {brief_repr(timeout)}")

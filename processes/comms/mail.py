@@ -15,6 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from ..checks import is_int
+from ..failure import brief_repr
 from .base import ReportChannel
 from .content import ReportContent, checked_content
 from .deadline import Deadline, check_timeout
@@ -77,7 +78,7 @@ class SMTPConfig:
         _check_mailhost(self.mailhost)
         _check_address("fromaddr", self.fromaddr)
         if not isinstance(self.toaddrs, (list, tuple)) or not self.toaddrs:
-            raise TypeError(f"toaddrs must be a list of at least one address, not {self.toaddrs!r}")
+            raise TypeError(f"toaddrs must be a list of at least one address, not {brief_repr(self.toaddrs)}")
         for address in self.toaddrs:
             _check_address("toaddrs", address)
         if self.credentials is not None and not _is_tuple_of_str(self.credentials, 2):
@@ -306,23 +307,25 @@ def _answer(error: smtplib.SMTPResponseException) -> str:
 
 def _check_mailhost(mailhost: object) -> None:
     if not isinstance(mailhost, tuple) or len(mailhost) != 2:
-        raise TypeError(f"mailhost must be a tuple (host, port), not {mailhost!r}")
+        raise TypeError(f"mailhost must be a tuple (host, port), not {brief_repr(mailhost)}")
     host, port = mailhost
     if not isinstance(host, str) or not is_int(port):
-        raise TypeError(f"mailhost must be a tuple (host, port) of str and int, not {mailhost!r}")
+        raise TypeError(f"mailhost must be a tuple (host, port) of str and int, not {brief_repr(mailhost)}")
     if not host or not host.isprintable() or " " in host or not 0 < port < 65536:
-        raise ValueError(f"mailhost must be like ('mail.example.org', 587), not {mailhost!r}")
+        raise ValueError(f"mailhost must be like ('mail.example.org', 587), not {brief_repr(mailhost)}")
 
 
 def _check_address(where: str, address: object) -> None:
     if not isinstance(address, str):
-        raise TypeError(f"{where}: an address must be str, not {address!r}")
+        raise TypeError(f"{where}: an address must be str, not {brief_repr(address)}")
     if not address.isprintable():
-        raise ValueError(f"{where}: {address!r} holds a line break or another control character; remove it")
+        raise ValueError(
+            f"{where}: {brief_repr(address)} holds a line break or another control character; remove it"
+        )
     found = getaddresses([address])
     if len(found) != 1 or not found[0][1] or " " in found[0][1]:
         raise ValueError(
-            f"{where}: {address!r} is not one mail address; write each recipient as one of the list"
+            f"{where}: {brief_repr(address)} is not one mail address; write each recipient as one of the list"
         )
 
 
@@ -336,7 +339,7 @@ def _check_secure(secure: object) -> None:
         return
     raise TypeError(
         "secure must be None, (), (keyfile,), (keyfile, certfile) or (keyfile, certfile, SSLContext), "
-        f"not {secure!r}"
+        f"not {brief_repr(secure)}"
     )
 
 

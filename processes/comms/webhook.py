@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ..checks import check_retries
+from ..failure import brief_repr
 from .base import ReportChannel
 from .content import ReportContent, checked_content
 from .deadline import check_timeout
@@ -129,7 +130,7 @@ def check_url(url: object) -> None:
         raise TypeError(f"url must be str, not {type(url).__name__}")
     if not url.isascii() or not url.isprintable() or " " in url:
         raise ValueError(
-            f"url must not hold spaces, line breaks or non-ASCII characters: {url!r}; quote them"
+            f"url must not hold spaces, line breaks or non-ASCII characters: {brief_repr(url)}; quote them"
         )
     try:
         parts = urlsplit(url)

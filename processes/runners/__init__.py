@@ -5,6 +5,8 @@ Worker processes import this package, so it imports nothing before it is needed.
 
 from __future__ import annotations
 
+from ..failure import brief_repr
+
 TYPE_CHECKING = False  # typing is not imported: it would be the costliest part of a worker's start
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,10 +56,10 @@ def make_runner(runner: str | ProcessRunner, max_workers: int | None = None) -> 
     if isinstance(runner, ProcessRunner):
         return runner
     if not isinstance(runner, str):
-        raise TypeError(f"runner must be str or ProcessRunner, not {runner!r}")
+        raise TypeError(f"runner must be str or ProcessRunner, not {brief_repr(runner)}")
     if runner not in RUNNERS:
         known = ", ".join(repr(name) for name in RUNNERS)
-        raise ValueError(f"unknown runner {runner!r}; the known ones are {known}")
+        raise ValueError(f"unknown runner {brief_repr(runner)}; the known ones are {known}")
     return RUNNERS[runner](max_workers)
 
 
@@ -78,7 +80,7 @@ def choose_runner(
     from ..checks import check_count, is_int
 
     if parallel is not None and not isinstance(parallel, bool):
-        raise TypeError(f"parallel must be bool or None, not {parallel!r}")
+        raise TypeError(f"parallel must be bool or None, not {brief_repr(parallel)}")
     if is_int(max_workers):
         max_workers = max(1, max_workers)
     check_count("max_workers", max_workers)
@@ -93,5 +95,7 @@ def choose_runner(
             f"give it to {type(runner).__name__}"
         )
     if parallel is not None and parallel == (chosen.name == "sequential"):
-        raise ValueError(f"parallel={parallel} contradicts runner={runner!r}; leave out one of both")
+        raise ValueError(
+            f"parallel={parallel} contradicts runner={brief_repr(runner)}; leave out one of both"
+        )
     return chosen

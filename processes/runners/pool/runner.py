@@ -21,6 +21,7 @@ from ...checks import check_count
 from ...clock import monotonic
 from ...cpus import usable_cpus
 from ...exceptions import MemoryLimitError, SerializationError, WorkerDiedError
+from ...failure import brief_repr
 from ...interrupt import is_for_program
 from ...memory import usable_memory
 from ...perform import perform
@@ -135,7 +136,7 @@ class ProcessPoolRunner(ProcessRunner):
         check_count("max_tasks_per_worker", max_tasks_per_worker)
         check_count("threads_per_worker", threads_per_worker)
         if initializer is not None and not callable(initializer):
-            raise TypeError(f"initializer must be callable or None, not {initializer!r}")
+            raise TypeError(f"initializer must be callable or None, not {brief_repr(initializer)}")
         cpus = usable_cpus()
         self.max_workers = cpus if max_workers is None else max_workers
         self.threads_per_worker = threads_per_worker or max(1, cpus // self.max_workers)
