@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .failure import brief_repr
+from .failure import brief_repr, type_name
 
 if TYPE_CHECKING:
     from typing import TypeGuard
@@ -49,6 +49,6 @@ def check_retries(retries: object) -> None:
         If it is negative.
     """
     if not is_int(retries):
-        raise TypeError(f"retries must be a non-negative int, not {type(retries).__name__}")
+        raise TypeError(f"retries must be a non-negative int, not {type_name(retries)}")
     if retries < 0:
         raise ValueError(f"retries must be a non-negative int, not {brief_repr(retries)}")

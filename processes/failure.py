@@ -11,6 +11,7 @@ Worker processes import this module before their first task: it imports what it 
 
 from __future__ import annotations
 
+import builtins
 import sys
 from itertools import islice
 
@@ -213,6 +214,13 @@ def bounded_repr(value: object, max_characters: int = MAX_CHARACTERS) -> str:
 def brief_repr(value: object) -> str:
     """Return the repr of any value as messages show it: see :func:`bounded_repr`."""
     return bounded_repr(value, MAX_BRIEF)
+
+
+def type_name(value: object) -> str:
+    """Return the name of a value's type as messages show it, with its module if a builtin has that name."""
+    kind = type(value)
+    name = _type_name(value)
+    return name if getattr(builtins, name, kind) is kind else f"{kind.__module__}.{name}"
 
 
 def bounded_reprs(values: Mapping[Any, object], max_characters: int = MAX_CHARACTERS) -> dict[Any, str]:

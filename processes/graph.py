@@ -166,7 +166,7 @@ def _index_of_names(tasks: list[Task]) -> dict[str, int]:
     index = {name: place for place, name in enumerate(names)}
     if len(index) < len(names):
         twice = next(name for place, name in enumerate(names) if index[name] != place)
-        raise ValueError(f"Duplicate task name: {twice}")
+        raise ValueError(f"Duplicate task name: {twice} (case does not count)")
     return index
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from contextvars import copy_context
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -22,7 +23,7 @@ from .task_log import anyone_hears
 from .task_types import TaskDependency, TaskResult
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from types import TracebackType
 
     from .comms.base import ReportChannel
@@ -590,6 +591,10 @@ def _check_bool(name: str, value: object) -> bool:
 
 
 def _check_observers(observers: Iterable[Observer]) -> list[Observer]:
+    if not isinstance(observers, Iterable):
+        raise TypeError(
+            f"observers must be a list of callables, not {brief_repr(observers)}: write observers=[…]"
+        )
     found = list(observers)
     for observer in found:
         if not callable(observer):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .checks import check_retries, is_int, is_number
 from .exceptions import CircularDependencyError
-from .failure import brief_repr
+from .failure import brief_repr, type_name
 from .task_log import TaskLogger, create_log_file
 from .task_types import TaskDependency
 
@@ -114,19 +114,19 @@ class Task:
         self.name = checked_name(name)
         if not callable(func):
             raise TypeError(
-                f"func must be callable, not {_type(func)}: pass the function itself, without calling it"
+                f"func must be callable, not {type_name(func)}: pass the function itself, without calling it"
             )
-        if log_path is not None and not isinstance(log_path, (str, os.PathLike)):
-            raise TypeError(f"log_path must be str, os.PathLike or None, not {_type(log_path)}")
+        if log_path is not None:
+            _check_log_path(log_path)
         if not isinstance(args, tuple):
-            raise TypeError(f"args must be tuple, not {_type(args)}: write args=(value,)")
+            raise TypeError(f"args must be tuple, not {type_name(args)}: write args=(value,)")
         if kwargs is not None:
             _check_kwargs(kwargs)
         if dependencies is not None:
             check_dependencies(self.name, dependencies, kwargs or {})
         if traced_vars_frame_filter is not None and not isinstance(traced_vars_frame_filter, str):
             raise TypeError(
-                f"traced_vars_frame_filter must be a str or None, not {_type(traced_vars_frame_filter)}"
+                f"traced_vars_frame_filter must be a str or None, not {type_name(traced_vars_frame_filter)}"
             )
         if timeout is not None:
             _check_timeout(timeout)
@@ -139,9 +139,9 @@ class Task:
         if runner is not None:
             _check_runner(runner)
         if type(priority) is not int and not is_int(priority):
-            raise TypeError(f"priority must be int, not {_type(priority)}")
+            raise TypeError(f"priority must be int, not {type_name(priority)}")
         if keep_result is not True and keep_result is not False:
-            raise TypeError(f"keep_result must be bool, not {_type(keep_result)}")
+            raise TypeError(f"keep_result must be bool, not {type_name(keep_result)}")
         self.func = func
         self.log_path = log_path
         self.args = args
@@ -208,7 +208,7 @@ class Task:
         from .scheduler import run_task
 
         if executing_process is not None and not isinstance(executing_process, Process):
-            raise TypeError(f"executing_process must be Process or None, not {_type(executing_process)}")
+            raise TypeError(f"executing_process must be Process or None, not {type_name(executing_process)}")
         return run_task(self, executing_process)
 
     def __repr__(self) -> str:
@@ -235,7 +235,7 @@ def function_name(func: object) -> str:
 def checked_name(name: object) -> str:
     """Return a task's name in lower case, or refuse it."""
     if not isinstance(name, str):
-        raise TypeError(f"name must be str, not {_type(name)}")
+        raise TypeError(f"name must be str, not {type_name(name)}")
     if not name.isidentifier() and name.split() != [name]:  # the first takes a third of the time
         if not name:
             raise ValueError("Task name cannot be empty")
@@ -256,7 +256,7 @@ def check_dependencies(name: str, dependencies: object, kwargs: Mapping[str, obj
         Its own keyword arguments, which no result may replace.
     """
     if not isinstance(dependencies, list):
-        raise TypeError(f"dependencies must be list, not {_type(dependencies)}")
+        raise TypeError(f"dependencies must be list, not {type_name(dependencies)}")
     names: list[str] = []
     if not dependencies:
         return names
@@ -264,7 +264,7 @@ def check_dependencies(name: str, dependencies: object, kwargs: Mapping[str, obj
     for dependency in dependencies:
         if not isinstance(dependency, TaskDependency):
             raise TypeError(
-                f"dependency must be of type TaskDependency, not {_type(dependency)} (task {name!r})"
+                f"dependency must be of type TaskDependency, not {type_name(dependency)} (task {name!r})"
             )
         names.append(dependency.task_name.lower())
         if dependency.use_result_as_additional_kwargs:
@@ -280,7 +280,10 @@ def check_dependencies(name: str, dependencies: object, kwargs: Mapping[str, obj
         raise CircularDependencyError(f"Task {name!r} lists itself as a dependency.")
     if len(names) > 1 and len(set(names)) < len(names):
         twice = next(other for other in names if names.count(other) > 1)
-        raise ValueError(f"Duplicate dependency name: {twice} (task {name!r}); name each dependency once")
+        raise ValueError(
+            f"Duplicate dependency name: {twice} (task {name!r}); name each dependency once "
+            "(case does not count)"
+        )
     return names
 
 
@@ -289,20 +292,26 @@ def check_resources(resources: object) -> Mapping[str, float]:
     if resources is None:
         return {}
     if not isinstance(resources, Mapping):
-        raise TypeError(f"resources must be a mapping, not {_type(resources)}")
+        raise TypeError(f"resources must be a mapping, not {type_name(resources)}")
     for resource, amount in resources.items():
         if not isinstance(resource, str):
             raise TypeError(f"resources must have str keys, not {brief_repr(resource)}")
         if not is_number(amount):
-            raise TypeError(f"resources[{resource!r}] must be a positive number, not {_type(amount)}")
+            raise TypeError(f"resources[{resource!r}] must be a positive number, not {type_name(amount)}")
         if not 0 < amount < inf:
             raise ValueError(f"resources[{resource!r}] must be a positive number, not {brief_repr(amount)}")
     return resources
 
 
+def _check_log_path(log_path: object) -> None:
+    if not isinstance(log_path, (str, os.PathLike)):
+        hint = ": arguments of the function are args=(…)" if isinstance(log_path, (tuple, list)) else ""
+        raise TypeError(f"log_path must be str, os.PathLike or None, not {type_name(log_path)}{hint}")
+
+
 def _check_kwargs(kwargs: object) -> None:
     if not isinstance(kwargs, dict):
-        raise TypeError(f"kwargs must be dict, not {_type(kwargs)}")
+        raise TypeError(f"kwargs must be dict, not {type_name(kwargs)}")
     for key in kwargs:
         if not isinstance(key, str):
             raise TypeError(f"kwargs must be dict with str keys, not {brief_repr(key)}")
@@ -310,7 +319,7 @@ def _check_kwargs(kwargs: object) -> None:
 
 def _check_timeout(timeout: object) -> None:
     if not is_number(timeout):
-        raise TypeError(f"timeout must be a positive number of seconds or None, not {_type(timeout)}")
+        raise TypeError(f"timeout must be a positive number of seconds or None, not {type_name(timeout)}")
     if not 0 < timeout <= TIMEOUT_MAX:
         raise ValueError(f"timeout must be a positive number, not {brief_repr(timeout)}; None means no limit")
 
@@ -329,7 +338,9 @@ def _check_retry_delay(retry_delay: object) -> None:
     if callable(retry_delay):
         return
     if not is_number(retry_delay):
-        raise TypeError(f"retry_delay must be a number of seconds or a callable, not {_type(retry_delay)}")
+        raise TypeError(
+            f"retry_delay must be a number of seconds or a callable, not {type_name(retry_delay)}"
+        )
     if not 0 <= retry_delay <= TIMEOUT_MAX:
         raise ValueError(
             f"retry_delay must be a non-negative number of seconds, not {brief_repr(retry_delay)}"
@@ -341,7 +352,3 @@ def _check_runner(runner: object) -> None:
 
     if not isinstance(runner, str) or runner not in RUNNERS:
         make_runner(runner)  # type: ignore[arg-type]  # an instance passes, all else is refused
-
-
-def _type(value: object) -> str:
-    return type(value).__name__

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from .failure import brief_repr
+from .failure import brief_repr, type_name
 
 if TYPE_CHECKING:
     from .attempt import Sealed
@@ -161,15 +161,13 @@ class TaskDependency:
         additional_kwarg_name: str = "",
     ) -> None:
         if not isinstance(task_name, str):
-            raise TypeError(
-                f"task_name must be str, not {type(task_name).__name__}: name the task, as in 'load'"
-            )
+            raise TypeError(f"task_name must be str, not {type_name(task_name)}: name the task, as in 'load'")
         if use_result_as_additional_args is not True and use_result_as_additional_args is not False:
             raise TypeError(_no_bool("use_result_as_additional_args", use_result_as_additional_args))
         if use_result_as_additional_kwargs is not True and use_result_as_additional_kwargs is not False:
             raise TypeError(_no_bool("use_result_as_additional_kwargs", use_result_as_additional_kwargs))
         if not isinstance(additional_kwarg_name, str):
-            raise TypeError(f"additional_kwarg_name must be str, not {type(additional_kwarg_name).__name__}")
+            raise TypeError(f"additional_kwarg_name must be str, not {type_name(additional_kwarg_name)}")
         if use_result_as_additional_kwargs and not additional_kwarg_name.isidentifier():
             raise TypeError(
                 "additional_kwarg_name must be the name of a keyword argument when "
@@ -196,4 +194,4 @@ class TaskDependency:
 
 
 def _no_bool(parameter: str, value: object) -> str:
-    return f"{parameter} must be bool, not {type(value).__name__}"
+    return f"{parameter} must be bool, not {type_name(value)}"

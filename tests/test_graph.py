@@ -87,7 +87,7 @@ def test_names_are_read_anew_and_case_does_not_matter():
 
 @pytest.mark.parametrize("tasks", [[task("a"), task("b"), task("A")], [task("b")] * 2])
 def test_a_duplicate_name_is_refused(tasks):
-    with pytest.raises(ValueError, match=rf"^Duplicate task name: {tasks[-1].name}$"):
+    with pytest.raises(ValueError, match=rf"^Duplicate task name: {tasks[-1].name} \(case does not count\)$"):
         Graph(tasks)
 
 
@@ -107,7 +107,7 @@ def test_a_name_that_was_spoilt_since_is_refused(name, error):
         (
             [TaskDependency("b"), TaskDependency("B")],
             ValueError,
-            "Duplicate dependency name: b (task 'a'); name each dependency once",
+            "Duplicate dependency name: b (task 'a'); name each dependency once (case does not count)",
         ),
         ([TaskDependency("a")], CircularDependencyError, "Task 'a' lists itself as a dependency."),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 
@@ -53,6 +54,60 @@ def test_a_dependency_that_is_refused_leaves_the_task_as_it_was(need, error):
         process.add_task_dependency("use", TaskDependency(need))
     assert process.get_task("use").dependencies is behind
     assert needs(process) == {"make": [], "use": ["make"]}
+
+
+def same_name(name: str) -> Any:
+    """Make an object whose class is called as a builtin one is."""
+    return type(name, (), {"__module__": "numpy"})()
+
+
+@pytest.mark.parametrize(
+    ("give", "message"),
+    [
+        (
+            lambda: Process([]).run(observers=print),
+            "observers must be a list of callables, not <built-in function print>: write observers=[…]",
+        ),
+        (
+            lambda: Process([]).run(notify=print),
+            "notify must be a list of channels, not <built-in function print>: write notify=[…]",
+        ),
+        (
+            lambda: Process([]).run(notify="https://localhost"),
+            "notify must be a list of channels, not 'https://localhost': write notify=[…]",
+        ),
+        (
+            lambda: Process([]).run("process"),
+            "parallel must be bool or None, not 'process'; write runner='process'",
+        ),
+        (lambda: Process([]).run(4), "parallel must be bool or None, not 4"),
+        (
+            lambda: Task("a", abs, (1,)),
+            "log_path must be str, os.PathLike or None, not tuple: arguments of the function are args=(…)",
+        ),
+        (
+            lambda: Process([Task("Load", int), Task("LOAD", int)]),
+            "Duplicate task name: load (case does not count)",
+        ),
+        (
+            lambda: Task("a", int, dependencies=[TaskDependency("Load"), TaskDependency("LOAD")]),
+            "Duplicate dependency name: load (task 'a'); name each dependency once (case does not count)",
+        ),
+        (lambda: Task("a", int, keep_result=same_name("bool")), "keep_result must be bool, not numpy.bool"),
+        (
+            lambda: TaskDependency("a", same_name("bool")),
+            "use_result_as_additional_args must be bool, not numpy.bool",
+        ),
+        (
+            lambda: Task("a", int, retries=same_name("int64")),
+            "retries must be a non-negative int, not int64",
+        ),
+    ],
+)
+def test_an_error_names_the_parameter_and_says_what_was_meant(give, message):
+    with pytest.raises((TypeError, ValueError)) as caught:
+        give()
+    assert str(caught.value) == message
 
 
 class Unshowable:

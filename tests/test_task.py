@@ -151,7 +151,7 @@ def test_retries_none_means_none_at_all():
         (
             {"dependencies": [TaskDependency("b"), TaskDependency("c"), TaskDependency("B", True)]},
             ValueError,
-            "Duplicate dependency name: b (task 'a'); name each dependency once",
+            "Duplicate dependency name: b (task 'a'); name each dependency once (case does not count)",
         ),
         (
             {"dependencies": [TaskDependency("A")]},

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from ..failure import brief_repr
 from .base import ReportChannel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from ..execution_report import ProcessExecutionReport
 
 NOTIFY_ON = ("always", "error")
 INTERRUPT_SECONDS = 1.0  # Ctrl-C shall end a run within two seconds, whatever the mail server does
 
 
-def check_notify(notify: Iterable[ReportChannel], notify_on: str) -> tuple[ReportChannel, ...]:
+def check_notify(notify: object, notify_on: str) -> tuple[ReportChannel, ...]:
     """Return the channels that a run was given; refuse wrong ones, before anything runs.
 
     Raises
@@ -29,6 +28,8 @@ def check_notify(notify: Iterable[ReportChannel], notify_on: str) -> tuple[Repor
     """
     if isinstance(notify, ReportChannel):
         raise TypeError(f"notify must be a list of channels: write notify=[{type(notify).__name__}(…)]")
+    if not isinstance(notify, Iterable) or isinstance(notify, str):
+        raise TypeError(f"notify must be a list of channels, not {brief_repr(notify)}: write notify=[…]")
     channels = tuple(notify)
     for channel in channels:
         if not isinstance(channel, ReportChannel):

@@ -79,8 +79,7 @@ def choose_runner(
     """
     from ..checks import check_count, is_int
 
-    if parallel is not None and not isinstance(parallel, bool):
-        raise TypeError(f"parallel must be bool or None, not {brief_repr(parallel)}")
+    _check_parallel(parallel)
     if is_int(max_workers):
         max_workers = max(1, max_workers)
     check_count("max_workers", max_workers)
@@ -99,3 +98,12 @@ def choose_runner(
             f"parallel={parallel} contradicts runner={brief_repr(runner)}; leave out one of both"
         )
     return chosen
+
+
+def _check_parallel(parallel: object) -> None:
+    if parallel is not None and not isinstance(parallel, bool):
+        from .base import ProcessRunner
+
+        shown = brief_repr(parallel)
+        hint = f"; write runner={shown}" if isinstance(parallel, (str, ProcessRunner)) else ""
+        raise TypeError(f"parallel must be bool or None, not {shown}{hint}")
