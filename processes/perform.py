@@ -123,10 +123,11 @@ def _await(coroutine: Coroutine[Any, Any, Any]) -> Any:
 
     try:
         asyncio.get_running_loop()
+        is_in_loop = True
     except RuntimeError:
-        value, exception = asyncio.run(catch())
-    else:
-        value, exception = _call_on_thread(lambda: asyncio.run(catch()))
+        is_in_loop = False
+    # Not run in the clause above: what the coroutine raises would have that error for its context.
+    value, exception = _call_on_thread(lambda: asyncio.run(catch())) if is_in_loop else asyncio.run(catch())
     if exception is not None:
         raise exception
     return value

@@ -202,7 +202,9 @@ def test_a_failing_coroutine_shows_no_event_loop(runner):
     assert [frame.f_code.co_name for frame, _ in traceback.walk_tb(live.__traceback__)] == [
         "fail_as_a_coroutine"
     ]
+    assert live.__context__ is None
     assert error.traceback_str == "".join(traceback.format_exception(live))
+    assert error.traceback_str.count("Traceback") == 1
     assert error.traced_vars == {"before": "'the sleep'"}
 
 
