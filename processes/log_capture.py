@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from contextvars import ContextVar
 
 Listener = Callable[[logging.LogRecord], None]
@@ -22,25 +21,39 @@ def anybody_listens() -> bool:
     return logging.Logger.callHandlers.__module__ != logging.__name__
 
 
-@contextmanager
-def capture(listener: Listener) -> Iterator[None]:
-    """Give `listener` each record that is logged inside the block by this thread (or its coroutines).
+class Capture:
+    """Gives a listener each record that is logged inside the block by this thread (or its coroutines).
 
     In nested blocks every listener hears. Handlers that the program configured get the record as ever.
 
     A handler on the root logger would miss loggers that do not propagate, and would silence both
     ``basicConfig`` and the handler of last resort. So `logging.Logger.callHandlers`, which every record
     passes after levels and filters, is exchanged as long as any block lasts.
+
+    No generator of `contextlib`: it would put frames of its own before the function's in the traceback of
+    what this raises, and could not if its class forbids that.
+
+    Parameters
+    ----------
+    listener : callable
+        Takes each record.
     """
-    global _captures
-    with _lock:
-        _captures += 1
-        logging.Logger.callHandlers = _call_handlers_and_listeners  # type: ignore[assignment, method-assign]
-    token = _listeners.set((*_listeners.get(), listener))
-    try:
-        yield
-    finally:
-        _listeners.reset(token)
+
+    __slots__ = ("_listener", "_token")
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+
+    def __enter__(self) -> None:
+        global _captures
+        with _lock:
+            _captures += 1
+            logging.Logger.callHandlers = _call_handlers_and_listeners  # type: ignore[assignment, method-assign]
+        self._token = _listeners.set((*_listeners.get(), self._listener))
+
+    def __exit__(self, *_: object) -> None:
+        global _captures
+        _listeners.reset(self._token)
         with _lock:
             _captures -= 1
             if not _captures:

@@ -89,7 +89,7 @@ def perform(attempt: Attempt, worker: Worker, *, owns_process: bool = False) -> 
         reserve.clear()  # first of all: there may be no memory left, not even for a number
         end = perf_counter()
         cpu_end, peak_rss = clock.at(end)
-        drop_leading_frames(exception, {__name__, "contextlib"})
+        drop_leading_frames(exception, {__name__})
         outcome: Outcome = Raised(exception, describe_failure(exception, attempt.frame_filter))
     else:
         end = perf_counter()
@@ -100,10 +100,10 @@ def perform(attempt: Attempt, worker: Worker, *, owns_process: bool = False) -> 
 
 
 def _call_and_capture(attempt: Attempt) -> Any:
-    from .log_capture import capture
+    from .log_capture import Capture
 
     assert attempt.on_record is not None
-    with capture(attempt.on_record):
+    with Capture(attempt.on_record):
         value = attempt.func(*attempt.args, **attempt.kwargs)
         if type(value) is CoroutineType:
             value = _await(value)

@@ -7,6 +7,7 @@ import them without pytest.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import enum
 import errno
 import functools
@@ -57,6 +58,13 @@ class OwnOSError(FileNotFoundError):
     """Is transient, or is not; who knows."""
 
 
+@dataclass(frozen=True)
+class FrozenError(Exception):
+    """Lets nobody set an attribute, not even Python's own."""
+
+    code: int
+
+
 class OwnExit(SystemExit):
     """Is no Exception."""
 
@@ -84,6 +92,20 @@ def fail_plainly():
 def fail_in_an_expression(divisor=0):
     numerator = 10
     return [1, 2, 3][0] + (numerator * 2) / divisor + 7
+
+
+def fail_with_a_frozen_error():
+    raise FrozenError(3)
+
+
+@contextlib.contextmanager
+def context():
+    yield
+
+
+@context()
+def fail_as_its_context_decorates_it():
+    raise PlainError("decorated")
 
 
 def fail_over_several_lines():
