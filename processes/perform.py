@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from itertools import takewhile
 from time import perf_counter, process_time, thread_time, time
 from types import CoroutineType
 
@@ -13,8 +14,8 @@ from .memory import reserve
 
 TYPE_CHECKING = False  # typing is not imported: it would be the costliest part of a worker's start
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
-    from typing import Any
+    from collections.abc import Callable, Collection, Coroutine, Iterable
+    from typing import Any, Final
 
     from .attempt import Attempt, Worker
 
@@ -97,6 +98,25 @@ def perform(attempt: Attempt, worker: Worker, *, owns_process: bool = False) -> 
         outcome = Returned(value)
     cpu_seconds = cpu_end - cpu_start if cpu_end > cpu_start else 0.0
     return Finished(attempt.ticket, outcome, started_at, end - start, cpu_seconds, peak_rss, worker)
+
+
+CALLERS: Final = frozenset({perform.__code__.co_filename})
+"""The files with the frames of ours that are next to the user's, whatever runs `perform`."""
+
+
+def format_stack(frames: Iterable[tuple[str, int | str, str]], callers: Collection[str] = CALLERS) -> str:
+    """Format where a call stands, outermost frame first, from the user's function on.
+
+    Parameters
+    ----------
+    frames : iterable of tuple
+        File, line and function of each, from the innermost on.
+    callers : collection of str
+        The files whose frames are ours.
+    """
+    users = takewhile(lambda frame: frame[0] not in callers, frames)
+    lines = [f'  File "{file}", line {line}, in {function}\n' for file, line, function in users]
+    return "".join(reversed(lines))
 
 
 def _call_and_capture(attempt: Attempt) -> Any:

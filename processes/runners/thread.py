@@ -13,12 +13,11 @@ from ..attempt import Finished, Raised, Returned, Started, Worker
 from ..checks import check_count
 from ..clock import monotonic
 from ..failure import describe_failure
-from ..perform import perform
+from ..perform import format_stack, perform
 from .base import ProcessRunner
 
 if TYPE_CHECKING:
     from contextvars import Context
-    from types import CodeType, FrameType
 
     from ..attempt import Attempt, Message
     from .waker import Waker
@@ -108,7 +107,10 @@ class ThreadRunner(ProcessRunner):
         frames = sys._current_frames()  # noqa: SLF001 - public but for its name: it is documented
         for thread in self._threads:
             if thread.ticket == ticket and thread.ident in frames:
-                return _stack_inside(perform.__code__, frames[thread.ident])
+                walked = traceback.walk_stack(frames[thread.ident])
+                return format_stack(
+                    (one.f_code.co_filename, line, one.f_code.co_name) for one, line in walked
+                )
         return ""
 
     def stop(self, ticket: int) -> None:
@@ -153,16 +155,6 @@ class ThreadRunner(ProcessRunner):
             if thread not in self._threads:
                 return
         self._attempts.put(None)  # for the next thread
-
-
-def _stack_inside(code: CodeType, frame: FrameType) -> str:
-    """Format the frames that a function has called, outermost first."""
-    lines = []
-    for called, line in traceback.walk_stack(frame):
-        if called.f_code is code:
-            break
-        lines.append(f'  File "{called.f_code.co_filename}", line {line}, in {called.f_code.co_name}\n')
-    return "".join(reversed(lines))
 
 
 class _Thread(threading.Thread):

@@ -102,6 +102,10 @@ def wait_in_c(seconds: float) -> None:
     time.sleep(seconds)
 
 
+async def wait_in_c_as_a_coroutine(seconds: float) -> None:
+    time.sleep(seconds)  # noqa: ASYNC251 - it is to hold up its loop
+
+
 class HoldsPool:
     """Has the pool that runs its methods, as a class that runs its own steps does."""
 

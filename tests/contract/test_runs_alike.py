@@ -25,6 +25,7 @@ from functions import (
     run_inner,
     slowly,
     wait_in_c,
+    wait_in_c_as_a_coroutine,
 )
 
 from processes import (
@@ -571,13 +572,17 @@ def test_observers_are_called_in_the_thread_of_the_run_once_for_each_event(runne
 
 
 @pytest.mark.leaves_threads
-def test_the_error_of_a_time_limit_tells_where_the_function_stood(runner):
-    report = Process([Task("stuck", wait_in_c, args=(4,), timeout=2)]).run(runner=runner)
+@pytest.mark.parametrize(
+    ("function", "log_file"), [(wait_in_c, "log"), (wait_in_c_as_a_coroutine, None)], ids=["log", "async"]
+)
+def test_the_error_of_a_time_limit_tells_where_the_function_stood(runner, function, log_file, tmp_path):
+    log_path = log_file and tmp_path / log_file
+    report = Process([Task("stuck", function, log_path, args=(4,), timeout=2)]).run(runner=runner)
     (note,) = report.exceptions["stuck"].__notes__
     assert note.startswith("Where it stood (most recent call last):\n  File ")
-    assert note.endswith(", in wait_in_c")
+    assert note.endswith(f", in {function.__name__}")
     assert note.count("File") == 1
-    assert "in wait_in_c" in report.errored["stuck"].error.traceback_str
+    assert f"in {function.__name__}" in report.errored["stuck"].error.traceback_str
 
 
 @pytest.mark.leaves_threads

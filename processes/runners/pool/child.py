@@ -17,8 +17,8 @@ from typing import IO, TYPE_CHECKING
 from ...attempt import NOBODY
 from ...clock import monotonic
 from ...memory import own_memory
-from ...perform import perform
-from ...pickling import LARGE
+from ...perform import CALLERS, format_stack
+from ...pickling import LARGE, load
 from . import abilities, wire
 from .boot import ERROR_BYTES, GRACE_SECONDS, MARK
 from .death import Death
@@ -54,8 +54,8 @@ _THREAD_VARIABLES = (
 
 _CRASH_BYTES = 1 << 16  # of what faulthandler wrote; a stack is seldom over 10 KB
 _STACK_SECONDS = 0.4  # for a worker to write its stack; it takes a millisecond, more on a busy machine
-_CALLERS = (perform.__code__.co_filename, os.path.join(_FOLDER, "worker.py"))  # noqa: PTH118
-"""The files with the frames of ours that are next to the user's: those below them are not shown."""
+_CALLERS = CALLERS | {load.__code__.co_filename, os.path.join(_FOLDER, "worker.py")}  # noqa: PTH118
+"""The files with the frames of ours that are next to the user's in a worker."""
 
 MOST_BACKLOG = LARGE + wire.CHUNK
 """Bytes that an idle worker may have still to be sent: the rest of a frame whose attempt was taken back."""
@@ -550,15 +550,8 @@ def _unescape(dump: str) -> str:
 
 def _most_recent_last(dump: str) -> str:
     """Turn what faulthandler wrote into traceback lines of the user's own frames."""
-    frames = []
-    for line in dump.splitlines():
-        match = re.fullmatch(r'  File "(.*)", line (\d+) in (.*)', line)
-        if match is None:
-            continue
-        if match[1] in _CALLERS:
-            break
-        frames.append(f'  File "{match[1]}", line {match[2]}, in {match[3]}\n')
-    return "".join(reversed(frames))
+    matches = (re.fullmatch(r'  File "(.*)", line (\d+) in (.*)', line) for line in dump.splitlines())
+    return format_stack(((match[1], match[2], match[3]) for match in matches if match), _CALLERS)
 
 
 def _copy_of_stderr() -> int:
