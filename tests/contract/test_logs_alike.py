@@ -408,6 +408,28 @@ def test_an_attribute_of_a_record_may_have_any_name(runner, tmp_path, heard):
     assert [record.log_files for record in heard if record.name == "chatty.app"] == [3]
 
 
+def log_with_a_reason() -> None:
+    logging.getLogger("chatty.app").warning("rejected %s", "it", extra={"reason": "late"})
+
+
+def test_the_programs_record_factory_makes_records_of_what_was_logged(runner, heard):
+    default = logging.getLogRecordFactory()
+
+    def make(*args, **kwargs):
+        record = default(*args, **kwargs)
+        record.label = f"{record.levelname[0]}/{record.name}/{record.funcName}: {record.getMessage()}"
+        return record
+
+    logging.setLogRecordFactory(make)
+    try:
+        Process([Task("rejects", log_with_a_reason)]).run(runner=runner).raise_for_errors()
+    finally:
+        logging.setLogRecordFactory(default)
+    (record,) = (record for record in heard if record.name == "chatty.app")
+    assert record.label == "W/chatty.app/log_with_a_reason: rejected it"
+    assert (record.reason, record.getMessage()) == ("late", "rejected it")
+
+
 class Strict(logging.Handler):
     """Lets nothing pass from a level on; a StopIteration that gets out would end the loop over messages."""
 

@@ -134,7 +134,7 @@ def handle_record(
             fields[name] = pickle.loads(value)  # noqa: S301 - read back when it was written
         except Exception as error:  # its class is the worker's alone, say
             fields[name] = f"<object that could not be deserialized: {type(error).__name__}>"
-    record = logging.makeLogRecord(fields)
+    record = _make_record(fields)
     logger = logging.getLogger(record.name)
     passed: Any = not logger.disabled and logger.filter(record)
     if not passed:
@@ -145,3 +145,12 @@ def handle_record(
         listen(record)
     if to_handlers and (logger.hasHandlers() or not is_handled):
         logger.callHandlers(record)
+
+
+def _make_record(fields: dict[str, Any]) -> logging.LogRecord:
+    """Make a record again by the program's factory, which may look at what it is given."""
+    factory, given = logging.getLogRecordFactory(), fields.get  # one of a class of its own may lack some
+    origin = given("name"), given("levelno"), given("pathname"), given("lineno")
+    record = factory(*origin, given("msg"), (), None, given("funcName"), given("stack_info"))
+    record.__dict__.update(fields)
+    return record
