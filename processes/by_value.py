@@ -26,7 +26,7 @@ from collections import ChainMap
 from enum import Enum
 from itertools import groupby
 from types import BuiltinFunctionType, CellType, CodeType, FunctionType, MethodType, ModuleType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypedDict, is_typeddict
 from uuid import uuid4
 from weakref import WeakKeyDictionary
 
@@ -248,6 +248,9 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             make, arguments = make_enum, (type(cls), cls.__name__, cls.__bases__, namespace, members)
         else:
             metaclass, name, bases, namespace, *_ = arguments
+            if is_typeddict(cls) and dict in bases:
+                # One that inherits from others, before Python 3.12: to its metaclass dict is a stranger.
+                bases = tuple(TypedDict if base is dict else base for base in bases)
             # cloudpickle makes the class without these two: its objects would look unlike the sender's, and
             # come back with a __dict__, which the sender's cannot take.
             namespace["__qualname__"] = cls.__qualname__

@@ -778,6 +778,52 @@ def test_type_aliases_of_a_script_travel(tmp_path):
     assert in_order == on_a_worker == {"shortest": 1, "tell": [True, "list[int]", ["T"]]}
 
 
+TYPED_DICTS = """
+from typing import Generic, Required, TypedDict, TypeVar, get_type_hints, is_typeddict
+
+T = TypeVar("T")
+
+class Row(TypedDict):
+    id: int
+
+class Priced(Row):
+    price: float
+
+class Noted(Priced, total=False):
+    note: str
+    author: Required[str]
+
+class Box(TypedDict, Generic[T]):
+    value: T
+
+class Labelled(Box, total=False):
+    label: str
+
+class Named(Row, Box[int]):
+    name: str
+
+def total(rows: list[Priced]) -> float:
+    return sum(row["price"] for row in rows)
+
+def tell(kind):
+    keys = sorted(kind.__required_keys__), sorted(kind.__optional_keys__)
+    return is_typeddict(kind), kind(id=1), *keys, {name: str(a) for name, a in get_type_hints(kind).items()}
+
+def tasks():
+    return [
+        Task("total", total, args=([{"id": 1, "price": 2.5}],)),
+        *(Task(kind.__name__, tell, args=(kind,)) for kind in (Row, Priced, Noted, Box, Labelled, Named)),
+    ]
+"""
+
+
+def test_typed_dicts_of_a_script_travel(tmp_path):
+    in_order, on_a_worker = outcomes_of(TYPED_DICTS, tmp_path)
+    assert in_order["total"] == 2.5
+    assert in_order["noted"][2:4] == [["author", "id", "price"], ["note"]]
+    assert on_a_worker == in_order
+
+
 RETURNED = """
 from enum import Enum, member
 from processes import Process, Task
