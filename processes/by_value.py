@@ -26,7 +26,7 @@ from collections import ChainMap
 from enum import Enum
 from itertools import groupby
 from types import BuiltinFunctionType, CellType, CodeType, FunctionType, MethodType, ModuleType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypedDict, is_typeddict
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypedDict, TypeVar, is_typeddict
 from uuid import uuid4
 from weakref import WeakKeyDictionary
 
@@ -307,6 +307,9 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             brought |= _travelling(looked_up_for(function, there.values))
             attributes = there.stand_ins(attributes)
             there.put_stand_ins(slots)
+        # Those of Python 3.12 and later (`def f[T]`), which cloudpickle leaves out.
+        if (params := getattr(function, "__type_params__", ())) and all(map(_can_travel, params)):
+            slots["__type_params__"] = params
         self._in_function = True
         cells = tuple([self._empty(cell, there) for cell in function.__closure__ or ()])
         made_of: tuple[Any, ...] = (code, own if there is None else there, cells, function_id)
@@ -396,12 +399,12 @@ def _travelling(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if _can_travel(value)}
 
 
-_can_travel_by_value: WeakKeyDictionary[type, bool] = WeakKeyDictionary()
+_can_travel_by_value: WeakKeyDictionary[type | TypeVar, bool] = WeakKeyDictionary()
 
 
 def _can_travel(named: Any) -> bool:
     """Tell whether what only annotations name can be serialized; what cannot may not be needed either."""
-    if not isinstance(named, type) or can_be_imported(named):
+    if not isinstance(named, (type, TypeVar)) or can_be_imported(named):
         return True
     found = _can_travel_by_value.get(named)
     if found is None:

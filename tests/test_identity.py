@@ -778,6 +778,48 @@ def test_type_aliases_of_a_script_travel(tmp_path):
     assert in_order == on_a_worker == {"shortest": 1, "tell": [True, "list[int]", ["T"]]}
 
 
+TYPE_PARAMETERS = """
+from __future__ import annotations
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nowhere import Unknown
+
+class Node:
+    def beside[T: Node, *Ts, **P](self, other: T) -> T:
+        return other
+
+def same[T: Unknown](value: T) -> T:
+    return value
+
+def largest[T: int](*values: T) -> T:
+    return max(values)
+
+def tell(function):
+    return [parameter.__name__ for parameter in function.__type_params__]
+
+def bounds():
+    (one,), (node, *_) = largest.__type_params__, Node.beside.__type_params__
+    return one.__bound__ is int, node.__bound__ is Node
+
+def tasks():
+    return [
+        Task("largest", largest, args=(1, 2)),
+        Task("tell", tell, args=(largest,)),
+        Task("method", tell, args=(Node.beside,)),
+        Task("bounds", bounds),
+        Task("same", same, args=(1,)),
+    ]
+"""
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="functions have no type parameters before Python 3.12")
+def test_type_parameters_of_functions_travel(tmp_path):
+    expected = {"largest": 2, "tell": ["T"], "method": ["T", "Ts", "P"], "bounds": [True, True], "same": 1}
+    in_order, on_a_worker = outcomes_of(TYPE_PARAMETERS, tmp_path)
+    assert in_order == on_a_worker == expected
+
+
 TYPED_DICTS = """
 from typing import Generic, Required, TypedDict, TypeVar, get_type_hints, is_typeddict
 
