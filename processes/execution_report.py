@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .collector import collector_paused
 from .exceptions import ProcessesError
-from .parameters import parameter_names
+from .parameters import is_bound, parameter_names
 from .task import function_name
 from .task_types import TaskResult, TaskStatus
 
@@ -103,6 +103,9 @@ class ProcessExecutionReport:
     parameters : dict of str to tuple of str, default {}
         What the function of a task calls its positional arguments, where it has any; channels tell by these
         names which values are secrets.
+    bound : mapping of str to object, default {}
+        The function of a task that may be bound to values (a method, a partial, a closure); channels learn
+        secrets from these. A report that was pickled has lost them.
     whole : ProcessExecutionReport, optional
         The report that this one is a part of, when `notify` filters.
     """
@@ -118,6 +121,7 @@ class ProcessExecutionReport:
     parameters: dict[str, tuple[str, ...]] = field(
         default_factory=dict, kw_only=True, compare=False, repr=False
     )
+    bound: Mapping[str, object] = field(default_factory=dict, kw_only=True, compare=False, repr=False)
     whole: ProcessExecutionReport | None = field(default=None, kw_only=True, compare=False, repr=False)
 
     # Made once: a loop that asks for one entry after the other shall not make all of them each time.
@@ -190,6 +194,7 @@ class ProcessExecutionReport:
                 name: result.exception for name, result in results.items() if result.exception is not None
             },
             parameters={name: names_of[id(task.func)] for name, task in tasks.items() if task.args},
+            bound={name: task.func for name, task in tasks.items() if is_bound(task.func)},
         )
 
     def raise_for_errors(self) -> None:
@@ -292,7 +297,8 @@ class ProcessExecutionReport:
     def __getstate__(self) -> dict[str, Any]:
         from .exception_state import Carried
 
-        return {**vars(self), "exceptions": {name: Carried(error) for name, error in self.exceptions.items()}}
+        carried = {name: Carried(error) for name, error in self.exceptions.items()}
+        return {**vars(self), "exceptions": carried, "bound": {}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         from .exception_state import released

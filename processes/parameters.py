@@ -1,14 +1,19 @@
-"""The names that a function gives to its positional arguments."""
+"""The names that a function gives to its positional arguments, and what it is bound to."""
 
 from __future__ import annotations
 
-from types import FunctionType, MethodType
+from contextlib import suppress
+from functools import partial
+from types import BuiltinFunctionType, FunctionType, MethodType, MethodWrapperType, ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from typing import Any
 
 _TAKES_REST = 0x04  # inspect.CO_VARARGS
+# Asked directly, a subclass's properties of the same names do not run.
+_PARTIAL = [vars(partial)[part] for part in ("func", "args", "keywords")]
 
 
 def parameter_names(func: object) -> tuple[str, ...]:
@@ -49,3 +54,36 @@ def named_arguments(names: Sequence[str], args: Sequence[object]) -> Iterator[tu
             yield names[-1][1:], value
         else:
             yield "", value
+
+
+def is_bound(function: Any) -> bool:
+    """Tell whether a callable may bring values along, beside what it is called with."""
+    kind = type(function)
+    if kind is FunctionType:
+        return bool(function.__closure__ or function.__defaults__ or function.__kwdefaults__)
+    if kind is BuiltinFunctionType:
+        return type(function.__self__) is not ModuleType
+    return not issubclass(kind, type)
+
+
+def bound_values(function: Any) -> Iterator[tuple[str, object]]:
+    """Give what a function, method or partial is bound to, by name; a name that is not known is ``""``."""
+    kind = type(function)
+    if issubclass(kind, partial):
+        func, args, keywords = (part.__get__(function) for part in _PARTIAL)
+        yield from named_arguments(parameter_names(func) if args else (), args)
+        yield "", keywords
+        if is_bound(func):
+            yield "", func
+    elif kind in (MethodType, BuiltinFunctionType, MethodWrapperType):
+        yield "", function.__self__
+        if kind is MethodType and is_bound(function.__func__):
+            yield "", function.__func__
+    elif kind is FunctionType:
+        code = function.__code__
+        names = code.co_varnames[: code.co_argcount]
+        yield from zip(reversed(names), reversed(function.__defaults__ or ()), strict=False)
+        yield "", function.__kwdefaults__
+        for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
+            with suppress(ValueError):  # it is empty
+                yield name, cell.cell_contents

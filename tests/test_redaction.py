@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from collections import namedtuple
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from processes import ProcessExecutionReport, TaskReportEntry, TaskStatus
+from processes import Process, ProcessExecutionReport, Task, TaskReportEntry, TaskStatus
 from processes.comms import ReportContent, WebhookChannel, WebhookConfig, render_report_html
 from processes.comms.redaction import REDACTED, Redactor, TransparentRedactor
 from processes.error_data import ErrorData
@@ -184,7 +186,7 @@ def test_an_argument_is_known_by_its_parameters_name():
 
 
 def test_the_parameters_of_partials_methods_and_builtins_are_found_where_there_are_any():
-    from functools import partial, wraps
+    from functools import wraps
 
     def one(url, token):
         """Never called."""
@@ -202,6 +204,83 @@ def test_the_parameters_of_partials_methods_and_builtins_are_found_where_there_a
     assert parameter_names(Client().login) == ("password",)
     assert parameter_names(dict) == ()
     assert parameter_names(3) == ()
+
+
+KEY = "s3cr3t-value-77"
+
+
+class Client:
+    def __init__(self, token):
+        self.token = token
+
+    def fetch(self):
+        raise ConnectionError(f"GET https://api.example.org/bot{self.token}/x failed")
+
+    __call__ = fetch
+
+    @property
+    def fetching(self):
+        return lambda: self.fetch()
+
+
+class Login(partial):
+    """A partial of one's own, which says nothing true of itself."""
+
+    args = property(lambda self: 1 / 0)
+
+
+def refuse(text):
+    raise PermissionError(text)  # where the traced variables are: none has a secret's name
+
+
+def login(password, user="ann", *, token=""):
+    refuse(f"{user} {password} {token}")
+
+
+def with_default(token=KEY):
+    login("", token)
+
+
+def login_with(settings):
+    login(settings["password"])
+
+
+def login_with_lock(lock, password):
+    login(password)
+
+
+BOUND = {
+    "method": Client(KEY).fetch,
+    "object": Client(KEY),
+    "closure": Client(KEY).fetching,
+    "default": with_default,
+    "keyword default": lambda *, token=KEY: login(token),
+    "partial, by position": partial(login, KEY),
+    "partial, by keyword": partial(login, "", token=KEY),
+    "partial of a partial": partial(partial(login, token="not-t0-be-5een"), KEY),
+    "partial of a method": partial(Client(KEY).fetch),
+    "partial of one's own": Login(login, KEY),
+    "partial of a dict": partial(login_with, {"password": KEY}),
+    "beside what cannot be pickled": partial(login_with_lock, threading.Lock(), KEY),
+    "method of a builtin": partial(exec, "refuse(password)", {"password": KEY, "refuse": refuse}).__call__,
+}
+
+
+@pytest.mark.parametrize("function", BOUND.values(), ids=BOUND)
+def test_what_a_function_is_bound_to_is_known_by_its_name(function):
+    report = Process([Task("job", function)]).run()
+    assert KEY in report.errored["job"].error.exception
+    whole = sent(report)
+    assert KEY not in whole
+    assert "not-t0-be-5een" not in whole
+    assert REDACTED in whole
+
+
+def test_what_a_function_of_another_task_is_bound_to_is_known_by_names_of_ones_own():
+    accounts = {"iban": "DE00 1234 5678"}
+    report = Process([Task("good", accounts.get, args=("x",)), Task("bad", refuse, args=(accounts["iban"],))])
+    whole = sent(report.run(), redact_names=("iban",))
+    assert "1234 5678" not in whole
 
 
 def test_secrets_of_tasks_that_a_filter_left_out_are_known():
@@ -388,7 +467,7 @@ def test_hostile_objects_are_looked_at_without_running_their_code():
             raise RuntimeError("do-not-show-me")
 
     cyclic = {}
-    cyclic["self"] = [cyclic, Hostile()]
+    cyclic["self"] = [cyclic, Hostile(), Hostile().__init__, partial(print, Hostile())]
     report = report_of(kwargs={"x": cyclic}, exception="saw do-not-show-me")
     assert "do-not-show" not in sent(report)
     assert ran == []

@@ -19,7 +19,7 @@ from types import MemberDescriptorType, ModuleType
 from typing import TYPE_CHECKING
 
 from ..failure import bounded_repr
-from ..parameters import named_arguments
+from ..parameters import bound_values, named_arguments
 from .needles import Needles
 
 if TYPE_CHECKING:
@@ -168,6 +168,8 @@ class Redactor:
             roots += _arguments(entry, parameters.get(entry.name, ()))
             if entry.error is not None:
                 roots += entry.error.traced_vars.items()
+            if entry.name in whole.bound:
+                roots.append(("", whole.bound[entry.name]))
         roots += [("", entry.result) for entry in entries]
         self.learn(roots)
         for entry in entries:
@@ -429,7 +431,10 @@ def _arguments(entry: TaskReportEntry, names: Sequence[str]) -> Iterator[tuple[s
 
 
 def _members(value: Any) -> list[tuple[str, object]]:
-    """Return what is in a container or an object, by name; runs no code of the user's."""
+    """Return what is in a container or an object, or what a function is bound to, by name.
+
+    It runs no code of the user's, but for what an object that is partly called says of its parameters.
+    """
     kind = type(value)
     if issubclass(kind, dict):
         return [(_key(key), member) for key, member in islice(list(dict.items(value)), MAX_MEMBERS)]
@@ -442,7 +447,7 @@ def _members(value: Any) -> list[tuple[str, object]]:
             return list(zip(names, islice(list(container.__iter__(value)), MAX_MEMBERS), strict=False))
     if issubclass(kind, (type, ModuleType)):
         return []
-    return _attributes(value)
+    return [*bound_values(value), *_attributes(value)]
 
 
 def _attributes(value: object) -> list[tuple[str, object]]:
