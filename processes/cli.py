@@ -62,6 +62,7 @@ workers_option = click.option(
     help="How many tasks run at a time.",
 )
 target_argument = click.argument("target", metavar="FILE_OR_MODULE[:NAME]")
+target_arguments = click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 
 
 @click.group(name="processes", context_settings={"help_option_names": ["-h", "--help"]})
@@ -71,12 +72,14 @@ def main() -> None:
 
     FILE_OR_MODULE is a Python file, or a module as in `import`. NAME in it is a Process, or a function
     without parameters that returns one; without NAME the module's only Process is taken, or its function
-    `build`.
+    `build`. It finds FILE_OR_MODULE and ARGUMENTS in `sys.argv`; those that look like options stand behind
+    a `--`.
     """
 
 
 @main.command()
 @target_argument
+@target_arguments
 @click.option(
     "--runner", type=click.Choice(tuple(RUNNERS)), help="Where tasks run; wins over the process's own."
 )
@@ -92,6 +95,7 @@ def main() -> None:
 @click.option("--only-errors", is_flag=True, help="Print only the tasks that did not succeed.")
 def run(
     target: str,
+    arguments: tuple[str, ...],
     runner: str | None,
     workers: int | None,
     progress: bool | None,
@@ -100,14 +104,15 @@ def run(
 ) -> None:
     """Run a process and print its report.
 
-    A FILE is run as `python FILE` would, but for its main guard: its folder is on the module path, and
-    what it defines travels to worker processes by value. A MODULE is imported, by worker processes too.
+    A FILE is run as `python FILE ARGUMENTS` would, but for its main guard: its folder is on the module
+    path, and what it defines travels to worker processes by value. A MODULE is imported, by worker
+    processes too.
 
     Without --runner, and where the process names none either, several workers are threads.
 
     Exit status: 0 when all tasks succeeded, 1 when some did not, 2 when nothing could be run.
     """
-    process = find_process(target)
+    process = find_process(target, arguments)
     if progress is None:
         progress = sys.stderr is not None and sys.stderr.isatty()
     # Several workers were asked for: where nobody names a runner, a process of few tasks would take one.
@@ -139,12 +144,13 @@ def run(
 
 @main.command()
 @target_argument
+@target_arguments
 @click.option(
     "--format", "drawing", type=click.Choice(("mermaid", "dot")), default="mermaid", show_default=True
 )
-def graph(target: str, drawing: str) -> None:
+def graph(target: str, arguments: tuple[str, ...], drawing: str) -> None:
     """Draw a process's graph as text; no task is run."""
-    process = find_process(target)
+    process = find_process(target, arguments)
     _print((process.to_mermaid() if drawing == "mermaid" else process.to_dot()).removesuffix("\n"))
 
 
@@ -201,8 +207,11 @@ def _print(text: str) -> None:
 # Finding what the user named
 
 
-def find_process(target: str) -> Process:
-    """Load a file or module and find the process in it; where that fails, the program ends with status 2."""
+def find_process(target: str, arguments: tuple[str, ...] = ()) -> Process:
+    """Load a file or module and find the process in it; where that fails, the program ends with status 2.
+
+    What is loaded, and its tasks, find in `sys.argv` what it is called and the arguments that are its own.
+    """
     location, colon, name = target.rpartition(":")
     if not (colon and name.isidentifier()):  # the colon is a part of the file's path, or there is none
         location, name = target, ""
@@ -210,6 +219,7 @@ def find_process(target: str) -> Process:
     is_file = path.suffix == ".py" or path.name != location
     if is_file and not path.is_file():
         raise click.UsageError(f"there is no file {location!r}")
+    sys.argv[:] = [location, *arguments]
     with _code_of_the_user(f"{location!r} could not be loaded"):
         module = _load_file(path.absolute()) if is_file else _import_module(location)
     found = _attribute(module, name, location) if name else _only_process(module, location)

@@ -198,6 +198,25 @@ def test_what_a_file_does_when_loaded_is_done_once_and_its_classes_stay_its_own(
     assert output.count("loaded") == 1
 
 
+@pytest.mark.parametrize("target", ["folder/job.py", "folder.job"])
+@pytest.mark.parametrize("command", ["run", "graph"])
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [([], []), (["today"], ["today"]), (["--", "--runner", "thread", "x y"], ["--runner", "thread", "x y"])],
+)
+def test_what_is_loaded_has_its_own_name_and_arguments(processes, tmp_path, target, command, given, taken):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "job.py").write_text(
+        "import sys\n"
+        "from processes import Process, Task\n"
+        f"assert sys.argv == {[target, *taken]}, sys.argv\n"
+        f"def check(): assert sys.argv == {[target, *taken]}, sys.argv\n"
+        "p = Process([Task('check', check)], runner='process')\n"
+    )
+    status, _, errors = processes(command, target, *given)
+    assert (status, errors) == (0, "")
+
+
 def test_modules_beside_a_file_can_be_imported_here_and_in_workers(write, processes, tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "helper.py").write_text("def help(): return 'helped'\n")
