@@ -259,10 +259,18 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             make, arguments = make_skeleton, (metaclass, name, bases, namespace)
         arguments = (class_id, not self._to_sender, make, arguments)
         module, brought = "", {}
-        if (there := self._share(cls)) is not None:
+        there = self._share(cls)
+        if there is not None:
             module, brought = there.module, _travelling(looked_up_for(cls, there.values))
             attributes = there.stand_ins(attributes)
-        state = (fill, (attributes, slots), _attributes_of_members(cls), module, brought)
+        state: tuple[Any, ...] = (
+            fill,
+            (attributes, slots),
+            _attributes_of_members(cls),
+            module,
+            there or {},
+            brought,
+        )
         return make_class, arguments, state, None, None, fill_class
 
     def _reduce_known(self, named: Named) -> Any:

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeGuard
 
 import click
-import cloudpickle
 
 from .failure import brief_repr
+from .importable import go_by_value
 from .process import Process
 from .runners import RUNNERS
 from .task_types import TaskStatus
@@ -236,8 +236,8 @@ def find_process(target: str, arguments: tuple[str, ...] = ()) -> Process:
 
 def _load_file(path: Path) -> ModuleType:
     sys.path.insert(0, str(path.parent))
-    name = path.stem
-    while name in sys.modules:  # as with a file of the user's that is called json.py
+    name = path.stem.replace(".", "_")  # whoever imports a dotted name wants a package
+    while name in sys.modules or name in sys.stdlib_module_names:  # as with a file that is called json.py
         name += "_"
     spec = spec_from_loader(name, SourceFileLoader(name, str(path)))
     assert spec is not None
@@ -246,7 +246,7 @@ def _load_file(path: Path) -> ModuleType:
     sys.modules[name] = module
     # By value, as if it were __main__: a worker process that imported the file would do once more what it
     # does when it is loaded, and that may be a run with workers of its own.
-    cloudpickle.register_pickle_by_value(module)
+    go_by_value(module)
     spec.loader.exec_module(module)
     return module
 

@@ -5,12 +5,20 @@ from __future__ import annotations
 import os
 import sys
 from operator import attrgetter
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import cloudpickle
 
+from .pickling import globals_of_run
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
 # What a worker imports before the path is the user's, whatever lies on that.
 _WORKERS_OWN: Final = {"__main__", "cloudpickle", "processes", *sys.stdlib_module_names}
+
+stays_away: Final[set[str]] = set()
+"""Modules that go by value, and that no worker can import, or none shall."""
 
 _looked_for: set[str] = set()  # modules of which is known whether they are found
 
@@ -27,15 +35,25 @@ def can_be_imported(named: Any) -> bool:
         return False
 
 
+def go_by_value(module: ModuleType) -> None:
+    """Let what belongs to a module go by value, and the module itself stay away from workers."""
+    cloudpickle.register_pickle_by_value(module)
+    stays_away.add(module.__name__)
+
+
 def look_for_home(name: str) -> None:
     """Let what belongs to a module go by value if nobody else would find that where it was loaded from."""
     if name in _looked_for or name not in sys.modules:
         return
     _looked_for.add(name)
     top = name.partition(".")[0]
+    if top in _WORKERS_OWN:
+        return
+    module = sys.modules[name]
     file = getattr(sys.modules.get(top), "__file__", None)
-    if top not in _WORKERS_OWN and file is not None and file.endswith(".py") and not _is_found(top, file):
-        cloudpickle.register_pickle_by_value(sys.modules[name])
+    came_by_value = getattr(module, "__dict__", None) is globals_of_run.get(name, ())  # we are a worker
+    if came_by_value or (file is not None and file.endswith(".py") and not _is_found(top, file)):
+        go_by_value(module)
 
 
 def _is_found(name: str, file: str) -> bool:

@@ -16,7 +16,7 @@ import sys
 TYPE_CHECKING = False  # typing takes longer to import than all of this module
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
-    from types import CellType, FunctionType
+    from types import CellType, FunctionType, ModuleType
     from typing import Any, Final
 
     Buffer = bytes | bytearray | memoryview
@@ -62,16 +62,27 @@ The place of a cell that a function has closed over is the function's place and 
 
 def begin_run() -> None:
     """In a worker: forget what the run before has brought by value."""
+    for name, values in globals_of_run.items():
+        if getattr(sys.modules.get(name), "__dict__", None) is values:
+            del sys.modules[name]
     definitions.clear()
     defined_of_run.clear()
     globals_of_run.clear()
     first_of_run.clear()
     cells_of_run.clear()
     places_in_globals.clear()
-    # What looks things up by name (pickle, forward references in annotations) finds a script's here.
-    main = sys.modules["__main__"] = type(sys)("__main__")
-    del main.__doc__, main.__loader__, main.__package__  # the script brings its own
-    globals_of_run["__main__"] = vars(main)
+    sys.modules["__main__"] = make_module("__main__")
+
+
+def make_module(name: str) -> ModuleType:
+    """In a worker: make the module whose globals are what this run brings of it by value.
+
+    What looks things up by name (pickle, forward references in annotations) is to find them there.
+    """
+    module = type(sys)(name)
+    del module.__doc__, module.__loader__, module.__package__  # the script brings its own
+    globals_of_run[name] = vars(module)
+    return module
 
 
 def serves_run() -> bool:

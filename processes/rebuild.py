@@ -18,6 +18,7 @@ from .pickling import (
     definitions,
     first_of_run,
     globals_of_run,
+    make_module,
     serves_run,
 )
 
@@ -44,9 +45,22 @@ def find_module(name: str) -> ModuleType:
     return sys.modules[name]
 
 
-def find_globals(module: str) -> dict[str, Any]:
-    """Find the globals that what comes by value from a module shares in this run."""
-    return globals_of_run.setdefault(module, {}) if serves_run() else {}
+def find_globals(module: str, stays_away: bool) -> dict[str, Any]:
+    """Find the globals that what comes by value from a module shares in this run.
+
+    Of a module that stays away, since no worker can import it or none shall, there is one with these.
+    """
+    if not serves_run():
+        return {}
+    if module not in globals_of_run:
+        if stays_away:
+            package = module.rpartition(".")[0]
+            if package and package not in sys.modules:
+                find_globals(package, stays_away)  # whoever imports the module asks for that first
+            sys.modules.setdefault(module, make_module(module))
+        else:
+            globals_of_run[module] = {}
+    return globals_of_run[module]
 
 
 def globals_of(module: str) -> dict[str, Any] | None:
@@ -287,12 +301,18 @@ def _do_nothing(cls: type, /, **_: object) -> None:
 
 def fill_class(
     cls: type,
-    state: tuple[Callable[[type, Any], object], Any, dict[str, dict[str, Any]], str, Mapping[str, Any]],
+    state: tuple[
+        Callable[[type, Any], object],
+        Any,
+        dict[str, dict[str, Any]],
+        str,
+        dict[str, Any],
+        Mapping[str, Any],
+    ],
 ) -> None:
     """Give a class its attributes, and the members of an enumeration theirs; our own keeps what it has."""
-    fill, attributes, members, module, brought = state
-    if module:
-        share(module, find_globals(module), brought)
+    fill, attributes, members, module, there, brought = state
+    share(module, there, brought)
     if cls in received:
         fill(cls, attributes)
         for name, own in members.items():

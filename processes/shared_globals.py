@@ -12,6 +12,7 @@ from contextlib import suppress
 from types import BuiltinFunctionType, CellType, CodeType, FunctionType, GenericAlias, ModuleType, UnionType
 from typing import TYPE_CHECKING, Any, Final
 
+from .importable import stays_away
 from .pickling import ATOMS, places_in_globals
 from .rebuild import find_cell, find_globals, first_brought, globals_of, make_cell
 
@@ -87,7 +88,7 @@ class SharedGlobals:
         self.values = values
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return find_globals, (self.module,)
+        return find_globals, (self.module, self.module in stays_away)
 
     def empty(self, cell: CellType) -> EmptyCell:
         """Return what stands for a cell."""

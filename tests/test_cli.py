@@ -168,10 +168,14 @@ def test_a_program_without_standard_error_runs_too(write, tmp_path, runner, opti
     assert done.stdout.startswith("Process 'numbers': 2 tasks, 2 succeeded")
 
 
-def test_what_a_file_does_when_loaded_is_done_once_and_its_classes_stay_its_own(write, processes, tmp_path):
+@pytest.mark.parametrize("name", ["job.py", "new.job.py", "sched.py"])
+def test_what_a_file_does_when_loaded_is_done_once_and_its_classes_stay_its_own(
+    write, processes, tmp_path, name
+):
     write(
         job="""
             import os
+            import pickle
             from processes import Process, Task
 
             print("loaded", os.getpid())
@@ -181,7 +185,7 @@ def test_what_a_file_does_when_loaded_is_done_once_and_its_classes_stay_its_own(
                     self.pid = pid
 
             def answer():
-                return Answer(os.getpid())
+                return pickle.loads(pickle.dumps(Answer(os.getpid())))
 
             def check():
                 process = Process([Task("answer", answer)])
@@ -190,10 +194,12 @@ def test_what_a_file_does_when_loaded_is_done_once_and_its_classes_stay_its_own(
 
             def build():
                 assert check()
-                return Process([Task("answer", answer)], runner="process")
+                tasks = [Task("answer", answer), Task("nested", check)]
+                return Process(tasks, runner="process")
         """
     )
-    status, output, errors = processes("run", "job.py")
+    os.rename(tmp_path / "job.py", tmp_path / name)
+    status, output, errors = processes("run", name)
     assert (status, errors) == (0, "")
     assert output.count("loaded") == 1
 

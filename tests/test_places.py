@@ -327,6 +327,8 @@ def test_a_program_that_runs_again_in_the_place_of_its_workers_ends_with_advice(
 
 PLUGIN = """
 import functools
+import pickle
+import sys
 from dataclasses import dataclass
 from processes import Process, Task, TaskDependency
 
@@ -341,24 +343,31 @@ def offset():
 def shift(point):
     return Point(point.x + offset())
 
+def copied(point):
+    copy = pickle.loads(pickle.dumps((point, offset)))
+    return copy == (point, offset) and type(copy[0]) is type(point)
+
 def run():
     report = Process([
         Task("shift", shift, args=(Point(1),)),
         Task("again", shift, dependencies=[TaskDependency("shift", True)]),
         Task("offset", offset),
+        Task("copied", copied, args=(Point(2),)),
+        Task("nested", lambda: Process([Task("copied", copied, args=(Point(3),))]).run(runner="process")),
     ]).run(runner="process")
     report.raise_for_errors()
-    shifted, again, ten = report.results.values()
-    return [again == Point(21), type(shifted) is Point, ten]
+    shifted, again, ten, is_copied, nested = report.results.values()
+    return [again == Point(21), type(shifted) is Point, ten, is_copied, nested.results["copied"]]
 """
+RUN = [True, True, 10, True, True]
 LOADER = """
 import importlib.util, sys
 
-spec = importlib.util.spec_from_file_location("plugin", "plugins/plugin.py")
-plugin = importlib.util.module_from_spec(spec)
-sys.modules["plugin"] = plugin
-spec.loader.exec_module(plugin)
-print(plugin.run())
+def load(name, file):
+    spec = importlib.util.spec_from_file_location(name, file)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 """
 
 
@@ -368,12 +377,42 @@ def test_functions_of_a_module_that_was_loaded_from_beside_the_path_run_in_proce
     (tmp_path / "plugins" / "plugin.py").write_text(PLUGIN)
     if other:  # and is what workers would import
         (tmp_path / "plugin.py").write_text("raise SystemExit('the wrong module was imported')\n")
-    assert output_of(["-c", LOADER], tmp_path) == "[True, True, 10]\n"
+    program = LOADER + "print(load('plugin', 'plugins/plugin.py').run())"
+    assert output_of(["-c", program], tmp_path) == f"{RUN}\n"
+
+
+def test_functions_of_a_package_that_was_loaded_from_beside_the_path_run_in_processes(tmp_path):
+    (tmp_path / "plugins").mkdir()
+    (tmp_path / "plugins" / "__init__.py").write_text("name = 'shop'")
+    (tmp_path / "plugins" / "plugin.py").write_text(PLUGIN)
+    program = LOADER + (
+        "load('shop', 'plugins/__init__.py')\nprint(load('shop.plugin', 'plugins/plugin.py').run())"
+    )
+    assert output_of(["-c", program], tmp_path) == f"{RUN}\n"
+
+
+def test_a_module_from_beside_the_path_is_in_a_worker_for_one_run(tmp_path):
+    (tmp_path / "plugins").mkdir()
+    (tmp_path / "plugins" / "plugin.py").write_text(
+        "seen = []\n"
+        "def see():\n"
+        "    import plugin\n"
+        "    seen.append(0)\n"
+        "    return len(plugin.seen), plugin.see is see\n"
+    )
+    program = LOADER + (
+        "from processes import Process, ProcessPoolRunner, Task\n"
+        "plugin = load('plugin', 'plugins/plugin.py')\n"
+        "with ProcessPoolRunner(1) as runner:\n"
+        "    for function in plugin.see, plugin.see, lambda: 'plugin' in sys.modules:\n"
+        "        print(Process([Task('see', function)]).run(runner=runner).results['see'])\n"
+    )
+    assert output_of(["-c", program], tmp_path).splitlines() == ["(1, True)", "(1, True)", "False"]
 
 
 def test_functions_of_tests_that_pytest_imports_from_beside_the_path_run_in_processes(tmp_path):
     (tmp_path / "deeper").mkdir()
-    test = "\ndef test_run():\n    assert run() == [True, True, 10]\n"
+    test = f"\ndef test_run():\n    assert run() == {RUN}\n"
     (tmp_path / "deeper" / "test_plugin.py").write_text(PLUGIN + test)
     options = ["--import-mode=importlib", "-q", "-p", "no:cacheprovider", "-c", os.devnull]
     assert "1 passed" in output_of(["-m", "pytest", *options, "deeper"], tmp_path)
