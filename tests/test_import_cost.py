@@ -77,7 +77,7 @@ for name in processes.__all__:
 
 def test_the_list_of_public_names_is_complete():
     module = ast.parse(Path(processes.__file__).read_text())
-    (imports,) = (node for node in module.body if isinstance(node, ast.If))
+    imports, _lookup = (node for node in module.body if isinstance(node, ast.If))
     for_type_checkers = {
         alias.asname or alias.name
         for node in ast.walk(imports)

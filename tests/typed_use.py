@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, assert_type
 
+import processes
+import processes.comms
 from processes import (
     Observer,
     Process,
@@ -69,3 +71,8 @@ assert_type(report.results, dict[str, Any])
 assert_type(report.exceptions["count"], BaseException)
 for entry in process.stream(observers=[Watcher()]):
     assert_type(entry, TaskReportEntry)
+
+# Misspelled names: were one accepted, mypy would say that its comment is not needed
+
+_ = processes.Proces  # type: ignore[attr-defined]
+_ = processes.comms.EmailChanel  # type: ignore[attr-defined]
