@@ -24,6 +24,7 @@ from .failure import brief_repr
 from .importable import go_by_value
 from .process import Process
 from .runners import RUNNERS
+from .runners.pool.settings import has_main_guard
 from .task_types import TaskStatus
 
 if TYPE_CHECKING:
@@ -283,7 +284,7 @@ def _is_ours(file: str) -> bool:
 
 def _attribute(module: ModuleType, name: str, location: str) -> Process | FunctionType:
     if not hasattr(module, name):
-        raise click.UsageError(f"{location!r} has no {name!r}{_candidates(module)}")
+        raise click.UsageError(f"{location!r} has no {name!r}{_below_guard(module)}{_candidates(module)}")
     found = getattr(module, name)
     if isinstance(found, Process) or _makes_something(found):
         return found
@@ -300,8 +301,19 @@ def _only_process(module: ModuleType, location: str) -> Process | FunctionType:
     build = getattr(module, "build", None)
     if not found and _makes_something(build):
         return build
-    what = "more than one Process" if found else "neither a Process nor a function `build`"
+    what = (
+        "more than one Process"
+        if found
+        else f"neither a Process nor a function `build`{_below_guard(module)}"
+    )
     raise click.UsageError(f"{location!r} has {what}{_candidates(module)}")
+
+
+def _below_guard(module: ModuleType) -> str:
+    """Say where the user may have made what is not there."""
+    if not has_main_guard(getattr(module, "__file__", None) or ""):
+        return ""
+    return ' (what stands below `if __name__ == "__main__":` is not run: make the Process above)'
 
 
 def _candidates(module: ModuleType) -> str:

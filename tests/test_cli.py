@@ -270,6 +270,11 @@ def test_a_module_in_a_package_is_imported_by_its_dotted_name(processes, tmp_pat
         (["run", "several.py"], "has more than one Process; append :NAME with one of first, second"),
         (["run", "none.py"], "has neither a Process nor a function `build`; append :NAME with one of other"),
         (["run", "none.py:other"], "'other' of 'none.py' returned 3, which is no Process"),
+        (
+            ["run", "guarded.py"],
+            'nor a function `build` (what stands below `if __name__ == "__main__":` is not',
+        ),
+        (["run", "guarded:inner"], "'guarded' has no 'inner' (what stands below `if __name__ =="),
         (["run", "warm.py", "--workers", "2"], "max_workers=2 has no effect on a runner instance"),
         (["graph", "job.py", "--format", "png"], "'png' is not one of 'mermaid', 'dot'"),
     ],
@@ -278,6 +283,7 @@ def test_wrong_usage_is_said_before_anything_runs(write, processes, arguments, m
     write(
         job=GOOD,
         several="from processes import Process\nfirst, second = Process([]), Process([])",
+        guarded="from processes import Process\nif __name__ == '__main__':\n    inner = Process([])",
         none="def other(): return 3\ndef with_parameters(a): pass",
         warm="from processes import Process, ThreadRunner\np = Process([], runner=ThreadRunner(3))",
     )

@@ -92,13 +92,14 @@ class Settings:
 def _tell_main() -> str | None:
     """Return the name by which `python -m` has found the program, if so; None if it has no main guard."""
     main = sys.modules.get("__main__")
-    if not _has_main_guard(getattr(main, "__file__", "")):
+    if not has_main_guard(getattr(main, "__file__", "")):
         return None
     return getattr(getattr(main, "__spec__", None), "name", "")
 
 
 @cache
-def _has_main_guard(file: str) -> bool:
+def has_main_guard(file: str) -> bool:
+    """Tell whether a script has a main guard."""
     try:
         with open(file, "rb") as source:  # noqa: PTH123 - pathlib would be imported for that
             text = source.read()
