@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterable
 from contextvars import copy_context
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
 
 from .comms.after_run import INTERRUPT_SECONDS, check_notify, notify_after
 from .durations import expected_durations
@@ -551,6 +551,10 @@ class Stream:
 
     def __del__(self) -> None:
         self._scheduler.cancel()
+
+    def __reduce__(self) -> NoReturn:
+        # Before anything is made: what is dropped of a copy would cancel the run, or lack the scheduler.
+        raise TypeError("a Stream cannot be copied or pickled: it drives a run; take a list of its entries")
 
 
 def _drive(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import functools
+import gc
 import operator
 import os
 import pickle
@@ -492,6 +493,15 @@ def test_a_run_reports_the_graph_that_it_runs_however_the_process_changes_meanwh
     assert statuses(stream.report)["bad"] is ERRORED
     assert stream.report.process_name == "before"
     assert list(process.run(runner=runner).entries) == ["t0", "renamed", "t2", "later"]
+
+
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_a_stream_cannot_be_copied_and_goes_on(duplicate):
+    with Process([Task(f"t{n}", abs, args=(-n,)) for n in range(3)]).stream(runner="sequential") as stream:
+        with pytest.raises(TypeError, match="a Stream cannot be copied or pickled"):
+            duplicate(stream)
+        gc.collect()  # nothing is left that pytest would hear complain at its end
+        assert [entry.result for entry in stream] == [0, 1, 2]
 
 
 def test_leaving_a_stream_early_cancels_the_rest():
