@@ -1,14 +1,17 @@
-"""Tells a real Ctrl-C from a KeyboardInterrupt that a task's function raised itself."""
+"""Tells a real Ctrl-C, and what signals raise, from what a task's function raised itself."""
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # signal.getsignal takes six times as long
+import os
 import signal
 import threading
 import traceback
-from typing import TYPE_CHECKING, Self
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Container
     from types import CodeType, FrameType
 
 LOOK_SECONDS = 0.2
@@ -16,6 +19,9 @@ LOOK_SECONDS = 0.2
 
 One that comes just before a system call begins to wait does not end that wait, and on Windows none does.
 """
+
+
+_SIGNALS: Final = sorted(_signal.valid_signals())
 
 
 def is_for_program(error: BaseException) -> bool:
@@ -26,18 +32,35 @@ def is_for_program(error: BaseException) -> bool:
     """
     if isinstance(error, KeyboardInterrupt):
         return False
-    handlers = map(signal.getsignal, signal.valid_signals())
-    codes = {getattr(handler, "__code__", None) for handler in handlers}
-    return not isinstance(error, Exception) or any(
-        frame.f_code in codes for frame, _ in traceback.walk_tb(error.__traceback__)
-    )
+    return not isinstance(error, Exception) or is_raised_in(error, handlers_of_signals())
+
+
+def handlers_of_signals() -> frozenset[CodeType]:
+    """Return the code of the program's handlers of signals, as they are installed now.
+
+    What they raise is for the program, whatever it strikes; but not what Ctrl-C raises in a run.
+    """
+    handlers = [handler for number in _SIGNALS if callable(handler := _signal.getsignal(number))]
+    return frozenset(code for handler in handlers if (code := _code_of(handler)) is not None)
+
+
+def _code_of(handler: Any) -> CodeType | None:
+    while isinstance(handler, partial):
+        handler = handler.func
+    code: CodeType | None = getattr(handler, "__code__", getattr(handler.__call__, "__code__", None))
+    return None if code is Interrupt.handle.__code__ else code
+
+
+def is_raised_in(error: BaseException, codes: Container[CodeType]) -> bool:
+    """Tell whether an exception has passed through one of some functions."""
+    return any(frame.f_code in codes for frame, _ in traceback.walk_tb(error.__traceback__))
 
 
 class Interrupt:
     """Notes a SIGINT for as long as a run lasts.
 
     Python's own handler raises KeyboardInterrupt wherever the main thread stands. During a run this one
-    does so only inside a user's function, which may be long; anywhere else it makes a note and wakes
+    does so only inside a user's code, which may take long; anywhere else it makes a note and wakes
     the run, which ends at its next step, in good order. It takes the place of Python's handler alone: a
     handler that the user installed is left as it is. Outside the main thread nothing is done.
 
@@ -45,7 +68,7 @@ class Interrupt:
     ----------
     wake : callable
         Ends the run's wait; called from the signal handler.
-    inside : CodeType
+    inside : container of CodeType
         The code whose callees are the user's.
     outside : CodeType
         The code of the run itself.
@@ -58,7 +81,7 @@ class Interrupt:
         How long a wait of the run's thread may last; None where no signal can come.
     """
 
-    def __init__(self, wake: Callable[[], object], inside: CodeType, outside: CodeType) -> None:
+    def __init__(self, wake: Callable[[], object], inside: Container[CodeType], outside: CodeType) -> None:
         self.happened = False
         self.look_seconds: float | None = None
         self._wake = wake
@@ -72,20 +95,25 @@ class Interrupt:
             if isinstance(outer := getattr(current, "__self__", None), Interrupt):
                 self._outer = outer
             if current is signal.default_int_handler or self._outer is not None:
-                signal.signal(signal.SIGINT, self._handle)
-                self._previous = current
+                signal.signal(signal.SIGINT, self.handle)
+                self._previous: Any = current
+                self._pid = os.getpid()
                 self.look_seconds = LOOK_SECONDS
         return self
 
     def __exit__(self, *_: object) -> None:
         # Where the user's function has put a handler in our place, that one stays.
-        if self.look_seconds is not None and signal.getsignal(signal.SIGINT) == self._handle:
+        if self.look_seconds is not None and signal.getsignal(signal.SIGINT) == self.handle:
             signal.signal(signal.SIGINT, self._previous)
 
-    def _handle(self, _: int, frame: FrameType | None) -> None:
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        """Handle a SIGINT."""
+        if os.getpid() != self._pid:  # it was forked during the run, which is none of its own
+            self._previous(number, frame)
+            return
         self.note()
         while frame is not None and frame.f_code is not self._outside:
-            if frame.f_code is self._inside:
+            if frame.f_code in self._inside:
                 raise KeyboardInterrupt
             frame = frame.f_back
 

@@ -181,11 +181,11 @@ def dump(
     """
     try:
         return dump_value(value, to_sender, in_pieces, classes, note_objects)
-    except KeyboardInterrupt:
-        raise
     except BaseException as error:
         from .culprit import cannot_dump
 
+        if _is_for_program(error):
+            raise
         raise cannot_dump(value, error, task_name, what, to_sender) from error
 
 
@@ -250,12 +250,23 @@ def load(
         if isinstance(data, list):
             return pickle.Unpickler(_Pieces(data), buffers=buffers).load()  # noqa: S301 - see below
         return pickle.loads(data, buffers=buffers)  # noqa: S301 - between processes of one user
-    except KeyboardInterrupt:
-        raise
     except BaseException as error:
         from .culprit import cannot_load
 
+        if _is_for_program(error):
+            raise
         raise cannot_load(error, task_name, what) from error
+
+
+def _is_for_program(error: BaseException) -> bool:
+    """Tell whether a signal has struck, which has nothing to do with the value."""
+    if isinstance(error, KeyboardInterrupt):
+        return True
+    if serves_run():  # what strikes in a worker is its task's own
+        return False
+    from .interrupt import handlers_of_signals, is_raised_in
+
+    return is_raised_in(error, handlers_of_signals())
 
 
 class _Pieces:

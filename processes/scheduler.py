@@ -40,6 +40,7 @@ from .interrupt import Interrupt
 from .measurements import Measurements
 from .observers.log_files import LogFiles
 from .perform import perform
+from .pickling import dump
 from .plan import Plan, State
 from .retry import delay_after
 from .runners import make_runner
@@ -164,7 +165,9 @@ class Scheduler:
         # Heap of: when, on the monotonic clock; ticket of the attempt to stop, or 0; else the task to resume.
         self._timers: list[tuple[float, int, int]] = []
         self._waker = Waker(self._go_on)
-        self._interrupt = Interrupt(self._waker.set, inside=perform.__code__, outside=Scheduler.run.__code__)
+        self._interrupt = Interrupt(
+            self._waker.set, inside={perform.__code__, dump.__code__}, outside=Scheduler.run.__code__
+        )
         self._cancelled = False
         self._error: BaseException | None = None  # raised where another thread went on
 
@@ -185,17 +188,14 @@ class Scheduler:
                     runner.open(self._waker)
                     opened.append(runner)
                 self._tell(RunStarted(self.process_name, tuple(self.graph.names), self.runner.name))
-                wait = self.runner.wait if len(self._runners) == 1 else self._wait_for_any
                 while self._plan.unfinished and not (self._cancelled or self._interrupt.happened):
                     self._start_ready_attempts()
                     if self._untold:
                         self._tell_observers()
-                    for message in wait(self._longest_wait()):
-                        if isinstance(message, Finished):
-                            self._end_attempt(message)
-                        else:
-                            self._note_start(message)
-                    if self._timers:
+                    self._take_messages(self._longest_wait())
+                    if self._timers and self._timers[0][0] <= monotonic():
+                        # What has ended while something kept this thread from looking is not late.
+                        self._take_messages(0)
                         self._fire_due_timers()
                 if self._error is not None:
                     raise self._error
@@ -323,6 +323,14 @@ class Scheduler:
         return True
 
     # Waiting
+
+    def _take_messages(self, timeout: float | None) -> None:
+        wait = self.runner.wait if len(self._runners) == 1 else self._wait_for_any
+        for message in wait(timeout):
+            if isinstance(message, Finished):
+                self._end_attempt(message)
+            else:
+                self._note_start(message)
 
     def _longest_wait(self) -> float | None:
         look_seconds = self._interrupt.look_seconds

@@ -174,3 +174,145 @@ def test_ctrl_c_before_the_first_task_leaves_a_report_too(runner):
     with pytest.raises(KeyboardInterrupt):
         process.run(runner=runner, observers=interrupted())
     assert [entry.status for entry in process.report.entries.values()] == [TaskStatus.PENDING]
+
+
+STRUCK = """
+import os, signal, sys
+from functools import partial
+from pathlib import Path
+from processes import Process, Task, TaskDependency
+
+class Stop(Exception):
+    pass
+
+def strike(error, *_):
+    raise error
+
+class Handler:
+    def __call__(self, *_):
+        raise Stop("struck")
+
+handlers = {
+    "exit": lambda *_: sys.exit(7),
+    "partial": partial(strike, Stop("struck")),
+    "object": Handler(),
+}
+
+def wait(pid):
+    os.kill(pid, signal.SIGUSR2)
+    while not Path("end").exists():
+        pass
+
+signal.signal(signal.SIGUSR2, handlers[sys.argv[2]])
+after = [TaskDependency("quick")]
+long = Task("long", wait, args=(os.getpid(),), dependencies=after, runner=sys.argv[1])
+process = Process([Task("quick", abs, args=(-1,)), long])
+try:
+    process.run(runner="sequential")
+except (Stop, SystemExit) as error:
+    statuses = {name: entry.status.name for name, entry in process.report.entries.items()}
+    print(type(error).__name__, error, statuses)
+"""
+
+
+@pytest.mark.parametrize(
+    ("handler", "error"), [("exit", "SystemExit 7"), ("partial", "Stop struck"), ("object", "Stop struck")]
+)
+def test_what_a_handler_of_the_programs_raises_leaves_the_run(runner, handler, error, tmp_path):
+    (tmp_path / "struck.py").write_text(STRUCK)
+    command = [sys.executable, "struck.py", runner, handler]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    (tmp_path / "end").touch()  # for the function that a thread would be left with
+    assert (done.stdout, done.stderr) == (f"{error} {{'quick': 'SUCCESS', 'long': 'PENDING'}}\n", "")
+
+
+def fail_by_a_signal_of_ones_own() -> None:
+    def strike(*_: object) -> None:
+        raise ValueError("too long")
+
+    signal.signal(signal.SIGALRM, strike)
+    signal.raise_signal(signal.SIGALRM)
+
+
+def test_what_a_handler_raises_that_a_task_has_installed_fails_that_task():
+    try:
+        report = Process([Task("own", fail_by_a_signal_of_ones_own), Task("next", abs, args=(-1,))]).run()
+    finally:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    assert repr(report.exceptions["own"]) == "ValueError('too long')"
+    assert report.results == {"next": 1}
+
+
+class SendsSignals:
+    """Sends its process a signal when it is serialized."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __reduce__(self) -> object:
+        os.kill(os.getpid(), self.number)
+        give_up_at = time.monotonic() + 30
+        while time.monotonic() < give_up_at:
+            pass
+        return SendsSignals, (self.number,)
+
+
+class Struck(Exception):
+    pass
+
+
+def strike(*_: object) -> None:
+    raise Struck
+
+
+@pytest.mark.parametrize(
+    ("number", "error"),
+    [(signal.SIGINT, KeyboardInterrupt), (signal.SIGALRM, Struck)],
+    ids=["ctrl-c", "handler"],
+)
+def test_a_signal_that_strikes_while_an_argument_is_serialized_ends_the_run(number, error):
+    tasks = [Task("quick", abs, args=(-1,)), Task("slow", repr, args=(SendsSignals(number),))]
+    process = Process(tasks)
+    previous = signal.signal(signal.SIGALRM, strike)
+    try:
+        began = time.monotonic()
+        with pytest.raises(error):
+            process.run(runner="process")
+        assert time.monotonic() - began < 20
+    finally:
+        signal.signal(signal.SIGALRM, previous)
+    assert process.report.entries["slow"].status is TaskStatus.PENDING
+
+
+FORKS = """
+import multiprocessing, os, signal, sys, threading, time
+from processes import Process, Task
+
+def child(ready):
+    ready.set()
+    try:
+        time.sleep(60)
+    except KeyboardInterrupt:
+        os._exit(3)
+
+def fork():
+    ready = context.Event()
+    process = context.Process(target=child, args=(ready,))
+    process.start()
+    ready.wait(30)
+    while process.is_alive():
+        os.kill(process.pid, signal.SIGINT)
+        process.join(0.1)
+    return process.exitcode
+
+context = multiprocessing.get_context("fork")
+tasks = [Task("forks", fork, runner="thread"), Task("waits", abs, args=(-1,))]
+print(Process(tasks).run(runner="sequential").results)
+"""
+
+
+def test_a_process_that_is_forked_during_a_run_hears_ctrl_c(tmp_path):
+    (tmp_path / "forks.py").write_text(FORKS)
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "forks.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("{'forks': 3, 'waits': 1}\n", "")

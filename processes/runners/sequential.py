@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from ..attempt import Worker
+from ..attempt import Raised, Worker
+from ..interrupt import handlers_of_signals, is_raised_in
 from ..perform import perform
 from .base import ProcessRunner
 from .thread import ThreadRunner
@@ -27,6 +28,7 @@ class SequentialRunner(ProcessRunner):
     def open(self, waker: Waker) -> None:
         super().open(waker)
         self._worker = Worker.here("sequential")
+        self._handlers = handlers_of_signals()  # those of the program, and none that a task installs
         self._next: Attempt | None = None
         self._thread = ThreadRunner(1)
         self._thread.open(waker)
@@ -44,7 +46,12 @@ class SequentialRunner(ProcessRunner):
     def wait(self, timeout: float | None) -> list[Message]:
         attempt, self._next = self._next, None
         if attempt is not None:
-            return [perform(attempt, self._worker)]
+            finished = perform(attempt, self._worker)
+            if isinstance(finished.outcome, Raised) and is_raised_in(
+                finished.outcome.exception, self._handlers
+            ):
+                raise finished.outcome.exception
+            return [finished]
         return self._thread.wait(timeout)
 
     def stack_of(self, ticket: int) -> str:

@@ -378,6 +378,26 @@ def test_a_limit_holds_while_a_sequential_task_keeps_the_run(runner, tmp_path):
     assert report.entries["late"].elapsed_seconds >= 0.5
 
 
+@pytest.mark.parametrize("runner", ["thread", "process"])
+def test_what_ends_in_time_while_an_observer_keeps_the_run_is_a_success(runner, tmp_path):
+    def observe(event):
+        if isinstance(event, TaskFinished) and event.name == "quick":
+            await_file(tmp_path / "in-time")
+            time.sleep(3)  # beyond the limit
+
+    tasks = [
+        Task("quick", await_file, args=(tmp_path / "began",)),
+        Task("in-time", begin_and_write, args=(tmp_path / "began", tmp_path / "in-time"), timeout=2),
+    ]
+    report = Process(tasks).run(runner=runner, max_workers=2, observers=[observe])
+    report.raise_for_errors()
+
+
+def begin_and_write(began, path):
+    write_file(began)
+    write_file(path)
+
+
 def nap_and_write(seconds, path):
     time.sleep(seconds)
     write_file(path)

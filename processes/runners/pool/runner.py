@@ -553,11 +553,8 @@ class ProcessPoolRunner(ProcessRunner):
             sleep(nap if timeout is None else min(nap, timeout))
         came = self._look() if timeout == 0 else self._spin()
         if not came and timeout != 0:
-            came = self._look(timeout if self._waker.arm() else 0)
+            self._look(timeout if self._waker.arm() else 0)
             self._waker.disarm()
-            if not came:
-                # After a Ctrl-Z Python takes the time for over, and does not look at what has come meanwhile.
-                self._look()
         if self.memory_limit is not None:
             self._look_at_memory(self.memory_limit)
         if not abilities.CAN_GUARD:
