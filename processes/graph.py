@@ -147,12 +147,15 @@ def bind(
     """Put the results of a task's dependencies, in their order, behind its own arguments."""
     if passed is None:
         return (*args, *values), kwargs
+    if not passed:  # they are only waited for, which is common too
+        return args, kwargs
+    all_args, all_kwargs = [*args], {**kwargs}
     for place, keyword in passed:
         if keyword is None:
-            args = (*args, values[place])
+            all_args.append(values[place])
         else:
-            kwargs = {**kwargs, keyword: values[place]}
-    return args, kwargs
+            all_kwargs[keyword] = values[place]
+    return tuple(all_args), all_kwargs
 
 
 class Hinted(UserString):

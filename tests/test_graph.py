@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from processes.exceptions import CircularDependencyError, DependencyNotFoundError, TaskNotFoundError
-from processes.graph import Graph, unknown_task
+from processes.graph import Graph, bind, unknown_task
 from processes.process import Process
 from processes.task import Task
 from processes.task_types import TaskDependency
@@ -225,6 +225,27 @@ def test_a_long_chain_needs_no_deep_stack():
     assert found.heights == list(range(size - 1, -1, -1))
     assert found.critical_path() == list(range(size))
     assert found.descendants(0) == list(range(1, size))
+
+
+def test_results_stand_behind_a_task_s_own_arguments():
+    args, kwargs = (1,), {"a": 2, "b": 3}
+    assert bind(args, kwargs, None, ["x", "y"]) == ((1, "x", "y"), {"a": 2, "b": 3})
+    assert bind(args, kwargs, (), ["x"]) == ((1,), {"a": 2, "b": 3})
+    passed = ((1, None), (0, "a"), (2, None), (2, "c"))
+    bound_args, bound_kwargs = bind(args, kwargs, passed, ["x", "y", "z"])
+    assert bound_args == (1, "y", "z")
+    assert list(bound_kwargs.items()) == [("a", "x"), ("b", 3), ("c", "z")]
+    assert (args, kwargs) == ((1,), {"a": 2, "b": 3})
+
+
+@pytest.mark.parametrize("keyword", ["k{}", None])
+def test_a_hundred_thousand_results_are_passed_to_one_task(keyword):
+    size = 100_000
+    passed = tuple((place, keyword and keyword.format(place)) for place in range(size))
+    began = monotonic()
+    args, kwargs = bind((), {}, passed, range(size))
+    assert monotonic() - began < 10
+    assert [*args, *kwargs.values()] == [*range(size)]
 
 
 edges = st.integers(1, 12).flatmap(
