@@ -283,7 +283,7 @@ class ProcessExecutionReport:
         entries = self.errored if only_errors else self.entries
         if wanted is not None:
             entries = {name: entry for name, entry in entries.items() if name.lower() in wanted}
-        problems: list[object] = [] if wanted is None else _unknown_names(wanted, self.entries)
+        problems = []
         if entries or (wanted is None and not only_errors):
             for channel in channels:
                 try:
@@ -291,8 +291,9 @@ class ProcessExecutionReport:
                 except Exception as error:  # the other channels shall be served
                     problems.append(_send_problem(channel, error))
         if show_warnings:  # at the end: where warnings are errors, the first one ends this call
-            for problem in problems:
-                warnings.warn(str(problem), UserWarning, stacklevel=2)
+            unknown = [] if wanted is None else _unknown_names(wanted, self.entries)
+            for problem in unknown + problems:
+                warnings.warn(problem, UserWarning, stacklevel=2)
 
     def __getstate__(self) -> dict[str, Any]:
         from .exception_state import Carried
@@ -357,7 +358,7 @@ def _lower_names(names: list[str]) -> set[str]:
     return {name.lower() for name in names}
 
 
-def _unknown_names(wanted: set[str], entries: Mapping[str, object]) -> list[object]:
+def _unknown_names(wanted: set[str], entries: Mapping[str, object]) -> list[str]:
     from .graph import unknown_task
 
     known = [name.lower() for name in entries]

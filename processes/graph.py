@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from bisect import bisect
-from collections import UserString
 from typing import TYPE_CHECKING, Any
 
 from .collector import collector_paused
@@ -11,7 +10,7 @@ from .exceptions import CircularDependencyError, DependencyNotFoundError
 from .task import check_dependencies, checked_name
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from .task import Task
     from .task_types import TaskDependency
@@ -158,46 +157,9 @@ def bind(
     return tuple(all_args), all_kwargs
 
 
-class Hinted(UserString):
-    """A message about an unknown name, and which name was perhaps meant.
-
-    That one is looked for when the message is read, since it takes milliseconds: whoever only catches the
-    error shall not wait. Pickled or copied deeply, it becomes a str.
-
-    Parameters
-    ----------
-    message : str
-        The message, without the hint.
-    name : str, default ""
-        The unknown name.
-    names : collection of str, default ()
-        The known ones.
-    """
-
-    def __init__(self, message: str, name: str = "", names: Collection[str] = ()) -> None:
-        self._message = message
-        self._name = name.lower()
-        self._names = names
-
-    @property
-    def data(self) -> str:  # type: ignore[override]  # nobody sets it
-        """The whole text."""
-        from difflib import get_close_matches
-
-        name, names = self._name, self._names
-        if len(names) > COMPARED:  # those that begin or end like it
-            ends_alike = _beside(name[::-1], [other[::-1] for other in names])
-            names = {*_beside(name, names), *[other[::-1] for other in ends_alike]}
-        close = get_close_matches(name, names, n=1)
-        return f"{self._message}; did you mean {close[0]!r}?" if close else self._message
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return str, (self.data,)
-
-
-def unknown_task(name: str, names: Collection[str]) -> Hinted:
+def unknown_task(name: str, names: Iterable[str]) -> str:
     """Say that no task has a name, and which name was perhaps meant."""
-    return Hinted(f"No task of this process has the name {name!r}", name, names)
+    return f"No task of this process has the name {name!r}{_hint(name, names)}"
 
 
 def _index_of_names(tasks: list[Task]) -> dict[str, int]:
@@ -233,11 +195,8 @@ def _dependencies(tasks: list[Task], index: dict[str, int]) -> list[tuple[int, .
         except KeyError as error:
             missing = error.args[0]
             raise DependencyNotFoundError(
-                Hinted(
-                    f"Task {task.name!r} depends on {missing!r}, which is no task of this process",
-                    missing,
-                    index,
-                )
+                f"Task {task.name!r} depends on {missing!r}, which is no task of this process"
+                f"{_hint(missing, index)}"
             ) from None
     return dependencies
 
@@ -305,7 +264,18 @@ def _heights(dependencies: list[tuple[int, ...]]) -> list[int]:
     return heights
 
 
-def _beside(name: str, names: Iterable[str]) -> list[str]:
+def _hint(name: str, names: Iterable[str]) -> str:
+    from difflib import get_close_matches
+
+    name, names = name.lower(), list(names)
+    if len(names) > COMPARED:  # those that begin or end like it
+        ends_alike = _beside(name[::-1], [other[::-1] for other in names])
+        names = [*_beside(name, names), *(other[::-1] for other in ends_alike)]
+    close = get_close_matches(name, names, n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _beside(name: str, names: list[str]) -> list[str]:
     """Return the names that stand next to one in alphabetical order."""
     ordered = sorted(names)
     place, each_side = bisect(ordered, name), COMPARED // 4
