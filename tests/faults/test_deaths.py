@@ -383,6 +383,51 @@ def test_blocks_within_each_other_share_the_workers_of_a_runner():
     assert not psutil.pid_exists(first)
 
 
+def test_a_runner_keeps_no_more_workers_than_it_may_have_after_runs_at_the_same_time():
+    together = threading.Barrier(4)
+    pids = set()
+
+    def observe(event: Event) -> None:
+        if isinstance(event, TaskStarted):
+            together.wait(60)  # each run has a worker of its own now
+
+    with ProcessPoolRunner(1) as runner, time_limit(120):
+        runs = [
+            threading.Thread(
+                target=lambda: pids.update(
+                    Process([Task("pid", os.getpid)]).run(runner=runner, observers=[observe]).results.values()
+                )
+            )
+            for _ in range(4)
+        ]
+        for run in runs:
+            run.start()
+        for run in runs:
+            run.join()
+        assert len(pids) == 4
+        assert sum(psutil.pid_exists(pid) for pid in pids) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # from Python 3.12 on
+def test_a_forked_process_that_uses_an_open_runner_ends_its_own_workers_alone(tmp_path):
+    process = Process([Task("pid", os.getpid)])
+    with ProcessPoolRunner(1) as runner, time_limit(120):
+        first = process.run(runner=runner).results["pid"]
+        forked = os.fork()
+        if not forked:
+            code = 1
+            with suppress(BaseException):
+                with runner:
+                    its_own = process.run(runner=runner).results["pid"]
+                    code = 2 if its_own == first else 0
+                runner.__exit__(None, None, None)
+                code = code or 3 * psutil.pid_exists(its_own)
+            os._exit(code)
+        assert os.waitstatus_to_exitcode(os.waitpid(forked, 0)[1]) == 0
+        assert process.run(runner=runner).results["pid"] == first
+
+
 # ---- Workers that are stopped and not ended --------------------------------------------------------------
 
 

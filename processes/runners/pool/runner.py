@@ -147,7 +147,7 @@ class ProcessPoolRunner(ProcessRunner):
 
     def __enter__(self) -> Self:
         if self._shelf is None:
-            self._shelf = Shelf()
+            self._shelf = Shelf(self.max_workers)
         self._shelf.blocks += 1
         return self
 

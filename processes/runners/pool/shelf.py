@@ -13,14 +13,20 @@ if TYPE_CHECKING:
 class Shelf:
     """Takes the workers of a run that has ended, and gives them to the next.
 
+    Parameters
+    ----------
+    room : int
+        How many workers it keeps; runs at the same time may have had more.
+
     Attributes
     ----------
     blocks : int
         How many ``with`` blocks, one within the other, keep it open.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, room: int) -> None:
         self.blocks = 0
+        self._room = room
         self._lock = threading.Lock()  # guards both below: runs in several threads share a shelf
         self._children: list[Child] = []
         self._closed = False
@@ -31,15 +37,18 @@ class Shelf:
         return type(None), ()
 
     def put(self, child: Child) -> bool:
-        """Keep a worker; False once the shelf is closed."""
+        """Keep a worker; False where there is no room, or the shelf is closed."""
         with self._lock:
-            if not self._closed:
-                self._children.append(child)
-            return not self._closed
+            self._leave_to_parent()
+            if self._closed or len(self._children) >= self._room:
+                return False
+            self._children.append(child)
+            return True
 
     def take(self) -> Child | None:
         """Give a worker that lives; None if there is none."""
         with self._lock:
+            self._leave_to_parent()
             while self._children:
                 child = self._children.pop()
                 if child.process.poll() is None:
@@ -50,10 +59,16 @@ class Shelf:
     def close(self) -> None:
         """End all workers, and take none any more."""
         with self._lock:
+            self._leave_to_parent()
             self._closed = True
             children, self._children = self._children, []
-        if os.getpid() == self._pid:  # else they are those of the process that this one was forked from
-            end(children)
+        end(children)
+
+    def _leave_to_parent(self) -> None:
+        """In a process that was forked: leave the workers to the one that has started them."""
+        if self._pid != os.getpid():
+            self._pid = os.getpid()
+            self._children = []
 
 
 def end(children: list[Child]) -> None:
