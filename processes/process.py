@@ -331,14 +331,14 @@ class Process:
         try:
             scheduler = self._schedule(
                 self._checked_graph(),
-                parallel,
-                max_workers,
-                runner,
-                progress,
-                observers,
-                resources,
-                fail_fast,
-                durations,
+                parallel=parallel,
+                max_workers=max_workers,
+                runner=runner,
+                progress=progress,
+                observers=observers,
+                resources=resources,
+                fail_fast=fail_fast,
+                durations=durations,
             )
         except KeyboardInterrupt:  # which may strike while modules are imported
             self.report = ProcessExecutionReport.from_results(self, {})
@@ -397,15 +397,15 @@ class Process:
 
         scheduler = self._schedule(
             graph,
-            parallel,
-            max_workers,
-            runner,
-            progress,
-            observers,
-            resources,
-            fail_fast,
-            durations,
-            put_entry,
+            parallel=parallel,
+            max_workers=max_workers,
+            runner=runner,
+            progress=progress,
+            observers=observers,
+            resources=resources,
+            fail_fast=fail_fast,
+            durations=durations,
+            recorders=(put_entry,),
         )
         return Stream(self, scheduler, entries, channels, notify_on)
 
@@ -414,6 +414,7 @@ class Process:
     def _schedule(
         self,
         graph: Graph,
+        *,
         parallel: bool | None,
         max_workers: int | None,
         runner: str | ProcessRunner | None,
@@ -422,7 +423,7 @@ class Process:
         resources: Mapping[str, float] | None,
         fail_fast: bool,
         durations: object,
-        *recorders: Observer,
+        recorders: tuple[Observer, ...] = (),
     ) -> Scheduler:
         """Check the arguments of a run and make all that it needs."""
         configured = choose_runner(

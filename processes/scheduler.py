@@ -11,7 +11,6 @@ from __future__ import annotations
 import selectors
 from collections import Counter, deque
 from contextlib import suppress
-from copy import copy
 from fractions import Fraction
 from heapq import heappop, heappush
 from itertools import count
@@ -33,12 +32,11 @@ from .attempt import (
 from .clock import monotonic
 from .error_data import ErrorData
 from .events import RunFinished, RunStarted, TaskFinished, TaskRetried, TaskStarted
-from .exceptions import DependencyNotFoundError, ProcessesError, SerializationError
+from .exceptions import ProcessesError, SerializationError
 from .failure import Failure, brief_repr, describe_failure
-from .graph import Graph, bind, what_is_passed
+from .graph import Graph, bind
 from .interrupt import Interrupt
 from .measurements import Measurements
-from .observers.log_files import LogFiles
 from .perform import perform
 from .pickling import dump
 from .plan import Plan, State
@@ -54,7 +52,6 @@ if TYPE_CHECKING:
 
     from .attempt import Message, Outcome
     from .events import Event, Observer
-    from .process import Process
     from .runners.base import ProcessRunner
     from .task import Task
 
@@ -452,7 +449,7 @@ class Scheduler:
             return
         args = tuple(map(_shown, attempt.args))
         kwargs = {name: _shown(value) for name, value in attempt.kwargs.items()}
-        error_data = _error_data(task, args, kwargs, failure, self._downstream(index))
+        error_data = error_data_of(task, args, kwargs, failure, self._downstream(index))
         result = TaskResult.errored(
             exception, error_data=error_data, elapsed_seconds=elapsed, attempts=attempts
         )
@@ -485,7 +482,7 @@ class Scheduler:
                 failure = describe_failure(error.with_traceback(None))
                 self.results[name] = TaskResult.errored(
                     error,
-                    error_data=_error_data(task, task.args, task.kwargs, failure, self._downstream(index)),
+                    error_data=error_data_of(task, task.args, task.kwargs, failure, self._downstream(index)),
                     elapsed_seconds=result.elapsed_seconds,
                     attempts=result.attempts,
                 )
@@ -639,9 +636,10 @@ def _with_variables_of(failure: Failure, error: ProcessesError) -> Failure:
     return Failure(told.exception, told.traceback_str, failure.traced_vars, failure.traced_vars_location)
 
 
-def _error_data(
+def error_data_of(
     task: Task, args: tuple[Any, ...], kwargs: dict[str, Any], failure: Failure, downstream: list[str]
 ) -> ErrorData:
+    """Make what a report tells of a failed task."""
     return ErrorData(
         task_name=task.name,
         function=function_name(task.func),
@@ -653,46 +651,3 @@ def _error_data(
         traced_vars=failure.traced_vars,
         traced_vars_location=failure.traced_vars_location,
     )
-
-
-def run_task(task: Task, process: Process | None) -> TaskResult:
-    """Run one task here and now; see :meth:`processes.Task.run`."""
-    from .runners.sequential import SequentialRunner
-
-    downstream: list[str] = []
-    alone = copy(task)
-    alone.dependencies = []
-    alone.resources = {}  # there is nobody to share with
-    try:
-        if process is not None:
-            downstream = [below.name for below in process.get_dependant_tasks(task.name)]
-        alone.args, alone.kwargs = _arguments_from(process, task)
-    except ProcessesError as error:
-        # Its frames are ours, and tell nothing of the task.
-        failure = describe_failure(error.with_traceback(None))
-        error_data = _error_data(task, task.args, task.kwargs, failure, downstream)
-        return TaskResult.errored(error, error_data=error_data)
-    scheduler = Scheduler(
-        Graph([alone]),
-        SequentialRunner(),
-        recorders=[LogFiles([alone])],
-        downstream=lambda _: downstream,
-    )
-    scheduler.run()
-    return scheduler.results[alone.name]
-
-
-def _arguments_from(process: Process | None, task: Task) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Put the results that a process's latest run has for a task's dependencies behind its arguments."""
-    results = {} if process is None else process.runner.results
-    values = []
-    for dependency in task.dependencies:
-        result = results.get(dependency.task_name)
-        if result is None or not result.worked:
-            state = "unknown" if result is None else result.status.value
-            raise DependencyNotFoundError(
-                f"Task {task.name!r} needs the result of {dependency.task_name!r}, which is {state}; "
-                "give Task.run a process that has run it"
-            )
-        values.append(result.result)
-    return bind(task.args, task.kwargs, what_is_passed(task.dependencies), values)

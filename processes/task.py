@@ -205,7 +205,7 @@ class Task:
             If `executing_process` is neither a Process nor None.
         """
         from .process import Process
-        from .scheduler import run_task
+        from .single import run_task
 
         if executing_process is not None and not isinstance(executing_process, Process):
             raise TypeError(f"executing_process must be Process or None, not {type_name(executing_process)}")

@@ -50,8 +50,6 @@ class LogFiles:
                     log_finished(self._tasks[name])
                 elif result.error_data is not None:
                     log_failed(self._tasks[name], result.error_data)
-            case _:
-                pass
 
     def _warn(self, error: Exception) -> None:
         from ..failure import bounded_repr

@@ -1,0 +1,59 @@
+"""One task by itself, with the results that a process already has for its dependencies."""
+
+from __future__ import annotations
+
+from copy import copy
+from typing import TYPE_CHECKING, Any
+
+from .exceptions import DependencyNotFoundError, ProcessesError
+from .failure import describe_failure
+from .graph import Graph, bind, what_is_passed
+from .observers.log_files import LogFiles
+from .runners.sequential import SequentialRunner
+from .scheduler import Scheduler, error_data_of
+from .task_types import TaskResult
+
+if TYPE_CHECKING:
+    from .process import Process
+    from .task import Task
+
+
+def run_task(task: Task, process: Process | None) -> TaskResult:
+    """Run one task here and now; see :meth:`processes.Task.run`."""
+    downstream: list[str] = []
+    alone = copy(task)
+    alone.dependencies = []
+    alone.resources = {}  # there is nobody to share with
+    try:
+        if process is not None:
+            downstream = [below.name for below in process.get_dependant_tasks(task.name)]
+        alone.args, alone.kwargs = _arguments_from(process, task)
+    except ProcessesError as error:
+        # Its frames are ours, and tell nothing of the task.
+        failure = describe_failure(error.with_traceback(None))
+        error_data = error_data_of(task, task.args, task.kwargs, failure, downstream)
+        return TaskResult.errored(error, error_data=error_data)
+    scheduler = Scheduler(
+        Graph([alone]),
+        SequentialRunner(),
+        recorders=[LogFiles([alone])],
+        downstream=lambda _: downstream,
+    )
+    scheduler.run()
+    return scheduler.results[alone.name]
+
+
+def _arguments_from(process: Process | None, task: Task) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Put the results that a process's latest run has for a task's dependencies behind its arguments."""
+    results = {} if process is None else process.runner.results
+    values = []
+    for dependency in task.dependencies:
+        result = results.get(dependency.task_name)
+        if result is None or not result.worked:
+            state = "unknown" if result is None else result.status.value
+            raise DependencyNotFoundError(
+                f"Task {task.name!r} needs the result of {dependency.task_name!r}, which is {state}; "
+                "give Task.run a process that has run it"
+            )
+        values.append(result.result)
+    return bind(task.args, task.kwargs, what_is_passed(task.dependencies), values)
