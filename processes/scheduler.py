@@ -185,15 +185,21 @@ class Scheduler:
                     runner.open(self._waker)
                     opened.append(runner)
                 self._tell(RunStarted(self.process_name, tuple(self.graph.names), self.runner.name))
+                wait = self.runner.wait if len(self._runners) == 1 else self._wait_for_any
+                was_due = False
                 while self._plan.unfinished and not (self._cancelled or self._interrupt.happened):
                     self._start_ready_attempts()
                     if self._untold:
                         self._tell_observers()
-                    self._take_messages(self._longest_wait())
-                    if self._timers and self._timers[0][0] <= monotonic():
-                        # What has ended while something kept this thread from looking is not late.
-                        self._take_messages(0)
+                    for message in wait(self._longest_wait()):
+                        if isinstance(message, Finished):
+                            self._end_attempt(message)
+                        else:
+                            self._note_start(message)
+                    is_due = bool(self._timers) and self._timers[0][0] <= monotonic()
+                    if is_due and was_due:  # else it looks once more: what has ended meanwhile is not late
                         self._fire_due_timers()
+                    was_due = is_due
                 if self._error is not None:
                     raise self._error
             finally:
@@ -320,14 +326,6 @@ class Scheduler:
         return True
 
     # Waiting
-
-    def _take_messages(self, timeout: float | None) -> None:
-        wait = self.runner.wait if len(self._runners) == 1 else self._wait_for_any
-        for message in wait(timeout):
-            if isinstance(message, Finished):
-                self._end_attempt(message)
-            else:
-                self._note_start(message)
 
     def _longest_wait(self) -> float | None:
         look_seconds = self._interrupt.look_seconds
