@@ -11,7 +11,6 @@ from __future__ import annotations
 import selectors
 from collections import Counter, deque
 from contextlib import suppress
-from fractions import Fraction
 from heapq import heappop, heappush
 from itertools import count
 from time import perf_counter, time
@@ -49,6 +48,7 @@ from .task_types import TaskResult, TaskStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from fractions import Fraction
 
     from .attempt import Message, Outcome
     from .events import Event, Observer
@@ -576,6 +576,10 @@ def _shared_functions(tasks: Sequence[Task]) -> Callable[[object], bool]:
 
 def _exact(amounts: Mapping[str, float]) -> dict[str, Fraction]:
     """Take amounts for the decimal numbers that they were written as: sums of floats leave a little over."""
+    if not amounts:
+        return {}
+    from fractions import Fraction  # it takes 2 ms to import
+
     return {name: Fraction(str(amount)) for name, amount in amounts.items()}
 
 

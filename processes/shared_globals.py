@@ -17,7 +17,7 @@ from .pickling import ATOMS, places_in_globals
 from .rebuild import find_cell, find_globals, first_brought, globals_of, make_cell
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from .pickling import Named, Place
 
@@ -200,20 +200,24 @@ def looked_up_for(named: Named, among: Mapping[str, Any]) -> dict[str, Any]:
         if type(annotation) is str:
             words = re.findall(r"[^\W\d]\w*", annotation)
             found |= {word: among[word] for word in words if _is_for_annotations(among.get(word))}
-    if any("__subclasses__" in code.co_names for code in _codes_of(named)):
+    if any(map(_asks_for_subclasses, _codes_of(named))):
         items = list(among.items())  # at once, as other threads may add to them
         found |= {name: value for name, value in items if _is_defined_beside(named, value)}
     return found
 
 
-def _codes_of(named: Named) -> Iterator[CodeType]:
-    """Find the code of a function or of a class's methods, with that of functions therein."""
-    methods = [named] if isinstance(named, FunctionType) else vars(named).values()
-    found = [getattr(getattr(method, "__func__", method), "__code__", None) for method in methods]
-    while found:
-        if isinstance(code := found.pop(), CodeType):
-            yield code
-            found += code.co_consts
+def _codes_of(named: Named) -> list[object]:
+    """Return the code of a function, or of a class's methods."""
+    if isinstance(named, FunctionType):
+        return [named.__code__]
+    return [getattr(getattr(item, "__func__", item), "__code__", None) for item in vars(named).values()]
+
+
+def _asks_for_subclasses(code: object) -> bool:
+    """Tell whether code, or that of functions in it, asks a class for its subclasses."""
+    return type(code) is CodeType and (
+        "__subclasses__" in code.co_names or any(map(_asks_for_subclasses, code.co_consts))
+    )
 
 
 def _is_defined_beside(named: Named, value: object) -> bool:
