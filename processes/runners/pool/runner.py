@@ -35,6 +35,7 @@ from .death import OutOfMemoryKills
 from .functions import Functions
 from .logs import handle_record
 from .outcomes import unpack_outcome
+from .pace import Pace
 from .settings import tell_settings
 from .shelf import Shelf, end
 
@@ -50,26 +51,9 @@ if TYPE_CHECKING:
     from .kept import Kept
     from .parcel import Key, Piece, Places
 
-ORDERED_SECONDS = 2e-4
-"""From such calls on, only what is more urgent than all that may become ready by what a worker holds is put
-in line there. With shorter ones, to have no line costs more than the order is worth.
-"""
-
-AHEAD_SECONDS, UNORDERED_AHEAD_SECONDS = 0.012, 0.004
-"""Work that a worker may have in line behind what it runs, and where what comes may have to wait for it."""
-
-AHEAD_BYTES = 1 << 22
-"""Arguments that a worker may have in line, if more than one attempt's: they take memory, and results wait
-while we serialize them.
-"""
-
 OVERDUE_SECONDS = 0.02
 """At one call; a worker has no line then, since nobody knows when it would move."""
 
-OVERHEAD_SECONDS = 1e-5  # of a worker, for an attempt, beside the call itself
-LEAST_NAP, MOST_NAP = 1e-4, 1e-3  # in seconds
-FEW_RESULTS = 8  # at a look; with more, the parent cannot keep up
-SHORTEST_SECONDS = 3e-6  # of calls with which it can; workers run dry while it sleeps otherwise (measured)
 MAX_FAILED_STARTS = 3  # of workers, in a row; then the fault is not chance
 POLL_SECONDS = 0.1  # how often we look for what no descriptor tells: memory, and in some systems deaths
 
@@ -185,13 +169,9 @@ class ProcessPoolRunner(ProcessRunner):
         self._jobs = 0  # started and not ended
         self._is_interrupted = False  # whether a Ctrl-C has struck while the program's handlers logged
         self._next_look = 0.0  # at the memory of workers, on the monotonic clock
-        self._mean_seconds: float | None = None  # of a call, lately
-        self._mean_bytes = 0.0  # of a result, lately
-        self._mean_job_bytes = 0.0  # of arguments that were serialized, lately; 0 while all are small
-        self._bytes_at_once = 0  # of arguments that were serialized since the last wait
+        self._pace = Pace(self.max_workers)
         self.is_sated = False
         self.heeds_order = True
-        self._keeps_up = False  # whether the last wait brought few messages
         self._large_pieces: WeakValueDictionary[Key, Piece] = WeakValueDictionary()
         self._functions = Functions(self._large_pieces, self.is_shared)
         self._arguments = Arguments(self._functions, self._large_pieces)
@@ -224,22 +204,11 @@ class ProcessPoolRunner(ProcessRunner):
 
     @property
     def free_slots(self) -> int:
-        slots = self.max_workers * (1 + self._ahead) - self._jobs
+        slots = self.max_workers * (1 + self._pace.ahead()) - self._jobs
         if slots < self.max_workers:
             # What waits for a line must not keep the most urgent from a worker that has nothing to do.
             return max(slots, sum(not child.held for child in self._children))
         return slots
-
-    @property
-    def _ahead(self) -> int:
-        """How many jobs a worker may have in line behind what it runs."""
-        if self._mean_seconds is None or not abilities.CAN_TAKE_BACK:
-            return 0
-        seconds = AHEAD_SECONDS if self.heeds_order else UNORDERED_AHEAD_SECONDS
-        ahead = int(seconds / (self._mean_seconds + OVERHEAD_SECONDS))
-        if self._mean_job_bytes:
-            return min(ahead, max(1, int(AHEAD_BYTES / self._mean_job_bytes)))
-        return ahead
 
     @property
     def poll_seconds(self) -> float | None:
@@ -338,8 +307,8 @@ class ProcessPoolRunner(ProcessRunner):
         else:
             description = pickle.dumps((attempt.task_name, attempt.frame_filter))
         body = function.own + arguments
-        if len(body) >= wire.CHUNK or self._mean_job_bytes:
-            self._weigh(len(body))
+        if len(body) >= wire.CHUNK or self._pace.has_large_arguments:
+            self._note_arguments(len(body))
         head = wire.attempt_head(attempt.ticket, function.number, flags, description, len(body))
         return Job(attempt, function, wire.pieces(len(body), (head, body)), classes)
 
@@ -371,7 +340,7 @@ class ProcessPoolRunner(ProcessRunner):
             return wire.pieces(length, (head + function.own, *inside)), files
 
         own_parcel = Parcel.of(own, attempt.task_name, NAMES, self._large_pieces)
-        self._weigh(own_parcel.added)
+        self._note_arguments(own_parcel.added)
         parcels = [own_parcel, *results]
         pieces, files = frame(in_band=False)
         job = Job(attempt, function, pieces, classes)
@@ -379,13 +348,9 @@ class ProcessPoolRunner(ProcessRunner):
         job.kept = kept
         return job
 
-    def _weigh(self, size: int) -> None:
-        """Note how many bytes of arguments an attempt has added."""
-        self._mean_job_bytes += (size - self._mean_job_bytes) / 8
-        if self._mean_job_bytes < wire.CHUNK / 8:
-            self._mean_job_bytes = 0.0
-        self._bytes_at_once += size
-        self.is_sated = self._bytes_at_once > AHEAD_BYTES * self.max_workers
+    def _note_arguments(self, size: int) -> None:
+        self._pace.note_arguments(size)
+        self.is_sated = self._pace.is_sated
 
     def _take_spare(self) -> None:
         if self._spare < 0:
@@ -398,13 +363,11 @@ class ProcessPoolRunner(ProcessRunner):
             self._ask_for_kept()
         self._flush()
         self._lately_sent.clear()
-        self._bytes_at_once = 0
-        self.is_sated = False
         self._select(0 if self._inbox else timeout)
         messages = list(self._inbox)
         self._inbox.clear()
-        self._keeps_up = len(messages) < FEW_RESULTS
-        self.heeds_order = self._mean_seconds is None or self._mean_seconds > ORDERED_SECONDS
+        self._pace.note_look(len(messages))
+        self.is_sated, self.heeds_order = False, self._pace.heeds_order
         return messages
 
     def stack_of(self, ticket: int) -> str:
@@ -463,7 +426,7 @@ class ProcessPoolRunner(ProcessRunner):
         if not self._queue:
             return
         # None gets more than its share, so that a short queue does not become one worker's line.
-        share = min(1 + self._ahead, ceil(self._jobs / len(self._children)))
+        share = min(1 + self._pace.ahead(), ceil(self._jobs / len(self._children)))
         by_line = sorted(self._children, key=lambda child: len(child.held))
         for child in by_line:
             if child.held:
@@ -549,7 +512,7 @@ class ProcessPoolRunner(ProcessRunner):
         """Wait until a worker or the waker has something, and take it."""
         if self.poll_seconds is not None:
             timeout = self.poll_seconds if timeout is None else min(timeout, self.poll_seconds)
-        if timeout != 0 and (nap := self._nap_seconds()) >= LEAST_NAP:
+        if timeout != 0 and self._children and (nap := self._pace.nap_seconds(self._shortest_line())):
             sleep(nap if timeout is None else min(nap, timeout))
         came = self._look() if timeout == 0 else self._spin()
         if not came and timeout != 0:
@@ -562,22 +525,12 @@ class ProcessPoolRunner(ProcessRunner):
                 if child.has_ended():
                     self._bury(child, 0)
 
-    def _nap_seconds(self) -> float:
-        """Tell how long to sleep while results gather, since to look for each one takes processor time.
-
-        Meanwhile no worker may run dry, nor wait for room to send. A longer sleep is also more likely to end
-        in time: who has used much of a processor may have to wait for one for some milliseconds.
-        """
-        mean = self._mean_seconds
-        if mean is None or mean < SHORTEST_SECONDS or not self._keeps_up or not self._children:
-            return 0.0
-        in_line = min([len(child.held) for child in self._children]) - 1
-        most_results = min(in_line / 2, wire.CHUNK / self._mean_bytes)
-        return min(most_results * (mean + OVERHEAD_SECONDS), MOST_NAP)
+    def _shortest_line(self) -> int:
+        return min([len(child.held) for child in self._children]) - 1
 
     def _spin(self) -> bool:
         """Take what comes soon, where calls have been short lately; False if nothing comes."""
-        if not abilities.CAN_YIELD or self._mean_seconds is None or self._mean_seconds > wire.SPIN_SECONDS:
+        if not abilities.CAN_YIELD or not self._pace.is_quick():
             return False
         look = self._look
         if self._jobs == 1:
@@ -738,9 +691,7 @@ class ProcessPoolRunner(ProcessRunner):
         )
         self._jobs -= 1
         child.busy_since = started_at + elapsed
-        mean = self._mean_seconds
-        self._mean_seconds = elapsed if mean is None else mean + (elapsed - mean) / 8
-        self._mean_bytes += (len(body) - self._mean_bytes) / 8
+        self._pace.note_result(elapsed, len(body))
 
     def _leave_with(self, child: Child, attempt: Attempt) -> Returned:
         """Note that a worker keeps a result."""
