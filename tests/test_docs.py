@@ -21,8 +21,9 @@ DOCUMENTS = (
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     *sorted(str(path.relative_to(FOLDER)) for path in (FOLDER / "docs").glob("*.md")),
+    *sorted(str(path.relative_to(FOLDER)) for path in (FOLDER / "benchmarks").glob("*.md")),
 )
-RUNNABLE = ("README.md", "docs/guide.md")  # whose snippets all run as they stand
+RUNNABLE = ("README.md", "docs/guide.md", "docs/processes.md")  # whose snippets all run as they stand
 USER_FOLDER = "/home/you"  # where the documents pretend that snippets stand
 TIME = re.compile(r"\b\d+\.\d+( s\b|(?=  ))")
 WORKER = re.compile(r"\b(process|thread)-\d+")
