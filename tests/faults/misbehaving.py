@@ -6,6 +6,7 @@ import ctypes
 import os
 import signal
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -51,6 +52,22 @@ def ignore_sigterm() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGINT])
     time.sleep(3600)
+
+
+def start_child_in_another_session(pid_file: str) -> None:
+    child = subprocess.Popen(["sleep", "300"], start_new_session=True)
+    Path(pid_file).write_text(str(child.pid))
+    time.sleep(3600)
+
+
+def await_text_and_fail(file: str) -> None:
+    while not (Path(file).exists() and Path(file).read_text()):
+        time.sleep(0.005)
+    raise ValueError("seen")
+
+
+def signal_mask() -> set[int]:
+    return signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 def overflow_the_stack() -> None:

@@ -16,12 +16,15 @@ import psutil
 import pytest
 from misbehaving import (
     add_line,
+    await_text_and_fail,
     kill_other,
     mark_and_maybe_die,
     meet,
     meet_and_wait,
     overflow_the_stack,
     send_half,
+    signal_mask,
+    start_child_in_another_session,
 )
 from test_raised import needs_guard, needs_tokens, run_beside_others, run_in_new_python, time_limit
 
@@ -292,6 +295,56 @@ def test_a_worker_whose_guard_is_killed_goes_with_it():
     assert (type(error), error.signal) == (WorkerDiedError, "SIGKILL")
     with suppress(psutil.NoSuchProcess):
         psutil.Process(error.pid).wait(30)
+
+
+HELD_GUARD = """
+import os, signal, time
+close = os.closerange
+
+def close_and_wait(low, high):
+    close(low, high)
+    if high == 1 << 20:  # the last that a guard closes, before it has handlers
+        while not signal.sigpending():
+            time.sleep(0.001)
+
+os.closerange = close_and_wait
+"""
+
+
+@pytest.fixture
+def held_guard(monkeypatch, tmp_path_factory):
+    """Hold each guard between the start of its worker and its handlers until it is sent a signal."""
+    folder = tmp_path_factory.mktemp("held")
+    (folder / "sitecustomize.py").write_text(HELD_GUARD)
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+
+
+@needs_guard
+@pytest.mark.usefixtures("held_guard")
+def test_a_guard_without_handlers_yet_tells_how_its_worker_ended():
+    with time_limit(60):
+        report = Process([Task("exits", os._exit, args=(3,))]).run(runner="process")
+    assert (report.exceptions["exits"].exitcode, report.exceptions["exits"].signal) == (3, None)
+
+
+@needs_guard
+@pytest.mark.usefixtures("held_guard")
+def test_a_guard_without_handlers_yet_ends_what_its_worker_leaves(tmp_path):
+    file = tmp_path / "pid"
+    functions = (start_child_in_another_session, await_text_and_fail)
+    tasks = [Task(function.__name__, function, args=(str(file),)) for function in functions]
+    with time_limit(60):
+        Process(tasks).run(runner="process", max_workers=2, fail_fast=True)
+    assert not psutil.pid_exists(int(file.read_text()))
+
+
+def test_a_worker_blocks_the_signals_that_the_program_blocks():
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])
+    try:
+        report = Process([Task("mask", signal_mask)]).run(runner="process")
+        assert report.results["mask"] == signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @needs_guard

@@ -93,10 +93,14 @@ def _fork_worker(parent_pid: int, crash_fd: int, stderr_fd: int) -> None:
         os._exit(0)  # the parent was gone before we looked, and the descriptor names somebody else
     guard_pid = os.getpid()
     errors, errors_in = os.pipe()
+    # A guard that has a worker hears these before it has handlers too: ended by one of them, it could neither
+    # end what the worker leaves nor tell how the worker ended.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGUSR1))
     worker_pid = os.fork()
     if worker_pid:
         written = _turn_stderr(crash_fd, stderr_fd)
         _Guard(parent, worker_pid, errors, crash_fd, written).watch()
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # should anybody kill the guard
     if os.getppid() != guard_pid:
         os._exit(0)
