@@ -558,6 +558,24 @@ def test_shared_memory_that_a_task_leaves_goes_with_its_worker(end, tmp_path):
     assert file.read_text() not in os.listdir("/dev/shm")
 
 
+SLOW_TRACKER = """
+import sys, time
+if any("resource_tracker" in argument for argument in sys.orig_argv):
+    time.sleep(1)
+"""
+
+
+@linux
+def test_shared_memory_goes_where_its_tracker_comes_up_after_the_end_of_its_worker(monkeypatch, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(SLOW_TRACKER)  # what a busy machine does
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    file = tmp_path / "name"
+    with time_limit(60):
+        report = Process([Task("shares", share, args=(file, "killed"))]).run(runner="process")
+    assert report.exceptions["shares"].signal == "SIGKILL"
+    assert file.read_text() not in os.listdir("/dev/shm")
+
+
 LEAVES = (
     WORK
     + """

@@ -15,8 +15,9 @@ from .abilities import CHILDREN_FILE
 
 GRACE_SECONDS = 0.2  # from SIGTERM to SIGKILL: a guess, enough for a handler that removes a file
 ERROR_BYTES = 4096  # of standard error: a page, enough for what an interpreter says at its end
+# Together less than what the parent gives a guard to end.
 LEAVE_SECONDS = 1.0  # for a worker that was told to end, with its atexit handlers
-TRACKER_SECONDS = 0.5  # for a resource tracker of multiprocessing to remove what is left of the others
+TRACKER_SECONDS = 3.0  # for a resource tracker of multiprocessing to come up and remove what the others leave
 READ_SECONDS = 0.5  # for whoever reads standard error to go on, when the worker has ended
 
 MARK = "PROCESSES_WORKER_BOOTS"
