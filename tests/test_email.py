@@ -6,7 +6,6 @@ import logging
 import random
 import re
 import shutil
-import smtplib
 import socket
 import ssl
 import subprocess
@@ -259,7 +258,7 @@ def test_a_server_that_drips_is_left_after_a_while(report, monkeypatch):
 
 def test_a_server_that_drips_through_tls_is_left_after_a_while(authority, trusted):
     with dripping(b"220-", tls=server_context(authority)) as host, Deadline(0.05) as deadline:
-        with pytest.raises(smtplib.SMTPServerDisconnected):
+        with pytest.raises(OSError):  # where it was cut off in the handshake: no mail server yet
             mail._open(config(host), "implicit", deadline)
         assert deadline.passed
 

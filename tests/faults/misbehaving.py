@@ -1,4 +1,4 @@
-"""Functions that do harm, for workers that are many: they import this, and no pytest with it."""
+"""Functions that do harm, for workers that are many, or have little time: they import no pytest with this."""
 
 from __future__ import annotations
 
@@ -68,6 +68,55 @@ def await_text_and_fail(file: str) -> None:
 
 def signal_mask() -> set[int]:
     return signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+def tell_and_ignore_sigterm(pid_file: str) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    Path(pid_file).write_text(str(os.getpid()))
+    time.sleep(3600)
+
+
+def await_end(pid_file: str) -> None:
+    while not (Path(pid_file).exists() and (pid := Path(pid_file).read_text())):
+        time.sleep(0.01)
+    with suppress(ProcessLookupError):
+        while True:
+            os.kill(int(pid), 0)
+            time.sleep(0.01)
+
+
+def start_stubborn_family(folder: str) -> None:
+    """Start children deaf to SIGTERM: a plain one, one in a session of its own, one without its parent."""
+    command = ["sh", "-c", 'trap "" TERM; : > "$0/$$"; exec sleep 60', folder]
+    for how in ("plain", "session", "orphan"):
+        if how == "orphan":
+            if os.fork() == 0:
+                subprocess.Popen(command)
+                os._exit(0)
+        else:
+            subprocess.Popen(command, start_new_session=how == "session")
+    while len(os.listdir(folder)) < 3:
+        time.sleep(0.01)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    loop()
+
+
+def stop(what: str) -> None:
+    os.kill(os.getppid() if what == "guard" else os.getpid(), signal.SIGSTOP)
+    time.sleep(3600)
+
+
+def share(name_file: Path, end: str) -> None:
+    from multiprocessing import shared_memory  # in the worker alone: tests of others need a program without
+
+    shared = shared_memory.SharedMemory(create=True, size=1000)
+    name_file.write_text(shared.name)
+    if end == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif end == "exits":
+        os._exit(3)
+    elif end == "past its limit":
+        time.sleep(3600)
 
 
 def overflow_the_stack() -> None:

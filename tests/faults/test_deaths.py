@@ -25,6 +25,8 @@ from misbehaving import (
     send_half,
     signal_mask,
     start_child_in_another_session,
+    start_stubborn_family,
+    stop,
 )
 from test_raised import needs_guard, needs_tokens, run_beside_others, run_in_new_python, time_limit
 
@@ -248,29 +250,6 @@ def test_a_task_that_closes_all_descriptors_loses_its_worker_and_no_more():
     assert report.results == {"fine": 2}
 
 
-def start_stubborn_family(folder: str) -> None:
-    """Start children deaf to SIGTERM: a plain one, one in a session of its own, one without its parent."""
-    code = (
-        "import os, signal, sys, time\n"
-        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-        "open(os.path.join(sys.argv[1], str(os.getpid())), 'w').close()\n"
-        "time.sleep(60)\n"
-    )
-    for how in ("plain", "session", "orphan"):
-        command = [sys.executable, "-c", code, folder]
-        if how == "orphan":
-            if os.fork() == 0:
-                subprocess.Popen(command)
-                os._exit(0)
-        else:
-            subprocess.Popen(command, start_new_session=how == "session")
-    while len(os.listdir(folder)) < 3:
-        time.sleep(0.01)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    while True:
-        pass
-
-
 @needs_guard
 def test_a_time_limit_ends_the_whole_family_of_a_task(tmp_path):
     report = Process([Task("family", start_stubborn_family, args=(str(tmp_path),), timeout=3)]).run(
@@ -353,7 +332,7 @@ def test_nobody_survives_the_parents_sudden_death(tmp_path):
     script.write_text(
         "import sys\n"
         f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        "from test_deaths import start_stubborn_family\n"
+        "from misbehaving import start_stubborn_family\n"
         "from processes import Process, Task\n"
         "Process([Task('family', start_stubborn_family, args=(sys.argv[1],))]).run(runner='process')\n"
     )
@@ -482,11 +461,6 @@ def test_a_forked_process_that_uses_an_open_runner_ends_its_own_workers_alone(tm
 
 
 # ---- Workers that are stopped and not ended --------------------------------------------------------------
-
-
-def stop(what: str) -> None:
-    os.kill(os.getppid() if what == "guard" else os.getpid(), signal.SIGSTOP)
-    time.sleep(3600)
 
 
 def test_a_stopped_worker_ends_with_its_time_limit(system):

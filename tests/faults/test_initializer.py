@@ -87,10 +87,12 @@ def hang() -> None:
     threading.Event().wait()
 
 
-@pytest.mark.parametrize(("initializer", "error"), [(hang, TimeoutError), (os.abort, WorkerDiedError)])
-def test_an_initializer_that_hangs_or_dies_costs_its_attempts(initializer, error):
-    tasks = [Task(f"t{n}", os.getpid, timeout=0.2) for n in range(3)]
-    with time_limit(30):
+@pytest.mark.parametrize(
+    ("initializer", "limit", "error"), [(hang, 0.2, TimeoutError), (os.abort, None, WorkerDiedError)]
+)
+def test_an_initializer_that_hangs_or_dies_costs_its_attempts(initializer, limit, error):
+    tasks = [Task(f"t{n}", os.getpid, timeout=limit) for n in range(3)]
+    with time_limit(60):
         report = Process(tasks).run(runner=ProcessPoolRunner(2, initializer=initializer))
     assert [type(exception) for exception in report.exceptions.values()] == [error] * 3
 

@@ -20,6 +20,7 @@ from typing import Any
 
 import psutil
 import pytest
+from misbehaving import share
 from test_raised import needs_guard, run_in_new_python, time_limit
 
 from processes import Process, Task
@@ -280,10 +281,10 @@ def run_unread(limit: float, stderr: int) -> subprocess.Popen[str]:
 
 @linux
 def test_a_time_limit_ends_a_task_though_nobody_reads_what_it_writes_to_standard_error(full_pipe):
-    with run_unread(1, full_pipe[1]) as program, time_limit(60):
+    with run_unread(3, full_pipe[1]) as program, time_limit(60):
         assert program.stdout is not None
         pids = [int(pid) for pid in program.stdout.readline().split()]
-        assert program.stdout.read().startswith("Task 'writes' timed out after 1s")
+        assert program.stdout.read().startswith("Task 'writes' timed out after 3s")
     assert [pid for pid in pids if psutil.pid_exists(pid)] == []
 
 
@@ -534,24 +535,11 @@ def test_a_run_that_may_start_few_threads_makes_do_with_them_or_tells_the_reason
 # ---- What is left there ---
 
 
-def share(name_file: Path, end: str) -> None:
-    from multiprocessing import shared_memory  # in the worker alone: tests of others need a program without
-
-    shared = shared_memory.SharedMemory(create=True, size=1000)
-    name_file.write_text(shared.name)
-    if end == "killed":
-        os.kill(os.getpid(), signal.SIGKILL)
-    elif end == "exits":
-        os._exit(3)
-    elif end == "past its limit":
-        time.sleep(3600)
-
-
 @linux
 @pytest.mark.parametrize("end", ["killed", "exits", "past its limit", "well"])
 def test_shared_memory_that_a_task_leaves_goes_with_its_worker(end, tmp_path):
     file = tmp_path / "name"
-    limit = 2 if end == "past its limit" else None
+    limit = 3 if end == "past its limit" else None
     with time_limit(60):
         report = Process([Task("shares", share, args=(file, end), timeout=limit)]).run(runner="process")
     assert len(report.successes) == (end == "well")
@@ -737,6 +725,11 @@ def test_a_fork_in_the_middle_of_a_run_disturbs_neither(child, tmp_path):
 HELD = (
     BUSY
     + """
+def begin(number):
+    (folder / f"boots{number}").touch()
+    while len(list(folder.glob("boots*"))) < 2:
+        time.sleep(0.01)
+
 def finish(number):
     (folder / f"began{number}").touch()
     while not (folder / "go").exists():
@@ -744,11 +737,12 @@ def finish(number):
     (folder / f"finished{number}").touch()
     return number
 
-report = Process([Task(f"t{i}", finish, args=(i,), timeout=3) for i in range(2)]).run(
-    runner="process", max_workers=2
-)
+boots = [Task(f"boots{i}", begin, args=(i,)) for i in range(2)]  # the limits are not to count that
+both = [TaskDependency(task.name) for task in boots]
+tasks = [Task(f"t{i}", finish, args=(i,), dependencies=both, timeout=3) for i in range(2)]
+report = Process(boots + tasks).run(runner="process", max_workers=2)
 report.raise_for_errors()
-print(report.results)
+print([report.results[task.name] for task in tasks])
 """
 )
 
@@ -772,7 +766,7 @@ def test_workers_go_on_while_ctrl_z_holds_the_program(tmp_path):
     time.sleep(3)  # past the limits of tasks that have finished
     os.killpg(parent.pid, signal.SIGCONT)
     output, _ = parent.communicate(timeout=30)
-    assert output == "{'t0': 0, 't1': 1}\n"
+    assert output == "[0, 1]\n"
 
 
 IGNORED = """
@@ -828,27 +822,34 @@ def test_a_program_that_ignores_sigchld_hears_how_workers_ended():
 NESTED = """
 import os, sys, time
 from pathlib import Path
-from processes import Process, Task
+from processes import Process, Task, TaskDependency
 
 def die():
     os._exit(3)
 
 def wait(file):
-    Path(file).write_text(str(os.getpid()))
+    file.write_text(str(os.getpid()))
     time.sleep(3600)
 
 def inner(tasks):
     report = Process(tasks).run(runner="process", max_workers=2)
     return report.results, {name: error.exitcode for name, error in report.exceptions.items()}
 
+def see(file):
+    while not (file.exists() and file.read_text()):
+        time.sleep(0.01)
+    raise ValueError
+
+file = Path(sys.argv[1])
 tasks = [
     Task("outer", inner, args=([Task("dies", die), Task("good", abs, args=(-1,))],)),
-    Task("late", inner, args=([Task("waits", wait, args=(sys.argv[1],))],), timeout=4),
+    Task("ended", inner, args=([Task("waits", wait, args=(file,))],)),
+    Task("sees", see, args=(file,), dependencies=[TaskDependency("outer")]),
 ]
-report = Process(tasks).run(runner="process", max_workers=2)
-print(report.results, [type(error).__name__ for error in report.exceptions.values()])
+report = Process(tasks).run(runner="process", max_workers=2, fail_fast=True)
+print(report.results, {name: entry.status.name for name, entry in report.entries.items()})
 try:
-    os.kill(int(Path(sys.argv[1]).read_text()), 0)
+    os.kill(int(file.read_text()), 0)
 except ProcessLookupError:
     print("gone")
 """
@@ -857,6 +858,6 @@ except ProcessLookupError:
 @needs_guard
 def test_a_run_in_a_task_has_workers_of_its_own_which_go_with_the_task(tmp_path):
     assert run_in_new_python(NESTED, str(tmp_path / "pid")).splitlines() == [
-        "{'outer': ({'good': 1}, {'dies': 3})} ['TimeoutError']",
+        "{'outer': ({'good': 1}, {'dies': 3})} {'outer': 'SUCCESS', 'ended': 'PENDING', 'sees': 'ERRORED'}",
         "gone",
     ]

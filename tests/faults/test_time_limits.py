@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import atexit
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -13,7 +12,15 @@ from pathlib import Path
 
 import psutil
 import pytest
-from misbehaving import Bomb, compute_in_c, ignore_sigterm, loop, sleep_on
+from misbehaving import (
+    Bomb,
+    await_end,
+    compute_in_c,
+    ignore_sigterm,
+    loop,
+    sleep_on,
+    tell_and_ignore_sigterm,
+)
 from test_raised import run_beside_others, run_in_new_python
 
 import processes
@@ -34,22 +41,11 @@ def test_a_task_that_is_stuck_ends_with_its_limit_and_tells_where_it_stood(funct
     assert not psutil.pid_exists(report.metrics["stuck"].pid)
 
 
-def tell_and_ignore_sigterm(file: str) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    Path(file).write_text(str(os.getpid()))
-    time.sleep(3600)
-
-
-def await_end(file: str) -> None:
-    while not (Path(file).exists() and (pid := Path(file).read_text())) or psutil.pid_exists(int(pid)):
-        time.sleep(0.01)
-
-
 def test_a_task_that_heeds_no_sigterm_is_over_while_the_run_goes_on(tmp_path, system):
     file = str(tmp_path / "pid")
     tasks = [
-        Task("deaf", tell_and_ignore_sigterm, args=(file,), timeout=2),
-        Task("sees", await_end, args=(file,), timeout=30),
+        Task("deaf", tell_and_ignore_sigterm, args=(file,), timeout=3),
+        Task("sees", await_end, args=(file,), timeout=60),
     ]
     report = Process(tasks).run(runner="process", max_workers=2)
     assert list(report.errored) == ["deaf"]
@@ -80,7 +76,7 @@ def größe():
 def gefährlich():
     ctypes.string_at(0)
 
-report = Process([Task("late", größe, timeout=1), Task("dies", gefährlich)]).run(runner="process")
+report = Process([Task("late", größe, timeout=2), Task("dies", gefährlich)]).run(runner="process")
 (note,) = report.exceptions["late"].__notes__
 print(ascii(note))
 print(ascii(report.exceptions["dies"].python_stack))
@@ -108,9 +104,13 @@ def test_stacks_show_names_that_are_not_ascii_and_no_frame_below_the_function(tm
 
 
 def test_a_limit_counts_from_the_start_of_the_attempt(tmp_path, monkeypatch):
-    (tmp_path / "sitecustomize.py").write_text("import time\ntime.sleep(1.5)\n")
+    (tmp_path / "sitecustomize.py").write_text("import time\ntime.sleep(2.5)\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    tasks = [Task(f"short{i}", time.sleep, args=(0.4,), timeout=1.2) for i in range(4)]
+    tasks = [
+        Task("boots", abs, args=(-1,), timeout=2),
+        Task("takes-long", time.sleep, args=(2.5,)),
+        Task("waits", abs, args=(-1,), timeout=2),
+    ]
     report = Process(tasks).run(runner="process", max_workers=1)
     report.raise_for_errors()
 
