@@ -10,6 +10,7 @@ import textwrap
 from importlib.metadata import entry_points
 
 import pytest
+from programs import started, wait_until
 
 GOOD = """
     from processes import Process, Task, TaskDependency
@@ -326,10 +327,11 @@ def test_ctrl_c_prints_what_was_finished_and_gives_status_130(write, tmp_path):
     write(
         job="""
             import time
+            from pathlib import Path
             from processes import Process, Task, TaskDependency
 
             def wait():
-                print("ready", flush=True)
+                Path("began").touch()
                 time.sleep(60)
 
             p = Process([
@@ -338,20 +340,11 @@ def test_ctrl_c_prints_what_was_finished_and_gives_status_130(write, tmp_path):
             ])
         """
     )
-    with subprocess.Popen(
-        [sys.executable, "-m", "processes", "run", "job.py", "--runner", "sequential"],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"PYTHONUNBUFFERED": "1"},
-    ) as program:
-        try:
-            assert program.stdout is not None
-            assert program.stdout.readline() == "ready\n"
-            program.send_signal(signal.SIGINT)
-            output, _ = program.communicate(timeout=30)
-        finally:
-            program.kill()
+    command = [sys.executable, "-m", "processes", "run", "job.py", "--runner", "sequential"]
+    with started(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as program:
+        wait_until((tmp_path / "began").exists)
+        program.send_signal(signal.SIGINT)
+        output, _ = program.communicate(timeout=30)
     assert program.returncode == 130
     assert "1 pending, 1 succeeded" in output
 

@@ -7,10 +7,10 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import psutil
 import pytest
+from programs import started, wait_until
 
 from processes import Process, Task, TaskDependency, TaskStatus
 
@@ -43,30 +43,23 @@ except KeyboardInterrupt:
 """
 
 
-def wait_for(path: Path, seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not path.exists():
-        assert time.monotonic() < deadline, f"{path} never appeared"
-        time.sleep(0.01)
-
-
 @pytest.mark.parametrize("body", ["time.sleep(60)", "while True: pass"])
 def test_ctrl_c_ends_a_run_and_leaves_what_was_finished(runner, body, tmp_path):
     script = tmp_path / "busy.py"
     script.write_text(SCRIPT.format(body=body, workers=None if runner == "sequential" else 2))
-    program = subprocess.Popen(
+    with started(
         [sys.executable, str(script), runner],
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-    )
-    wait_for(tmp_path / "began0")
-    family = psutil.Process(program.pid).children(recursive=True)
-    os.killpg(program.pid, signal.SIGINT)  # as a terminal does: to all of them
-    began = time.monotonic()
-    out, err = program.communicate(timeout=30)
+    ) as program:
+        wait_until((tmp_path / "began0").exists)
+        family = psutil.Process(program.pid).children(recursive=True)
+        os.killpg(program.pid, signal.SIGINT)  # as a terminal does: to all of them
+        began = time.monotonic()
+        out, err = program.communicate(timeout=30)
     assert time.monotonic() - began < 10
     assert program.returncode == 42, err
     assert err == ""

@@ -10,10 +10,11 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.parse
+from contextlib import contextmanager
 
 import pytest
+from programs import started, wait_until
 from servers import mail_server, page_of, serving
 
 from processes import (
@@ -68,7 +69,8 @@ try:
             next(stream)
             time.sleep(60)  # what the user does with each entry
 except KeyboardInterrupt:
-    print("interrupted", flush=True)
+    print("interrupted")
+    Path("came-out").touch()
     sys.exit(42)
 """
 
@@ -76,30 +78,23 @@ except KeyboardInterrupt:
 @pytest.fixture
 def script(tmp_path):
     """Start the script, wait until its long task runs, and press Ctrl-C."""
-    started = []
 
-    def interrupt(*arguments):
+    @contextmanager
+    def interrupted(*arguments):
         (tmp_path / "nightly.py").write_text(SCRIPT, encoding="utf-8")
-        program = subprocess.Popen(
+        with started(
             [sys.executable, "nightly.py", *map(str, arguments)],
             cwd=tmp_path,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
-        )
-        started.append(program)
-        deadline = time.monotonic() + 60
-        while not (tmp_path / "began").exists():
-            assert time.monotonic() < deadline, "the long task never began"
-            time.sleep(0.01)
-        os.killpg(program.pid, signal.SIGINT)  # as a terminal does: to all of them
-        return program
+        ) as program:
+            wait_until((tmp_path / "began").exists, 60)
+            os.killpg(program.pid, signal.SIGINT)  # as a terminal does: to all of them
+            yield program
 
-    yield interrupt
-    for program in started:
-        program.kill()
-        program.communicate()
+    return interrupted
 
 
 @pytest.mark.parametrize(
@@ -114,8 +109,8 @@ def script(tmp_path):
 )
 def test_ctrl_c_sends_the_partial_report_and_comes_out(script, how, runner):
     with mail_server() as ((_, port), inbox), serving() as server:
-        program = script(how, runner, port, server.url())
-        out, err = program.communicate(timeout=60)
+        with script(how, runner, port, server.url()) as program:
+            out, err = program.communicate(timeout=60)
     assert (program.returncode, out, err) == (42, "interrupted\n", "")
     (body,) = server.bodies
     statuses = {name: entry["status"] for name, entry in body["entries"].items()}
@@ -126,14 +121,13 @@ def test_ctrl_c_sends_the_partial_report_and_comes_out(script, how, runner):
     assert "Not run" in page_of(message)
 
 
-def test_ctrl_c_is_not_held_up_by_a_slow_server_and_the_rest_is_sent_later(script):
-    with serving() as server:
-        with socket.create_server(("127.0.0.1", 0)) as silent:
-            program = script("run", "thread", silent.getsockname()[1], server.url())
-            assert program.stdout.readline() == "interrupted\n"
+def test_ctrl_c_is_not_held_up_by_a_slow_server_and_the_rest_is_sent_later(script, tmp_path):
+    with serving() as server, socket.create_server(("127.0.0.1", 0)) as silent:
+        with script("run", "thread", silent.getsockname()[1], server.url()) as program:
+            wait_until((tmp_path / "came-out").exists)
             assert server.requests == []
-        # Only now does the mail server hang up.
-        _, err = program.communicate(timeout=60)
+            silent.close()  # only now does the mail server hang up
+            _, err = program.communicate(timeout=60)
     assert program.returncode == 42
     assert "EmailChannel could not send the report" in err
     assert len(server.requests) == 1

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -28,6 +27,7 @@ from misbehaving import (
     start_stubborn_family,
     stop,
 )
+from programs import started, wait_until
 from test_raised import needs_guard, needs_tokens, run_beside_others, run_in_new_python, time_limit
 
 from processes import Process, ProcessPoolRunner, Task, TaskDependency, TaskStatus, WorkerDiedError
@@ -97,10 +97,12 @@ def test_all_workers_may_die_at_once(tmp_path, system):
     tasks = [Task(f"busy{i}", meet_and_wait, args=(str(tmp_path), str(i))) for i in range(4)]
     tasks += [Task(f"queued{i}", pow, args=(i, 2)) for i in range(20)]
 
+    def pids() -> list[str]:
+        return [path.read_text() for path in tmp_path.iterdir()]
+
     def kill_all() -> None:
-        while len(pids := [path.read_text() for path in tmp_path.iterdir()]) < 4 or not all(pids):
-            time.sleep(0.005)
-        for pid in map(int, pids):
+        wait_until(lambda: len(list(filter(None, pids()))) == 4)
+        for pid in map(int, pids()):
             os.kill(pid, signal.SIGKILL)
 
     killer = threading.Thread(target=kill_all)
@@ -338,15 +340,10 @@ def test_nobody_survives_the_parents_sudden_death(tmp_path):
     )
     folder = tmp_path / "pids"
     folder.mkdir()
-    parent = subprocess.Popen([sys.executable, str(script), str(folder)])
-    deadline = time.monotonic() + 30
-    while len(os.listdir(folder)) < 3:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    family = psutil.Process(parent.pid).children(recursive=True)
-    assert len(family) >= 4  # guard, worker and two of the children; the orphan is the guard's
-    parent.kill()
-    parent.wait()
+    with started([sys.executable, str(script), str(folder)]) as parent:
+        wait_until(lambda: len(os.listdir(folder)) == 3)
+        family = psutil.Process(parent.pid).children(recursive=True)
+        assert len(family) >= 4  # guard, worker and two of the children; the orphan is the guard's
     gone, alive = psutil.wait_procs(family, timeout=5)
     assert not alive
     assert not [name for name in os.listdir(folder) if psutil.pid_exists(int(name))]

@@ -14,13 +14,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 from misbehaving import share
+from programs import started, wait_until
 from test_raised import needs_guard, run_in_new_python, time_limit
 
 from processes import Process, Task
@@ -131,7 +132,8 @@ def as_somebody() -> list[str] | None:
     prefix += ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
     if shutil.which("setpriv") is None:
         return None
-    tried = subprocess.run([*prefix, sys.executable, "-c", "import processes"], capture_output=True)
+    command = [*prefix, sys.executable, "-c", "import processes"]
+    tried = subprocess.run(command, capture_output=True, timeout=60)
     return None if tried.returncode else prefix
 
 
@@ -274,9 +276,9 @@ def full_pipe():
     os.close(writing)
 
 
-def run_unread(limit: float, stderr: int) -> subprocess.Popen[str]:
+def run_unread(limit: float, stderr: int) -> AbstractContextManager[subprocess.Popen[str]]:
     command = [sys.executable, "-c", UNREAD, str(limit)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True)
+    return started(command, stdout=subprocess.PIPE, stderr=stderr, text=True)
 
 
 @linux
@@ -365,7 +367,11 @@ def test_a_terminal_does_not_stop_workers():
 def run_among_mounts(commands: str, script: str, folder: str = "/") -> str:
     """Run a script after shell commands that mount things for it alone."""
     for unshare in (["unshare", "-m"], ["unshare", "-rm"]):
-        if shutil.which("unshare") and not subprocess.run([*unshare, "true"], capture_output=True).returncode:
+        command = [*unshare, "true"]
+        if (
+            shutil.which("unshare")
+            and not subprocess.run(command, capture_output=True, timeout=60).returncode
+        ):
             break
     else:
         pytest.skip("nothing can be mounted here")
@@ -625,11 +631,8 @@ def wait_for(count):
 
 def workers_of(folder: Path, count: int) -> list[psutil.Process]:
     """Wait until so many workers have told their process ids, and give them with their guards."""
-    end = time.monotonic() + 30
-    while len(names := [name for name in os.listdir(folder) if name.isdigit()]) < count:
-        assert time.monotonic() < end
-        time.sleep(0.01)
-    workers = [psutil.Process(int(name)) for name in names]
+    wait_until(lambda: len(os.listdir(folder)) >= count)
+    workers = [psutil.Process(int(name)) for name in os.listdir(folder)]
     return workers + [parent for worker in workers if (parent := worker.parent()) is not None]
 
 
@@ -639,11 +642,11 @@ def test_no_worker_survives_a_signal_that_ends_the_parent(number, tmp_path):
     # Who runs the tests may ignore the signal, as nohup does, and hand that down.
     handler = "default_int_handler" if number == signal.SIGINT else "SIG_DFL"
     script = BUSY + f"import signal\nsignal.signal({number:d}, signal.{handler})\nrun_busy()\n"
-    parent = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stderr=subprocess.PIPE)
-    family = workers_of(tmp_path, 2)
-    family = [one for one in family if one.pid != parent.pid]
-    parent.send_signal(number)
-    parent.communicate(timeout=30)
+    with started([sys.executable, "-c", script, str(tmp_path)], stderr=subprocess.PIPE) as parent:
+        family = workers_of(tmp_path, 2)
+        family = [one for one in family if one.pid != parent.pid]
+        parent.send_signal(number)
+        parent.communicate(timeout=30)
     _, alive = psutil.wait_procs(family, timeout=5)
     assert not alive
     assert parent.returncode == -number
@@ -652,9 +655,9 @@ def test_no_worker_survives_a_signal_that_ends_the_parent(number, tmp_path):
 @needs_guard
 def test_the_end_of_the_program_ends_a_run_in_a_daemon_thread(tmp_path):
     script = BUSY + ("threading.Thread(target=run_busy, daemon=True).start()\nwait_for(2)\nsys.exit(3)\n")
-    parent = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stderr=subprocess.PIPE)
-    family = workers_of(tmp_path, 2)
-    _, errors = parent.communicate(timeout=30)
+    with started([sys.executable, "-c", script, str(tmp_path)], stderr=subprocess.PIPE) as parent:
+        family = workers_of(tmp_path, 2)
+        _, errors = parent.communicate(timeout=30)
     assert (parent.returncode, errors) == (3, b"")
     _, alive = psutil.wait_procs([one for one in family if one.pid != parent.pid], timeout=5)
     assert not alive
@@ -667,8 +670,8 @@ def test_the_end_of_the_program_waits_for_a_run_in_a_usual_thread(tmp_path):
         "threading.Timer(0.2, (folder / 'go').touch).start()\n"
         "sys.exit(3)\n"
     )
-    parent = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stderr=subprocess.PIPE)
-    _, errors = parent.communicate(timeout=30)
+    with started([sys.executable, "-c", script, str(tmp_path)], stderr=subprocess.PIPE) as parent:
+        _, errors = parent.communicate(timeout=30)
     assert (parent.returncode, errors) == (3, b"")
     assert (tmp_path / "well").exists()
 
@@ -749,23 +752,18 @@ print([report.results[task.name] for task in tasks])
 
 def test_workers_go_on_while_ctrl_z_holds_the_program(tmp_path):
     def wait_for(*names: str) -> None:
-        end = time.monotonic() + 30
-        while not all((tmp_path / name).exists() for name in names):
-            assert time.monotonic() < end
-            time.sleep(0.01)
+        wait_until(lambda: all((tmp_path / name).exists() for name in names))
 
-    parent = subprocess.Popen(
-        [sys.executable, "-c", HELD, str(tmp_path)], stdout=subprocess.PIPE, text=True, process_group=0
-    )
-    wait_for("began0", "began1")
-    os.killpg(parent.pid, signal.SIGTSTP)
-    while psutil.Process(parent.pid).status() != psutil.STATUS_STOPPED:
-        time.sleep(0.01)
-    (tmp_path / "go").touch()
-    wait_for("finished0", "finished1")
-    time.sleep(3)  # past the limits of tasks that have finished
-    os.killpg(parent.pid, signal.SIGCONT)
-    output, _ = parent.communicate(timeout=30)
+    command = [sys.executable, "-c", HELD, str(tmp_path)]
+    with started(command, stdout=subprocess.PIPE, text=True, process_group=0) as parent:
+        wait_for("began0", "began1")
+        os.killpg(parent.pid, signal.SIGTSTP)
+        wait_until(lambda: psutil.Process(parent.pid).status() == psutil.STATUS_STOPPED)
+        (tmp_path / "go").touch()
+        wait_for("finished0", "finished1")
+        time.sleep(3)  # past the limits of tasks that have finished
+        os.killpg(parent.pid, signal.SIGCONT)
+        output, _ = parent.communicate(timeout=30)
     assert output == "[0, 1]\n"
 
 

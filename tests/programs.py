@@ -1,0 +1,26 @@
+"""Programs that tests start, and waiting for what they do: neither outlasts its test."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+
+@contextmanager
+def started(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[Any]]:
+    """Start a program, and kill it at the end of the block if it still runs."""
+    with subprocess.Popen(command, **options) as program:
+        try:
+            yield program
+        finally:
+            program.kill()
+
+
+def wait_until(happened: Callable[[], object], seconds: float = 30) -> None:
+    give_up_at = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < give_up_at, f"has not happened within {seconds} s"
+        time.sleep(0.01)
