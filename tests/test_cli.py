@@ -269,6 +269,7 @@ def test_a_module_in_a_package_is_imported_by_its_dotted_name(processes, tmp_pat
         (["run", "job.py", "--workers", "0"], "0 is not in the range x>=1"),
         (["run", "job.py", "--json", "job.py/report.json"], "cannot be made"),
         (["run", "several.py"], "has more than one Process; append :NAME with one of first, second"),
+        (["run", "both.py"], "has more than one Process; append :NAME with one of first, second, build"),
         (["run", "none.py"], "has neither a Process nor a function `build`; append :NAME with one of other"),
         (["run", "none.py:other"], "'other' of 'none.py' returned 3, which is no Process"),
         (
@@ -285,6 +286,10 @@ def test_wrong_usage_is_said_before_anything_runs(write, processes, arguments, m
         job=GOOD,
         several="from processes import Process\nfirst, second = Process([]), Process([])",
         guarded="from processes import Process\nif __name__ == '__main__':\n    inner = Process([])",
+        both=(
+            "from processes import Process\nfirst, second = Process([]), Process([])\n"
+            "def build(): return first"
+        ),
         none="def other(): return 3\ndef with_parameters(a): pass",
         warm="from processes import Process, ThreadRunner\np = Process([], runner=ThreadRunner(3))",
     )

@@ -158,6 +158,20 @@ def test_a_handler_of_the_users_own_is_left_alone(runner):
         signal.signal(signal.SIGINT, previous)
 
 
+def heed_no_signal(number: int, frame: object) -> None:
+    """Stand for a handler that a program installs."""
+
+
+def test_a_handler_that_a_function_installs_stays_after_the_run():
+    previous = signal.getsignal(signal.SIGINT)
+    try:
+        install = Task("installs", signal.signal, args=(signal.SIGINT, heed_no_signal))
+        Process([install]).run(runner="sequential").raise_for_errors()
+        assert signal.getsignal(signal.SIGINT) is heed_no_signal
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
 def test_ctrl_c_before_the_first_task_leaves_a_report_too(runner):
     def interrupted():
         signal.raise_signal(signal.SIGINT)

@@ -242,3 +242,35 @@ def test_processes_made_of_one_list_do_not_see_each_others_changes():
     assert [task.name for task in tasks] == ["load", "save"]
     assert list(one.run().results) == ["load", "save", "new"]
     assert list(other.run().results) == ["load"]
+
+
+def test_a_task_on_which_others_depend_is_not_removed(tmp_path):
+    load = Task("load", int, tmp_path / "log")
+    both = [Task(name, int, dependencies=[TaskDependency("load")]) for name in ("save", "send")]
+    process = Process([load, *both])
+    message = "Task 'load' cannot be removed: 'save', 'send' depend on it; remove them first"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        process.remove_task("Load")
+    assert needs(process) == {"load": [], "save": ["load"], "send": ["load"]}
+    assert load.logger.handlers
+    for name in ("save", "send", "Load"):
+        process.remove_task(name)
+    assert needs(process) == {}
+    assert not load.logger.handlers
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"observers": [print, 3]}, TypeError, "an observer must be callable with an event, not 3"),
+        ({}, ValueError, "Task 'two' needs 2 of the resource 'db', and the run has 0; pass run(resources="),
+        ({"resources": {"db": 1}}, ValueError, "needs 2 of the resource 'db', and the run has 1;"),
+        ({"resources": {"gpu": 2}}, ValueError, "needs 2 of the resource 'db', and the run has 0;"),
+    ],
+)
+def test_a_run_that_cannot_be_is_refused_before_it_begins(runner, options, error, message):
+    done = []
+    process = Process([Task("one", done.append, args=(1,)), Task("two", int, resources={"db": 2})])
+    with pytest.raises(error, match=re.escape(message)):
+        process.run(runner=runner, **options)
+    assert done == []

@@ -26,6 +26,19 @@ def test_jitter_draws_from_zero_to_the_full_length():
 
 
 @pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"base": -1}, "base and maximum must not be negative, not -1 and 60"),
+        ({"base": 1, "maximum": -2}, "base and maximum must not be negative, not 1 and -2"),
+        ({"base": 1, "factor": 0.5}, "factor must be at least 1, not 0.5"),
+    ],
+)
+def test_a_backoff_that_would_go_below_nothing_or_shrink_is_refused(options, message):
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        exponential_backoff(**options)
+
+
+@pytest.mark.parametrize(
     "duplicate", [copy.copy, copy.deepcopy, lambda value: pickle.loads(pickle.dumps(value))]
 )
 def test_a_task_with_a_backoff_can_be_copied_and_pickled(duplicate):

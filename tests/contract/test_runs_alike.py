@@ -12,6 +12,7 @@ import pickle
 import threading
 import time
 import warnings
+import weakref
 
 import pytest
 from functions import (
@@ -443,9 +444,29 @@ def test_a_result_that_need_not_be_kept_is_none_in_the_report(runner):
     assert report.results == {"big": None, "use": 2}
 
 
-def test_fail_fast_leaves_the_rest_pending():
-    tasks = [Task("bad", fail), *(Task(f"t{i}", add, dependencies=[]) for i in range(3))]
-    report = Process(tasks).run(runner="sequential", fail_fast=True)
+def test_a_result_is_let_go_as_soon_as_its_last_dependant_has_it():
+    made = []
+
+    def make():
+        value = Holder(1)
+        made.append(weakref.ref(value))
+        return value
+
+    tasks = [
+        Task("make", make, keep_result=False),
+        Task("uses", Holder.times, kwargs={"number": 2}, dependencies=[TaskDependency("make", True)]),
+        Task("uses-too", bool, dependencies=[TaskDependency("make", True), TaskDependency("uses")]),
+        Task("looks", lambda: made[0](), dependencies=[TaskDependency("uses-too")]),
+    ]
+    report = Process(tasks).run(runner="sequential")
+    assert report.results == {"make": None, "uses": 2, "uses-too": True, "looks": None}
+
+
+def test_fail_fast_leaves_the_rest_pending(runner):
+    alone = {"db": 1}  # one at a time: none is in line when the first fails
+    tasks = [Task(f"t{i}", add, resources=alone) for i in range(3)]
+    tasks += [Task("bad", fail, resources=alone, priority=1)]
+    report = Process(tasks).run(runner=runner, fail_fast=True, resources=alone)
     assert statuses(report) == {"bad": ERRORED, "t0": PENDING, "t1": PENDING, "t2": PENDING}
 
 

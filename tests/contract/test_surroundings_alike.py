@@ -99,6 +99,22 @@ FOUND = [
     ("without_client", (None, None)),
 ]
 
+ANNOTATED = """
+from __future__ import annotations
+import sys, typing
+from dataclasses import dataclass
+from processes import Process, Task
+
+@dataclass
+class Inner:
+    number: int
+
+def annotated(inner: Inner | None) -> list[Inner]:
+    return [str(hint) for hint in typing.get_type_hints(annotated).values()]
+
+print(Process([Task("hints", annotated, args=(None,))]).run(runner=sys.argv[1]).results)
+"""
+
 SETTINGS = """
 import decimal, locale, logging, socket, sys, warnings
 from processes import ProcessPoolRunner, Process, Task
@@ -166,6 +182,11 @@ def run_program(folder: Path, program: str, *arguments: str, how: str = "program
 def test_functions_of_a_script_share_its_globals_which_others_find_by_name(runner, how, tmp_path):
     (line,) = run_program(tmp_path, GLOBALS, runner, how=how)
     assert eval(line) == FOUND
+
+
+def test_a_function_finds_what_the_text_of_its_annotations_means(runner, tmp_path):
+    expected = {"hints": ["__main__.Inner | None", "list[__main__.Inner]"]}
+    assert run_program(tmp_path, ANNOTATED, runner) == [str(expected)]
 
 
 def test_the_settings_of_a_program_hold_for_its_tasks(runner, tmp_path):

@@ -66,6 +66,26 @@ def await_text_and_fail(file: str) -> None:
     raise ValueError("seen")
 
 
+def send_guard_and_exit(number: int) -> None:
+    """Send the guard a signal, as soon as it has its handlers, and leave it to tell of our end."""
+    guard = os.getppid()
+    while not _catches(guard, signal.SIGUSR1):  # the last one
+        time.sleep(0.001)
+    os.kill(guard, number)
+    os._exit(3)
+
+
+def _catches(pid: int, number: int) -> bool:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    (mask,) = [line.split()[1] for line in lines if line.startswith("SigCgt:")]
+    return bool(int(mask, 16) >> (number - 1) & 1)
+
+
+def write_much_and_exit(text: str) -> None:
+    os.write(2, text.encode())
+    os._exit(3)
+
+
 def signal_mask() -> set[int]:
     return signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
@@ -74,6 +94,20 @@ def tell_and_ignore_sigterm(pid_file: str) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     Path(pid_file).write_text(str(os.getpid()))
     time.sleep(3600)
+
+
+def clean_up_on_sigterm(file: str) -> str:
+    """Be called again and again until an attempt that was ended has had the time to leave a file."""
+
+    def clean_up(*_: object) -> None:
+        time.sleep(0.05)  # what removing some files may take
+        Path(file).touch()
+
+    if Path(file).exists():
+        return "cleaned up"
+    signal.signal(signal.SIGTERM, clean_up)
+    time.sleep(3600)
+    return "never ended"
 
 
 def await_end(pid_file: str) -> None:

@@ -21,11 +21,13 @@ from misbehaving import (
     meet,
     meet_and_wait,
     overflow_the_stack,
+    send_guard_and_exit,
     send_half,
     signal_mask,
     start_child_in_another_session,
     start_stubborn_family,
     stop,
+    write_much_and_exit,
 )
 from programs import started, wait_until
 from test_raised import needs_guard, needs_tokens, run_beside_others, run_in_new_python, time_limit
@@ -72,6 +74,19 @@ def test_a_death_costs_its_own_attempt_and_names_its_cause(how, system):
     if how in ("SIGSEGV", "SIGABRT"):
         assert "test_deaths.py" in error.python_stack or how == "SIGABRT"
         assert "Current thread" in error.python_stack
+        assert error.python_stack.rstrip() in report.entries["dies"].error.traceback_str
+
+
+def test_a_death_shows_the_end_of_what_its_worker_wrote_to_standard_error(system, capfd):
+    text = "".join(f"line {number}\n" for number in range(1000))
+    report = Process([Task("dies", write_much_and_exit, args=(text,))]).run(runner="process")
+    error = report.exceptions["dies"]
+    assert error.exitcode == 3
+    if abilities.CAN_GUARD:
+        assert len(error.stderr) >= 2000
+        assert text.endswith(error.stderr)
+        assert error.stderr.rstrip() in report.entries["dies"].error.traceback_str
+    assert capfd.readouterr().err == text
 
 
 def test_in_a_storm_of_deaths_every_other_task_runs_exactly_once(tmp_path, system):
@@ -317,6 +332,14 @@ def test_a_guard_without_handlers_yet_ends_what_its_worker_leaves(tmp_path):
     with time_limit(60):
         Process(tasks).run(runner="process", max_workers=2, fail_fast=True)
     assert not psutil.pid_exists(int(file.read_text()))
+
+
+@needs_guard
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE])
+def test_a_guard_is_deaf_to_what_ends_a_program_from_its_terminal(number):
+    with time_limit(60):
+        report = Process([Task("sends", send_guard_and_exit, args=(number,))]).run(runner="process")
+    assert report.exceptions["sends"].exitcode == 3
 
 
 def test_a_worker_blocks_the_signals_that_the_program_blocks():

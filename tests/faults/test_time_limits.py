@@ -15,13 +15,14 @@ import pytest
 from misbehaving import (
     Bomb,
     await_end,
+    clean_up_on_sigterm,
     compute_in_c,
     ignore_sigterm,
     loop,
     sleep_on,
     tell_and_ignore_sigterm,
 )
-from test_raised import run_beside_others, run_in_new_python
+from test_raised import needs_guard, run_beside_others, run_in_new_python
 
 import processes
 from processes import Process, ProcessPoolRunner, Task, TaskDependency
@@ -49,6 +50,15 @@ def test_a_task_that_heeds_no_sigterm_is_over_while_the_run_goes_on(tmp_path, sy
     ]
     report = Process(tasks).run(runner="process", max_workers=2)
     assert list(report.errored) == ["deaf"]
+
+
+@needs_guard
+def test_a_task_past_its_limit_has_the_time_to_clean_up(tmp_path):
+    # Several times, since a machine may be too busy to give it that.
+    task = Task("cleans", clean_up_on_sigterm, args=(str(tmp_path / "file"),), timeout=1, retries=9)
+    report = Process([task]).run(runner="process")
+    assert report.results == {"cleans": "cleaned up"}
+    assert report.entries["cleans"].attempts > 1
 
 
 def test_many_tasks_that_heed_no_sigterm_do_not_hold_up_the_end_of_a_run_one_after_the_other(system):

@@ -1,0 +1,142 @@
+"""The choice of a runner, how many workers it has, and how many threads these may use."""
+
+from __future__ import annotations
+
+import os
+import re
+
+import pytest
+
+from processes import Process, ProcessPoolRunner, Task, ThreadRunner
+from processes.cpus import usable_cpus
+
+
+def process_of(count: int) -> Process:
+    return Process([Task(f"t{number}", abs, args=(number,)) for number in range(count)])
+
+
+@pytest.mark.parametrize(
+    ("count", "options", "name"),
+    [
+        (9, {}, "sequential"),
+        (10, {}, "thread"),
+        (10, {"max_workers": 1}, "sequential"),
+        (10, {"parallel": False}, "sequential"),
+        (1, {"parallel": True}, "thread"),
+        (1, {"parallel": True, "max_workers": 2}, "thread"),
+        (1, {"parallel": True, "max_workers": 1}, "sequential"),
+        (1, {"parallel": True, "max_workers": 0}, "sequential"),
+        (1, {"runner": "thread", "max_workers": 1}, "thread"),
+        (1, {"runner": "process", "max_workers": 1}, "process"),
+        (1, {"runner": "thread", "parallel": True}, "thread"),
+        (10, {"runner": "sequential", "parallel": False}, "sequential"),
+    ],
+)
+def test_without_a_runner_parallel_decides_or_the_number_of_tasks(count, options, name):
+    report = process_of(count).run(**options)
+    assert report.runner == name
+    assert report.results == {f"t{number}": number for number in range(count)}
+
+
+@pytest.mark.parametrize("runner", ["thread", "process"])
+@pytest.mark.parametrize("max_workers", [0, -3])
+def test_less_than_one_worker_is_one(runner, max_workers):
+    process = process_of(1)
+    process.run(runner=runner, max_workers=max_workers).raise_for_errors()
+    assert process.runner.max_workers == 1
+
+
+def test_there_are_four_threads_and_a_worker_process_per_processor():
+    process = process_of(1)
+    process.run(parallel=True)
+    assert process.runner.max_workers == 4
+    process.run(runner="process")
+    assert process.runner.max_workers == usable_cpus()
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"parallel": "yes"}, TypeError, "parallel must be bool or None, not 'yes'"),
+        ({"parallel": 1}, TypeError, "parallel must be bool or None, not 1"),
+        ({"parallel": False, "runner": "thread"}, ValueError, "parallel=False contradicts runner='thread'"),
+        ({"parallel": False, "runner": "process"}, ValueError, "parallel=False contradicts runner='process'"),
+        (
+            {"parallel": True, "runner": "sequential"},
+            ValueError,
+            "parallel=True contradicts runner='sequential'",
+        ),
+        (
+            {"max_workers": 2, "runner": ThreadRunner(3)},
+            ValueError,
+            "max_workers=2 has no effect on a runner instance; give it to ThreadRunner",
+        ),
+    ],
+)
+def test_arguments_that_contradict_each_other_are_refused(options, error, message):
+    with pytest.raises(error, match=re.escape(message)):
+        process_of(1).run(**options)
+
+
+@pytest.mark.parametrize("wrong", [True, "2", 1.5])
+@pytest.mark.parametrize("runner", [None, "sequential", "thread", "process"])
+def test_a_number_of_workers_is_a_whole_number(runner, wrong):
+    message = f"max_workers must be int or None, not {wrong!r}"
+    with pytest.raises(TypeError, match=re.escape(message)):
+        process_of(1).run(runner=runner, max_workers=wrong)
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (ThreadRunner, "max_workers"),
+        (ProcessPoolRunner, "max_workers"),
+        (ProcessPoolRunner, "memory_limit"),
+        (ProcessPoolRunner, "max_tasks_per_worker"),
+        (ProcessPoolRunner, "threads_per_worker"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("wrong", "error", "message"),
+    [
+        (0, ValueError, "at least 1, not 0"),
+        (-1, ValueError, "at least 1, not -1"),
+        (True, TypeError, "int or None, not True"),
+        ("2", TypeError, "int or None, not '2'"),
+        (1.5, TypeError, "int or None, not 1.5"),
+    ],
+)
+def test_a_runner_refuses_numbers_that_it_cannot_keep_to(make, name, wrong, error, message):
+    with pytest.raises(error, match=f"^{name} must be {re.escape(message)}$"):
+        make(**{name: wrong})
+
+
+# ---- Threads of BLAS and OpenMP --------------------------------------------------------------------------
+
+VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+)
+
+
+@pytest.mark.parametrize(
+    ("options", "threads"),
+    [
+        ({"max_workers": 1}, usable_cpus()),
+        ({"max_workers": 2}, max(1, usable_cpus() // 2)),
+        ({"max_workers": 1000}, 1),
+        ({"max_workers": 2, "threads_per_worker": 3}, 3),
+    ],
+)
+def test_a_worker_may_use_its_share_of_the_processors_or_what_was_said(monkeypatch, options, threads):
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MKL_NUM_THREADS", "7")  # what the user has set wins
+    asked = [Task(name, os.getenv, args=(name,)) for name in VARIABLES]
+    report = Process(asked).run(runner=ProcessPoolRunner(**options))
+    expected = {name: str(threads) for name in VARIABLES} | {"MKL_NUM_THREADS": "7"}
+    assert report.results == {name.lower(): value for name, value in expected.items()}
