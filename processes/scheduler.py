@@ -187,6 +187,7 @@ class Scheduler:
                 self._tell(RunStarted(self.process_name, tuple(self.graph.names), self.runner.name))
                 wait = self.runner.wait if len(self._runners) == 1 else self._wait_for_any
                 was_due = False
+                message: Message | None
                 while self._plan.unfinished and not (self._cancelled or self._interrupt.happened):
                     self._start_ready_attempts()
                     if self._untold:
@@ -196,6 +197,7 @@ class Scheduler:
                             self._end_attempt(message)
                         else:
                             self._note_start(message)
+                    message = None  # it may hold a large result that nobody needs any more
                     is_due = bool(self._timers) and self._timers[0][0] <= monotonic()
                     if is_due and was_due:  # else it looks once more: what has ended meanwhile is not late
                         self._fire_due_timers()

@@ -444,7 +444,8 @@ def test_a_result_that_need_not_be_kept_is_none_in_the_report(runner):
     assert report.results == {"big": None, "use": 2}
 
 
-def test_a_result_is_let_go_as_soon_as_its_last_dependant_has_it():
+@pytest.mark.parametrize("runner", ["sequential", "thread"])
+def test_a_result_is_let_go_as_soon_as_its_last_dependant_has_it(runner):
     made = []
 
     def make():
@@ -458,7 +459,7 @@ def test_a_result_is_let_go_as_soon_as_its_last_dependant_has_it():
         Task("uses-too", bool, dependencies=[TaskDependency("make", True), TaskDependency("uses")]),
         Task("looks", lambda: made[0](), dependencies=[TaskDependency("uses-too")]),
     ]
-    report = Process(tasks).run(runner="sequential")
+    report = Process(tasks).run(runner=runner)
     assert report.results == {"make": None, "uses": 2, "uses-too": True, "looks": None}
 
 
