@@ -97,6 +97,8 @@ class Sealed:
 
     A runner delivers one inside :class:`Returned` where opening it costs time or memory. It is opened where
     it is needed: for the report, or for an attempt on a runner that does not take sealed values.
+
+    Whether a value is one, its type tells: what a user's object says of its class may be an error.
     """
 
     __slots__ = ()

@@ -22,6 +22,7 @@ import io
 import os
 import pickle
 import sys
+import threading
 from collections import ChainMap
 from enum import Enum
 from itertools import groupby
@@ -410,6 +411,17 @@ def _travelling(values: Mapping[str, Any]) -> dict[str, Any]:
 _can_travel_by_value: WeakKeyDictionary[type | TypeVar, bool] = WeakKeyDictionary()
 
 
+class _Trials(threading.local):
+    """Attempts to serialize a class, one within the other."""
+
+    def __init__(self) -> None:
+        self.depth = 0
+        self.failed: list[type | TypeVar] = []
+
+
+_trials = _Trials()
+
+
 def _can_travel(named: Any) -> bool:
     """Tell whether what only annotations name can be serialized; what cannot may not be needed either."""
     if not isinstance(named, (type, TypeVar)) or can_be_imported(named):
@@ -417,10 +429,20 @@ def _can_travel(named: Any) -> bool:
     found = _can_travel_by_value.get(named)
     if found is None:
         _can_travel_by_value[named] = found = True  # it may name itself
+        _trials.depth += 1
         try:
             dump_by_value(named, to_sender=False, in_pieces=False, classes=None, note_objects=False)
         except Exception:  # as its contents raise it
-            _can_travel_by_value[named] = found = False
+            found = False
+            _trials.failed.append(named)
+        _trials.depth -= 1
+        _can_travel_by_value[named] = found
+        if not _trials.depth:
+            # One that failed on the way may have done so for this one alone.
+            for other in _trials.failed:
+                if other is not named:
+                    _can_travel_by_value.pop(other, None)
+            _trials.failed.clear()
     return found
 
 

@@ -50,7 +50,7 @@ def look_for_home(name: str) -> None:
     if top in _WORKERS_OWN:
         return
     module = sys.modules[name]
-    file = getattr(sys.modules.get(top), "__file__", None)
+    file = getattr(sys.modules.get(top, module), "__file__", None)
     came_by_value = getattr(module, "__dict__", None) is globals_of_run.get(name, ())  # we are a worker
     if came_by_value or (file is not None and file.endswith(".py") and not _is_found(top, file)):
         go_by_value(module)

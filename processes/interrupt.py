@@ -10,6 +10,8 @@ import traceback
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from .failure import traceback_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
     from types import CodeType, FrameType
@@ -53,7 +55,7 @@ def _code_of(handler: Any) -> CodeType | None:
 
 def is_raised_in(error: BaseException, codes: Container[CodeType]) -> bool:
     """Tell whether an exception has passed through one of some functions."""
-    return any(frame.f_code in codes for frame, _ in traceback.walk_tb(error.__traceback__))
+    return any(frame.f_code in codes for frame, _ in traceback.walk_tb(traceback_of(error)))
 
 
 class Interrupt:

@@ -186,22 +186,14 @@ class Scheduler:
                     opened.append(runner)
                 self._tell(RunStarted(self.process_name, tuple(self.graph.names), self.runner.name))
                 wait = self.runner.wait if len(self._runners) == 1 else self._wait_for_any
-                was_due = False
-                message: Message | None
                 while self._plan.unfinished and not (self._cancelled or self._interrupt.happened):
                     self._start_ready_attempts()
                     if self._untold:
                         self._tell_observers()
-                    for message in wait(self._longest_wait()):
-                        if isinstance(message, Finished):
-                            self._end_attempt(message)
-                        else:
-                            self._note_start(message)
-                    message = None  # it may hold a large result that nobody needs any more
-                    is_due = bool(self._timers) and self._timers[0][0] <= monotonic()
-                    if is_due and was_due:  # else it looks once more: what has ended meanwhile is not late
-                        self._fire_due_timers()
-                    was_due = is_due
+                    self._take(wait(self._longest_wait()))
+                    if self._timers and self._timers[0][0] <= (now := monotonic()):
+                        self._take(wait(0))  # what has ended while something kept this thread is not late
+                        self._fire_due_timers(now)
                 if self._error is not None:
                     raise self._error
             finally:
@@ -301,7 +293,7 @@ class Scheduler:
             attempts, _ = self._earlier.get(index, NO_ATTEMPTS)
             self._tell(TaskStarted(task.name, attempts + 1))
         if self._sealed and sources:
-            attempt.has_sealed = any(isinstance(value, Sealed) for value in values)
+            attempt.has_sealed = any(issubclass(type(value), Sealed) for value in values)
             if attempt.has_sealed and not group.runner.takes_sealed and not self._unseal(attempt):
                 return
         group.runner.start(attempt)
@@ -341,6 +333,13 @@ class Scheduler:
             )
         return look_seconds
 
+    def _take(self, messages: list[Message]) -> None:
+        for message in messages:
+            if isinstance(message, Finished):
+                self._end_attempt(message)
+            else:
+                self._note_start(message)
+
     def _wait_for_any(self, timeout: float | None) -> list[Message]:
         """Wait for messages of several runners."""
         messages = self._collect()
@@ -350,7 +349,10 @@ class Scheduler:
         return messages
 
     def _collect(self) -> list[Message]:
-        return [message for runner in self._runners for message in runner.wait(0)]
+        messages = [message for runner in self._runners for message in runner.wait(0)]
+        if self._runners[-1].performs_while_waiting:  # and what has come meanwhile
+            messages += [message for runner in self._runners[:-1] for message in runner.wait(0)]
+        return messages
 
     def _sleep_until_any_has_some(self, timeout: float | None) -> None:
         for runner in self._runners:
@@ -413,7 +415,7 @@ class Scheduler:
             self._values[index] = value
         kept = value if task.keep_result else None
         result = TaskResult(_SUCCESS, kept, None, None, elapsed, attempts)
-        if isinstance(value, Sealed):
+        if issubclass(type(value), Sealed):
             self._sealed.append(index)
             if task.keep_result:
                 result.seal(value)
@@ -489,8 +491,7 @@ class Scheduler:
 
     # Timers: time limits of attempts, delays of retries
 
-    def _fire_due_timers(self) -> None:
-        now = monotonic()
+    def _fire_due_timers(self, now: float) -> None:
         while self._timers and self._timers[0][0] <= now:
             _, ticket, index = heappop(self._timers)
             if not ticket:
@@ -554,7 +555,7 @@ def _opened(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, .
 
 
 def _open(value: Any) -> Any:
-    return value.open() if isinstance(value, Sealed) else value
+    return value.open() if issubclass(type(value), Sealed) else value
 
 
 def _shown(value: Any) -> Any:
@@ -582,7 +583,10 @@ def _exact(amounts: Mapping[str, float]) -> dict[str, Fraction]:
         return {}
     from fractions import Fraction  # it takes 2 ms to import
 
-    return {name: Fraction(str(amount)) for name, amount in amounts.items()}
+    return {
+        name: Fraction(amount if isinstance(amount, int) else float.__repr__(amount))
+        for name, amount in amounts.items()
+    }
 
 
 def _groups(

@@ -194,9 +194,12 @@ def looked_up_for(named: Named, among: Mapping[str, Any]) -> dict[str, Any]:
 
     They are itself, for its pickle, what text in annotations means, and the subclasses that code asks for.
     """
-    found = {named.__name__: named} if among.get(named.__name__) is named else {}
+    name = named.__qualname__.partition(".")[0]  # of what it stands in, if it does not stand by itself
+    found = {name: among[name]} if isinstance(among.get(name), (type, FunctionType)) else {}
     annotations = named.__annotations__ if isinstance(named, FunctionType) else _own_annotations(named)
     for annotation in annotations.values():
+        # A typed dict or named tuple has made a reference of the text.
+        annotation = getattr(annotation, "__forward_arg__", annotation)
         if type(annotation) is str:
             words = re.findall(r"[^\W\d]\w*", annotation)
             found |= {word: among[word] for word in words if _is_for_annotations(among.get(word))}

@@ -348,6 +348,8 @@ def tasks():
 """
 
 HOOKS = """
+import threading
+
 class Plugin:
     names = []
 
@@ -375,8 +377,15 @@ class Round(Shape):
 class Disc(Round):
     pass
 
+class Guarded(Shape):
+    lock = threading.Lock()
+
+class Square(Shape):
+    pass
+
 def descendants(cls):
-    return [cls.__name__, *(name for below in cls.__subclasses__() for name in descendants(below))]
+    names = [name for below in cls.__subclasses__() for name in descendants(below)]
+    return sorted({cls.__name__, *names} - {"Guarded"})  # which cannot travel
 
 def round_shape():
     return Shape.of_kind("Round").__name__
@@ -416,8 +425,23 @@ def tasks():
 """
 
 ANNOTATED = """
-import contextlib
-from typing import Any, Callable, Generic, NewType, ParamSpec, TypeVar, TypeVarTuple
+import contextlib, pickle
+from decimal import Decimal
+from typing import Any, Callable, Generic, NewType, ParamSpec, TypedDict, TypeVar, TypeVarTuple
+from typing import get_type_hints
+
+class Row(TypedDict):
+    price: "Decimal"
+
+class Outer:
+    class Inner:
+        pass
+
+def hints():
+    return [kind.__name__ for kind in get_type_hints(Row).values()]
+
+def pickled(value):
+    return type(pickle.loads(pickle.dumps(value))) is type(value)
 
 UserId = NewType("UserId", int)
 P = ParamSpec("P")
@@ -458,6 +482,8 @@ def tasks():
         Task("same", is_the_same, args=(UserId,)),
         Task("within", within),
         Task("once-more", within, dependencies=[TaskDependency("within")]),
+        Task("hints", hints),
+        Task("pickled", pickled, args=(Outer.Inner(),)),
     ]
 """
 
@@ -719,7 +745,7 @@ def test_enumerations_of_a_script_are_alike_in_a_worker(tmp_path):
                 "method": ["json", "lines"],
                 "known": ["known"],
                 "another": ["json", "lines", "another"],
-                "descendants": ["Shape", "Round", "Disc"],
+                "descendants": ["Disc", "Round", "Shape", "Square"],
                 "round": "Round",
             },
         ),
@@ -732,6 +758,8 @@ def test_enumerations_of_a_script_are_alike_in_a_worker(tmp_path):
                 "same": True,
                 "within": ["a"],
                 "once-more": ["a", "/a", "a"],
+                "hints": ["Decimal"],
+                "pickled": True,
             },
         ),
         (

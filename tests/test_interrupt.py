@@ -296,8 +296,8 @@ import multiprocessing, os, signal, sys, threading, time
 from processes import Process, Task
 
 def child(ready):
-    ready.set()
     try:
+        ready.set()
         time.sleep(60)
     except KeyboardInterrupt:
         os._exit(3)
@@ -306,10 +306,9 @@ def fork():
     ready = context.Event()
     process = context.Process(target=child, args=(ready,))
     process.start()
-    ready.wait(30)
-    while process.is_alive():
-        os.kill(process.pid, signal.SIGINT)
-        process.join(0.1)
+    assert ready.wait(30)
+    os.kill(process.pid, signal.SIGINT)
+    process.join(30)
     return process.exitcode
 
 context = multiprocessing.get_context("fork")

@@ -381,13 +381,12 @@ def test_functions_of_a_module_that_was_loaded_from_beside_the_path_run_in_proce
     assert output_of(["-c", program], tmp_path) == f"{RUN}\n"
 
 
-def test_functions_of_a_package_that_was_loaded_from_beside_the_path_run_in_processes(tmp_path):
+@pytest.mark.parametrize("package", ["load('shop', 'plugins/__init__.py')", ""], ids=["there", "not there"])
+def test_functions_of_a_package_that_was_loaded_from_beside_the_path_run_in_processes(tmp_path, package):
     (tmp_path / "plugins").mkdir()
     (tmp_path / "plugins" / "__init__.py").write_text("name = 'shop'")
     (tmp_path / "plugins" / "plugin.py").write_text(PLUGIN)
-    program = LOADER + (
-        "load('shop', 'plugins/__init__.py')\nprint(load('shop.plugin', 'plugins/plugin.py').run())"
-    )
+    program = LOADER + f"{package}\nprint(load('shop.plugin', 'plugins/plugin.py').run())"
     assert output_of(["-c", program], tmp_path) == f"{RUN}\n"
 
 

@@ -47,9 +47,7 @@ class SequentialRunner(ProcessRunner):
         attempt, self._next = self._next, None
         if attempt is not None:
             finished = perform(attempt, self._worker)
-            if isinstance(finished.outcome, Raised) and is_raised_in(
-                finished.outcome.exception, self._handlers
-            ):
+            if type(finished.outcome) is Raised and is_raised_in(finished.outcome.exception, self._handlers):
                 raise finished.outcome.exception
             return [finished]
         return self._thread.wait(timeout)

@@ -212,7 +212,7 @@ if __name__ == "__main__":
     ("number", "expected"),
     [
         ("SIGTERM", (7, "")),
-        ("SIGUSR1", (0, "TimeoutError('the whole run takes too long') 1 None\n")),
+        ("SIGUSR1", (0, "TimeoutError('the whole run takes too long') 1 PENDING\n")),
         ("SIGINT", (0, "KeyboardInterrupt() 1 PENDING\n")),
     ],
 )
@@ -329,6 +329,38 @@ def test_a_task_may_configure_handlers_of_its_own(runner, tmp_path):
     command = [sys.executable, "own.py", runner]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True)
     assert (done.stdout, done.stderr) == ("", "mine: said once\n")
+
+
+OWN_LOGGER = """
+import logging, sys
+from processes import Process, Task
+
+def get_logger():
+    logger = logging.getLogger("own")
+    if not logger.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("own: %(message)s"))
+        logger.addHandler(handler)
+        logger.propagate = False
+    return logger
+
+def say():
+    get_logger().warning("said once")
+    return len(logging.getLogger().handlers)
+
+logging.basicConfig(format="program: %(message)s")
+if sys.argv[1] == "process":
+    logging.getLogger("own")  # it is there, and propagates
+report = Process([Task("say", say)]).run(runner=sys.argv[1])
+print(report.results["say"] == (sys.argv[1] != "process"))
+"""
+
+
+def test_a_logger_that_a_task_keeps_from_propagating_is_not_heard_above(runner, tmp_path):
+    (tmp_path / "own.py").write_text(OWN_LOGGER)
+    command = [sys.executable, "own.py", runner]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True)
+    assert (done.stdout, done.stderr) == ("True\n", "own: said once\n")
 
 
 class WithCode(Exception):

@@ -13,6 +13,7 @@ import threading
 import time
 import warnings
 import weakref
+from enum import Enum
 
 import pytest
 from functions import (
@@ -35,6 +36,7 @@ from processes import (
     ProcessPoolRunner,
     RunStarted,
     SequentialRunner,
+    SerializationError,
     Task,
     TaskDependency,
     TaskFinished,
@@ -348,6 +350,42 @@ def test_amounts_of_resources_are_exact(runner, tmp_path):
     ]
     report = Process(tasks).run(runner=runner, max_workers=4, resources={"gpu": 1, "memory": 0.3})
     report.raise_for_errors()
+
+
+class Share(float, Enum):
+    HALF = 0.5
+
+
+def test_an_amount_may_be_any_kind_of_number(runner):
+    tasks = [Task(f"t{n}", abs, args=(-n,), resources={"disk": Share.HALF}) for n in range(3)]
+    report = Process(tasks).run(runner=runner, resources={"disk": 10**5000})
+    assert report.results == {"t0": 0, "t1": 1, "t2": 2}
+
+
+class Strange:
+    """Tells nobody what it is."""
+
+    @property
+    def __class__(self):
+        raise RuntimeError("no class")
+
+    def __call__(self):
+        return "called"
+
+
+def test_a_value_that_does_not_tell_its_class_harms_no_run(runner):
+    tasks = [
+        Task("makes", Strange, keep_result=False),
+        Task("takes", lambda strange: strange(), dependencies=[TaskDependency("makes", True)]),
+        Task("calls", Strange()),
+        Task("fine", abs, args=(-1,)),
+    ]
+    report = Process(tasks).run(runner=runner)
+    assert report.results["fine"] == 1
+    if runner == "process":  # pickle asks for the class
+        assert {type(report.exceptions[name]) for name in ("makes", "calls")} == {SerializationError}
+    else:
+        assert report.results["takes"] == report.results["calls"] == "called"
 
 
 def write_file(path):

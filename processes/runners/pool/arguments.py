@@ -133,5 +133,5 @@ def _more_than_atoms(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]
     return [
         value
         for value in (*args, *kwargs.values())
-        if not (type(value) in ATOMS or isinstance(value, Sealed))
+        if not (type(value) in ATOMS or issubclass(type(value), Sealed))
     ]

@@ -142,9 +142,10 @@ class Functions:
             if any(value is _PLACEHOLDER for value in function.args):
                 return None
             return function.func, function.args + args, function.keywords | kwargs
-        if isinstance(function, (FunctionType, type)) or self._is_shared(function):
+        # The function's class is asked by `type`: what a proxy says of itself may be an error.
+        if issubclass(type(function), (FunctionType, type)) or self._is_shared(function):
             return None
-        if isinstance(function, MethodType):
+        if type(function) is MethodType:
             inner, bound = function.__func__, function.__self__
         else:
             inner, bound = type(function).__call__, function

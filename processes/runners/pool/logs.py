@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import pickle
+import sys
 from typing import TYPE_CHECKING, Any
 
 from ...failure import bounded_repr
@@ -54,11 +55,9 @@ def forward_records(send: Callable[[bytes], None], is_importing: Callable[[], bo
     """
     call_handlers, add_handler = logging.Logger.callHandlers, logging.Logger.addHandler
     basic_config = logging.basicConfig
-    # With a handler there, `logging.info` and the like do not configure this process.
-    stand_in = logging.NullHandler()
 
     def send_and_call_handlers(logger: logging.Logger, record: logging.LogRecord) -> None:
-        send(dump_record(record, is_handled=_has_own_handlers(logger)))
+        send(dump_record(record, *_reach(logger)))
         call_handlers(logger, record)
 
     def add_handler_of_task(logger: logging.Logger, handler: logging.Handler) -> None:
@@ -66,30 +65,36 @@ def forward_records(send: Callable[[bytes], None], is_importing: Callable[[], bo
             add_handler(logger, handler)
 
     def configure_for_task(**options: Any) -> None:
-        if not is_importing():
-            logging.root.removeHandler(stand_in)
+        is_asked_by_logging = sys._getframe(1).f_globals is vars(logging)  # noqa: SLF001 - by `logging.info`
+        if not (is_importing() or is_asked_by_logging):
             basic_config(**options)
 
-    logging.root.addHandler(stand_in)
     logging.Logger.callHandlers = send_and_call_handlers  # type: ignore[assignment, method-assign]
     logging.Logger.addHandler = add_handler_of_task  # type: ignore[assignment, method-assign]
     logging.basicConfig = configure_for_task
     logging.lastResort = logging.NullHandler()  # the parent's own speaks
 
 
-def _has_own_handlers(logger: logging.Logger | None) -> bool:
-    """Tell whether a task has configured a handler here that hears a logger's records."""
-    while logger is not None:
-        if any(type(handler) is not logging.NullHandler for handler in logger.handlers):
-            return True
-        logger = logger.parent if logger.propagate else None
-    return False
+def _reach(logger: logging.Logger) -> tuple[str, bool]:
+    """Tell how far up a logger's records go here, and whether a task has configured a handler on the way."""
+    is_handled = bool(logger.handlers)
+    while logger.propagate and logger.parent is not None:
+        logger = logger.parent
+        is_handled |= bool(logger.handlers)
+    return logger.name, is_handled
 
 
-def dump_record(record: logging.LogRecord, *, is_handled: bool = False) -> bytes:
+def dump_record(record: logging.LogRecord, reach: str = "root", is_handled: bool = False) -> bytes:
     """Serialize a record: the message and the traceback as text, what cannot travel by its repr.
 
-    Where it is handled already, the parent's handler of last resort stays silent.
+    Parameters
+    ----------
+    record : logging.LogRecord
+        The record.
+    reach : str, default "root"
+        The logger up to which handlers in the parent are to hear it.
+    is_handled : bool, default False
+        Whether one has heard it here: the parent's handler of last resort stays silent then.
     """
     fields = dict(record.__dict__)
     try:
@@ -111,7 +116,7 @@ def dump_record(record: logging.LogRecord, *, is_handled: bool = False) -> bytes
         else:
             pickles[name] = data
             del fields[name]
-    return pickle.dumps((fields, pickles, is_handled))
+    return pickle.dumps((fields, pickles, reach, is_handled))
 
 
 def handle_record(
@@ -128,7 +133,7 @@ def handle_record(
     to_handlers : bool
         Whether the program's handlers hear it.
     """
-    fields, pickles, is_handled = pickle.loads(data)  # noqa: S301 - from our own worker
+    fields, pickles, reach, is_handled = pickle.loads(data)  # noqa: S301 - from our own worker
     for name, value in pickles.items():
         try:
             fields[name] = pickle.loads(value)  # noqa: S301 - read back when it was written
@@ -143,8 +148,22 @@ def handle_record(
         record = passed
     if listen is not None:
         listen(record)
-    if to_handlers and (logger.hasHandlers() or not is_handled):
+    if not to_handlers:
+        return
+    if reach != logging.root.name:
+        _call_handlers_up_to(reach, logger, record)
+    elif logger.hasHandlers() or not is_handled:
         logger.callHandlers(record)
+
+
+def _call_handlers_up_to(reach: str, logger: logging.Logger, record: logging.LogRecord) -> None:
+    """Do what `callHandlers` does where one of the loggers does not propagate in the worker."""
+    above: logging.Logger | None = logger
+    while above is not None:
+        for handler in above.handlers:
+            if record.levelno >= handler.level:
+                handler.handle(record)
+        above = above.parent if above.propagate and above.name != reach else None
 
 
 def _make_record(fields: dict[str, Any]) -> logging.LogRecord:

@@ -226,7 +226,7 @@ def take_parcels_out(
         if isinstance(value, Parcel):
             places.setdefault(value, []).append(place)
             values[place] = None
-        elif isinstance(value, Sealed):
+        elif issubclass(type(value), Sealed):
             values[place] = value.open()
     return (*_arguments(values), places)
 

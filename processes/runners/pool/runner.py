@@ -780,7 +780,7 @@ def _check_not_importing() -> None:
     """
     worker = sys.modules.get(f"{__package__}.worker")  # only in a worker process
     multiprocessing = sys.modules.get("multiprocessing.process")
-    if worker is not None and worker.loads_function:
+    if worker is not None and worker.is_loading:
         who = "A worker process"
     # As multiprocessing does it in its own processes.
     elif multiprocessing is not None and getattr(multiprocessing.current_process(), "_inheriting", False):

@@ -79,19 +79,23 @@ def _parents_socket(socket_fd: int) -> socket:
     return shared
 
 
-loads_function = False
-"""Whether a function is being loaded, and its module imported, just now."""
+is_loading = False
+"""Whether a function or arguments are being loaded, and modules imported for them, just now."""
+
+
+def _loaded(load: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    global is_loading
+    is_loading = True
+    try:
+        return load(*args, **kwargs)
+    finally:
+        is_loading = False
 
 
 def _load_function(data: bytes | memoryview | Parcel, task_name: str) -> Any:
-    global loads_function
-    loads_function = True
-    try:
-        if isinstance(data, (bytes, memoryview)):
-            return load(data, task_name=task_name, what="func")
-        return data.load(task_name)
-    finally:
-        loads_function = False
+    if isinstance(data, (bytes, memoryview)):
+        return _loaded(load, data, task_name=task_name, what="func")
+    return _loaded(data.load, task_name)
 
 
 class _Loop:
@@ -228,7 +232,7 @@ class _Loop:
         """Send the parent what is logged, from its levels on."""
         from .logs import forward_records
 
-        forward_records(self._send_record, lambda: loads_function)
+        forward_records(self._send_record, lambda: is_loading)
         self._settings.set_up("logging")
 
     def _perform(self, body: bytes | memoryview) -> int:
@@ -278,7 +282,7 @@ class _Loop:
 
                 inside = memoryview(body)[start:]
                 kept = None if self._kept is None else self._kept.hand_on()
-                args, kwargs = load_arguments(layout, inside, files, task_name, kept)
+                args, kwargs = _loaded(load_arguments, layout, inside, files, task_name, kept)
                 files = ()  # they are mapped, and need no descriptors while the function runs
                 if self._token_fd >= 0:
                     from .mappings import drop_spares, keep_spares
@@ -286,7 +290,7 @@ class _Loop:
                     keep_spares()
                     self._drop_spares = drop_spares
             else:
-                args, kwargs = load(body[start:], task_name=task_name, what=("args", "kwargs"))
+                args, kwargs = _loaded(load, body[start:], task_name=task_name, what=("args", "kwargs"))
             if variant is not None and bound:
                 function, args = make_variant(function, variant[1], args[:bound]), args[bound:]
             if self._drop_spares is not None:
