@@ -209,7 +209,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return NotImplemented
         if issubclass(kind, Enum):
             return _reduce_member(obj)
-        if is_safe:
+        if is_safe and can_be_imported(kind):  # pandas makes a class for each `itertuples()`
             _LIBRARY_TYPES[id(kind)] = kind
         self._ordinary.add(id(kind))
         return obj.__reduce_ex__(PROTOCOL)

@@ -29,7 +29,7 @@ import threading
 from contextlib import suppress
 from functools import lru_cache
 from itertools import islice
-from types import CodeType, GetSetDescriptorType, MemberDescriptorType, TracebackType
+from types import CodeType, FunctionType, GetSetDescriptorType, MemberDescriptorType, TracebackType
 
 from .exceptions import StandInError
 from .failure import (
@@ -451,29 +451,55 @@ def _value(content: Any) -> Any:
 
 
 def _traceback(frames: list[tuple[Any, ...]]) -> TracebackType | None:
-    """Make a traceback of frames that are stubs: at the right place, with texts for variables."""
+    """Make a traceback of frames that are stubs: at the right place, with texts for variables.
+
+    A stub is the frame of a generator that has not begun. One that had been called would lead back to its
+    callers, and an exception that is kept would keep the whole run.
+    """
     traceback = None
     for names, position, module, variables in reversed(frames):
         texts = {name: VariableText(text) for name, text in variables.items()}
         try:
-            exec(_failing_code(*names, *position), {"__name__": module}, texts)  # noqa: S102 - only divides
-        except ZeroDivisionError as error:
-            _, stub = _entries(error)
-            traceback = TracebackType(traceback, stub.tb_frame, stub.tb_lasti, stub.tb_lineno)
+            code, instruction = _stub(*names, *position, tuple(texts))
+        except ValueError:  # a name that only a dict of variables can have, such as "None"
+            texts = {}
+            code, instruction = _stub(*names, *position, ())
+        frame = FunctionType(code, {"__name__": module})(*texts.values()).gi_frame
+        traceback = TracebackType(traceback, frame, instruction, position[0])
     return traceback
 
 
 @lru_cache(maxsize=1024)  # recursion fails in the same place again and again
-def _failing_code(
-    file: str, name: str, qualname: str, line: int, end_line: int, column: int, end_column: int
-) -> CodeType:
-    """Compile code that bears a function's name and fails where the function did, to the column."""
-    import ast
+def _stub(
+    file: str,
+    name: str,
+    qualname: str,
+    line: int,
+    end_line: int,
+    column: int,
+    end_column: int,
+    variables: tuple[str, ...],
+) -> tuple[CodeType, int]:
+    """Compile a generator function that bears a function's name and divides where the function failed.
 
-    division = ast.Expr(ast.BinOp(ast.Constant(1), ast.Div(), ast.Constant(0)))
-    for node in ast.walk(division):
-        if isinstance(node, (ast.expr, ast.stmt)):
+    Returns
+    -------
+    tuple
+        Its code, and the place of the division in that, to the column.
+    """
+    import ast
+    import opcode
+
+    division = ast.BinOp(ast.Constant(1), ast.Div(), ast.Constant(0))
+    parameters = ast.arguments([], [ast.arg(variable) for variable in variables], None, [], [], None, [])
+    function = ast.FunctionDef("stub", parameters, [ast.Expr(ast.Yield()), ast.Expr(division)], [])
+    if sys.version_info >= (3, 12):
+        function.type_params = []
+    for node in ast.walk(function):
+        if isinstance(node, (ast.expr, ast.stmt, ast.arg)):
             node.lineno, node.end_lineno = line, end_line
             node.col_offset, node.end_col_offset = column, end_column
-    code = compile(ast.Module([division], []), file, "exec", dont_inherit=True)
-    return code.replace(co_name=name, co_qualname=qualname)
+    module = compile(ast.Module([function], []), file, "exec", dont_inherit=True)
+    code = next(constant for constant in module.co_consts if isinstance(constant, CodeType))
+    division_at = 2 * code.co_code[::2].index(opcode.opmap["BINARY_OP"])
+    return code.replace(co_name=name, co_qualname=qualname), division_at

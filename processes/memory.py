@@ -62,12 +62,20 @@ if sys.platform == "linux":
 
     def own_memory(pid: int) -> int:
         """Return the bytes of memory that a process shares with nobody; 0 if it is gone."""
+        _, resident, shared = _memory(pid)
+        return resident - shared
+
+    def mapped_memory(pid: int) -> int:
+        """Return the bytes of memory that a process can reach, there or not; 0 if it is gone."""
+        return _memory(pid)[0]
+
+    def _memory(pid: int) -> tuple[int, int, int]:
         try:
             with open(f"/proc/{pid}/statm", "rb") as file:  # noqa: PTH123 - pathlib costs a worker 5 ms
-                _, resident, shared, *_ = map(int, file.read().split())
+                mapped, resident, shared, *_ = map(int, file.read().split())
         except OSError:
-            return 0
-        return (resident - shared) * _PAGE
+            return 0, 0, 0
+        return mapped * _PAGE, resident * _PAGE, shared * _PAGE
 
     _PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -81,3 +89,5 @@ else:
             return int(psutil.Process(pid).memory_info().rss)
         except psutil.Error:
             return 0
+
+    mapped_memory = own_memory

@@ -97,7 +97,10 @@ def perform(attempt: Attempt, worker: Worker, *, owns_process: bool = False) -> 
         cpu_end, peak_rss = clock.at(end)
         outcome = Returned(value)
     cpu_seconds = cpu_end - cpu_start if cpu_end > cpu_start else 0.0
-    return Finished(attempt.ticket, outcome, started_at, end - start, cpu_seconds, peak_rss, worker)
+    try:
+        return Finished(attempt.ticket, outcome, started_at, end - start, cpu_seconds, peak_rss, worker)
+    finally:
+        del outcome, attempt  # an exception's frames lead to this one, which is not to lead back to it
 
 
 CALLERS: Final = frozenset({perform.__code__.co_filename})

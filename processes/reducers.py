@@ -88,9 +88,10 @@ def place_in_file(array: Any) -> tuple[Any, ...] | None:
     offset = array.offset - array.offset % mmap.ALLOCATIONGRANULARITY
     offset += array.__array_interface__["data"][0] - begin
     try:
-        if os.path.getsize(array.filename) < offset + array.nbytes:  # noqa: PTH202 - pathlib is slower
-            return None
+        status = os.stat(array.filename)  # noqa: PTH116 - pathlib is slower
     except OSError:
+        return None
+    if status.st_size < offset + array.nbytes or not _is_mapped(status, begin):
         return None
     mode = "r" if array.mode == "r" else "r+"
     return (
@@ -101,6 +102,20 @@ def place_in_file(array: Any) -> tuple[Any, ...] | None:
         array.shape,
         "C" if flags.c_contiguous else "F",
     )
+
+
+def _is_mapped(status: os.stat_result, address: int) -> bool:
+    """Tell whether a file is mapped there, and not one that had its name; True if that is not known."""
+    try:
+        with open("/proc/self/maps") as mappings:  # noqa: PTH123 - pathlib is slower
+            for line in mappings:
+                ends, _, _, _, inode, *_ = line.split()
+                begin, _, end = ends.partition("-")
+                if int(begin, 16) <= address < int(end, 16):
+                    return int(inode) == status.st_ino
+    except OSError:
+        pass
+    return True
 
 
 def _reduce_text_file(file: io.TextIOWrapper) -> Any:

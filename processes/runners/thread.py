@@ -124,6 +124,7 @@ class ThreadRunner(ProcessRunner):
         self._attempts.put(None)
         for thread in self._threads:
             thread.join()
+        self._threads = []
 
     def deliver(self, message: Message) -> None:
         """Go on here after a success, if the run's own thread sleeps; else tell it."""
@@ -143,18 +144,21 @@ class ThreadRunner(ProcessRunner):
     def serve(self, thread: _Thread) -> None:
         """Perform attempts until the run is closed, or until this thread has been left behind."""
         worker = Worker.here(thread.name)
-        while (attempt := self._attempts.get()) is not None:
-            # First the ticket, then the look at those stopped; stop() does it the other way round, so an
-            # attempt that is stopped right now is either not begun or known to run here.
-            thread.ticket = attempt.ticket
-            if attempt.ticket not in self._stopped:
-                if attempt.timeout is not None:
-                    self.deliver(Started(attempt.ticket, monotonic(), worker))
-                self.deliver(perform(attempt, worker))
-            thread.ticket = 0
-            if thread not in self._threads:
-                return
-        self._attempts.put(None)  # for the next thread
+        try:
+            while (attempt := self._attempts.get()) is not None:
+                # First the ticket, then the look at those stopped; stop() does it the other way round, so an
+                # attempt that is stopped right now is either not begun or known to run here.
+                thread.ticket = attempt.ticket
+                if attempt.ticket not in self._stopped:
+                    if attempt.timeout is not None:
+                        self.deliver(Started(attempt.ticket, monotonic(), worker))
+                    self.deliver(perform(attempt, worker))
+                thread.ticket = 0
+                if thread not in self._threads:
+                    return
+            self._attempts.put(None)  # for the next thread
+        finally:
+            del self, attempt  # an exception's frames lead to this one, and are not to keep the run
 
 
 class _Thread(threading.Thread):
@@ -167,4 +171,7 @@ class _Thread(threading.Thread):
         self.ticket = 0
 
     def run(self) -> None:
-        self.context.run(self.runner.serve, self)
+        try:
+            self.context.run(self.runner.serve, self)
+        finally:
+            del self.runner, self.context  # who keeps a thread, or an exception, is not to keep the run

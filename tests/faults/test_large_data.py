@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
@@ -32,6 +33,7 @@ from processes import (
     TaskFinished,
     WorkerDiedError,
 )
+from processes.memory import own_memory
 from processes.runners.pool import buffers, functions, mappings, wire
 
 MB = 1 << 20
@@ -337,6 +339,15 @@ def test_an_array_in_a_file_is_opened_in_the_worker_and_not_copied(tmp_path, mon
     assert {results["sum-stays"], results["sum-goes"], results["stays"].sum(), results["goes"].sum()} == {
         5000
     }
+
+
+def test_an_array_in_a_file_is_the_one_that_was_opened(tmp_path, workers):
+    path, other = tmp_path / "array", tmp_path / "other"
+    np.zeros(1000).tofile(path)
+    np.ones(1000).tofile(other)
+    opened = np.memmap(path, np.float64, "r")
+    other.replace(path)
+    assert run(workers, Task("sum", np.sum, args=(opened,))).results == {"sum": 0.0}
 
 
 class Index:
@@ -926,3 +937,73 @@ def test_nothing_large_has_a_name_and_nothing_is_left(workers):
     gc.collect()
     assert not buffers._open_files
     assert "processes-data" not in Path("/proc/self/maps").read_text()
+
+
+def holds_and_fails(number: int) -> None:
+    array = np.full(1 << 20, number)
+    raise ValueError(array.size)
+
+
+def own_memory_of_worker() -> int:
+    return own_memory(os.getpid())
+
+
+def test_a_failure_leaves_no_memory_taken_in_its_worker():
+    with ProcessPoolRunner(1) as runner:
+
+        def taken() -> int:
+            report = Process([Task("memory", own_memory_of_worker)]).run(runner=runner)
+            return report.results["memory"]
+
+        before = taken()
+        Process([Task(f"t{n}", holds_and_fails, args=(n,)) for n in range(20)]).run(runner=runner)
+        assert taken() < before + 40_000_000, (
+            "more than a quarter of what the failed calls held is still there"
+        )
+
+
+TABLES = """
+import numpy as np
+from processes import Process, ProcessPoolRunner, Task
+from processes.memory import mapped_memory
+
+def look(number):
+    import os
+    return TABLE[number], mapped_memory(os.getpid())
+
+if __name__ == "__main__":
+    seen = []
+    with ProcessPoolRunner(1) as runner:
+        for number in range(8):
+            TABLE = np.full(5_000_000, float(number))
+            value, mapped = Process([Task("look", look, args=(number,))]).run(runner=runner).results["look"]
+            assert value == number
+            seen.append(mapped)
+    print(max(seen) - seen[0] < 100_000_000)
+"""
+
+
+def test_a_warm_worker_lets_go_of_the_globals_of_earlier_runs(tmp_path):
+    (tmp_path / "script.py").write_text(TABLES)
+    command = [sys.executable, "script.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("True\n", "")
+
+
+@pytest.mark.parametrize("runner", ["thread", "process"])
+def test_an_exception_that_is_kept_keeps_no_results_of_its_run(runner):
+    kept = []
+
+    def run_and_keep() -> weakref.ref[object]:
+        tasks = [
+            Task("fails", holds_and_fails, args=(1,)),
+            Task("made", lambda: np.zeros(1 << 20), runner="thread"),
+        ]
+        report = Process(tasks).run(runner=runner)
+        kept.append(report.exceptions["fails"])
+        return weakref.ref(report.results["made"])
+
+    made = run_and_keep()
+    gc.collect()
+    assert made() is None
+    assert repr(kept) == "[ValueError(1048576)]"

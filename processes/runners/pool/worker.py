@@ -5,6 +5,7 @@ from __future__ import annotations
 import _signal as signal  # type: ignore[import-not-found]  # see surroundings
 import atexit
 import faulthandler
+import gc
 import os
 import pickle
 import sys
@@ -17,7 +18,7 @@ from ...attempt import Attempt, Finished, Raised, Returned, Worker
 from ...clock import monotonic
 from ...exceptions import SerializationError
 from ...failure import describe_failure
-from ...memory import fill_reserve, own_memory
+from ...memory import fill_reserve, mapped_memory, own_memory
 from ...perform import perform
 from ...pickling import begin_run, definitions, load
 from . import abilities, wire
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from .kept import KeptHere
     from .parcel import Parcel
 
+
+GARBAGE_BYTES = 1 << 24  # that a worker may have grown by from run to run without looking for garbage
 
 SPARE_MILLISECONDS = 50
 """How long a worker that has nothing to do keeps mappings for its next task."""
@@ -113,6 +116,7 @@ class _Loop:
         self._settings = Settings()
         self._left_threads = LeftThreads()
         self._memory_at_start = own_memory(self._worker.pid)
+        self._memory_lately = mapped_memory(self._worker.pid)
         self._attempts = 0
         # Until the parent has told:
         self._may_keep = sys.maxsize  # of memory beyond that, in bytes
@@ -219,8 +223,18 @@ class _Loop:
         self._serialized.clear()  # numbers of functions hold for one run
         self._functions.clear()
         begin_run()
+        self._collect_garbage()
         self._settings.take_over(settings)
         self._note_surroundings()
+
+    def _collect_garbage(self) -> None:
+        """Let go of what earlier runs have brought: their functions and globals name each other.
+
+        To look for that takes long where much is loaded, so it is done where memory has grown.
+        """
+        if mapped_memory(self._worker.pid) > self._memory_lately + GARBAGE_BYTES:
+            gc.collect()
+            self._memory_lately = mapped_memory(self._worker.pid)
 
     def _note_surroundings(self) -> None:
         """Note the state in which each task is to find this process."""
@@ -303,7 +317,11 @@ class _Loop:
             finished = perform(attempt, self._worker, owns_process=True)
             if os.getpid() != self._worker.pid:
                 _end_fork(finished.outcome)
-        return self._answer(finished, task_name, may_keep=bool(flags & wire.MAY_STAY))
+            del attempt
+        try:
+            return self._answer(finished, task_name, may_keep=bool(flags & wire.MAY_STAY))
+        finally:
+            del finished  # an exception's frames lead to this one, which is not to lead back to it
 
     def _initialize(self, number: int, task_name: str, frame_filter: str | None) -> Finished | None:
         """Call the pool's initializer for the first attempt of a run; tell how it ended if it failed."""
