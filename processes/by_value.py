@@ -241,37 +241,18 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         if self._classes is not None:
             return self._leave_out(cls, class_id)
         _, arguments, (attributes, slots), _, _, fill = reduced
-        make: Callable[..., type]
         if issubclass(cls, Enum):
-            namespace = {"__module__": cls.__module__, "__qualname__": cls.__qualname__}
-            members = {name: _parts_of(member) for name, member in cls.__members__.items()}
-            attributes = {name: value for name, value in attributes.items() if name not in members}
-            make, arguments = make_enum, (type(cls), cls.__name__, cls.__bases__, namespace, members)
+            make, arguments, attributes = _enum_apart(cls, attributes)
         else:
-            metaclass, name, bases, namespace, *_ = arguments
-            if is_typeddict(cls) and dict in bases:
-                # One that inherits from others, before Python 3.12: to its metaclass dict is a stranger.
-                bases = tuple(TypedDict if base is dict else base for base in bases)
-            # cloudpickle makes the class without these two: its objects would look unlike the sender's, and
-            # come back with a __dict__, which the sender's cannot take.
-            namespace["__qualname__"] = cls.__qualname__
-            if "__slots__" in vars(cls) and NamedTuple not in bases:  # which takes none in its body
-                namespace["__slots__"] = vars(cls)["__slots__"]
-            make, arguments = make_skeleton, (metaclass, name, bases, namespace)
+            make, arguments = make_skeleton, _class_apart(cls, arguments)
         arguments = (class_id, not self._to_sender, make, arguments)
         module, brought = "", {}
         there = self._share(cls)
         if there is not None:
             module, brought = there.module, _travelling(looked_up_for(cls, there.values))
             attributes = there.stand_ins(attributes)
-        state: tuple[Any, ...] = (
-            fill,
-            (attributes, slots),
-            _attributes_of_members(cls),
-            module,
-            there or {},
-            brought,
-        )
+        members = _attributes_of_members(cls)
+        state: tuple[Any, ...] = (fill, (attributes, slots), members, module, there or {}, brought)
         return make_class, arguments, state, None, None, fill_class
 
     def _reduce_known(self, named: Named) -> Any:
@@ -365,6 +346,30 @@ def _imported_from(name: str, value: object) -> ModuleType | None:
             if module_name not in cloudpickle.list_registry_pickle_by_value():
                 return module
     return None
+
+
+def _class_apart(cls: type, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return what `make_skeleton` takes, by what cloudpickle's own function would take."""
+    metaclass, name, bases, namespace, *_ = arguments
+    if is_typeddict(cls) and dict in bases:
+        # One that inherits from others, before Python 3.12: to its metaclass dict is a stranger.
+        bases = tuple(TypedDict if base is dict else base for base in bases)
+    # cloudpickle makes the class without these two: its objects would look unlike the sender's, and come back
+    # with a __dict__, which the sender's cannot take.
+    namespace["__qualname__"] = cls.__qualname__
+    if "__slots__" in vars(cls) and NamedTuple not in bases:  # which takes none in its body
+        namespace["__slots__"] = vars(cls)["__slots__"]
+    return metaclass, name, bases, namespace
+
+
+def _enum_apart(
+    cls: type[Enum], attributes: dict[str, Any]
+) -> tuple[Callable[..., type], tuple[Any, ...], dict[str, Any]]:
+    """Return how an enumeration is made, of what, and those of its attributes that are no members."""
+    namespace = {"__module__": cls.__module__, "__qualname__": cls.__qualname__}
+    members = {name: _parts_of(member) for name, member in cls.__members__.items()}
+    others = {name: value for name, value in attributes.items() if name not in members}
+    return make_enum, (type(cls), cls.__name__, cls.__bases__, namespace, members), others
 
 
 def _reduce_member(member: Enum) -> Any:
