@@ -142,6 +142,25 @@ def serving(*answers, tls=None) -> Iterator[WebServer]:
 
 
 @contextmanager
+def refusing(answer: bytes):
+    """Answer one caller as soon as it has begun, and hang up with the rest unread; gives the address."""
+
+    def answer_early():
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(1)
+            connection.sendall(answer)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=answer_early)
+        thread.start()
+        try:
+            yield listener.getsockname()
+        finally:
+            thread.join(10)
+
+
+@contextmanager
 def dripping(answer: bytes, *, tls=None):
     """Answer one caller by some bytes, and then by one more each hundredth of a second; gives the address."""
     ended = threading.Event()

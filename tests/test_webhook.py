@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 import pytest
 import trustme
-from servers import dripping, server_context, serving
+from servers import dripping, refusing, server_context, serving
 
 from processes import Process, Task, TaskDependency
 from processes.comms import (
@@ -195,6 +195,22 @@ def test_a_dead_server_is_an_error_that_says_where(report):
         port = unused.getsockname()[1]
         with pytest.raises(WebhookError, match=f"http://127.0.0.1:{port}/… could not be reached"):
             send(report, None, url=f"http://127.0.0.1:{port}/x", retries=1)
+
+
+MEGABYTES = {"filler": "x" * 20_000_000}  # more than sockets hold
+
+
+def test_an_answer_that_comes_before_the_body_is_read_counts(report):
+    with refusing(b"HTTP/1.1 413 Too Large\r\nContent-Length: 9\r\n\r\ntoo large") as (host, port):
+        with pytest.raises(WebhookError, match="answered 413 Too Large: too large") as caught:
+            send(report, None, url=f"http://{host}:{port}/x", extra_payload=MEGABYTES)
+    assert caught.value.status == 413
+
+
+def test_a_server_that_hangs_up_on_the_body_without_an_answer_was_not_reached(report):
+    with refusing(b"") as (host, port):
+        with pytest.raises(transport.NoAnswerError, match="could not be reached"):
+            send(report, None, url=f"http://{host}:{port}/x", extra_payload=MEGABYTES)
 
 
 def test_a_hanging_server_is_left_after_the_timeout(report):

@@ -9,6 +9,7 @@ import ssl
 import time
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException
@@ -20,7 +21,7 @@ from ..retry import exponential_backoff
 from .deadline import Deadline
 
 if TYPE_CHECKING:
-    from http.client import HTTPConnection, HTTPResponse
+    from http.client import HTTPResponse
 
     from .webhook import WebhookConfig
 
@@ -148,19 +149,28 @@ def _post(config: WebhookConfig, data: bytes) -> None:
 
 
 class _Watched(urllib.request.AbstractHTTPHandler):
-    """Lets a deadline make the connections."""
+    """Lets a deadline make the connections, and an answer count that comes early."""
 
     def __init__(self, deadline: Deadline) -> None:
         super().__init__()
         self._deadline = deadline
 
     def do_open(self, http_class: Any, req: urllib.request.Request, **options: Any) -> HTTPResponse:
-        def connection_to(*args: Any, **more: Any) -> HTTPConnection:
-            connection: HTTPConnection = http_class(*args, **more)
-            connection._create_connection = self._deadline.connect  # type: ignore[attr-defined]  # noqa: SLF001 - no public way
-            return connection
+        deadline = self._deadline
 
-        return super().do_open(connection_to, req, **options)
+        class Connection(http_class):  # type: ignore[misc]
+            def __init__(self, *args: Any, **more: Any) -> None:
+                super().__init__(*args, **more)
+                self._create_connection = deadline.connect  # no public way
+
+            def send(self, data: Any) -> None:
+                if self.sock is None:
+                    self.connect()
+                # A server may answer and hang up before it has read the body: its answer counts all the same.
+                with suppress(BrokenPipeError, ConnectionResetError):
+                    super().send(data)
+
+        return super().do_open(Connection, req, **options)
 
 
 class _WatchedHTTP(_Watched, urllib.request.HTTPHandler):
