@@ -20,13 +20,17 @@ from servers import mail_server, page_of, serving
 from processes import (
     EmailChannel,
     Process,
+    ProcessExecutionReport,
     SlackChannel,
     SMTPConfig,
     Task,
     TaskDependency,
+    TaskReportEntry,
+    TaskStatus,
     WebhookChannel,
     WebhookConfig,
 )
+from processes.error_data import ErrorData
 
 
 @pytest.fixture(autouse=True)
@@ -307,6 +311,33 @@ def test_markup_in_names_values_and_exceptions_stays_text(runner):
     (entry,) = server.bodies[0]["entries"].values()
     assert entry["status"] == "errored"
     assert entry["error"]["exception"] == f"{markup} {markup}"
+
+
+def test_names_that_are_no_utf8_are_spelled_out():
+    name = "caf\udce9"  # as os.listdir gives the name of a file
+    error = ErrorData(name, name, (), {}, exception="no such file", downstream_impact=[f"below-{name}"])
+    report = ProcessExecutionReport(
+        {
+            name: TaskReportEntry(name, name, (), {}, TaskStatus.ERRORED, 0.1, 1, None, error),
+            "below": TaskReportEntry(f"below-{name}", name, (), {}, TaskStatus.SKIPPED, 0.0, 0),
+        },
+        name,
+    )
+    with mail_server() as (host, inbox), serving() as server:
+        report.notify(
+            EmailChannel(SMTPConfig(host, "a@example.org", ["b@example.org"])),
+            WebhookChannel(WebhookConfig(server.url())),
+            SlackChannel(server.url()),
+        )
+    spelled_out = r"caf\udce9"
+    assert spelled_out in inbox.mails[0]["Subject"]
+    assert page_of(inbox.mails[0]).count(spelled_out) >= 5
+    hook, slack = server.bodies
+    assert hook["process_name"] == spelled_out
+    assert list(hook["entries"]) == [spelled_out, f"below-{spelled_out}"]
+    assert hook["entries"][spelled_out]["function"] == spelled_out
+    assert hook["entries"][spelled_out]["error"]["downstream_impact"] == [f"below-{spelled_out}"]
+    assert slack["text"].count(spelled_out) == 2
 
 
 def test_a_run_notifies_on_errors_only_where_that_is_wanted():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from .base import ReportChannel
 from .content import ReportContent, checked_content
-from .view import Limits, Viewer
+from .view import Limits, Viewer, visible
 from .webhook import WebhookConfig
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def _lines(report: ProcessExecutionReport, content: ReportContent, errors_only: 
         lines.append(f"✗ {_short(entry.name)}: {viewer.headline(entry)}{skips}")
     if len(errored) > SHOWN_FAILURES:
         lines.append(f"… and {len(errored) - SHOWN_FAILURES} more failed tasks")
-    return [" ".join(line.split()) for line in lines]
+    return [visible(" ".join(line.split())) for line in lines]
 
 
 def _short(name: str) -> str:
@@ -160,7 +160,7 @@ def _fitting(lines: list[str], room: int) -> list[str]:
     """Return the lines for which there is room, and a last one that tells of others."""
     fitting: list[str] = []
     for line in lines:
-        room -= len(line.encode("utf-16-le", "replace")) // 2 + 1  # as JavaScript counts
+        room -= len(line.encode("utf-16-le")) // 2 + 1  # as JavaScript counts
         if room < 1 and fitting:
             return [*fitting, "…"]
         fitting.append(line)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .content import ReportContent, checked_content
 from .languages import DEFAULT_LANGUAGE, LANGUAGES
 from .palettes import DEFAULT_PALETTE, PALETTES
-from .view import Limits, Viewer
+from .view import Limits, Viewer, visible
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -133,6 +133,7 @@ def render_page(
         words=words,
         colors=palette,
         report=report,
+        process_name=visible(report.process_name),
         scheme="only dark" if palette.is_dark else "only light",  # dark mail programs shall not mix colours
         counts=counts,
         shown_statuses=[one for one in SUMMARIZED if counts[one] or one in ("success", "errored")],

@@ -20,6 +20,7 @@ from .base import ReportChannel
 from .content import ReportContent, checked_content
 from .deadline import Deadline, check_timeout
 from .html import DIVISORS, HTMLEmailStyle, checked_style, render_page, report_title
+from .view import visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -166,7 +167,7 @@ def _subject(process_name: str, title: str) -> str:
         )
     named = f"{title} {process_name}" if process_name else title
     today = datetime.now().astimezone()
-    return f"{named} | {today:%Y%m%d}".encode("utf-8", "replace").decode()  # lone surrogates become "?"
+    return visible(f"{named} | {today:%Y%m%d}")
 
 
 def _domain(address: str) -> str:

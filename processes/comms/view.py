@@ -117,9 +117,9 @@ class Viewer:
         """Return the view of one task; without `error` where that is not wanted."""
         succeeded = entry.status.value == "success"
         return TaskView(
-            entry.name,
+            visible(entry.name),
             entry.status.value,
-            entry.function,
+            visible(entry.function),
             entry.elapsed_seconds,
             entry.attempts,
             self._value("", entry.result, self._limits.result) if succeeded else None,
@@ -140,7 +140,7 @@ class Viewer:
         if content.show_traced_vars:
             arguments = self._arguments(error, self._parameters.get(entry.name, ()))
             variables = {
-                name: self._shortened(redactor.variable(name, text), limits.variable)
+                visible(name): self._shortened(redactor.variable(name, text), limits.variable)
                 for name, text in list(error.traced_vars.items())[: limits.variables]
             }
             if len(error.traced_vars) > limits.variables:
@@ -151,7 +151,7 @@ class Viewer:
         return ErrorView(
             self._shortened(redactor.text(error.exception), limits.message),
             self.headline(entry),
-            error.downstream_impact,
+            [visible(name) for name in error.downstream_impact],
             arguments,
             traceback,
             variables,
@@ -162,7 +162,7 @@ class Viewer:
         named = [*named_arguments(names, error.args), *error.kwargs.items()]
         shown: dict[str, str] = {}
         for index, (name, value) in enumerate(named[: self._limits.variables]):
-            label = name if name and name not in shown else f"args[{index}]"
+            label = visible(name) if name and name not in shown else f"args[{index}]"
             shown[label] = self._value(name, value, self._limits.variable)
         if len(named) > self._limits.variables:
             shown["…"] = f"+ {len(named) - self._limits.variables}"
@@ -175,7 +175,7 @@ class Viewer:
 
     def _shortened(self, text: str, room: int) -> str:
         """Cut the middle out of a text that is too long, at line ends; both ends say the most."""
-        text = _visible(text)
+        text = visible(text)
         if len(text) <= room:
             return text
         if "\n" not in text:
@@ -195,7 +195,7 @@ def _last_line(traceback: str, exception: str) -> str:
     return exception or traceback.rstrip("\n").rpartition("\n")[2]
 
 
-def _visible(text: str) -> str:
+def visible(text: str) -> str:
     """Spell out characters that neither mail nor page may hold: control characters, lone surrogates."""
     if text.isascii() and text.isprintable():
         return text

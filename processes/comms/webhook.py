@@ -11,7 +11,7 @@ from ..failure import brief_repr
 from .base import ReportChannel
 from .content import ReportContent, checked_content
 from .deadline import check_timeout
-from .view import ErrorView, Limits, TaskView, Viewer
+from .view import ErrorView, Limits, TaskView, Viewer, visible
 
 if TYPE_CHECKING:
     from ..execution_report import ProcessExecutionReport
@@ -116,8 +116,8 @@ class WebhookChannel(ReportChannel):
         """Return the body, as a dict, that is sent for a report."""
         viewer = Viewer(report, self.content, Limits().divided(max(1, len(report.errored) // FULL_FAILURES)))
         body: dict[str, Any] = {
-            "process_name": report.process_name,
-            "entries": {name: _plain(viewer.task(entry)) for name, entry in report.entries.items()},
+            "process_name": visible(report.process_name),
+            "entries": {view.name: _plain(view) for view in map(viewer.task, report.entries.values())},
         }
         if self.webhook_config.nest_under is not None:
             body = {self.webhook_config.nest_under: body}
