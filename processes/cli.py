@@ -53,7 +53,7 @@ class OutputFile(click.Path):
             self.fail(f"{str(path.parent)!r} cannot be made: {error}", param, ctx)
         if not os.access(path if path.exists() else path.parent, os.W_OK):
             self.fail(f"{str(path)!r} cannot be written", param, ctx)
-        return path
+        return path.absolute()  # what is run may change the working directory
 
 
 workers_option = click.option(

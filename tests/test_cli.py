@@ -81,6 +81,20 @@ def test_the_runner_can_be_chosen_and_the_report_written(write, processes, tmp_p
     assert report["entries"]["two"]["result"] == 2
 
 
+@pytest.mark.parametrize("when", ["loaded", "run"])
+def test_the_report_is_written_where_it_was_wanted_wherever_the_file_goes(write, processes, tmp_path, when):
+    (tmp_path / "elsewhere").mkdir()
+    write(
+        loaded="import os\nos.chdir('elsewhere')\n" + textwrap.dedent(GOOD),
+        run=(
+            "import os\nfrom processes import Process, Task\n"
+            "p = Process([Task('go', os.chdir, args=('elsewhere',))])"
+        ),
+    )
+    assert processes("run", f"{when}.py", "--json", "report.json")[0] == 0
+    assert (tmp_path / "report.json").is_file()
+
+
 @pytest.mark.parametrize(("workers", "runner"), [("1", "sequential"), ("2", "thread")])
 def test_a_small_process_has_the_workers_that_are_asked_for(write, processes, tmp_path, workers, runner):
     write(job=GOOD)
