@@ -321,6 +321,14 @@ TEXTS = [
     ("Authorization: Bearer abc.def", "Authorization: <redacted>"),
     ("https://h/?token=abc&x=1", "https://h/?token=<redacted>&x=1"),
     ("postgres://bob:abc@db/x", "postgres://bob:<redacted>@db/x"),
+    ("redis://bob:a@b@cache:6379/0", "redis://bob:<redacted>@cache:6379/0"),
+    ("redis://bob:it's@cache", "redis://bob:<redacted>@cache"),
+    ("smtp://bob@example.org:abc@host", "smtp://bob@example.org:<redacted>@host"),
+    ("redis://:abc@cache", "redis://:<redacted>@cache"),
+    ("https://abcdefabcdef@host/x", "https://<redacted>@host/x"),
+    ("ssh://git@host:22/x", "ssh://git@host:22/x"),
+    ("https://host:80/x@y", "https://host:80/x@y"),
+    ('{"url":"https://host:80","to":"bob@example.org"}', '{"url":"https://host:80","to":"bob@example.org"}'),
     ("Invalid token: expired", "Invalid token: expired"),
     ('{"api_key": "abc", "n": 1}', '{"api_key": "<redacted>", "n": 1}'),
     ("--password=abc --n=1", "--password=<redacted> --n=1"),
@@ -489,6 +497,8 @@ HOSTILE_TEXTS = {
     "almost a long one": lambda size: f"token={'a' * (size // 2)}b {'a' * (size // 2)}",
     "quotes that stay open": lambda size: "token='" + '\\"' * (size // 2),
     "a file's name that goes on": lambda size: 'File "x", line 1 ' * (size // 17),
+    "users in URLs": lambda size: "://a:" * (size // 15) + "a:" * (size // 6) + "@'" * (size // 6),
+    "URLs without a password": lambda size: "://" + "abcdefabcdef'" * (size // 13),
     "cuts": lambda size: "token=abcdefgh… 9 more bytes …\n" * (size // 31),
 }
 

@@ -92,7 +92,9 @@ _QUOTE = re.compile("[\"']")
 _ABSOLUTE_PATH = re.compile(r"""[bBrRuU]?\\*["']?(?:/|[A-Za-z]:[\\/])""")  # or the repr of one
 _END_OF_BARE = re.compile(r"[\s,;&\"'\[\](){}<>]|\Z")
 _REST_OF_QUOTED = {quote: re.compile(rf"(?:[^{quote}\\\n]|\\.)*+({quote}?)") for quote in "\"'"}
-_IN_URL = re.compile(r"(?<=://)([^\s/:@'\"]*:)([^\s/@'\"]+)(?=@)")
+# What stands between user: and the last @, or before the @ alone where that is as long as tokens are. A quote
+# may be part of it, but not before a comma or a bracket: there the URL has ended.
+_IN_URL = re.compile(r"(?<=://)([^\s/:'\"]*:|(?=[\w.~%+=-]{12,}@))((?:[^\s/'\"]|['\"](?![,:;)\]}>]))+)(?=@)")
 _SOURCE_LINE = re.compile(r'(?m)^[ \t|+]*File "(?>.*", line \d+).*\n(?![ \t|+]*File ")(.+\n?)')
 _URL_SAFE = str.maketrans("+/", "-_")  # the other alphabet of Base64
 _LEFT_OUT = re.compile(r"""["']?\n?… \d+ more (?:characters|bytes)(?P<after> …\n)?""")
