@@ -547,11 +547,12 @@ class Stream:
     def _end(self, interrupted: bool = False) -> None:
         self._ended = True
         self._scheduler.cancel()
+        if self._report is not None:
+            return
         # After Ctrl-C, a function that goes on in the run's own thread is not waited for.
         self._thread.join(INTERRUPT_SECONDS if interrupted else None)
-        if self._report is None:
-            self._report = _report_of(self._process, self._scheduler)
-            notify_after(self._report, self._channels, self._notify_on, interrupted=interrupted)
+        self._report = _report_of(self._process, self._scheduler)
+        notify_after(self._report, self._channels, self._notify_on, interrupted=interrupted)
 
     def __del__(self) -> None:
         self._scheduler.cancel()

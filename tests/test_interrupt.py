@@ -6,12 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import psutil
 import pytest
 from programs import started, wait_until
 
+import processes.process
 from processes import Process, Task, TaskDependency, TaskStatus
 
 SCRIPT = """
@@ -103,6 +105,29 @@ def test_a_real_ctrl_c_that_a_function_swallows_ends_the_run_all_the_same():
     assert process.report.entries["deaf"].result == "swallowed"
     assert process.report.entries["next"].status is TaskStatus.PENDING
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_the_report_of_an_interrupted_stream_does_not_wait_for_what_goes_on(monkeypatch):
+    monkeypatch.setattr(processes.process, "INTERRUPT_SECONDS", 0.01)
+    looped, let_go = threading.Event(), threading.Event()
+
+    def interrupt_and_go_on():
+        assert looped.wait(30)
+        os.kill(os.getpid(), signal.SIGINT)
+        let_go.wait(30)
+
+    stream = Process([Task("long", interrupt_and_go_on), Task("next", int)]).stream(runner="sequential")
+    with pytest.raises(KeyboardInterrupt), stream:
+        looped.set()
+        for _ in stream:
+            pass
+    report = stream.report
+    stream.close()
+    assert stream._thread.is_alive()
+    let_go.set()
+    stream._thread.join(30)
+    assert {entry.status for entry in report.entries.values()} == {TaskStatus.PENDING}
+    assert stream.report is report
 
 
 def interrupt_the_program(number: int) -> int:
