@@ -279,6 +279,8 @@ class ProcessExecutionReport:
         TypeError
             If `tasks` is no list of str.
         """
+        from .interrupt import handlers_of_signals, is_raised_in
+
         wanted = None if tasks is None else _lower_names(tasks)
         entries = self.errored if only_errors else self.entries
         if wanted is not None:
@@ -288,7 +290,9 @@ class ProcessExecutionReport:
             for channel in channels:
                 try:
                     channel.send_report(self._restricted_to(entries), errors_only=only_errors)
-                except Exception as error:  # the other channels shall be served
+                except BaseException as error:  # the other channels shall be served
+                    if isinstance(error, KeyboardInterrupt) or is_raised_in(error, handlers_of_signals()):
+                        raise
                     problems.append(_send_problem(channel, error))
         if show_warnings:  # at the end: where warnings are errors, the first one ends this call
             unknown = [] if wanted is None else _unknown_names(wanted, self.entries)
@@ -365,7 +369,7 @@ def _unknown_names(wanted: set[str], entries: Mapping[str, object]) -> list[str]
     return [unknown_task(name, known) for name in sorted(wanted.difference(known))]
 
 
-def _send_problem(channel: object, error: Exception) -> str:
+def _send_problem(channel: object, error: BaseException) -> str:
     from .failure import exception_line
 
     return (

@@ -7,10 +7,12 @@ import dataclasses
 import json
 import math
 import pickle
+import signal
 import threading
 import traceback
 import types
 import warnings
+from asyncio import CancelledError
 from collections import OrderedDict, namedtuple
 from enum import IntEnum
 from pathlib import Path
@@ -606,6 +608,37 @@ def test_an_interrupt_in_a_channel_ends_the_notification(report):
 
     with pytest.raises(KeyboardInterrupt):
         report.notify(Interrupted())
+
+
+@pytest.mark.parametrize("error", [SystemExit("no mail program"), CancelledError(), GeneratorExit()])
+def test_whatever_a_channel_raises_is_a_warning(report, error):
+    class Ending(ReportChannel):
+        def send_report(self, report: ProcessExecutionReport, *, errors_only: bool) -> None:
+            raise error
+
+    channel = Channel()
+    with pytest.warns(UserWarning, match=f"Ending could not send the report .{type(error).__name__}"):
+        report.notify(Ending(), channel)
+    assert len(channel.sent) == 1
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), TimeoutError("by the user's handler")])
+def test_what_a_handler_of_a_signal_raises_leaves_notify(report, error):
+    def handle(number, frame):
+        raise error
+
+    class Signalled(ReportChannel):
+        def send_report(self, report: ProcessExecutionReport, *, errors_only: bool) -> None:
+            signal.raise_signal(signal.SIGTERM)
+
+    channel, before = Channel(), signal.signal(signal.SIGTERM, handle)
+    try:
+        with pytest.raises(type(error)) as caught:
+            report.notify(Signalled(), channel)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert caught.value is error
+    assert channel.sent == []
 
 
 def test_what_a_channel_does_to_its_report_does_not_touch_the_others(report):
