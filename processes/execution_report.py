@@ -277,10 +277,13 @@ class ProcessExecutionReport:
         Raises
         ------
         TypeError
-            If `tasks` is no list of str.
+            If `tasks` is no list of str, or `send_report` of a channel is a coroutine function.
         """
+        from .comms.base import check_sends
         from .interrupt import handlers_of_signals, is_raised_in
 
+        for channel in channels:
+            check_sends(channel)
         wanted = None if tasks is None else _lower_names(tasks)
         entries = self.errored if only_errors else self.entries
         if wanted is not None:

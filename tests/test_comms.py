@@ -91,3 +91,18 @@ def test_wrong_channels_are_refused_before_a_run():
         check_notify(["x"], "always")
     with pytest.raises(ValueError, match="notify_on must be 'always' or 'error', not 'never'"):
         check_notify([], "never")
+
+
+def test_a_channel_that_nobody_would_await_is_refused_before_anything_is_sent():
+    class Awaited(Recorder):
+        async def send_report(self, report, *, errors_only):
+            super().send_report(report, errors_only=errors_only)
+
+    ran, recorder = [], Recorder()
+    process = Process([Task("one", lambda: ran.append(1))])
+    with pytest.raises(TypeError, match=r"Awaited\.send_report is a coroutine function"):
+        process.run(notify=[recorder, Awaited()])
+    assert ran == []
+    with pytest.raises(TypeError, match=r"Awaited\.send_report is a coroutine function"):
+        report_of(int).notify(recorder, Awaited())
+    assert recorder.sent == []

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from ..failure import brief_repr
-from .base import ReportChannel
+from .base import ReportChannel, check_sends
 
 if TYPE_CHECKING:
     from ..execution_report import ProcessExecutionReport
@@ -22,7 +22,7 @@ def check_notify(notify: object, notify_on: str) -> tuple[ReportChannel, ...]:
     Raises
     ------
     TypeError
-        If `notify` is no iterable of ReportChannel.
+        If `notify` is no iterable of ReportChannel, or `send_report` of one is a coroutine function.
     ValueError
         If `notify_on` is neither ``"always"`` nor ``"error"``.
     """
@@ -34,6 +34,7 @@ def check_notify(notify: object, notify_on: str) -> tuple[ReportChannel, ...]:
     for channel in channels:
         if not isinstance(channel, ReportChannel):
             raise TypeError(f"notify must hold ReportChannel objects, not {brief_repr(channel)}")
+        check_sends(channel)
     if notify_on not in NOTIFY_ON:
         raise ValueError(f"notify_on must be 'always' or 'error', not {brief_repr(notify_on)}")
     return channels

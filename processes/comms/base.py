@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -35,3 +36,18 @@ class ReportChannel(ABC):
         Exception
             If the report could not be sent; :meth:`ProcessExecutionReport.notify` turns it into a warning.
         """
+
+
+def check_sends(channel: object) -> None:
+    """Refuse a channel whose `send_report` is a coroutine function: to call it sends nothing.
+
+    Raises
+    ------
+    TypeError
+        If it is one.
+    """
+    if iscoroutinefunction(getattr(channel, "send_report", None)):
+        raise TypeError(
+            f"{type(channel).__name__}.send_report is a coroutine function, which nobody awaits: make it a "
+            "plain one, which may call asyncio.run"
+        )
