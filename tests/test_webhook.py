@@ -403,8 +403,22 @@ def test_what_is_changed_later_is_checked_again(report):
 
 
 def test_a_configuration_does_not_print_its_secrets():
-    config = WebhookConfig("https://h/T0KEN", {"Authorization": "b3arer"}, secret="s3cret")
-    assert not any(text in repr(config) for text in ("T0KEN", "b3arer", "s3cret"))
+    config = WebhookConfig(
+        "https://h/T0KEN",
+        {"Authorization": "b3arer"},
+        secret="s3cret",
+        extra_payload={"routing_key": "r0uting"},
+    )
+    assert not any(text in repr(config) for text in ("T0KEN", "b3arer", "s3cret", "r0uting"))
+
+
+@pytest.mark.parametrize(
+    "url", ["https://h/T0KEN\n", " https://h/T0KEN", "https://h/T0KEN/é", "'https://h/T0KEN'"]
+)
+def test_a_url_that_is_refused_is_not_shown(url):
+    with pytest.raises(ValueError, match="^url must") as caught:
+        WebhookConfig(url)
+    assert "T0KEN" not in str(caught.value)
 
 
 def test_wrong_parts_of_a_channel_are_refused():

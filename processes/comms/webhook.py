@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ..checks import check_retries
-from ..failure import brief_repr
 from .base import ReportChannel
 from .content import ReportContent, checked_content
 from .deadline import check_timeout
@@ -57,7 +56,7 @@ class WebhookConfig:
     headers: dict[str, str] = field(default_factory=dict, repr=False)
     timeout: float = 5
     secret: str | None = field(default=None, repr=False)
-    extra_payload: dict[str, Any] = field(default_factory=dict)
+    extra_payload: dict[str, Any] = field(default_factory=dict, repr=False)
     nest_under: str | None = None
     retries: int = 0
 
@@ -128,10 +127,12 @@ def check_url(url: object) -> None:
     """Refuse what is no plain http or https URL."""
     if not isinstance(url, str):
         raise TypeError(f"url must be str, not {type(url).__name__}")
-    if not url.isascii() or not url.isprintable() or " " in url:
-        raise ValueError(
-            f"url must not hold spaces, line breaks or non-ASCII characters: {brief_repr(url)}; quote them"
-        )
+    for index, character in enumerate(url):
+        if not "!" <= character <= "~":
+            raise ValueError(  # without the URL, which may hold a secret
+                "url must not hold spaces, line breaks or non-ASCII characters; remove or quote the "
+                f"{character!r} at index {index} of {len(url)} characters"
+            )
     try:
         parts = urlsplit(url)
         port = parts.port
