@@ -20,6 +20,15 @@ def is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
+def is_host_name(name: str) -> bool:
+    """Tell whether sockets can look a name up: none of its parts is empty or longer than 63 characters."""
+    try:
+        name.encode("idna")  # as they do
+    except UnicodeError:
+        return False
+    return True
+
+
 def check_count(name: str, count: object) -> None:
     """Refuse what is no positive whole number; None means the default.
 

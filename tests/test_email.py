@@ -332,6 +332,8 @@ WRONG = [
     ({"mailhost": "localhost"}, TypeError, "mailhost must be a tuple"),
     ({"mailhost": ("localhost", "25")}, TypeError, "mailhost must be a tuple"),
     ({"mailhost": ("a\nb", 25)}, ValueError, "mailhost must be like"),
+    ({"mailhost": ("mail..example.org", 25)}, ValueError, "mailhost must be like"),
+    ({"mailhost": (f"{'m' * 64}.example.org", 25)}, ValueError, "mailhost must be like"),
     ({"mailhost": ("localhost", 0)}, ValueError, "mailhost must be like"),
     ({"fromaddr": None}, TypeError, "fromaddr: an address must be str"),
     ({"fromaddr": "a@b.c\nBcc: d@e.f"}, ValueError, "line break"),

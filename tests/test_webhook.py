@@ -371,6 +371,7 @@ WRONG = [
     ({"url": "ftp://h/x"}, ValueError, "scheme 'ftp'"),
     ({"url": "file:///etc/passwd"}, ValueError, "scheme 'file'"),
     ({"url": "https://"}, ValueError, "host None"),
+    ({"url": "https://hooks..example.org/x"}, ValueError, "host 'hooks..example.org'"),
     ({"url": "https://h/\r\nX: y"}, ValueError, "line breaks"),
     ({"url": "https://h:99999/"}, ValueError, "cannot be read"),
     ({"url": "https://u:p@h/"}, ValueError, "Authorization"),

@@ -14,7 +14,7 @@ from email.utils import formatdate, getaddresses, make_msgid
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
-from ..checks import is_int
+from ..checks import is_host_name, is_int
 from ..failure import brief_repr
 from .base import ReportChannel
 from .content import ReportContent, checked_content
@@ -312,7 +312,8 @@ def _check_mailhost(mailhost: object) -> None:
     host, port = mailhost
     if not isinstance(host, str) or not is_int(port):
         raise TypeError(f"mailhost must be a tuple (host, port) of str and int, not {brief_repr(mailhost)}")
-    if not host or not host.isprintable() or " " in host or not 0 < port < 65536:
+    good_host = host and host.isprintable() and " " not in host and is_host_name(host)
+    if not good_host or not 0 < port < 65536:
         raise ValueError(f"mailhost must be like ('mail.example.org', 587), not {brief_repr(mailhost)}")
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from ..checks import check_retries
+from ..checks import check_retries, is_host_name
 from .base import ReportChannel
 from .content import ReportContent, checked_content
 from .deadline import check_timeout
@@ -138,7 +138,8 @@ def check_url(url: object) -> None:
         port = parts.port
     except ValueError as error:
         raise ValueError(f"url cannot be read: {error}") from None
-    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
+    good_host = parts.hostname and is_host_name(parts.hostname)
+    if parts.scheme not in ("http", "https") or not good_host or port == 0:
         raise ValueError(
             f"url must be like 'https://host/path', not one of scheme {parts.scheme!r} "
             f"and host {parts.hostname!r}"
