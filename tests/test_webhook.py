@@ -360,7 +360,8 @@ def test_an_answer_that_came_through_a_proxy_says_so(report, monkeypatch):
 
 def test_a_channel_that_fails_does_not_keep_the_next_from_being_served(report):
     with serving() as server:
-        bad = WebhookChannel(WebhookConfig(server.url(), extra_payload={"x": object()}))
+        bad = WebhookChannel(WebhookConfig(server.url()))
+        bad.webhook_config.extra_payload = {"x": object()}
         with pytest.warns(UserWarning, match="WebhookChannel could not send the report"):
             report.notify(bad, WebhookChannel(WebhookConfig(server.url())))
     assert len(server.requests) == 1
@@ -385,6 +386,8 @@ WRONG = [
     ({"secret": b"x"}, TypeError, "secret must be str or None"),
     ({"nest_under": 1}, TypeError, "nest_under must be str or None"),
     ({"extra_payload": []}, TypeError, "extra_payload must be a dict"),
+    ({"extra_payload": {"at": datetime.now(UTC)}}, TypeError, "what JSON knows: .*datetime"),
+    ({"extra_payload": {"x": [float("nan")]}}, ValueError, "what JSON knows"),
     ({"retries": -1}, ValueError, "retries must be a non-negative int"),
     ({"retries": True}, TypeError, "retries must be a non-negative int"),
 ]

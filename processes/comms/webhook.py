@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -47,9 +48,10 @@ class WebhookConfig:
     Raises
     ------
     TypeError
-        If an argument is of the wrong type.
+        If an argument is of the wrong type, or `extra_payload` holds a value that JSON does not know.
     ValueError
-        If the URL is no http or https URL, a header cannot be sent, or a number is out of its range.
+        If the URL is no http or https URL, a header cannot be sent, `extra_payload` holds itself or a number
+        that JSON does not know, or a number is out of its range.
     """
 
     url: str = field(repr=False)  # like the others that are not shown: it may hold a secret
@@ -76,6 +78,7 @@ class WebhookConfig:
                 raise TypeError(f"{what} must be str or None, not {type(text).__name__}")
         if not isinstance(self.extra_payload, dict):
             raise TypeError(f"extra_payload must be a dict, not {type(self.extra_payload).__name__}")
+        _check_json("extra_payload", self.extra_payload)
         check_retries(self.retries)
 
 
@@ -167,6 +170,14 @@ def _check_header(name: object, value: object) -> None:
         raise ValueError(
             f"the value of header {name!r} holds characters beyond Latin-1; encode them"
         ) from None
+
+
+def _check_json(name: str, value: object) -> None:
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{name} must hold only what JSON knows: {error}") from None
 
 
 def _plain(task: TaskView) -> dict[str, Any]:
