@@ -16,7 +16,7 @@ from dataclasses import replace
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import click
 
@@ -56,6 +56,17 @@ class OutputFile(click.Path):
         return path.absolute()  # what is run may change the working directory
 
 
+class Program(click.Group):
+    """The commands; Ctrl-C ends each with a status of its own, where click gives that of a failure."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            click.echo("Interrupted.", err=True)
+            sys.exit(INTERRUPTED)
+
+
 workers_option = click.option(
     "--workers",
     type=click.IntRange(min=1),
@@ -66,7 +77,7 @@ target_argument = click.argument("target", metavar="FILE_OR_MODULE[:NAME]")
 target_arguments = click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 
 
-@click.group(name="processes", context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(name="processes", cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="processes")
 def main() -> None:
     """Run graphs of plain Python functions.

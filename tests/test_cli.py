@@ -368,6 +368,25 @@ def test_ctrl_c_prints_what_was_finished_and_gives_status_130(write, tmp_path):
     assert "1 pending, 1 succeeded" in output
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no SIGINT to one process")
+@pytest.mark.parametrize("command", ["run", "graph"])
+@pytest.mark.parametrize("target", ["loads", "builds"])
+def test_ctrl_c_before_anything_runs_gives_status_130(write, tmp_path, command, target):
+    wait = "Path('began').touch()\ntime.sleep(60)"
+    imports = "import time\nfrom pathlib import Path\n"
+    write(loads=f"{imports}{wait}", builds=f"{imports}def build():\n{textwrap.indent(wait, '    ')}")
+    with started(
+        [sys.executable, "-m", "processes", command, f"{target}.py"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as program:
+        wait_until((tmp_path / "began").exists)
+        program.send_signal(signal.SIGINT)
+        _, errors = program.communicate(timeout=30)
+    assert (program.returncode, errors) == (130, "Interrupted.\n")
+
+
 def test_the_installed_program_is_the_same_as_python_m(processes):
     (script,) = entry_points(group="console_scripts", name="processes")
     assert script.value == "processes.cli:main"
