@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
+from .caller import warn_caller
 from .collector import collector_paused
 from .exceptions import ProcessesError
 from .parameters import is_bound, parameter_names
@@ -300,7 +300,7 @@ class ProcessExecutionReport:
         if show_warnings:  # at the end: where warnings are errors, the first one ends this call
             unknown = [] if wanted is None else _unknown_names(wanted, self.entries)
             for problem in unknown + problems:
-                warnings.warn(problem, UserWarning, stacklevel=2)
+                warn_caller(problem)
 
     def __getstate__(self) -> dict[str, Any]:
         from .exception_state import Carried

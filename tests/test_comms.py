@@ -93,6 +93,28 @@ def test_wrong_channels_are_refused_before_a_run():
         check_notify([], "never")
 
 
+class Broken(ReportChannel):
+    def send_report(self, report, *, errors_only):
+        raise ConnectionError("no route to host")
+
+
+def test_warnings_point_to_the_line_that_asked_for_the_report_to_be_sent():
+    process = Process([Task("one", int)])
+
+    def in_a_stream():
+        for _ in process.stream(notify=[Broken()]):
+            pass
+
+    for notify in (
+        lambda: process.run(notify=[Broken()]),
+        lambda: process.run().notify(Broken()),
+        in_a_stream,
+    ):
+        with pytest.warns(UserWarning, match="Broken could not send the report") as caught:
+            notify()
+        assert [warning.filename for warning in caught] == [__file__]
+
+
 def test_a_channel_that_nobody_would_await_is_refused_before_anything_is_sent():
     class Awaited(Recorder):
         async def send_report(self, report, *, errors_only):

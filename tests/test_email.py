@@ -203,9 +203,10 @@ def test_a_server_without_starttls_gets_nothing_where_it_is_asked_for(report):
 
 def test_credentials_over_a_connection_in_the_clear_work_with_a_warning(report):
     with mail_server(auth_require_tls=False) as (host, inbox):
-        with pytest.warns(UserWarning, match="not encrypted"):
+        with pytest.warns(UserWarning, match="not encrypted") as caught:
             send(report, config(host, credentials=(USER, PASSWORD)))
     assert len(inbox.mails) == 1
+    assert caught[0].filename == __file__
 
 
 def test_a_refused_login_says_so_and_not_the_password(report, authority, trusted):

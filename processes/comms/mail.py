@@ -5,7 +5,6 @@ from __future__ import annotations
 import smtplib
 import socket
 import ssl
-import warnings
 from dataclasses import dataclass, field
 from datetime import datetime
 from email import policy
@@ -14,6 +13,7 @@ from email.utils import formatdate, getaddresses, make_msgid
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
+from ..caller import warn_caller
 from ..checks import is_host_name, is_int
 from ..failure import brief_repr
 from .base import ReportChannel
@@ -188,11 +188,9 @@ def _send(config: SMTPConfig, make: Callable[..., EmailMessage]) -> None:
     where = _where(config)
     encryption = encryption_of(config)
     if config.credentials is not None and encryption == "none":
-        warnings.warn(
+        warn_caller(
             f"user and password are sent to {where} over a connection that is not encrypted; pass "
-            "SMTPConfig(secure=()) for STARTTLS, or use port 465",
-            UserWarning,
-            stacklevel=2,
+            "SMTPConfig(secure=()) for STARTTLS, or use port 465"
         )
     message = make()
     size = len(message.as_bytes())
