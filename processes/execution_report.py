@@ -373,10 +373,11 @@ def _unknown_names(wanted: set[str], entries: Mapping[str, object]) -> list[str]
 
 
 def _send_problem(channel: object, error: BaseException) -> str:
+    from .comms.view import visible
     from .failure import exception_line
 
-    return (
-        f"{type(channel).__name__} could not send the report ({exception_line(error)}); "
+    return (  # visible: a server's answer may be part of it
+        f"{type(channel).__name__} could not send the report ({visible(exception_line(error))}); "
         "the other channels were served"
     )
 

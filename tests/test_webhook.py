@@ -178,6 +178,7 @@ def test_a_time_to_come_back_is_a_number_or_a_date():
         ("soon", None),
         ("nan", None),
         ("inf", None),
+        ("Mon, 23 Nov 2026 12:00:30 +99999999999999", None),
         (None, None),
     ]:
         assert transport.seconds_to_wait(text, now) == seconds, text
@@ -261,6 +262,20 @@ def test_a_redirect_elsewhere_is_not_followed(report, target):
         server.answers = [(307, {"Location": target.format(port=server.port)}, b""), (200, {}, b"")]
         with pytest.raises(WebhookError, match="another scheme, host or port"):
             send(report, server, secret="s", retries=2)
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "location", ["http://h:99999/", "http://[::1/", "/p\u00e2th", "/a b", "http://u@{host}/"]
+)
+def test_a_redirect_that_cannot_be_followed_is_the_servers_fault(report, location):
+    with serving() as server:
+        location = location.format(host=f"127.0.0.1:{server.port}")
+        server.answers = [(307, {"Location": location}, b"")]
+        with pytest.raises(
+            WebhookError, match=rf"^http://127.0.0.1:{server.port}/… redirects to a URL that cannot"
+        ):
+            send(report, server)
     assert len(server.requests) == 1
 
 
@@ -365,6 +380,13 @@ def test_a_channel_that_fails_does_not_keep_the_next_from_being_served(report):
         with pytest.warns(UserWarning, match="WebhookChannel could not send the report"):
             report.notify(bad, WebhookChannel(WebhookConfig(server.url())))
     assert len(server.requests) == 1
+
+
+def test_a_warning_spells_out_what_a_terminal_would_take_as_a_command(report):
+    with serving((400, {}, "line\x1b[2J\x9b2J\r\nline".encode())) as server:
+        with pytest.warns(UserWarning, match="answered 400") as caught:
+            report.notify(WebhookChannel(WebhookConfig(server.url())))
+    assert "line\\x1b[2J\\x9b2J\\x0d\nline" in str(caught[0].message)
 
 
 WRONG = [

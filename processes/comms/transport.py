@@ -19,6 +19,7 @@ from urllib.parse import urljoin, urlsplit
 from ..exceptions import ProcessesError
 from ..retry import exponential_backoff
 from .deadline import Deadline
+from .webhook import check_url
 
 if TYPE_CHECKING:
     from http.client import HTTPResponse
@@ -110,7 +111,7 @@ def seconds_to_wait(retry_after: str | None, now: datetime) -> float | None:
     except ValueError:
         try:
             date = parsedate_to_datetime(retry_after)
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
         seconds = ((date if date.tzinfo else date.replace(tzinfo=UTC)) - now).total_seconds()
     return max(0.0, seconds) if seconds < float("inf") else None
@@ -125,8 +126,10 @@ def describe_url(url: str) -> str:
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
     """Leaves redirects to us: urllib would turn the POST into a GET, and follow to any host."""
 
-    def redirect_request(self, *_: object) -> None:
-        """Return no request: the answer is then an error like others, with its Location."""
+    def http_error_302(self, *_: Any, **__: Any) -> None:
+        """Return no answer: it is then an error like others, with its Location."""
+
+    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
 
 
 def _post(config: WebhookConfig, data: bytes) -> None:
@@ -136,16 +139,26 @@ def _post(config: WebhookConfig, data: bytes) -> None:
     url = config.url
     for _ in range(MAX_REDIRECTS + 1):
         request = urllib.request.Request(url, data, headers, method="POST")  # noqa: S310 - the scheme was checked
-        target = _send(request, config.timeout)
-        if target is None:
+        location = _send(request, config.timeout)
+        if location is None:
             return
+        url = _redirected(url, location)
+    raise WebhookError(f"{describe_url(config.url)} redirects more than {MAX_REDIRECTS} times; check its URL")
+
+
+def _redirected(url: str, location: str) -> str:
+    """Return where a Location leads to from a URL; refuse what is elsewhere or cannot be called."""
+    try:
+        target = urljoin(url, location)
         if _origin(target) != _origin(url):
             raise WebhookError(
                 f"{describe_url(url)} redirects to {describe_url(target)}, another scheme, host or port: the "
                 "report is not sent there unasked. If that is where it shall go, put it into WebhookConfig"
             )
-        url = target
-    raise WebhookError(f"{describe_url(config.url)} redirects more than {MAX_REDIRECTS} times; check its URL")
+        check_url(target)
+    except ValueError as error:
+        raise WebhookError(f"{describe_url(url)} redirects to a URL that cannot be used: {error}") from error
+    return target
 
 
 class _Watched(urllib.request.AbstractHTTPHandler):
@@ -182,7 +195,7 @@ class _WatchedHTTPS(_Watched, urllib.request.HTTPSHandler):
 
 
 def _send(request: urllib.request.Request, timeout: float) -> str | None:
-    """Send a request; return None if it was taken, and a URL if it is to be sent there."""
+    """Send a request; return None if it was taken, and a Location if it is to be sent there."""
     target = request.host
     with Deadline(timeout) as deadline:
         # Proxies are taken from the environment, as every HTTP client does.
@@ -192,7 +205,7 @@ def _send(request: urllib.request.Request, timeout: float) -> str | None:
                 return None
         except urllib.error.HTTPError as error:
             with error:
-                return _target_or_raise(_where(request, target), request, error)
+                return _location_or_raise(_where(request, target), error)
         except (OSError, HTTPException) as error:
             where = _where(request, target)
             reason = error.reason if isinstance(error, urllib.error.URLError) else error
@@ -219,11 +232,11 @@ def _where(request: urllib.request.Request, target: str) -> str:
     return f"{described} (through the proxy {request.host.rpartition('@')[2]})"
 
 
-def _target_or_raise(where: str, request: urllib.request.Request, error: urllib.error.HTTPError) -> str:
+def _location_or_raise(where: str, error: urllib.error.HTTPError) -> str:
     """Return where an answer that is not 2xx redirects to; raise what it means otherwise."""
     location = error.headers.get("Location")
     if error.code in _REPEATABLE and location:
-        return urljoin(request.full_url, location)
+        return str(location)
     asked = seconds_to_wait(error.headers.get("Retry-After"), datetime.now(UTC))
     asks = "" if asked is None else f" and asks to be called again in {asked:.0f} s"
     raise WebhookError(

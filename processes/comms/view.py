@@ -196,10 +196,10 @@ def _last_line(traceback: str, exception: str) -> str:
 
 
 def visible(text: str) -> str:
-    """Spell out characters that neither mail nor page may hold: control characters, lone surrogates."""
+    """Spell out what neither mail, page nor terminal shall get: control characters, lone surrogates."""
     if text.isascii() and text.isprintable():
         return text
     return text.translate(_SPELLED).encode("utf-8", "backslashreplace").decode()
 
 
-_SPELLED = {code: f"\\x{code:02x}" for code in (*range(32), 127) if chr(code) not in "\t\n"}
+_SPELLED = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\t\n"}
