@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json  # noqa: F401 - what reports need comes before any module of the user's can take its place
 import os
 import sys
 import traceback
 from contextlib import contextmanager
-from dataclasses import replace
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
@@ -23,9 +23,9 @@ import click
 from .failure import brief_repr
 from .importable import go_by_value
 from .process import Process
+from .rendering.table import to_text
 from .runners import RUNNERS
 from .runners.pool.settings import has_main_guard
-from .task_types import TaskStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,6 +47,8 @@ class OutputFile(click.Path):
     ) -> Path:
         """Make the missing folders of the path, and refuse one that cannot be written."""
         path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        if str(path) == "-":
+            self.fail("'-' is no file: the table is printed on standard output", param, ctx)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -139,18 +141,16 @@ def run(
         raise click.UsageError(str(error)) from error
     report = process.report
     assert report is not None
-    unsuccessful = {
-        name: entry for name, entry in report.entries.items() if entry.status is not TaskStatus.SUCCESS
-    }
+    all_succeeded = len(report.successes) == len(report.entries)
     try:
         if json_path is not None:
             json_path.write_text(report.to_json(indent=2), encoding="utf-8")
     finally:  # one of both can fail: a disk may be full, a pipe closed
-        if only_errors and not unsuccessful:
+        if only_errors and all_succeeded:
             click.echo("All tasks succeeded.")
         else:
-            _print(str(replace(report, entries=unsuccessful) if only_errors else report))
-    if unsuccessful:
+            _print(to_text(report, only_unsuccessful=only_errors))
+    if not all_succeeded:
         sys.exit(status)
 
 

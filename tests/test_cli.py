@@ -119,6 +119,7 @@ def test_failures_give_status_1_and_can_be_shown_alone(write, processes):
     assert "ValueError: this one fails" in output
     status, output, _ = processes("run", "job.py:build", "--only-errors")
     assert status == 1
+    assert output.startswith("3 tasks, 1 failed, 1 skipped, 1 succeeded, ")
     assert "good" not in output
     assert "below" in output
 
@@ -252,6 +253,16 @@ def test_modules_beside_a_file_can_be_imported_here_and_in_workers(write, proces
     assert {entry["result"] for entry in entries.values()} == {"helped"}
 
 
+def test_a_module_beside_a_file_does_not_take_the_place_of_one_that_the_report_needs(processes, tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "job.py").write_text(textwrap.dedent(GOOD))
+    for name in ("html", "json", "colorsys"):
+        (tmp_path / "folder" / f"{name}.py").write_text("raise RuntimeError('not this one')")
+    status, output, errors = processes("run", "folder/job.py", "--json", "report.json")
+    assert (status, errors) == (0, "")
+    assert "2 succeeded" in output
+
+
 @pytest.mark.parametrize("name", ["json", "my-job", "processes"])
 def test_a_file_may_bear_any_name(write, processes, tmp_path, name):
     (tmp_path / "folder").mkdir()  # with `python -m` the current folder comes first, before the library
@@ -282,6 +293,7 @@ def test_a_module_in_a_package_is_imported_by_its_dotted_name(processes, tmp_pat
         (["run", "job.py", "--runner", "proces"], "'proces' is not one of 'sequential', 'thread', 'process'"),
         (["run", "job.py", "--workers", "0"], "0 is not in the range x>=1"),
         (["run", "job.py", "--json", "job.py/report.json"], "cannot be made"),
+        (["run", "job.py", "--json", "-"], "'-' is no file"),
         (["run", "several.py"], "has more than one Process; append :NAME with one of first, second"),
         (["run", "both.py"], "has more than one Process; append :NAME with one of first, second, build"),
         (["run", "none.py"], "has neither a Process nor a function `build`; append :NAME with one of other"),

@@ -6,6 +6,10 @@ from html import escape
 from io import StringIO
 from typing import TYPE_CHECKING
 
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
 from ..task_types import TaskStatus
 
 if TYPE_CHECKING:
@@ -26,16 +30,14 @@ WORDS = {
 }  # in the order in which they are shown: what needs attention comes first
 
 
-def to_text(report: ProcessExecutionReport) -> str:
+def to_text(report: ProcessExecutionReport, *, only_unsuccessful: bool = False) -> str:
     """Render a report as a table, with what went wrong below it; ASCII but for the user's own words."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for column in COLUMNS:
         table.add_column(column, justify="right" if column in NUMBERS else "left", no_wrap=True)
     entries = _in_order_of_attention(report)
+    if only_unsuccessful:
+        entries = [entry for entry in entries if entry.status is not TaskStatus.SUCCESS]
     for entry in entries[:SHOWN_TASKS]:
         table.add_row(*[Text(cell) for cell in _cells(report, entry)])
     output = StringIO()
