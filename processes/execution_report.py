@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from .comms.base import ReportChannel
+    from .comms.redaction import Redactor
     from .error_data import ErrorData
     from .measurements import TaskMetrics
     from .process import Process
@@ -145,6 +146,11 @@ class ProcessExecutionReport:
     def results(self) -> dict[str, Any]:
         """What the tasks that succeeded returned, by name."""
         return {name: entry.result for name, entry in self.successes.items()}
+
+    @cached_property
+    def redactors(self) -> dict[tuple[str, ...], Redactor]:
+        """What knows the report's secrets, by `redact_names`; channels and pages share it."""
+        return {}
 
     @classmethod
     def from_results(cls, process: Process, results: Mapping[str, TaskResult]) -> ProcessExecutionReport:
@@ -284,6 +290,7 @@ class ProcessExecutionReport:
 
         for channel in channels:
             check_sends(channel)
+        (self.whole or self).redactors.clear()  # the entries may have been changed since
         wanted = None if tasks is None else _lower_names(tasks)
         entries = self.errored if only_errors else self.entries
         if wanted is not None:
@@ -306,7 +313,7 @@ class ProcessExecutionReport:
         from .exception_state import Carried
 
         carried = {name: Carried(error) for name, error in self.exceptions.items()}
-        return {**vars(self), "exceptions": carried, "bound": {}}
+        return {**vars(self), "exceptions": carried, "bound": {}, "redactors": {}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         from .exception_state import released

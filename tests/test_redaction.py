@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import subprocess
 import sys
 import threading
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from processes import Process, ProcessExecutionReport, Task, TaskReportEntry, TaskStatus
-from processes.comms import ReportContent, WebhookChannel, WebhookConfig, render_report_html
+from processes.comms import ReportChannel, ReportContent, WebhookChannel, WebhookConfig, render_report_html
 from processes.comms.redaction import REDACTED, Redactor, TransparentRedactor
 from processes.error_data import ErrorData
 from processes.parameters import named_arguments, parameter_names
@@ -555,6 +556,29 @@ def test_all_of_a_secrets_siblings_are_found_where_one_begins_the_other():
     redactor = Redactor()
     redactor.learn([("token", "abcdef"), ("token", "abcdefgh"), ("token", "abcxyz")])
     assert redactor.text("abcdefgh abcdef abcxyz abc") == "<redacted> <redacted> <redacted> abc"
+
+
+def test_secrets_are_learned_once_for_a_whole_report_and_each_choice_of_names():
+    report = report_of(kwargs={"token": "abc-123456"}, exception="x")
+    part = report._restricted_to({})
+    plain, named = ReportContent(show_traceback=False), ReportContent(redact_names=("iban",))
+    assert Redactor.for_report(part, plain) is Redactor.for_report(report, ReportContent())
+    assert Redactor.for_report(part, named) is not Redactor.for_report(report, plain)
+    assert Redactor.for_report(part, named) is Redactor.for_report(report, named)
+    assert pickle.loads(pickle.dumps(report)).redactors == {}
+
+
+def test_a_report_that_was_changed_is_learned_afresh_when_it_is_sent():
+    class Page(ReportChannel):
+        def send_report(self, report, *, errors_only):
+            pages.append(render_report_html(report))
+
+    pages: list[str] = []
+    report = report_of(exception="no abc-123456")
+    report.notify(Page())
+    report.entries["job"].error.kwargs["token"] = "abc-123456"
+    report.notify(Page(), Page())
+    assert ["abc-123456" in page for page in pages] == [True, False, False]
 
 
 def test_wrong_content_is_refused():

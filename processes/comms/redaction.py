@@ -123,8 +123,13 @@ class Redactor:
         """Return what takes a report's secrets out, or leaves them where `content` wants that."""
         if not content.redact:
             return TransparentRedactor()
-        redactor = cls(content.redact_names)
-        redactor._learn_report(report)
+        # A report that was filtered keeps the whole one: tasks that are left out know secrets, too.
+        whole: ProcessExecutionReport = report.whole or report
+        redactor = whole.redactors.get(content.redact_names)
+        if redactor is None:
+            redactor = cls(content.redact_names)
+            redactor._learn_report(whole)
+            whole.redactors[content.redact_names] = redactor
         return redactor
 
     # What is a secret
@@ -160,9 +165,7 @@ class Redactor:
             or "".join(words).endswith(_SECRET_ENDINGS)
         )
 
-    def _learn_report(self, report: ProcessExecutionReport) -> None:
-        # A report that was filtered keeps the whole one: tasks that are left out know secrets, too.
-        whole: ProcessExecutionReport = report.whole or report
+    def _learn_report(self, whole: ProcessExecutionReport) -> None:
         parameters: Mapping[str, Sequence[str]] = whole.parameters
         entries = sorted(whole.entries.values(), key=lambda entry: entry.error is None)
         roots: list[tuple[str, object]] = []
