@@ -272,11 +272,22 @@ def _children() -> list[int]:
 
 
 def _is_resource_tracker(pid: int) -> bool:
+    from select import select
+
+    ended = os.pidfd_open(pid)
+    command = b""
     try:
-        with open(f"/proc/{pid}/cmdline", "rb") as file:  # noqa: PTH123 - pathlib costs 5 ms
-            return b"resource_tracker" in file.read()
+        for _ in range(100):
+            with open(f"/proc/{pid}/cmdline", "rb") as file:  # noqa: PTH123 - pathlib costs 5 ms
+                command = file.read()
+            # One that is just being started has none yet, and one that has ended none any more.
+            if command or select((ended,), (), (), 0.01)[0]:
+                break
     except OSError:  # it is another user's, and hidden
-        return False
+        pass
+    finally:
+        os.close(ended)
+    return b"resource_tracker" in command
 
 
 def _await_end(children: list[int], seconds: float) -> None:
