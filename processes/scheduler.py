@@ -404,7 +404,7 @@ class Scheduler:
         else:
             self._fail_or_retry(index, attempt, outcome, attempts, elapsed)
 
-    def _use(self, needs: Mapping[str, Fraction], sign: int) -> None:
+    def _use(self, needs: Mapping[str, int | Fraction], sign: int) -> None:
         """Take resources, with a `sign` of -1, or give them back, with 1."""
         for name, amount in needs.items():
             self._available[name] += sign * amount
@@ -577,14 +577,14 @@ def _shared_functions(tasks: Sequence[Task]) -> Callable[[object], bool]:
     return is_shared
 
 
-def _exact(amounts: Mapping[str, float]) -> dict[str, Fraction]:
+def _exact(amounts: Mapping[str, float]) -> dict[str, int | Fraction]:
     """Take amounts for the decimal numbers that they were written as: sums of floats leave a little over."""
-    if not amounts:
-        return {}
+    if all(isinstance(amount, int) for amount in amounts.values()):
+        return {name: int(amount) for name, amount in amounts.items()}
     from fractions import Fraction  # it takes 2 ms to import
 
     return {
-        name: Fraction(amount if isinstance(amount, int) else float.__repr__(amount))
+        name: amount if isinstance(amount, int) else Fraction(float.__repr__(amount))
         for name, amount in amounts.items()
     }
 
