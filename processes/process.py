@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
+from contextlib import suppress
 from contextvars import copy_context
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
 
 from .comms.after_run import INTERRUPT_SECONDS, check_notify, notify_after
@@ -15,6 +16,7 @@ from .exceptions import TaskNotFoundError
 from .execution_report import ProcessExecutionReport, TaskReportEntry
 from .failure import brief_repr
 from .graph import Graph, unknown_task
+from .interrupt import LOOK_SECONDS
 from .observers.log_files import LogFiles
 from .runners import choose_runner, make_runner
 from .scheduler import Scheduler
@@ -518,7 +520,7 @@ class Stream:
 
     def __next__(self) -> TaskReportEntry:
         try:
-            entry = None if self._ended else self._entries.get()
+            entry = None if self._ended else self._next_entry()
         except KeyboardInterrupt:
             self._end(interrupted=True)
             raise
@@ -528,6 +530,11 @@ class Stream:
                 raise self._errors.get()
             raise StopIteration
         return entry
+
+    def _next_entry(self) -> TaskReportEntry | None:
+        while True:
+            with suppress(Empty):  # so that Python looks for a Ctrl-C that came just before this wait
+                return self._entries.get(timeout=LOOK_SECONDS)
 
     def close(self) -> None:
         """Cancel what is left of the run, wait for its end, and send its report where it shall go."""
