@@ -101,7 +101,9 @@ def run_beside_others(
 
 
 needs_guard = pytest.mark.skipif(not abilities.CAN_GUARD, reason="workers have guards where there are pidfds")
-needs_tokens = pytest.mark.skipif(not abilities.CAN_TAKE_BACK, reason="what was sent is taken back on Linux")
+needs_tokens = pytest.mark.skipif(
+    not abilities.CAN_TAKE_BACK, reason="what was sent cannot be taken back here"
+)
 
 
 def run_in_new_python(script: str, *arguments: str, seconds: int = 60, **options: Any) -> str:

@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 import _signal as signal  # type: ignore[import-not-found]  # see surroundings
+import errno
 import os
+import sys
 
 CHILDREN_FILE = "/proc/self/task/{}/children"
 
-CAN_GUARD = hasattr(os, "pidfd_open") and os.path.exists(CHILDREN_FILE.format(os.getpid()))  # noqa: PTH110
+
+def _can_guard() -> bool:
+    # Tried, and not only looked for: an older kernel lacks the call, and containers may refuse it.
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except AttributeError:
+        return False
+    except OSError as error:
+        if error.errno not in (errno.EMFILE, errno.ENFILE):
+            return False
+    return os.path.exists(CHILDREN_FILE.format(os.getpid()))  # noqa: PTH110
+
+
+CAN_GUARD = _can_guard()
 """Whether each worker has a guard, and a descriptor that tells of its end: Linux 5.3 or later, with /proc.
 
 Elsewhere the pool looks for dead workers from time to time, and kills what descends from a worker as far as
@@ -18,10 +33,10 @@ parent is killed ends with its task.
 STACK_SIGNAL: int | None = getattr(signal, "SIGRTMAX", getattr(signal, "SIGUSR2", None))
 """What makes a worker write its Python stack: a signal that programs leave alone; None on Windows."""
 
-CAN_TAKE_BACK = hasattr(os, "RWF_NOWAIT")
-"""Whether a pipe can be read without waiting though its other reader waits: Linux (preadv2(2)).
+CAN_TAKE_BACK = sys.platform != "win32"
+"""Whether a worker and its parent can read from one pipe; not on Windows, where pipes always wait.
 
-Elsewhere a worker is given one attempt at a time, so that there is nothing to take back.
+There a worker is given one attempt at a time, so that there is nothing to take back.
 """
 
 CAN_YIELD = hasattr(os, "sched_yield")

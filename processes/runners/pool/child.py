@@ -223,6 +223,9 @@ class Child:
         ]
         if abilities.CAN_TAKE_BACK:
             self._token_read, self._token_write = os.pipe()
+            os.set_blocking(
+                self._token_read, False
+            )  # for both readers: what one waits for the other may take
         if sys.platform == "win32":
             # Only a process that runs can be given a socket, so it comes by standard input.
             command[0], variables = _behind_redirector(program)
@@ -384,12 +387,10 @@ class Child:
         self._new_tickets.clear()
         if self._token_read >= 0:
             # Two more: it may have been told to write what it keeps, and to end.
-            data = bytearray(wire.TICKET.size * (len(self.held) + 2))
-            try:
-                count = os.preadv(self._token_read, [data], -1, os.RWF_NOWAIT)
-            except BlockingIOError:
-                count = 0
-            tickets[:0] = [ticket for (ticket,) in wire.TICKET.iter_unpack(data[:count])]
+            data = b""
+            with suppress(BlockingIOError):
+                data = os.read(self._token_read, wire.TICKET.size * (len(self.held) + 2))
+            tickets[:0] = [ticket for (ticket,) in wire.TICKET.iter_unpack(data)]
         elif self._deaf:
             tickets = list(self.held)
         taken = {ticket: self.held.pop(ticket) for ticket in tickets if ticket in self.held}

@@ -106,6 +106,11 @@ class _Loop:
         self._socket = sock
         self._side_channel = wire.take_side_channel(sock)
         self._token_fd = token_fd
+        if token_fd >= 0:
+            from select import POLLIN, poll  # not on Windows; now, while there are descriptors for it
+
+            self._tokens = poll()
+            self._tokens.register(token_fd, POLLIN)
         self._reader = wire.FrameReader(sock)
         self._worker = Worker.here("")
         self._sending = threading.Lock()  # guards the socket: threads that a task starts may log
@@ -199,22 +204,24 @@ class _Loop:
         return None if descriptors is None else list(map(DataFile, descriptors))
 
     def _claim(self) -> int:
-        # The parent writes whole tickets, and a pipe gives them whole.
-        ticket = bytearray(wire.TICKET.size)
         give_up_at = 0.0
         while True:
             try:
-                count = os.preadv(self._token_fd, [ticket], -1, os.RWF_NOWAIT)
-                break
+                # The parent writes whole tickets, and a pipe gives them whole.
+                ticket = os.read(self._token_fd, wire.TICKET.size)
+                return int(wire.TICKET.unpack(ticket)[0]) if ticket else wire.EXIT
             except BlockingIOError:
                 give_up_at = give_up_at or monotonic() + wire.SPIN_SECONDS
-                if monotonic() >= give_up_at:
-                    if self._drop_spares is not None and not _comes_soon(self._token_fd):
-                        self._drop_spares()
-                    count = os.readv(self._token_fd, [ticket])
-                    break
-                os.sched_yield()
-        return int(wire.TICKET.unpack(ticket)[0]) if count else wire.EXIT
+                if monotonic() < give_up_at:
+                    os.sched_yield()
+                else:
+                    self._await_token()
+
+    def _await_token(self) -> None:
+        """Sleep until there is a ticket, which the parent may take back before it is claimed."""
+        if self._drop_spares is not None and not self._tokens.poll(SPARE_MILLISECONDS):
+            self._drop_spares()
+        self._tokens.poll()
 
     def _set_up(self, setup: tuple[dict[str, Any], int, int | None, int | None]) -> None:
         """Begin a run in the state that its caller is in."""
@@ -405,17 +412,6 @@ class _Loop:
         with self._sending:
             for piece in frame:
                 self._socket.sendall(piece, wire.NO_SIGNAL)
-
-
-def _comes_soon(descriptor: int) -> bool:
-    """Tell whether there is something to read within `SPARE_MILLISECONDS`."""
-    try:
-        from select import POLLIN, poll
-    except ImportError:  # tasks have used up the descriptors
-        return False
-    look = poll()
-    look.register(descriptor, POLLIN)
-    return bool(look.poll(SPARE_MILLISECONDS))
 
 
 def _end_fork(outcome: Outcome) -> NoReturn:
