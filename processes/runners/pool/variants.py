@@ -16,13 +16,14 @@ from ...pickling import ATOMS, PROTOCOL, dump_simple_arguments, is_simple
 
 TYPE_CHECKING = False  # typing is not imported: it would be the costliest part of a worker's start
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from typing import Any
 
 MOST_BYTES = 1 << 14  # of what a function has for itself: it travels with each of its attempts
 
 _NAMES = ("__name__", "__qualname__", "__module__", "__doc__")  # the same for a variant and its pattern
 _names = attrgetter(*_NAMES)
+_contents = attrgetter("cell_contents")
 
 
 class Variant:
@@ -67,19 +68,19 @@ class Patterns:
         if type(function) is not FunctionType:
             return None
         pattern = self._patterns.get((id(function.__code__), id(function.__globals__)))
-        if pattern is None or not _differ_in_values_alone(function, pattern.function):
+        if pattern is None or not pattern.differs_in_values_alone(function):
             return None
         values, theirs = _values(function), pattern.values
         if values is None or len(values) != len(theirs) or not is_simple(function.__kwdefaults__):
             return None
         # What is a global too is one object with that in the worker, so it can be no argument.
-        shared = _global_places(function, values)
-        if not all(values[place] is theirs[place] for place in shared):
+        shared = [] if ATOMS.issuperset(map(type, values)) else _global_places(function, values)
+        if not _are_same(values, theirs, shared):
             return None
         # Where the pattern has more than numbers and text, it must be what the function has there: reading it
         # might fail where the function would not need it.
-        if all(values[place] is theirs[place] for place in pattern.not_simple):
-            data = _pack(values, function, [*{*pattern.not_simple, *shared}], ())
+        if _are_same(values, theirs, pattern.not_simple):
+            data = _pack(values, function, {*pattern.not_simple, *shared}, ())
             if data is not None:
                 return Variant(pattern.function, data)
         rest = [place for place in range(len(values)) if place not in shared]
@@ -92,19 +93,35 @@ class Patterns:
 
 
 class _Pattern:
-    __slots__ = ("function", "not_simple", "values", "without_values")
+    __slots__ = ("function", "has_attributes", "names", "not_simple", "values", "without_values")
 
     def __init__(self, function: FunctionType, values: tuple[Any, ...]) -> None:
         self.function = function
+        self.names = _names(function)
+        self.has_attributes = _has_attributes(function)
         self.values = values
         self.not_simple = [place for place, value in enumerate(values) if not is_simple(value)]
         self.without_values = _without_values(function)
 
+    def differs_in_values_alone(self, function: FunctionType) -> bool:
+        """Tell whether another function of the same code has the same attributes but for its values."""
+        if self.has_attributes or _has_attributes(function) or not all(map(is_, _names(function), self.names)):
+            return False
+        annotations, of_pattern = function.__annotations__, self.function.__annotations__
+        if len(annotations) != len(of_pattern):
+            return False
+        return not annotations or all(map(is_, annotations.values(), of_pattern.values()))
+
+
+def _are_same(values: tuple[Any, ...], others: tuple[Any, ...], places: Sequence[int]) -> bool:
+    for place in places:  # noqa: SIM110 - all() takes twice as long, and most often there are none
+        if values[place] is not others[place]:
+            return False
+    return True
+
 
 def _global_places(function: FunctionType, values: tuple[Any, ...]) -> list[int]:
     """Tell which values of a function are globals of its module too."""
-    if ATOMS.issuperset(map(type, values)):
-        return []
     from ...shared_globals import name_of_shared
 
     among = function.__globals__
@@ -146,28 +163,22 @@ def _copy_attributes(function: FunctionType, other: FunctionType) -> None:
             setattr(other, name, getattr(function, name))
 
 
-def _differ_in_values_alone(function: FunctionType, pattern: FunctionType) -> bool:
-    annotations, of_pattern = function.__annotations__, pattern.__annotations__
-    return (
-        not (function.__dict__ or pattern.__dict__)
-        and not getattr(function, "__type_params__", None)  # from Python 3.12 on
-        and all(map(is_, _names(function), _names(pattern)))  # of the same code they are the same objects
-        and len(annotations) == len(of_pattern)
-        and (not annotations or all(map(is_, annotations.values(), of_pattern.values())))
-    )
+def _has_attributes(function: FunctionType) -> bool:
+    """Tell whether a function has more than all have: attributes, or type parameters (Python 3.12)."""
+    return bool(function.__dict__ or getattr(function, "__type_params__", None))
 
 
 def _values(function: FunctionType) -> tuple[Any, ...] | None:
     """Return what a function has for itself, in its cells and as defaults; None if a cell is empty."""
     try:
-        values = [cell.cell_contents for cell in function.__closure__ or ()]
+        values = tuple(map(_contents, function.__closure__ or ()))
     except ValueError:
         return None
-    return (*values, *(function.__defaults__ or ()))
+    return values + (function.__defaults__ or ())
 
 
 def _pack(
-    values: tuple[Any, ...], function: FunctionType, as_there: Sequence[int], bound: Sequence[int]
+    values: tuple[Any, ...], function: FunctionType, as_there: Collection[int], bound: Collection[int]
 ) -> bytes | None:
     """Serialize what is small of a function's values; None if it is not."""
     keyword_defaults = function.__kwdefaults__ or {}
@@ -175,7 +186,7 @@ def _pack(
         data = dump_simple_arguments(values, keyword_defaults)
     elif all(is_simple(value) for place, value in enumerate(values) if place not in (*as_there, *bound)):
         small = [None if place in (*as_there, *bound) else value for place, value in enumerate(values)]
-        data = pickle.dumps((small, keyword_defaults, as_there, bound), PROTOCOL)
+        data = pickle.dumps((small, keyword_defaults, tuple(as_there), tuple(bound)), PROTOCOL)
     else:
         data = None
     return None if data is None or len(data) > MOST_BYTES else data
