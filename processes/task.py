@@ -260,7 +260,7 @@ def check_dependencies(name: str, dependencies: object, kwargs: Mapping[str, obj
     names: list[str] = []
     if not dependencies:
         return names
-    givers: dict[str, str] = {}  # of keyword arguments
+    passes_keywords = False
     for dependency in dependencies:
         if not isinstance(dependency, TaskDependency):
             raise TypeError(
@@ -268,23 +268,33 @@ def check_dependencies(name: str, dependencies: object, kwargs: Mapping[str, obj
             )
         names.append(dependency.task_name.lower())
         if dependency.use_result_as_additional_kwargs:
-            keyword = dependency.additional_kwarg_name
-            if keyword in kwargs or keyword in givers:
-                other = "its own kwargs" if keyword in kwargs else f"the result of {givers[keyword]!r}"
-                raise ValueError(
-                    f"Task {name!r} gets the keyword argument {keyword!r} twice: from {other} and as the "
-                    f"result of {names[-1]!r}; give one of them another name"
-                )
-            givers[keyword] = names[-1]
+            passes_keywords = True
     if name in names:
         raise CircularDependencyError(f"Task {name!r} lists itself as a dependency.")
-    if len(names) > 1 and len(set(names)) < len(names):
+    if len(names) > 1 and len({*names}) < len(names):
         twice = next(other for other in names if names.count(other) > 1)
         raise ValueError(
             f"Duplicate dependency name: {twice} (task {name!r}); name each dependency once "
             "(case does not count)"
         )
+    if passes_keywords:
+        _check_keywords(name, dependencies, kwargs)
     return names
+
+
+def _check_keywords(name: str, dependencies: list[TaskDependency], kwargs: Mapping[str, object]) -> None:
+    """Refuse two values for one keyword argument."""
+    givers = dict.fromkeys(kwargs, "its own kwargs")
+    for dependency in dependencies:
+        if not dependency.use_result_as_additional_kwargs:
+            continue
+        keyword = dependency.additional_kwarg_name
+        if keyword in givers:
+            raise ValueError(
+                f"Task {name!r} gets the keyword argument {keyword!r} twice: from {givers[keyword]} and as "
+                f"the result of {dependency.task_name!r}; give one of them another name"
+            )
+        givers[keyword] = f"the result of {dependency.task_name!r}"
 
 
 def check_resources(resources: object) -> Mapping[str, float]:

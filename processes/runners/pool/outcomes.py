@@ -48,7 +48,7 @@ def pack_outcome(
     if isinstance(outcome, Returned):
         data = dump_simple(outcome.value)
         if data is not None:
-            return wire.RETURNED, (data,)
+            return wire.RETURNED_SIMPLE, (data,)
         try:
             return _pack_result(outcome.value, task_name, send_files, keep)
         except (SerializationError, KeyboardInterrupt) as error:  # nobody's Ctrl-C comes to a worker
@@ -107,6 +107,8 @@ def unpack_outcome(
     how: int, data: bytes | memoryview, descriptors: Sequence[int] | None, task_name: str
 ) -> Outcome:
     """Make the outcome in the parent; a large result stays sealed where it can be opened at any time."""
+    if how == wire.RETURNED_SIMPLE:
+        return Returned(pickle.loads(data))  # noqa: S301 - from our own worker
     if how == wire.RAISED:
         description, exception = pickle.loads(data)  # noqa: S301 - from our own worker
         return Raised(load_exception(exception), Failure(*description))

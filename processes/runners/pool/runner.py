@@ -239,13 +239,13 @@ class ProcessPoolRunner(ProcessRunner):
                     return
         self._queue_up(job)
 
-    def _queue_up(self, *jobs: Job) -> None:
-        """Queue jobs, the most urgent first."""
-        for job in jobs:
-            if self._queue and job.attempt.rank < self._queue[-1].attempt.rank:
-                insort(self._queue, job, key=_rank)
-            else:
-                self._queue.append(job)
+    def _queue_up(self, job: Job) -> None:
+        """Queue a job, the most urgent first."""
+        queue = self._queue
+        if queue and job.attempt.rank < queue[-1].attempt.rank:
+            insort(queue, job, key=_rank)
+        else:
+            queue.append(job)
 
     def _start_on_kept(self, attempt: Attempt) -> bool:
         """Start an attempt that needs what workers keep; False if it needs none of that."""
@@ -310,7 +310,7 @@ class ProcessPoolRunner(ProcessRunner):
         if len(body) >= wire.CHUNK or self._pace.has_large_arguments:
             self._note_arguments(len(body))
         head = wire.attempt_head(attempt.ticket, function.number, flags, description, len(body))
-        return Job(attempt, function, wire.pieces(len(body), (head, body)), classes)
+        return Job(attempt, function, [head + body] if len(body) < wire.CHUNK else [head, body], classes)
 
     def _job_in_parcels(
         self,
@@ -459,9 +459,9 @@ class ProcessPoolRunner(ProcessRunner):
         lines = [child for child in self._children if len(child.held) > 1]
         for child in lines:
             if child.busy_since < overdue:
-                self._queue_up(*child.take_back())
+                self._put_back(child.take_back())
         if lines and not self._queue and any(not child.held for child in self._children):
-            self._queue_up(*max(lines, key=lambda child: len(child.held)).take_back())
+            self._put_back(max(lines, key=lambda child: len(child.held)).take_back())
 
     def _flush(self) -> None:
         for child in tuple(self._unsent):
@@ -664,8 +664,11 @@ class ProcessPoolRunner(ProcessRunner):
 
     def _put_back(self, jobs: list[Job]) -> None:
         """Put jobs that have not begun back into the queue."""
-        self._queue_up(*[job for job in jobs if job.kept is None])
-        self._waiting += [job.attempt for job in jobs if job.kept is not None]
+        for job in jobs:
+            if job.kept is None:
+                self._queue_up(job)
+            else:
+                self._waiting.append(job.attempt)
         self._start_waiting()
 
     def _take_result(self, child: Child, job: Job | None, body: bytes | memoryview) -> None:

@@ -105,7 +105,11 @@ class _Pattern:
 
     def differs_in_values_alone(self, function: FunctionType) -> bool:
         """Tell whether another function of the same code has the same attributes but for its values."""
-        if self.has_attributes or _has_attributes(function) or not all(map(is_, _names(function), self.names)):
+        if (
+            self.has_attributes
+            or _has_attributes(function)
+            or not all(map(is_, _names(function), self.names))
+        ):
             return False
         annotations, of_pattern = function.__annotations__, self.function.__annotations__
         if len(annotations) != len(of_pattern):

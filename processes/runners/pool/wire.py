@@ -66,9 +66,9 @@ RESULT_HEAD = Struct(f"<{_RESULT_HEAD}")
 
 _TO_ATTEMPT, _TO_RESULT = Struct(f"<{_HEADER}{_ATTEMPT_HEAD}"), Struct(f"<{_HEADER}{_RESULT_HEAD}")
 
-RETURNED, RAISED, RETURNED_PARCEL, RETURNED_FILE, KEPT = range(5)
-"""A pickle follows; a failure; a parcel in the message; a parcel of which a file is in the side channel;
-nothing, since the worker keeps the value."""
+RETURNED_SIMPLE, RETURNED, RAISED, RETURNED_PARCEL, RETURNED_FILE, KEPT = range(6)
+"""A pickle follows of numbers and text, which can always be read; any other; a failure; a parcel in the
+message; a parcel of which a file is in the side channel; nothing, since the worker keeps the value."""
 
 HOW = Struct("<B")
 """What a WRITTEN's body begins with, as a RESULT's does: how it ended."""
