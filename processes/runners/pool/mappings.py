@@ -12,6 +12,7 @@ import ctypes
 import errno
 import mmap
 import os
+import sys
 import weakref
 from functools import cache
 from typing import TYPE_CHECKING
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     """The device and the number of a file; nobody else's for as long as it is open or mapped."""
 
 _ENTRY = 8  # bytes that /proc/self/pagemap has of a page
-_PRESENT, _SWAPPED, _OF_A_FILE = 0x80, 0x40, 0x20  # in the last of them: bits 63, 62, 61 (Linux, pagemap.rst)
+_HIGHEST = 7 if sys.byteorder == "little" else 0  # of them
+_PRESENT, _SWAPPED, _OF_A_FILE = 0x80, 0x40, 0x20  # in that: bits 63, 62, 61 (Linux, pagemap.rst)
 _UNWRITTEN = bytes(flags for flags in range(256) if flags & _OF_A_FILE or not flags & (_PRESENT | _SWAPPED))
 """The flags of pages that are the file's own, or were never looked at; a copy is no file's page."""
 
@@ -92,7 +94,7 @@ def _is_unwritten(address: int, size: int) -> bool:
         return False
     finally:
         os.close(pagemap)
-    return len(entries) == count * _ENTRY and not entries[_ENTRY - 1 :: _ENTRY].translate(None, _UNWRITTEN)
+    return len(entries) == count * _ENTRY and not entries[_HIGHEST::_ENTRY].translate(None, _UNWRITTEN)
 
 
 @cache
