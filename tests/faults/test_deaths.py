@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import multiprocessing
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -35,7 +37,7 @@ from test_raised import needs_guard, needs_tokens, run_beside_others, run_in_new
 from processes import Process, ProcessPoolRunner, Task, TaskDependency, TaskStatus, WorkerDiedError
 from processes.events import Event, TaskFinished, TaskStarted
 from processes.pickling import LARGE
-from processes.runners.pool import abilities
+from processes.runners.pool import abilities, child
 
 
 def read_null() -> None:
@@ -295,15 +297,14 @@ def test_a_worker_whose_guard_is_killed_goes_with_it():
 
 HELD_GUARD = """
 import os, signal, time
-close = os.closerange
+set_blocking = os.set_blocking
 
-def close_and_wait(low, high):
-    close(low, high)
-    if high == 1 << 20:  # the last that a guard closes, before it has handlers
-        while not signal.sigpending():
-            time.sleep(0.001)
+def wait_and_set_blocking(*args):  # which a guard does before it has handlers
+    while not signal.sigpending():
+        time.sleep(0.001)
+    set_blocking(*args)
 
-os.closerange = close_and_wait
+os.set_blocking = wait_and_set_blocking
 """
 
 
@@ -392,6 +393,16 @@ def test_workers_that_die_while_they_boot_fail_the_tasks_and_do_not_go_on_for_ev
     assert "before they came up; the last exited with code 9" in str(error)
     assert (error.exitcode, error.stderr) == (9, "the last words\n")
     assert "the last words" in report.entries["t0"].error.traceback_str
+
+
+@needs_guard
+def test_an_interpreter_that_a_program_in_between_starts_says_so(monkeypatch, tmp_path):
+    wrapper = tmp_path / "python"
+    wrapper.write_text(f'#!/bin/sh\n{shlex.quote(sys.executable)} "$@"\nexit $?\n')
+    wrapper.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(wrapper))
+    report = Process([Task("one", abs, args=(1,))]).run(runner="process")
+    assert "must `exec` it" in report.exceptions["one"].stderr
 
 
 def test_workers_whose_python_lacks_a_module_say_so(monkeypatch, tmp_path, system):
@@ -495,8 +506,25 @@ def test_a_stopped_worker_ends_with_its_time_limit(system):
     assert report.results == {f"good{i}": i**2 for i in range(10)}
 
 
-def test_a_runner_with_an_idle_worker_that_is_stopped_closes():
-    with ProcessPoolRunner(1) as runner:
+def start_child_that_is_waited_for() -> int:
+    """Start a child that this process does not leave behind when it ends."""
+    child = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(3600,))
+    child.start()
+    return child.pid or 0
+
+
+def test_a_worker_that_does_not_leave_is_ended(system, monkeypatch):
+    if not abilities.CAN_GUARD:
+        monkeypatch.setattr(child, "_END_SECONDS", 3600)  # the time for a guard
+    with time_limit(60):
+        report = Process([Task("starts", start_child_that_is_waited_for)]).run(runner="process")
+    wait_until(lambda: not psutil.pid_exists(report.results["starts"]))
+
+
+def test_a_runner_with_an_idle_worker_that_is_stopped_closes(system, monkeypatch):
+    if not abilities.CAN_GUARD:
+        monkeypatch.setattr(child, "LEAVE_SECONDS", 3600)
+    with time_limit(60), ProcessPoolRunner(1) as runner:
         pid = Process([Task("pid", os.getpid)]).run(runner=runner).results["pid"]
         os.kill(pid, signal.SIGSTOP)
     assert not psutil.pid_exists(pid)

@@ -6,6 +6,7 @@ import _signal as signal  # type: ignore[import-not-found]  # see surroundings
 import errno
 import os
 import sys
+from contextlib import suppress
 
 CHILDREN_FILE = "/proc/self/task/{}/children"
 
@@ -13,8 +14,10 @@ CHILDREN_FILE = "/proc/self/task/{}/children"
 def _can_guard() -> bool:
     # Tried, and not only looked for: an older kernel lacks the call, and containers may refuse it.
     try:
+        import _ctypes  # noqa: F401 - for prctl(2); Python can be built without
+
         os.close(os.pidfd_open(os.getpid()))
-    except AttributeError:
+    except (AttributeError, ImportError):
         return False
     except OSError as error:
         if error.errno not in (errno.EMFILE, errno.ENFILE):
@@ -28,6 +31,12 @@ CAN_GUARD = _can_guard()
 Elsewhere the pool looks for dead workers from time to time, and kills what descends from a worker as far as
 psutil finds it: children of a task that is stopped may survive it, and a worker that computes when its
 parent is killed ends with its task.
+"""
+
+SEES_PROCESSES = sys.platform != "linux" or os.path.realpath("/proc/self") == f"/proc/{os.getpid()}"
+"""Whether psutil tells of this system's processes: not if ``/proc`` is missing or another namespace's.
+
+There it would name strangers, so that nothing is looked for and nothing killed by such a name.
 """
 
 STACK_SIGNAL: int | None = getattr(signal, "SIGRTMAX", getattr(signal, "SIGUSR2", None))
@@ -52,7 +61,8 @@ def anonymous_file(name: str) -> int:
         If there is no room for it; elsewhere also if there is no folder to make it in.
     """
     if hasattr(os, "memfd_create"):
-        return os.memfd_create(name)
+        with suppress(OSError):  # an older kernel lacks it, and containers may refuse it
+            return os.memfd_create(name)
     import tempfile
 
     with tempfile.TemporaryFile() as file:

@@ -20,7 +20,7 @@ from ...memory import own_memory
 from ...perform import CALLERS, format_stack
 from ...pickling import LARGE, load
 from . import abilities, wire
-from .boot import ERROR_BYTES, GRACE_SECONDS, MARK
+from .boot import ERROR_BYTES, GRACE_SECONDS, LEAVE_SECONDS, MARK
 from .death import Death
 
 if TYPE_CHECKING:
@@ -401,16 +401,15 @@ class Child:
     # Ending
 
     def leave(self) -> None:
-        """Ask the worker to end by itself; its guard sees to it that it does."""
+        """Ask the worker to end by itself; its guard, or :meth:`close`, sees to it that it does."""
         if self._end_at is not None:
             return
-        self._end_at = monotonic() + _END_SECONDS
+        self._end_at = monotonic() + (_END_SECONDS if abilities.CAN_GUARD else LEAVE_SECONDS)
         with suppress(OSError):
             self.socket.shutdown(socket.SHUT_WR)
         if self._token_write >= 0:
             os.write(self._token_write, wire.TICKET.pack(wire.EXIT))
-        if abilities.CAN_GUARD:
-            self._signal(signal.SIGUSR1)
+        self._signal(signal.SIGUSR1 if abilities.CAN_GUARD else None)
 
     def kill(self) -> None:
         """End the worker and all that it has started, now; without a guard :meth:`has_ended` sees to it."""
@@ -430,12 +429,15 @@ class Child:
     def _kill_for_good(self) -> None:
         if not abilities.CAN_GUARD:
             _kill_descendants(self.process.pid)
-        self.process.kill()
+        with suppress(PermissionError):
+            self.process.kill()
 
-    def _signal(self, number: signal.Signals) -> None:
-        self.process.send_signal(number)
-        if sys.platform != "win32":
-            self.process.send_signal(signal.SIGCONT)  # where somebody has stopped it, it would not hear
+    def _signal(self, number: signal.Signals | None) -> None:
+        with suppress(PermissionError):  # the program has become another user's since the start
+            if number is not None:
+                self.process.send_signal(number)
+            if sys.platform != "win32":
+                self.process.send_signal(signal.SIGCONT)  # where somebody has stopped it, it would not hear
 
     def own_memory(self) -> int:
         """Return the bytes of memory that the worker shares with nobody; 0 if it is gone or not yet up."""
@@ -480,6 +482,8 @@ class Child:
         boot, stack, guards_code, peak_rss, stderr = (text.split("\0", 4) + [""] * 4)[:5]
         if guards_code:  # the system does not tell us, where we ignore SIGCHLD
             code = int(guards_code)
+        elif _ignores_children():
+            return Death(pid, None, _unescape(stack), None, stderr)
         if self.who is NOBODY:
             stack, stderr = "", (boot + stack + stderr)[-ERROR_BYTES:]
         return Death(pid, code, _unescape(stack), int(peak_rss) if peak_rss else None, stderr)
@@ -579,11 +583,26 @@ def _crash_file() -> IO[bytes]:
     return os.fdopen(descriptor, "w+b")
 
 
+def _ignores_children() -> bool:
+    return sys.platform != "win32" and signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN
+
+
 def _kill_descendants(pid: int) -> None:
-    """Kill what a process has started, as far as it can be found; see :mod:`.boot` for Linux."""
+    """Stop a process, and kill what it has started, as far as it can be found; see :mod:`.boot` for Linux.
+
+    Resource trackers of multiprocessing are left: they remove shared memory and end when all others are gone.
+    """
+    if not abilities.SEES_PROCESSES:
+        return
     import psutil
 
+    killed: set[psutil.Process] = set()
     with suppress(psutil.Error):
-        for descendant in psutil.Process(pid).children(recursive=True):
-            with suppress(psutil.Error):
-                descendant.kill()
+        process = psutil.Process(pid)
+        process.suspend()  # it would start others meanwhile
+        while found := {*process.children(recursive=True)} - killed:
+            for descendant in found:
+                with suppress(psutil.Error):
+                    if not any("resource_tracker" in word for word in descendant.cmdline()):
+                        descendant.kill()
+            killed |= found

@@ -14,7 +14,7 @@ class Death(NamedTuple):
     """The end of a worker process, and what it left to read."""
 
     pid: int
-    code: int  # its exit code; below zero the signal that ended it
+    code: int | None  # its exit code; below zero the signal that ended it; None where nobody told us
     stack: str = ""  # what faulthandler wrote
     peak_rss: int | None = None  # in bytes
     stderr: str = ""  # the end of its standard error
@@ -46,7 +46,7 @@ class Death(NamedTuple):
     @property
     def signal(self) -> str | None:
         """The name of the signal that ended it; None if it exited."""
-        if self.code >= 0:
+        if self.code is None or self.code >= 0:
             return None
         try:
             return signal.Signals(-self.code).name
@@ -54,6 +54,8 @@ class Death(NamedTuple):
             return f"signal {-self.code}"
 
     def _how(self) -> str:
+        if self.code is None:
+            return "ended (its exit code is not known, since this program ignores SIGCHLD)"
         if self.signal is None:
             return f"exited with code {self.code}"
         how = f"was ended by {self.signal}"

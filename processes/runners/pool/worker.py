@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 
 GARBAGE_BYTES = 1 << 24  # that a worker may have grown by from run to run without looking for garbage
 
+ORPHAN_MILLISECONDS = 5000
+"""How often a worker that has nothing to do looks whether its parent is still there."""
+
 SPARE_MILLISECONDS = 50
 """How long a worker that has nothing to do keeps mappings for its next task."""
 
@@ -62,7 +65,8 @@ def serve(socket_fd: int, token_fd: int, crash_fd: int) -> None:
         faulthandler.enable(crash_fd)
         if abilities.STACK_SIGNAL is not None:
             faulthandler.register(abilities.STACK_SIGNAL, crash_fd, all_threads=False)
-    _Loop(_parents_socket(socket_fd), token_fd).run()
+    with suppress(ConnectionError):  # the parent is gone
+        _Loop(_parents_socket(socket_fd), token_fd).run()
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):  # a task may have closed it, or put anything in its place
             stream.flush()
@@ -113,6 +117,7 @@ class _Loop:
             self._tokens.register(token_fd, POLLIN)
         self._reader = wire.FrameReader(sock)
         self._worker = Worker.here("")
+        self._parent_pid = os.getppid()
         self._sending = threading.Lock()  # guards the socket: threads that a task starts may log
         self._serialized: dict[int, bytes | memoryview | Parcel] = {}  # functions not yet loaded
         self._functions: dict[int, Any] = {}
@@ -214,14 +219,19 @@ class _Loop:
                 give_up_at = give_up_at or monotonic() + wire.SPIN_SECONDS
                 if monotonic() < give_up_at:
                     os.sched_yield()
-                else:
-                    self._await_token()
+                elif not self._await_token():
+                    return wire.EXIT
 
-    def _await_token(self) -> None:
-        """Sleep until there is a ticket, which the parent may take back before it is claimed."""
+    def _await_token(self) -> bool:
+        """Sleep until there is a ticket, which the parent may take back yet; False if the parent is gone."""
         if self._drop_spares is not None and not self._tokens.poll(SPARE_MILLISECONDS):
             self._drop_spares()
-        self._tokens.poll()
+        while not self._tokens.poll(ORPHAN_MILLISECONDS):
+            if os.getppid() != self._parent_pid:
+                return (
+                    False  # the pipe tells it too, but not while a process that the parent has forked lives
+                )
+        return True
 
     def _set_up(self, setup: tuple[dict[str, Any], int, int | None, int | None]) -> None:
         """Begin a run in the state that its caller is in."""
