@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Coroutine
 from itertools import takewhile
 from time import perf_counter, process_time, thread_time, time
-from types import CoroutineType
 
 from .attempt import Finished, Outcome, Raised, Returned
 from .failure import describe_failure, drop_leading_frames
@@ -14,7 +14,7 @@ from .memory import reserve
 
 TYPE_CHECKING = False  # typing is not imported: it would be the costliest part of a worker's start
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Coroutine, Iterable
+    from collections.abc import Callable, Collection, Iterable
     from typing import Any, Final
 
     from .attempt import Attempt, Worker
@@ -82,7 +82,7 @@ def perform(attempt: Attempt, worker: Worker, *, owns_process: bool = False) -> 
     try:
         if attempt.on_record is None:
             value = attempt.func(*attempt.args, **attempt.kwargs)
-            if type(value) is CoroutineType:
+            if hasattr(type(value), "__await__") and isinstance(value, Coroutine):
                 value = _await(value)
         else:
             value = _call_and_capture(attempt)
@@ -128,7 +128,7 @@ def _call_and_capture(attempt: Attempt) -> Any:
     assert attempt.on_record is not None
     with Capture(attempt.on_record):
         value = attempt.func(*attempt.args, **attempt.kwargs)
-        if type(value) is CoroutineType:
+        if hasattr(type(value), "__await__") and isinstance(value, Coroutine):
             value = _await(value)
         return value
 

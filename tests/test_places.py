@@ -77,6 +77,37 @@ def test_a_script_needs_no_main_guard(tmp_path):
     assert "    return number / 0\n           ~~~~~~~^~~\n" in output
 
 
+OPTIONS = """
+import sys
+from processes import Process, Task
+
+def look():
+    return sys.flags.optimize, dict(sys._xoptions)
+
+there = Process([Task("look", look)]).run(runner="process").results["look"]
+print(there == look() == (1, {"no_debug_ranges": True, "pycache_prefix": "x"}))
+"""
+
+
+def test_workers_are_started_with_the_options_of_the_program(tmp_path):
+    options = ["-O", "-X", "no_debug_ranges", "-X", "pycache_prefix=x"]
+    assert output_of([*options, "-c", OPTIONS], tmp_path) == "True\n"
+
+
+DEBUGGED = """
+import debugpy
+debugpy.listen(("127.0.0.1", 0))
+from processes import Process, Task
+print(Process([Task(name, abs, args=(-1,)) for name in "ab"]).run(runner="process").results)
+"""
+
+
+def test_a_program_that_waits_for_a_debugger_can_use_workers(tmp_path):
+    pytest.importorskip("debugpy")
+    output = output_of(["-X", "frozen_modules=off", "-c", DEBUGGED], tmp_path)
+    assert output == "{'a': 1, 'b': 1}\n"
+
+
 def test_a_script_that_was_removed_while_it_runs_goes_on(tmp_path):
     script = tmp_path / "script.py"
     script.write_text("import os\nos.remove(__file__)\n" + PROGRAM)

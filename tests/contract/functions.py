@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
+from typing import Any
 
 from processes import (
     Process,
@@ -60,6 +62,29 @@ class Pipeline:
 async def slowly(number: int) -> int:
     await asyncio.sleep(0)
     return number + 100
+
+
+class Delayed(Coroutine):
+    """A coroutine that Python's compiler has not made, as those of compiled modules are."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        self._coroutine = coroutine
+
+    def send(self, value: Any) -> Any:
+        return self._coroutine.send(value)
+
+    def throw(self, *error: Any) -> Any:
+        return self._coroutine.throw(*error)
+
+    def close(self) -> None:
+        self._coroutine.close()
+
+    def __await__(self) -> Iterator[Any]:
+        return self._coroutine.__await__()
+
+
+def slowly_in_another_way(number: int) -> Delayed:
+    return Delayed(slowly(number))
 
 
 def count_attempts(path: str, succeed_at: int) -> int:

@@ -27,6 +27,7 @@ from functions import (
     give_back_a_process_that_has_run,
     run_inner,
     slowly,
+    slowly_in_another_way,
     wait_in_c,
     wait_in_c_as_a_coroutine,
 )
@@ -122,6 +123,7 @@ def test_every_kind_of_callable_runs(runner):
         Task("class", Holder, args=(4,)),
         Task("coroutine", slowly, args=(1,)),
         Task("coroutine-partial", functools.partial(slowly, 2)),
+        Task("coroutine-compiled", slowly_in_another_way, args=(3,)),
     ]
     report = Process(tasks).run(runner=runner)
     report.raise_for_errors()
@@ -139,6 +141,7 @@ def test_every_kind_of_callable_runs(runner):
         "operator": 42,
         "coroutine": 101,
         "coroutine-partial": 102,
+        "coroutine-compiled": 103,
     }
 
 

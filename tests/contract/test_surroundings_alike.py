@@ -213,6 +213,43 @@ def test_the_settings_of_a_program_hold_for_its_tasks(runner, tmp_path):
     }
 
 
+OF_CLASSES_OF_ITS_OWN = """
+import enum, logging, sys
+sys.path.insert(0, "folder")
+from levels import Level, Text
+from processes import Process, Task
+
+logging.addLevelName(Level.NOTICE, Text("NOTICE"))
+logging.getLogger("app").setLevel(Level.NOTICE)
+sys.argv[0] = Text(sys.argv[0])
+sys.path.append(Text("/nowhere"))
+
+def look():
+    level = logging.getLogger("app").getEffectiveLevel()
+    return level + 0, logging.getLevelName(35), sys.argv[0] + "", "/nowhere" in sys.path
+
+print(Process([Task("look", look)]).run(runner=sys.argv[1]).results)
+"""
+
+LEVELS = """
+import enum
+
+class Level(enum.IntEnum):
+    NOTICE = 35
+
+class Text(str):
+    def __reduce__(self):
+        raise TypeError("stays at home")
+"""
+
+
+def test_settings_may_be_of_a_programs_own_classes(runner, tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "levels.py").write_text(LEVELS)
+    looked = {"look": (35, "NOTICE", "program.py", True)}
+    assert run_program(tmp_path, OF_CLASSES_OF_ITS_OWN, runner) == [str(looked)]
+
+
 LIBRARY = """
 import warnings
 warnings.filterwarnings("default", module="library")

@@ -63,7 +63,7 @@ def main(parent_pid: int, guarded: int, socket_fd: int, token_fd: int, crash_fd:
     if crash_fd >= 0:
         _write_down(crash_fd, b"\0")
     if guarded:
-        _fork_worker(parent_pid, crash_fd, stderr_fd)
+        _fork_worker(parent_pid, crash_fd, stderr_fd, (socket_fd, token_fd))
     elif crash_fd >= 0:
         written = _turn_stderr(crash_fd, stderr_fd)
         with suppress(OSError):
@@ -83,8 +83,8 @@ def _turn_stderr(crash_fd: int, stderr_fd: int) -> bytes:
     return written
 
 
-def _fork_worker(parent_pid: int, crash_fd: int, stderr_fd: int) -> None:
-    """Return in a new process, the worker; this one becomes its guard."""
+def _fork_worker(parent_pid: int, crash_fd: int, stderr_fd: int, connections: tuple[int, int]) -> None:
+    """Return in a new process, the worker, which alone has its connections; this one becomes its guard."""
     import ctypes
 
     prctl = ctypes.CDLL(None, use_errno=True).prctl
@@ -97,6 +97,10 @@ def _fork_worker(parent_pid: int, crash_fd: int, stderr_fd: int) -> None:
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGUSR1))
     worker_pid = os.fork()
     if worker_pid:
+        # Other descriptors stay open: a debugger, which follows us into new processes, has some of its own.
+        for descriptor in (errors_in, *connections):
+            if descriptor >= 0:
+                os.close(descriptor)
         written = _turn_stderr(crash_fd, stderr_fd)
         _Guard(parent, worker_pid, errors, crash_fd, written).watch()
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
@@ -157,13 +161,7 @@ class _Guard:
     def __init__(self, parent: int, worker_pid: int, errors: int, crash_fd: int, written: bytes) -> None:
         import select
 
-        self._parent, self._errors, self._crash_fd = kept = (parent, errors, crash_fd)
-        # All other descriptors but the standard streams belong to the worker alone. One by one: where the
-        # system cannot close a range, Python tries each number, which takes 0.1 s for a million.
-        for descriptor in map(int, os.listdir("/proc/self/fd")):  # noqa: PTH208 - pathlib costs 5 ms
-            if descriptor > 2 and descriptor not in kept:  # below may be one of these too
-                with suppress(OSError):  # that of the list itself
-                    os.close(descriptor)
+        self._parent, self._errors, self._crash_fd = parent, errors, crash_fd
         self._worker_pid = worker_pid
         self._worker = os.pidfd_open(worker_pid)
         self._asked, bell = os.pipe()

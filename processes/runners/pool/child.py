@@ -213,7 +213,7 @@ class Child:
     def _start_process(self, theirs: socket.socket, program: str, environment: dict[str, str]) -> None:
         command = [
             program,
-            *subprocess._args_from_interpreter_flags(),  # type: ignore[attr-defined]  # noqa: SLF001
+            *_interpreter_flags(),
             "-P",
             "-c",
             _BOOT,
@@ -387,10 +387,10 @@ class Child:
         self._new_tickets.clear()
         if self._token_read >= 0:
             # Two more: it may have been told to write what it keeps, and to end.
-            data = b""
+            data, count = bytearray(wire.TICKET.size * (len(self.held) + 2)), 0
             with suppress(BlockingIOError):
-                data = os.read(self._token_read, wire.TICKET.size * (len(self.held) + 2))
-            tickets[:0] = [ticket for (ticket,) in wire.TICKET.iter_unpack(data)]
+                count = os.readv(self._token_read, [data])  # eventlet has an os.read that waits
+            tickets[:0] = [ticket for (ticket,) in wire.TICKET.iter_unpack(data[:count])]
         elif self._deaf:
             tickets = list(self.held)
         taken = {ticket: self.held.pop(ticket) for ticket in tickets if ticket in self.held}
@@ -522,6 +522,13 @@ def interpreter() -> str:
         f"Worker processes are started with a Python interpreter, but {reason}; name an interpreter by "
         'multiprocessing.set_executable(), or use runner="thread"'
     )
+
+
+def _interpreter_flags() -> list[str]:
+    """Return the options that this interpreter was started with, all of ``-X`` among them."""
+    flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # noqa: SLF001
+    options = [name if value is True else f"{name}={value}" for name, value in sys._xoptions.items()]  # noqa: SLF001
+    return [*flags, *(f"-X{option}" for option in options if option not in flags)]
 
 
 def _behind_redirector(program: str) -> tuple[str, dict[str, str]]:

@@ -26,17 +26,30 @@ def tell_settings(environment: Mapping[str, str]) -> dict[str, Any]:
     except FileNotFoundError:
         cwd = None  # it was removed; workers start in it all the same
     return {
-        "sys_path": list(sys.path),
+        "sys_path": _plain(list(sys.path)),
         "main": _tell_main(),
-        "argv": [word for word in getattr(sys, "argv", ()) if isinstance(word, str)],
+        "argv": _plain([word for word in getattr(sys, "argv", ()) if isinstance(word, str)]),
         "cwd": cwd,
         "environment": environment,
         "locale": _tell_locale(),
         "recursion_limit": sys.getrecursionlimit(),
         "most_digits": sys.get_int_max_str_digits(),
         "socket_timeout": _socket.getdefaulttimeout(),
-        "of_modules": {name: tell() for name, (tell, _) in _OF_MODULES.items() if name in sys.modules},
+        "of_modules": {
+            name: _plain(tell()) for name, (tell, _) in _OF_MODULES.items() if name in sys.modules
+        },
     }
+
+
+def _plain(value: Any) -> Any:
+    """Make numbers and texts Python's own: those of an enumeration could not be read without its module."""
+    if isinstance(value, dict):
+        return {_plain(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(_plain, value))
+    if isinstance(value, str):
+        return str.__str__(value)
+    return int.__int__(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 class Settings:
