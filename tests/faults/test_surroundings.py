@@ -24,7 +24,7 @@ from misbehaving import share
 from programs import started, wait_until
 from test_raised import needs_guard, run_in_new_python, time_limit
 
-from processes import Process, Task
+from processes import Process, ProcessPoolRunner, Task
 from processes.runners.pool import abilities, wire
 
 # What the scripts below share: a graph that uses what a pool has, and the check of its report.
@@ -177,6 +177,82 @@ def test_a_run_works_when_its_folder_is_removed_between_two_runs(tmp_path):
         "print('well')\n"
     )
     assert run_in_new_python(script) == "well\n"
+
+
+REMOVES_ITS_FOLDER = (
+    WORK
+    + """
+removes = Task("removes", os.rmdir, args=(os.getcwd(),))
+process = build()
+for task in process.tasks:
+    task.dependencies.append(TaskDependency("removes"))
+report = Process([removes, *process.tasks]).run(runner="process", max_workers=1)
+assert report.results.pop("removes") is None
+check(report)
+print("well")
+"""
+)
+
+
+def test_workers_that_start_after_the_folder_was_removed_work_in_it(tmp_path):
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    assert run_in_new_python(REMOVES_ITS_FOLDER, cwd=folder) == "well\n"
+
+
+NOT_ENTERED = (
+    RUN
+    + """
+try:
+    os.chdir(os.getcwd())
+except PermissionError:
+    print("closed")
+tasks = [
+    Task("folder", os.getcwd),
+    Task("goes", os.chdir, args=("/",), dependencies=[TaskDependency("folder")]),
+    Task("next", os.getcwd, dependencies=[TaskDependency("goes")]),
+]
+report = Process(tasks).run(runner="process", max_workers=1)
+report.raise_for_errors()
+assert report.results["folder"] == report.results["next"] == os.getcwd(), report
+"""
+)
+
+
+@linux
+def test_a_run_works_in_a_folder_that_nobody_may_enter(tmp_path):
+    folder = tmp_path / "closed"
+    folder.mkdir()
+    prefix = []
+    if not os.geteuid():
+        # Root may enter any folder, but for those of users that its namespace does not know.
+        prefix = ["unshare", "-r"]
+        os.chown(folder, 65534, 65534)
+        if not shutil.which("unshare") or subprocess.run([*prefix, "true"], capture_output=True).returncode:
+            pytest.skip("root's powers cannot be put down here")
+    command = ["sh", "-c", 'chmod 0 . && exec "$@"', "sh", *prefix, sys.executable, "-c", NOT_ENTERED]
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
+    finally:
+        folder.chmod(0o700)
+    assert (done.stdout, done.stderr) == ("well\nclosed\n", "")
+
+
+def test_a_warm_worker_that_cannot_follow_the_program_into_its_folder_calls_nothing(tmp_path, monkeypatch):
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    monkeypatch.chdir(tmp_path)
+    with ProcessPoolRunner(1) as runner:
+        pid = Process([Task("pid", os.getpid)]).run(runner=runner).results["pid"]
+        monkeypatch.chdir(folder)
+        folder.rmdir()
+        report = Process([Task("folder", os.getcwd)]).run(runner=runner)
+        error = report.exceptions["folder"]
+        assert type(error) is FileNotFoundError
+        assert "cannot get to the working directory in which the run began" in str(error)
+        monkeypatch.chdir(tmp_path)
+        report = Process([Task("pid", os.getpid), Task("folder", os.getcwd)]).run(runner=runner)
+        assert report.results == {"pid": pid, "folder": str(tmp_path)}
 
 
 def test_a_run_works_in_an_empty_environment():

@@ -21,15 +21,11 @@ if TYPE_CHECKING:
 
 def tell_settings(environment: Mapping[str, str]) -> dict[str, Any]:
     """Return, in the parent, what :meth:`Settings.take_over` takes: values of Python's own types."""
-    try:
-        cwd = os.getcwd()  # noqa: PTH109
-    except FileNotFoundError:
-        cwd = None  # it was removed; workers start in it all the same
     return {
         "sys_path": _plain(list(sys.path)),
         "main": _tell_main(),
         "argv": _plain([word for word in getattr(sys, "argv", ()) if isinstance(word, str)]),
-        "cwd": cwd,
+        "folder": find_folder(),
         "environment": environment,
         "locale": _tell_locale(),
         "recursion_limit": sys.getrecursionlimit(),
@@ -53,9 +49,16 @@ def _plain(value: Any) -> Any:
 
 
 class Settings:
-    """The parent's settings in a worker; those of a module wait until it is imported."""
+    """The parent's settings in a worker; those of a module wait until it is imported.
+
+    Attributes
+    ----------
+    misplaced : OSError or None
+        Why this process is not where the program was when the run began, and so is to call nothing.
+    """
 
     def __init__(self) -> None:
+        self.misplaced: OSError | None = None
         self._of_modules: dict[str, Any] = {}
         self._filters: list[Any] | None = None  # those of warnings, as a function is to find them
 
@@ -64,8 +67,7 @@ class Settings:
         sys.path[:] = told["sys_path"]
         _set_main(told["main"])
         sys.argv[:] = told["argv"]
-        if told["cwd"] is not None:
-            os.chdir(told["cwd"])
+        self.misplaced = _go_to(told["folder"])
         environment = told["environment"]
         for name in set(os.environ) - set(environment):
             del os.environ[name]
@@ -100,6 +102,44 @@ class Settings:
             if warnings.filters != self._filters:
                 warnings.resetwarnings()
                 warnings.filters += self._filters
+
+
+def find_folder() -> str:
+    """Return the path of the working directory; empty if it has been removed."""
+    try:
+        return os.getcwd()  # noqa: PTH109
+    except OSError:
+        return ""
+
+
+def enter(folder: str | int) -> None:
+    """Make a folder, which :func:`find_folder` or a descriptor names, the working directory.
+
+    Raises
+    ------
+    OSError
+        If that cannot be, and we are elsewhere.
+    """
+    try:
+        os.chdir(folder)  # takes less time than a look at where we are
+    except OSError:
+        # Nobody may enter it, or it is gone; a process that was started there is in it all the same. One that
+        # is gone is like any other: there is nothing in it, and nothing can be made there.
+        if find_folder() not in (folder, ""):
+            raise
+
+
+def _go_to(folder: str) -> OSError | None:
+    """Go to the program's working directory; tell why that cannot be."""
+    try:
+        enter(folder)
+    except OSError as error:
+        what = (
+            f"{error.strerror}: a worker process cannot get to the working directory in which the run began, "
+            "and calls no function elsewhere; begin the run in a folder that stays and may be entered"
+        )
+        return OSError(error.errno, what, folder or None)
+    return None
 
 
 def _tell_main() -> str | None:

@@ -15,6 +15,8 @@ import os
 import sys
 from contextlib import suppress
 
+from .settings import enter, find_folder
+
 # Those with a name: the real-time signals in between would take as long as all else here.
 _SIGNALS = sorted(
     _signal.valid_signals() & {number for name, number in vars(_signal).items() if name.startswith("SIG")}
@@ -29,9 +31,10 @@ class Surroundings:
     """The state of this process in which every task is to begin."""
 
     def __init__(self) -> None:
-        self._folder: int | str | None = None
-        with suppress(OSError):  # a folder that may not be read is not put back
-            self._folder = os.open(".", os.O_RDONLY) if _CAN_OPEN_FOLDERS else os.getcwd()  # noqa: PTH109
+        self._folder: int | str = find_folder()
+        if _CAN_OPEN_FOLDERS:
+            with suppress(OSError):  # one that may not be read is found again by its path
+                self._folder = os.open(".", os.O_RDONLY)
         self._umask = _umask()
         self._environment = dict(_ENVIRONMENT)
         self._decoded_environment = dict(os.environ)
@@ -54,8 +57,7 @@ class Surroundings:
             os.close(self._folder)
 
     def _restore(self) -> None:
-        if self._folder is not None:
-            os.chdir(self._folder)  # takes less time than a look at where we are
+        enter(self._folder)
         os.umask(self._umask)
         if self._environment != _ENVIRONMENT:
             os.environ.clear()

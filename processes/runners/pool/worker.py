@@ -283,6 +283,8 @@ class _Loop:
             return 0
         if flags & wire.ANNOUNCE:
             self._announce_start()
+        if self._settings.misplaced is not None:
+            return self._answer(self._not_begun(self._settings.misplaced), task_name, may_keep=False)
         if self._initializer is not None:
             failure = self._initialize(self._initializer, task_name, frame_filter)
             if failure is not None:
