@@ -231,6 +231,54 @@ def die_once(path: str) -> str:
     return "second time"
 
 
+CLOCK_IS_SET = """
+import os, sys, threading, time
+
+real_time, ahead = time.time, 0.0
+time.time = lambda: real_time() + ahead
+
+from pathlib import Path
+from processes import Process, ProcessPoolRunner, Task
+
+folder, seconds, how = Path(sys.argv[1]), float(sys.argv[2]), sys.argv[3]
+
+def wait():
+    (folder / "began").touch()
+    while not (folder / "set").exists():
+        time.sleep(0.01)
+
+def dies():
+    wait()
+    os._exit(3)
+
+def fills():
+    wait()
+    kept = bytearray(b"x") * (300 << 20)
+    time.sleep(3600)
+
+def set_clock():
+    global ahead
+    while not (folder / "began").exists():
+        time.sleep(0.01)
+    ahead = seconds
+    (folder / "set").touch()
+
+threading.Thread(target=set_clock).start()
+process = Process([Task("ends", {"dies": dies, "fills": fills}[how])])
+report = process.run(runner=ProcessPoolRunner(1, memory_limit=200 << 20))
+metrics = report.metrics["ends"]
+print(type(report.exceptions["ends"]).__name__)
+print(0 < report.entries["ends"].elapsed_seconds < 60, 0 < metrics.finished_at - metrics.started_at < 60)
+"""
+
+
+@pytest.mark.parametrize(("how", "error"), [("dies", "WorkerDiedError"), ("fills", "MemoryLimitError")])
+@pytest.mark.parametrize("seconds", [-3600, 3600])
+def test_the_clock_may_be_set_while_a_task_runs_whose_worker_does_not_end_well(how, error, seconds, tmp_path):
+    output = run_in_new_python(CLOCK_IS_SET, str(tmp_path), str(seconds), how)
+    assert output.splitlines() == [error, "True True"]
+
+
 def test_a_death_is_retried_like_a_lost_connection(tmp_path):
     report = Process([Task("once", die_once, args=(str(tmp_path / "marker"),), retries=1)]).run(
         runner="process"

@@ -11,7 +11,7 @@ import sys
 from collections import deque
 from contextlib import suppress
 from errno import ENOTCONN
-from time import sleep, time
+from time import sleep
 from typing import IO, TYPE_CHECKING
 
 from ...attempt import NOBODY
@@ -161,7 +161,7 @@ class Child:
     who : Worker
         Who it is for the report; `NOBODY` until it has come up.
     busy_since : float
-        Since when it has been at the first of what it holds, in seconds since the epoch.
+        Since when it has been at the first of what it holds, in seconds on the monotonic clock.
     side_channel : socket or None
         Takes and brings descriptors of files; None where there is none.
     connected : bool
@@ -177,7 +177,7 @@ class Child:
         self.held: dict[int, Job] = {}
         self.has: set[Shipment] = set()
         self.who = NOBODY
-        self.busy_since = time()
+        self.busy_since = monotonic()
         self.connected = True
         self.waits_to_send = False
         self._exclusive = False  # nothing stands in line behind what it holds
@@ -285,7 +285,7 @@ class Child:
         """Put a job in line for :meth:`flush`, with its ticket."""
         ticket = job.attempt.ticket
         if not self.held:
-            self.busy_since = time()
+            self.busy_since = monotonic()
         if not self.held or job.attempt.next_rank < self._next_rank:
             self._next_rank, self._next_after = job.attempt.next_rank, ticket
         self.held[ticket] = job

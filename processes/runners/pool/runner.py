@@ -415,7 +415,7 @@ class ProcessPoolRunner(ProcessRunner):
 
     def _hand_out(self) -> None:
         """Give queued jobs to workers, and start workers where they lack."""
-        overdue = time() - OVERDUE_SECONDS
+        overdue = monotonic() - OVERDUE_SECONDS
         if self._jobs > 1:
             self._take_back_lines(overdue)
         while self._queue and len(self._children) < min(self.max_workers, self._jobs):
@@ -693,7 +693,9 @@ class ProcessPoolRunner(ProcessRunner):
             Finished(attempt.ticket, outcome, started_at, elapsed, cpu_seconds, peak_rss, child.who)
         )
         self._jobs -= 1
-        child.busy_since = started_at + elapsed
+        # Where we were busy it has ended some time ago, and the worker has been at the next one for longer
+        # than this says: if that takes long, the line behind it is taken back so much later.
+        child.busy_since = monotonic()
         self._pace.note_result(elapsed, len(body))
 
     def _leave_with(self, child: Child, attempt: Attempt) -> Returned:
@@ -768,11 +770,10 @@ class ProcessPoolRunner(ProcessRunner):
             self._finish(job.attempt.ticket, outcome, self._parent)
         self._queue.clear()
 
-    def _finish(self, ticket: int, outcome: Outcome, worker: Worker, started_at: float | None = None) -> None:
-        """Report the end of an attempt of which no worker has told."""
-        now = time()
-        started_at = started_at or now
-        self._inbox.append(Finished(ticket, outcome, started_at, now - started_at, 0.0, 0, worker))
+    def _finish(self, ticket: int, outcome: Outcome, worker: Worker, since: float | None = None) -> None:
+        """Report the end of an attempt of which no worker has told; it began then, on the monotonic clock."""
+        elapsed = 0.0 if since is None else monotonic() - since
+        self._inbox.append(Finished(ticket, outcome, time() - elapsed, elapsed, 0.0, 0, worker))
         self._jobs -= 1
 
 
