@@ -35,7 +35,8 @@ def group_folders(controller: str = "") -> list[str]:
 def read(file: str) -> str | None:
     """Return what a file says; None where it is not there, or not for us."""
     try:
-        with open(file, encoding="utf-8") as text:  # noqa: PTH123
+        # The name of a group may be any bytes.
+        with open(file, encoding="utf-8", errors="surrogateescape") as text:  # noqa: PTH123
             return text.read()
     except OSError:
         return None

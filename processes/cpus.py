@@ -11,8 +11,8 @@ from .cgroup import group_folders, read
 def usable_cpus() -> int:
     """Count the processors that this process may use.
 
-    The affinity mask counts, and on Linux the quota of the control group (v2) that the process is in
-    and of those above it: a container that may use 1.5 processors has 2.
+    The affinity mask counts, and on Linux the quota of the control group that the process is in and of
+    those above it: a container that may use 1.5 processors has 2.
 
     Returns
     -------
@@ -28,12 +28,18 @@ def usable_cpus() -> int:
 
 def _cgroup_quota() -> float:
     """Return the processors that the control groups allow; infinite where nothing limits them."""
-    quota = math.inf
-    for group in group_folders():
-        try:
-            limit, period = (read(f"{group}/cpu.max") or "").split()
-        except ValueError:
-            continue  # the root group has no such file
-        if limit != "max":
-            quota = min(quota, int(limit) / int(period))
-    return quota
+    quotas = [read(f"{group}/cpu.max") or "" for group in group_folders()]
+    quotas += [
+        f"{read(f'{group}/cpu.cfs_quota_us')} {read(f'{group}/cpu.cfs_period_us')}"
+        for group in group_folders("cpu")
+    ]
+    return min(map(_processors, quotas), default=math.inf)
+
+
+def _processors(quota: str) -> float:
+    """Return how many processors a quota is: the time that may be used, and in what time."""
+    try:
+        limit, period = map(int, quota.split())
+    except ValueError:
+        return math.inf  # there is no such file, as in the root group, or it says "max"
+    return limit / period if limit > 0 and period > 0 else math.inf  # in the first version -1 is no limit

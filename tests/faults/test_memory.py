@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from test_raised import run_in_new_python
-from test_surroundings import run_among_mounts
+from test_surroundings import needs_groups, run_among_mounts
 
 from processes import MemoryLimitError, Process, ProcessPoolRunner, Task, TaskDependency, TaskStatus
 from processes.cgroup import group_folders
@@ -165,8 +165,10 @@ def limited_group():
     pytest.skip("no leave to make control groups")
 
 
-def test_a_death_by_sigkill_says_that_nobody_counts_where_nobody_does():
-    output = run_among_mounts("mount -t tmpfs none /sys/fs/cgroup", DEATHS.format(name="nothing"))
+@pytest.mark.parametrize("file", ["/sys/fs/cgroup/another", "/sys/fs/cgroup/memory.events"])
+def test_a_death_by_sigkill_says_that_nobody_counts_where_nobody_does(file):
+    mount = f"mount -t tmpfs none /sys/fs/cgroup\necho oom_kill some > {file}"
+    output = run_among_mounts(mount, DEATHS.format(name="nothing"))
     guess = "was ended by SIGKILL; where nobody killed it, the system was short of memory"
     assert output.splitlines() == [guess] * 2
 
@@ -193,9 +195,3 @@ def test_what_a_worker_may_keep_is_half_of_its_share_of_what_its_control_group_m
         f"echo {limit} > /sys/fs/cgroup/{controller}/{name}"
     )
     assert run_among_mounts(mount, LEAKS.format(name="")) == f"{workers}\n"
-
-
-def needs_groups(controller: str) -> None:
-    groups = [line.split(":")[1].split(",") for line in Path("/proc/self/cgroup").read_text().splitlines()]
-    if not any(controller in controllers for controllers in groups):
-        pytest.skip("this system has other control groups")

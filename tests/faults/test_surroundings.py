@@ -614,6 +614,40 @@ def test_a_run_that_may_start_few_threads_makes_do_with_them_or_tells_the_reason
         assert ast.literal_eval(run_as_somebody(script)) == errors
 
 
+# ---- Control groups ---
+
+
+def needs_groups(controller: str) -> None:
+    groups = [line.split(":")[1].split(",") for line in Path("/proc/self/cgroup").read_text().splitlines()]
+    if not any(controller in controllers for controllers in groups):
+        pytest.skip("this system has other control groups")
+
+
+@linux
+@pytest.mark.parametrize(
+    ("controller", "files", "cpus"),
+    [
+        ("", {"cpu.max": "50000 100000"}, 1),
+        ("", {"cpu.max": "150000 100000"}, 2),
+        ("", {"cpu.max": "max 100000"}, None),
+        ("", {"cpu.max": "0 0"}, None),
+        ("", {"cpu.max": "50000 0"}, None),
+        ("", {"cpu.max": "1.5 1"}, None),
+        ("", {"cpu.max": r"\377"}, None),
+        ("cpu", {"cpu.cfs_quota_us": "50000", "cpu.cfs_period_us": "100000"}, 1),
+        ("cpu", {"cpu.cfs_quota_us": "-1", "cpu.cfs_period_us": "100000"}, None),
+        ("cpu", {"cpu.cfs_quota_us": "50000"}, None),
+    ],
+)
+def test_there_are_as_many_workers_as_the_control_group_may_use_processors(controller, files, cpus):
+    needs_groups(controller)
+    lines = ["mount -t tmpfs none /sys/fs/cgroup", f"mkdir -p /sys/fs/cgroup/{controller}"]
+    lines += [f"printf -- '{text}\n' > /sys/fs/cgroup/{controller}/{name}" for name, text in files.items()]
+    script = "from processes import ProcessPoolRunner\nprint(ProcessPoolRunner().max_workers)\n"
+    machine = len(os.sched_getaffinity(0))
+    assert run_among_mounts("\n".join(lines), script) == f"{min(machine, cpus or machine)}\n"
+
+
 # ---- What is left there ---
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from contextlib import suppress
 from functools import cache
 from typing import NamedTuple
 
@@ -122,5 +123,6 @@ def _kills_in(file: str) -> int | None:
     for line in (read(file) or "").splitlines():
         name, _, value = line.partition(" ")
         if name == "oom_kill":
-            return int(value)
+            with suppress(ValueError):
+                return int(value)
     return None
