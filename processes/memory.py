@@ -60,6 +60,17 @@ def _machine_memory() -> int:
 
 if sys.platform == "linux":
 
+    def can_look_at_others() -> bool:
+        """Tell whether the memory of other processes can be looked at.
+
+        There may be no /proc, or one that knows processes by the ids of another PID namespace, as after
+        ``unshare --pid`` without ``--mount-proc``: then what is found under an id is somebody else.
+        """
+        try:
+            return os.readlink("/proc/self") == str(os.getpid())  # noqa: PTH115
+        except OSError:
+            return False
+
     def own_memory(pid: int) -> int:
         """Return the bytes of memory that a process shares with nobody; 0 if it is gone."""
         _, resident, shared = _memory(pid)
@@ -70,8 +81,9 @@ if sys.platform == "linux":
         return _memory(pid)[0]
 
     def _memory(pid: int) -> tuple[int, int, int]:
+        name = "self" if pid == os.getpid() else pid  # whatever our id is there
         try:
-            with open(f"/proc/{pid}/statm", "rb") as file:  # noqa: PTH123 - pathlib costs a worker 5 ms
+            with open(f"/proc/{name}/statm", "rb") as file:  # noqa: PTH123 - pathlib costs a worker 5 ms
                 mapped, resident, shared, *_ = map(int, file.read().split())
         except OSError:
             return 0, 0, 0
@@ -80,6 +92,10 @@ if sys.platform == "linux":
     _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 else:
+
+    def can_look_at_others() -> bool:
+        """Tell whether the memory of other processes can be looked at."""
+        return True
 
     def own_memory(pid: int) -> int:
         """Return the bytes of memory that a process has, shared or not; 0 if it is gone."""

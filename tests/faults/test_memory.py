@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from test_raised import run_in_new_python
-from test_surroundings import needs_groups, run_among_mounts
+from test_surroundings import linux, needs_groups, run_among_mounts
 
 from processes import MemoryLimitError, Process, ProcessPoolRunner, Task, TaskDependency, TaskStatus
 from processes.cgroup import group_folders
@@ -67,6 +67,32 @@ def test_a_worker_that_gave_its_memory_back_goes_on():
     tasks = [Task(f"takes{i}", take_and_tell, args=(150,)) for i in range(4)]
     report = Process(tasks).run(runner=ProcessPoolRunner(1, memory_limit=200 * MB))
     assert len(set(report.results.values())) == 1
+
+
+LIMITED = """
+from processes import Process, ProcessPoolRunner, Task
+
+try:
+    Process([Task("speaks", print, args=("called",))]).run(runner=ProcessPoolRunner(1, memory_limit=1 << 40))
+except RuntimeError as error:
+    print(str(error).partition(";")[0])
+"""
+
+FOREIGN_PROC = 'exec unshare --pid --fork "$@"'  # its ids stay those of the namespace that we come from
+
+
+@linux
+@pytest.mark.parametrize("place", [FOREIGN_PROC, "mount -t tmpfs none /proc"], ids=["foreign", "none"])
+def test_a_limit_is_refused_where_the_memory_of_workers_cannot_be_looked_at(place):
+    assert run_among_mounts(place, LIMITED) == (
+        "memory_limit cannot be kept here: /proc is missing or belongs to another PID namespace, so the "
+        "memory of worker processes cannot be looked at\n"
+    )
+
+
+@linux
+def test_a_limit_is_kept_in_a_namespace_with_a_proc_of_its_own():
+    assert run_among_mounts('exec unshare --pid --fork --mount-proc "$@"', LIMITED) == "called\n"
 
 
 # Control groups as this system has them, but for what the files in their root say.
@@ -195,3 +221,9 @@ def test_what_a_worker_may_keep_is_half_of_its_share_of_what_its_control_group_m
         f"echo {limit} > /sys/fs/cgroup/{controller}/{name}"
     )
     assert run_among_mounts(mount, LEAKS.format(name="")) == f"{workers}\n"
+
+
+def test_a_worker_looks_at_its_own_memory_where_others_cannot_be_looked_at():
+    needs_groups("")
+    mount = f"mount -t tmpfs none /sys/fs/cgroup\necho {200 * MB} > /sys/fs/cgroup/memory.max"
+    assert run_among_mounts(f"{mount}\n{FOREIGN_PROC}", LEAKS.format(name="")) == "2\n"

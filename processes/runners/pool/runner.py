@@ -23,7 +23,7 @@ from ...cpus import usable_cpus
 from ...exceptions import MemoryLimitError, SerializationError, WorkerDiedError
 from ...failure import brief_repr
 from ...interrupt import is_for_program
-from ...memory import usable_memory
+from ...memory import can_look_at_others, usable_memory
 from ...perform import perform
 from ...pickling import dump_simple_arguments
 from ...task_log import keep_from_last_resort
@@ -76,7 +76,9 @@ class ProcessPoolRunner(ProcessRunner):
     memory_limit : int, optional
         How much memory of its own a worker may have, in bytes; what it shares with other processes does not
         count (on macOS and Windows, which do not tell them apart, it does). An attempt that passes the limit
-        is ended with a MemoryLimitError. It is looked at ten times a second. By default there is no limit.
+        is ended with a MemoryLimitError. It is looked at ten times a second; where it cannot be, on Linux
+        without a /proc of its own PID namespace, a run with a limit is a RuntimeError before anything runs.
+        By default there is no limit.
         A worker that has kept half of this after a task makes place for a new one; without a limit, half of
         the machine's or the control group's memory divided by `max_workers`.
     max_tasks_per_worker : int, optional
@@ -151,6 +153,8 @@ class ProcessPoolRunner(ProcessRunner):
 
     def open(self, waker: Waker) -> None:
         _check_not_importing()
+        if self.memory_limit is not None:
+            _check_memory_is_visible()
         self._program = interpreter()
         super().open(waker)
         keep_from_last_resort()  # from what workers send of tasks that run tasks
@@ -795,6 +799,16 @@ def _check_not_importing() -> None:
         f"{who} imports this module to call one of its functions, and the module starts a run on worker "
         'processes itself; put what shall run once below `if __name__ == "__main__":`, or into a function'
     )
+
+
+def _check_memory_is_visible() -> None:
+    """Refuse a limit that cannot be kept: who asks for one relies on it."""
+    if not can_look_at_others():
+        raise RuntimeError(
+            "memory_limit cannot be kept here: /proc is missing or belongs to another PID namespace, so the "
+            "memory of worker processes cannot be looked at; mount one that belongs to this namespace (as "
+            "`unshare --mount-proc` and `bwrap --proc /proc` do), or leave memory_limit out"
+        )
 
 
 def _unsendable_initializer(error: SerializationError) -> SerializationError:
