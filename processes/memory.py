@@ -61,7 +61,7 @@ def _machine_memory() -> int:
 if sys.platform == "linux":
 
     def can_look_at_others() -> bool:
-        """Tell whether the memory of other processes can be looked at.
+        """Tell whether other processes can be looked at, by their ids.
 
         There may be no /proc, or one that knows processes by the ids of another PID namespace, as after
         ``unshare --pid`` without ``--mount-proc``: then what is found under an id is somebody else.
@@ -94,7 +94,7 @@ if sys.platform == "linux":
 else:
 
     def can_look_at_others() -> bool:
-        """Tell whether the memory of other processes can be looked at."""
+        """Tell whether other processes can be looked at, by their ids."""
         return True
 
     def own_memory(pid: int) -> int:

@@ -33,12 +33,6 @@ psutil finds it: children of a task that is stopped may survive it, and a worker
 parent is killed ends with its task.
 """
 
-SEES_PROCESSES = sys.platform != "linux" or os.path.realpath("/proc/self") == f"/proc/{os.getpid()}"
-"""Whether psutil tells of this system's processes: not if ``/proc`` is missing or another namespace's.
-
-There it would name strangers, so that nothing is looked for and nothing killed by such a name.
-"""
-
 STACK_SIGNAL: int | None = getattr(signal, "SIGRTMAX", getattr(signal, "SIGUSR2", None))
 """What makes a worker write its Python stack: a signal that programs leave alone; None on Windows."""
 

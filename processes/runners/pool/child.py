@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING
 
 from ...attempt import NOBODY
 from ...clock import monotonic
-from ...memory import own_memory
+from ...memory import can_look_at_others, own_memory
 from ...perform import CALLERS, format_stack
 from ...pickling import LARGE, load
 from . import abilities, wire
@@ -472,7 +472,7 @@ class Child:
         self._close_descriptors()
         return death
 
-    def _read_death(self, code: int) -> Death:
+    def _read_death(self, code: int | None) -> Death:
         """Read the crash file; see :func:`processes.runners.pool.boot.main`."""
         pid = self.who.pid or self.process.pid
         if self._crash_file is None:
@@ -483,7 +483,7 @@ class Child:
         if guards_code:  # the system does not tell us, where we ignore SIGCHLD
             code = int(guards_code)
         elif _ignores_children():
-            return Death(pid, None, _unescape(stack), None, stderr)
+            code = None
         if self.who is NOBODY:
             stack, stderr = "", (boot + stack + stderr)[-ERROR_BYTES:]
         return Death(pid, code, _unescape(stack), int(peak_rss) if peak_rss else None, stderr)
@@ -599,8 +599,8 @@ def _kill_descendants(pid: int) -> None:
 
     Resource trackers of multiprocessing are left: they remove shared memory and end when all others are gone.
     """
-    if not abilities.SEES_PROCESSES:
-        return
+    if not can_look_at_others():
+        return  # what psutil would name is somebody else's
     import psutil
 
     killed: set[psutil.Process] = set()
