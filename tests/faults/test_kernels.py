@@ -119,7 +119,8 @@ def start_again_and_again():
 Process([Task(f"t{number}", start_again_and_again, timeout=0.3) for number in range(8)]).run(
     runner="process", max_workers=4
 )
-print([one for one in psutil.process_iter(["cmdline"]) if one.info["cmdline"] == ["sleep", "3600"]])
+left = [one for one in psutil.process_iter(["cmdline"]) if one.info["cmdline"] == ["sleep", "3600"]]
+print(psutil.wait_procs(left, timeout=30)[1])  # one that was killed may not be gone yet
 """
     # In a namespace of its own: nobody else's are found.
     if not can_unshare():

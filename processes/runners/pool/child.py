@@ -606,7 +606,10 @@ def _kill_descendants(pid: int) -> None:
     killed: set[psutil.Process] = set()
     with suppress(psutil.Error):
         process = psutil.Process(pid)
-        process.suspend()  # it would start others meanwhile
+        process.suspend()  # it would start others meanwhile; that takes a moment
+        give_up_at = monotonic() + GRACE_SECONDS
+        while process.status() != psutil.STATUS_STOPPED and monotonic() < give_up_at:
+            sleep(0.001)
         while found := {*process.children(recursive=True)} - killed:
             for descendant in found:
                 with suppress(psutil.Error):
