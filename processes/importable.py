@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib.machinery import EXTENSION_SUFFIXES
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 # What a worker imports before the path is the user's, whatever lies on that.
 _WORKERS_OWN: Final = {"__main__", "cloudpickle", "processes", *sys.stdlib_module_names}
+
+_COMPILED: Final = tuple(EXTENSION_SUFFIXES)
 
 stays_away: Final[set[str]] = set()
 """Modules that go by value, and that no worker can import, or none shall."""
@@ -52,11 +55,12 @@ def look_for_home(name: str) -> None:
     module = sys.modules[name]
     file = getattr(sys.modules.get(top, module), "__file__", None)
     came_by_value = getattr(module, "__dict__", None) is globals_of_run.get(name, ())  # we are a worker
-    if came_by_value or (file is not None and file.endswith(".py") and not _is_found(top, file)):
+    is_compiled = file is not None and file.endswith(_COMPILED)
+    if came_by_value or not (is_compiled or _is_found(top, file)):
         go_by_value(module)
 
 
-def _is_found(name: str, file: str) -> bool:
+def _is_found(name: str, file: str | None) -> bool:
     """Tell whether a module would be imported, and from this file if it is from any."""
     for finder in sys.meta_path:
         try:
@@ -64,7 +68,7 @@ def _is_found(name: str, file: str) -> bool:
         except Exception:  # another's finder, which wants to be asked otherwise
             return True
         if spec is not None:
-            return not spec.has_location or _is_same_file(str(spec.origin), file)
+            return not spec.has_location or file is None or _is_same_file(str(spec.origin), file)
     return False
 
 

@@ -421,6 +421,25 @@ def test_functions_of_a_package_that_was_loaded_from_beside_the_path_run_in_proc
     assert output_of(["-c", program], tmp_path) == f"{RUN}\n"
 
 
+MODULES = {
+    "a script without a suffix": """
+from importlib.machinery import SourceFileLoader
+module = SourceFileLoader("plugin", "plugin").load_module()
+""",
+    "no file at all": """
+import sys, types
+module = sys.modules["plugin"] = types.ModuleType("plugin")
+exec(open("plugin").read(), vars(module))
+""",
+}
+
+
+@pytest.mark.parametrize("how", MODULES)
+def test_functions_of_a_module_that_nobody_can_import_run_in_processes(tmp_path, how):
+    (tmp_path / "plugin").write_text(PLUGIN)
+    assert output_of(["-W", "ignore", "-c", f"{MODULES[how]}\nprint(module.run())"], tmp_path) == f"{RUN}\n"
+
+
 def test_a_module_from_beside_the_path_is_in_a_worker_for_one_run(tmp_path):
     (tmp_path / "plugins").mkdir()
     (tmp_path / "plugins" / "plugin.py").write_text(
