@@ -8,11 +8,11 @@ behind: the memory is free when the last descriptor and mapping are gone, whoeve
 from __future__ import annotations
 
 import os
-import sys
 from typing import TYPE_CHECKING, Final
 
 from . import wire
 from .abilities import anonymous_file
+from .descriptors import descriptor_limit, some_are_left
 from .mappings import map_privately
 
 if TYPE_CHECKING:
@@ -49,14 +49,14 @@ class DataFile:
         except OSError:  # no room for a mapping: there may be some for the data
             return _read(self.descriptor, os.fstat(self.descriptor).st_size)
 
+    def leaves_room(self) -> bool:
+        """Tell whether this process holds few such files, and still has descriptors for all else."""
+        most = min(_MOST_FILES, descriptor_limit() // _SHARE_OF_LIMIT)
+        return len(_open_files) <= most and some_are_left(self.descriptor)
+
     def __del__(self) -> None:
         _open_files.discard(self.descriptor)
         _close(self.descriptor)
-
-
-def has_room_for_file() -> bool:
-    """Tell whether this process may hold one more file, and still has descriptors for all else."""
-    return len(_open_files) < min(_MOST_FILES, _descriptor_limit() // _SHARE_OF_LIMIT)
 
 
 def write_file(memories: Iterable[memoryview]) -> tuple[DataFile, list[int]] | None:
@@ -71,6 +71,8 @@ def write_file(memories: Iterable[memoryview]) -> tuple[DataFile, list[int]] | N
     offsets = []
     try:
         file = DataFile(anonymous_file("processes-data"))
+        if not file.leaves_room():
+            return None
         for memory in memories:
             offset += -offset % ALIGNMENT
             offsets.append(offset)
@@ -90,16 +92,3 @@ def _read(descriptor: int, size: int) -> memoryview:
         data[filled : filled + len(piece)] = piece
         filled += len(piece)
     return data
-
-
-if sys.platform == "win32":
-
-    def _descriptor_limit() -> int:
-        return 0  # descriptors cannot be handed on, so nothing is written
-
-else:
-    import resource
-
-    def _descriptor_limit() -> int:
-        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        return _MOST_FILES * _SHARE_OF_LIMIT if limit == resource.RLIM_INFINITY else limit

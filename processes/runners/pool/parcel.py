@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from ...attempt import Sealed
 from ...culprit import cannot_load
 from ...pickling import LARGE, load
-from .buffers import DataFile, has_room_for_file, write_file
-from .wire import MOST_DESCRIPTORS
+from .buffers import DataFile, write_file
+from .wire import CAN_SEND_DESCRIPTORS, MOST_DESCRIPTORS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, MutableMapping, Sequence
@@ -185,17 +185,19 @@ class Parcel(Sealed):
         return memories[: self.stream_length], memories[self.stream_length :]
 
     def keep_descriptors_few(self) -> None:
-        """Let go of the files where this process holds many; the data stays mapped.
+        """Let go of the files where they leave few descriptors; the data stays mapped.
 
         Raises
         ------
         SerializationError
             If there is no room for the data.
         """
+        files = {piece.file for piece in self.pieces if piece.file is not None}
+        too_many = {file for file in files if not file.leaves_room()}
         mapped: dict[DataFile, memoryview] = {}
         try:
             for piece in self.pieces:
-                if piece.file is not None and not has_room_for_file():
+                if piece.file in too_many:
                     piece.memory, piece.file = piece.read(mapped), None
         except (OSError, MemoryError) as error:
             raise cannot_load(error, self.task_name, self._what) from error
@@ -203,7 +205,7 @@ class Parcel(Sealed):
 
 def _write(pieces: Collection[Piece]) -> None:
     """Write pieces into one file, or leave them where they are."""
-    if not pieces or not has_room_for_file():
+    if not (pieces and CAN_SEND_DESCRIPTORS):
         return
     written = write_file(piece.memory for piece in pieces if piece.memory is not None)
     if written is not None:

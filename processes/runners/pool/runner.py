@@ -180,7 +180,7 @@ class ProcessPoolRunner(ProcessRunner):
         self._functions = Functions(self._large_pieces, self.is_shared)
         self._arguments = Arguments(self._functions, self._large_pieces)
         self._lately_sent: list[Cargo] = []  # of jobs that have just ended: the next ones may have the same
-        self._spare = -1  # a descriptor to give up for a result's, should there be no other
+        self._spare = -1  # a descriptor, given up while a large result is taken: there may be no other
         self._environment = worker_environment(self.threads_per_worker)
         self._setup = self._make_setup()
         self._selector = selectors.DefaultSelector()
@@ -357,9 +357,8 @@ class ProcessPoolRunner(ProcessRunner):
         self.is_sated = self._pace.is_sated
 
     def _take_spare(self) -> None:
-        if self._spare < 0:
-            with suppress(OSError):
-                self._spare = os.dup(self._waker.fileno())
+        with suppress(OSError):
+            self._spare = os.dup(self._waker.fileno())
 
     def wait(self, timeout: float | None) -> list[Message]:
         self._hand_out()
@@ -605,6 +604,8 @@ class ProcessPoolRunner(ProcessRunner):
                 self._take_result(child, child.held.pop(ticket, None), body)
             else:
                 self._take(child, kind, ticket, body)
+        if self._spare < 0:
+            self._take_spare()
         return goes_on
 
     def _disconnect(self, child: Child) -> None:
@@ -677,7 +678,7 @@ class ProcessPoolRunner(ProcessRunner):
 
     def _take_result(self, child: Child, job: Job | None, body: bytes | memoryview) -> None:
         how, started_at, elapsed, cpu_seconds, peak_rss = wire.RESULT_HEAD.unpack_from(body)
-        descriptors = self._take_descriptors(child) if how == wire.RETURNED_FILE else ()
+        descriptors = self._take_descriptors(child, how) if how >= wire.RETURNED_PARCEL else ()
         if job is None:
             _close(descriptors)
             return
@@ -713,7 +714,7 @@ class ProcessPoolRunner(ProcessRunner):
     def _take_written(self, child: Child, ticket: int, body: bytes | memoryview) -> None:
         """Take the result that a worker had kept."""
         (how,) = wire.HOW.unpack_from(body)
-        descriptors = self._take_descriptors(child) if how == wire.RETURNED_FILE else ()
+        descriptors = self._take_descriptors(child, how) if how >= wire.RETURNED_PARCEL else ()
         kept = child.kept
         if kept is None or kept.ticket != ticket:  # of an earlier run
             _close(descriptors)
@@ -723,16 +724,14 @@ class ProcessPoolRunner(ProcessRunner):
         self._keepers.discard(child)
         self._start_waiting()
 
-    def _take_descriptors(self, child: Child) -> list[int] | None:
-        """Take the descriptors of a result; None if there is no room for them, whatever we do."""
-        return wire.receive_descriptors(child.side_channel, self._give_up_spare)
+    def _take_descriptors(self, child: Child, how: int) -> list[int] | tuple[()] | None:
+        """Take the descriptors of a large result; None if there is no room for them, whatever we do."""
+        if self._spare >= 0:
+            os.close(self._spare)
+            self._spare = -1
+        from . import kept  # noqa: F401 - now: what reads large results takes a descriptor to be imported
 
-    def _give_up_spare(self) -> bool:
-        if self._spare < 0:
-            return False
-        os.close(self._spare)
-        self._spare = -1
-        return True
+        return wire.receive_descriptors(child.side_channel) if how == wire.RETURNED_FILE else ()
 
     def _bury(self, child: Child, _: int) -> None:
         """Settle what a worker leaves that has ended."""

@@ -13,15 +13,14 @@ The parent's end of the socket never blocks; the worker's does, so that two larg
 wait for each other.
 
 Descriptors of files travel over a second socket, the side channel: a byte for each frame that has some, in
-the order of the frames. They wait there until they are asked for. So who is short of descriptors loses none
-on Linux; elsewhere those of one frame, and knows it.
+the order of the frames. They wait there until they are asked for: who is short of descriptors can make room
+first. Who does not loses those of one frame, and knows it.
 """
 
 from __future__ import annotations
 
 import _socket
 import os
-import sys
 from collections import deque
 from struct import Struct
 
@@ -29,7 +28,7 @@ TYPE_CHECKING = False  # typing is not imported: it would be the costliest part 
 if TYPE_CHECKING:
     import socket as sockets
     from _socket import socket
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from ...attempt import Finished
     from ...pickling import Buffer
@@ -68,7 +67,8 @@ _TO_ATTEMPT, _TO_RESULT = Struct(f"<{_HEADER}{_ATTEMPT_HEAD}"), Struct(f"<{_HEAD
 
 RETURNED_SIMPLE, RETURNED, RAISED, RETURNED_PARCEL, RETURNED_FILE, KEPT = range(6)
 """A pickle follows of numbers and text, which can always be read; any other; a failure; a parcel in the
-message; a parcel of which a file is in the side channel; nothing, since the worker keeps the value."""
+message; a parcel of which a file is in the side channel; nothing, since the worker keeps the value. Those
+from the first parcel on are large results."""
 
 HOW = Struct("<B")
 """What a WRITTEN's body begins with, as a RESULT's does: how it ended."""
@@ -81,9 +81,7 @@ CLOCK = Struct("<d")
 
 MOST_DESCRIPTORS = 64  # of a frame; the system's limit is 253
 _INT = Struct("i")
-_CAN_SEND_DESCRIPTORS = hasattr(_socket, "SCM_RIGHTS")  # not on Windows
-# Linux hands out copies at a look ahead, so that nothing is lost where there is no room for all.
-_PEEK = _socket.MSG_PEEK if sys.platform == "linux" else 0
+CAN_SEND_DESCRIPTORS = hasattr(_socket, "SCM_RIGHTS")  # not on Windows
 _CLOEXEC = getattr(_socket, "MSG_CMSG_CLOEXEC", 0)
 
 NO_SIGNAL = getattr(_socket, "MSG_NOSIGNAL", 0)
@@ -172,7 +170,7 @@ def open_side_channel(sock: socket) -> socket | None:
     socket or None
         Our end; None where descriptors cannot be handed on, or where there are not enough of them.
     """
-    if not _CAN_SEND_DESCRIPTORS:
+    if not CAN_SEND_DESCRIPTORS:
         return None
     try:
         ours, theirs = socket_pair()
@@ -189,7 +187,7 @@ def open_side_channel(sock: socket) -> socket | None:
 
 def take_side_channel(sock: socket) -> socket | None:
     """Receive the worker's end of the side channel."""
-    if not _CAN_SEND_DESCRIPTORS:
+    if not CAN_SEND_DESCRIPTORS:
         return None
     descriptors = _receive(sock)
     return type(sock)(fileno=descriptors[0]) if descriptors else None
@@ -207,21 +205,11 @@ def send_descriptors(channel: socket | None, descriptors: Iterable[int]) -> bool
     return True
 
 
-def receive_descriptors(
-    channel: socket | None, make_room: Callable[[], bool] = lambda: False
-) -> list[int] | None:
-    """Receive the descriptors of the next frame that has some; None, and they are gone, if too few are free.
-
-    Parameters
-    ----------
-    channel : socket
-        The side channel.
-    make_room : callable
-        Called if too few are free and none is lost yet; tells whether it has freed one.
-    """
+def receive_descriptors(channel: socket | None) -> list[int] | None:
+    """Receive the descriptors of the next frame that has some; None, and they are gone, if too few fit."""
     assert channel is not None  # or nobody would have sent any
     # A system that refuses them with an error (macOS) may leave the byte that they came with.
-    while (descriptors := _receive(channel, make_room)) == []:
+    while (descriptors := _receive(channel)) == []:
         pass
     return descriptors
 
@@ -232,21 +220,11 @@ def skip_descriptors(channel: socket | None) -> None:
         os.close(descriptor)
 
 
-def _receive(channel: socket, make_room: Callable[[], bool] = lambda: False) -> list[int] | None:
+def _receive(channel: socket) -> list[int] | None:
     """Receive a byte with the descriptors that came with it; None if they are lost."""
-    descriptors = _receive_once(channel)
-    if _PEEK:
-        if descriptors is None and make_room():
-            descriptors = _receive_once(channel)
-        channel.recv(1)
-    return descriptors
-
-
-def _receive_once(channel: socket) -> list[int] | None:
-    """Look at a byte where that can be, or receive it, with its descriptors; None if too few are free."""
     try:
         data, messages, flags, _ = channel.recvmsg(
-            1, _socket.CMSG_SPACE(MOST_DESCRIPTORS * _INT.size), _PEEK | _CLOEXEC
+            1, _socket.CMSG_SPACE(MOST_DESCRIPTORS * _INT.size), _CLOEXEC
         )
     except OSError:  # macOS: EMSGSIZE
         return None
