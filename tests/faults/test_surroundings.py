@@ -117,6 +117,42 @@ def test_a_run_that_finds_no_descriptors_ends_with_the_reason_and_one_that_finds
     assert set(lines[2:]) == {"0 3", "3 0"}
 
 
+ROOM_FOR_ONE = """
+import os, resource, time
+from processes import Process, Task
+
+def hang():
+    time.sleep(3600)
+
+def run():
+    tasks = [Task("hangs", hang, timeout=0.1, priority=1)]
+    tasks += [Task(f"t{i}", pow, args=(i, 2)) for i in range(10)]
+    return Process(tasks).run(runner="process", max_workers=MAX_WORKERS)
+
+assert len(run().successes) == 10  # all that is imported when it is needed is there now
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+taken = []
+try:
+    while True:
+        taken.append(os.open(os.devnull, os.O_RDONLY))
+except OSError:
+    pass
+for left in range(1, 18):
+    os.close(taken.pop())
+    if left > 9:  # a worker takes ten
+        report = run()
+        has_started = isinstance(report.exceptions["hangs"], TimeoutError)
+        assert len(report.successes) == (10 if has_started else 0), (left, report.exceptions)
+assert has_started
+print("well")
+"""
+
+
+@pytest.mark.parametrize("max_workers", [1, 4])
+def test_a_worker_is_replaced_where_there_is_room_for_just_one(max_workers):
+    assert run_in_new_python(ROOM_FOR_ONE.replace("MAX_WORKERS", str(max_workers))) == "well\n"
+
+
 # ---- Working directory and environment -------------------------------------------------------------------
 
 

@@ -426,7 +426,7 @@ class ProcessPoolRunner(ProcessRunner):
                 break  # one at a time: several that start at once may have taken each other's room
             if not self._add_child():
                 break
-        if not self._queue:
+        if not (self._queue and self._children):
             return
         # None gets more than its share, so that a short queue does not become one worker's line.
         share = min(1 + self._pace.ahead(), ceil(self._jobs / len(self._children)))
@@ -489,7 +489,7 @@ class ProcessPoolRunner(ProcessRunner):
                 self._failed_starts += 1
                 self._start_error = partial(_not_started, error)
         if child is None:
-            if not self._children:
+            if not (self._children or self._leaving):  # one that is gone makes room for another
                 assert self._start_error is not None
                 self._fail_queue(self._start_error)
             return False
