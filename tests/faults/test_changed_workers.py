@@ -159,6 +159,105 @@ def test_what_was_taken_back_from_a_worker_and_is_still_on_its_way_does_not_hold
     assert run_in_new_python(RUNS_IN_A_ROW, cwd=tmp_path) == "well\n"
 
 
+USES_UP_DESCRIPTORS = """
+import os, sys
+from processes import Process, SerializationError, Task, TaskDependency
+
+class Odd:
+    def __init__(self, value):
+        self.value = value
+
+    def __repr__(self):
+        return "odd"
+
+def use_up():
+    import resource
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+    try:
+        while True:
+            os.dup(0)
+    except OSError:
+        return os.getpid()  # and leaves them open
+
+def make():
+    return bytes(200_000)
+
+def use_up_and_make():
+    use_up()
+    return make()
+
+def use_up_and_give_odd():
+    use_up()
+    return Odd(make())
+
+def use_up_and_give_a_generator():
+    use_up()
+    return (number for number in range(3))
+
+def use_up_and_raise():
+    odd = Odd(use_up())
+    os.dup(0)
+
+def log():
+    import logging
+    logging.getLogger("task").warning("said by a task")
+
+def run(*tasks):
+    return Process(list(tasks)).run(runner="process", max_workers=1)
+
+def behind(name):
+    return [TaskDependency(name, use_result_as_additional_args=True)]
+"""
+
+LEAVES_NO_DESCRIPTOR = {
+    "a large result": "assert run(Task('t', use_up_and_make)).results == {'t': make()}",
+    "a result that is kept": (
+        "tasks = Task('t', use_up_and_make, keep_result=False), Task('u', len, dependencies=behind('t'))\n"
+        "assert run(*tasks).results['u'] == 200_000"
+    ),
+    "an object": "assert run(Task('t', use_up_and_give_odd)).results['t'].value == make()",
+    "nothing that can travel": (
+        "error = run(Task('t', use_up_and_give_a_generator)).exceptions['t']\n"
+        "assert type(error) is SerializationError and 'result is a generator' in str(error)"
+    ),
+    "an exception": (
+        "report = run(Task('t', use_up_and_raise))\n"
+        "assert report.exceptions['t'].errno == 24\n"
+        "error = report.errored['t'].error\n"
+        "assert error.traced_vars == {'odd': 'odd'} and 'in use_up_and_raise' in error.traceback_str"
+    ),
+}
+
+
+@pytest.mark.parametrize("what", LEAVES_NO_DESCRIPTOR)
+def test_a_task_that_leaves_no_descriptor_has_its_outcome(what):
+    assert run_in_new_python(USES_UP_DESCRIPTORS + LEAVES_NO_DESCRIPTOR[what]) == ""
+
+
+COMES_BEHIND_IT = {
+    "a large result": "Task('next', make, priority=-1)",
+    "a large argument": "Task('next', len, args=(make(),), priority=-1)",
+    "its first import": "Task('next', log, priority=-1)",
+    "a result that is kept": (
+        "Task('next', make, keep_result=False, priority=-1), Task('last', len, dependencies=behind('next'))"
+    ),
+}
+
+
+@pytest.mark.parametrize("what", COMES_BEHIND_IT)
+def test_the_task_behind_one_that_left_no_descriptor_gets_another_worker(what):
+    script = (
+        f"report = run(Task('first', use_up), {COMES_BEHIND_IT[what]})\n"
+        "report.raise_for_errors()\n"
+        "print(report.results['first'] == report.metrics['next'].pid)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", USES_UP_DESCRIPTORS + script], capture_output=True, text=True, timeout=60
+    )
+    said = "said by a task\n" if "import" in what else ""
+    assert (done.returncode, done.stdout, done.stderr) == (0, "False\n", said)
+
+
 def start_thread(what: str) -> int:
     if what == "loop":
         threading.Thread(target=wait_for_ever).start()

@@ -34,7 +34,7 @@ from processes import (
     WorkerDiedError,
 )
 from processes.memory import own_memory
-from processes.runners.pool import buffers, functions, mappings, wire
+from processes.runners.pool import buffers, descriptors, functions, mappings, wire
 
 MB = 1 << 20
 
@@ -646,19 +646,16 @@ def test_a_worker_that_dies_with_large_data_costs_its_own_attempt(tmp_path):
     assert len(report.successes) == 6
 
 
-@pytest.mark.parametrize("free", [0, 1])
-def test_a_worker_without_descriptors_gets_its_data_in_band(free):
+@pytest.mark.parametrize("free", [1, 2])
+def test_a_worker_with_few_descriptors_gets_its_data_in_band(free):
     def use_up() -> int:
-        import processes.by_value  # nothing can be imported any more
-        import processes.runners.pool.parcel  # noqa: F401
-
-        found = [os.dup(0) for _ in range(free)]
+        found = []
         with suppress(OSError):
             while True:
-                os.dup(0)
-        for descriptor in found:
+                found.append(os.dup(0))
+        for descriptor in found[-free - descriptors.SOME :]:
             os.close(descriptor)
-        return len(ramp(1))  # and leaves them open
+        return os.getpid()  # and leaves the others open
 
     def total(array: np.ndarray) -> tuple[float, int]:
         return float(array.sum()), os.getpid()
@@ -669,7 +666,7 @@ def test_a_worker_without_descriptors_gets_its_data_in_band(free):
         return float(array.sum() + beside.sum()) / 2, os.getpid()
 
     with ProcessPoolRunner(1) as runner:
-        run(runner, Task("use-up", use_up))
+        pid = run(runner, Task("use-up", use_up)).results["use-up"]
         report = run(
             runner,
             *(Task(f"t{n}", total, args=(ramp(2),)) for n in range(3)),
@@ -678,36 +675,11 @@ def test_a_worker_without_descriptors_gets_its_data_in_band(free):
             Task("back", ramp, args=(2,)),
             Task("on", scribble, dependencies=behind("back")),
         )
-    assert {value[0] for name, value in report.results.items() if name[0] == "t"} == {float(ramp(2).sum())}
+    assert {value for name, value in report.results.items() if name[0] == "t"} == {
+        (float(ramp(2).sum()), pid)
+    }
     assert report.results["on"][1]
     assert (report.results["back"] == ramp(2)).all()
-
-
-PROGRAM_THAT_USES_UP_DESCRIPTORS = """
-import os, resource
-from processes import ProcessPoolRunner, Process, Task
-
-def use_up():
-    import processes.by_value, processes.runners.pool.parcel  # nothing can be imported any more
-    try:
-        while True:
-            os.dup(0)
-    except OSError:
-        return os.getpid()
-
-resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
-with ProcessPoolRunner(1) as runner:
-    pids = {Process([Task("use-up", use_up)]).run(runner=runner).results["use-up"]}
-    for number in range(3):
-        report = Process([Task("large", len, args=(bytes([number]) * 2_000_000,))]).run(runner=runner)
-        report.raise_for_errors()
-        pids.add(report.metrics["large"].pid)
-print(len(pids))
-"""
-
-
-def test_a_worker_without_descriptors_waits_for_its_next_task_all_the_same():
-    assert run_in_new_python(PROGRAM_THAT_USES_UP_DESCRIPTORS) == "1\n"
 
 
 def test_descriptors_that_arrive_are_for_this_process_alone(monkeypatch):

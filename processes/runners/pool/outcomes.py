@@ -13,6 +13,7 @@ from ...exceptions import SerializationError
 from ...failure import Failure, describe_failure, let_go_of_variables
 from ...pickling import dump, dump_simple, load
 from . import wire
+from .descriptors import make_room
 
 TYPE_CHECKING = False  # typing is not imported: it would be the costliest part of a worker's start
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def pack_outcome(
         data = dump_simple(outcome.value)
         if data is not None:
             return wire.RETURNED_SIMPLE, (data,)
+        make_room()  # what follows may have to be imported
         try:
             return _pack_result(outcome.value, task_name, send_files, keep)
         except (SerializationError, KeyboardInterrupt) as error:  # nobody's Ctrl-C comes to a worker

@@ -22,6 +22,7 @@ from ...memory import fill_reserve, mapped_memory, own_memory
 from ...perform import perform
 from ...pickling import begin_run, definitions, load
 from . import abilities, wire
+from .descriptors import fill_spare, some_are_left
 from .late_import import import_late
 from .left_threads import LeftThreads
 from .outcomes import pack_large, pack_outcome
@@ -111,7 +112,7 @@ class _Loop:
         self._side_channel = wire.take_side_channel(sock)
         self._token_fd = token_fd
         if token_fd >= 0:
-            from select import POLLIN, poll  # not on Windows; now, while there are descriptors for it
+            from select import POLLIN, poll  # not on Windows
 
             self._tokens = poll()
             self._tokens.register(token_fd, POLLIN)
@@ -137,6 +138,7 @@ class _Loop:
 
     def run(self) -> None:
         fill_reserve()
+        fill_spare()
         import_late({**self._settings.acts(), "logging": self._set_up_logging})
         self._send(wire.frame(wire.READY, 0, pickle.dumps(os.getpid())))
         while (attempt := self._next_attempt()) is not None:
@@ -158,6 +160,7 @@ class _Loop:
         return (
             (self._surroundings is None or self._surroundings.restore())
             and fill_reserve()
+            and fill_spare()
             and not self._left_threads.exist()
             # What is kept cannot be more than the peak, which is known already.
             and (peak_rss <= most or own_memory(self._worker.pid) <= most)
@@ -202,11 +205,12 @@ class _Loop:
             (self._serialized[number],) = decode(layouts, inside, files, "", "func")
 
     def _receive_files(self) -> Sequence[DataFile] | None:
-        """Receive the files of a frame; None, and they are gone, if tasks have used up the descriptors."""
+        """Receive the files of a frame; None, and they are gone, if they need too many descriptors."""
         from .buffers import DataFile
 
-        descriptors = wire.receive_descriptors(self._side_channel)
-        return None if descriptors is None else list(map(DataFile, descriptors))
+        files = list(map(DataFile, wire.receive_descriptors(self._side_channel) or ()))
+        # To read them may need modules that are not imported yet.
+        return files if files and some_are_left(files[-1].descriptor) else None
 
     def _claim(self) -> int:
         give_up_at = 0.0
