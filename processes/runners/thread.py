@@ -71,12 +71,13 @@ class ThreadRunner(ProcessRunner):
     def _add_thread_if_needed(self) -> None:
         if len(self._threads) < min(self.held, self.max_workers):
             self._started += 1
-            thread = _Thread(self, f"thread-{self._started}", self._context.copy())
-            # Before it starts, since threads look for themselves in it; and so it is never changed in place.
-            others, self._threads = self._threads, [*self._threads, thread]
+            others = self._threads
             try:
+                thread = _Thread(self, f"thread-{self._started}", self._context.copy())
+                # Before it starts: threads look for themselves in it; and so it is never changed in place.
+                self._threads = [*others, thread]
                 thread.start()
-            except RuntimeError as error:  # too many already, or the interpreter is ending
+            except RuntimeError as error:  # too many already, the interpreter is ending, or it may have none
                 self._threads = others
                 if not others:
                     self._fail_waiting(error)

@@ -519,6 +519,33 @@ def test_a_runner_keeps_no_more_workers_than_it_may_have_after_runs_at_the_same_
         assert sum(psutil.pid_exists(pid) for pid in pids) == 1
 
 
+def test_workers_of_runs_at_the_same_time_stay_warm_while_others_go_on(tmp_path):
+    pids: dict[str, list[int]] = {"all": [], "first": [], "second": []}
+    for meeting in pids:
+        (tmp_path / meeting).mkdir()
+
+    def run(meeting: str, number: int) -> None:
+        tasks = [Task("meets", meet, args=(str(tmp_path / meeting), str(number), 2))]
+        pids[meeting] += Process(tasks).run(runner=runner).results.values()
+
+    def run_both(meeting: str) -> None:
+        both = [threading.Thread(target=run, args=(meeting, number)) for number in range(2)]
+        for thread in both:
+            thread.start()
+        for thread in both:
+            thread.join()
+
+    with ProcessPoolRunner(1) as runner, time_limit(120):
+        going_on = threading.Thread(target=run, args=("all", 0))
+        going_on.start()
+        run_both("first")
+        run_both("second")
+        (tmp_path / "all" / "end").touch()
+        going_on.join()
+    assert len(set(pids["first"])) == 2
+    assert set(pids["first"]) == set(pids["second"])
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # from Python 3.12 on
 def test_a_forked_process_that_uses_an_open_runner_ends_its_own_workers_alone(tmp_path):

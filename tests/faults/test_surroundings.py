@@ -664,7 +664,6 @@ def needs_groups(controller: str) -> None:
     ("controller", "files", "cpus"),
     [
         ("", {"cpu.max": "50000 100000"}, 1),
-        ("", {"cpu.max": "150000 100000"}, 2),
         ("", {"cpu.max": "max 100000"}, None),
         ("", {"cpu.max": "0 0"}, None),
         ("", {"cpu.max": "50000 0"}, None),

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     import _socket
     from collections.abc import Callable, Sequence
 
+    import psutil
+
     from ...attempt import Attempt, Raised
     from ...pickling import Buffer
     from .buffers import DataFile
@@ -223,9 +225,8 @@ class Child:
         ]
         if abilities.CAN_TAKE_BACK:
             self._token_read, self._token_write = os.pipe()
-            os.set_blocking(
-                self._token_read, False
-            )  # for both readers: what one waits for the other may take
+            # Neither of the two readers may wait in a read: the other may take what it waits for.
+            os.set_blocking(self._token_read, False)
         if sys.platform == "win32":
             # Only a process that runs can be given a socket, so it comes by standard input.
             command[0], variables = _behind_redirector(program)
@@ -482,7 +483,7 @@ class Child:
         boot, stack, guards_code, peak_rss, stderr = (text.split("\0", 4) + [""] * 4)[:5]
         if guards_code:  # the system does not tell us, where we ignore SIGCHLD
             code = int(guards_code)
-        elif _ignores_children():
+        elif code == 0 and _cares_for_children():
             code = None
         if self.who is NOBODY:
             stack, stderr = "", (boot + stack + stderr)[-ERROR_BYTES:]
@@ -590,8 +591,9 @@ def _crash_file() -> IO[bytes]:
     return os.fdopen(descriptor, "w+b")
 
 
-def _ignores_children() -> bool:
-    return sys.platform != "win32" and signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN
+def _cares_for_children() -> bool:
+    """Tell whether somebody else may have heard how a worker has ended; `subprocess` makes a zero of that."""
+    return sys.platform != "win32" and signal.getsignal(signal.SIGCHLD) != signal.SIG_DFL
 
 
 def _kill_descendants(pid: int) -> None:
@@ -603,16 +605,34 @@ def _kill_descendants(pid: int) -> None:
         return  # what psutil would name is somebody else's
     import psutil
 
-    killed: set[psutil.Process] = set()
+    give_up_at = monotonic() + GRACE_SECONDS
+
+    def stop(process: psutil.Process) -> None:
+        with suppress(psutil.Error):
+            process.suspend()  # which takes a moment
+            while process.status() not in (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE):
+                if monotonic() >= give_up_at:
+                    break
+                sleep(0.001)
+
     with suppress(psutil.Error):
-        process = psutil.Process(pid)
-        process.suspend()  # it would start others meanwhile; that takes a moment
-        give_up_at = monotonic() + GRACE_SECONDS
-        while process.status() != psutil.STATUS_STOPPED and monotonic() < give_up_at:
-            sleep(0.001)
-        while found := {*process.children(recursive=True)} - killed:
-            for descendant in found:
-                with suppress(psutil.Error):
-                    if not any("resource_tracker" in word for word in descendant.cmdline()):
-                        descendant.kill()
-            killed |= found
+        worker = psutil.Process(pid)
+        stop(worker)
+        family: set[psutil.Process] = set()
+        # All are stopped before any is killed: its parent would start the next one.
+        while found := {*filter(_is_mortal, worker.children(recursive=True))} - family:
+            for process in found:
+                stop(process)
+            family |= found
+        for process in family:
+            with suppress(psutil.Error):
+                process.kill()
+
+
+def _is_mortal(process: psutil.Process) -> bool:
+    import psutil
+
+    try:
+        return not any("resource_tracker" in word for word in process.cmdline())
+    except psutil.Error:  # it is gone
+        return False

@@ -56,7 +56,7 @@ class Death(NamedTuple):
 
     def _how(self) -> str:
         if self.code is None:
-            return "ended (its exit code is not known, since this program ignores SIGCHLD)"
+            return "ended (its exit code is not known, since this program handles or ignores SIGCHLD)"
         if self.signal is None:
             return f"exited with code {self.code}"
         how = f"was ended by {self.signal}"

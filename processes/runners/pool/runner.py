@@ -190,6 +190,8 @@ class ProcessPoolRunner(ProcessRunner):
             self._selector.close()
             raise
         self._take_spare()
+        if self._shelf is not None:
+            self._shelf.begin_run()
 
     def _make_setup(self) -> tuple[Shipment, ...]:
         """Make what a worker is sent at the beginning of the run."""
@@ -403,11 +405,12 @@ class ProcessPoolRunner(ProcessRunner):
                 return
 
     def close(self) -> None:
-        for child in self._children[:]:
+        idle: list[Child] = []
+        for child in self._children:
             child.has.clear()
-            idle = child.who is not NOBODY and not child.held and child.backlog <= MOST_BACKLOG
-            if not (idle and self._shelf is not None and self._shelf.put(child)):
-                self._dismiss(child)
+            is_idle = child.who is not NOBODY and not child.held and child.backlog <= MOST_BACKLOG
+            (idle if is_idle else self._leaving).append(child)
+        self._leaving += idle if self._shelf is None else self._shelf.end_run(idle)
         self._selector.close()
         self._lately_sent.clear()
         if self._spare >= 0:
@@ -677,7 +680,7 @@ class ProcessPoolRunner(ProcessRunner):
         self._start_waiting()
 
     def _take_result(self, child: Child, job: Job | None, body: bytes | memoryview) -> None:
-        how, started_at, elapsed, cpu_seconds, peak_rss = wire.RESULT_HEAD.unpack_from(body)
+        how, sent_at, started_at, elapsed, cpu_seconds, peak_rss = wire.RESULT_HEAD.unpack_from(body)
         descriptors = self._take_descriptors(child, how) if how >= wire.RETURNED_PARCEL else ()
         if job is None:
             _close(descriptors)
@@ -698,9 +701,7 @@ class ProcessPoolRunner(ProcessRunner):
             Finished(attempt.ticket, outcome, started_at, elapsed, cpu_seconds, peak_rss, child.who)
         )
         self._jobs -= 1
-        # Where we were busy it has ended some time ago, and the worker has been at the next one for longer
-        # than this says: if that takes long, the line behind it is taken back so much later.
-        child.busy_since = monotonic()
+        child.busy_since = sent_at
         self._pace.note_result(elapsed, len(body))
 
     def _leave_with(self, child: Child, attempt: Attempt) -> Returned:

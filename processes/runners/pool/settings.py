@@ -59,6 +59,7 @@ class Settings:
 
     def __init__(self) -> None:
         self.misplaced: OSError | None = None
+        self._is_new = True
         self._of_modules: dict[str, Any] = {}
         self._filters: list[Any] | None = None  # those of warnings, as a function is to find them
 
@@ -67,7 +68,8 @@ class Settings:
         sys.path[:] = told["sys_path"]
         _set_main(told["main"])
         sys.argv[:] = told["argv"]
-        self.misplaced = _go_to(told["folder"])
+        self.misplaced = _go_to(told["folder"], is_new=self._is_new)
+        self._is_new = False
         environment = told["environment"]
         for name in set(os.environ) - set(environment):
             del os.environ[name]
@@ -123,17 +125,17 @@ def enter(folder: str | int) -> None:
     try:
         os.chdir(folder)  # takes less time than a look at where we are
     except OSError:
-        # Nobody may enter it, or it is gone; a process that was started there is in it all the same. One that
-        # is gone is like any other: there is nothing in it, and nothing can be made there.
-        if find_folder() not in (folder, ""):
+        if find_folder() != folder:  # nobody may enter it, or it is gone, and we may be in it all the same
             raise
 
 
-def _go_to(folder: str) -> OSError | None:
+def _go_to(folder: str, *, is_new: bool) -> OSError | None:
     """Go to the program's working directory; tell why that cannot be."""
     try:
         enter(folder)
     except OSError as error:
+        if is_new and not find_folder():
+            return None  # it has gone since the run began; this process was started in it
         what = (
             f"{error.strerror}: a worker process cannot get to the working directory in which the run began, "
             "and calls no function elsewhere; begin the run in a folder that stays and may be entered"
@@ -215,7 +217,12 @@ def _set_logging(told: Any) -> None:
 
 
 def _tell_decimal_context() -> bytes:
-    return pickle.dumps(sys.modules["decimal"].getcontext())
+    decimal: Any = sys.modules["decimal"]
+    context = decimal.getcontext()  # it may be of a class that a worker cannot import
+    own = {name: getattr(context, name) for name in ("prec", "rounding", "Emin", "Emax", "capitals", "clamp")}
+    traps = [signal for signal, is_set in context.traps.items() if is_set]
+    flags = [signal for signal, is_set in context.flags.items() if is_set]
+    return pickle.dumps(decimal.Context(**_plain(own), traps=traps, flags=flags))
 
 
 def _set_decimal_context(told: bytes) -> None:

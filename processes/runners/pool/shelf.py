@@ -16,7 +16,7 @@ class Shelf:
     Parameters
     ----------
     room : int
-        How many workers it keeps; runs at the same time may have had more.
+        How many workers it keeps where there is no run, and for each one besides while there are several.
 
     Attributes
     ----------
@@ -27,7 +27,8 @@ class Shelf:
     def __init__(self, room: int) -> None:
         self.blocks = 0
         self._room = room
-        self._lock = threading.Lock()  # guards both below: runs in several threads share a shelf
+        self._lock = threading.Lock()  # guards all below: runs in several threads share a shelf
+        self._runs = 0
         self._children: list[Child] = []
         self._closed = False
         self._pid = os.getpid()
@@ -36,14 +37,23 @@ class Shelf:
         # A copy of its runner has no workers yet: these stay with the block that has started them.
         return type(None), ()
 
-    def put(self, child: Child) -> bool:
-        """Keep a worker; False where there is no room, or the shelf is closed."""
+    def begin_run(self) -> None:
+        """Note that a run begins."""
         with self._lock:
             self._leave_to_parent()
-            if self._closed or len(self._children) >= self._room:
-                return False
-            self._children.append(child)
-            return True
+            self._runs += 1
+
+    def end_run(self, children: list[Child]) -> list[Child]:
+        """Keep the workers of a run that ends; return those for which there is no room, to be ended."""
+        with self._lock:
+            self._leave_to_parent()
+            if self._closed:
+                return children
+            children = self._children + children
+            room = self._room * max(1, self._runs)
+            self._runs -= 1
+            self._children = children[-room:]
+            return children[:-room]
 
     def take(self) -> Child | None:
         """Give a worker that lives; None if there is none."""
@@ -68,6 +78,7 @@ class Shelf:
         """In a process that was forked: leave the workers to the one that has started them."""
         if self._pid != os.getpid():
             self._pid = os.getpid()
+            self._runs = 0
             self._children = []
 
 

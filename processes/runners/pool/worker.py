@@ -213,12 +213,14 @@ class _Loop:
         return files if files and some_are_left(files[-1].descriptor) else None
 
     def _claim(self) -> int:
+        ticket = bytearray(wire.TICKET.size)
         give_up_at = 0.0
         while True:
             try:
-                # The parent writes whole tickets, and a pipe gives them whole.
-                ticket = os.read(self._token_fd, wire.TICKET.size)
-                return int(wire.TICKET.unpack(ticket)[0]) if ticket else wire.EXIT
+                # The parent writes whole tickets, and a pipe gives them whole. Eventlet, which tasks may use,
+                # makes of `os.read` one that waits.
+                count = os.readv(self._token_fd, [ticket])
+                return int(wire.TICKET.unpack(ticket)[0]) if count else wire.EXIT
             except BlockingIOError:
                 give_up_at = give_up_at or monotonic() + wire.SPIN_SECONDS
                 if monotonic() < give_up_at:
@@ -232,9 +234,8 @@ class _Loop:
             self._drop_spares()
         while not self._tokens.poll(ORPHAN_MILLISECONDS):
             if os.getppid() != self._parent_pid:
-                return (
-                    False  # the pipe tells it too, but not while a process that the parent has forked lives
-                )
+                # The pipe tells it too, but not while a process lives that the parent has forked.
+                return False
         return True
 
     def _set_up(self, setup: tuple[dict[str, Any], int, int | None, int | None]) -> None:
