@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from .attempt import Attempt, Worker
 
 
+_NOT_AWAITED: Final = frozenset({type(None), bool, int, float, str, tuple, list, dict})
+"""What most calls return; to look for more than the type takes ten times as long."""
+
 RECENT_SECONDS = 5e-5
 """How long a reading of a processor clock serves; processor times of calls are exact to that.
 
@@ -82,7 +85,7 @@ def perform(attempt: Attempt, worker: Worker, *, owns_process: bool = False) -> 
     try:
         if attempt.on_record is None:
             value = attempt.func(*attempt.args, **attempt.kwargs)
-            if hasattr(type(value), "__await__") and isinstance(value, Coroutine):
+            if type(value) not in _NOT_AWAITED and _is_coroutine(value):
                 value = _await(value)
         else:
             value = _call_and_capture(attempt)
@@ -128,9 +131,14 @@ def _call_and_capture(attempt: Attempt) -> Any:
     assert attempt.on_record is not None
     with Capture(attempt.on_record):
         value = attempt.func(*attempt.args, **attempt.kwargs)
-        if hasattr(type(value), "__await__") and isinstance(value, Coroutine):
+        if type(value) not in _NOT_AWAITED and _is_coroutine(value):
             value = _await(value)
         return value
+
+
+def _is_coroutine(value: object) -> bool:
+    """Tell whether a value is a coroutine, by whatever compiler."""
+    return hasattr(type(value), "__await__") and isinstance(value, Coroutine)
 
 
 def _await(coroutine: Coroutine[Any, Any, Any]) -> Any:

@@ -173,6 +173,7 @@ class ProcessPoolRunner(ProcessRunner):
         self._jobs = 0  # started and not ended
         self._is_interrupted = False  # whether a Ctrl-C has struck while the program's handlers logged
         self._next_look = 0.0  # at the memory of workers, on the monotonic clock
+        self._epoch = 0.0  # what the clock of the wall is ahead of that, which may be set at any time
         self._pace = Pace(self.max_workers)
         self.is_sated = False
         self.heeds_order = True
@@ -601,6 +602,8 @@ class ProcessPoolRunner(ProcessRunner):
         except OSError:
             goes_on = False  # a worker that ends with our frames unread resets the connection
         frames = child.reader.frames
+        if frames:
+            self._epoch = time() - monotonic()
         while frames:
             kind, ticket, body = frames.popleft()
             if kind == wire.RESULT:
@@ -680,7 +683,7 @@ class ProcessPoolRunner(ProcessRunner):
         self._start_waiting()
 
     def _take_result(self, child: Child, job: Job | None, body: bytes | memoryview) -> None:
-        how, sent_at, started_at, elapsed, cpu_seconds, peak_rss = wire.RESULT_HEAD.unpack_from(body)
+        how, started_at, elapsed, cpu_seconds, peak_rss = wire.RESULT_HEAD.unpack_from(body)
         descriptors = self._take_descriptors(child, how) if how >= wire.RETURNED_PARCEL else ()
         if job is None:
             _close(descriptors)
@@ -701,7 +704,7 @@ class ProcessPoolRunner(ProcessRunner):
             Finished(attempt.ticket, outcome, started_at, elapsed, cpu_seconds, peak_rss, child.who)
         )
         self._jobs -= 1
-        child.busy_since = sent_at
+        child.busy_since = started_at + elapsed - self._epoch
         self._pace.note_result(elapsed, len(body))
 
     def _leave_with(self, child: Child, attempt: Attempt) -> Returned:

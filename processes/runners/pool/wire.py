@@ -24,8 +24,6 @@ import os
 from collections import deque
 from struct import Struct
 
-from ...clock import monotonic
-
 TYPE_CHECKING = False  # typing is not imported: it would be the costliest part of a worker's start
 if TYPE_CHECKING:
     import socket as sockets
@@ -45,7 +43,7 @@ EXIT = 0
 SETUP, FUNCTION, LARGE_FUNCTION, CLASS, ATTEMPT, WRITE = range(1, 7)
 READY, STARTED, RECORD, RESULT, WRITTEN, RESEND, RETIRED = range(7, 14)
 
-_HEADER, _ATTEMPT_HEAD, _RESULT_HEAD = "B3xIQ", "IIB", "BddddQ"
+_HEADER, _ATTEMPT_HEAD, _RESULT_HEAD = "B3xIQ", "IIB", "BdddQ"
 HEADER = Struct(f"<{_HEADER}")
 
 ATTEMPT_HEAD = Struct(f"<{_ATTEMPT_HEAD}")
@@ -63,8 +61,7 @@ VARIANT_HEAD = Struct("<III")
 """What that begins with: the number of the pattern, how many bytes follow, and how many of the arguments."""
 
 RESULT_HEAD = Struct(f"<{_RESULT_HEAD}")
-"""Of a RESULT's body: how it ended; when it is sent, on the monotonic clock; started_at, elapsed_seconds,
-cpu_seconds, peak_rss_bytes."""
+"""Of a RESULT's body: how it ended, started_at, elapsed_seconds, cpu_seconds, peak_rss_bytes."""
 
 _TO_ATTEMPT, _TO_RESULT = Struct(f"<{_HEADER}{_ATTEMPT_HEAD}"), Struct(f"<{_HEADER}{_RESULT_HEAD}")
 
@@ -128,7 +125,6 @@ def result_frame(ticket: int, finished: Finished, how: int, *parts: Buffer) -> l
         ticket,
         length,
         how,
-        monotonic(),
         finished.started_at,
         finished.elapsed_seconds,
         finished.cpu_seconds,

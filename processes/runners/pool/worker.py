@@ -44,6 +44,9 @@ if TYPE_CHECKING:
 
 GARBAGE_BYTES = 1 << 24  # that a worker may have grown by from run to run without looking for garbage
 
+OPENING_SECONDS = 1e-5
+"""In so long a time a task opens few descriptors; to look whether any are left takes a tenth of it."""
+
 ORPHAN_MILLISECONDS = 5000
 """How often a worker that has nothing to do looks whether its parent is still there."""
 
@@ -114,6 +117,7 @@ class _Loop:
         if token_fd >= 0:
             from select import POLLIN, poll  # not on Windows
 
+            self._token = [bytearray(wire.TICKET.size)]
             self._tokens = poll()
             self._tokens.register(token_fd, POLLIN)
         self._reader = wire.FrameReader(sock)
@@ -129,6 +133,7 @@ class _Loop:
         self._memory_at_start = own_memory(self._worker.pid)
         self._memory_lately = mapped_memory(self._worker.pid)
         self._attempts = 0
+        self._seconds = 0.0  # of calls, since somebody has looked at the descriptors
         # Until the parent has told:
         self._may_keep = sys.maxsize  # of memory beyond that, in bytes
         self._most_attempts: int | None = None
@@ -160,11 +165,15 @@ class _Loop:
         return (
             (self._surroundings is None or self._surroundings.restore())
             and fill_reserve()
-            and fill_spare()
+            and (self._seconds < OPENING_SECONDS or self._has_descriptors())
             and not self._left_threads.exist()
             # What is kept cannot be more than the peak, which is known already.
             and (peak_rss <= most or own_memory(self._worker.pid) <= most)
         )
+
+    def _has_descriptors(self) -> bool:
+        self._seconds = 0.0
+        return fill_spare()
 
     def _next_attempt(self) -> tuple[int, bytes | memoryview] | None:
         """Claim the next ticket and find its frame; None at the end."""
@@ -213,20 +222,21 @@ class _Loop:
         return files if files and some_are_left(files[-1].descriptor) else None
 
     def _claim(self) -> int:
-        ticket = bytearray(wire.TICKET.size)
         give_up_at = 0.0
         while True:
             try:
                 # The parent writes whole tickets, and a pipe gives them whole. Eventlet, which tasks may use,
                 # makes of `os.read` one that waits.
-                count = os.readv(self._token_fd, [ticket])
-                return int(wire.TICKET.unpack(ticket)[0]) if count else wire.EXIT
+                count = os.readv(self._token_fd, self._token)
+                break
             except BlockingIOError:
                 give_up_at = give_up_at or monotonic() + wire.SPIN_SECONDS
                 if monotonic() < give_up_at:
                     os.sched_yield()
                 elif not self._await_token():
                     return wire.EXIT
+        ticket: int = wire.TICKET.unpack(self._token[0])[0] if count else wire.EXIT
+        return ticket
 
     def _await_token(self) -> bool:
         """Sleep until there is a ticket, which the parent may take back yet; False if the parent is gone."""
@@ -375,6 +385,7 @@ class _Loop:
         self._kept = None
         keep = partial(self._keep, task_name) if may_keep else None
         how, parts = pack_outcome(finished.outcome, task_name, self._send_files, keep)
+        self._seconds += finished.elapsed_seconds
         self._send(wire.result_frame(self._ticket, finished, how, *parts))
         return finished.peak_rss_bytes
 
