@@ -8,7 +8,6 @@ from pathlib import Path
 
 import hypothesis.strategies as st
 import psutil
-import pytest
 from hypothesis import HealthCheck, given, settings
 from misbehaving import Bomb, act
 from test_raised import time_limit
@@ -105,16 +104,12 @@ def check(graph: list[tuple[str, list[int]]], marks: str, runner: ProcessPoolRun
                 assert error.task_name == f"t{number}"
 
 
-@pytest.mark.parametrize("examples", [120, 30], ids=["as it is", "without guard and token pipe"])
-def test_whatever_goes_wrong_the_report_is_complete_and_everybody_else_right(tmp_path, monkeypatch, examples):
-    if examples == 30:
-        monkeypatch.setattr(abilities, "CAN_GUARD", False)
-        monkeypatch.setattr(abilities, "CAN_TAKE_BACK", False)
+def test_whatever_goes_wrong_the_report_is_complete_and_everybody_else_right(tmp_path, system):
     numbers = count()
     with ProcessPoolRunner(2) as runner:
 
         @settings(
-            max_examples=examples,
+            max_examples=120 if abilities.CAN_GUARD else 30,
             deadline=None,
             database=None,
             suppress_health_check=[HealthCheck.too_slow],
