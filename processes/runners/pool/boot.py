@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import _signal as signal  # type: ignore[import-not-found]  # see surroundings
 import os
+import select
 from contextlib import suppress
 
 from .abilities import CHILDREN_FILE
@@ -121,9 +122,7 @@ def _open_parent(parent_pid: int) -> int:
         os._exit(0)
     if os.getppid() == parent_pid:
         return parent
-    from select import select
-
-    if not select((parent,), (), (), 0)[0]:
+    if not select.select((parent,), (), (), 0)[0]:
         # What the parent knows, and sends signals to, is not us.
         message = b"The interpreter of workers is started by a program in between, which must `exec` it.\n"
         os.write(2, message)
@@ -159,8 +158,6 @@ class _Guard:
     """
 
     def __init__(self, parent: int, worker_pid: int, errors: int, crash_fd: int, written: bytes) -> None:
-        import select
-
         self._parent, self._errors, self._crash_fd = parent, errors, crash_fd
         self._worker_pid = worker_pid
         self._worker = os.pidfd_open(worker_pid)
@@ -227,11 +224,9 @@ class _Guard:
 
     def _write_last_errors(self) -> None:
         """Read and write all that is left, as long as somebody reads it."""
-        from select import select
-
         is_read = True
         while self._unwritten or self._read_errors():
-            is_read = is_read and bool(select((), (2,), (), READ_SECONDS)[1])
+            is_read = is_read and bool(select.select((), (2,), (), READ_SECONDS)[1])
             if is_read:
                 self._write_errors()
             else:
@@ -292,8 +287,6 @@ def _children() -> list[int]:
 
 
 def _is_resource_tracker(pid: int) -> bool:
-    from select import select
-
     ended = os.pidfd_open(pid)
     command = b""
     try:
@@ -301,7 +294,7 @@ def _is_resource_tracker(pid: int) -> bool:
             with open(f"/proc/{pid}/cmdline", "rb") as file:  # noqa: PTH123 - pathlib costs 5 ms
                 command = file.read()
             # One that is just being started has none yet, and one that has ended none any more.
-            if command or select((ended,), (), (), 0.01)[0]:
+            if command or select.select((ended,), (), (), 0.01)[0]:
                 break
     except OSError:  # it is another user's, and hidden
         pass
@@ -312,13 +305,12 @@ def _is_resource_tracker(pid: int) -> bool:
 
 def _await_end(children: list[int], seconds: float) -> None:
     """Wait until children have ended, or until the time is over."""
-    from select import select
     from time import monotonic
 
     give_up_at = monotonic() + seconds
     for child in children:
         descriptor = os.pidfd_open(child)
-        select((descriptor,), (), (), max(0.0, give_up_at - monotonic()))
+        select.select((descriptor,), (), (), max(0.0, give_up_at - monotonic()))
         os.close(descriptor)
 
 
