@@ -67,10 +67,11 @@ try:
         process.run(**to)
     elif how == "stream":
         for entry in process.stream(**to):
-            pass
+            Path("entered").touch()
     else:
         with process.stream(**to) as stream:
             next(stream)
+            Path("entered").touch()
             time.sleep(60)  # what the user does with each entry
 except KeyboardInterrupt:
     print("interrupted")
@@ -81,7 +82,7 @@ except KeyboardInterrupt:
 
 @pytest.fixture
 def script(tmp_path):
-    """Start the script, wait until its long task runs, and press Ctrl-C."""
+    """Start the script, wait until its long task runs and it is at its entries, and press Ctrl-C."""
 
     @contextmanager
     def interrupted(*arguments):
@@ -95,6 +96,8 @@ def script(tmp_path):
             start_new_session=True,
         ) as program:
             wait_until((tmp_path / "began").exists, 60)
+            if arguments[0] != "run":  # between `stream()` and its block nobody would hear it
+                wait_until((tmp_path / "entered").exists, 60)
             os.killpg(program.pid, signal.SIGINT)  # as a terminal does: to all of them
             yield program
 
