@@ -17,6 +17,7 @@ cloudpickle does that. Some things are added here:
 
 from __future__ import annotations
 
+import builtins
 import inspect
 import io
 import os
@@ -33,10 +34,11 @@ from weakref import WeakKeyDictionary
 
 import cloudpickle
 
+from .annotations import OF_CLASSES, annotations_of, are_known
 from .collector import collector_paused
 from .exception_state import dump_exception, load_exception
 from .importable import can_be_imported, look_for_home
-from .pickling import ATOMS, LARGE, PROTOCOL, Pickled
+from .pickling import ATOMS, LARGE, PROTOCOL, Pickled, first_of_run
 from .rebuild import (
     by_id,
     data_type_of,
@@ -51,10 +53,19 @@ from .rebuild import (
     make_function,
     make_named,
     make_skeleton,
+    make_unnamed,
     of_id,
 )
 from .reducers import REDUCERS, place_in_file
-from .shared_globals import EmptyCell, SharedGlobals, is_global, looked_up_for, module_of, name_among
+from .shared_globals import (
+    EmptyCell,
+    SharedGlobals,
+    is_global,
+    looked_up_for,
+    module_of,
+    name_among,
+    with_lazy_imports,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -75,6 +86,9 @@ _LIBRARY_NAMES: Final[dict[int, object]] = {}  # classes and functions that go b
 
 # What is made anew with each member of an enumeration.
 _OF_EACH_MEMBER: Final = {"_name_", "_value_", "__objclass__", "_sort_order_", "_inverted_"}
+
+# What is nothing but itself: a bare object, and a sentinel (Python 3.15 and later).
+_BARE: Final = {object, getattr(builtins, "sentinel", object)}
 
 # What two values may have in common without sharing anything that could change.
 _ALIKE_EVERYWHERE: Final = ATOMS | {FunctionType, BuiltinFunctionType, CodeType, ModuleType}
@@ -182,7 +196,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return obj.__reduce_ex__(PROTOCOL)
         if id(obj) in _LIBRARY_NAMES:
             return NotImplemented
-        if kind is object:
+        if kind in _BARE:
             return self._reduce_bare_object(obj)
         if issubclass(kind, BaseException):
             return self._reduce_exception(obj)
@@ -241,6 +255,9 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         if self._classes is not None:
             return self._leave_out(cls, class_id)
         _, arguments, (attributes, slots), _, _, fill = reduced
+        if annotations := annotations_of(cls):
+            attributes = {name: value for name, value in attributes.items() if name not in OF_CLASSES}
+            attributes["__annotations__"] = annotations
         if issubclass(cls, Enum):
             make, arguments, attributes = _enum_apart(cls, attributes)
         else:
@@ -249,7 +266,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         module, brought = "", {}
         there = self._share(cls)
         if there is not None:
-            module, brought = there.module, _travelling(looked_up_for(cls, there.values))
+            module = there.module
+            brought = with_lazy_imports(_travelling(looked_up_for(cls, there.values)))
             attributes = there.stand_ins(attributes)
         members = _attributes_of_members(cls)
         state: tuple[Any, ...] = (fill, (attributes, slots), members, module, there or {}, brought)
@@ -274,6 +292,10 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         self._classes[named_id] = named
         return of_id, (named_id, named.__qualname__)
 
+    def _dynamic_function_reduce(self, func: FunctionType) -> Any:
+        # cloudpickle evaluates annotations.
+        return super()._dynamic_function_reduce(func if are_known(func) else _annotated_with_text(func))
+
     def _reduce_function(self, function: FunctionType) -> Any:
         if (known := self._reduce_known(function)) is not None:
             return known
@@ -297,6 +319,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             brought |= _travelling(looked_up_for(function, there.values))
             attributes = there.stand_ins(attributes)
             there.put_stand_ins(slots)
+        brought = with_lazy_imports(brought)
         # Those of Python 3.12 and later (`def f[T]`), which cloudpickle leaves out.
         if (params := getattr(function, "__type_params__", ())) and all(map(_can_travel, params)):
             slots["__type_params__"] = params
@@ -318,15 +341,22 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             empty = self._cells[id(cell)] = EmptyCell() if there is None else there.empty(cell)
         return empty
 
-    def _reduce_bare_object(self, bare: object) -> Any:
+    def _reduce_bare_object(self, bare: Any) -> Any:
         """Reduce an object that is nothing but itself to its global's name, if it is one."""
+        kind = type(bare)
+        own_name = () if kind is object else (bare.__name__,)
+        if own_name and can_be_imported(bare):
+            return bare.__name__
         for module in ("__main__", *self._shared):
             if (values := globals_of(module)) is not None and (name := name_among(values, bare)) is not None:
                 if (home := _imported_from(name, bare)) is not None:
                     self._modules.add(home.__name__)
                     return getattr, (home, name)
-                return make_named, (module, name, object, object)
-        return bare.__reduce_ex__(PROTOCOL)
+                return make_named, (module, name, kind, kind, own_name)
+        for (module, name), first in first_of_run.items():  # no function of this worker may name it
+            if first is bare:
+                return make_named, (module, name, kind, kind, own_name)
+        return (make_unnamed, (bare.__module__, kind, own_name)) if own_name else bare.__reduce_ex__(PROTOCOL)
 
     def _share(self, named: Named) -> SharedGlobals | None:
         """Find the globals that a function or class shares on a worker."""
@@ -346,6 +376,22 @@ def _imported_from(name: str, value: object) -> ModuleType | None:
             if module_name not in cloudpickle.list_registry_pickle_by_value():
                 return module
     return None
+
+
+def _annotated_with_text(function: FunctionType) -> FunctionType:
+    """Return a function of which nothing is different but its annotations."""
+    copy = FunctionType(
+        function.__code__,
+        function.__globals__,
+        function.__name__,
+        function.__defaults__,
+        function.__closure__,
+    )
+    copy.__dict__.update(function.__dict__)
+    for name in ("__kwdefaults__", "__qualname__", "__module__", "__doc__"):
+        setattr(copy, name, getattr(function, name))
+    copy.__annotations__ = annotations_of(function)
+    return copy
 
 
 def _class_apart(cls: type, arguments: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 import click
 
+from .annotations import signature_of
 from .failure import brief_repr
 from .importable import go_by_value
 from .process import Process
@@ -344,5 +345,5 @@ def _makes_something(value: object) -> TypeGuard[FunctionType]:
     return all(
         parameter.default is not parameter.empty
         or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-        for parameter in inspect.signature(value).parameters.values()
+        for parameter in signature_of(value).parameters.values()
     )

@@ -13,6 +13,7 @@ from itertools import islice
 from types import CodeType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, Final
 
+from .annotations import OF_CLASSES, annotations_of
 from .clock import monotonic
 from .exceptions import SerializationError
 from .failure import drop_leading_frames, exception_line
@@ -166,7 +167,9 @@ def _parts(value: Any, path: str) -> Iterator[tuple[str, object]]:
     elif kind is classmethod or kind is staticmethod:
         yield f"{path}.__func__", value.__func__
     elif isinstance(value, type):
-        yield from ((f"{path}.{name}", item) for name, item in vars(value).items())
+        own = {name: item for name, item in vars(value).items() if name not in OF_CLASSES}
+        yield from ((f"{path}.{name}", item) for name, item in own.items())
+        yield f"{path}.__annotations__", annotations_of(value)
         yield from ((f"{path}.__bases__[{i}]", base) for i, base in enumerate(value.__bases__))
     else:
         yield from _instance_parts(value, path)
@@ -179,6 +182,7 @@ def _function_parts(function: FunctionType, path: str) -> Iterator[tuple[str, ob
     yield from ((f"{path}.__defaults__[{i}]", item) for i, item in enumerate(function.__defaults__ or ()))
     yield f"{path}.__kwdefaults__", function.__kwdefaults__
     yield from ((f"{path}.{name}", item) for name, item in vars(function).items())
+    yield f"{path}.__annotations__", annotations_of(function)
     for name in _names(function.__code__):
         if name in function.__globals__:
             yield f"{path}.__globals__[{name!r}]", function.__globals__[name]

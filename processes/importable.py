@@ -33,7 +33,8 @@ def can_be_imported(named: Any) -> bool:
     if name == "__main__" or name in cloudpickle.list_registry_pickle_by_value():
         return False
     try:
-        return attrgetter(named.__qualname__)(sys.modules[name]) is named
+        own_name = named.__name__ if type(named).__name__ == "sentinel" else named.__qualname__
+        return attrgetter(own_name)(sys.modules[name]) is named
     except (AttributeError, KeyError):
         return False
 

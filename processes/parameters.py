@@ -32,10 +32,10 @@ def parameter_names(func: object) -> tuple[str, ...]:
         if code.co_flags & _TAKES_REST:
             names += (f"*{code.co_varnames[code.co_argcount + code.co_kwonlyargcount]}",)
         return names
-    import inspect
+    from .annotations import signature_of
 
     try:
-        parameters = inspect.signature(func).parameters.values()  # type: ignore[arg-type]
+        parameters = signature_of(func).parameters.values()  # type: ignore[arg-type]
     except Exception:
         return ()
     return tuple(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import builtins
 import pickle
 import sys
+from contextlib import suppress
 from types import BuiltinFunctionType, CellType, CodeType, FunctionType, resolve_bases
 from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 
@@ -95,12 +96,32 @@ def make_named(
 
 
 def make_unnamed(
-    module: str, make: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any] | None
+    module: str,
+    make: Callable[..., Any],
+    args: tuple[Any, ...] = (),
+    kwargs: Mapping[str, Any] | None = None,
 ) -> Any:
     """Make what is known by its identity, and belongs to a module."""
     made = make(*args, **(kwargs or {}))
-    if hasattr(made, "__dict__"):  # not so a bare object and a type alias
+    with suppress(AttributeError):  # a bare object and a type alias are of no module
         made.__module__ = module
+    return made
+
+
+def import_lazily(target: str, is_from: bool) -> Any:
+    """Make what is a global until its first use, which imports it (Python 3.15 and later)."""
+    parent, _, last = target.rpartition(".")
+    values: dict[str, Any] = {}
+    exec(f"lazy from {parent} import {last}" if is_from else f"lazy import {target}", values)  # noqa: S102
+    return values[last if is_from else target.partition(".")[0]]
+
+
+def make_reference(text: str, keywords: dict[str, Any], names: dict[str, Any] | None) -> Any:
+    """Make what stands for an unknown of an annotation (Python 3.14 and later)."""
+    from typing import ForwardRef
+
+    made: Any = ForwardRef(text, **keywords)
+    made.__extra_names__ = names
     return made
 
 

@@ -20,7 +20,7 @@ import cloudpickle
 
 from .importable import can_be_imported
 from .pickling import PROTOCOL
-from .rebuild import find_module, globals_of, make_cell, make_named, make_unnamed
+from .rebuild import find_module, globals_of, make_cell, make_named, make_reference, make_unnamed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -132,7 +132,7 @@ def _reduce_context_manager(manager: Any) -> Any:
     return type(manager), (manager.func, manager.args, manager.kwds)
 
 
-def _reduce_name_in_annotations(named: Any) -> Any:
+def _reduce_known_by_identity(named: Any) -> Any:
     """Reduce what has no attributes to speak of and is known by its identity."""
     if can_be_imported(named):
         return named.__name__
@@ -150,6 +150,19 @@ def _reduce_name_in_annotations(named: Any) -> Any:
     return make_unnamed, (module, kind, args, kwargs)
 
 
+def _reduce_forward_reference(reference: Any) -> Any:
+    """Reduce what stands for an unknown of an annotation to its text: it holds all globals of its module."""
+    module = reference.__forward_module__ or getattr(reference.__owner__, "__module__", None)
+    if module is None:
+        module = (reference.__globals__ or {}).get("__name__")
+    keywords = {
+        "module": module,
+        "is_argument": reference.__forward_is_argument__,
+        "is_class": reference.__forward_is_class__,
+    }
+    return make_reference, (reference.__forward_arg__, keywords, reference.__extra_names__)
+
+
 def _is_global(named: Any) -> bool:
     values = globals_of(named.__module__)
     name: str = getattr(named, "__name__", "")  # what caches a partial function has none
@@ -165,11 +178,17 @@ def _is_recursive(alias: Any, part: Any) -> bool:
     return any(one is alias or _is_recursive(alias, one) for one in inner)
 
 
+_OF_THIS_PYTHON: dict[type, Callable[[Any], Any]] = {}
+if sys.version_info >= (3, 14):
+    _OF_THIS_PYTHON[typing.ForwardRef] = _reduce_forward_reference
+if sys.version_info < (3, 15):  # later they are sentinels, as others are
+    _OF_THIS_PYTHON[type(dataclasses.MISSING)] = lambda _: "MISSING"
+    _OF_THIS_PYTHON[type(dataclasses.KW_ONLY)] = lambda _: "KW_ONLY"
+
 REDUCERS: Final[dict[type, Callable[[Any], Any]]] = {
     functools._lru_cache_wrapper: _reduce_cached_function,  # noqa: SLF001 - it has no other name
     functools.cached_property: _reduce_cached_property,
-    type(dataclasses.MISSING): lambda _: "MISSING",
-    type(dataclasses.KW_ONLY): lambda _: "KW_ONLY",
+    **_OF_THIS_PYTHON,
     CellType: _reduce_cell,
     ModuleType: _reduce_module,
     WeakKeyDictionary: _reduce_weak_dict,
@@ -179,5 +198,5 @@ REDUCERS: Final[dict[type, Callable[[Any], Any]]] = {
     io.TextIOWrapper: _reduce_text_file,
     contextlib._GeneratorContextManager: _reduce_context_manager,  # noqa: SLF001
     contextlib._AsyncGeneratorContextManager: _reduce_context_manager,  # noqa: SLF001
-    **dict.fromkeys(_IN_ANNOTATIONS + ((_TYPE_ALIAS,) if _TYPE_ALIAS else ()), _reduce_name_in_annotations),
+    **dict.fromkeys(_IN_ANNOTATIONS + ((_TYPE_ALIAS,) if _TYPE_ALIAS else ()), _reduce_known_by_identity),
 }

@@ -7,19 +7,24 @@ one that is there already stays as it is.
 
 from __future__ import annotations
 
+import gc
 import re
+import types
 from contextlib import suppress
 from types import BuiltinFunctionType, CellType, CodeType, FunctionType, GenericAlias, ModuleType, UnionType
 from typing import TYPE_CHECKING, Any, Final
 
+from .annotations import annotations_of
 from .importable import stays_away
 from .pickling import ATOMS, places_in_globals
-from .rebuild import find_cell, find_globals, first_brought, globals_of, make_cell
+from .rebuild import find_cell, find_globals, first_brought, globals_of, import_lazily, make_cell
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from .pickling import Named, Place
+
+_LAZY_IMPORT: Final[type | None] = getattr(types, "LazyImportType", None)  # from Python 3.15 on
 
 _IN_ANNOTATIONS: Final = (type, ModuleType, GenericAlias, UnionType)
 
@@ -47,6 +52,35 @@ class Global:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return first_brought, (self.module, self.name, self.value)
+
+
+class LazyImport:
+    """Stands for a global whose import waits for its first use.
+
+    Parameters
+    ----------
+    value : types.LazyImportType
+        The global, as it is until then.
+    """
+
+    __slots__ = ("is_from", "target")
+
+    def __init__(self, value: object) -> None:
+        # Its text is the same for `from glob import glob` and `import glob.glob`: the first holds another.
+        self.target = repr(value).split("'")[1]
+        self.is_from = any(type(part) is _LAZY_IMPORT for part in gc.get_referents(value))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return import_lazily, (self.target, self.is_from)
+
+
+def with_lazy_imports(values: dict[str, Any]) -> dict[str, Any]:
+    """Return globals with what stands for those that are not imported yet."""
+    if _LAZY_IMPORT is None:
+        return values
+    return {
+        name: LazyImport(value) if type(value) is _LAZY_IMPORT else value for name, value in values.items()
+    }
 
 
 class EmptyCell:
@@ -196,8 +230,7 @@ def looked_up_for(named: Named, among: Mapping[str, Any]) -> dict[str, Any]:
     """
     name = named.__qualname__.partition(".")[0]  # of what it stands in, if it does not stand by itself
     found = {name: among[name]} if isinstance(among.get(name), (type, FunctionType)) else {}
-    annotations = named.__annotations__ if isinstance(named, FunctionType) else _own_annotations(named)
-    for annotation in annotations.values():
+    for annotation in annotations_of(named).values():
         # A typed dict or named tuple has made a reference of the text.
         annotation = getattr(annotation, "__forward_arg__", annotation)
         if type(annotation) is str:
@@ -229,7 +262,3 @@ def _is_defined_beside(named: Named, value: object) -> bool:
 
 def _is_for_annotations(value: object) -> bool:
     return isinstance(value, _IN_ANNOTATIONS) or type(value).__module__ == "typing"
-
-
-def _own_annotations(cls: type) -> Mapping[str, Any]:
-    return vars(cls).get("__annotations__") or {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes  # noqa: F401 - newer versions of libffi keep a descriptor from its first import on
 import gc
 import os
 import signal

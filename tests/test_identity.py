@@ -79,12 +79,17 @@ MISSING = object()
 def give():
     return MISSING, {"deep": [MISSING]}
 
+def hand_on(value):
+    return value, {"deep": [value]}
+
 def take(given):
     return given[0] is MISSING, given[1]["deep"][0] is MISSING
 
 def tasks():
     return [Task("take", take, dependencies=[TaskDependency("give", use_result_as_additional_args=True)]),
-            Task("give", give, keep_result=False)]
+            Task("give", give, keep_result=False),
+            Task("hand-on", hand_on, args=(MISSING,), keep_result=False),
+            Task("taken", take, dependencies=[TaskDependency("hand-on", use_result_as_additional_args=True)])]
 """
 
 STORES = """
@@ -686,7 +691,10 @@ def test_enumerations_of_a_script_are_alike_in_a_worker(tmp_path):
                 "give": 1,
             },
         ),
-        (PASSED_ON, {"give": None, "take": [True, True]}),
+        (
+            PASSED_ON,
+            {"give": None, "take": [True, True], "hand-on": None, "taken": [True, True]},
+        ),
         (
             STORES,
             {
@@ -846,6 +854,214 @@ def test_type_parameters_of_functions_travel(tmp_path):
     expected = {"largest": 2, "tell": ["T"], "method": ["T", "Ts", "P"], "bounds": [True, True], "same": 1}
     in_order, on_a_worker = outcomes_of(TYPE_PARAMETERS, tmp_path)
     assert in_order == on_a_worker == expected
+
+
+DEFERRED = """
+import dataclasses, functools, threading
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypedDict, get_type_hints
+
+if TYPE_CHECKING:
+    from nowhere import Unknown
+
+LOCK = threading.Lock()  # no global but those that are named has to travel
+
+def wrapped(function):
+    @functools.wraps(function)
+    def wrapper(*args: Unknown.args) -> Unknown:
+        return function(*args)
+    return wrapper
+
+def same(value: Unknown, others: list[Unknown] | None = None) -> Unknown:
+    return value
+
+@wrapped
+def again(value: Unknown, node: Later) -> Unknown:
+    return value
+
+@dataclasses.dataclass(order=True)
+class Node:
+    value: int
+    left: Node | None = None
+    right: Unknown | None = None
+
+    def total(self: Node) -> Unknown:
+        return self.value + (self.left.total() if self.left else 0)
+
+@dataclasses.dataclass(slots=True, frozen=True)
+class Slotted:
+    later: Later
+    unknown: Unknown = 3
+
+class Pair(NamedTuple):
+    node: Node
+    unknown: Unknown
+
+class Row(TypedDict):
+    price: float
+    later: Later
+
+class Reads(Protocol):
+    def read(self: Unknown) -> Nothing: ...
+
+class Later:
+    kind: Later
+
+def adder(number: int):
+    class Local:
+        pass
+    def add(other: Unknown, local: Local = None) -> list[Local]:
+        return number + other
+    return add
+
+def hints(named):
+    return sorted((key, getattr(hint, "__name__", str(hint))) for key, hint in get_type_hints(named).items())
+
+def fields():
+    return [field.name for field in dataclasses.fields(Node)]
+
+def extended():
+    @dataclasses.dataclass
+    class More(Node):
+        more: Unknown = 7
+    return dataclasses.astuple(More(1))
+
+def tasks():
+    return [
+        Task("same", same, args=(1,)),
+        Task("again", again, args=(1, None)),
+        Task("method", Node(1, Node(2)).total),
+        Task("node", lambda node: repr(node) + str(node < node), args=(Node(1, Node(2)),)),
+        Task("slotted", lambda one: dataclasses.replace(one, unknown=4).unknown, args=(Slotted(Later()),)),
+        Task("pair", lambda pair: [pair.node.value, pair.unknown], args=(Pair(Node(1), 2),)),
+        Task("protocol", lambda: Reads.__name__),
+        Task("row", lambda: Row(price=1.5)),
+        Task("hints", hints, args=(Row,)),
+        Task("own-hints", hints, args=(Later,)),
+        Task("fields", fields),
+        Task("extended", extended),
+        *[Task(f"add-{number}", adder(number), args=(1,)) for number in range(3)],
+    ]
+"""
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="before Python 3.14 annotations are evaluated at once")
+def test_annotations_may_name_what_only_type_checkers_know(tmp_path):
+    in_order, on_a_worker = outcomes_of(DEFERRED, tmp_path)
+    assert (
+        in_order
+        == on_a_worker
+        == {
+            "same": 1,
+            "again": 1,
+            "method": 3,
+            "node": "Node(value=1, left=Node(value=2, left=None, right=None), right=None)False",
+            "slotted": 4,
+            "pair": [1, 2],
+            "protocol": "Reads",
+            "row": {"price": 1.5},
+            "hints": [["later", "Later"], ["price", "float"]],
+            "own-hints": [["kind", "Later"]],
+            "fields": ["value", "left", "right"],
+            "extended": [1, None, None, 7],
+            "add-0": 1,
+            "add-1": 2,
+            "add-2": 3,
+        }
+    )
+
+
+NEW_SENTINELS = """
+MISSING = sentinel("MISSING")
+OTHER = sentinel("of another name")
+
+def get(values, key, default=MISSING):
+    return "missing" if values.get(key, default) is MISSING else "found"
+
+def tell(value):
+    return value is MISSING, value is OTHER, repr(value)
+
+def give(value):
+    return value
+
+def tasks():
+    return [
+        Task("get", get, args=({}, "a")),
+        Task("missing", tell, args=(MISSING,)),
+        Task("other", tell, args=(OTHER,)),
+        Task("given", give, args=(MISSING,), keep_result=False),
+        Task("told", tell, dependencies=[TaskDependency("given", True)]),
+        Task("local", lambda value: repr(value), args=(sentinel("local"),)),
+        Task("typed", lambda value: [value, type(value).__name__], args=(frozendict(a=1),)),
+    ]
+"""
+
+
+@pytest.mark.skipif(sys.version_info < (3, 15), reason="Python has no sentinels before 3.15")
+def test_sentinels_of_a_script_are_the_same_in_a_worker(tmp_path):
+    in_order, on_a_worker = outcomes_of(NEW_SENTINELS, tmp_path)
+    assert (
+        in_order
+        == on_a_worker
+        == {
+            "get": "missing",
+            "missing": [True, False, "MISSING"],
+            "other": [False, True, "of another name"],
+            "given": None,
+            "told": [True, False, "MISSING"],
+            "local": "local",
+            "typed": [{"a": 1}, "frozendict"],
+        }
+    )
+
+
+LAZY_IMPORTS = """
+import sys
+from processes import Process, Task, TaskDependency
+lazy import xml.dom.minidom
+lazy import xml.sax as sax
+lazy import colorsys
+lazy from glob import glob
+lazy from os import path as places
+lazy from nowhere import nothing
+
+def parse():
+    return xml.dom.minidom.parseString("<a/>").documentElement.tagName, sax.handler.ContentHandler.__name__
+
+def find():
+    return glob("no-such-file"), places.basename("a/b")
+
+def colour(value: nothing.Nothing) -> None:
+    return colorsys.rgb_to_hls(1, 0, 0)
+
+def imports_nothing(use):
+    return nothing if use else "colorsys" in sys.modules
+
+def tasks():
+    return [
+        Task("parse", parse),
+        Task("find", find),
+        Task("none", imports_nothing, args=(False,)),
+        Task("colour", colour, args=(1,), dependencies=[TaskDependency("none")]),
+        Task("fails", imports_nothing, args=(True,)),
+    ]
+
+run = Process(tasks()).run(runner="process", max_workers=1)
+assert not {"xml.dom", "colorsys"} & sys.modules.keys(), "this process needs none of them"
+assert type(run.exceptions["fails"]) is ModuleNotFoundError, run.exceptions
+"""
+
+
+@pytest.mark.skipif(sys.version_info < (3, 15), reason="imports cannot wait before Python 3.15")
+def test_imports_that_wait_for_their_first_use_wait_in_workers_too(tmp_path):
+    in_order, on_a_worker = outcomes_of(LAZY_IMPORTS, tmp_path)
+    assert in_order == on_a_worker
+    assert on_a_worker == {
+        "parse": ["a", "ContentHandler"],
+        "find": [[], "b"],
+        "none": False,
+        "colour": [0.0, 0.5, 1.0],
+        "fails": "No module named 'nowhere'",
+    }
 
 
 TYPED_DICTS = """

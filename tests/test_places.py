@@ -423,8 +423,12 @@ def test_functions_of_a_package_that_was_loaded_from_beside_the_path_run_in_proc
 
 MODULES = {
     "a script without a suffix": """
+import sys
 from importlib.machinery import SourceFileLoader
-module = SourceFileLoader("plugin", "plugin").load_module()
+from importlib.util import module_from_spec, spec_from_loader
+module = module_from_spec(spec_from_loader("plugin", SourceFileLoader("plugin", "plugin")))
+sys.modules["plugin"] = module
+module.__loader__.exec_module(module)
 """,
     "no file at all": """
 import sys, types

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 import threading
 from functools import partial
 from types import FunctionType
@@ -54,6 +55,29 @@ def test_lambdas_that_differ_in_their_defaults_are_variants():
     functions = [lambda value, number=number: value * number for number in range(3)]
     _, one, two = sent(*functions)
     assert (one(5), two(5)) == (5, 10)
+
+
+DEFERRED = """
+def adder(number):
+    class Local:
+        pass
+    def add(value: Unknown, local: Local | None = None) -> list[Unknown]:
+        return number + value
+    def scale(value: Unknown) -> Unknown:
+        return number * value
+    return add, scale
+"""
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="before Python 3.14 annotations are evaluated at once")
+def test_closures_may_be_annotated_with_what_nobody_knows():
+    made: dict[str, Any] = {}
+    exec(compile(DEFERRED, "deferred", "exec", dont_inherit=True), made)
+    (add, scale), (another, scale_more) = made["adder"](1), made["adder"](2)
+    none, remade = sent(scale, scale_more)
+    assert none is None
+    assert (remade(5), remade.__annotations__) == (10, {"value": "Unknown", "return": "Unknown"})
+    assert sent(add, another) == [None, None]  # each has a class of its own
 
 
 def decorated(function: Any) -> Any:

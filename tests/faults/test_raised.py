@@ -318,7 +318,7 @@ from collections import deque
 from processes import Process, Task, TaskDependency
 
 def at_once():
-    return len(bytearray(64 << 30))
+    return len(bytearray(sys.maxsize // 2))
 
 def bit_by_bit(size):
     kept = []

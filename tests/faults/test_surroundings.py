@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
@@ -460,7 +461,11 @@ print(list(report.successes), report.exceptions)
 
 @linux
 def test_a_terminal_does_not_stop_workers():
-    pid, terminal = pty.fork()
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore", DeprecationWarning
+        )  # fork among threads; nothing but exec comes after
+        pid, terminal = pty.fork()
     if not pid:
         os.execv(sys.executable, [sys.executable, "-c", TERMINAL])
     output = b""

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 OVERDUE_SECONDS = 0.02
 """At one call; a worker has no line then, since nobody knows when it would move."""
 
+SPARES = 2  # descriptors: one for a large result's file, one that libffi may keep once ctypes is imported
 MAX_FAILED_STARTS = 3  # of workers, in a row; then the fault is not chance
 POLL_SECONDS = 0.1  # how often we look for what no descriptor tells: memory, and in some systems deaths
 
@@ -181,7 +182,7 @@ class ProcessPoolRunner(ProcessRunner):
         self._functions = Functions(self._large_pieces, self.is_shared)
         self._arguments = Arguments(self._functions, self._large_pieces)
         self._lately_sent: list[Cargo] = []  # of jobs that have just ended: the next ones may have the same
-        self._spare = -1  # a descriptor, given up while a large result is taken: there may be no other
+        self._spares: list[int] = []  # descriptors, given up while a large result is taken: none may be left
         self._environment = worker_environment(self.threads_per_worker)
         self._setup = self._make_setup()
         self._selector = selectors.DefaultSelector()
@@ -190,7 +191,7 @@ class ProcessPoolRunner(ProcessRunner):
         except BaseException:
             self._selector.close()
             raise
-        self._take_spare()
+        self._take_spares()
         if self._shelf is not None:
             self._shelf.begin_run()
 
@@ -359,9 +360,10 @@ class ProcessPoolRunner(ProcessRunner):
         self._pace.note_arguments(size)
         self.is_sated = self._pace.is_sated
 
-    def _take_spare(self) -> None:
+    def _take_spares(self) -> None:
         with suppress(OSError):
-            self._spare = os.dup(self._waker.fileno())
+            while len(self._spares) < SPARES:
+                self._spares.append(os.dup(self._waker.fileno()))
 
     def wait(self, timeout: float | None) -> list[Message]:
         self._hand_out()
@@ -414,8 +416,7 @@ class ProcessPoolRunner(ProcessRunner):
         self._leaving += idle if self._shelf is None else self._shelf.end_run(idle)
         self._selector.close()
         self._lately_sent.clear()
-        if self._spare >= 0:
-            os.close(self._spare)
+        _close(self._spares)
         end(self._leaving)
 
     # Handing out
@@ -610,8 +611,8 @@ class ProcessPoolRunner(ProcessRunner):
                 self._take_result(child, child.held.pop(ticket, None), body)
             else:
                 self._take(child, kind, ticket, body)
-        if self._spare < 0:
-            self._take_spare()
+        if len(self._spares) < SPARES:
+            self._take_spares()
         return goes_on
 
     def _disconnect(self, child: Child) -> None:
@@ -730,10 +731,9 @@ class ProcessPoolRunner(ProcessRunner):
 
     def _take_descriptors(self, child: Child, how: int) -> list[int] | tuple[()] | None:
         """Take the descriptors of a large result; None if there is no room for them, whatever we do."""
-        if self._spare >= 0:
-            os.close(self._spare)
-            self._spare = -1
-        from . import kept  # noqa: F401 - now: what reads large results takes a descriptor to be imported
+        _close(self._spares)
+        self._spares.clear()
+        from . import kept  # noqa: F401 - now: what reads large results takes descriptors to be imported
 
         return wire.receive_descriptors(child.side_channel) if how == wire.RETURNED_FILE else ()
 

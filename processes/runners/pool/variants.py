@@ -12,6 +12,7 @@ import pickle
 from operator import attrgetter, is_
 from types import CellType, FunctionType
 
+from ...annotations import ARE_DEFERRED, annotations_of
 from ...pickling import ATOMS, PROTOCOL, dump_simple_arguments, is_simple
 
 TYPE_CHECKING = False  # typing is not imported: it would be the costliest part of a worker's start
@@ -93,11 +94,12 @@ class Patterns:
 
 
 class _Pattern:
-    __slots__ = ("function", "has_attributes", "names", "not_simple", "values", "without_values")
+    __slots__ = ("annotated", "function", "has_attributes", "names", "not_simple", "values", "without_values")
 
     def __init__(self, function: FunctionType, values: tuple[Any, ...]) -> None:
         self.function = function
         self.names = _names(function)
+        self.annotated = _annotated_with(function)
         self.has_attributes = _has_attributes(function)
         self.values = values
         self.not_simple = [place for place, value in enumerate(values) if not is_simple(value)]
@@ -111,10 +113,8 @@ class _Pattern:
             or not all(map(is_, _names(function), self.names))
         ):
             return False
-        annotations, of_pattern = function.__annotations__, self.function.__annotations__
-        if len(annotations) != len(of_pattern):
-            return False
-        return not annotations or all(map(is_, annotations.values(), of_pattern.values()))
+        annotated = _annotated_with(function)
+        return len(annotated) == len(self.annotated) and all(map(is_, annotated, self.annotated))
 
 
 def _are_same(values: tuple[Any, ...], others: tuple[Any, ...], places: Sequence[int]) -> bool:
@@ -160,8 +160,8 @@ def _without_values(function: FunctionType) -> FunctionType:
 
 
 def _copy_attributes(function: FunctionType, other: FunctionType) -> None:
-    if function.__annotations__:
-        other.__annotations__ = dict(function.__annotations__)
+    if annotations := annotations_of(function):
+        other.__annotations__ = dict(annotations)
     if _names(other) != _names(function):
         for name in _NAMES:
             setattr(other, name, getattr(function, name))
@@ -170,6 +170,14 @@ def _copy_attributes(function: FunctionType, other: FunctionType) -> None:
 def _has_attributes(function: FunctionType) -> bool:
     """Tell whether a function has more than all have: attributes, or type parameters (Python 3.12)."""
     return bool(function.__dict__ or getattr(function, "__type_params__", None))
+
+
+def _annotated_with(function: Any) -> tuple[Any, ...]:
+    """Return objects that are the same for functions of one code if they are annotated alike."""
+    if not ARE_DEFERRED or (annotate := function.__annotate__) is None:
+        return tuple(function.__annotations__.values())
+    values = _values(annotate) if type(annotate) is FunctionType else None
+    return (annotate,) if values is None else (annotate.__code__, *values)
 
 
 def _values(function: FunctionType) -> tuple[Any, ...] | None:

@@ -1,0 +1,68 @@
+"""Annotations that may name what nobody knows.
+
+From Python 3.14 on they are evaluated when somebody asks for them (PEP 649). What a program imports for type
+checkers alone is unknown then, and that is no error until somebody asks.
+"""
+
+from __future__ import annotations
+
+import sys
+
+TYPE_CHECKING = False  # typing is not imported: it would be the costliest part of a worker's start
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from inspect import Signature
+    from typing import Any
+
+    from .pickling import Named
+
+ARE_DEFERRED = sys.version_info >= (3, 14)
+
+OF_CLASSES = frozenset({"__annotations__", "__annotations_cache__", "__annotate_func__"})
+"""Under which names a class has annotations of its own."""
+
+
+def annotations_of(named: Named) -> dict[str, Any]:
+    """Return what a function or class itself is annotated with; all as text if they are not known."""
+    if isinstance(named, type) and OF_CLASSES.isdisjoint(vars(named)):
+        return {}
+    return named.__annotations__ if are_known(named) else _as_text(named)
+
+
+def are_known(named: Named) -> bool:
+    """Tell whether annotations can be evaluated."""
+    try:
+        named.__annotations__  # noqa: B018 - that evaluates them
+    except Exception:  # the program's own code
+        return False
+    return True
+
+
+def signature_of(function: Callable[..., object]) -> Signature:
+    """Return what `inspect.signature` tells of a callable's parameters; raises what that raises."""
+    import inspect
+
+    if sys.version_info >= (3, 14):
+        return inspect.signature(function, annotation_format=_text())
+    return inspect.signature(function)
+
+
+if sys.version_info >= (3, 14):
+
+    def _as_text(named: Named) -> dict[str, Any]:
+        from annotationlib import get_annotations
+
+        try:
+            return get_annotations(named, format=_text())
+        except Exception:  # the program's own code stands for them
+            return {}
+
+    def _text() -> Any:
+        from annotationlib import Format
+
+        return Format.STRING
+
+else:
+
+    def _as_text(_: Named) -> dict[str, Any]:
+        return {}
