@@ -176,13 +176,16 @@ def _call_on_thread(function: Callable[[], tuple[Any, BaseException | None]]) ->
 
 
 if sys.platform == "linux":
-    from resource import RUSAGE_SELF, RUSAGE_THREAD, getrusage
+    import resource
+    from resource import RUSAGE_SELF, getrusage
+
+    _RUSAGE_THREAD = getattr(resource, "RUSAGE_THREAD", 1)  # PyPy does not name it
 
     def usage(of_process: bool) -> tuple[float, int]:
         """Return processor seconds, of this thread or of the whole process, and the process's peak memory."""
         # One call for both: half of what the clock and the memory cost apart. ru_maxrss is in kilobytes, and
         # the process's for a thread too (getrusage(2)).
-        found = getrusage(RUSAGE_SELF if of_process else RUSAGE_THREAD)
+        found = getrusage(RUSAGE_SELF if of_process else _RUSAGE_THREAD)
         return found[0] + found[1], found[2] * 1024
 
 elif sys.platform == "win32":
