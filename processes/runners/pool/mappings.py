@@ -83,18 +83,40 @@ def _let_go(file: File, address: int, size: int) -> None:
 
 def _is_unwritten(address: int, size: int) -> bool:
     """Tell whether a mapping is as it was made; False where the system does not say."""
+    flags = _flags(address, size)
+    return bool(flags) and not flags.translate(None, _UNWRITTEN) and _speaks_of_us()
+
+
+@cache
+def _speaks_of_us() -> bool:
+    """Tell whether what the system says of pages is true of ours.
+
+    Under an emulator (qemu runs the programs of other processors) it may speak of other addresses, and in
+    another order of bytes.
+    """
+    size = 64 * mmap.PAGESIZE  # chance would have to be right of each
+    with mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as pages:
+        pages[:: mmap.PAGESIZE] = b"w" * 64
+        array = ctypes.c_ubyte.from_buffer(pages)
+        flags = _flags(ctypes.addressof(array), size)
+        del array  # the mapping cannot be closed while it refers to that
+    return bool(flags) and not any(flag in _UNWRITTEN for flag in flags)
+
+
+def _flags(address: int, size: int) -> bytes:
+    """Return what the system says of each page of a mapping; nothing where it does not."""
     count = -(-size // mmap.PAGESIZE)
     try:
         pagemap = os.open("/proc/self/pagemap", os.O_RDONLY)
     except OSError:
-        return False
+        return b""
     try:
         entries = os.pread(pagemap, count * _ENTRY, address // mmap.PAGESIZE * _ENTRY)
     except OSError:
-        return False
+        return b""
     finally:
         os.close(pagemap)
-    return len(entries) == count * _ENTRY and not entries[_HIGHEST::_ENTRY].translate(None, _UNWRITTEN)
+    return entries[_HIGHEST::_ENTRY] if len(entries) == count * _ENTRY else b""
 
 
 @cache
