@@ -45,21 +45,26 @@ class TaskLogger(logging.Logger):
 
     def isEnabledFor(self, level: int) -> bool:  # noqa: N802 - logging's name
         """Tell whether a record of this level would be looked at."""
-        # Never cached, as logging does: only caches of loggers that it knows are cleared on a change.
-        return not self.disabled and self.manager.disable < level and self.getEffectiveLevel() <= level
+        return _is_enabled(self, level)
 
     def callHandlers(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
         """Give the record to the own handlers, and to those above if a logger without file would do so."""
         for handler in self.handlers:
             if record.levelno >= handler.level:
                 handler.handle(record)
-        if self.propagate and PARENT.isEnabledFor(record.levelno):
+        if self.propagate and _is_enabled(PARENT, record.levelno):
             keep_from_last_resort()
             PARENT.callHandlers(record)
 
     def __reduce__(self) -> tuple[object, ...]:
         # For functions that hold their logger: in a worker its records are captured like any others.
         return logging.getLogger, (self.name,)
+
+
+def _is_enabled(logger: logging.Logger, level: int) -> bool:
+    # Not by its own method: in some releases of Python 3.13, as in 3.13.5, that says no while any logger is
+    # handling a record. Nor cached: only caches of loggers that logging knows are cleared on a change.
+    return not logger.disabled and logger.manager.disable < level and logger.getEffectiveLevel() <= level
 
 
 def keep_from_last_resort() -> None:
