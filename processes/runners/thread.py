@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 import threading
-import traceback
 from contextvars import copy_context
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, ClassVar
@@ -15,6 +13,7 @@ from ..clock import monotonic
 from ..failure import describe_failure
 from ..perform import format_stack, perform
 from .base import ProcessRunner
+from .stacks import stacks
 
 if TYPE_CHECKING:
     from contextvars import Context
@@ -105,13 +104,10 @@ class ThreadRunner(ProcessRunner):
         return True
 
     def stack_of(self, ticket: int) -> str:
-        frames = sys._current_frames()  # noqa: SLF001 - public but for its name: it is documented
+        places = stacks()
         for thread in self._threads:
-            if thread.ticket == ticket and thread.ident in frames:
-                walked = traceback.walk_stack(frames[thread.ident])
-                return format_stack(
-                    (one.f_code.co_filename, line, one.f_code.co_name) for one, line in walked
-                )
+            if thread.ticket == ticket and thread.ident is not None:
+                return format_stack(places.get(thread.ident, ()))
         return ""
 
     def stop(self, ticket: int) -> None:

@@ -140,6 +140,39 @@ def test_a_thread_that_was_left_behind_keeps_neither_its_slot_nor_the_interprete
     )
 
 
+COMPUTING = """
+import threading
+from processes import ThreadRunner
+from processes.attempt import Attempt
+from processes.runners.waker import Waker
+
+over = threading.Event()
+
+def deep(number):
+    a = b = c = d = e = f = g = h = number  # large frames, so that the memory for them comes and goes
+    return deep(number - 1) if number else 0
+
+def compute():
+    while not over.is_set():
+        deep(300)
+
+runner = ThreadRunner(3)
+runner.open(Waker(lambda finished: None))
+for ticket in (1, 2, 3):
+    runner.start(Attempt(ticket, "computes", compute))
+stacks = [runner.stack_of(ticket) for _ in range(500) for ticket in (1, 2, 3)]
+over.set()
+runner.close()
+print(max(stack.count("in deep") for stack in stacks) >= 90)
+"""
+
+
+def test_where_a_thread_stands_that_computes_is_told_without_harm():
+    # It is asked for at a time limit. Without the GIL the thread goes on meanwhile, and of so many looks at
+    # frames that are gone one would most likely end the interpreter.
+    assert run_in_new_python(COMPUTING) == "True\n"
+
+
 def hang_at_the_end() -> int:
     atexit.register(time.sleep, 3600)
     return os.getpid()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -19,6 +18,7 @@ from ...clock import monotonic
 from ...memory import can_look_at_others, own_memory
 from ...perform import CALLERS, format_stack
 from ...pickling import LARGE, load
+from ..stacks import places_in, unescape
 from . import abilities, wire
 from .boot import ERROR_BYTES, GRACE_SECONDS, LEAVE_SECONDS, MARK
 from .death import Death
@@ -458,7 +458,7 @@ class Child:
         text = ""
         while monotonic() < give_up_at and not any(file in text for file in _CALLERS):
             sleep(0.001)
-            text = _unescape(os.pread(descriptor, _CRASH_BYTES, before).decode(errors="replace"))
+            text = unescape(os.pread(descriptor, _CRASH_BYTES, before).decode(errors="replace"))
         return _most_recent_last(text)
 
     def close(self) -> Death:
@@ -487,7 +487,7 @@ class Child:
             code = None
         if self.who is NOBODY:
             stack, stderr = "", (boot + stack + stderr)[-ERROR_BYTES:]
-        return Death(pid, code, _unescape(stack), int(peak_rss) if peak_rss else None, stderr)
+        return Death(pid, code, unescape(stack), int(peak_rss) if peak_rss else None, stderr)
 
     def _close_descriptors(self) -> None:
         self.socket.close()
@@ -552,19 +552,9 @@ def worker_environment(threads: int) -> dict[str, str]:
     return {**dict.fromkeys(_THREAD_VARIABLES, str(threads)), **os.environ}
 
 
-def _unescape(dump: str) -> str:
-    """Put back the characters that faulthandler escapes in names: all but those of printable ASCII."""
-    return re.sub(
-        r"\\(?:x(7f|[0189a-f][0-9a-f])|u([0-9a-f]{4})|U(00(?:0[0-9a-f]|10)[0-9a-f]{4}))",
-        lambda match: chr(int(match[match.lastindex or 0], 16)),
-        dump,
-    )
-
-
 def _most_recent_last(dump: str) -> str:
     """Turn what faulthandler wrote into traceback lines of the user's own frames."""
-    matches = (re.fullmatch(r'  File "(.*)", line (\d+) in (.*)', line) for line in dump.splitlines())
-    return format_stack(((match[1], match[2], match[3]) for match in matches if match), _CALLERS)
+    return format_stack(places_in(dump), _CALLERS)
 
 
 def _copy_of_stderr() -> int:

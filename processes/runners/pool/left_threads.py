@@ -10,7 +10,9 @@ from _thread import _count as count_threads
 
 TYPE_CHECKING = False  # typing is not imported: it would be the costliest part of a worker's start
 if TYPE_CHECKING:
-    from types import FrameType
+    from collections.abc import Iterable
+
+    from ..stacks import Place
 
 
 class LeftThreads:
@@ -29,20 +31,19 @@ class LeftThreads:
         """Tell whether there are any."""
         if count_threads() <= self._count_at_start:  # takes a hundredth of a look at the frames
             return False
+        from ..stacks import stacks
+
         return any(
-            thread not in self._at_start and not _is_of_library(frame)
-            for thread, frame in sys._current_frames().items()  # noqa: SLF001
+            thread not in self._at_start and not _is_of_library(places) for thread, places in stacks().items()
         )
 
 
-def _is_of_library(frame: FrameType | None) -> bool:
+def _is_of_library(places: Iterable[Place]) -> bool:
     is_of_library = False
-    while frame is not None:
-        file = frame.f_code.co_filename
+    for file, _, _ in places:
         if not file.startswith(_library_folders()):
             return False
         is_of_library |= file != threading.__file__
-        frame = frame.f_back
     return is_of_library
 
 
