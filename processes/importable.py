@@ -49,16 +49,18 @@ def look_for_home(name: str) -> None:
     """Let what belongs to a module go by value if nobody else would find that where it was loaded from."""
     if name in _looked_for or name not in sys.modules:
         return
-    _looked_for.add(name)
-    top = name.partition(".")[0]
-    if top in _WORKERS_OWN:
-        return
-    module = sys.modules[name]
-    file = getattr(sys.modules.get(top, module), "__file__", None)
-    came_by_value = getattr(module, "__dict__", None) is globals_of_run.get(name, ())  # we are a worker
-    is_compiled = file is not None and file.endswith(_COMPILED)
-    if came_by_value or not (is_compiled or _is_found(top, file)):
+    top, module = name.partition(".")[0], sys.modules[name]
+    if top not in _WORKERS_OWN and not _is_at_home(name, top, module):
         go_by_value(module)
+    _looked_for.add(name)  # not before: another thread may ask for it meanwhile
+
+
+def _is_at_home(name: str, top: str, module: ModuleType) -> bool:
+    """Tell whether a module, or the package that it is in, is found where it was loaded from."""
+    if getattr(module, "__dict__", None) is globals_of_run.get(name, ()):
+        return False  # we are a worker, and it came by value
+    file = getattr(sys.modules.get(top, module), "__file__", None)
+    return (file is not None and file.endswith(_COMPILED)) or _is_found(top, file)
 
 
 def _is_found(name: str, file: str | None) -> bool:

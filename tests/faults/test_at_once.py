@@ -1,0 +1,74 @@
+"""What several threads do at the same moment harms no run, whether a GIL keeps them apart or not."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from importlib.util import module_from_spec, spec_from_file_location
+from typing import Any
+
+import cloudpickle
+import pytest
+
+from processes import importable
+from processes.importable import can_be_imported
+
+
+@pytest.fixture(autouse=True)
+def _others_get_their_turn_soon():
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+def at_once(function: Callable[[], Any], threads: int = 3) -> list[Any]:
+    """Call a function in several threads at the same moment; give what it has returned there."""
+    start = threading.Barrier(threads)
+
+    def call(_: int) -> Any:
+        start.wait(60)
+        return function()
+
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(call, range(threads)))
+
+
+@contextmanager
+def going_on(function: Callable[[], object]) -> Iterator[None]:
+    """Call a function in another thread, again and again for as long as the block lasts."""
+    begun, over = threading.Event(), threading.Event()
+
+    def call() -> None:
+        while not over.is_set():
+            function()
+            begun.set()
+
+    with ThreadPoolExecutor(1) as pool:
+        calls = pool.submit(call)
+        try:
+            begun.wait(60)
+            yield
+        finally:
+            over.set()
+            calls.result()
+
+
+# ---- What workers are sent -------------------------------------------------------------------------------
+
+
+def test_whether_a_module_can_be_imported_is_known_before_anybody_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(importable, "stays_away", set())
+    for number in range(20):
+        name = f"plugin_at_once_{number}"  # nobody has asked for it yet
+        file = tmp_path / f"{name}.py"
+        file.write_text("def double(number):\n    return 2 * number\n")
+        spec = spec_from_file_location(name, file)
+        module = module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, name, module)
+        spec.loader.exec_module(module)
+        assert at_once(lambda module=module: can_be_imported(module.double)) == [False] * 3
+        cloudpickle.unregister_pickle_by_value(module)
