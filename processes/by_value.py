@@ -463,11 +463,11 @@ _can_travel_by_value: WeakKeyDictionary[type | TypeVar, bool] = WeakKeyDictionar
 
 
 class _Trials(threading.local):
-    """Attempts to serialize a class, one within the other."""
+    """Attempts of a thread to serialize a class, one within the other, and what they have found so far."""
 
     def __init__(self) -> None:
         self.depth = 0
-        self.failed: list[type | TypeVar] = []
+        self.found: dict[type | TypeVar, bool] = {}
 
 
 _trials = _Trials()
@@ -479,21 +479,21 @@ def _can_travel(named: Any) -> bool:
         return True
     found = _can_travel_by_value.get(named)
     if found is None:
-        _can_travel_by_value[named] = found = True  # it may name itself
+        found = _trials.found.get(named)
+    if found is None:
+        _trials.found[named] = found = True  # it may name itself
         _trials.depth += 1
         try:
             dump_by_value(named, to_sender=False, in_pieces=False, classes=None, note_objects=False)
         except Exception:  # as its contents raise it
             found = False
-            _trials.failed.append(named)
         _trials.depth -= 1
-        _can_travel_by_value[named] = found
+        _trials.found[named] = found
         if not _trials.depth:
             # One that failed on the way may have done so for this one alone.
-            for other in _trials.failed:
-                if other is not named:
-                    _can_travel_by_value.pop(other, None)
-            _trials.failed.clear()
+            known = {other: can for other, can in _trials.found.items() if can or other is named}
+            _can_travel_by_value.update(known)
+            _trials.found.clear()
     return found
 
 

@@ -14,6 +14,7 @@ import cloudpickle
 import pytest
 
 from processes import importable
+from processes.by_value import _can_travel
 from processes.importable import can_be_imported
 
 
@@ -72,3 +73,10 @@ def test_whether_a_module_can_be_imported_is_known_before_anybody_is_told(tmp_pa
         spec.loader.exec_module(module)
         assert at_once(lambda module=module: can_be_imported(module.double)) == [False] * 3
         cloudpickle.unregister_pickle_by_value(module)
+
+
+def test_whether_a_class_can_travel_is_known_before_anybody_is_told():
+    for _ in range(20):
+        methods = {f"method{number}": lambda self: self for number in range(20)}
+        cls = type("Unsendable", (), {"__module__": "__main__", "lock": threading.Lock(), **methods})
+        assert at_once(lambda cls=cls: _can_travel(cls)) == [False] * 3
