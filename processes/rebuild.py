@@ -9,6 +9,7 @@ from __future__ import annotations
 import builtins
 import pickle
 import sys
+import threading
 from contextlib import suppress
 from types import BuiltinFunctionType, CellType, CodeType, FunctionType, resolve_bases
 from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
@@ -303,17 +304,21 @@ def data_type_of(enum: Any) -> Any:
 
 
 def _without_hooks(kinds: list[type], make: Callable[[], type]) -> type:
-    hooks = {kind: vars(kind)[_HOOK] for kind in kinds}
-    try:
-        for kind in kinds:
-            type.__setattr__(kind, _HOOK, classmethod(_do_nothing))
-        return make()
-    finally:
-        for kind, hook in hooks.items():
-            type.__setattr__(kind, _HOOK, hook)
+    with _hooks_are_out:
+        hooks = {kind: vars(kind)[_HOOK] for kind in kinds}
+        try:
+            for kind in kinds:
+                type.__setattr__(kind, _HOOK, classmethod(_do_nothing))
+            return make()
+        finally:
+            for kind, hook in hooks.items():
+                type.__setattr__(kind, _HOOK, hook)
 
 
 _HOOK = "__init_subclass__"
+_hooks_are_out = (
+    threading.RLock()
+)  # guards them: another run's thread would take what stands for one for the hook
 
 
 def _do_nothing(cls: type, /, **_: object) -> None:

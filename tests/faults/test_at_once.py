@@ -13,9 +13,10 @@ from typing import Any
 import cloudpickle
 import pytest
 
-from processes import importable
+from processes import importable, rebuild
 from processes.by_value import _can_travel
 from processes.importable import can_be_imported
+from processes.rebuild import make_skeleton
 
 
 @pytest.fixture(autouse=True)
@@ -80,3 +81,14 @@ def test_whether_a_class_can_travel_is_known_before_anybody_is_told():
         methods = {f"method{number}": lambda self: self for number in range(20)}
         cls = type("Unsendable", (), {"__module__": "__main__", "lock": threading.Lock(), **methods})
         assert at_once(lambda cls=cls: _can_travel(cls)) == [False] * 3
+
+
+def test_a_class_whose_subclasses_come_in_several_runs_keeps_its_hook():
+    class Base:
+        def __init_subclass__(cls) -> None:
+            raise AssertionError("it was called where they come from")
+
+    rebuild.ids[Base] = "sent by value"
+    hook = vars(Base)["__init_subclass__"]
+    at_once(lambda: [make_skeleton(type, "Sub", (Base,), {}) for _ in range(5000)])
+    assert vars(Base)["__init_subclass__"] is hook
