@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import logging
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -17,6 +19,7 @@ from processes import importable, rebuild
 from processes.by_value import _can_travel
 from processes.importable import can_be_imported
 from processes.rebuild import make_skeleton
+from processes.runners.pool.logs import log_levels
 
 
 @pytest.fixture(autouse=True)
@@ -92,3 +95,19 @@ def test_a_class_whose_subclasses_come_in_several_runs_keeps_its_hook():
     hook = vars(Base)["__init_subclass__"]
     at_once(lambda: [make_skeleton(type, "Sub", (Base,), {}) for _ in range(5000)])
     assert vars(Base)["__init_subclass__"] is hook
+
+
+def test_levels_are_told_while_loggers_are_made():
+    loggers = logging.Logger.manager.loggerDict
+    numbers = itertools.count()
+
+    def make_and_drop() -> None:
+        names = [f"at-once-{next(numbers)}" for _ in range(10)]
+        for name in names:
+            logging.getLogger(name)
+        for name in names:
+            del loggers[name]
+
+    with going_on(make_and_drop):
+        for _ in range(10_000):
+            log_levels()

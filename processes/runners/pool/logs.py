@@ -20,9 +20,7 @@ def log_levels() -> tuple[int, dict[str, int], dict[int, str]]:
     Loggers are told by their names; "" is the root's.
     """
     levels = {"": logging.getLogger().level}
-    for name, logger in logging.Logger.manager.loggerDict.items():
-        if isinstance(logger, logging.Logger) and logger.level:
-            levels[name] = logger.level
+    levels |= {name: logger.level for name, logger in _loggers() if logger.level}
     level_names = {level: logging.getLevelName(level) for level in logging.getLevelNamesMapping().values()}
     return logging.Logger.manager.disable, levels, level_names
 
@@ -32,11 +30,16 @@ def apply_levels(disabled: int, levels: dict[str, int], level_names: dict[int, s
     for level, name in level_names.items():
         logging.addLevelName(level, name)
     logging.disable(disabled)
-    for name, logger in logging.Logger.manager.loggerDict.items():
-        if isinstance(logger, logging.Logger) and name not in levels:
+    for name, logger in _loggers():
+        if name not in levels:
             logger.setLevel(logging.NOTSET)
     for name, level in levels.items():
         logging.getLogger(name).setLevel(level)
+
+
+def _loggers() -> list[tuple[str, logging.Logger]]:
+    items = list(logging.Logger.manager.loggerDict.items())  # at once, as other threads may add to them
+    return [(name, logger) for name, logger in items if isinstance(logger, logging.Logger)]
 
 
 def forward_records(send: Callable[[bytes], None], is_importing: Callable[[], bool]) -> None:
