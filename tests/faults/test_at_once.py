@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from processes import importable, rebuild
 from processes.by_value import _can_travel
 from processes.importable import can_be_imported
 from processes.rebuild import make_skeleton
+from processes.runners.pool.child import worker_environment
 from processes.runners.pool.logs import log_levels
 
 
@@ -111,3 +113,15 @@ def test_levels_are_told_while_loggers_are_made():
     with going_on(make_and_drop):
         for _ in range(10_000):
             log_levels()
+
+
+def test_the_environment_is_told_while_variables_come_and_go(monkeypatch):
+    monkeypatch.setenv("COMES_AND_GOES", "")  # so that it is gone in the end
+
+    def set_and_remove() -> None:
+        os.environ["COMES_AND_GOES"] = "yes"
+        del os.environ["COMES_AND_GOES"]
+
+    with going_on(set_and_remove):
+        for _ in range(5000):
+            assert worker_environment(1)["PATH"] == os.environ["PATH"]

@@ -549,7 +549,9 @@ def worker_environment(threads: int) -> dict[str, str]:
 
     What the user has set wins.
     """
-    return {**dict.fromkeys(_THREAD_VARIABLES, str(threads)), **os.environ}
+    while True:
+        with suppress(KeyError):  # another thread may take a variable away just now
+            return {**dict.fromkeys(_THREAD_VARIABLES, str(threads)), **os.environ}
 
 
 def _most_recent_last(dump: str) -> str:
