@@ -16,7 +16,7 @@ from typing import Any
 import cloudpickle
 import pytest
 
-from processes import importable, rebuild
+from processes import ProcessPoolRunner, importable, rebuild
 from processes.by_value import _can_travel
 from processes.importable import can_be_imported
 from processes.rebuild import make_skeleton
@@ -125,3 +125,17 @@ def test_the_environment_is_told_while_variables_come_and_go(monkeypatch):
     with going_on(set_and_remove):
         for _ in range(5000):
             assert worker_environment(1)["PATH"] == os.environ["PATH"]
+
+
+# ---- What a program holds --------------------------------------------------------------------------------
+
+
+def test_threads_may_enter_and_leave_blocks_of_one_runner():
+    runner = ProcessPoolRunner(1)
+
+    def enter_and_leave() -> None:
+        for _ in range(50_000):
+            with runner:
+                pass
+
+    at_once(enter_and_leave)

@@ -12,6 +12,7 @@ from contextlib import suppress
 from functools import partial
 from itertools import count
 from math import ceil
+from threading import Lock
 from time import sleep, time
 from typing import TYPE_CHECKING, ClassVar, Self
 from weakref import WeakValueDictionary
@@ -57,6 +58,8 @@ OVERDUE_SECONDS = 0.02
 SPARES = 2  # descriptors: one for a large result's file, one that libffi may keep once ctypes is imported
 MAX_FAILED_STARTS = 3  # of workers, in a row; then the fault is not chance
 POLL_SECONDS = 0.1  # how often we look for what no descriptor tells: memory, and in some systems deaths
+
+_entering = Lock()  # guards the shelves of runners: several threads may enter and leave blocks of one
 
 
 class ProcessPoolRunner(ProcessRunner):
@@ -133,9 +136,10 @@ class ProcessPoolRunner(ProcessRunner):
         self._shelf: Shelf | None = None
 
     def __enter__(self) -> Self:
-        if self._shelf is None:
-            self._shelf = Shelf(self.max_workers)
-        self._shelf.blocks += 1
+        with _entering:
+            if self._shelf is None:
+                self._shelf = Shelf(self.max_workers)
+            self._shelf.blocks += 1
         return self
 
     def __exit__(
@@ -144,11 +148,15 @@ class ProcessPoolRunner(ProcessRunner):
         exc_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._shelf is not None:
-            self._shelf.blocks -= 1
-            if not self._shelf.blocks:
-                self._shelf.close()
-                self._shelf = None
+        with _entering:
+            shelf = self._shelf
+            if shelf is None:
+                return
+            shelf.blocks -= 1
+            if shelf.blocks:
+                return
+            self._shelf = None
+        shelf.close()
 
     # One run
 
