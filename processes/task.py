@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from functools import partial
 from math import inf
-from threading import TIMEOUT_MAX
+from threading import TIMEOUT_MAX, Lock
 from typing import TYPE_CHECKING, Any
 
 from .checks import check_retries, is_int, is_number
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from .process import Process
     from .runners.base import ProcessRunner
     from .task_types import TaskResult
+
+_making_logger = Lock()  # guards the loggers that tasks get when they are first asked for
 
 
 class Task:
@@ -165,7 +167,9 @@ class Task:
     def logger(self) -> TaskLogger:
         """The task's logger; without a log file, it is made when it is first asked for."""
         if self._logger is None:
-            self._logger = TaskLogger(self.name, self.log_path)
+            with _making_logger:
+                if self._logger is None:
+                    self._logger = TaskLogger(self.name, self.log_path)
         return self._logger
 
     @property

@@ -16,7 +16,7 @@ from typing import Any
 import cloudpickle
 import pytest
 
-from processes import ProcessPoolRunner, importable, rebuild
+from processes import ProcessPoolRunner, Task, importable, rebuild
 from processes.by_value import _can_travel
 from processes.importable import can_be_imported
 from processes.rebuild import make_skeleton
@@ -139,3 +139,9 @@ def test_threads_may_enter_and_leave_blocks_of_one_runner():
                 pass
 
     at_once(enter_and_leave)
+
+
+def test_a_task_has_one_logger_whoever_asks_first():
+    tasks = [Task(f"t{number}", abs) for number in range(5000)]
+    first, *others = at_once(lambda: [task.logger for task in tasks])
+    assert all(logger is same for other in others for logger, same in zip(first, other, strict=True))
