@@ -16,12 +16,14 @@ from typing import Any
 import cloudpickle
 import pytest
 
-from processes import ProcessPoolRunner, Task, importable, rebuild
+from processes import ProcessPoolRunner, Task, TaskResult, importable, rebuild
 from processes.by_value import _can_travel
 from processes.importable import can_be_imported
+from processes.pickling import dump
 from processes.rebuild import make_skeleton
 from processes.runners.pool.child import worker_environment
 from processes.runners.pool.logs import log_levels
+from processes.runners.pool.parcel import Parcel
 
 
 @pytest.fixture(autouse=True)
@@ -145,3 +147,14 @@ def test_a_task_has_one_logger_whoever_asks_first():
     tasks = [Task(f"t{number}", abs) for number in range(5000)]
     first, *others = at_once(lambda: [task.logger for task in tasks])
     assert all(logger is same for other in others for logger, same in zip(first, other, strict=True))
+
+
+def test_a_large_result_is_one_object_whoever_opens_it():
+    results = []
+    for number in range(500):
+        result = TaskResult.success(None)
+        value = [object, *range(number, number + 100)]
+        result.seal(Parcel.of(dump(value, task_name="t", what="result"), "t", "result"))
+        results.append(result)
+    first, *others = at_once(lambda: [result.result for result in results])
+    assert all(value is same for other in others for value, same in zip(first, other, strict=True))

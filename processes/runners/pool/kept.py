@@ -66,7 +66,7 @@ class Kept(Parcel):
                 self.pieces, self.stream_length, self.classes = pieces, stream_length, classes
                 self.is_away = False
             case Returned(value):  # written by a failure that shows it: nobody else needs it
-                self._opened = (value,)
+                self.keep(value)
                 self.is_away = False
             case Raised(SerializationError() as error):
                 self.loss = lambda _: error

@@ -110,7 +110,7 @@ class Parcel(Sealed):
         self._what = what
         self.added = 0
         self.classes: frozenset[str] = frozenset()
-        self._opened: tuple[Any] | None = None
+        self._opened: dict[str, Any] = {}
 
     @classmethod
     def of(
@@ -153,12 +153,12 @@ class Parcel(Sealed):
 
     def keep(self, value: Any) -> None:
         """Keep the value that it was made of, as what :meth:`open` returns."""
-        self._opened = (value,)
+        self._opened["value"] = value
 
     def open(self) -> Any:
-        if self._opened is None:
-            self._opened = (self.load(),)
-        return self._opened[0]
+        if not self._opened:
+            return self._opened.setdefault("value", self.load())  # another thread may have been faster
+        return self._opened["value"]
 
     def load(self, task_name: str | None = None) -> Any:
         """Make the value anew, for a task; its large buffers are private mappings of the file."""
