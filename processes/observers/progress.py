@@ -149,8 +149,8 @@ class Progress:
             ("─" * (bar_width - filled), "bright_black"),
             " " if bar_width else "",
             counts,
-            # The run's thread changes the names meanwhile; a tuple of them is made at one stroke.
-            (", ".join(tuple(self._running)), "bright_black"),
+            # The run's thread changes the names meanwhile; a list of them is made at one stroke.
+            (", ".join(list(self._running)), "bright_black"),
             no_wrap=True,
             overflow="ellipsis",
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import logging
 import os
@@ -16,9 +17,11 @@ from typing import Any
 import cloudpickle
 import pytest
 
-from processes import ProcessPoolRunner, Task, TaskResult, importable, rebuild
+from processes import ProcessPoolRunner, Task, TaskResult, TaskStarted, importable, rebuild
 from processes.by_value import _can_travel
+from processes.events import RunStarted
 from processes.importable import can_be_imported
+from processes.observers.progress import Progress
 from processes.pickling import dump
 from processes.rebuild import make_skeleton
 from processes.runners.pool.child import worker_environment
@@ -158,3 +161,23 @@ def test_a_large_result_is_one_object_whoever_opens_it():
         results.append(result)
     first, *others = at_once(lambda: [result.result for result in results])
     assert all(value is same for other in others for value, same in zip(first, other, strict=True))
+
+
+# ---- What is looked at while it changes ------------------------------------------------------------------
+
+
+def test_the_progress_is_drawn_while_tasks_begin_and_end():
+    progress = Progress(io.StringIO())
+    progress(RunStarted("run", tuple("abcde"), "thread"))
+    numbers = itertools.count()
+
+    def begin_and_end() -> None:
+        names = [f"t{next(numbers)}" for _ in range(30)]
+        for name in names:
+            progress(TaskStarted(name, 1))
+        for name in names:
+            progress._running.pop(name)
+
+    with going_on(begin_and_end):
+        for _ in range(2000):
+            progress._render(200)
