@@ -504,8 +504,7 @@ def _render_items(
     used = len(opening)
     parts = []
     # Each item takes two characters at least, so that this many are more than there is room for.
-    # They are taken at once, because another thread may change the container meanwhile.
-    for index, item in enumerate(list(islice(value.items() if is_dict else value, room // 2 + 2))):
+    for index, item in enumerate(_first_items(value, room // 2 + 2)):
         if used >= room:
             parts.append(f"… {total - index} more items")
             break
@@ -517,6 +516,15 @@ def _render_items(
         parts.append(part)
         used += len(part) + 2
     return opening + ", ".join(parts) + closing
+
+
+def _first_items(value: Any, count: int) -> list[Any]:
+    """Take items of a container at once, because another thread may change it meanwhile."""
+    try:
+        return list(islice(value.items() if isinstance(value, dict) else value, count))
+    except RuntimeError:  # without the GIL that is not at once, and to copy all of it is
+        whole = value.copy()
+        return list(islice(whole.items() if isinstance(whole, dict) else whole, count))
 
 
 def _foreign_repr(value: object, room: int) -> str:

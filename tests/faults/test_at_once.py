@@ -20,6 +20,7 @@ import pytest
 from processes import ProcessPoolRunner, Task, TaskResult, TaskStarted, importable, rebuild
 from processes.by_value import _can_travel
 from processes.events import RunStarted
+from processes.failure import bounded_repr
 from processes.importable import can_be_imported
 from processes.observers.progress import Progress
 from processes.pickling import dump
@@ -181,3 +182,17 @@ def test_the_progress_is_drawn_while_tasks_begin_and_end():
     with going_on(begin_and_end):
         for _ in range(2000):
             progress._render(200)
+
+
+def test_a_dict_and_a_set_are_shown_while_another_thread_changes_them():
+    known, names = dict.fromkeys(range(20)), set(range(20))
+
+    def change() -> None:
+        for number in range(100, 120):
+            known[number] = names.add(number)
+        for _ in range(20):
+            names.discard(known.popitem()[0])
+
+    with going_on(change):
+        for _ in range(3000):
+            assert "Error" not in bounded_repr(known) + bounded_repr(names)
