@@ -25,6 +25,8 @@ from processes.importable import can_be_imported
 from processes.observers.progress import Progress
 from processes.pickling import dump
 from processes.rebuild import make_skeleton
+from processes.runners.pool import mappings
+from processes.runners.pool.abilities import anonymous_file
 from processes.runners.pool.child import worker_environment
 from processes.runners.pool.logs import log_levels
 from processes.runners.pool.parcel import Parcel
@@ -196,3 +198,21 @@ def test_a_dict_and_a_set_are_shown_while_another_thread_changes_them():
     with going_on(change):
         for _ in range(3000):
             assert "Error" not in bounded_repr(known) + bounded_repr(names)
+
+
+def test_mappings_are_dropped_while_others_are_let_go(monkeypatch):
+    monkeypatch.setattr(mappings, "_keeps_spares", True)
+    files = [anonymous_file("at-once") for _ in range(30)]
+    for file in files:
+        os.write(file, b"x" * 10_000)
+
+    def map_and_let_go() -> None:
+        for file in files:
+            mappings.map_privately(file)
+
+    with going_on(map_and_let_go):
+        for _ in range(50_000):
+            mappings.drop_spares()
+    mappings.drop_spares()
+    for file in files:
+        os.close(file)

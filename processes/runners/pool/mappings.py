@@ -70,7 +70,7 @@ def keep_spares() -> None:
 
 def drop_spares() -> None:
     """Unmap what nobody needed again."""
-    for file in tuple(_spares):
+    for file in list(_spares):
         if (spare := _spares.pop(file, None)) is not None:
             _unmap(*spare)
 
