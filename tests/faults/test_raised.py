@@ -16,6 +16,7 @@ from math import inf, nan
 from typing import Any, NoReturn
 
 import pytest
+from interpreters import HAS_GIL
 from raising import (
     NO_EXCEPTIONS,
     OWN,
@@ -355,7 +356,10 @@ for name, error in report.exceptions.items():
 """
 
 
-needs_limits = pytest.mark.skipif(sys.platform != "linux", reason="only Linux holds a process to RLIMIT_AS")
+needs_limits = pytest.mark.skipif(
+    sys.platform != "linux" or not HAS_GIL,
+    reason="only Linux holds a process to RLIMIT_AS; without the GIL Python begins with a gigabyte of that",
+)
 
 
 @needs_limits

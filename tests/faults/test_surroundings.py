@@ -805,8 +805,9 @@ def test_no_worker_survives_a_signal_that_ends_the_parent(number, tmp_path):
 
 @needs_guard
 def test_the_end_of_the_program_ends_a_run_in_a_daemon_thread(tmp_path):
-    script = BUSY + ("threading.Thread(target=run_busy, daemon=True).start()\nwait_for(2)\nsys.exit(3)\n")
-    with started([sys.executable, "-c", script, str(tmp_path)], stderr=subprocess.PIPE) as parent:
+    script = BUSY + "threading.Thread(target=run_busy, daemon=True).start()\nsys.stdin.read()\nsys.exit(3)\n"
+    pipe = subprocess.PIPE
+    with started([sys.executable, "-c", script, str(tmp_path)], stdin=pipe, stderr=pipe) as parent:
         family = workers_of(tmp_path, 2)
         _, errors = parent.communicate(timeout=30)
     assert (parent.returncode, errors) == (3, b"")

@@ -1,0 +1,7 @@
+"""What the interpreter that runs the tests is like."""
+
+from __future__ import annotations
+
+import sys
+
+HAS_GIL: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
