@@ -93,6 +93,7 @@ class Interrupt:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
+            self.look_seconds = LOOK_SECONDS
             current = signal.getsignal(signal.SIGINT)
             if isinstance(outer := getattr(current, "__self__", None), Interrupt):
                 self._outer = outer
@@ -100,7 +101,6 @@ class Interrupt:
                 signal.signal(signal.SIGINT, self.handle)
                 self._previous: Any = current
                 self._pid = os.getpid()
-                self.look_seconds = LOOK_SECONDS
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -258,6 +258,39 @@ def test_what_a_handler_of_the_programs_raises_leaves_the_run(runner, handler, e
     assert (done.stdout, done.stderr) == (f"{error} {{'quick': 'SUCCESS', 'long': 'PENDING'}}\n", "")
 
 
+STRUCK_ELSEWHERE = """
+import signal, threading
+from processes import Process, Task
+
+class Stop(Exception):
+    pass
+
+def strike(*_):
+    raise Stop
+
+def be_struck():
+    signal.pthread_kill(threading.get_ident(), signal.SIGUSR2)  # it ends no wait of the main thread
+    print("waited for" if not over.wait(20) else "left behind")
+
+over = threading.Event()
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+signal.signal(signal.SIGUSR2, strike)
+try:
+    Process([Task("long", be_struck)]).run(runner="thread")
+except Stop:
+    print("Stop")
+    over.set()
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="Windows sends no signals to threads")
+def test_a_handler_is_called_soon_whatever_ctrl_c_does_in_the_program():
+    done = subprocess.run(
+        [sys.executable, "-c", STRUCK_ELSEWHERE], capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.splitlines()[0] == "Stop"
+
+
 def fail_by_a_signal_of_ones_own() -> None:
     def strike(*_: object) -> None:
         raise ValueError("too long")
