@@ -33,8 +33,8 @@ def can_be_imported(named: Any) -> bool:
     if name == "__main__" or name in cloudpickle.list_registry_pickle_by_value():
         return False
     try:
-        own_name = named.__name__ if type(named).__name__ == "sentinel" else named.__qualname__
-        return attrgetter(own_name)(sys.modules[name]) is named
+        # Type parameters, type aliases and sentinels have a name alone.
+        return attrgetter(getattr(named, "__qualname__", "") or named.__name__)(sys.modules[name]) is named
     except (AttributeError, KeyError):
         return False
 

@@ -183,7 +183,9 @@ def tasks():
 
 LIBRARY = """
 import functools
+from typing import ParamSpec
 
+PARAMETERS = ParamSpec("PARAMETERS")
 UNSET = object()
 
 def is_unset(value):
@@ -791,6 +793,22 @@ def test_a_script_finds_its_own_objects_in_a_worker(script, expected, tmp_path):
     in_order, on_a_worker = outcomes_of(script, tmp_path)
     assert in_order == expected
     assert on_a_worker == expected
+
+
+OF_A_LIBRARY = """
+from library import PARAMETERS
+
+def is_the_librarys(parameters):
+    import library
+    return parameters is library.PARAMETERS
+
+def tasks():
+    return [Task("same", is_the_librarys, args=(PARAMETERS,))]
+"""
+
+
+def test_type_parameters_of_a_library_are_its_own_in_a_worker_that_has_not_imported_it_yet(tmp_path):
+    assert outcomes_of(OF_A_LIBRARY, tmp_path) == ({"same": True}, {"same": True})
 
 
 ALIASES = """
