@@ -1,7 +1,8 @@
 """Annotations that may name what nobody knows.
 
-From Python 3.14 on they are evaluated when somebody asks for them (PEP 649). What a program imports for type
-checkers alone is unknown then, and that is no error until somebody asks.
+From Python 3.14 on they are evaluated when somebody asks for them (PEP 649), as are, from 3.12 on, type
+aliases and what type parameters may stand for. What a program imports for type checkers alone is unknown
+then, and that is no error until somebody asks.
 """
 
 from __future__ import annotations
@@ -38,6 +39,17 @@ def are_known(named: Named) -> bool:
     return True
 
 
+def part_of(named: Any, part: str, otherwise: Any = None) -> Any:
+    """Return what a type alias (its `value`) or a type parameter (its `bound`, say) stands for.
+
+    If that is not known, a reference with its text stands for it; `otherwise` before Python 3.14.
+    """
+    try:
+        return getattr(named, f"__{part}__")
+    except Exception:  # the program's own code
+        return _as_reference(named, part, otherwise)
+
+
 def signature_of(function: Callable[..., object]) -> Signature:
     """Return what `inspect.signature` tells of a callable's parameters; raises what that raises."""
     import inspect
@@ -57,6 +69,15 @@ if sys.version_info >= (3, 14):
         except Exception:  # the program's own code stands for them
             return {}
 
+    def _as_reference(named: Any, part: str, otherwise: Any) -> Any:
+        from annotationlib import Format, call_evaluate_function
+
+        evaluate = getattr(named, f"evaluate_{part}")
+        try:
+            return call_evaluate_function(evaluate, Format.FORWARDREF)
+        except Exception:  # the program's own code
+            return otherwise
+
     def _text() -> Any:
         from annotationlib import Format
 
@@ -66,3 +87,6 @@ else:
 
     def _as_text(_: Named) -> dict[str, Any]:
         return {}
+
+    def _as_reference(_: Any, __: str, otherwise: Any) -> Any:
+        return otherwise

@@ -17,10 +17,20 @@ from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import cloudpickle
+from cloudpickle.cloudpickle import _get_or_create_tracker_id
 
+from .annotations import part_of
 from .importable import can_be_imported
 from .pickling import PROTOCOL
-from .rebuild import find_module, globals_of, make_cell, make_named, make_reference, make_unnamed
+from .rebuild import (
+    find_module,
+    globals_of,
+    make_cell,
+    make_named,
+    make_reference,
+    make_type_variable,
+    make_unnamed,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -143,11 +153,37 @@ def _reduce_known_by_identity(named: Any) -> Any:
         args = (name, named.__supertype__)
     elif isinstance(named, _TYPE_ALIAS):
         # A recursive one cannot be made before itself; nothing but its own value would tell the difference.
-        args = (name, typing.Any if _is_recursive(named, named) else named.__value__)
+        value = typing.Any if _is_recursive(named, named) else part_of(named, "value", typing.Any)
+        args = (name, value)
         kwargs = {"type_params": named.__type_params__}
+    else:
+        kwargs = _default_of(named)
     if _is_global(named):
         return make_named, (module, name, kind, kind, args, kwargs)
     return make_unnamed, (module, kind, args, kwargs)
+
+
+def _reduce_type_variable(variable: Any) -> Any:
+    """Reduce a type variable to what it may stand for, and to the id by which cloudpickle finds it again."""
+    if can_be_imported(variable):
+        return variable.__name__
+    keywords = {
+        "bound": part_of(variable, "bound"),
+        "covariant": variable.__covariant__,
+        "contravariant": variable.__contravariant__,
+        **_default_of(variable),
+    }
+    if sys.version_info >= (3, 12):
+        keywords["infer_variance"] = variable.__infer_variance__
+    constraints = part_of(variable, "constraints", ())
+    own_id = _get_or_create_tracker_id(variable)
+    return make_type_variable, (own_id, variable.__module__, (variable.__name__, *constraints), keywords)
+
+
+def _default_of(parameter: Any) -> dict[str, Any]:
+    """Return the default of a type parameter as a keyword, if it has one (Python 3.13 and later)."""
+    has_default = getattr(parameter, "has_default", None)
+    return {"default": part_of(parameter, "default")} if has_default and has_default() else {}
 
 
 def _reduce_forward_reference(reference: Any) -> Any:
@@ -171,7 +207,7 @@ def _is_global(named: Any) -> bool:
 
 def _is_recursive(alias: Any, part: Any) -> bool:
     """Tell whether a part of what an alias stands for names it again."""
-    inner = [part.__value__] if isinstance(part, _TYPE_ALIAS) else []
+    inner = [part_of(part, "value")] if isinstance(part, _TYPE_ALIAS) else []
     inner += getattr(part, "__args__", ())
     if (origin := getattr(part, "__origin__", None)) is not None:
         inner.append(origin)
@@ -195,6 +231,7 @@ REDUCERS: Final[dict[type, Callable[[Any], Any]]] = {
     WeakValueDictionary: _reduce_weak_dict,
     struct.Struct: _reduce_struct,
     threading.local: _reduce_thread_local,
+    typing.TypeVar: _reduce_type_variable,
     io.TextIOWrapper: _reduce_text_file,
     contextlib._GeneratorContextManager: _reduce_context_manager,  # noqa: SLF001
     contextlib._AsyncGeneratorContextManager: _reduce_context_manager,  # noqa: SLF001

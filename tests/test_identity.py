@@ -814,22 +814,36 @@ def test_type_parameters_of_a_library_are_its_own_in_a_worker_that_has_not_impor
 ALIASES = """
 type Ids = list[int]
 type Tree[T] = dict[str, Tree[T]] | T
+type Unclear[T] = list[T] | Unknown  # nobody but type checkers knows what that is
+type Unclearer = dict[str, Unclearer | Unknown]
 
 def shortest(ids: Ids) -> Tree[int]:
     return min(ids)
+
+def same(value: Unclear[int], other: Unclearer | None = None) -> Unclear[int]:
+    return value
 
 def tell(alias):
     return alias is Ids, str(alias.__value__), [one.__name__ for one in Tree.__type_params__]
 
 def tasks():
-    return [Task("shortest", shortest, args=([3, 1],)), Task("tell", tell, args=(Ids,))]
+    return [
+        Task("shortest", shortest, args=([3, 1],)),
+        Task("tell", tell, args=(Ids,)),
+        Task("same", same, args=(4,)),
+        Task("name", lambda alias: alias.__name__, args=(Unclear,)),
+    ]
 """
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="there are no type aliases before Python 3.12")
 def test_type_aliases_of_a_script_travel(tmp_path):
     in_order, on_a_worker = outcomes_of(ALIASES, tmp_path)
-    assert in_order == on_a_worker == {"shortest": 1, "tell": [True, "list[int]", ["T"]]}
+    assert (
+        in_order
+        == on_a_worker
+        == {"shortest": 1, "tell": [True, "list[int]", ["T"]], "same": 4, "name": "Unclear"}
+    )
 
 
 TYPE_PARAMETERS = """
@@ -845,6 +859,13 @@ class Node:
 
 def same[T: Unknown](value: T) -> T:
     return value
+
+class Box[T: Unknown, U: (Unknown, int)]:
+    content: T
+
+    def put(self, value: U) -> U:
+        self.content = value
+        return value
 
 def largest[T: int](*values: T) -> T:
     return max(values)
@@ -863,15 +884,60 @@ def tasks():
         Task("method", tell, args=(Node.beside,)),
         Task("bounds", bounds),
         Task("same", same, args=(1,)),
+        Task("put", Box[int, int]().put, args=(2,)),
+        Task("box", lambda: repr(Box[str, int])),
     ]
 """
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="functions have no type parameters before Python 3.12")
 def test_type_parameters_of_functions_travel(tmp_path):
-    expected = {"largest": 2, "tell": ["T"], "method": ["T", "Ts", "P"], "bounds": [True, True], "same": 1}
+    expected = {
+        "largest": 2,
+        "tell": ["T"],
+        "method": ["T", "Ts", "P"],
+        "bounds": [True, True],
+        "same": 1,
+        "put": 2,
+        "box": "__main__.Box[str, int]",
+    }
     in_order, on_a_worker = outcomes_of(TYPE_PARAMETERS, tmp_path)
     assert in_order == on_a_worker == expected
+
+
+DEFAULTS = """
+from typing import Generic, TypeVar
+
+S = TypeVar("S", default="Later")
+
+class Pair[T, U = int, **P = [int, str]]:
+    def swap(self, one: T, other: U) -> tuple[U, T]:
+        return other, one
+
+class Old(Generic[S]):
+    pass
+
+class Later:
+    pass
+
+def tell():
+    return str(Pair[str]), [str(one.__default__) for one in Pair.__type_params__]
+
+def tasks():
+    return [
+        Task("swap", Pair().swap, args=(1, 2)),
+        Task("tell", tell),
+        Task("old", lambda: [one.__default__ for one in Old.__parameters__]),
+    ]
+"""
+
+
+@pytest.mark.skipif(sys.version_info < (3, 13), reason="no defaults of type parameters before Python 3.13")
+def test_defaults_of_type_parameters_travel(tmp_path):
+    in_order, on_a_worker = outcomes_of(DEFAULTS, tmp_path)
+    parameters = ["typing.NoDefault", "<class 'int'>", "[<class 'int'>, <class 'str'>]"]
+    told = ["__main__.Pair[str, int, [int, str]]", parameters]
+    assert in_order == on_a_worker == {"swap": [2, 1], "tell": told, "old": ["Later"]}
 
 
 DEFERRED = """
