@@ -205,13 +205,18 @@ def _is_global(named: Any) -> bool:
     return values is not None and values.get(name) is named
 
 
-def _is_recursive(alias: Any, part: Any) -> bool:
-    """Tell whether a part of what an alias stands for names it again."""
-    inner = [part_of(part, "value")] if isinstance(part, _TYPE_ALIAS) else []
-    inner += getattr(part, "__args__", ())
-    if (origin := getattr(part, "__origin__", None)) is not None:
-        inner.append(origin)
-    return any(one is alias or _is_recursive(alias, one) for one in inner)
+def _is_recursive(alias: Any, part: Any, around: tuple[Any, ...] = ()) -> bool:
+    """Tell whether a part of what an alias stands for names it again; it may stand in other aliases."""
+    inner: list[Any] = []
+    if isinstance(part, _TYPE_ALIAS):
+        if part not in around:  # else it names itself, which is its own affair
+            inner.append(part_of(part, "value"))
+            around = (*around, part)
+    elif not isinstance(part, type):  # a class may be typing.Union itself (Python 3.14 and later)
+        inner += getattr(part, "__args__", ())
+        if (origin := getattr(part, "__origin__", None)) is not None:
+            inner.append(origin)
+    return any(one is alias or _is_recursive(alias, one, around) for one in inner)
 
 
 _OF_THIS_PYTHON: dict[type, Callable[[Any], Any]] = {}

@@ -815,6 +815,8 @@ ALIASES = """
 type Ids = list[int]
 type Tree[T] = dict[str, Tree[T]] | T
 type Unclear[T] = list[T] | Unknown  # nobody but type checkers knows what that is
+type Forest = list[Tree[int]]
+type Number = int | float
 type Unclearer = dict[str, Unclearer | Unknown]
 
 def shortest(ids: Ids) -> Tree[int]:
@@ -830,6 +832,8 @@ def tasks():
     return [
         Task("shortest", shortest, args=([3, 1],)),
         Task("tell", tell, args=(Ids,)),
+        Task("forest", lambda alias: alias.__value__.__args__[0].__name__, args=(Forest,)),
+        Task("number", lambda alias: str(alias.__value__), args=(Number,)),
         Task("same", same, args=(4,)),
         Task("name", lambda alias: alias.__name__, args=(Unclear,)),
     ]
@@ -842,7 +846,14 @@ def test_type_aliases_of_a_script_travel(tmp_path):
     assert (
         in_order
         == on_a_worker
-        == {"shortest": 1, "tell": [True, "list[int]", ["T"]], "same": 4, "name": "Unclear"}
+        == {
+            "shortest": 1,
+            "tell": [True, "list[int]", ["T"]],
+            "forest": "Tree",
+            "number": "int | float",
+            "same": 4,
+            "name": "Unclear",
+        }
     )
 
 
