@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copyreg
 import dataclasses
 import functools
 import io
@@ -59,6 +60,12 @@ def _cache_function(function: Callable[..., Any], maxsize: int | None, typed: bo
 def _reduce_cached_property(cached: functools.cached_property[Any]) -> Any:
     attributes = {name: value for name, value in vars(cached).items() if name != "lock"}  # before Python 3.12
     return functools.cached_property, (cached.func,), attributes
+
+
+def _reduce_partial_method(method: functools.partialmethod[Any]) -> Any:
+    """Reduce a partial method to what it is made of: its class wants that, from Python 3.14 on."""
+    made_of = (type(method), (method.func, *method.args), method.keywords)
+    return copyreg.__newobj_ex__, made_of, vars(method)  # type: ignore[attr-defined]
 
 
 def _reduce_cell(cell: CellType) -> Any:
@@ -221,6 +228,7 @@ def _is_recursive(alias: Any, part: Any, around: tuple[Any, ...] = ()) -> bool:
 
 _OF_THIS_PYTHON: dict[type, Callable[[Any], Any]] = {}
 if sys.version_info >= (3, 14):
+    _OF_THIS_PYTHON[functools.partialmethod] = _reduce_partial_method
     _OF_THIS_PYTHON[typing.ForwardRef] = _reduce_forward_reference
 if sys.version_info < (3, 15):  # later they are sentinels, as others are
     _OF_THIS_PYTHON[type(dataclasses.MISSING)] = lambda _: "MISSING"

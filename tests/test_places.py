@@ -156,6 +156,8 @@ class Circle:
     def times(self, number):
         return self.area * number
 
+    doubled = functools.partialmethod(times, number=2)
+
     @functools.singledispatchmethod
     def add(self, other):
         return NotImplemented
@@ -174,6 +176,7 @@ report = Process([
     Task("fibonacci", fibonacci, args=(20,)),
     Task("describe", describe, args=(1.5,)),
     Task("method", Circle(3).times, args=(2,)),
+    Task("partial-method", Circle(4).doubled),
     Task("circle", Circle(3).add, args=(2,)),
 ]).run(runner="process")
 report.raise_for_errors()
@@ -183,7 +186,7 @@ print(values, type(circle) is Circle, circle.area)
 
 
 def test_functions_of_a_script_may_be_decorated_with_what_python_has_for_that(tmp_path):
-    values = [((832040, 31), "a number", "something", 9, 1), 6765, "something", 18]
+    values = [((832040, 31), "a number", "something", 9, 1), 6765, "something", 18, 32]
     assert output_of(["-c", DECORATED], tmp_path) == f"{values} True 25\n"
 
 
