@@ -213,6 +213,29 @@ def test_the_settings_of_a_program_hold_for_its_tasks(runner, tmp_path):
     }
 
 
+LAZY = """
+import sys
+from processes import Process, Task
+
+import math
+
+def look():
+    names = {}
+    exec("import colorsys", names)
+    return sys.get_lazy_imports(), type(names["colorsys"]).__name__, math.floor(2.5)
+
+for mode in ("all", "normal"):
+    sys.set_lazy_imports(mode)
+    print(*Process([Task("look", look)]).run(runner=sys.argv[1]).results["look"])
+"""
+
+
+@pytest.mark.skipif(sys.version_info < (3, 15), reason="imports cannot wait before Python 3.15")
+def test_imports_wait_for_their_first_use_where_the_program_wants_that(runner, tmp_path):
+    how = "-X lazy_imports=all program.py"
+    assert run_program(tmp_path, LAZY, runner, how=how) == ["all lazy_import 2", "normal module 2"]
+
+
 OF_CLASSES_OF_ITS_OWN = """
 import enum, logging, sys
 sys.path.insert(0, "folder")

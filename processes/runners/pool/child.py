@@ -38,8 +38,11 @@ if TYPE_CHECKING:
 _FOLDER = os.path.dirname(__file__)  # noqa: PTH120 - pathlib costs each start 5 ms
 _PACKAGE_FOLDER = os.path.abspath(f"{_FOLDER}/../../..")  # noqa: PTH100
 _BOOT = (
-    # What the package needs of the standard library first: no module of the user's can stand before it.
-    "import sys, os, pickle, select, struct, _socket, faulthandler\n"
+    # What the package needs of the standard library first: no module of the user's can stand before it. So
+    # nothing waits for its first use (Python 3.15) until the settings say so.
+    "import sys\n"
+    "getattr(sys, 'set_lazy_imports', str)('normal')\n"
+    "import os, pickle, select, struct, _socket, faulthandler\n"
     "sys.path.insert(0, sys.argv[1])\n"
     "from processes.runners.pool.boot import main\n"
     "main(*map(int, sys.argv[2:]))\n"

@@ -30,6 +30,7 @@ def tell_settings(environment: Mapping[str, str]) -> dict[str, Any]:
         "locale": _tell_locale(),
         "recursion_limit": sys.getrecursionlimit(),
         "most_digits": sys.get_int_max_str_digits(),
+        "lazy_imports": _tell_lazy_imports(),
         "socket_timeout": _socket.getdefaulttimeout(),
         "of_modules": {
             name: _plain(tell()) for name, (tell, _) in _OF_MODULES.items() if name in sys.modules
@@ -77,6 +78,7 @@ class Settings:
         _set_locale(told["locale"])
         sys.setrecursionlimit(told["recursion_limit"])
         sys.set_int_max_str_digits(told["most_digits"])
+        _set_lazy_imports(told["lazy_imports"])
         _socket.setdefaulttimeout(told["socket_timeout"])
         before, self._of_modules = self._of_modules, told["of_modules"]
         for name in self._of_modules.keys() & sys.modules.keys():
@@ -175,6 +177,11 @@ def _set_main(told: str | None) -> None:
         main.__class__ = _Unguarded
     elif told:
         main.__spec__ = type(os.__spec__)(told, None)
+
+
+# Which imports wait for their first use (Python 3.15 and later); a filter stays at home.
+_tell_lazy_imports: Callable[[], str] = getattr(sys, "get_lazy_imports", str)
+_set_lazy_imports: Callable[[str], object] = getattr(sys, "set_lazy_imports", str)
 
 
 def _tell_locale() -> str | None:
