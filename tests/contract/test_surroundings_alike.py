@@ -213,6 +213,28 @@ def test_the_settings_of_a_program_hold_for_its_tasks(runner, tmp_path):
     }
 
 
+FILTERS_IN_A_BLOCK = """
+import sys, warnings
+from processes import Process, ProcessPoolRunner, Task
+
+def warn():
+    warnings.warn("a warning", DeprecationWarning)
+
+with ProcessPoolRunner(1) as pool:
+    runner = pool if sys.argv[1] == "process" else sys.argv[1]
+    for action in ("error", "ignore"):
+        with warnings.catch_warnings():
+            warnings.simplefilter(action)
+            print(Process([Task("warn", warn)]).run(runner=runner).exceptions)
+"""
+
+
+@pytest.mark.parametrize("option", ["", "-X context_aware_warnings=1 -X thread_inherit_context=1"])
+def test_filters_of_warnings_hold_where_the_run_stands_in_a_block_with_its_own(runner, option, tmp_path):
+    printed = run_program(tmp_path, FILTERS_IN_A_BLOCK, runner, how=f"{option} program.py")
+    assert printed == ["{'warn': DeprecationWarning('a warning')}", "{}"]
+
+
 LAZY = """
 import sys
 from processes import Process, Task

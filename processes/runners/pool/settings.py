@@ -250,10 +250,13 @@ _Filter = tuple[str, str, tuple[str, str], str, int]
 
 def _tell_warnings() -> tuple[list[_Filter], bool]:
     """Return the filters, and whether warnings are logged."""
+    warnings: Any = sys.modules["warnings"]
+    # Where each context has its own (-X context_aware_warnings, Python 3.14), `filters` are the outermost.
+    in_force = warnings._get_filters() if hasattr(warnings, "_get_filters") else warnings.filters  # noqa: SLF001
     # Categories by name: a worker would have to import all those modules.
     filters = [
         (action, _text(message), (category.__module__, category.__qualname__), _text(module), line)
-        for action, message, category, module, line in sys.modules["warnings"].filters
+        for action, message, category, module, line in in_force
     ]
     return filters, _logs_warnings()
 
