@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _LAZY_IMPORT: Final[type | None] = getattr(types, "LazyImportType", None)  # from Python 3.15 on
 
-_IN_ANNOTATIONS: Final = (type, ModuleType, GenericAlias, UnionType)
+_IN_ANNOTATIONS: Final = (type, ModuleType, GenericAlias, UnionType, _LAZY_IMPORT or type)
 
 _NOT_SHARED: Final = (*ATOMS, type, ModuleType, BuiltinFunctionType, FunctionType)
 """What is the same everywhere already, or sees to that by itself."""

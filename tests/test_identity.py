@@ -1110,9 +1110,11 @@ def test_sentinels_of_a_script_are_the_same_in_a_worker(tmp_path):
 
 
 LAZY_IMPORTS = """
-import sys
+import sys, typing
 from processes import Process, Task, TaskDependency
 lazy import xml.dom.minidom
+lazy import decimal as numbers
+lazy from fractions import Fraction
 lazy import xml.sax as sax
 lazy import colorsys
 lazy from glob import glob
@@ -1128,6 +1130,13 @@ def find():
 def colour(value: nothing.Nothing) -> None:
     return colorsys.rgb_to_hls(1, 0, 0)
 
+class Row(typing.TypedDict):
+    price: "numbers.Decimal"
+    part: "Fraction"
+
+def hints():
+    return [kind.__name__ for kind in typing.get_type_hints(Row).values()]
+
 def imports_nothing(use):
     return nothing if use else "colorsys" in sys.modules
 
@@ -1138,6 +1147,7 @@ def tasks():
         Task("none", imports_nothing, args=(False,)),
         Task("colour", colour, args=(1,), dependencies=[TaskDependency("none")]),
         Task("fails", imports_nothing, args=(True,)),
+        Task("hints", hints),
     ]
 
 run = Process(tasks()).run(runner="process", max_workers=1)
@@ -1156,6 +1166,7 @@ def test_imports_that_wait_for_their_first_use_wait_in_workers_too(tmp_path):
         "none": False,
         "colour": [0.0, 0.5, 1.0],
         "fails": "No module named 'nowhere'",
+        "hints": ["Decimal", "Fraction"],
     }
 
 
