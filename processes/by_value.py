@@ -64,6 +64,7 @@ from .shared_globals import (
     looked_up_for,
     module_of,
     name_among,
+    waiting_submodules,
     with_lazy_imports,
 )
 
@@ -320,6 +321,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             attributes = there.stand_ins(attributes)
             there.put_stand_ins(slots)
         brought = with_lazy_imports(brought)
+        slots["_cloudpickle_submodules"] += waiting_submodules(function, brought)
         # Those of Python 3.12 and later (`def f[T]`), which cloudpickle leaves out.
         if (params := getattr(function, "__type_params__", ())) and all(map(_can_travel, params)):
             slots["__type_params__"] = params

@@ -109,11 +109,15 @@ def make_unnamed(
     return made
 
 
-def import_lazily(target: str, is_from: bool) -> Any:
-    """Make what is a global until its first use, which imports it (Python 3.15 and later)."""
+def import_lazily(target: str, is_from: bool, file: str = "<lazy import>", line: int = 1) -> Any:
+    """Make what is a global until its first use, which imports it (Python 3.15 and later).
+
+    If it fails then, its traceback names the file and the line.
+    """
     parent, _, last = target.rpartition(".")
+    statement = f"lazy from {parent} import {last}" if is_from else f"lazy import {target}"
     values: dict[str, Any] = {}
-    exec(f"lazy from {parent} import {last}" if is_from else f"lazy import {target}", values)  # noqa: S102
+    exec(compile("\n" * (line - 1) + statement, file, "exec"), values)  # noqa: S102
     return values[last if is_from else target.partition(".")[0]]
 
 
@@ -196,7 +200,7 @@ def fill_function(
     for own, cell in zip(function.__closure__ or (), slots.pop("__closure__") or (), strict=True):
         if not _is_empty(cell) and _is_empty(own):  # else what it shares the cell with has filled it
             own.cell_contents = cell.cell_contents
-    del slots["_cloudpickle_submodules"]  # they have been imported
+    del slots["_cloudpickle_submodules"]  # they have been imported, or will be at their first use
     for name, value in slots.items():
         setattr(function, name, value)
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import gc
 import re
+import sys
 import types
 from contextlib import suppress
+from functools import lru_cache
 from types import BuiltinFunctionType, CellType, CodeType, FunctionType, GenericAlias, ModuleType, UnionType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,7 +22,7 @@ from .pickling import ATOMS, places_in_globals
 from .rebuild import find_cell, find_globals, first_brought, globals_of, import_lazily, make_cell
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from .pickling import Named, Place
 
@@ -55,23 +57,47 @@ class Global:
 
 
 class LazyImport:
-    """Stands for a global whose import waits for its first use.
+    """Stands for an import that waits for its first use.
 
     Parameters
     ----------
-    value : types.LazyImportType
-        The global, as it is until then.
+    target : str
+        What is imported, with dots.
+    is_from : bool, default False
+        Whether its last part may be any attribute of a module, as in ``from module import attribute``.
+    code : CodeType, optional
+        The code that has the import, if that is known.
     """
 
-    __slots__ = ("is_from", "target")
+    __slots__ = ("code", "is_from", "target")
 
-    def __init__(self, value: object) -> None:
-        # Its text is the same for `from glob import glob` and `import glob.glob`: the first holds another.
-        self.target = repr(value).split("'")[1]
-        self.is_from = any(type(part) is _LAZY_IMPORT for part in gc.get_referents(value))
+    def __init__(self, target: str, is_from: bool = False, code: CodeType | None = None) -> None:
+        self.target = target
+        self.is_from = is_from
+        self.code = code
+
+    @property
+    def module(self) -> str:
+        """The module that it imports, or imports from."""
+        return self.target.rpartition(".")[0] if self.is_from else self.target
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return import_lazily, (self.target, self.is_from)
+        if self.code is None:
+            return import_lazily, (self.target, self.is_from)
+        line = _lines_of_imports(self.code).get(self.module, 1)
+        return import_lazily, (self.target, self.is_from, self.code.co_filename, line)
+
+
+@lru_cache(maxsize=64)  # modules
+def _lines_of_imports(code: CodeType) -> dict[str, int]:
+    """Return in which lines of a module its imports stand, by what they import."""
+    import dis
+
+    return {
+        step.argval: step.positions.lineno or 1
+        for step in dis.get_instructions(code)
+        if step.opname == "IMPORT_NAME" and step.positions is not None
+    }
 
 
 def with_lazy_imports(values: dict[str, Any]) -> dict[str, Any]:
@@ -79,8 +105,43 @@ def with_lazy_imports(values: dict[str, Any]) -> dict[str, Any]:
     if _LAZY_IMPORT is None:
         return values
     return {
-        name: LazyImport(value) if type(value) is _LAZY_IMPORT else value for name, value in values.items()
+        name: _stand_in_of_lazy(value) if type(value) is _LAZY_IMPORT else value
+        for name, value in values.items()
     }
+
+
+def _stand_in_of_lazy(value: object) -> LazyImport:
+    parts = gc.get_referents(value)
+    # Its text is the same for `from glob import glob` and `import glob.glob`: the first holds another.
+    is_from = any(type(part) is _LAZY_IMPORT for part in parts)
+    code = next((part for part in parts if type(part) is CodeType), None)
+    return LazyImport(repr(value).split("'")[1], is_from, code)
+
+
+def waiting_submodules(function: FunctionType, brought: Mapping[str, Any]) -> list[LazyImport]:
+    """Return what stands for submodules that are imported when a function looks for them in a package.
+
+    Parameters
+    ----------
+    function : FunctionType
+        The function.
+    brought : mapping
+        The globals that it brings, as :func:`with_lazy_imports` has made them.
+    """
+    codes: dict[str, CodeType | None] = {}  # by package
+    for value in brought.values():
+        if type(value) is LazyImport:
+            codes[value.target if value.is_from else value.target.partition(".")[0]] = value.code
+        elif type(value) is ModuleType:
+            codes[value.__name__] = None
+    waiting: set[str] = getattr(sys, "lazy_modules", set())  # from Python 3.15 on
+    names = set(names_in(function.__code__)) if codes and waiting else set()
+    return [
+        LazyImport(submodule, code=code)
+        for submodule in waiting.copy()
+        for package, code in codes.items()
+        if submodule.startswith(f"{package}.") and names.issuperset(submodule[len(package) + 1 :].split("."))
+    ]
 
 
 class EmptyCell:
@@ -251,9 +312,15 @@ def _codes_of(named: Named) -> list[object]:
 
 def _asks_for_subclasses(code: object) -> bool:
     """Tell whether code, or that of functions in it, asks a class for its subclasses."""
-    return type(code) is CodeType and (
-        "__subclasses__" in code.co_names or any(map(_asks_for_subclasses, code.co_consts))
-    )
+    return "__subclasses__" in names_in(code)
+
+
+def names_in(code: object) -> Iterator[str]:
+    """Give the global names and the attributes that code uses, and that of functions in it."""
+    if type(code) is CodeType:
+        yield from code.co_names
+        for constant in code.co_consts:
+            yield from names_in(constant)
 
 
 def _is_defined_beside(named: Named, value: object) -> bool:

@@ -1112,6 +1112,7 @@ def test_sentinels_of_a_script_are_the_same_in_a_worker(tmp_path):
 LAZY_IMPORTS = """
 import sys, typing
 from processes import Process, Task, TaskDependency
+lazy import xml.etree.ElementTree
 lazy import xml.dom.minidom
 lazy import decimal as numbers
 lazy from fractions import Fraction
@@ -1123,6 +1124,9 @@ lazy from nowhere import nothing
 
 def parse():
     return xml.dom.minidom.parseString("<a/>").documentElement.tagName, sax.handler.ContentHandler.__name__
+
+def parse_otherwise():
+    return xml.etree.ElementTree.fromstring("<b/>").tag
 
 def find():
     return glob("no-such-file"), places.basename("a/b")
@@ -1143,6 +1147,7 @@ def imports_nothing(use):
 def tasks():
     return [
         Task("parse", parse),
+        Task("otherwise", parse_otherwise),
         Task("find", find),
         Task("none", imports_nothing, args=(False,)),
         Task("colour", colour, args=(1,), dependencies=[TaskDependency("none")]),
@@ -1153,6 +1158,9 @@ def tasks():
 run = Process(tasks()).run(runner="process", max_workers=1)
 assert not {"xml.dom", "colorsys"} & sys.modules.keys(), "this process needs none of them"
 assert type(run.exceptions["fails"]) is ModuleNotFoundError, run.exceptions
+assert "    lazy from nowhere import nothing\\n" in run.entries["fails"].error.traceback_str
+xml.dom  # now the others wait in a package that is there
+assert Process(tasks()).run(runner="process", max_workers=1).results["otherwise"] == "b"
 """
 
 
@@ -1162,6 +1170,7 @@ def test_imports_that_wait_for_their_first_use_wait_in_workers_too(tmp_path):
     assert in_order == on_a_worker
     assert on_a_worker == {
         "parse": ["a", "ContentHandler"],
+        "otherwise": "b",
         "find": [[], "b"],
         "none": False,
         "colour": [0.0, 0.5, 1.0],
