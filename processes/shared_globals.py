@@ -17,7 +17,7 @@ from types import BuiltinFunctionType, CellType, CodeType, FunctionType, Generic
 from typing import TYPE_CHECKING, Any, Final
 
 from .annotations import annotations_of
-from .importable import stays_away
+from .importable import look_for_home, stays_away
 from .pickling import ATOMS, places_in_globals
 from .rebuild import find_cell, find_globals, first_brought, globals_of, import_lazily, make_cell
 
@@ -110,12 +110,19 @@ def with_lazy_imports(values: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _stand_in_of_lazy(value: object) -> LazyImport:
+def _stand_in_of_lazy(value: Any) -> Any:
+    """Return what stands for an import that waits; itself done, if no worker could do it."""
     parts = gc.get_referents(value)
     # Its text is the same for `from glob import glob` and `import glob.glob`: the first holds another.
     is_from = any(type(part) is _LAZY_IMPORT for part in parts)
     code = next((part for part in parts if type(part) is CodeType), None)
-    return LazyImport(repr(value).split("'")[1], is_from, code)
+    stand_in = LazyImport(repr(value).split("'")[1], is_from, code)
+    package = stand_in.module.partition(".")[0]
+    look_for_home(package)
+    if package in stays_away:
+        with suppress(Exception):  # then it fails in the worker, at its first use
+            return value.resolve()
+    return stand_in
 
 
 def waiting_submodules(function: FunctionType, brought: Mapping[str, Any]) -> list[LazyImport]:

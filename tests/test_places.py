@@ -466,6 +466,19 @@ def test_a_module_from_beside_the_path_is_in_a_worker_for_one_run(tmp_path):
     assert output_of(["-c", program], tmp_path).splitlines() == ["(1, True)", "(1, True)", "False"]
 
 
+@pytest.mark.skipif(sys.version_info < (3, 15), reason="imports cannot wait before Python 3.15")
+def test_an_import_that_waits_may_be_of_a_module_that_was_loaded_from_beside_the_path(tmp_path):
+    (tmp_path / "plugins").mkdir()
+    (tmp_path / "plugins" / "plugin.py").write_text("def double(number): return number * 2\n")
+    program = LOADER + (
+        "from processes import Process, Task\n"
+        "load('plugin', 'plugins/plugin.py')\n"
+        "lazy import plugin\n"
+        "print(Process([Task('four', lambda: plugin.double(2))]).run(runner='process').results)\n"
+    )
+    assert output_of(["-c", program], tmp_path) == "{'four': 4}\n"
+
+
 def test_functions_of_tests_that_pytest_imports_from_beside_the_path_run_in_processes(tmp_path):
     (tmp_path / "deeper").mkdir()
     test = f"\ndef test_run():\n    assert run() == {RUN}\n"
