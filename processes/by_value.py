@@ -44,6 +44,7 @@ from .rebuild import (
     data_type_of,
     fill_class,
     fill_function,
+    find_named,
     from_parent,
     globals_of,
     ids,
@@ -347,8 +348,12 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         """Reduce an object that is nothing but itself to its global's name, if it is one."""
         kind = type(bare)
         own_name = () if kind is object else (bare.__name__,)
-        if own_name and can_be_imported(bare):
-            return bare.__name__
+        if own_name:
+            if can_be_imported(bare):
+                return bare.__name__
+            # One that is an attribute of a class has a dotted name.
+            if find_named(globals_of(bare.__module__) or {}, bare.__name__) is bare:
+                return make_named, (bare.__module__, bare.__name__, kind, kind, own_name)
         for module in ("__main__", *self._shared):
             if (values := globals_of(module)) is not None and (name := name_among(values, bare)) is not None:
                 if (home := _imported_from(name, bare)) is not None:

@@ -88,11 +88,20 @@ def make_named(
 ) -> Any:
     """Find the global of a module that is known by its identity, or make it."""
     is_at_home = module in sys.modules and module not in globals_of_run
-    found = vars(sys.modules[module]).get(name) if is_at_home else first_of_run.get((module, name))
+    found = find_named(vars(sys.modules[module]), name) if is_at_home else first_of_run.get((module, name))
     if type(found) is not kind:
         found = make_unnamed(module, make, args, kwargs)
         if serves_run() and not is_at_home:
             first_of_run[module, name] = found
+    return found
+
+
+def find_named(values: Mapping[str, Any], name: str) -> Any:
+    """Find a global, or what a dotted name means there; None if there is no such thing."""
+    first, *others = name.split(".")
+    found = values.get(first)
+    for other in others:
+        found = getattr(found, other, None)
     return found
 
 
@@ -244,9 +253,8 @@ def _find_class(
     _metaclass: type, _name: str, _bases: object, namespace: Mapping[str, Any], *_: object
 ) -> type | None:
     """Find a class where it was defined; None if there is none now."""
-    found: Any = sys.modules.get(namespace["__module__"])
-    for part in namespace["__qualname__"].split("."):
-        found = getattr(found, part, None)
+    module = sys.modules.get(namespace["__module__"])
+    found = None if module is None else find_named(vars(module), namespace["__qualname__"])
     return found if isinstance(found, type) else None
 
 

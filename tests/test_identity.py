@@ -1069,6 +1069,12 @@ NEW_SENTINELS = """
 MISSING = sentinel("MISSING")
 OTHER = sentinel("of another name")
 
+class Query:
+    ALL = sentinel("Query.ALL")
+
+    def is_all(self, which=ALL):
+        return which is Query.ALL
+
 def get(values, key, default=MISSING):
     return "missing" if values.get(key, default) is MISSING else "found"
 
@@ -1083,6 +1089,10 @@ def tasks():
         Task("get", get, args=({}, "a")),
         Task("missing", tell, args=(MISSING,)),
         Task("other", tell, args=(OTHER,)),
+        Task("method", Query().is_all),
+        Task("attribute", Query.is_all, args=(Query(), Query.ALL)),
+        Task("all", give, args=(Query.ALL,), keep_result=False),
+        Task("still-all", Query().is_all, dependencies=[TaskDependency("all", True)]),
         Task("given", give, args=(MISSING,), keep_result=False),
         Task("told", tell, dependencies=[TaskDependency("given", True)]),
         Task("local", lambda value: repr(value), args=(sentinel("local"),)),
@@ -1101,6 +1111,10 @@ def test_sentinels_of_a_script_are_the_same_in_a_worker(tmp_path):
             "get": "missing",
             "missing": [True, False, "MISSING"],
             "other": [False, True, "of another name"],
+            "method": True,
+            "attribute": True,
+            "all": None,
+            "still-all": True,
             "given": None,
             "told": [True, False, "MISSING"],
             "local": "local",
