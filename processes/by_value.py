@@ -347,23 +347,24 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     def _reduce_bare_object(self, bare: Any) -> Any:
         """Reduce an object that is nothing but itself to its global's name, if it is one."""
         kind = type(bare)
-        own_name = () if kind is object else (bare.__name__,)
-        if own_name:
+        is_sentinel = kind is not object
+        made_of: Any = (kind, (bare.__name__,), {"repr": repr(bare)}) if is_sentinel else (kind,)
+        if is_sentinel:
             if can_be_imported(bare):
                 return bare.__name__
             # One that is an attribute of a class has a dotted name.
             if find_named(globals_of(bare.__module__) or {}, bare.__name__) is bare:
-                return make_named, (bare.__module__, bare.__name__, kind, kind, own_name)
+                return make_named, (bare.__module__, bare.__name__, kind, *made_of)
         for module in ("__main__", *self._shared):
             if (values := globals_of(module)) is not None and (name := name_among(values, bare)) is not None:
                 if (home := _imported_from(name, bare)) is not None:
                     self._modules.add(home.__name__)
                     return getattr, (home, name)
-                return make_named, (module, name, kind, kind, own_name)
+                return make_named, (module, name, kind, *made_of)
         for (module, name), first in first_of_run.items():  # no function of this worker may name it
             if first is bare:
-                return make_named, (module, name, kind, kind, own_name)
-        return (make_unnamed, (bare.__module__, kind, own_name)) if own_name else bare.__reduce_ex__(PROTOCOL)
+                return make_named, (module, name, kind, *made_of)
+        return (make_unnamed, (bare.__module__, *made_of)) if is_sentinel else bare.__reduce_ex__(PROTOCOL)
 
     def _share(self, named: Named) -> SharedGlobals | None:
         """Find the globals that a function or class shares on a worker."""

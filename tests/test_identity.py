@@ -1067,7 +1067,7 @@ def test_annotations_may_name_what_only_type_checkers_know(tmp_path):
 
 NEW_SENTINELS = """
 MISSING = sentinel("MISSING")
-OTHER = sentinel("of another name")
+OTHER = sentinel("of another name", repr="<other>")
 
 class Query:
     ALL = sentinel("Query.ALL")
@@ -1110,7 +1110,7 @@ def test_sentinels_of_a_script_are_the_same_in_a_worker(tmp_path):
         == {
             "get": "missing",
             "missing": [True, False, "MISSING"],
-            "other": [False, True, "of another name"],
+            "other": [False, True, "<other>"],
             "method": True,
             "attribute": True,
             "all": None,
