@@ -11,6 +11,7 @@ Worker processes import this module before their first task: it imports what it 
 
 from __future__ import annotations
 
+import _thread
 import builtins
 import sys
 from itertools import islice
@@ -33,6 +34,9 @@ MAX_TRACEBACK: Final = 1_000_000  # characters; the middle of a longer one is le
 MAX_GROUP_WIDTH: Final = 1_000  # members of a group that the traceback shows (Python's own default is 15)
 MAX_GROUP_DEPTH: Final = 100  # groups in groups that it shows (Python's own default is 10)
 _MAX_DEPTH: Final = 50  # lists in lists; deeper ones would exhaust the stack
+
+HAS_DAEMONS: Final = bool(getattr(_thread, "daemon_threads_allowed", lambda: True)())
+"""Whether this interpreter may end before its threads; not one that `concurrent.interpreters` has made."""
 
 _EXCEPTION: Final = 0  # keys of what is rendered beside the variables, whose keys are their names
 _TRACEBACK: Final = 1
@@ -404,7 +408,7 @@ def _render_in_thread(jobs: Mapping[Any, Callable[[bool], str]]) -> dict[Any, st
 
     # Reprs that depend on a context variable (decimal's precision, numpy's print options) are as they were.
     thread = threading.Thread(
-        target=contextvars.copy_context().run, args=(work,), name="processes-render", daemon=True
+        target=contextvars.copy_context().run, args=(work,), name="processes-render", daemon=HAS_DAEMONS
     )
     try:
         thread.start()

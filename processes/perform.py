@@ -9,7 +9,7 @@ from itertools import takewhile
 from time import perf_counter, process_time, thread_time, time
 
 from .attempt import Finished, Outcome, Raised, Returned
-from .failure import describe_failure, drop_leading_frames
+from .failure import HAS_DAEMONS, describe_failure, drop_leading_frames
 from .memory import reserve
 
 TYPE_CHECKING = False  # typing is not imported: it would be the costliest part of a worker's start
@@ -169,7 +169,7 @@ def _call_on_thread(function: Callable[[], tuple[Any, BaseException | None]]) ->
 
     results: list[Any] = []
     context = contextvars.copy_context()
-    thread = threading.Thread(target=lambda: results.append(context.run(function)), daemon=True)
+    thread = threading.Thread(target=lambda: results.append(context.run(function)), daemon=HAS_DAEMONS)
     thread.start()
     thread.join()
     return results[0]

@@ -14,7 +14,7 @@ from .durations import expected_durations
 from .events import TaskFinished
 from .exceptions import TaskNotFoundError
 from .execution_report import ProcessExecutionReport, TaskReportEntry
-from .failure import brief_repr
+from .failure import HAS_DAEMONS, brief_repr
 from .graph import Graph, unknown_task
 from .interrupt import LOOK_SECONDS
 from .observers.log_files import LogFiles
@@ -503,7 +503,7 @@ class Stream:
             target=copy_context().run,
             args=(_drive, scheduler, entries, self._errors),
             name="processes-stream",
-            daemon=True,
+            daemon=HAS_DAEMONS,
         )
         self._thread.start()
         self._ended = False

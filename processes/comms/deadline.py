@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Self
 
 from ..checks import is_number
-from ..failure import brief_repr
+from ..failure import HAS_DAEMONS, brief_repr
 
 TIMEOUTS = 10  # a whole exchange may take so many times as long as each answer in it
 
@@ -38,7 +38,7 @@ class Deadline:
         self._connections: list[socket.socket] = []
         self._timer = threading.Timer(self.seconds, self._shut_down)
         self._timer.name = "processes-deadline"
-        self._timer.daemon = True
+        self._timer.daemon = HAS_DAEMONS
 
     def __enter__(self) -> Self:
         with suppress(RuntimeError):  # at its end the interpreter starts none: each answer alone is bounded

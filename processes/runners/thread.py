@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 from ..attempt import Finished, Raised, Returned, Started, Worker
 from ..checks import check_count
 from ..clock import monotonic
-from ..failure import describe_failure
+from ..failure import HAS_DAEMONS, describe_failure
 from ..perform import format_stack, perform
 from .base import ProcessRunner
 from .stacks import stacks
@@ -28,7 +28,8 @@ class ThreadRunner(ProcessRunner):
     """Several attempts at a time, each on a thread of its own; for functions that wait for I/O.
 
     The threads are daemons: one that is left behind after its time limit (nothing can stop a thread)
-    never keeps the interpreter from exiting. Its slot is filled by a new thread.
+    never keeps the interpreter from exiting; but for interpreters of `concurrent.interpreters`, which have no
+    daemons. Its slot is filled by a new thread.
 
     Parameters
     ----------
@@ -162,7 +163,7 @@ class _Thread(threading.Thread):
     """A thread and the ticket of what it runs; 0 while it runs nothing."""
 
     def __init__(self, runner: ThreadRunner, label: str, context: Context) -> None:
-        super().__init__(name=label, daemon=True)
+        super().__init__(name=label, daemon=HAS_DAEMONS)
         self.runner = runner
         self.context = context
         self.ticket = 0

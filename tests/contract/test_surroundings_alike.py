@@ -258,6 +258,39 @@ def test_imports_wait_for_their_first_use_where_the_program_wants_that(runner, t
     assert run_program(tmp_path, LAZY, runner, how=how) == ["all lazy_import 2", "normal module 2"]
 
 
+IN_AN_INTERPRETER = """
+import asyncio, sys
+from processes import Process, Task
+
+class Odd:
+    def __repr__(self):
+        return "odd"
+
+async def wait():
+    return await asyncio.sleep(0, 1)
+
+def fail():
+    odd = Odd()
+    raise ValueError(odd)
+
+tasks = [Task("wait", wait), Task("in-time", abs, args=(-1,), timeout=60), Task("fail", fail)]
+process = Process(tasks)
+report = process.run(runner=RUNNER)
+print(report.results, report.entries["fail"].error.traced_vars)
+print(sorted(entry.name for entry in process.stream(runner=RUNNER)))
+"""
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="there are no interpreters to make before Python 3.14")
+def test_runs_work_in_an_interpreter_that_has_no_daemon_threads(runner, tmp_path):
+    source = IN_AN_INTERPRETER.replace("RUNNER", repr(runner))
+    program = f"from concurrent import interpreters\ninterpreters.create().exec({source!r})"
+    assert run_program(tmp_path, program, runner) == [
+        "{'wait': 1, 'in-time': 1} {'odd': 'odd'}",
+        "['fail', 'in-time', 'wait']",
+    ]
+
+
 OF_CLASSES_OF_ITS_OWN = """
 import enum, logging, sys
 sys.path.insert(0, "folder")
