@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .caller import warn_caller
 from .collector import collector_paused
 from .exceptions import ProcessesError
+from .failure import DICTS, brief_repr, exception_line
 from .parameters import is_bound, parameter_names
 from .task import function_name
 from .task_types import TaskResult, TaskStatus
@@ -363,8 +364,6 @@ def _lost_exception(entry: TaskReportEntry) -> BaseException:
 
 
 def _lower_names(names: list[str]) -> set[str]:
-    from .failure import brief_repr
-
     if not isinstance(names, (list, tuple, set, frozenset)) or not all(
         isinstance(name, str) for name in names
     ):
@@ -381,7 +380,6 @@ def _unknown_names(wanted: set[str], entries: Mapping[str, object]) -> list[str]
 
 def _send_problem(channel: object, error: BaseException) -> str:
     from .comms.view import visible
-    from .failure import exception_line
 
     return (  # visible: a server's answer may be part of it
         f"{type(channel).__name__} could not send the report ({visible(exception_line(error))}); "
@@ -407,12 +405,12 @@ def _plain_entry(entry: TaskReportEntry) -> dict[str, Any]:
 def _plain(value: Any, outside: list[int]) -> Any:
     """Make containers such that `json` can write them; `outside` holds the ids of what the value is in."""
     try:
-        if isinstance(value, (dict, list, tuple)):
+        if isinstance(value, (*DICTS, list, tuple)):
             if id(value) in outside or len(outside) == JSON_DEPTH:
                 return _repr(value)
             outside.append(id(value))
             try:
-                if isinstance(value, dict):
+                if isinstance(value, DICTS):
                     return _plain_dict(value, outside)
                 return [_plain(member, outside) for member in value]
             finally:

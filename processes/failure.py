@@ -55,11 +55,13 @@ _BRACKETS: Final[dict[type, tuple[str, str]]] = {
 # Python's other containers. A repr of them goes through all items, and no thread runs meanwhile.
 _MORE_CONTAINERS: Final = (
     ("array", "array"),
+    ("builtins", "frozendict"),
     ("collections", "deque"),
     ("collections", "Counter"),
     ("collections", "OrderedDict"),
     ("collections", "defaultdict"),
 )
+DICTS: Final = (dict, getattr(builtins, "frozendict", dict))  # Python 3.15: it is no subclass
 _EMPTY_REPRS: Final[dict[type, str]] = {set: "set()", frozenset: "frozenset()"}
 
 # What a class can define so that rendering one of its exceptions runs the user's code.
@@ -456,7 +458,7 @@ def _render(value: object, room: int, threaded: bool, parents: tuple[int, ...]) 
     if kind in _BRACKETS:
         return _render_container(value, room, threaded, parents)
     if _is_long_container(value, room):
-        opening, closing = _BRACKETS[dict if isinstance(value, dict) else list]
+        opening, closing = _BRACKETS[dict if isinstance(value, DICTS) else list]
         return _render_items(value, room, threaded, parents, f"{kind.__name__}({opening}", f"{closing})")
     if type.__getattribute__(kind, "__repr__") is object.__repr__:
         return repr(value)
@@ -502,7 +504,7 @@ def _render_container(value: Any, room: int, threaded: bool, parents: tuple[int,
 def _render_items(
     value: Any, room: int, threaded: bool, parents: tuple[int, ...], opening: str, closing: str
 ) -> str:
-    is_dict = isinstance(value, dict)
+    is_dict = isinstance(value, DICTS)
     total = len(value)
     parents = (*parents, id(value))
     used = len(opening)

@@ -8,6 +8,7 @@ import json
 import math
 import pickle
 import signal
+import sys
 import threading
 import traceback
 import types
@@ -392,6 +393,13 @@ def test_a_value_that_holds_itself_is_rendered_by_repr():
 def test_a_value_that_stands_in_two_places_is_written_twice():
     shared = [1]
     assert in_json([shared, shared]) == [[1], [1]]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 15), reason="there are no frozen dicts before Python 3.15")
+def test_frozen_dicts_become_json_as_others_do():
+    values: list[object] = [1]
+    values.append(frozendict({(1, 2): values, "a": math.nan}))  # noqa: F821
+    assert in_json(values) == [1, {"(1, 2)": "[1, frozendict({(1, 2): [...], 'a': nan})]", "a": "nan"}]
 
 
 def test_values_nested_deeper_than_any_stack_become_json():

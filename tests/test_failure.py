@@ -510,6 +510,13 @@ def test_huge_values_are_cut_without_being_looked_through() -> None:
         assert " more items" in shown[-40:]
 
 
+@pytest.mark.skipif(sys.version_info < (3, 15), reason="there are no frozen dicts before Python 3.15")
+def test_a_huge_frozen_dict_is_cut_as_others_are() -> None:
+    assert bounded_repr(frozendict(a=1), 40) == "frozendict({'a': 1})"  # type: ignore[name-defined]  # noqa: F821
+    huge = frozendict.fromkeys(range(8), 1)  # type: ignore[name-defined]  # noqa: F821
+    assert bounded_repr(huge, 14) == "frozendict({0: 1, … 7 more items})"
+
+
 def test_a_cut_says_how_much_is_missing() -> None:
     assert bounded_repr([1, 2, 3, 4, 5, 6, 7, 8], 10) == "[1, 2, 3, … 5 more items]"
     assert bounded_repr("abcdefgh", 4) == "'abcd'… 4 more characters"
