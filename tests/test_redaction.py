@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import json
 import pickle
 import subprocess
@@ -110,6 +111,7 @@ class Slim:
 
 
 Login = namedtuple("Login", ["user", "password"])
+frozendict: type[dict] = getattr(builtins, "frozendict", dict)  # from Python 3.15 on
 
 
 @pytest.mark.parametrize(
@@ -144,6 +146,18 @@ def test_a_secret_among_the_arguments_is_gone_wherever_it_stands_again(kwargs):
     assert token not in whole
     assert REDACTED in whole
     assert "401 for" in whole
+
+
+class Opaque:
+    def __init__(self, value: str) -> None:
+        self.value = value
+
+
+def test_a_secret_in_a_frozen_dict_is_gone_wherever_it_stands_again():
+    report = report_of(args=([frozendict(token=Opaque("t0k3n-v4lue"))],), exception="401 for t0k3n-v4lue")
+    assert "t0k3n" not in sent(report)
+    hidden = Redactor().value(frozendict(a=[frozendict(password="p4ssword-v4lue", b=1)]))
+    assert hidden == frozendict(a=[frozendict(password=REDACTED, b=1)])
 
 
 def test_a_secret_in_a_traced_variable_is_gone_from_text_and_traceback():

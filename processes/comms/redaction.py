@@ -18,7 +18,7 @@ from itertools import chain, islice, pairwise, repeat, zip_longest
 from types import MemberDescriptorType, ModuleType
 from typing import TYPE_CHECKING
 
-from ..failure import bounded_repr
+from ..failure import DICTS, bounded_repr
 from ..parameters import bound_values, named_arguments
 from .needles import Needles
 
@@ -295,15 +295,15 @@ class Redactor:
             return value if value is None or kind is bool else REDACTED
         if kind is str:
             return self.text(value) if len(value) <= MAX_TEXT else value
-        if kind not in (dict, list, tuple) or count[0] > MAX_MEMBERS or id(value) in outside:
+        if kind not in (*DICTS, list, tuple) or count[0] > MAX_MEMBERS or id(value) in outside:
             return value
         if len(outside) > 50 or len(value) > MAX_MEMBERS:
             return value
         outside = (*outside, id(value))
-        if kind is dict:
-            return {
-                key: self._clean(_key(key), member, count, outside) for key, member in list(value.items())
-            }
+        if kind in DICTS:
+            return kind(
+                {key: self._clean(_key(key), member, count, outside) for key, member in list(value.items())}
+            )
         if kind is tuple and _is_pair(value) and self.is_secret(_key(value[0]), value[1]):
             return value[0], REDACTED
         return kind(self._clean("", member, count, outside) for member in value)
@@ -441,8 +441,9 @@ def _members(value: Any) -> list[tuple[str, object]]:
     It runs no code of the user's, but for what an object that is partly called says of its parameters.
     """
     kind = type(value)
-    if issubclass(kind, dict):
-        return [(_key(key), member) for key, member in islice(list(dict.items(value)), MAX_MEMBERS)]
+    for mapping in DICTS:
+        if issubclass(kind, mapping):
+            return [(_key(key), member) for key, member in islice(list(mapping.items(value)), MAX_MEMBERS)]
     if _is_pair(value):
         return [(_key(value[0]), value[1])]
     for container in (list, tuple, set, frozenset, deque):
