@@ -160,6 +160,18 @@ def test_a_secret_in_a_frozen_dict_is_gone_wherever_it_stands_again():
     assert hidden == frozendict(a=[frozendict(password=REDACTED, b=1)])
 
 
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="there are no t-strings before Python 3.14")
+def test_a_secret_in_a_t_string_is_gone_wherever_it_stands_again():
+    from string.templatelib import Interpolation, Template
+
+    template = Template("login ", Interpolation("t0k3n-v4lue", "user.token"))
+    one = Interpolation(Opaque("p4ssword-v4lue"), "password")
+    report = report_of(args=(template,), kwargs={"one": one}, exception="not t0k3n-v4lue, p4ssword-v4lue")
+    text = sent(report)
+    assert "t0k3n" not in text
+    assert "p4ssword" not in text
+
+
 def test_a_secret_in_a_traced_variable_is_gone_from_text_and_traceback():
     report = report_of(
         exception="refused: abcdef123456",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import sys
 from base64 import b64encode
 from collections import deque
 from contextlib import suppress
@@ -21,6 +22,12 @@ from typing import TYPE_CHECKING
 from ..failure import DICTS, bounded_repr
 from ..parameters import bound_values, named_arguments
 from .needles import Needles
+
+if sys.version_info >= (3, 14):
+    from string.templatelib import Interpolation, Template
+else:
+    Interpolation: Any = None
+    Template: Any = None
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -444,6 +451,10 @@ def _members(value: Any) -> list[tuple[str, object]]:
     for mapping in DICTS:
         if issubclass(kind, mapping):
             return [(_key(key), member) for key, member in islice(list(mapping.items(value)), MAX_MEMBERS)]
+    if kind is Template:
+        return [(part.expression, part.value) for part in value.interpolations]
+    if kind is Interpolation:
+        return [(value.expression, value.value)]
     if _is_pair(value):
         return [(_key(value[0]), value[1])]
     for container in (list, tuple, set, frozenset, deque):
