@@ -37,14 +37,17 @@ import cloudpickle
 from .annotations import OF_CLASSES, annotations_of, are_known
 from .collector import collector_paused
 from .exception_state import dump_exception, load_exception
-from .importable import can_be_imported, look_for_home
-from .pickling import ATOMS, LARGE, PROTOCOL, Pickled, first_of_run
+from .importable import can_be_imported, look_for_home, stays_away
+from .pickling import ATOMS, LARGE, PROTOCOL, Pickled, first_of_run, modules_of_run
 from .rebuild import (
     by_id,
     data_type_of,
     fill_class,
     fill_function,
+    fill_module,
+    find_module,
     find_named,
+    find_shared_module,
     from_parent,
     globals_of,
     ids,
@@ -210,6 +213,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return self._reduce_function(obj)
         if kind is MethodType and self._classes is not None and (reduced := _reduce_to_name(obj)) is not None:
             return reduced
+        if kind is ModuleType:
+            return self._reduce_module(obj)
         if kind is CodeType:
             _, arguments = self.dispatch_table[CodeType](obj)
             return make_code, (obj.co_filename, arguments)
@@ -229,6 +234,19 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             _LIBRARY_TYPES[id(kind)] = kind
         self._ordinary.add(id(kind))
         return obj.__reduce_ex__(PROTOCOL)
+
+    def _reduce_module(self, module: ModuleType) -> Any:
+        """Reduce a module to its name, or, where nobody else would find that, to what is its own."""
+        look_for_home(module.__name__)
+        make, (name, *values) = self.dispatch_table[ModuleType](module)
+        if not values or (self._to_sender and modules_of_run.get(name) is module):
+            return find_module, (name,)
+        self.plain = False
+        (brought,) = map(with_lazy_imports, values)
+        if sys.modules.get(name) is not module:  # others may have its name
+            return make, (name, brought)
+        self._shared_globals(name, vars(module))
+        return find_shared_module, (name, name in stays_away), brought, None, None, fill_module
 
     def _reduce_memmap(self, array: Any) -> Any:
         if (place := place_in_file(array)) is None:
@@ -370,7 +388,9 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         """Find the globals that a function or class shares on a worker."""
         if self._to_sender or (module := module_of(named)) is None:
             return None
-        name, values = module
+        return self._shared_globals(*module)
+
+    def _shared_globals(self, name: str, values: dict[str, Any]) -> SharedGlobals:
         if name not in self._shared:
             self._shared[name] = SharedGlobals(name, values)
         return self._shared[name]

@@ -10,13 +10,13 @@ import copyreg
 from contextlib import suppress
 from functools import partial
 from itertools import islice
-from types import CodeType, FunctionType, MethodType
+from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 from .annotations import OF_CLASSES, annotations_of
 from .clock import monotonic
 from .exceptions import SerializationError
-from .failure import drop_leading_frames, exception_line
+from .failure import DICTS, drop_leading_frames, exception_line
 from .pickling import dump_value
 
 if TYPE_CHECKING:
@@ -149,13 +149,15 @@ def _can_dump(value: object) -> bool:
 def _parts(value: Any, path: str) -> Iterator[tuple[str, object]]:
     """Give what a value is made of, each part with its path."""
     kind = type(value)
-    if kind is dict:
+    if kind in DICTS:
         yield from ((f"list({path})[{i}]", key) for i, key in enumerate(value))
         yield from ((f"{path}[{_short(key)}]", item) for key, item in value.items())
     elif kind is list or isinstance(value, tuple):
         yield from ((f"{path}[{i}]", item) for i, item in enumerate(value))
     elif kind is set or kind is frozenset:
         yield from ((f"list({path})[{i}]", item) for i, item in enumerate(value))
+    elif kind is ModuleType:
+        yield from ((f"{path}.{name}", item) for name, item in vars(value).items() if name != "__builtins__")
     elif kind is FunctionType:
         yield from _function_parts(value, path)
     elif kind is partial:

@@ -41,7 +41,7 @@ from .failure import (
     name_of_class,
     traceback_of,
 )
-from .pickling import ATOMS, PROTOCOL, Pickled, dump_value, globals_of_run
+from .pickling import ATOMS, PROTOCOL, Pickled, dump_value, modules_of_run
 
 TYPE_CHECKING = False  # typing is not imported: it would be the costliest part of a worker's start
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ class _Writer:
     def _class(self, cls: type[BaseException]) -> bytes:
         """Return a class's pickle, empty where there is none to be had."""
         try:
-            if cls.__module__ not in {"__main__", *globals_of_run} and not _registered_by_value():
+            if cls.__module__ not in {"__main__", *modules_of_run} and not _registered_by_value():
                 with suppress(pickle.PicklingError, AttributeError):  # then it is no importable class
                     return pickle.dumps(cls, PROTOCOL)
             pickled = dump_value(cls, self._to_sender)

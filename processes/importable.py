@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import cloudpickle
 
-from .pickling import globals_of_run
+from .pickling import modules_of_run
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -57,7 +57,7 @@ def look_for_home(name: str) -> None:
 
 def _is_at_home(name: str, top: str, module: ModuleType) -> bool:
     """Tell whether a module, or the package that it is in, is found where it was loaded from."""
-    if getattr(module, "__dict__", None) is globals_of_run.get(name, ()):
+    if module is modules_of_run.get(name):
         return False  # we are a worker, and it came by value
     file = getattr(sys.modules.get(top, module), "__file__", None)
     return (file is not None and file.endswith(_COMPILED)) or _is_found(top, file)

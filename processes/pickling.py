@@ -44,8 +44,8 @@ definitions: Final[dict[str, Buffer]] = {}
 defined_of_run: Final[dict[str, Any]] = {}
 """In a worker: the classes and the functions of modules that this run has brought so far, by id."""
 
-globals_of_run: Final[dict[str, dict[str, Any]]] = {}
-"""In a worker: by module, the globals of what this run has brought by value."""
+modules_of_run: Final[dict[str, ModuleType]] = {}
+"""In a worker: by name, the modules whose globals are what this run has brought of them by value."""
 
 first_of_run: Final[dict[tuple[str, str], Any]] = {}
 """In a worker: what a module's global was when this run brought it first, by the names of both."""
@@ -62,12 +62,12 @@ The place of a cell that a function has closed over is the function's place and 
 
 def begin_run() -> None:
     """In a worker: forget what the run before has brought by value."""
-    for name, values in globals_of_run.items():
-        if getattr(sys.modules.get(name), "__dict__", None) is values:
+    for name, module in modules_of_run.items():
+        if sys.modules.get(name) is module:
             del sys.modules[name]
     definitions.clear()
     defined_of_run.clear()
-    globals_of_run.clear()
+    modules_of_run.clear()
     first_of_run.clear()
     cells_of_run.clear()
     places_in_globals.clear()
@@ -81,13 +81,13 @@ def make_module(name: str) -> ModuleType:
     """
     module = type(sys)(name)
     del module.__doc__, module.__loader__, module.__package__  # the script brings its own
-    globals_of_run[name] = vars(module)
+    modules_of_run[name] = module
     return module
 
 
 def serves_run() -> bool:
     """Tell whether this is a worker, where what a run brings by value becomes that run's."""
-    return bool(globals_of_run)
+    return bool(modules_of_run)
 
 
 class Pickled:

@@ -19,8 +19,8 @@ from .pickling import (
     defined_of_run,
     definitions,
     first_of_run,
-    globals_of_run,
     make_module,
+    modules_of_run,
     serves_run,
 )
 
@@ -47,30 +47,37 @@ def find_module(name: str) -> ModuleType:
     return sys.modules[name]
 
 
-def find_globals(module: str, stays_away: bool) -> dict[str, Any]:
-    """Find the globals that what comes by value from a module shares in this run.
+def find_shared_module(name: str, stays_away: bool) -> ModuleType:
+    """Find the module whose globals all that comes by value from it shares in this run.
 
-    Of a module that stays away, since no worker can import it or none shall, there is one with these.
+    Whoever imports a module that stays away, since no worker can import it or none shall, gets this one.
     """
     if not serves_run():
-        return {}
-    if module not in globals_of_run:
+        return type(sys)(name)
+    if name not in modules_of_run:
+        package = name.rpartition(".")[0]
+        if stays_away and package and package not in sys.modules:
+            find_shared_module(package, stays_away)  # whoever imports the module asks for that first
+        module = make_module(name)
         if stays_away:
-            package = module.rpartition(".")[0]
-            if package and package not in sys.modules:
-                find_globals(package, stays_away)  # whoever imports the module asks for that first
-            sys.modules.setdefault(module, make_module(module))
-        else:
-            globals_of_run[module] = {}
-    return globals_of_run[module]
+            sys.modules.setdefault(name, module)
+    return modules_of_run[name]
+
+
+def fill_module(module: ModuleType, brought: Mapping[str, Any]) -> None:
+    """Give a module the globals that it brings."""
+    share(module.__name__, vars(module), brought)
+
+
+def find_globals(module: str, stays_away: bool) -> dict[str, Any]:
+    """Find the globals that what comes by value from a module shares in this run."""
+    return vars(find_shared_module(module, stays_away)) if serves_run() else {}
 
 
 def globals_of(module: str) -> dict[str, Any] | None:
     """Find the globals of a module: those of this run, where what is of it came by value."""
-    found = globals_of_run.get(module)
-    if found is None and (loaded := sys.modules.get(module)) is not None:
-        found = vars(loaded)
-    return found
+    found = modules_of_run.get(module) or sys.modules.get(module)
+    return None if found is None else vars(found)
 
 
 def first_brought(module: str, name: str, value: Any) -> Any:
@@ -87,7 +94,7 @@ def make_named(
     kwargs: Mapping[str, Any] | None = None,
 ) -> Any:
     """Find the global of a module that is known by its identity, or make it."""
-    is_at_home = module in sys.modules and module not in globals_of_run
+    is_at_home = module in sys.modules and module not in modules_of_run
     found = find_named(vars(sys.modules[module]), name) if is_at_home else first_of_run.get((module, name))
     if type(found) is not kind:
         found = make_unnamed(module, make, args, kwargs)

@@ -13,7 +13,7 @@ import struct
 import sys
 import threading
 import typing
-from types import CellType, ModuleType
+from types import CellType
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
@@ -24,7 +24,6 @@ from .annotations import part_of
 from .importable import can_be_imported
 from .pickling import PROTOCOL
 from .rebuild import (
-    find_module,
     globals_of,
     make_cell,
     make_named,
@@ -73,11 +72,6 @@ def _reduce_cell(cell: CellType) -> Any:
         return make_cell, (cell.cell_contents,)
     except ValueError:
         return make_cell, ()  # it is empty
-
-
-def _reduce_module(module: ModuleType) -> Any:
-    reduced = cloudpickle.Pickler.dispatch_table[ModuleType](module)
-    return (find_module, (module.__name__,)) if len(reduced[1]) == 1 else reduced  # else it goes by value
 
 
 def _reduce_weak_dict(weak: WeakKeyDictionary[Any, Any] | WeakValueDictionary[Any, Any]) -> Any:
@@ -239,7 +233,6 @@ REDUCERS: Final[dict[type, Callable[[Any], Any]]] = {
     functools.cached_property: _reduce_cached_property,
     **_OF_THIS_PYTHON,
     CellType: _reduce_cell,
-    ModuleType: _reduce_module,
     WeakKeyDictionary: _reduce_weak_dict,
     WeakValueDictionary: _reduce_weak_dict,
     struct.Struct: _reduce_struct,

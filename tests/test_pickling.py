@@ -14,6 +14,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import types
 import weakref
 from collections import deque, namedtuple
 from collections.abc import Callable, Iterator
@@ -290,6 +291,12 @@ def with_lock_global() -> object:
 with_lock_global.__module__ = "__main__"  # as if it were of a script
 
 
+def in_module(lock: object) -> types.ModuleType:
+    module = types.ModuleType("made_here")
+    vars(module).update(__builtins__={}, cfg=Config(lock))
+    return module
+
+
 def generator() -> Iterator[int]:
     yield 1
 
@@ -300,7 +307,7 @@ def ring(value: object) -> list[object]:
     return items
 
 
-LOCKED = [
+LOCKED: list[tuple[Callable[[Any], object], str]] = [
     (lambda lock: lock, ""),
     (lambda lock: [1, lock], "[1]"),
     (lambda lock: (1, {"cfg": [0, lock]}), "[1]['cfg'][1]"),
@@ -325,8 +332,11 @@ LOCKED = [
     (with_default, ".__defaults__[1]"),
     (lambda lock: with_lock_global, ".__globals__['LOCK']"),
     (ring, "[3]"),
+    (in_module, ".cfg.lock"),
     (lambda lock: np.array([1, lock], dtype=object), ".__getstate__()[4][1]"),
 ]
+if sys.version_info >= (3, 15):
+    LOCKED.append((lambda lock: frozendict(a=[lock]), "['a'][0]"))  # noqa: F821
 
 
 @pytest.mark.parametrize(("hide", "path"), LOCKED, ids=[path for _, path in LOCKED])

@@ -447,6 +447,54 @@ def test_functions_of_a_module_that_nobody_can_import_run_in_processes(tmp_path,
     assert output_of(["-W", "ignore", "-c", f"{MODULES[how]}\nprint(module.run())"], tmp_path) == f"{RUN}\n"
 
 
+NAMED_ALONE = """
+count = 0
+seen = []
+NOTHING = object()
+
+class Kind: pass
+
+def double(number):
+    global count
+    count += 1
+    seen.append(number)
+    return number * 2
+
+def nothing(): return NOTHING
+"""
+
+
+@pytest.mark.parametrize("is_found", [False, True])
+def test_a_module_that_goes_by_value_may_be_all_that_a_function_names(tmp_path, is_found):
+    folder = tmp_path if is_found else tmp_path / "plugins"
+    folder.mkdir(exist_ok=True)
+    (folder / "plugin.py").write_text(NAMED_ALONE)
+    begin = "import plugin\n" if is_found else "plugin = load('plugin', 'plugins/plugin.py')\n"
+    program = (
+        LOADER
+        + begin
+        + (
+            "import cloudpickle\n"
+            "cloudpickle.register_pickle_by_value(plugin)\n"
+            "from processes import Process, Task, TaskDependency\n"
+            "def use():\n"
+            "    doubled = plugin.double(plugin.double(1))\n"
+            "    assert plugin.double.__globals__ is vars(plugin)\n"
+            "    assert plugin.nothing() is plugin.NOTHING\n"
+            "    return doubled, plugin.count, plugin.seen, plugin.Kind()\n"
+            "def use_again(plugin):\n"
+            "    return plugin.double(3), plugin.count, plugin.seen\n"
+            "report = Process([Task('use', use), Task('again', use_again, args=(plugin,),\n"
+            "    dependencies=[TaskDependency('use')])]).run(runner='process', max_workers=1)\n"
+            "report.raise_for_errors()\n"
+            "(*used, kind), again = report.results.values()\n"
+            "print(used, again, type(kind) is plugin.Kind)\n"
+        )
+    )
+    expected = "[4, 2, [1, 2]] (6, 3, [1, 2, 3]) True\n"
+    assert output_of(["-c", program], tmp_path) == expected
+
+
 def test_a_module_from_beside_the_path_is_in_a_worker_for_one_run(tmp_path):
     (tmp_path / "plugins").mkdir()
     (tmp_path / "plugins" / "plugin.py").write_text(
@@ -477,6 +525,21 @@ def test_an_import_that_waits_may_be_of_a_module_that_was_loaded_from_beside_the
         "print(Process([Task('four', lambda: plugin.double(2))]).run(runner='process').results)\n"
     )
     assert output_of(["-c", program], tmp_path) == "{'four': 4}\n"
+
+
+@pytest.mark.skipif(sys.version_info < (3, 15), reason="imports cannot wait before Python 3.15")
+def test_a_module_that_was_loaded_from_beside_the_path_may_have_imports_that_wait(tmp_path):
+    (tmp_path / "plugins").mkdir()
+    (tmp_path / "plugins" / "plugin.py").write_text(
+        "lazy import colorsys\nlazy from math import floor\ndef low(number): return floor(number)\n"
+    )
+    program = LOADER + (
+        "from processes import Process, Task\n"
+        "plugin = load('plugin', 'plugins/plugin.py')\n"
+        "print(Process([Task('two', lambda: plugin.low(2.5))]).run(runner='process').results)\n"
+        "print('colorsys' in sys.modules)\n"
+    )
+    assert output_of(["-c", program], tmp_path) == "{'two': 2}\nFalse\n"
 
 
 def test_functions_of_tests_that_pytest_imports_from_beside_the_path_run_in_processes(tmp_path):
