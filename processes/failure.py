@@ -527,10 +527,10 @@ def _render_items(
 def _first_items(value: Any, count: int) -> list[Any]:
     """Take items of a container at once, because another thread may change it meanwhile."""
     try:
-        return list(islice(value.items() if isinstance(value, dict) else value, count))
+        return list(islice(value.items() if isinstance(value, DICTS) else value, count))
     except RuntimeError:  # without the GIL that is not at once, and to copy all of it is
         whole = value.copy()
-        return list(islice(whole.items() if isinstance(whole, dict) else whole, count))
+        return list(islice(whole.items() if isinstance(whole, DICTS) else whole, count))
 
 
 def _foreign_repr(value: object, room: int) -> str:

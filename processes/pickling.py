@@ -81,6 +81,8 @@ def make_module(name: str) -> ModuleType:
     """
     module = type(sys)(name)
     del module.__doc__, module.__loader__, module.__package__  # the script brings its own
+    if name != "__main__":  # which alone may have none there, says linecache from Python 3.15 on
+        del module.__spec__
     modules_of_run[name] = module
     return module
 
