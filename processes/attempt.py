@@ -40,6 +40,8 @@ class Attempt:
         Selects the frame whose variables are traced; see :func:`processes.failure.describe_failure`.
     on_record : RecordSink or None
         Takes each `logging.LogRecord` that the function logs; None when the task has no log file.
+    captures_output : bool
+        Whether it takes what the function prints too.
     has_sealed : bool
         Whether there are :class:`Sealed` values among the arguments; only on runners that take them.
     rank : int
@@ -53,6 +55,7 @@ class Attempt:
 
     __slots__ = (
         "args",
+        "captures_output",
         "frame_filter",
         "func",
         "has_sealed",
@@ -86,6 +89,7 @@ class Attempt:
         self.timeout = timeout
         self.frame_filter = frame_filter
         self.on_record = on_record
+        self.captures_output = False
         self.has_sealed = False
         self.may_stay = False
         self.rank = rank

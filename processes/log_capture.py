@@ -11,6 +11,9 @@ Listener = Callable[[logging.LogRecord], None]
 
 _listeners: ContextVar[tuple[Listener, ...]] = ContextVar("processes_log_listeners", default=())
 
+is_handled: ContextVar[bool] = ContextVar("processes_log_record_is_handled", default=False)
+"""Whether the program's handlers have a record just now, which listeners have had already."""
+
 _original_call_handlers = logging.Logger.callHandlers
 _lock = threading.Lock()  # guards _captures and the exchange of Logger.callHandlers
 _captures = 0
@@ -63,4 +66,8 @@ class Capture:
 def _call_handlers_and_listeners(logger: logging.Logger, record: logging.LogRecord) -> None:
     for listener in _listeners.get():
         listener(record)
-    _original_call_handlers(logger, record)
+    token = is_handled.set(True)
+    try:
+        _original_call_handlers(logger, record)
+    finally:
+        is_handled.reset(token)

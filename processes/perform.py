@@ -130,10 +130,19 @@ def _call_and_capture(attempt: Attempt) -> Any:
 
     assert attempt.on_record is not None
     with Capture(attempt.on_record):
-        value = attempt.func(*attempt.args, **attempt.kwargs)
-        if type(value) not in _NOT_AWAITED and _is_coroutine(value):
-            value = _await(value)
-        return value
+        if not attempt.captures_output:
+            return _call(attempt)
+        from .output_capture import CapturedOutput
+
+        with CapturedOutput(attempt.on_record):
+            return _call(attempt)
+
+
+def _call(attempt: Attempt) -> Any:
+    value = attempt.func(*attempt.args, **attempt.kwargs)
+    if type(value) not in _NOT_AWAITED and _is_coroutine(value):
+        value = _await(value)
+    return value
 
 
 def _is_coroutine(value: object) -> bool:

@@ -279,6 +279,7 @@ class Process:
         observers: Iterable[Observer] = (),
         resources: Mapping[str, float] | None = None,
         fail_fast: bool = False,
+        capture_output: bool = False,
         notify: Iterable[ReportChannel] = (),
         notify_on: str = "always",
         durations: ProcessExecutionReport | Mapping[str, float] | None = None,
@@ -307,6 +308,11 @@ class Process:
             How much there is of what tasks name in their own `resources`.
         fail_fast : bool, default False
             End the run at the first failure; tasks without result stay PENDING.
+        capture_output : bool, default False
+            What a task prints goes to its log file, line by line, instead of where it always goes; of a task
+            without one nothing is captured. In worker processes that is all that is written to standard
+            output and standard error, also by C code and child processes; elsewhere what the function's
+            thread writes to `sys.stdout` and `sys.stderr`.
         notify : iterable of ReportChannel, default ()
             Where the report is sent at the end, also at that of a run that Ctrl-C ends.
         notify_on : {"always", "error"}, default "always"
@@ -340,6 +346,7 @@ class Process:
                 observers=observers,
                 resources=resources,
                 fail_fast=fail_fast,
+                capture_output=capture_output,
                 durations=durations,
             )
         except KeyboardInterrupt:  # which may strike while modules are imported
@@ -367,6 +374,7 @@ class Process:
         observers: Iterable[Observer] = (),
         resources: Mapping[str, float] | None = None,
         fail_fast: bool = False,
+        capture_output: bool = False,
         notify: Iterable[ReportChannel] = (),
         notify_on: str = "always",
         durations: ProcessExecutionReport | Mapping[str, float] | None = None,
@@ -406,6 +414,7 @@ class Process:
             observers=observers,
             resources=resources,
             fail_fast=fail_fast,
+            capture_output=capture_output,
             durations=durations,
             recorders=(put_entry,),
         )
@@ -424,6 +433,7 @@ class Process:
         observers: Iterable[Observer],
         resources: Mapping[str, float] | None,
         fail_fast: bool,
+        capture_output: bool,
         durations: object,
         recorders: tuple[Observer, ...] = (),
     ) -> Scheduler:
@@ -446,6 +456,7 @@ class Process:
             recorders=recorders,
             resources=_check_resources(resources, graph.tasks),
             fail_fast=_check_bool("fail_fast", fail_fast),
+            captures_output=_check_bool("capture_output", capture_output),
             durations=expected_durations(durations, graph.names),
         )
         self.runner = scheduler.runner

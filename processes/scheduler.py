@@ -96,6 +96,8 @@ class Scheduler:
         How much there is of each resource.
     fail_fast : bool
         Whether the first failure ends the run.
+    captures_output : bool
+        Whether what a task prints goes to its log file, if it has one.
     durations : sequence of float, optional
         How long each task is expected to take, in seconds.
     downstream : callable, optional
@@ -125,6 +127,7 @@ class Scheduler:
         recorders: Iterable[Observer] = (),
         resources: Mapping[str, float] | None = None,
         fail_fast: bool = False,
+        captures_output: bool = False,
         durations: Sequence[float] | None = None,
         downstream: Callable[[int], list[str]] | None = None,
     ) -> None:
@@ -139,6 +142,7 @@ class Scheduler:
         self._untold: deque[Event] = deque()  # what the observers have not been told yet
         self._available = _exact(resources or {})
         self._fail_fast = fail_fast
+        self._captures_output = captures_output
         self._downstream = downstream or (
             lambda task: [graph.names[below] for below in graph.descendants(task)]
         )
@@ -284,6 +288,8 @@ class Scheduler:
             record_sink(task) if task.has_logger else None,
             self._ranks[index],
         )
+        if self._captures_output:
+            attempt.captures_output = attempt.on_record is not None
         if group.runner.heeds_order:
             attempt.next_rank = self._plan.rank_below(index)
         if not task.keep_result:

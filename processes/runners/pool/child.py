@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .buffers import DataFile
     from .functions import SentFunction
     from .kept import Kept
+    from .output import WrittenOutput
 
 _FOLDER = os.path.dirname(__file__)  # noqa: PTH120 - pathlib costs each start 5 ms
 _PACKAGE_FOLDER = os.path.abspath(f"{_FOLDER}/../../..")  # noqa: PTH100
@@ -175,6 +176,8 @@ class Child:
         Whether its socket is watched for room to send.
     kept : Kept or None
         The result that it keeps and has not written, for the job that it may get or has got.
+    output : WrittenOutput or None
+        What the attempt that it is at prints, if that is captured.
     """
 
     def __init__(self, label: str, program: str, environment: dict[str, str]) -> None:
@@ -189,6 +192,7 @@ class Child:
         self._next_rank = 0  # of what may become ready by what it holds, the most urgent's
         self._next_after = 0  # the ticket of that after which it may
         self.kept: Kept | None = None
+        self.output: WrittenOutput | None = None
         self._end_at: float | None = None  # when it is killed if it is still there, on the monotonic clock
         self._deaf = False  # it was gone before it got anything of the latest job
         # To be sent, with the ticket of an attempt that may be taken back before, or 0.

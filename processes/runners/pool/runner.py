@@ -57,6 +57,7 @@ OVERDUE_SECONDS = 0.02
 
 SPARES = 2  # descriptors: one for a large result's file, one that libffi may keep once ctypes is imported
 MAX_FAILED_STARTS = 3  # of workers, in a row; then the fault is not chance
+OUTPUT_SECONDS = 1.0  # how often we look for what running attempts have printed meanwhile
 POLL_SECONDS = 0.1  # how often we look for what no descriptor tells: memory, and in some systems deaths
 
 _entering = Lock()  # guards the shelves of runners: several threads may enter and leave blocks of one
@@ -182,6 +183,8 @@ class ProcessPoolRunner(ProcessRunner):
         self._jobs = 0  # started and not ended
         self._is_interrupted = False  # whether a Ctrl-C has struck while the program's handlers logged
         self._next_look = 0.0  # at the memory of workers, on the monotonic clock
+        self._captures_output = False  # whether attempts may have what they print captured
+        self._next_look_at_output = 0.0  # on the monotonic clock
         self._epoch = 0.0  # what the clock of the wall is ahead of that, which may be set at any time
         self._pace = Pace(self.max_workers)
         self.is_sated = False
@@ -228,7 +231,9 @@ class ProcessPoolRunner(ProcessRunner):
 
     @property
     def poll_seconds(self) -> float | None:
-        return None if abilities.CAN_GUARD and self.memory_limit is None else POLL_SECONDS
+        if self.memory_limit is not None or not abilities.CAN_GUARD:
+            return POLL_SECONDS
+        return OUTPUT_SECONDS if self._captures_output else None
 
     def fileno(self) -> int | None:
         return self._selector.fileno() if hasattr(self._selector, "fileno") else None
@@ -295,6 +300,9 @@ class ProcessPoolRunner(ProcessRunner):
             attempt.func, attempt.args, attempt.kwargs, attempt.task_name
         )
         flags = 0 if attempt.timeout is None else wire.ANNOUNCE
+        if attempt.captures_output:
+            flags |= wire.CAPTURE
+            self._captures_output = True
         if function.own:
             flags |= wire.VARIANT
         if attempt.may_stay and abilities.CAN_TAKE_BACK:
@@ -520,6 +528,7 @@ class ProcessPoolRunner(ProcessRunner):
         return any(child.who is NOBODY for child in self._children)
 
     def _dismiss(self, child: Child) -> None:
+        self._end_output(child)
         self._children.remove(child)
         self._leaving.append(child)
         self._unsent.discard(child)
@@ -536,6 +545,8 @@ class ProcessPoolRunner(ProcessRunner):
             self._waker.disarm()
         if self.memory_limit is not None:
             self._look_at_memory(self.memory_limit)
+        if self._captures_output:
+            self._look_at_output()
         if not abilities.CAN_GUARD:
             for child in [*self._children, *self._leaving]:
                 if child.has_ended():
@@ -587,6 +598,15 @@ class ProcessPoolRunner(ProcessRunner):
                 child.kill()
                 self._dismiss(child)
 
+    def _look_at_output(self) -> None:
+        """Tell what running attempts have printed meanwhile; one look in `OUTPUT_SECONDS`."""
+        if monotonic() < self._next_look_at_output:
+            return
+        self._next_look_at_output = monotonic() + OUTPUT_SECONDS
+        for child in self._children:
+            if child.output is not None:
+                self._log(child, child.output.ticket, child.output.tell)
+
     def _serve(self, child: Child, mask: int) -> bool:
         """Take what a worker has sent; False if it has sent nothing."""
         if not (mask & selectors.EVENT_READ and child.connected):
@@ -616,6 +636,8 @@ class ProcessPoolRunner(ProcessRunner):
         while frames:
             kind, ticket, body = frames.popleft()
             if kind == wire.RESULT:
+                if child.output is not None:
+                    self._end_output(child)
                 self._take_result(child, child.held.pop(ticket, None), body)
             else:
                 self._take(child, kind, ticket, body)
@@ -631,8 +653,14 @@ class ProcessPoolRunner(ProcessRunner):
         if kind == wire.STARTED:
             if ticket in child.held:
                 self._inbox.append(Started(ticket, wire.CLOCK.unpack(body)[0], child.who))
+        elif kind == wire.OUTPUT:
+            self._take_output(child, child.held.get(ticket), body)
         elif kind == wire.RECORD:
-            self._log(child, ticket, body)
+            if child.output is not None:
+                self._log(child, ticket, child.output.tell)  # it was printed before
+            job = child.held.get(ticket)
+            listen = None if job is None else job.attempt.on_record
+            self._log(child, ticket, handle_record, body, listen, not self._is_interrupted)
         elif kind == wire.WRITTEN:
             self._take_written(child, ticket, body)
         elif kind == wire.RETIRED:
@@ -653,16 +681,14 @@ class ProcessPoolRunner(ProcessRunner):
             self._failed_starts = 0
             child.who = Worker(child.label, pickle.loads(body), self._parent.host)  # noqa: S301 - our own worker
 
-    def _log(self, child: Child, ticket: int, body: bytes | memoryview) -> None:
-        """Log a record that a worker has sent.
+    def _log(self, child: Child, ticket: int, log: Callable[..., object], *args: object) -> None:
+        """Log what a worker has sent.
 
         What the program's handlers and filters raise fails the attempt that logged, as in a thread; only that
         its function has gone on meanwhile.
         """
         job = child.held.get(ticket)
-        listen = None if job is None else job.attempt.on_record
-        logged = Attempt(ticket, "", handle_record, (body, listen, not self._is_interrupted))
-        outcome = perform(logged, child.who).outcome
+        outcome = perform(Attempt(ticket, "", log, args), child.who).outcome
         if not isinstance(outcome, Raised):
             return
         if isinstance(outcome.exception, KeyboardInterrupt):
@@ -671,6 +697,24 @@ class ProcessPoolRunner(ProcessRunner):
             raise outcome.exception
         if job is not None and job.log_failure is None:
             job.log_failure = outcome
+
+    def _take_output(self, child: Child, job: Job | None, body: bytes | memoryview) -> None:
+        """Take what an attempt has printed, or the file that it prints to."""
+        from .output import WrittenOutput, tell_output
+
+        descriptors = () if body else self._receive_descriptors(child)
+        if job is None or (on_record := job.attempt.on_record) is None:
+            _close(descriptors)
+        elif body:
+            self._log(child, job.attempt.ticket, tell_output, body, on_record)
+        elif descriptors:
+            child.output = WrittenOutput(job.attempt.ticket, descriptors[0], on_record)
+
+    def _end_output(self, child: Child) -> None:
+        """Tell the rest of what an attempt has printed."""
+        if (output := child.output) is not None:
+            child.output = None
+            self._log(child, output.ticket, output.close)
 
     def _part_with(self, child: Child) -> None:
         """Let a worker go that begins nothing more: what it was given goes to others."""
@@ -739,11 +783,14 @@ class ProcessPoolRunner(ProcessRunner):
 
     def _take_descriptors(self, child: Child, how: int) -> list[int] | tuple[()] | None:
         """Take the descriptors of a large result; None if there is no room for them, whatever we do."""
-        _close(self._spares)
-        self._spares.clear()
         from . import kept  # noqa: F401 - now: what reads large results takes descriptors to be imported
 
-        return wire.receive_descriptors(child.side_channel) if how == wire.RETURNED_FILE else ()
+        return self._receive_descriptors(child) if how == wire.RETURNED_FILE else ()
+
+    def _receive_descriptors(self, child: Child) -> list[int] | None:
+        _close(self._spares)
+        self._spares.clear()
+        return wire.receive_descriptors(child.side_channel)
 
     def _bury(self, child: Child, _: int) -> None:
         """Settle what a worker leaves that has ended."""

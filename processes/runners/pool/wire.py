@@ -6,9 +6,10 @@ A frame is a header, then a body of the length that the header tells::
 
 To the worker go SETUP, FUNCTION (the ticket is the function's number), LARGE_FUNCTION (one in a parcel),
 CLASS (one that no worker can import, or a function that is an argument), ATTEMPT, and WRITE, which asks for
-the result that it has kept; from it come READY, STARTED, RECORD, RESULT, WRITTEN (what it had kept), RESEND
-(files of an attempt or its function did not arrive: both shall come again without) and RETIRED, which says
-that it begins nothing more and ends.
+the result that it has kept; from it come READY, STARTED, OUTPUT (what the attempt prints: its file is in the
+side channel, or, where there is none, it is in the body, at the end), RECORD, RESULT, WRITTEN (what it had
+kept), RESEND (files of an attempt or its function did not arrive: both shall come again without) and RETIRED,
+which says that it begins nothing more and ends.
 The parent's end of the socket never blocks; the worker's does, so that two large messages that meet cannot
 wait for each other.
 
@@ -41,21 +42,21 @@ EXIT = 0
 """The ticket that ends a worker."""
 
 SETUP, FUNCTION, LARGE_FUNCTION, CLASS, ATTEMPT, WRITE = range(1, 7)
-READY, STARTED, RECORD, RESULT, WRITTEN, RESEND, RETIRED = range(7, 14)
+READY, STARTED, OUTPUT, RECORD, RESULT, WRITTEN, RESEND, RETIRED = range(7, 15)
 
-_HEADER, _ATTEMPT_HEAD, _RESULT_HEAD = "B3xIQ", "IIB", "BdddQ"
+_HEADER, _ATTEMPT_HEAD, _RESULT_HEAD = "B3xIQ", "IIH", "BdddQ"
 HEADER = Struct(f"<{_HEADER}")
 
 ATTEMPT_HEAD = Struct(f"<{_ATTEMPT_HEAD}")
 """Of an ATTEMPT's body: the function's number, the length of the description, and which of these hold:"""
 
-ANNOUNCE, IN_PARCELS, WITH_FILES, NAME_ONLY, NO_ARGUMENTS, MAY_STAY, WITH_KEPT, VARIANT = [
-    1 << bit for bit in range(8)
+ANNOUNCE, IN_PARCELS, WITH_FILES, NAME_ONLY, NO_ARGUMENTS, MAY_STAY, WITH_KEPT, VARIANT, CAPTURE = [
+    1 << bit for bit in range(9)
 ]
 """The start shall be announced; the arguments are in parcels; descriptors wait in the side channel; the
 description is the task's name in UTF-8, and nothing else; there are no arguments, so they are left out; the
 worker may keep a large result; what it has kept is an argument; the function is a variant, and what makes it
-of its pattern stands before the arguments."""
+of its pattern stands before the arguments; what the function prints is captured."""
 
 VARIANT_HEAD = Struct("<III")
 """What that begins with: the number of the pattern, how many bytes follow, and how many of the arguments."""

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from ...pickling import Buffer, Pickled
     from .buffers import DataFile
     from .kept import KeptHere
+    from .output import TurnedOutput
     from .parcel import Parcel
 
 
@@ -348,14 +349,30 @@ class _Loop:
         else:
             attempt = Attempt(self._ticket, task_name, function, args, kwargs, None, frame_filter)
             del args, kwargs  # large ones shall go as soon as the function lets them go
+            output = self._turn_output() if flags & wire.CAPTURE else None
             finished = perform(attempt, self._worker, owns_process=True)
             if os.getpid() != self._worker.pid:
                 _end_fork(finished.outcome)
+            if output is not None and (text := output.close()):
+                self._send(wire.frame(wire.OUTPUT, self._ticket, text))
             del attempt
         try:
             return self._answer(finished, task_name, may_keep=bool(flags & wire.MAY_STAY))
         finally:
             del finished  # an exception's frames lead to this one, which is not to lead back to it
+
+    def _turn_output(self) -> TurnedOutput | None:
+        """Let what the function prints go to a file; None if there is no room for one."""
+        from .output import TurnedOutput
+
+        try:
+            output = TurnedOutput()
+        except OSError:
+            return None
+        if wire.send_descriptors(self._side_channel, [output.descriptor]):
+            output.leave_to_parent()
+            self._send(wire.frame(wire.OUTPUT, self._ticket))
+        return output
 
     def _initialize(self, number: int, task_name: str, frame_filter: str | None) -> Finished | None:
         """Call the pool's initializer for the first attempt of a run; tell how it ended if it failed."""

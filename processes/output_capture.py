@@ -1,0 +1,181 @@
+"""Hears what a function prints, and tells it line by line as log records.
+
+In this process that is what goes through `sys.stdout` and `sys.stderr`. Worker processes turn their
+descriptors, see :mod:`processes.runners.pool.output`.
+"""
+
+from __future__ import annotations
+
+import codecs
+import logging
+import sys
+import threading
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from .log_capture import is_handled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+LOGGER_NAME = "output"
+"""What records of lines have for the name of their logger."""
+
+MOST_IN_LINE = 1 << 20  # characters; what has no end is told in pieces
+
+_STREAMS = ("stdout", "stderr")
+
+_captured: ContextVar[tuple[Lines, ...] | None] = ContextVar("processes_captured_output", default=None)
+
+_lock = threading.Lock()  # guards the two below, and the exchange of the streams
+_captures = 0
+_exchanged: dict[str, _Stream] = {}
+
+
+class Lines:
+    """Cuts text into lines, and tells each as a record.
+
+    Of a line that was overwritten, as progress bars do it with carriage returns, the last state counts.
+
+    Parameters
+    ----------
+    on_record : callable
+        Takes each `logging.LogRecord`.
+    """
+
+    def __init__(self, on_record: Callable[[logging.LogRecord], None]) -> None:
+        self._on_record = on_record
+        self._rest = ""  # the beginning of a line
+        self._decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
+
+    def write(self, text: str) -> None:
+        """Take some text."""
+        *lines, rest = (self._rest + text).split("\n")
+        if len(rest) > MOST_IN_LINE:
+            lines.append(rest)
+            rest = ""
+        self._rest = rest
+        for line in lines:
+            self._tell(line)
+
+    def write_bytes(self, data: bytes) -> None:
+        """Take some text that is encoded in UTF-8; other bytes are shown as they are written in Python."""
+        self.write(self._decoder.decode(data))
+
+    def close(self) -> None:
+        """Tell what comes after the last end of a line."""
+        self.write_bytes(b"")
+        if self._rest:
+            self._tell(self._rest)
+            self._rest = ""
+
+    def _tell(self, line: str) -> None:
+        last_state = line.rstrip("\r").rpartition("\r")[2]
+        self._on_record(
+            logging.makeLogRecord(
+                {"name": LOGGER_NAME, "levelno": logging.INFO, "levelname": "INFO", "msg": last_state}
+            )
+        )
+
+
+class CapturedOutput:
+    """Takes what this thread (or its coroutines) prints inside the block; other threads print as ever.
+
+    Like :class:`processes.log_capture.Capture` it is no generator of `contextlib`.
+
+    Parameters
+    ----------
+    on_record : callable
+        Takes the record of each line.
+    """
+
+    __slots__ = ("_lines", "_token")
+
+    def __init__(self, on_record: Callable[[logging.LogRecord], None]) -> None:
+        self._lines = tuple(Lines(on_record) for _ in _STREAMS)
+
+    def __enter__(self) -> None:
+        global _captures
+        with _lock:
+            _captures += 1
+            for number, name in enumerate(_STREAMS):
+                stream = getattr(sys, name)
+                if stream is not None and type(stream) is not _Stream:  # a program may have put its own there
+                    _exchanged[name] = _Stream(stream, number)
+                    setattr(sys, name, _exchanged[name])
+        self._token = _captured.set(self._lines)
+
+    def __exit__(self, *_: object) -> None:
+        global _captures
+        _captured.reset(self._token)
+        with _lock:
+            _captures -= 1
+            if not _captures:
+                for name, exchanged in _exchanged.items():
+                    if getattr(sys, name) is exchanged:
+                        setattr(sys, name, exchanged.stream)
+                _exchanged.clear()
+        for lines in self._lines:
+            lines.close()
+
+
+class _Stream:
+    """Stands for a stream of the program: takes what is captured, and hands on all else."""
+
+    def __init__(self, stream: Any, number: int) -> None:
+        self.stream = stream
+        self._number = number
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+    def _lines(self) -> Lines | None:
+        captured = _captured.get()
+        if captured is None or is_handled.get():  # a record that a handler prints is in the log file already
+            return None
+        return captured[self._number]
+
+    def write(self, text: str) -> Any:
+        """Write text."""
+        if (lines := self._lines()) is None:
+            return self.stream.write(text)
+        if not isinstance(text, str):
+            raise TypeError(f"write() argument must be str, not {type(text).__name__}")
+        lines.write(text)
+        return len(text)
+
+    def writelines(self, texts: Iterable[str]) -> None:
+        """Write several texts."""
+        for text in texts:
+            self.write(text)
+
+    def flush(self) -> None:
+        """Write what is kept back; of what is captured that is nothing."""
+        if self._lines() is None:
+            self.stream.flush()
+
+    def isatty(self) -> bool:
+        """Tell whether somebody watches."""
+        return self._lines() is None and self.stream.isatty()
+
+    @property
+    def buffer(self) -> Any:
+        """What takes bytes."""
+        lines = self._lines()
+        return self.stream.buffer if lines is None else _Buffer(lines)
+
+
+class _Buffer:
+    """Takes bytes where a stream takes text."""
+
+    def __init__(self, lines: Lines) -> None:
+        self._lines = lines
+
+    def write(self, data: Any) -> int:
+        """Write bytes."""
+        encoded = bytes(memoryview(data))
+        self._lines.write_bytes(encoded)
+        return len(encoded)
+
+    def flush(self) -> None:
+        """Do nothing: nothing is kept back."""
