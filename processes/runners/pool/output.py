@@ -26,7 +26,9 @@ class TurnedOutput:
     Attributes
     ----------
     descriptor : int
-        The file's; -1 once the parent has it.
+        The file's.
+    is_read_by_parent : bool
+        Whether the parent has the file too.
 
     Raises
     ------
@@ -36,6 +38,7 @@ class TurnedOutput:
 
     def __init__(self) -> None:
         self.descriptor = anonymous_file("processes-output")
+        self.is_read_by_parent = False
         _flush()
         self._before = [_copy_of(number) for number in (1, 2)]
         for number in (1, 2):
@@ -44,13 +47,12 @@ class TurnedOutput:
         self._was_by_line = getattr(self._stream, "line_buffering", False)
         self._buffer_by_line(True)
 
-    def leave_to_parent(self) -> None:
-        """Note that the parent reads the file."""
-        os.close(self.descriptor)
-        self.descriptor = -1
+    def size(self) -> int:
+        """Return how many bytes were written so far."""
+        return os.fstat(self.descriptor).st_size
 
     def close(self) -> bytes:
-        """Turn both back; return what was written, unless the parent has read it."""
+        """Turn both back; return what was written, unless the parent reads it."""
         _flush()
         self._buffer_by_line(self._was_by_line)
         for number, before in zip((1, 2), self._before, strict=True):
@@ -59,11 +61,9 @@ class TurnedOutput:
             else:
                 os.dup2(before, number)
                 os.close(before)
-        if self.descriptor < 0:
-            return b""
         with open(self.descriptor, "rb") as file:  # noqa: PTH123 - it has no path
             file.seek(0)
-            return file.read()
+            return b"" if self.is_read_by_parent else file.read()
 
     def _buffer_by_line(self, by_line: bool) -> None:
         """Let lines go out at once, so that they keep their order among those of standard error."""
@@ -109,9 +109,9 @@ class WrittenOutput:
         self._lines = Lines(on_record)
         self._read = 0
 
-    def tell(self) -> None:
-        """Tell what has been written since."""
-        while data := os.pread(self._descriptor, wire.CHUNK, self._read):
+    def tell(self, size: int = sys.maxsize) -> None:
+        """Tell what has been written since; or only that of the first `size` bytes."""
+        while data := os.pread(self._descriptor, min(wire.CHUNK, max(0, size - self._read)), self._read):
             self._read += len(data)
             self._lines.write_bytes(data)
 

@@ -653,14 +653,12 @@ class ProcessPoolRunner(ProcessRunner):
         if kind == wire.STARTED:
             if ticket in child.held:
                 self._inbox.append(Started(ticket, wire.CLOCK.unpack(body)[0], child.who))
-        elif kind == wire.OUTPUT:
-            self._take_output(child, child.held.get(ticket), body)
         elif kind == wire.RECORD:
-            if child.output is not None:
-                self._log(child, ticket, child.output.tell)  # it was printed before
             job = child.held.get(ticket)
             listen = None if job is None else job.attempt.on_record
             self._log(child, ticket, handle_record, body, listen, not self._is_interrupted)
+        elif kind in {wire.OUTPUT_FILE, wire.OUTPUT_SO_FAR, wire.OUTPUT}:
+            self._take_output(child, kind, ticket, body)
         elif kind == wire.WRITTEN:
             self._take_written(child, ticket, body)
         elif kind == wire.RETIRED:
@@ -698,17 +696,23 @@ class ProcessPoolRunner(ProcessRunner):
         if job is not None and job.log_failure is None:
             job.log_failure = outcome
 
-    def _take_output(self, child: Child, job: Job | None, body: bytes | memoryview) -> None:
-        """Take what an attempt has printed, or the file that it prints to."""
+    def _take_output(self, child: Child, kind: int, ticket: int, body: bytes | memoryview) -> None:
+        """Take what an attempt has printed, the file that it prints to, or how far that is to be told now."""
         from .output import WrittenOutput, tell_output
 
-        descriptors = () if body else self._receive_descriptors(child)
-        if job is None or (on_record := job.attempt.on_record) is None:
-            _close(descriptors)
-        elif body:
-            self._log(child, job.attempt.ticket, tell_output, body, on_record)
-        elif descriptors:
-            child.output = WrittenOutput(job.attempt.ticket, descriptors[0], on_record)
+        job = child.held.get(ticket)
+        on_record = None if job is None else job.attempt.on_record
+        if kind == wire.OUTPUT_FILE:
+            descriptors = self._receive_descriptors(child)
+            if on_record is None or descriptors is None:
+                _close(descriptors)
+            else:
+                child.output = WrittenOutput(ticket, descriptors[0], on_record)
+        elif kind == wire.OUTPUT:
+            if on_record is not None:
+                self._log(child, ticket, tell_output, body, on_record)
+        elif child.output is not None:
+            self._log(child, ticket, child.output.tell, *wire.LENGTH.unpack(body))
 
     def _end_output(self, child: Child) -> None:
         """Tell the rest of what an attempt has printed."""

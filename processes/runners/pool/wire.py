@@ -6,10 +6,11 @@ A frame is a header, then a body of the length that the header tells::
 
 To the worker go SETUP, FUNCTION (the ticket is the function's number), LARGE_FUNCTION (one in a parcel),
 CLASS (one that no worker can import, or a function that is an argument), ATTEMPT, and WRITE, which asks for
-the result that it has kept; from it come READY, STARTED, OUTPUT (what the attempt prints: its file is in the
-side channel, or, where there is none, it is in the body, at the end), RECORD, RESULT, WRITTEN (what it had
-kept), RESEND (files of an attempt or its function did not arrive: both shall come again without) and RETIRED,
-which says that it begins nothing more and ends.
+the result that it has kept; from it come READY, STARTED, RECORD, RESULT, WRITTEN (what it had kept), RESEND
+(files of an attempt or its function did not arrive: both shall come again without) and RETIRED, which says
+that it begins nothing more and ends. Where what an attempt prints is captured, OUTPUT_FILE says that its file
+is in the side channel, and OUTPUT_SO_FAR how long that was before a record; without a side channel OUTPUT has
+all in its body, at the end.
 The parent's end of the socket never blocks; the worker's does, so that two large messages that meet cannot
 wait for each other.
 
@@ -42,7 +43,8 @@ EXIT = 0
 """The ticket that ends a worker."""
 
 SETUP, FUNCTION, LARGE_FUNCTION, CLASS, ATTEMPT, WRITE = range(1, 7)
-READY, STARTED, OUTPUT, RECORD, RESULT, WRITTEN, RESEND, RETIRED = range(7, 15)
+READY, STARTED, RECORD, RESULT, WRITTEN, RESEND, RETIRED = range(7, 14)
+OUTPUT_FILE, OUTPUT_SO_FAR, OUTPUT = range(14, 17)
 
 _HEADER, _ATTEMPT_HEAD, _RESULT_HEAD = "B3xIQ", "IIH", "BdddQ"
 HEADER = Struct(f"<{_HEADER}")
@@ -76,6 +78,9 @@ HOW = Struct("<B")
 
 CLASS_ID = Struct("32s")
 """What a CLASS's body begins with; its pickle follows."""
+
+LENGTH = Struct("<Q")
+"""An OUTPUT_SO_FAR's body, in bytes."""
 
 CLOCK = Struct("<d")
 """A STARTED's body: when, in seconds on the monotonic clock, which all processes of a system share."""

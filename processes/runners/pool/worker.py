@@ -139,6 +139,7 @@ class _Loop:
         self._may_keep = sys.maxsize  # of memory beyond that, in bytes
         self._most_attempts: int | None = None
         self._initializer: int | None = None  # the number of a function that is still to be called
+        self._output: TurnedOutput | None = None  # of the attempt, if it is captured
         self._kept: KeptHere | None = None  # the latest result, if it has been left here
         self._drop_spares: Callable[[], None] | None = None  # mappings of large arguments for the next task
 
@@ -349,12 +350,13 @@ class _Loop:
         else:
             attempt = Attempt(self._ticket, task_name, function, args, kwargs, None, frame_filter)
             del args, kwargs  # large ones shall go as soon as the function lets them go
-            output = self._turn_output() if flags & wire.CAPTURE else None
+            if flags & wire.CAPTURE:
+                self._output = self._turn_output()
             finished = perform(attempt, self._worker, owns_process=True)
             if os.getpid() != self._worker.pid:
                 _end_fork(finished.outcome)
-            if output is not None and (text := output.close()):
-                self._send(wire.frame(wire.OUTPUT, self._ticket, text))
+            if self._output is not None:
+                self._turn_output_back(self._output)
             del attempt
         try:
             return self._answer(finished, task_name, may_keep=bool(flags & wire.MAY_STAY))
@@ -370,9 +372,14 @@ class _Loop:
         except OSError:
             return None
         if wire.send_descriptors(self._side_channel, [output.descriptor]):
-            output.leave_to_parent()
-            self._send(wire.frame(wire.OUTPUT, self._ticket))
+            output.is_read_by_parent = True
+            self._send(wire.frame(wire.OUTPUT_FILE, self._ticket))
         return output
+
+    def _turn_output_back(self, output: TurnedOutput) -> None:
+        self._output = None
+        if text := output.close():
+            self._send(wire.frame(wire.OUTPUT, self._ticket, text))
 
     def _initialize(self, number: int, task_name: str, frame_filter: str | None) -> Finished | None:
         """Call the pool's initializer for the first attempt of a run; tell how it ended if it failed."""
@@ -451,6 +458,9 @@ class _Loop:
     def _send_record(self, record: bytes) -> None:
         # A process that a task forked would write into the middle of what this one writes.
         if self._ticket and os.getpid() == self._worker.pid:
+            if (output := self._output) is not None:
+                with suppress(OSError):  # a thread that was left behind logs while it is closed
+                    self._send(wire.frame(wire.OUTPUT_SO_FAR, self._ticket, wire.LENGTH.pack(output.size())))
             self._send(wire.frame(wire.RECORD, self._ticket, record))
 
     def _send(self, frame: list[Buffer]) -> None:

@@ -1,0 +1,316 @@
+"""What tasks print goes to their log files, on every runner."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import io
+import logging
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import programs
+import pytest
+
+from processes import Process, ProcessPoolRunner, Task, ThreadRunner
+from processes.runners.pool import wire
+
+
+def told(path: Path) -> list[str]:
+    """The lines of a log file without their times."""
+    return [re.sub(r"^\S+ \S+ ", "", line) for line in path.read_text().splitlines()]
+
+
+def printed(path: Path) -> list[str]:
+    """What a task has printed, by its log file."""
+    return [line.removeprefix("INFO output: ") for line in told(path) if line.startswith("INFO output: ")]
+
+
+def run(runner, tmp_path, *functions, **options):
+    tasks = [
+        Task(function.__name__, function, log_path=tmp_path / function.__name__) for function in functions
+    ]
+    report = Process(tasks).run(runner=runner, capture_output=True, **options)
+    return report, [printed(tmp_path / function.__name__) for function in functions]
+
+
+def talk():
+    print("one", 1)
+    logging.getLogger("mine").warning("a record")
+    print("two\nthree")
+    print("four", file=sys.stderr)
+    sys.stdout.writelines(["five\n", "si", "x\n"])
+    sys.stdout.buffer.write(b"seven \xff\n")
+    print("10 %\r20 %\r30 %")
+    print("dos\r")
+    print()
+    print("no end", end="")
+    return sys.stdout.isatty()
+
+
+def test_what_a_task_prints_stands_in_its_log_file_line_by_line(runner, tmp_path, capfd):
+    report, _ = run(runner, tmp_path, talk)
+    assert report.results == {"talk": False}
+    assert told(tmp_path / "talk") == [
+        "INFO processes.talk: Starting talk.",
+        "INFO output: one 1",
+        "WARNING mine: a record",
+        *(f"INFO output: {line}" for line in ("two", "three", "four", "five", "six", "seven \\xff")),
+        *(f"INFO output: {line}" for line in ("30 %", "dos", "", "no end")),
+        "INFO processes.talk: Finished talk.",
+    ]
+    assert "one" not in capfd.readouterr().out
+
+
+def first():
+    print("of the first")
+
+
+def second():
+    print("of the second")
+
+
+def test_nothing_is_captured_where_that_was_not_asked_for_or_a_task_has_no_log_file(runner, tmp_path, capfd):
+    tasks = [Task("first", first, log_path=tmp_path / "first"), Task("second", second)]
+    Process(tasks).run(runner=runner)
+    assert printed(tmp_path / "first") == []
+    assert sorted(capfd.readouterr().out.splitlines()) == ["of the first", "of the second"]
+    Process(tasks).run(runner=runner, capture_output=True)
+    assert printed(tmp_path / "first") == ["of the first"]
+    assert capfd.readouterr().out == "of the second\n"
+
+
+def test_a_later_run_prints_where_it_always_does(runner, tmp_path, capfd):
+    out = sys.stdout
+    with ThreadRunner() if runner == "thread" else ProcessPoolRunner(1) as warm:
+        used = runner if runner == "sequential" else warm
+        for captures in (True, False, True, False):
+            Process([Task("first", first, log_path=tmp_path / "first")]).run(
+                runner=used, capture_output=captures
+            )
+    assert printed(tmp_path / "first") == ["of the first"] * 2
+    assert capfd.readouterr().out == "of the first\n" * 2
+    assert sys.stdout is out
+
+
+def fail():
+    print("before")
+    sys.stdout.write("the end")
+    raise ValueError("wrong")
+
+
+def test_a_failure_comes_after_what_was_printed(runner, tmp_path):
+    _, [lines] = run(runner, tmp_path, fail)
+    assert lines == ["before", "the end"]
+    text = (tmp_path / "fail").read_text()
+    assert text.index("the end") < text.index("Failed fail")
+    assert "output_capture" not in text  # no frame of ours
+
+
+def test_attempts_of_one_task_stand_one_behind_the_other(runner, tmp_path):
+    marker = tmp_path / "marker"
+
+    def flaky():
+        print("again" if marker.exists() else "first")
+        if not marker.exists():
+            marker.touch()
+            raise ConnectionError("gone")
+
+    tasks = [Task("flaky", flaky, log_path=tmp_path / "log", retries=1)]
+    Process(tasks).run(runner=runner, capture_output=True).raise_for_errors()
+    assert printed(tmp_path / "log") == ["first", "again"]
+
+
+def test_lines_of_tasks_that_run_at_the_same_time_do_not_mix(runner, tmp_path):
+    def shout(name):
+        for number in range(300):
+            print(name, end=" ")
+            print(number, end="")
+            print()
+
+    tasks = [Task(f"t{n}", shout, args=(f"t{n}",), log_path=tmp_path / f"{n % 2}") for n in range(8)]
+    Process(tasks).run(runner=runner, max_workers=4 if runner != "sequential" else None, capture_output=True)
+    for parity in range(2):
+        lines = printed(tmp_path / str(parity))
+        assert len(lines) == 4 * 300
+        for n in range(parity, 8, 2):
+            assert [line for line in lines if line.startswith(f"t{n} ")] == [f"t{n} {i}" for i in range(300)]
+
+
+async def wait():
+    print("begins")
+    await asyncio.sleep(0)
+    await asyncio.to_thread(print, "of a thread of the loop")
+    print("ends")
+
+
+def test_what_a_coroutine_prints_is_captured(runner, tmp_path):
+    _, [lines] = run(runner, tmp_path, wait)
+    assert lines == ["begins", "of a thread of the loop", "ends"]
+
+
+def redirect():
+    with contextlib.redirect_stdout(io.StringIO()) as inner:
+        print("for itself")
+    print("outside")
+    return inner.getvalue()
+
+
+def test_a_task_may_redirect_what_it_prints_itself(tmp_path):
+    for runner in ("sequential", "process"):
+        report, [lines] = run(runner, tmp_path / runner, redirect)
+        assert report.results == {"redirect": "for itself\n"}
+        assert lines == ["outside"]
+
+
+def test_a_logger_of_the_program_that_prints_is_not_heard_twice(runner, tmp_path):
+    def log():
+        logging.getLogger("mine.printed").error("once")
+
+    handler = logging.StreamHandler(sys.stderr)
+    logging.getLogger("mine.printed").addHandler(handler)
+    try:
+        run(runner, tmp_path, log)
+    finally:
+        logging.getLogger("mine.printed").removeHandler(handler)
+    assert told(tmp_path / "log")[1:-1] == ["ERROR mine.printed: once"]
+
+
+def print_bytes():
+    sys.stdout.write(b"bytes")  # type: ignore[arg-type]
+
+
+def test_text_streams_take_text_alone(runner, tmp_path):
+    report, _ = run(runner, tmp_path, print_bytes)
+    assert re.match(r"write\(\) argument must be str, not bytes", str(report.exceptions["print_bytes"]))
+
+
+@pytest.mark.parametrize("value", [1, "yes", None])
+def test_capture_output_is_a_bool(value):
+    with pytest.raises(TypeError, match="capture_output must be bool"):
+        Process([Task("first", first)]).run(capture_output=value)
+
+
+def test_a_stream_captures_too(runner, tmp_path):
+    stream = Process([Task("first", first, log_path=tmp_path / "first")]).stream(
+        runner=runner, capture_output=True
+    )
+    with stream:
+        assert [entry.name for entry in stream] == ["first"]
+    assert printed(tmp_path / "first") == ["of the first"]
+
+
+# In worker processes alone
+
+
+def write_everywhere():
+    print("Python")
+    os.write(1, b"descriptor\n")
+    subprocess.run([sys.executable, "-c", "print('child')"], check=True)  # noqa: S603
+    subprocess.run(["/bin/sh", "-c", "echo shell >&2"], check=True)  # noqa: S603
+    ctypes.CDLL(None).puts(b"C")
+    thread = threading.Thread(target=print, args=("thread",))
+    thread.start()
+    thread.join()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it asks for a shell and the C library")
+@pytest.mark.parametrize("has_side_channel", [True, False])
+def test_in_a_process_all_that_is_written_is_captured(tmp_path, monkeypatch, has_side_channel):
+    if not has_side_channel:  # as on Windows, or where descriptors are short
+        monkeypatch.setattr(wire, "open_side_channel", lambda sock: sock.send(b"\0") and None)
+    _, [lines] = run("process", tmp_path, write_everywhere)
+    assert lines[:4] == ["Python", "descriptor", "child", "shell"]
+    assert sorted(lines[4:]) == ["C", "thread"]  # the C library writes when its buffer is full, or at the end
+
+
+def test_what_a_worker_has_printed_when_it_dies_is_kept(tmp_path):
+    def die():
+        print("last words")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    report, [lines] = run("process", tmp_path, die)
+    assert type(report.exceptions["die"]).__name__ == "WorkerDiedError"
+    assert lines == ["last words"]
+
+
+def test_what_an_attempt_has_printed_when_its_time_is_over_is_kept(tmp_path):
+    def hang():
+        print("begins to wait")
+        threading.Event().wait()
+
+    tasks = [Task("hang", hang, log_path=tmp_path / "log", timeout=2)]
+    report = Process(tasks).run(runner="process", capture_output=True)
+    assert type(report.exceptions["hang"]) is TimeoutError
+    assert printed(tmp_path / "log") == ["begins to wait"]
+
+
+def test_what_a_task_prints_can_be_read_while_it_runs(tmp_path):
+    log, go_on = tmp_path / "log", tmp_path / "go on"
+
+    def work():
+        print("at work")
+        programs.wait_until(go_on.exists)
+        return "done"
+
+    with Process([Task("work", work, log_path=log)]).stream(runner="process", capture_output=True) as stream:
+        programs.wait_until(lambda: printed(log) == ["at work"])
+        go_on.touch()
+        assert [entry.result for entry in stream] == ["done"]
+
+
+def test_a_task_may_close_and_replace_its_streams(tmp_path):
+    def close():
+        print("open")
+        sys.stdout.flush()
+        os.close(1)
+
+    def after():
+        print("still")
+
+    report, lines = run("process", tmp_path, close, after, max_workers=1)
+    report.raise_for_errors()
+    assert lines == [["open"], ["still"]]
+
+
+def test_much_output_costs_no_attempt(tmp_path):
+    def flood():
+        for number in range(20_000):
+            os.write(1, b"%d\n" % number)
+
+    report, [lines] = run("process", tmp_path, flood)
+    report.raise_for_errors()
+    assert lines == [str(number) for number in range(20_000)]
+
+
+def test_a_line_without_end_is_told_in_pieces(runner, tmp_path):
+    def endless():
+        for _ in range(5):
+            sys.stdout.write("x" * (1 << 19))
+
+    _, [lines] = run(runner, tmp_path, endless)
+    assert "".join(lines) == "x" * (5 << 19)
+    assert max(map(len, lines)) < 1 << 21
+
+
+def test_where_there_is_no_room_for_a_file_the_task_prints_where_it_always_does(tmp_path, capfd):
+    def no_file():
+        def refuse(_):
+            raise OSError(28, "no space left")
+
+        sys.modules["processes.runners.pool.output"].anonymous_file = refuse
+
+    tasks = [
+        Task("no_file", no_file, log_path=tmp_path / "no_file", priority=1),
+        Task("first", first, log_path=tmp_path / "first"),
+    ]
+    report = Process(tasks).run(runner="process", max_workers=1, capture_output=True)
+    report.raise_for_errors()
+    assert printed(tmp_path / "first") == []
+    assert capfd.readouterr().out == "of the first\n"
