@@ -698,12 +698,13 @@ class ProcessPoolRunner(ProcessRunner):
 
     def _take_output(self, child: Child, kind: int, ticket: int, body: bytes | memoryview) -> None:
         """Take what an attempt has printed, the file that it prints to, or how far that is to be told now."""
+        self._give_up_spares()
         from .output import WrittenOutput, tell_output
 
         job = child.held.get(ticket)
         on_record = None if job is None else job.attempt.on_record
         if kind == wire.OUTPUT_FILE:
-            descriptors = self._receive_descriptors(child)
+            descriptors = wire.receive_descriptors(child.side_channel)
             if on_record is None or descriptors is None:
                 _close(descriptors)
             else:
@@ -787,14 +788,14 @@ class ProcessPoolRunner(ProcessRunner):
 
     def _take_descriptors(self, child: Child, how: int) -> list[int] | tuple[()] | None:
         """Take the descriptors of a large result; None if there is no room for them, whatever we do."""
+        self._give_up_spares()
         from . import kept  # noqa: F401 - now: what reads large results takes descriptors to be imported
 
-        return self._receive_descriptors(child) if how == wire.RETURNED_FILE else ()
+        return wire.receive_descriptors(child.side_channel) if how == wire.RETURNED_FILE else ()
 
-    def _receive_descriptors(self, child: Child) -> list[int] | None:
+    def _give_up_spares(self) -> None:
         _close(self._spares)
         self._spares.clear()
-        return wire.receive_descriptors(child.side_channel)
 
     def _bury(self, child: Child, _: int) -> None:
         """Settle what a worker leaves that has ended."""
