@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from .events import Event, Observer
     from .runners.base import ProcessRunner
 
+_changing = threading.RLock()  # guards what processes are made of: of two changes at a time one would be lost
+
 
 class Process:
     """Tasks that depend on each other, checked and put in order, ready to run.
@@ -200,7 +202,8 @@ class Process:
         """
         if not isinstance(task, Task):
             raise _no_task(task)
-        self._replace_tasks([*self._checked_graph().tasks, task])
+        with _changing:
+            self._replace_tasks([*self._checked_graph().tasks, task])
 
     def remove_task(self, task_name: str) -> None:
         """Remove a task on which no other depends, and close its log handlers.
@@ -219,14 +222,15 @@ class Process:
         ValueError
             If other tasks depend on it.
         """
-        graph, index = self._checked_graph(), self._index_of(task_name)
-        if dependants := graph.dependants[index]:
-            names = ", ".join(repr(graph.names[dependant]) for dependant in sorted(dependants))
-            raise ValueError(
-                f"Task {graph.names[index]!r} cannot be removed: {names} depend on it; remove them first"
-            )
-        task = graph.tasks[index]
-        self._replace_tasks([other for other in graph.tasks if other is not task])
+        with _changing:
+            graph, index = self._checked_graph(), self._index_of(task_name)
+            if dependants := graph.dependants[index]:
+                names = ", ".join(repr(graph.names[dependant]) for dependant in sorted(dependants))
+                raise ValueError(
+                    f"Task {graph.names[index]!r} cannot be removed: {names} depend on it; remove them first"
+                )
+            task = graph.tasks[index]
+            self._replace_tasks([other for other in graph.tasks if other is not task])
         task.close_handlers()
 
     def add_task_dependency(self, task_name: str, dependency: TaskDependency) -> None:
@@ -253,14 +257,15 @@ class Process:
         """
         if not isinstance(dependency, TaskDependency):
             raise TypeError(f"dependency must be of type TaskDependency, not {brief_repr(dependency)}")
-        graph, task = self._checked_graph(), self.get_task(task_name)
-        before = task.dependencies
-        task.dependencies = [*before, dependency]  # other tasks may have been made with the same list
-        try:
-            self._replace_tasks(graph.tasks)
-        except BaseException:
-            task.dependencies = before
-            raise
+        with _changing:
+            graph, task = self._checked_graph(), self.get_task(task_name)
+            before = task.dependencies
+            task.dependencies = [*before, dependency]  # other tasks may have been made with the same list
+            try:
+                self._replace_tasks(graph.tasks)
+            except BaseException:
+                task.dependencies = before
+                raise
 
     def close_loggers(self) -> None:
         """Close the log handlers of all tasks."""

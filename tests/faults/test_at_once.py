@@ -17,7 +17,16 @@ from typing import Any
 import cloudpickle
 import pytest
 
-from processes import ProcessPoolRunner, Task, TaskResult, TaskStarted, importable, rebuild
+from processes import (
+    Process,
+    ProcessPoolRunner,
+    Task,
+    TaskDependency,
+    TaskResult,
+    TaskStarted,
+    importable,
+    rebuild,
+)
 from processes.by_value import _can_travel
 from processes.events import RunStarted
 from processes.failure import bounded_repr
@@ -70,6 +79,24 @@ def going_on(function: Callable[[], object]) -> Iterator[None]:
         finally:
             over.set()
             calls.result()
+
+
+# ---- What a process is made of ---------------------------------------------------------------------------
+
+
+def test_threads_may_change_one_process():
+    process = Process([Task("first", abs, args=(1,))])
+    numbers = itertools.count()
+
+    def change() -> None:
+        for number in itertools.islice(numbers, 50):
+            process.add_task(Task(f"t{number}", abs, args=(1,)))
+            process.add_task_dependency(f"t{number}", TaskDependency("first"))
+
+    at_once(change)
+    added = [task for task in process.tasks if task.name != "first"]
+    assert len(added) == 150
+    assert all(len(task.dependencies) == 1 for task in added)
 
 
 # ---- What workers are sent -------------------------------------------------------------------------------
