@@ -96,7 +96,9 @@ class Measurements(Mapping[str, TaskMetrics]):
     def _metrics(self) -> dict[str, TaskMetrics]:
         """All of them, in topological order; made once the run has ended."""
         of_task: dict[int, TaskMetrics] = {}
-        for row, worker in zip(_ROW.iter_unpack(self._rows), self._workers, strict=True):
+        # Of a copy: after a Ctrl-C a run that a function holds up may add one more, with its worker after it.
+        rows = _ROW.iter_unpack(bytes(self._rows))
+        for row, worker in zip(rows, self._workers, strict=False):
             task, ready_at, started_at, elapsed, cpu, rss = row
             metrics = of_task.get(task)
             if metrics is None:

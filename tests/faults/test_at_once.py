@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from copy import copy
 from importlib.util import module_from_spec, spec_from_file_location
 from typing import Any
 
@@ -27,10 +28,12 @@ from processes import (
     importable,
     rebuild,
 )
+from processes.attempt import Finished, Returned, Worker
 from processes.by_value import _can_travel
 from processes.events import RunStarted
 from processes.failure import bounded_repr
 from processes.importable import can_be_imported
+from processes.measurements import Measurements
 from processes.observers.progress import Progress
 from processes.pickling import dump
 from processes.rebuild import make_skeleton
@@ -211,6 +214,20 @@ def test_the_progress_is_drawn_while_tasks_begin_and_end():
     with going_on(begin_and_end):
         for _ in range(2000):
             progress._render(200)
+
+
+def test_metrics_are_made_while_attempts_end():
+    ended = Finished(1, Returned(None), 1.0, 2.0, 0.5, 10, Worker("thread-1", 1, "host"))
+    metrics = Measurements([f"t{number}" for number in range(20_000)])
+    tasks = iter(range(20_000))
+
+    def end_one() -> None:
+        for task in itertools.islice(tasks, 1):
+            metrics.add(task, ended, 0.5)
+
+    with going_on(end_one):
+        for _ in range(50):
+            assert all(one.worker == "thread-1" for one in copy(metrics).values())
 
 
 def test_a_dict_and_a_set_are_shown_while_another_thread_changes_them():
