@@ -12,7 +12,7 @@ import json  # noqa: F401 - what reports need comes before any module of the use
 import os
 import sys
 import traceback
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 import click
 
 from .annotations import signature_of
+from .execution_report import ProcessExecutionReport
 from .failure import brief_repr
 from .importable import go_by_value
 from .process import Process
@@ -105,7 +106,17 @@ def main() -> None:
     help="Show the progress on standard error. By default on a terminal only.",
 )
 @click.option(
+    "--html", "html_path", type=OutputFile(), metavar="FILE", help="Write the report as a page for a browser."
+)
+@click.option(
     "--json", "json_path", type=OutputFile(), metavar="FILE", help="Write the whole report as JSON."
+)
+@click.option(
+    "--trace",
+    "trace_path",
+    type=OutputFile(),
+    metavar="FILE",
+    help="Write who ran what, and when, for ui.perfetto.dev or chrome://tracing.",
 )
 @click.option("--only-errors", is_flag=True, help="Print only the tasks that did not succeed.")
 def run(
@@ -114,7 +125,9 @@ def run(
     runner: str | None,
     workers: int | None,
     progress: bool | None,
+    html_path: Path | None,
     json_path: Path | None,
+    trace_path: Path | None,
     only_errors: bool,
 ) -> None:
     """Run a process and print its report.
@@ -127,6 +140,8 @@ def run(
 
     Exit status: 0 when all tasks succeeded, 1 when some did not, 2 when nothing could be run.
     """
+    if html_path is not None:
+        ProcessExecutionReport().to_html()  # what pages need, too
     process = find_process(target, arguments)
     if progress is None:
         progress = sys.stderr is not None and sys.stderr.isatty()
@@ -143,14 +158,19 @@ def run(
     report = process.report
     assert report is not None
     all_succeeded = len(report.successes) == len(report.entries)
-    try:
-        if json_path is not None:
-            json_path.write_text(report.to_json(indent=2), encoding="utf-8")
-    finally:  # one of both can fail: a disk may be full, a pipe closed
+    with (
+        ExitStack() as outputs
+    ):  # from the last one on, each whatever became of those before: a disk may be full
         if only_errors and all_succeeded:
-            click.echo("All tasks succeeded.")
+            outputs.callback(click.echo, "All tasks succeeded.")
         else:
-            _print(to_text(report, only_unsuccessful=only_errors))
+            outputs.callback(_print, to_text(report, only_unsuccessful=only_errors))
+        if trace_path is not None:
+            outputs.callback(report.to_chrome_trace, trace_path)
+        if json_path is not None:
+            outputs.callback(_write_json, report, json_path)
+        if html_path is not None:
+            outputs.callback(report.to_html, html_path)
     if not all_succeeded:
         sys.exit(status)
 
@@ -209,6 +229,10 @@ def demo(workers: int | None, compare: bool, root: Path | None, top: int, json_p
         raise click.UsageError(str(error)) from error
     if not good:
         sys.exit(SOME_FAILED)
+
+
+def _write_json(report: ProcessExecutionReport, path: Path) -> None:
+    path.write_text(report.to_json(indent=2), encoding="utf-8")
 
 
 def _print(text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from math import isfinite
@@ -16,11 +17,13 @@ from .task import function_name
 from .task_types import TaskResult, TaskStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from .comms.base import ReportChannel
+    from .comms.content import ReportContent
     from .comms.redaction import Redactor
     from .error_data import ErrorData
+    from .graph import Graph
     from .measurements import TaskMetrics
     from .process import Process
     from .task import Task
@@ -102,6 +105,8 @@ class ProcessExecutionReport:
         What was measured of each task that was started.
     exceptions : dict of str to BaseException, default {}
         The exception of each failed task: of its own type, with traceback, cause and notes.
+    dependencies : dict of str to tuple of str, default {}
+        What a task depends on, where it depends on any; pages and traces draw the graph by it.
     parameters : dict of str to tuple of str, default {}
         What the function of a task calls its positional arguments, where it has any; channels tell by these
         names which values are secrets.
@@ -118,6 +123,9 @@ class ProcessExecutionReport:
     elapsed_seconds: float = field(default=0.0, kw_only=True, compare=False)
     metrics: Mapping[str, TaskMetrics] = field(default_factory=dict, kw_only=True, compare=False, repr=False)
     exceptions: dict[str, BaseException] = field(
+        default_factory=dict, kw_only=True, compare=False, repr=False
+    )
+    dependencies: dict[str, tuple[str, ...]] = field(
         default_factory=dict, kw_only=True, compare=False, repr=False
     )
     parameters: dict[str, tuple[str, ...]] = field(
@@ -169,23 +177,24 @@ class ProcessExecutionReport:
         ProcessExecutionReport
             With an entry for each task of the process, in their order.
         """
-        return cls.of_tasks({task.name: task for task in process.tasks}, process.name, results)
+        return cls.of_graph(process._graph, process.name, results)  # noqa: SLF001
 
     @classmethod
-    def of_tasks(
-        cls, tasks: Mapping[str, Task], process_name: str, results: Mapping[str, TaskResult]
+    def of_graph(
+        cls, graph: Graph, process_name: str, results: Mapping[str, TaskResult]
     ) -> ProcessExecutionReport:
-        """Make the report of a run of tasks, by name, which may be a process's no more.
+        """Make the report of a run of a graph, which may be a process's no more.
 
         Parameters
         ----------
-        tasks : mapping of str to Task
-            What was run, in topological order.
+        graph : Graph
+            What was run.
         process_name : str
             The name of the process.
         results : mapping of str to TaskResult
             How each task ended; a task that is not in it is PENDING.
         """
+        tasks = dict(zip(graph.names, graph.tasks, strict=True))
         functions = {id(task.func): task.func for task in tasks.values() if task.args}
         names_of = {key: parameter_names(function) for key, function in functions.items()}
         pending = TaskResult.pending()
@@ -200,6 +209,7 @@ class ProcessExecutionReport:
             exceptions={
                 name: result.exception for name, result in results.items() if result.exception is not None
             },
+            dependencies=graph.dependency_names(),
             parameters={name: names_of[id(task.func)] for name, task in tasks.items() if task.args},
             bound={name: task.func for name, task in tasks.items() if is_bound(task.func)},
         )
@@ -256,6 +266,67 @@ class ProcessExecutionReport:
             indent=indent,
             **dumps_kwargs,
         )
+
+    def to_html(
+        self, path: str | os.PathLike[str] | None = None, *, content: ReportContent | None = None
+    ) -> str:
+        """Give the report as one HTML page, to look at and to pass on.
+
+        It shows totals, failures with tracebacks and variables, a timeline of the workers, the graph and a
+        row for each task. The page is complete in itself: it loads nothing, and needs no script but to sort
+        and to search. Of a large report it shows a part, and says which. As in what channels send, secrets
+        are replaced by ``<redacted>``.
+
+        Parameters
+        ----------
+        path : str or os.PathLike, optional
+            A file to write the page to; missing folders are made. None: it is only returned.
+        content : ReportContent, optional
+            What to show and what to hide; None: everything but secrets.
+
+        Returns
+        -------
+        str
+            The page.
+
+        Raises
+        ------
+        TypeError
+            If `path` is no path, or `content` no ReportContent.
+        OSError
+            If the file cannot be written.
+        """
+        from .rendering.page import to_html
+
+        (self.whole or self).redactors.clear()  # the entries may have been changed since
+        return _written(path, lambda: to_html(self, content))
+
+    def to_chrome_trace(self, path: str | os.PathLike[str] | None = None) -> str:
+        """Give who ran what, and when, as a trace that ui.perfetto.dev and chrome://tracing open.
+
+        Each worker has a row, each attempt is a slice in it, with what was measured, and arrows lead from a
+        task to those that depend on it.
+
+        Parameters
+        ----------
+        path : str or os.PathLike, optional
+            A file to write the trace to; missing folders are made. None: it is only returned.
+
+        Returns
+        -------
+        str
+            JSON in the Trace Event Format; times are in microseconds from the first attempt on.
+
+        Raises
+        ------
+        TypeError
+            If `path` is no path.
+        OSError
+            If the file cannot be written.
+        """
+        from .rendering.trace import to_chrome_trace
+
+        return _written(path, lambda: to_chrome_trace(self))
 
     def notify(
         self,
@@ -385,6 +456,20 @@ def _send_problem(channel: object, error: BaseException) -> str:
         f"{type(channel).__name__} could not send the report ({visible(exception_line(error))}); "
         "the other channels were served"
     )
+
+
+def _written(path: str | os.PathLike[str] | None, render: Callable[[], str]) -> str:
+    """Render a text, and write it to a file if there is a path; a wrong one is refused first."""
+    if path is None:
+        return render()
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"path must be str, os.PathLike or None, not {brief_repr(path)}")
+    from pathlib import Path
+
+    file, text = Path(path), render()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, encoding="utf-8")
+    return text
 
 
 # JSON

@@ -89,6 +89,15 @@ class Graph:
         self.dependants = _dependants(dependencies)
         self.heights = _heights(dependencies)
 
+    def dependency_names(self) -> dict[str, tuple[str, ...]]:
+        """Return by name what a task depends on, for those that depend on any."""
+        names = self.names
+        return {
+            names[task]: tuple([names[other] for other in needed])
+            for task, needed in enumerate(self.dependencies)
+            if needed
+        }
+
     def descendants(self, task: int) -> list[int]:
         """Return all tasks that depend on one, directly or not, in order."""
         found: set[int] = set()

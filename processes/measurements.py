@@ -92,23 +92,39 @@ class Measurements(Mapping[str, TaskMetrics]):
         )
         self._workers.append(finished.worker)
 
-    @cached_property
-    def _metrics(self) -> dict[str, TaskMetrics]:
-        """All of them, in topological order; made once the run has ended."""
-        of_task: dict[int, TaskMetrics] = {}
+    def attempts(self) -> Iterator[tuple[str, TaskMetrics]]:
+        """Give for each attempt, as they ended, its task's name and the metrics of it alone."""
         # Of a copy: after a Ctrl-C a run that a function holds up may add one more, with its worker after it.
         rows = _ROW.iter_unpack(bytes(self._rows))
         for row, worker in zip(rows, self._workers, strict=False):
             task, ready_at, started_at, elapsed, cpu, rss = row
-            metrics = of_task.get(task)
-            if metrics is None:
-                metrics = of_task[task] = TaskMetrics(started_at)
-            metrics.finished_at = started_at + elapsed
-            metrics.queue_seconds += max(0.0, started_at - ready_at)
-            metrics.cpu_seconds += cpu
-            metrics.peak_rss_bytes = max(metrics.peak_rss_bytes, rss)
-            metrics.worker, metrics.pid, metrics.host = worker.label, worker.pid, worker.host
-        return {self._names[task]: of_task[task] for task in sorted(of_task)}
+            yield (
+                self._names[task],
+                TaskMetrics(
+                    started_at,
+                    started_at + elapsed,
+                    max(0.0, started_at - ready_at),
+                    cpu,
+                    rss,
+                    worker.label,
+                    worker.pid,
+                    worker.host,
+                ),
+            )
+
+    @cached_property
+    def _metrics(self) -> dict[str, TaskMetrics]:
+        """All of them, in topological order; made once the run has ended."""
+        of_task: dict[str, TaskMetrics] = {}
+        for name, attempt in self.attempts():
+            metrics = of_task.setdefault(name, attempt)
+            if metrics is not attempt:
+                metrics.finished_at = attempt.finished_at
+                metrics.queue_seconds += attempt.queue_seconds
+                metrics.cpu_seconds += attempt.cpu_seconds
+                metrics.peak_rss_bytes = max(metrics.peak_rss_bytes, attempt.peak_rss_bytes)
+                metrics.worker, metrics.pid, metrics.host = attempt.worker, attempt.pid, attempt.host
+        return {name: of_task[name] for name in self._names if name in of_task}
 
     def __getitem__(self, name: str) -> TaskMetrics:
         return self._metrics[name]

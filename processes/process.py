@@ -602,9 +602,7 @@ def _drive(
 def _report_of(process: Process, scheduler: Scheduler) -> ProcessExecutionReport:
     """Make the report of a process's run that has ended, and keep it as its `report`."""
     # Of the graph that was run: the process may have been changed meanwhile.
-    graph = scheduler.graph
-    tasks = dict(zip(graph.names, graph.tasks, strict=True))
-    report = ProcessExecutionReport.of_tasks(tasks, scheduler.process_name, scheduler.results)
+    report = ProcessExecutionReport.of_graph(scheduler.graph, scheduler.process_name, scheduler.results)
     report.runner = scheduler.runner.name
     report.elapsed_seconds = scheduler.elapsed_seconds
     report.metrics = scheduler.metrics

@@ -28,7 +28,7 @@ from processes.comms import (
     render_report_html,
 )
 from processes.comms.deadline import Deadline
-from processes.comms.html import _duration
+from processes.comms.html import spelled_duration
 from processes.comms.languages import LANGUAGES
 from processes.comms.palettes import PALETTES
 
@@ -532,8 +532,8 @@ def test_a_duration_is_written_as_people_do():
         (3599.6, "1 h 0 min"),
         (4_500_000, "1.250 h 0 min"),
     ]:
-        assert _duration("de", seconds) == text
-    assert _duration("en", 1.5) == "1.5 s"
+        assert spelled_duration("de", seconds) == text
+    assert spelled_duration("en", 1.5) == "1.5 s"
 
 
 PAGES = """<!DOCTYPE html><meta charset="utf-8"><title></title>{frames}<script>

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from ..rendering.templating import template
 from .content import ReportContent, checked_content
 from .languages import DEFAULT_LANGUAGE, LANGUAGES
 from .palettes import DEFAULT_PALETTE, PALETTES
@@ -13,8 +14,6 @@ from .view import Limits, Viewer, visible
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    import jinja2
 
     from ..execution_report import ProcessExecutionReport, TaskReportEntry
     from .view import TaskView
@@ -119,15 +118,15 @@ def render_page(
     """Render a report as :func:`render_report_html` does, in less room where `divisor` is more than 1."""
     style.check()
     words, palette = LANGUAGES[style.language], PALETTES[style.palette]
-    number = partial(_number, style.language)
+    number = partial(spelled_number, style.language)
     entries = list(report.entries.values())
     shown = _shown(entries, MAX_ROWS // divisor)
     failed = [entry for entry in entries if entry.error is not None]
     limits = Limits(result=MAX_CELL, left_out=partial(_left_out, words, number)).divided(divisor)
     viewer = Viewer(report, content, limits)
-    failures = _failures(viewer, failed[: max(1, MAX_FAILURES // divisor)], MAX_DETAILS // divisor)
+    failures = failures_that_fit(viewer, failed[: max(1, MAX_FAILURES // divisor)], MAX_DETAILS // divisor)
     counts = {status: sum(entry.status.value == status for entry in entries) for status in STATUSES}
-    return _template().render(
+    return template("processes.comms", "report.html.j2").render(
         title=report_title(style, errors_only),
         language=style.language,
         words=words,
@@ -142,7 +141,7 @@ def render_page(
         tasks=[viewer.task(entry, with_error=False) for entry in shown],
         tasks_left_out=len(entries) - len(shown),
         number=number,
-        duration=partial(_duration, style.language),
+        duration=partial(spelled_duration, style.language),
         max_names=MAX_NAMES,
     )
 
@@ -154,7 +153,7 @@ def _shown(entries: Sequence[TaskReportEntry], rows: int) -> list[TaskReportEntr
     return sorted(entries, key=lambda entry: STATUSES.index(entry.status.value))[:rows]
 
 
-def _failures(viewer: Viewer, failed: Sequence[TaskReportEntry], room: int) -> list[TaskView]:
+def failures_that_fit(viewer: Viewer, failed: Sequence[TaskReportEntry], room: int) -> list[TaskView]:
     """Describe as many failures as there is room for, in characters; at least one."""
     views: list[TaskView] = []
     for entry in failed:
@@ -174,13 +173,13 @@ def _size(view: TaskView) -> int:
     return len(error.exception) + len(error.traceback or "") + sum(map(len, values.values()))
 
 
-def _number(language: str, value: int) -> str:
+def spelled_number(language: str, value: int) -> str:
     """Write a whole number with the language's mark between thousands."""
     mark = {"en": ",", "fr": "\u202f", "es": "\u202f"}.get(language, ".")
     return f"{value:,}".replace(",", mark)
 
 
-def _duration(language: str, seconds: float) -> str:
+def spelled_duration(language: str, seconds: float) -> str:
     """Write a duration in units that all six languages share."""
     if seconds < 0.001:
         return "< 1 ms"
@@ -192,22 +191,8 @@ def _duration(language: str, seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
         return f"{minutes} min {rest} s"
-    return f"{_number(language, minutes // 60)} h {minutes % 60} min"
+    return f"{spelled_number(language, minutes // 60)} h {minutes % 60} min"
 
 
 def _left_out(words: dict[str, str], number: Any, count: int) -> str:
     return words["more_characters"].format(count=number(count))
-
-
-@cache
-def _template() -> jinja2.Template:
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("processes.comms"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("report.html.j2")

@@ -115,16 +115,20 @@ class Viewer:
 
     def task(self, entry: TaskReportEntry, *, with_error: bool = True) -> TaskView:
         """Return the view of one task; without `error` where that is not wanted."""
-        succeeded = entry.status.value == "success"
         return TaskView(
             visible(entry.name),
             entry.status.value,
             visible(entry.function),
             entry.elapsed_seconds,
             entry.attempts,
-            self._value("", entry.result, self._limits.result) if succeeded else None,
+            self.result(entry),
             self._error(entry) if with_error and entry.error is not None else None,
         )
+
+    def result(self, entry: TaskReportEntry) -> str | None:
+        """Return what a task returned; None unless it succeeded."""
+        succeeded = entry.status.value == "success"
+        return self._value("", entry.result, self._limits.result) if succeeded else None
 
     def headline(self, entry: TaskReportEntry) -> str:
         """Return the text of a failed task's exception, after its type where the traceback tells it."""
@@ -203,3 +207,5 @@ def visible(text: str) -> str:
 
 
 _SPELLED = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\t\n"}
+# They turn the text behind them around, so that a name may look like another one.
+_SPELLED |= {code: f"\\u{code:04x}" for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}

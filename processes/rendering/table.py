@@ -35,7 +35,7 @@ def to_text(report: ProcessExecutionReport, *, only_unsuccessful: bool = False) 
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for column in COLUMNS:
         table.add_column(column, justify="right" if column in NUMBERS else "left", no_wrap=True)
-    entries = _in_order_of_attention(report)
+    entries = in_order_of_attention(report)
     if only_unsuccessful:
         entries = [entry for entry in entries if entry.status is not TaskStatus.SUCCESS]
     for entry in entries[:SHOWN_TASKS]:
@@ -54,24 +54,30 @@ def to_text(report: ProcessExecutionReport, *, only_unsuccessful: bool = False) 
 
 def to_html_table(report: ProcessExecutionReport) -> str:
     """Render a report as a small HTML table."""
-    entries = _in_order_of_attention(report)
-    header = "".join(f"<th>{column}</th>" for column in (*COLUMNS, "Error"))
+    entries = in_order_of_attention(report)
+    columns = (*COLUMNS, "Error")
+    styles = [f'style="text-align: {"right" if column in NUMBERS else "left"}"' for column in columns]
+    header = "".join(
+        f'<th scope="col" {style}>{column}</th>' for column, style in zip(columns, styles, strict=True)
+    )
     rows = []
     for entry in entries[:SHOWN_TASKS]:
-        error = _error_text(report, entry) if entry.status is TaskStatus.ERRORED else ""
-        cells = "".join(f"<td>{escape(cell)}</td>" for cell in (*_cells(report, entry), error))
+        error = _failure(report, entry) if entry.status is TaskStatus.ERRORED else []
+        texts = [*map(escape, _cells(report, entry)), "<br>".join(map(escape, error))]
+        cells = "".join(f"<td {style}>{text}</td>" for text, style in zip(texts, styles, strict=True))
         weight = "bold" if entry.status is TaskStatus.ERRORED else "normal"
         rows.append(f'<tr style="font-weight: {weight}">{cells}</tr>')
     if hidden := entries[SHOWN_TASKS:]:
         text = f"and {len(hidden)} more: {_counts(hidden)}"
-        rows.append(f'<tr><td colspan="{len(COLUMNS) + 1}">{text}</td></tr>')
+        rows.append(f'<tr><td colspan="{len(columns)}" {styles[0]}>{text}</td></tr>')
     return (
         f"<table><caption>{escape(totals(report))}</caption>"
         f"<thead><tr>{header}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
     )
 
 
-def _in_order_of_attention(report: ProcessExecutionReport) -> list[TaskReportEntry]:
+def in_order_of_attention(report: ProcessExecutionReport) -> list[TaskReportEntry]:
+    """Return the entries, those first that need attention."""
     order = list(WORDS)
     return sorted(report.entries.values(), key=lambda entry: order.index(entry.status))
 
@@ -108,23 +114,27 @@ def _failures(report: ProcessExecutionReport) -> list[str]:
     errored = list(report.errored.values())
     lines = []
     for entry in errored[:SHOWN_FAILURES]:
-        lines += ["", f"{_on_one_line(entry.name, NAME_CHARACTERS)}: {_error_text(report, entry)}"]
-        if entry.error is not None and entry.error.traced_vars_location:
-            lines.append(f"    at {_on_one_line(entry.error.traced_vars_location, MESSAGE_CHARACTERS)}")
-        if entry.error is not None and entry.error.downstream_impact:
-            skipped = ", ".join(entry.error.downstream_impact)
-            lines.append(f"    skipped for it: {_on_one_line(skipped, MESSAGE_CHARACTERS)}")
+        message, *details = _failure(report, entry)
+        lines += ["", f"{_on_one_line(entry.name, NAME_CHARACTERS)}: {message}"]
+        lines += [f"    {detail}" for detail in details]
     if len(errored) > SHOWN_FAILURES:
         lines += ["", f"... and {len(errored) - SHOWN_FAILURES} more failures"]
     return lines
 
 
-def _error_text(report: ProcessExecutionReport, entry: TaskReportEntry) -> str:
+def _failure(report: ProcessExecutionReport, entry: TaskReportEntry) -> list[str]:
+    """Tell in a few lines why a task failed, where, and what was skipped for it."""
     text = entry.error.exception if entry.error is not None else ""
     if entry.name in report.exceptions:
         type_name = type(report.exceptions[entry.name]).__name__
         text = f"{type_name}: {text}" if text else type_name
-    return _on_one_line(text, MESSAGE_CHARACTERS)
+    lines = [_on_one_line(text, MESSAGE_CHARACTERS)]
+    if entry.error is not None and entry.error.traced_vars_location:
+        lines.append(f"at {_on_one_line(entry.error.traced_vars_location, MESSAGE_CHARACTERS)}")
+    if entry.error is not None and entry.error.downstream_impact:
+        skipped = ", ".join(entry.error.downstream_impact)
+        lines.append(f"skipped for it: {_on_one_line(skipped, MESSAGE_CHARACTERS)}")
+    return lines
 
 
 def _on_one_line(text: str, room: int) -> str:
