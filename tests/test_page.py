@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
-import html
 import json
 import pickle
-import re
-import shutil
-import subprocess
-import threading
 import time
 from collections import defaultdict
 from html.parser import HTMLParser
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 
 import pytest

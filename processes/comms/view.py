@@ -149,7 +149,7 @@ class Viewer:
             }
             if len(error.traced_vars) > limits.variables:
                 variables["…"] = f"+ {len(error.traced_vars) - limits.variables}"
-            location = redactor.text(error.traced_vars_location)
+            location = self._shortened(redactor.text(error.traced_vars_location), limits.message)
         if content.show_traceback:
             traceback = self._shortened(redactor.traceback(error.traceback_str), limits.traceback)
         return ErrorView(
