@@ -203,13 +203,14 @@ class ProcessExecutionReport:
                 name: TaskReportEntry.of(name, task, results.get(name, pending))
                 for name, task in tasks.items()
             }
+            dependencies = graph.dependency_names()
         return cls(
             entries,
             process_name,
             exceptions={
                 name: result.exception for name, result in results.items() if result.exception is not None
             },
-            dependencies=graph.dependency_names(),
+            dependencies=dependencies,
             parameters={name: names_of[id(task.func)] for name, task in tasks.items() if task.args},
             bound={name: task.func for name, task in tasks.items() if is_bound(task.func)},
         )

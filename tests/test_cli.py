@@ -81,6 +81,21 @@ def test_the_runner_can_be_chosen_and_the_report_written(write, processes, tmp_p
     assert report["entries"]["two"]["result"] == 2
 
 
+def test_the_report_is_written_as_page_and_trace(write, processes, tmp_path):
+    write(job=BAD)
+    status, output, errors = processes(
+        "run", "job.py", "--html", "new/page.html", "--trace", "new/trace.json", "--json", "report.json"
+    )
+    assert (status, errors) == (1, "")
+    assert "ValueError: this one fails" in output
+    page = (tmp_path / "new/page.html").read_text(encoding="utf-8")
+    assert page.startswith("<!DOCTYPE html>")
+    assert "ValueError: this one fails" in page
+    trace = json.loads((tmp_path / "new/trace.json").read_text(encoding="utf-8"))
+    assert sorted(one["name"] for one in trace["traceEvents"] if one["ph"] == "X") == ["bad", "good"]
+    assert len(json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["entries"]) == 3
+
+
 @pytest.mark.parametrize("when", ["loaded", "run"])
 def test_the_report_is_written_where_it_was_wanted_wherever_the_file_goes(write, processes, tmp_path, when):
     (tmp_path / "elsewhere").mkdir()
@@ -150,22 +165,28 @@ def test_a_report_that_cannot_be_printed_is_written_all_the_same(write, tmp_path
     write(job=GOOD)
     reader, writer = os.pipe()
     os.close(reader)  # so that nothing can be printed
+    files = ["--json", "report.json", "--html", "page.html"]
     with open(writer, "wb") as broken:
         subprocess.run(
-            [sys.executable, "-m", "processes", "run", "job.py", "--json", "report.json"],
+            [sys.executable, "-m", "processes", "run", "job.py", *files],
             cwd=tmp_path, stdout=broken, stderr=subprocess.DEVNULL, timeout=60,
         )  # fmt: skip
     report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert report["entries"]["two"]["result"] == 2
+    assert (tmp_path / "page.html").read_text(encoding="utf-8").endswith("</html>")
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no device that is always full")
-def test_a_report_that_cannot_be_written_is_printed_all_the_same(write, processes):
+@pytest.mark.parametrize("option", ["--html", "--json", "--trace"])
+def test_a_report_that_cannot_be_written_is_printed_all_the_same(write, processes, tmp_path, option):
     write(job=GOOD)
-    status, output, errors = processes("run", "job.py", "--json", "/dev/full")
+    options = {"--html": "page", "--json": "report", "--trace": "trace", option: "/dev/full"}
+    status, output, errors = processes("run", "job.py", *[part for pair in options.items() for part in pair])
     assert status == 1
     assert "No space left" in errors
     assert output.startswith("Process 'numbers': 2 tasks, 2 succeeded")
+    written = {path.name for path in tmp_path.iterdir() if path.suffix == "" and path.is_file()}
+    assert written == set(options.values()) - {"/dev/full"}
 
 
 @pytest.mark.skipif(os.name != "posix", reason="a shell closes the stream")
@@ -256,9 +277,11 @@ def test_modules_beside_a_file_can_be_imported_here_and_in_workers(write, proces
 def test_a_module_beside_a_file_does_not_take_the_place_of_one_that_the_report_needs(processes, tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "job.py").write_text(textwrap.dedent(GOOD))
-    for name in ("html", "json", "colorsys"):
+    for name in ("html", "json", "colorsys", "jinja2", "markupsafe", "unicodedata", "hashlib"):
         (tmp_path / "folder" / f"{name}.py").write_text("raise RuntimeError('not this one')")
-    status, output, errors = processes("run", "folder/job.py", "--json", "report.json")
+    status, output, errors = processes(
+        "run", "folder/job.py", "--json", "report.json", "--html", "page.html", "--trace", "trace.json"
+    )
     assert (status, errors) == (0, "")
     assert "2 succeeded" in output
 
@@ -294,6 +317,9 @@ def test_a_module_in_a_package_is_imported_by_its_dotted_name(processes, tmp_pat
         (["run", "job.py", "--workers", "0"], "0 is not in the range x>=1"),
         (["run", "job.py", "--json", "job.py/report.json"], "cannot be made"),
         (["run", "job.py", "--json", "-"], "'-' is no file"),
+        (["run", "job.py", "--html", "job.py/page.html"], "cannot be made"),
+        (["run", "job.py", "--html", "-"], "'-' is no file"),
+        (["run", "job.py", "--trace", "folder"], "'folder' is a directory"),
         (["run", "several.py"], "has more than one Process; append :NAME with one of first, second"),
         (["run", "both.py"], "has more than one Process; append :NAME with one of first, second, build"),
         (["run", "none.py"], "has neither a Process nor a function `build`; append :NAME with one of other"),
@@ -307,7 +333,7 @@ def test_a_module_in_a_package_is_imported_by_its_dotted_name(processes, tmp_pat
         (["graph", "job.py", "--format", "png"], "'png' is not one of 'mermaid', 'dot'"),
     ],
 )
-def test_wrong_usage_is_said_before_anything_runs(write, processes, arguments, message):
+def test_wrong_usage_is_said_before_anything_runs(write, processes, tmp_path, arguments, message):
     write(
         job=GOOD,
         several="from processes import Process\nfirst, second = Process([]), Process([])",
@@ -319,6 +345,7 @@ def test_wrong_usage_is_said_before_anything_runs(write, processes, arguments, m
         none="def other(): return 3\ndef with_parameters(a): pass",
         warm="from processes import Process, ThreadRunner\np = Process([], runner=ThreadRunner(3))",
     )
+    (tmp_path / "folder").mkdir()
     status, output, errors = processes(*arguments)
     assert (status, output) == (2, "")
     assert message in " ".join(errors.split())

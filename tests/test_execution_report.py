@@ -124,6 +124,38 @@ def test_a_report_is_made_from_results():
     assert report.exceptions == {"other": error}
 
 
+def test_a_report_knows_the_graph_that_was_run(runner):
+    tasks = [
+        Task("load", work),
+        Task("use", work, dependencies=[TaskDependency("LOAD"), TaskDependency("setup")]),
+        Task("setup", work),
+    ]
+    process = Process(tasks)
+    report = process.run(runner=runner)
+    process.add_task_dependency("setup", TaskDependency("load"))
+    assert report.dependencies == {"use": ("load", "setup")}
+    assert pickle.loads(pickle.dumps(report)).dependencies == report.dependencies
+    assert ProcessExecutionReport.from_results(process, {}).dependencies == {
+        "setup": ("load",),
+        "use": ("load", "setup"),
+    }
+
+
+def test_the_attempts_of_a_task_add_up_to_its_metrics(runner):
+    process = Process([Task("bad", int, args=("x",), retries=2, retry_on=(ValueError,)), Task("good", int)])
+    metrics = process.run(runner=runner).metrics
+    attempts = [attempt for name, attempt in metrics.attempts() if name == "bad"]
+    assert len(attempts) == 3
+    assert [name for name, _ in metrics.attempts()].count("good") == 1
+    whole = metrics["bad"]
+    assert (whole.started_at, whole.finished_at) == (attempts[0].started_at, attempts[-1].finished_at)
+    assert whole.cpu_seconds == pytest.approx(sum(attempt.cpu_seconds for attempt in attempts))
+    assert whole.queue_seconds == pytest.approx(sum(attempt.queue_seconds for attempt in attempts))
+    assert whole.peak_rss_bytes == max(attempt.peak_rss_bytes for attempt in attempts)
+    assert (whole.worker, whole.pid) == (attempts[-1].worker, attempts[-1].pid)
+    assert list(metrics) == ["bad", "good"]
+
+
 # Copies
 
 

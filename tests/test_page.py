@@ -263,6 +263,26 @@ def test_a_content_that_is_none_is_refused_before_anything_is_written(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_what_a_browser_would_obey_is_written_out():
+    evil = "<script>\x00\x9b\ud800\u202eexe.\u2066</script>"
+    data = ErrorData(evil, evil, (evil,), {evil: evil}, [evil], evil, evil, {evil: evil}, evil)
+    report = report_of(
+        TaskReportEntry(evil, evil, (), {}, TaskStatus.ERRORED, 1.0, 1, None, data),
+        entry("good", result=evil),
+        process_name=evil,
+        runner=evil,
+        metrics={evil: TaskMetrics(1.0, 2.0, worker=evil, host=evil)},
+        dependencies={"good": (evil,)},
+    )
+    text = report.to_html()
+    assert not set("\x00\x9b\ud800\u202e\u2066") & set(text)
+    page = Page(text)
+    assert len(page.root.all("script")) == 1
+    shown = "<script>\\x00\\x9b\\ud800\\u202eexe.\\u2066</script>"
+    assert page.root.all("h1")[0].text == shown
+    assert page.rows()[1][1] == shown
+
+
 # How much it says
 
 

@@ -257,27 +257,25 @@ def _statuses(entries: list[TaskReportEntry]) -> list[tuple[str, str, int]]:
     ]
 
 
-def _facts(report: ProcessExecutionReport) -> list[tuple[str, str, str]]:
-    """Give what was measured of the whole run: what it is, how much, and a remark."""
+def _facts(report: ProcessExecutionReport) -> list[tuple[str, str]]:
+    """Give what was measured of the whole run: how much, and what it is."""
     entries, metrics = report.entries.values(), report.metrics.values()
-    together = sum(entry.elapsed_seconds for entry in entries)
-    cpu = sum(one.cpu_seconds for one in metrics)
+    in_tasks = sum(entry.elapsed_seconds for entry in entries)
+    at_a_time = in_tasks / report.elapsed_seconds if report.elapsed_seconds > 0 else 0.0
     peak = max((one.peak_rss_bytes for one in metrics), default=0)
-    again = sum(max(0, entry.attempts - 1) for entry in entries)
-    workers = len({(one.host, one.worker) for one in metrics})
-    at_a_time = together / report.elapsed_seconds if report.elapsed_seconds > 0 else 0.0
+    retries = sum(max(0, entry.attempts - 1) for entry in entries)
     facts = [
-        ("Duration", _duration(report.elapsed_seconds), "on the wall clock"),
-        ("In tasks", _duration(together), f"{at_a_time:.1f} at a time on average"),
+        (_duration(report.elapsed_seconds), "on the wall clock"),
+        (_duration(in_tasks), f"in tasks, {at_a_time:.1f} at a time"),
     ]
-    if cpu:
-        facts.append(("Processor time", _duration(cpu), ""))
+    if cpu := sum(one.cpu_seconds for one in metrics):
+        facts.append((_duration(cpu), "of processor time"))
     if peak:
-        facts.append(("Peak memory", f"{_megabytes(peak)} MB", "of one process"))
-    if workers:
-        facts.append(("Workers", _number(workers), ""))
-    if again:
-        facts.append(("Retries", _number(again), ""))
+        facts.append((f"{_megabytes(peak)} MB", "peak memory of a process"))
+    if workers := len({(one.host, one.worker) for one in metrics}):
+        facts.append((_number(workers), "worker" if workers == 1 else "workers"))
+    if retries:
+        facts.append((_number(retries), "retry" if retries == 1 else "retries"))
     return facts
 
 
