@@ -158,9 +158,8 @@ def run(
     report = process.report
     assert report is not None
     all_succeeded = len(report.successes) == len(report.entries)
-    with (
-        ExitStack() as outputs
-    ):  # from the last one on, each whatever became of those before: a disk may be full
+    # From the last one to the first, each whatever becomes of the others: a disk may be full, a pipe closed.
+    with ExitStack() as outputs:
         if only_errors and all_succeeded:
             outputs.callback(click.echo, "All tasks succeeded.")
         else:

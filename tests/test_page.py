@@ -321,6 +321,14 @@ def test_results_that_take_long_are_left_out_after_a_while():
     assert left_out(page.section("tasks"))[0].startswith(f"{15 - shown} results not shown: ")
 
 
+def test_failures_whose_values_take_long_are_left_out_after_a_while():
+    report = report_of(*(failed(f"t{number}", args=(Slow(),)) for number in range(15)))
+    failures = Page(report.to_html()).section("failures")
+    shown = len(failures.all("details", class_="card failure"))
+    assert 1 <= shown <= 10
+    assert left_out(failures)[0].startswith(f"{15 - shown} failures without details here")
+
+
 def test_a_graph_that_nobody_could_read_is_not_drawn():
     names = [f"t{number}" for number in range(302)]
     chain = {name: (before,) for before, name in pairwise(names[:300])}

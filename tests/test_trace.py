@@ -183,13 +183,14 @@ def test_workers_stand_in_the_order_of_their_numbers():
     metrics = {f"t{number}": ran(number, 20, f"thread-{number}") for number in (10, 9, 1, 2)}
     trace = Trace(report_of(metrics))
     assert list(trace.rows.values()) == ["thread-1", "thread-2", "thread-9", "thread-10"]
+    assert list(trace.processes.values()) == ["thread-1 … thread-10 on a"]
     places = [event["args"]["sort_index"] for event in trace.by_phase["M"] if "sort" in event["name"]]
     assert places == sorted(places)
 
 
 def test_processes_of_two_machines_with_one_number_are_two():
     trace = Trace(report_of({"one": ran(0, 1, host="a"), "two": ran(0, 1, host="b")}))
-    assert list(trace.processes.values()) == ["pid 7 on a", "pid 7 on b"]
+    assert list(trace.processes.values()) == ["process-1 on a", "process-1 on b"]
 
 
 def test_what_overlaps_on_one_worker_gets_a_row_of_its_own_unless_it_is_the_clocks():

@@ -13,7 +13,7 @@ from .palettes import DEFAULT_PALETTE, PALETTES
 from .view import Limits, Viewer, visible
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from ..execution_report import ProcessExecutionReport, TaskReportEntry
     from .view import TaskView
@@ -153,7 +153,7 @@ def _shown(entries: Sequence[TaskReportEntry], rows: int) -> list[TaskReportEntr
     return sorted(entries, key=lambda entry: STATUSES.index(entry.status.value))[:rows]
 
 
-def failures_that_fit(viewer: Viewer, failed: Sequence[TaskReportEntry], room: int) -> list[TaskView]:
+def failures_that_fit(viewer: Viewer, failed: Iterable[TaskReportEntry], room: int) -> list[TaskView]:
     """Describe as many failures as there is room for, in characters; at least one."""
     views: list[TaskView] = []
     for entry in failed:

@@ -77,26 +77,24 @@ def lay_out(dependencies: Sequence[Sequence[int]], widths: Sequence[float]) -> L
     for round_ in range(ROUNDS):
         grid.order(backwards=round_ % 2 == 1)
     places = grid.places()
+    top = min((place - height / 2 for place, height in zip(places, grid.heights, strict=True)), default=0.0)
+    places = [place - top for place in places]
     columns = _columns(grid.layers, widths)
-    top = min(
-        (places[node] - _height(node < len(widths)) / 2 for node in range(len(places))),
-        default=0.0,
-    )
     nodes = [
-        (columns[grid.layers[node]][0], places[node] - NODE_HEIGHT / 2 - top, columns[grid.layers[node]][1])
-        for node in range(len(widths))
+        (columns[layer][0], places[node] - NODE_HEIGHT / 2, columns[layer][1])
+        for node, layer in enumerate(grid.layers[: len(widths)])
     ]
     lines = []
     for source, target, bends in grid.lines:
-        points = [(nodes[source][0] + nodes[source][2], places[source] - top)]
+        points = [(sum(columns[grid.layers[source]]), places[source])]
         for bend in bends:
             left, width = columns[grid.layers[bend]]
-            points += [(left, places[bend] - top), (left + width, places[bend] - top)]
-        points.append((nodes[target][0], places[target] - top))
+            points += [(left, places[bend]), (left + width, places[bend])]
+        points.append((columns[grid.layers[target]][0], places[target]))
         lines.append((source, target, points))
     return Layout(
-        max((left + width for left, _, width in nodes), default=0.0),
-        max((places[node] + _height(node < len(widths)) / 2 - top for node in range(len(places))), default=0),
+        sum(columns[-1]) if columns else 0.0,
+        max((place + height / 2 for place, height in zip(places, grid.heights, strict=True)), default=0.0),
         nodes,
         lines,
     )
@@ -106,8 +104,8 @@ class _Grid:
     """Nodes and bends in layers; bends have the numbers behind those of the nodes."""
 
     def __init__(self, dependencies: Sequence[Sequence[int]]) -> None:
-        self._nodes = len(dependencies)
         self.layers = layers_of(dependencies)
+        self.heights = [NODE_HEIGHT] * len(dependencies)
         self.lines: list[tuple[int, int, list[int]]] = []
         self._before: list[list[int]] = [[] for _ in dependencies]
         self._behind: list[list[int]] = [[] for _ in dependencies]
@@ -124,6 +122,7 @@ class _Grid:
         for layer in range(self.layers[source] + 1, self.layers[target]):
             bends.append(len(self.layers))
             self.layers.append(layer)
+            self.heights.append(BEND_HEIGHT)
             self._before.append([])
             self._behind.append([])
             self._join(last, bends[-1])
@@ -169,13 +168,8 @@ class _Grid:
         """Return how far apart from the first in a row each must be at least."""
         offsets = [0.0]
         for above, below in pairwise(row):
-            are_nodes = above < self._nodes, below < self._nodes
-            offsets.append(offsets[-1] + (_height(are_nodes[0]) + _height(are_nodes[1])) / 2 + NODE_GAP)
-        return offsets[: len(row)]
-
-
-def _height(is_node: bool) -> int:
-    return NODE_HEIGHT if is_node else BEND_HEIGHT
+            offsets.append(offsets[-1] + (self.heights[above] + self.heights[below]) / 2 + NODE_GAP)
+        return offsets
 
 
 def _mean(values: list[float], otherwise: float) -> float:

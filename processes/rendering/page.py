@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from hashlib import sha256
+from itertools import takewhile
 from math import floor, log10
 from typing import TYPE_CHECKING
 from unicodedata import east_asian_width
@@ -39,15 +40,14 @@ MAX_FAILURES = 200  # with all details
 MAX_DETAILS = 4_000_000  # characters of their tracebacks and values together
 OPEN_FAILURES = 1  # that are shown unfolded
 LISTED_FAILURES = 10  # the others are one more fold away
-MAX_SECONDS = 5  # for results and errors: of most, 10 000 take one
+MAX_SECONDS = 5  # for the failures, and for the table: most take one
 MAX_CELL = 120  # characters of a result or an error in the table
 MAX_NAME = 200  # characters
 MAX_NAMES = 100  # of skipped tasks, for one failure
 
 MAX_LANES = 64
-NARROW = (
-    0.2  # percent of the timeline, 2 pixels; attempts that are narrower share a bar with their neighbours
-)
+NARROW = 0.2  # percent of the timeline, 2 pixels; what is narrower shares a bar with its neighbours
+GROUP = 1.0  # percent; those that share a bar take no more together
 ROOM_FOR_NAME = 4.0  # percent; a narrower bar has no name in it
 TICKS = 8  # on the time axis, about
 
@@ -57,7 +57,6 @@ NODE_LETTERS = 26
 LETTER_WIDTH = 7.25  # pixels, of the monospaced font at 12 pixels
 NODE_PADDING = 30  # beside the name, with room for the sign of the status
 
-GROUP = 1.0  # percent; attempts that share a bar take no more together
 UNITS = (("h", 3600.0), ("min", 60.0), ("s", 1.0), ("ms", 1e-3), ("µs", 1e-6))
 WORD_OF = {**{status.value: word for status, word in WORDS.items()}, "retried": "failed, and was retried"}
 SIGNS = {"success": "✓", "errored": "✗", "skipped": "↷", "pending": "…"}
@@ -176,7 +175,9 @@ def to_html(report: ProcessExecutionReport, content: ReportContent | None = None
     viewer = Viewer(report, checked_content(content), Limits(result=MAX_CELL))
     brief = Viewer(report, checked_content(content), Limits(result=MAX_CELL, message=MAX_CELL))
     failed = [entry for entry in entries if entry.error is not None]
-    failures = failures_that_fit(viewer, failed[:MAX_FAILURES], MAX_DETAILS)
+    last_start = monotonic() + MAX_SECONDS
+    in_time = takewhile(lambda _: monotonic() < last_start, failed[:MAX_FAILURES])
+    failures = failures_that_fit(viewer, in_time, MAX_DETAILS)
     with_details = {entry.name for entry, _ in zip(failed, failures, strict=False)}
     last_start = monotonic() + MAX_SECONDS
     rows = [
@@ -371,7 +372,8 @@ def _drawing(report: ProcessExecutionReport, numbers: dict[str, int]) -> Drawing
         (other, name)
         for name, needed in report.dependencies.items()
         for other in needed
-        if numbers.get(other, 0) < numbers.get(name, 0) and other in numbers  # in a part, some are left out
+        if name in numbers
+        and numbers.get(other, len(numbers)) < numbers[name]  # a part of a report lacks some
     ]
     names = sorted({name for edge in edges for name in edge}, key=numbers.__getitem__)
     if not names:

@@ -89,7 +89,7 @@ def lanes_of(spans: list[Span], worker_of: Callable[[TaskMetrics], tuple[str, ..
     spans : list of Span
         In the order in which they began.
     worker_of : callable
-        Tells from an attempt's metrics who ran it; the last part is the label.
+        Tells from an attempt's metrics who ran it: the machine, the label, and what else counts.
     """
     lanes: dict[tuple[str, ...], list[Lane]] = {}
     for span in spans:
@@ -100,7 +100,7 @@ def lanes_of(spans: list[Span], worker_of: Callable[[TaskMetrics], tuple[str, ..
                 lane.spans.append(fitted)
                 break
         else:
-            label = worker[-1] or "?"
+            label = worker[1] or "?"
             of_worker.append(Lane(f"{label} ({len(of_worker) + 1})" if of_worker else label, [span]))
     ordered = sorted(lanes, key=lambda worker: [_natural(part) for part in worker])
     return [lane for worker in ordered for lane in lanes[worker]]

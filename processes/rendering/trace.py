@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from .spans import lanes_of, spans_of
@@ -25,19 +26,24 @@ def to_chrome_trace(report: ProcessExecutionReport) -> str:
     the trace.
     """
     spans = spans_of(report)
-    lanes = lanes_of(spans, lambda metrics: (metrics.host, str(metrics.pid), metrics.worker))
-    pids: dict[tuple[str, int], int] = {}
+    of_process: dict[tuple[str, int], list[Lane]] = {}
+    for lane in lanes_of(spans, lambda metrics: (metrics.host, metrics.worker, str(metrics.pid))):
+        metrics = lane.spans[0].metrics
+        of_process.setdefault((metrics.host, metrics.pid), []).append(lane)
+    pids: set[int] = set()
+    tids = count(1)
     metadata: list[Event] = []
     slices: list[Event] = []
-    for tid, lane in enumerate(lanes, start=1):
-        metrics = lane.spans[0].metrics
-        key = (metrics.host, metrics.pid)
-        if key not in pids:
-            pids[key] = _free_pid(metrics.pid, pids)
-            host = f" on {metrics.host}" if metrics.host else ""
-            metadata += _named("process", f"pid {metrics.pid}{host}", pids[key], tid)
-        metadata += _named("thread", lane.label, pids[key], tid)
-        slices += _slices(report, lane, spans[0].start, pids[key], tid)
+    for (host, pid), lanes in of_process.items():
+        while pid in pids:  # a process of another machine has the same
+            pid += MAX_PID
+        pids.add(pid)
+        for lane in lanes:
+            tid = next(tids)
+            if lane is lanes[0]:
+                metadata += _named("process", _process_name(host, lanes), pid, tid)
+            metadata += _named("thread", lane.label, pid, tid)
+            slices += _slices(report, lane, spans[0].start, pid, tid)
     return json.dumps(
         {
             "traceEvents": [*metadata, *slices, *_arrows(report, slices)],
@@ -47,11 +53,10 @@ def to_chrome_trace(report: ProcessExecutionReport) -> str:
     )
 
 
-def _free_pid(pid: int, taken: dict[tuple[str, int], int]) -> int:
-    """Return a process id, or another one where a process of another machine has the same."""
-    while pid in taken.values():
-        pid += MAX_PID
-    return pid
+def _process_name(host: str, lanes: list[Lane]) -> str:
+    """Name a process by its first and last worker; viewers add its number."""
+    workers = lanes[0].label if len(lanes) == 1 else f"{lanes[0].label} … {lanes[-1].label}"
+    return f"{workers} on {host}" if host else workers
 
 
 def _named(kind: str, name: str, pid: int, tid: int) -> list[Event]:
