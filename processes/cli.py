@@ -116,7 +116,7 @@ def main() -> None:
     "trace_path",
     type=OutputFile(),
     metavar="FILE",
-    help="Write who ran what, and when, for ui.perfetto.dev or chrome://tracing.",
+    help="Write who ran what, and when, for ui.perfetto.dev.",
 )
 @click.option("--only-errors", is_flag=True, help="Print only the tasks that did not succeed.")
 def run(

@@ -303,7 +303,7 @@ class ProcessExecutionReport:
         return _written(path, lambda: to_html(self, content))
 
     def to_chrome_trace(self, path: str | os.PathLike[str] | None = None) -> str:
-        """Give who ran what, and when, as a trace that ui.perfetto.dev and chrome://tracing open.
+        """Give who ran what, and when, as a trace for ui.perfetto.dev and like viewers.
 
         Each worker has a row, each attempt is a slice in it, with what was measured, and arrows lead from a
         task to those that depend on it.

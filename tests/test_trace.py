@@ -225,6 +225,9 @@ def test_names_are_there_as_they_are():
     trace = Trace(report_of({name: ran(0, 1, name, host=name)}, process_name=name, runner=name))
     assert trace.slices[0]["name"] == name
     assert trace.other == {"process_name": name, "runner": name}
+    text = report_of({"größe": ran(0, 1, "日本")}).to_chrome_trace()
+    assert '"größe"' in text  # Perfetto shows escapes in the names of rows as they are
+    assert '"日本"' in text
 
 
 times = st.one_of(st.floats(0, 10), st.integers(0, 5_000_000_000).map(lambda number: number / 1e9))

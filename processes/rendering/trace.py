@@ -1,4 +1,4 @@
-"""A report in the Trace Event Format, which Perfetto (ui.perfetto.dev) and chrome://tracing open."""
+"""A report in the Trace Event Format, which Perfetto (ui.perfetto.dev) and other viewers open."""
 
 from __future__ import annotations
 
@@ -44,13 +44,15 @@ def to_chrome_trace(report: ProcessExecutionReport) -> str:
                 metadata += _named("process", _process_name(host, lanes), pid, tid)
             metadata += _named("thread", lane.label, pid, tid)
             slices += _slices(report, lane, spans[0].start, pid, tid)
-    return json.dumps(
+    text = json.dumps(
         {
             "traceEvents": [*metadata, *slices, *_arrows(report, slices)],
             "displayTimeUnit": "ms",
             "otherData": {"process_name": report.process_name, "runner": report.runner},
-        }
+        },
+        ensure_ascii=False,  # Perfetto shows escapes in the names of rows as they are
     )
+    return text.encode("utf-8", "backslashreplace").decode()  # lone surrogates, as JSON has them
 
 
 def _process_name(host: str, lanes: list[Lane]) -> str:
