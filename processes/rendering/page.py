@@ -267,7 +267,7 @@ def _facts(report: ProcessExecutionReport) -> list[tuple[str, str]]:
     retries = sum(max(0, entry.attempts - 1) for entry in entries)
     facts = [
         (_duration(report.elapsed_seconds), "on the wall clock"),
-        (_duration(in_tasks), f"in tasks, {at_a_time:.1f} at a time"),
+        (_duration(in_tasks), f"in tasks, {at_a_time:.1f} at a time" if at_a_time >= 0.05 else "in tasks"),
     ]
     if cpu := sum(one.cpu_seconds for one in metrics):
         facts.append((_duration(cpu), "of processor time"))
