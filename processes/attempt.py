@@ -13,11 +13,12 @@ from time import time
 
 TYPE_CHECKING = False  # typing is not imported: it would be the costliest part of a worker's start
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from .exceptions import MemoryLimitError, WorkerDiedError
     from .failure import Failure
+    from .pickling import Buffer
     from .task_log import RecordSink
 
 
@@ -116,6 +117,13 @@ class Sealed:
             If it cannot be made.
         """
         raise NotImplementedError
+
+    def pickled(self) -> tuple[Sequence[Buffer], Sequence[Buffer]] | None:
+        """Return its pickle, in pieces, and the buffers that belong to it, as any process can read them.
+
+        None if it has to be opened for that. (The default.)
+        """
+        return None
 
 
 class Returned:

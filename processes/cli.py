@@ -118,6 +118,12 @@ def main() -> None:
     metavar="FILE",
     help="Write who ran what, and when, for ui.perfetto.dev.",
 )
+@click.option(
+    "--checkpoint",
+    type=OutputFile(),
+    metavar="FILE",
+    help="Save each result to this file, and do not run again what an earlier run has saved there.",
+)
 @click.option("--only-errors", is_flag=True, help="Print only the tasks that did not succeed.")
 def run(
     target: str,
@@ -128,6 +134,7 @@ def run(
     html_path: Path | None,
     json_path: Path | None,
     trace_path: Path | None,
+    checkpoint: Path | None,
     only_errors: bool,
 ) -> None:
     """Run a process and print its report.
@@ -150,10 +157,10 @@ def run(
     parallel = True if names_none and workers is not None and workers > 1 else None
     status = SOME_FAILED
     try:
-        process.run(parallel, workers, runner=runner, progress=progress)
+        process.run(parallel, workers, runner=runner, progress=progress, checkpoint=checkpoint)
     except KeyboardInterrupt:
         status = INTERRUPTED
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, BlockingIOError) as error:  # the last of another run's checkpoint
         raise click.UsageError(str(error)) from error
     report = process.report
     assert report is not None

@@ -42,10 +42,14 @@ class TaskRetried(NamedTuple):
 
 
 class TaskFinished(NamedTuple):
-    """A task has its result: SUCCESS, ERRORED or SKIPPED."""
+    """A task has its result: SUCCESS, ERRORED or SKIPPED.
+
+    With `from_checkpoint`, it is the one that an earlier run has saved, and the task is not started.
+    """
 
     name: str
     result: TaskResult
+    from_checkpoint: bool = False
 
 
 class RunFinished(NamedTuple):

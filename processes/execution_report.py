@@ -103,6 +103,8 @@ class ProcessExecutionReport:
         How long the run took on the wall clock, in seconds.
     metrics : mapping of str to TaskMetrics, default {}
         What was measured of each task that was started.
+    from_checkpoint : tuple of str, default ()
+        The tasks that were not run, as a checkpoint had their results; nothing is measured of these.
     exceptions : dict of str to BaseException, default {}
         The exception of each failed task: of its own type, with traceback, cause and notes.
     dependencies : dict of str to tuple of str, default {}
@@ -122,6 +124,7 @@ class ProcessExecutionReport:
     runner: str = field(default="", kw_only=True, compare=False)
     elapsed_seconds: float = field(default=0.0, kw_only=True, compare=False)
     metrics: Mapping[str, TaskMetrics] = field(default_factory=dict, kw_only=True, compare=False, repr=False)
+    from_checkpoint: tuple[str, ...] = field(default=(), kw_only=True, compare=False, repr=False)
     exceptions: dict[str, BaseException] = field(
         default_factory=dict, kw_only=True, compare=False, repr=False
     )
@@ -250,7 +253,8 @@ class ProcessExecutionReport:
         Returns
         -------
         str
-            An object with ``entries``, ``process_name``, ``runner``, ``elapsed_seconds`` and ``metrics``.
+            An object with ``entries``, ``process_name``, ``runner``, ``elapsed_seconds``, ``metrics`` and
+            ``from_checkpoint``.
         """
         import json
 
@@ -263,6 +267,7 @@ class ProcessExecutionReport:
                 "runner": self.runner,
                 "elapsed_seconds": _plain(self.elapsed_seconds, []),
                 "metrics": {name: _plain(_fields(metrics), []) for name, metrics in self.metrics.items()},
+                "from_checkpoint": [*self.from_checkpoint],
             },
             indent=indent,
             **dumps_kwargs,
@@ -419,6 +424,7 @@ class ProcessExecutionReport:
             self,
             entries=dict(entries),
             metrics={name: metrics for name, metrics in self.metrics.items() if name in entries},
+            from_checkpoint=tuple(name for name in self.from_checkpoint if name in entries),
             exceptions={name: error for name, error in self.exceptions.items() if name in entries},
             whole=self.whole or self,
         )

@@ -12,7 +12,7 @@ from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from .graph import Graph
 
@@ -131,6 +131,21 @@ class Plan:
                 self._make_ready(dependant)
                 ready.append(dependant)
         return ready
+
+    def take_over(self, tasks: Collection[int]) -> None:
+        """Let tasks have succeeded before any is started.
+
+        Parameters
+        ----------
+        tasks : collection of int
+            The tasks, in topological order, and all that they depend on among them.
+        """
+        for task in tasks:
+            self._move(task, RUNNING)
+            self.succeed(task)
+        for heap in self._heaps:
+            heap[:] = [rank for rank in heap if self._states[self._order[rank]] is READY]
+            heapify(heap)
 
     def fail(self, task: int) -> list[int]:
         """End a task badly; return the tasks below it that are skipped now, in topological order."""

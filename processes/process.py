@@ -25,6 +25,7 @@ from .task_log import anyone_hears
 from .task_types import TaskDependency, TaskResult
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterator, Mapping
     from types import TracebackType
 
@@ -283,6 +284,7 @@ class Process:
         progress: bool = False,
         observers: Iterable[Observer] = (),
         resources: Mapping[str, float] | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
         fail_fast: bool = False,
         capture_output: bool = False,
         notify: Iterable[ReportChannel] = (),
@@ -311,6 +313,11 @@ class Process:
             Each is called with every event of the run; see :mod:`processes.events`.
         resources : mapping of str to number, optional
             How much there is of what tasks name in their own `resources`.
+        checkpoint : str or os.PathLike, optional
+            The file that each result is saved to as soon as a task succeeds. What a run with the same file
+            has saved before is taken from there, and those tasks do not run; see the guide's page on
+            checkpoints for when a task counts as the same. Missing folders are made. Read only files that you
+            trust: the results in them are pickles.
         fail_fast : bool, default False
             End the run at the first failure; tasks without result stay PENDING.
         capture_output : bool, default False
@@ -335,8 +342,11 @@ class Process:
         Raises
         ------
         TypeError, ValueError
-            If an argument is of the wrong type or value, or the list `tasks` was changed, before anything
-            runs.
+            If an argument is of the wrong type or value, the list `tasks` was changed, or the file
+            `checkpoint` is none, before anything runs.
+        OSError
+            If the file `checkpoint` cannot be opened, before anything runs; a BlockingIOError if another run
+            has it.
         KeyboardInterrupt
             On Ctrl-C in the main thread; `report` holds what was finished.
         """
@@ -350,6 +360,7 @@ class Process:
                 progress=progress,
                 observers=observers,
                 resources=resources,
+                checkpoint=checkpoint,
                 fail_fast=fail_fast,
                 capture_output=capture_output,
                 durations=durations,
@@ -378,6 +389,7 @@ class Process:
         progress: bool = False,
         observers: Iterable[Observer] = (),
         resources: Mapping[str, float] | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
         fail_fast: bool = False,
         capture_output: bool = False,
         notify: Iterable[ReportChannel] = (),
@@ -418,6 +430,7 @@ class Process:
             progress=progress,
             observers=observers,
             resources=resources,
+            checkpoint=checkpoint,
             fail_fast=fail_fast,
             capture_output=capture_output,
             durations=durations,
@@ -437,6 +450,7 @@ class Process:
         progress: bool,
         observers: Iterable[Observer],
         resources: Mapping[str, float] | None,
+        checkpoint: str | os.PathLike[str] | None,
         fail_fast: bool,
         capture_output: bool,
         durations: object,
@@ -464,6 +478,11 @@ class Process:
             captures_output=_check_bool("capture_output", capture_output),
             durations=expected_durations(durations, graph.names),
         )
+        if checkpoint is not None:
+            from .observers.checkpoint import Checkpoint
+
+            saver = Checkpoint(checkpoint, graph, lambda: scheduler.returned)
+            scheduler.begin_with(saver.saved, saver)
         self.runner = scheduler.runner
         return scheduler
 
@@ -606,6 +625,7 @@ def _report_of(process: Process, scheduler: Scheduler) -> ProcessExecutionReport
     report.runner = scheduler.runner.name
     report.elapsed_seconds = scheduler.elapsed_seconds
     report.metrics = scheduler.metrics
+    report.from_checkpoint = tuple(graph.names[task] for task in scheduler.saved)
     process.report = report
     return report
 

@@ -115,6 +115,10 @@ class Scheduler:
         What was measured of each task of which an attempt has ended.
     elapsed_seconds : float
         How long the run took on the wall clock.
+    saved : mapping of int to tuple
+        What was saved before the run, as :meth:`begin_with` was given it.
+    returned : object
+        While recorders are told of a success: what the function returned, sealed or not; else None.
     """
 
     def __init__(
@@ -135,10 +139,13 @@ class Scheduler:
         self.results = self.runner.results = dict.fromkeys(graph.names, TaskResult.pending())
         self.metrics = Measurements(graph.names)
         self.elapsed_seconds = 0.0
+        self.saved: Mapping[int, tuple[TaskResult, Any]] = {}
+        self.returned: Any = None
         self.graph = graph
         self.process_name = process_name
         self._observers, self._recorders = list(observers), list(recorders)
         self._has_watchers = bool(self._observers or self._recorders)
+        self._saves = False  # whether a recorder wants each value that is returned
         self._untold: deque[Event] = deque()  # what the observers have not been told yet
         self._available = _exact(resources or {})
         self._fail_fast = fail_fast
@@ -172,6 +179,21 @@ class Scheduler:
         self._cancelled = False
         self._error: BaseException | None = None  # raised where another thread went on
 
+    def begin_with(self, saved: Mapping[int, tuple[TaskResult, Any]], saver: Observer) -> None:
+        """Take the results of some tasks over from an earlier run, and have those of this one saved.
+
+        Parameters
+        ----------
+        saved : mapping of int to tuple
+            The tasks, in topological order, with all that they depend on among them: each one's result, and
+            the value that others may need.
+        saver : Observer
+            A recorder that looks at `returned`.
+        """
+        self.saved = saved
+        self._saves = self._has_watchers = True
+        self._recorders.append(saver)
+
     def run(self) -> None:
         """Run the graph to its end.
 
@@ -189,6 +211,8 @@ class Scheduler:
                     runner.open(self._waker)
                     opened.append(runner)
                 self._tell(RunStarted(self.process_name, tuple(self.graph.names), self.runner.name))
+                if self.saved:
+                    self._take_over_saved()
                 wait = self.runner.wait if len(self._runners) == 1 else self._wait_for_any
                 while self._plan.unfinished and not (self._cancelled or self._interrupt.happened):
                     self._start_ready_attempts()
@@ -213,6 +237,12 @@ class Scheduler:
                 self._tell_observers()
         if self._interrupt.happened:
             raise KeyboardInterrupt
+
+    def _take_over_saved(self) -> None:
+        self._plan.take_over(self.saved)
+        for index, (result, value) in self.saved.items():
+            self._values[index] = value
+            self._finish(index, result, from_checkpoint=True)
 
     def _go_on(self, finished: Finished) -> None:
         """Do the next step after a success in the thread that brings it, while the run's own sleeps."""
@@ -306,7 +336,7 @@ class Scheduler:
 
     def _goes_to_one_more(self, index: int, group: _Group) -> bool:
         """Tell whether a result is for one attempt alone, on the same runner."""
-        if self._needed_by[index] != 1:
+        if self._needed_by[index] != 1 or self._saves:
             return False
         (dependant,) = (
             below for below in self.graph.dependants[index] if self._plan.state(below) is not State.SKIPPED
@@ -429,7 +459,9 @@ class Scheduler:
             now = time()
             for ready in newly_ready:
                 self._ready_at[ready] = now
+        self.returned = value
         self._finish(index, result)
+        self.returned = None
 
     def _fail_or_retry(
         self, index: int, attempt: Attempt, outcome: Outcome, attempts: int, elapsed: float
@@ -468,7 +500,7 @@ class Scheduler:
         if self._fail_fast:
             self._cancelled = True
 
-    def _finish(self, index: int, result: TaskResult) -> None:
+    def _finish(self, index: int, result: TaskResult, *, from_checkpoint: bool = False) -> None:
         name = self.graph.names[index]
         self.results[name] = result
         for source in self.graph.dependencies[index]:
@@ -476,7 +508,7 @@ class Scheduler:
             if not self._needed_by[source]:
                 self._values[source] = None
         if self._has_watchers:
-            self._tell(TaskFinished(name, result))
+            self._tell(TaskFinished(name, result, from_checkpoint))
 
     def _open_results(self) -> None:
         """Open the results that came sealed; one that cannot be opened is its task's failure after all."""

@@ -213,6 +213,12 @@ def log_finished(task: Task) -> None:
         task.logger.info("Finished %s.", task.name)
 
 
+def log_taken_over(task: Task) -> None:
+    """Log that a task is not run: an earlier run's result of it stands."""
+    if _is_heard(task, logging.INFO):
+        task.logger.info("Took the result of %s from the checkpoint.", task.name)
+
+
 def log_failed(task: Task, error_data: ErrorData) -> None:
     """Log that a task has failed, and all that is known of it; the record carries `task_context`."""
     if not _is_heard(task, logging.ERROR):

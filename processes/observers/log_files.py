@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..events import TaskFinished, TaskRetried, TaskStarted
-from ..task_log import log_failed, log_finished, log_retry, log_started, warn
+from ..task_log import log_failed, log_finished, log_retry, log_started, log_taken_over, warn
 from ..task_types import TaskStatus
 
 if TYPE_CHECKING:
@@ -45,6 +45,8 @@ class LogFiles:
                     log_started(self._tasks[name])
             case TaskRetried(name, attempt, exception, delay):
                 log_retry(self._tasks[name], attempt, exception, delay)
+            case TaskFinished(name, _, True):
+                log_taken_over(self._tasks[name])
             case TaskFinished(name, result):
                 if result.status is TaskStatus.SUCCESS:
                     log_finished(self._tasks[name])

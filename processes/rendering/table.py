@@ -84,12 +84,15 @@ def in_order_of_attention(report: ProcessExecutionReport) -> list[TaskReportEntr
 
 def _cells(report: ProcessExecutionReport, entry: TaskReportEntry) -> tuple[str, ...]:
     metrics = report.metrics.get(entry.name)
+    worker = "checkpoint" if entry.name in report.from_checkpoint else ""
+    if metrics is not None:
+        worker = _on_one_line(metrics.worker, NAME_CHARACTERS)
     return (
         _on_one_line(entry.name, NAME_CHARACTERS),
         entry.status.name,
         f"{entry.elapsed_seconds:.3f}",
         str(entry.attempts),
-        _on_one_line(metrics.worker, NAME_CHARACTERS) if metrics is not None else "",
+        worker,
         _on_one_line(entry.function, NAME_CHARACTERS),
     )
 
@@ -100,6 +103,8 @@ def totals(report: ProcessExecutionReport) -> str:
     name = f"Process {report.process_name!r}: " if report.process_name else ""
     tasks = "1 task" if len(entries) == 1 else f"{len(entries)} tasks"
     counts = f", {_counts(entries)}" if entries else ""
+    if report.from_checkpoint:
+        counts += f" ({len(report.from_checkpoint)} from the checkpoint)"
     runner = f" ({report.runner})" if report.runner else ""
     return f"{name}{tasks}{counts}, {report.elapsed_seconds:.2f} s{runner}"
 

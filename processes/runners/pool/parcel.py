@@ -138,7 +138,7 @@ class Parcel(Sealed):
         for data in (*stream, *pickled.buffers):
             memory, piece = memoryview(data), None
             if memory.nbytes >= LARGE:
-                key = (_address(memory), memory.nbytes)
+                key = (address_of(memory), memory.nbytes)
                 piece = fresh.get(key) or (None if known is None else known.get(key))
                 if piece is None:
                     piece = fresh[key] = Piece(memory.nbytes, memory)
@@ -160,6 +160,11 @@ class Parcel(Sealed):
             return self._opened.setdefault("value", self.load())  # another thread may have been faster
         return self._opened["value"]
 
+    def pickled(self) -> tuple[Sequence[Buffer], Sequence[Buffer]] | None:
+        if self.classes:
+            return None  # it names some that are this process's own
+        return self._read()
+
     def load(self, task_name: str | None = None) -> Any:
         """Make the value anew, for a task; its large buffers are private mappings of the file."""
         if task_name is None:
@@ -177,11 +182,15 @@ class Parcel(Sealed):
 
     def _memories(self) -> tuple[list[Buffer], list[Buffer]]:
         """Return the pieces of the pickle, and buffers that belong to nobody else."""
+        stream, buffers = self._read()
+        for number, piece in enumerate(self.pieces[self.stream_length :]):
+            if piece.file is None:
+                buffers[number] = bytearray(buffers[number])
+        return stream, buffers
+
+    def _read(self) -> tuple[list[Buffer], list[Buffer]]:
         mapped: dict[DataFile, memoryview] = {}
         memories: list[Buffer] = [piece.read(mapped) for piece in self.pieces]
-        for number, piece in enumerate(self.pieces[self.stream_length :], self.stream_length):
-            if piece.file is None:
-                memories[number] = bytearray(memories[number])
         return memories[: self.stream_length], memories[self.stream_length :]
 
     def keep_descriptors_few(self) -> None:
@@ -341,7 +350,7 @@ class _PyBuffer(ctypes.Structure):
     )
 
 
-def _address(memory: memoryview) -> int:
+def address_of(memory: memoryview) -> int:
     """Return where in this process's memory a contiguous buffer begins; read-only ones too."""
     buffer = _PyBuffer()
     ctypes.pythonapi.PyObject_GetBuffer(ctypes.py_object(memory), ctypes.byref(buffer), 0)

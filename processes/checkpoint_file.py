@@ -1,0 +1,301 @@
+"""The file that a run's results are saved to: records that are only appended, each with its checksums.
+
+::
+
+    file    MAGIC record record …
+    record  lengths and checksum of the head · head · the value's pickle, in pieces
+
+A program that is killed loses nothing that was written, and the next one drops a record that was cut short.
+The system is not asked to bring each record to the disk: a power cut may cost the last ones, never the file.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import pickle
+import sys
+import zlib
+from contextlib import suppress
+from io import FileIO
+from struct import Struct
+from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from .pickling import Buffer
+
+MAGIC: Final = b"processes checkpoint 1\n"
+_NAME: Final = MAGIC.rstrip(b"1\n")
+
+_LENGTHS: Final = Struct("<IQ")  # of the head, of the value
+_CHECKSUM: Final = Struct("<I")  # of these and of the head
+_PREFIX_BYTES: Final = _LENGTHS.size + _CHECKSUM.size
+
+_MOST_AT_ONCE: Final = 1 << 30  # bytes: a system call takes no more than 2 GB
+_STALE_BYTES: Final = 1 << 20  # what is not worth writing the file anew
+
+
+class Head(NamedTuple):
+    """What a record tells of a task that has succeeded.
+
+    Attributes
+    ----------
+    task_name : str
+        The task's name.
+    key : bytes
+        What the task was made of, dependencies included; see :mod:`processes.observers.checkpoint`.
+    record_id : bytes
+        Names the record; no other has it.
+    elapsed_seconds, attempts : float, int
+        As in the task's result.
+    sizes : tuple of int or None
+        How long the pieces of the value are: the pickle's own first, then the buffers that belong to it. None
+        where nobody needed the value.
+    checksum : int
+        Of the pieces.
+    """
+
+    task_name: str
+    key: bytes
+    record_id: bytes
+    elapsed_seconds: float
+    attempts: int
+    sizes: tuple[int, ...] | None
+    checksum: int
+
+
+class Record(NamedTuple):
+    """A record's head, where the record begins, where its value does, and where it ends."""
+
+    head: Head
+    start: int
+    value_at: int
+    end: int
+
+
+class CheckpointFile:
+    """An open checkpoint, locked: no other run can have it meanwhile.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file; made if it is not there, with the folders that it is in.
+
+    Attributes
+    ----------
+    records : dict of str to Record
+        The latest record of each task.
+
+    Raises
+    ------
+    OSError
+        If it cannot be opened; a BlockingIOError if another run has it.
+    ValueError
+        If it is no checkpoint, or one of another version.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = os.path.realpath(os.fsdecode(path))  # the program may change its directory
+        self.records: dict[str, Record] = {}
+        self._file = self._open()
+        try:
+            self._end = self._read_records()
+        except BaseException:
+            self._file.close()
+            raise
+
+    def append(self, head: Head, pieces: Sequence[Buffer]) -> None:
+        """Write a record.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written. The file is as it was before.
+        """
+        packed = pickle.dumps(tuple(head))
+        size = sum(head.sizes or ())
+        lengths = _LENGTHS.pack(len(packed), size)
+        prefix = lengths + _CHECKSUM.pack(zlib.crc32(packed, zlib.crc32(lengths)))
+        value_at = self._end + len(prefix) + len(packed)
+        self._file.seek(self._end)
+        try:
+            if size < 1 << 16:
+                self._write(b"".join((prefix, packed, *pieces)))
+            else:
+                for piece in (prefix, packed, *pieces):
+                    self._write(piece)
+        except OSError:
+            with suppress(OSError):
+                self._file.truncate(self._end)
+            raise
+        self.records[head.task_name] = Record(head, self._end, value_at, value_at + size)
+        self._end = value_at + size
+
+    def read(self, record: Record) -> list[bytearray]:
+        """Return the pieces of a record's value, each in memory of its own.
+
+        Raises
+        ------
+        OSError
+            If they cannot be read, or are not what was written.
+        """
+        self._file.seek(record.value_at)
+        pieces, checksum = [], 0
+        for size in record.head.sizes or ():
+            piece = bytearray(size)
+            view = memoryview(piece)
+            while view:
+                if not (count := self._file.readinto(view[:_MOST_AT_ONCE])):
+                    raise OSError(errno.EIO, "the file is shorter than it was", self.path)
+                view = view[count:]
+            checksum = zlib.crc32(piece, checksum)
+            pieces.append(piece)
+        if checksum != record.head.checksum:
+            raise OSError(errno.EIO, "the data is not what was written", self.path)
+        return pieces
+
+    def close(self, names: Collection[str]) -> None:
+        """Close the file; one that is mostly out of date is written anew before.
+
+        Parameters
+        ----------
+        names : collection of str
+            The tasks whose records are kept then.
+        """
+        live = [record for name, record in self.records.items() if name in names]
+        live_bytes = sum(record.end - record.start for record in live)
+        try:
+            if self._end - live_bytes > max(live_bytes, _STALE_BYTES):
+                with suppress(OSError):  # no room, say: the file stays as it is
+                    self._rewrite(live)
+        finally:
+            self._file.close()
+
+    def _open(self) -> FileIO:
+        os.makedirs(os.path.dirname(self.path), exist_ok=True)  # noqa: PTH103, PTH120
+        while True:
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+            file = FileIO(descriptor, "r+b")
+            try:
+                if not _lock(descriptor):
+                    raise BlockingIOError(
+                        errno.EWOULDBLOCK,
+                        "another run has this checkpoint; wait for its end, or give each a file of its own",
+                        self.path,
+                    )
+                if os.path.samestat(os.fstat(descriptor), os.stat(self.path)):  # noqa: PTH116
+                    return file
+            except FileNotFoundError:
+                pass
+            except BaseException:
+                file.close()
+                raise
+            file.close()  # before we had it, another run wrote it anew
+
+    def _read_records(self) -> int:
+        """Read the heads of all records; return where the last whole one ends."""
+        size = self._file.seek(0, os.SEEK_END)
+        self._file.seek(0)
+        with open(self._file.fileno(), "rb", closefd=False) as file:
+            magic = file.read(len(MAGIC))
+            if magic != MAGIC:
+                if not MAGIC.startswith(magic):
+                    raise _no_checkpoint(self.path, magic)
+                self._file.seek(0)  # it is new, or was killed when it was
+                self._write(MAGIC)
+                return len(MAGIC)
+            end = len(MAGIC)
+            while (record := _read_record(file, end, size)) is not None:
+                self.records[record.head.task_name] = record
+                end = record.end
+        return end
+
+    def _write(self, data: Buffer) -> None:
+        view = memoryview(data).cast("B")
+        while view:
+            view = view[self._file.write(view[:_MOST_AT_ONCE]) :]
+
+    def _rewrite(self, live: Sequence[Record]) -> None:
+        temporary = f"{self.path}.tmp"
+        try:
+            with open(temporary, "wb") as new:  # noqa: PTH123
+                new.write(MAGIC)
+                for record in live:
+                    self._copy(record, new)
+                new.flush()
+                os.fsync(new.fileno())  # else a power cut could cost the old file and the new one
+                if sys.platform != "win32":
+                    os.fchmod(new.fileno(), os.fstat(self._file.fileno()).st_mode & 0o777)
+            if sys.platform == "win32":
+                self._file.close()  # an open file cannot be replaced there
+            os.replace(temporary, self.path)  # noqa: PTH105
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(temporary)  # noqa: PTH108
+            raise
+
+    def _copy(self, record: Record, new: BinaryIO) -> None:
+        self._file.seek(record.start)
+        left = record.end - record.start
+        while left:
+            if not (data := self._file.read(min(left, 1 << 20))):
+                raise OSError(errno.EIO, "the file is shorter than it was", self.path)
+            new.write(data)
+            left -= len(data)
+
+
+def _read_record(file: BinaryIO, start: int, size: int) -> Record | None:
+    """Read the head of the record that begins at `start`; None if it is not whole."""
+    file.seek(start)
+    prefix = file.read(_PREFIX_BYTES)
+    if len(prefix) < _PREFIX_BYTES:
+        return None
+    head_length, value_length = _LENGTHS.unpack_from(prefix)
+    value_at = start + _PREFIX_BYTES + head_length
+    end = value_at + value_length
+    if end > size:
+        return None
+    packed = file.read(head_length)
+    lengths, checksum = prefix[: _LENGTHS.size], prefix[_LENGTHS.size :]
+    if _CHECKSUM.unpack(checksum) != (zlib.crc32(packed, zlib.crc32(lengths)),):
+        return None
+    return Record(Head(*pickle.loads(packed)), start, value_at, end)  # noqa: S301 - as the values are
+
+
+def _no_checkpoint(path: str, magic: bytes) -> ValueError:
+    if magic.startswith(_NAME):
+        return ValueError(
+            f"checkpoint {path!r} was written by another version of processes; run with that one, or name "
+            "another file"
+        )
+    return ValueError(f"checkpoint {path!r} is a file of another kind, which is left as it is; name another")
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(descriptor: int) -> bool:
+        """Lock a file until it is closed; False if another has it."""
+        os.lseek(descriptor, 1 << 62, os.SEEK_SET)  # of what is locked, nobody else can read
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+
+else:
+    import fcntl
+
+    def _lock(descriptor: int) -> bool:
+        """Lock a file until it is closed; False if another has it."""
+        # Not lockf: that lets in whoever is of the same process.
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL):
+                raise  # a file system without locks: then nobody can tell
+        return True

@@ -1,0 +1,554 @@
+"""What a task calls and with what, as a digest that is the same in each run of a program.
+
+Pickles are no help here: they depend on which equal values are one object, on the order of sets, on line
+numbers, and on the ids that classes and functions get in each process. So what a value is made of is written
+into a hash:
+
+- A function is its code without line numbers, its defaults, what it has closed over, and the globals that it
+  names: functions and classes among these by their own contents, whichever module of the user's they are of.
+- A module of the user's that is imported in a function is its source file, with those that it imports.
+- What belongs to Python or to an installed package is its name, and the version that the package tells.
+- Any other object is what it is reduced to for a pickle.
+
+Where in doubt the digest differs, and a task runs once more than it had to. It cannot see what a function
+looks up by a name that it makes, or reads from the world: files, the clock, the environment.
+"""
+
+from __future__ import annotations
+
+import ast
+import copyreg
+import functools
+import re
+import sys
+import threading
+from enum import Enum
+from hashlib import blake2b
+from opcode import opmap
+from pathlib import Path
+from pickle import PickleBuffer
+from struct import pack
+from types import (
+    BuiltinFunctionType,
+    CellType,
+    ClassMethodDescriptorType,
+    CodeType,
+    FunctionType,
+    GetSetDescriptorType,
+    MappingProxyType,
+    MemberDescriptorType,
+    MethodDescriptorType,
+    MethodType,
+    MethodWrapperType,
+    ModuleType,
+    WrapperDescriptorType,
+)
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from weakref import WeakKeyDictionary, WeakValueDictionary
+
+from .annotations import annotations_of
+from .pickling import LARGE, PROTOCOL, is_simple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from importlib.machinery import ModuleSpec
+
+DIGEST_BYTES: Final = 20
+
+_INSTALLED: Final = {"site-packages", "dist-packages"}  # the folders that installers write to
+
+_READS_GLOBAL: Final = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"}
+
+# What Python derives from the rest of a class, differs from run to run, or tells where the class stands.
+_DERIVED: Final = {
+    *("__annotations__", "__annotations_cache__", "__annotate__", "__annotate_func__", "__dict__"),
+    *("__weakref__", "__firstlineno__", "__static_attributes__", "_abc_impl", "__dataclass_fields__"),
+    *("_member_map_", "_member_names_", "_value2member_map_", "_unhashable_values_", "_hashable_values_"),
+    "_unhashable_values_map_",
+}
+
+_ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]+")
+
+
+class _Part(NamedTuple):
+    """A function or class: the digest of its own contents, which name others by number, and these."""
+
+    digest: bytes
+    needs: tuple[Any, ...]
+
+
+class _Code(NamedTuple):
+    """What is to know of code: its digest, what it names, and what it imports, with the code in it."""
+
+    digest: bytes
+    globals: tuple[str, ...]
+    names: frozenset[str]
+    imports: tuple[tuple[int, str, tuple[str, ...]], ...]
+
+
+class Fingerprints:
+    """Makes the fingerprints of a run's tasks; what several of them name is looked at once."""
+
+    def __init__(self) -> None:
+        self._functions: dict[int, tuple[object, bytes]] = {}
+        self._parts: dict[int, tuple[object, _Part]] = {}
+        self._codes: dict[int, tuple[CodeType, _Code]] = {}
+        self._large: dict[tuple[int, int], tuple[object, bytes]] = {}  # by address and size
+        self._sources: dict[str, tuple[bytes, frozenset[str]]] = {}
+        self._versions: dict[str, str | None] = {}
+
+    def of_call(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
+        """Return the fingerprint of a call; raises whatever the code of a value raises, if it has none."""
+        known = self._functions.get(id(function))
+        if known is None:
+            # The object is kept, so that no other one gets its id.
+            known = self._functions[id(function)] = (function, self.digest(function))
+        if is_simple(args) and is_simple(kwargs):
+            made_of = repr((args, kwargs)).encode()
+        else:
+            made_of = self.digest((args, kwargs))
+        return blake2b(_PYTHON + known[1] + made_of, digest_size=DIGEST_BYTES).digest()
+
+    def digest(self, value: object) -> bytes:
+        """Return the digest of a value, with all functions and classes that it needs."""
+        root = self._part_of(value)
+        numbers: dict[int, int] = {}
+        queue: list[Any] = []
+        whole = blake2b(root.digest, digest_size=DIGEST_BYTES)
+
+        def note(needs: Iterable[Any]) -> None:
+            for need in needs:
+                if id(need) not in numbers:
+                    numbers[id(need)] = len(queue)
+                    queue.append(need)
+                whole.update(pack("<I", numbers[id(need)]))
+
+        note(root.needs)
+        for need in queue:  # grows meanwhile
+            found = self._parts.get(id(need))
+            if found is None:
+                found = self._parts[id(need)] = (need, self._part_of(need, is_root=False))
+            whole.update(found[1].digest)
+            note(found[1].needs)
+        return whole.digest()
+
+    def _part_of(self, value: object, *, is_root: bool = True) -> _Part:
+        writer = _Writer(self)
+        if is_root:
+            writer.write(value)
+        elif isinstance(value, FunctionType):
+            writer.write_function(value)
+        else:
+            assert isinstance(value, type)
+            writer.write_class(value)
+        return _Part(writer.digest(), tuple(writer.needs))
+
+    def large(self, memory: memoryview, owner: object) -> bytes:
+        """Return the digest of a large buffer, which many tasks may be given; its owner keeps it there."""
+        from .runners.pool.parcel import address_of
+
+        key = (address_of(memory), memory.nbytes)
+        if key not in self._large:
+            self._large[key] = (owner, blake2b(memory, digest_size=DIGEST_BYTES).digest())
+        return self._large[key][1]
+
+    def version(self, module: str | None) -> str | None:
+        """Return the version of the library that a module is of; None if it is the user's own."""
+        if module is None:
+            return None
+        if module not in self._versions:
+            self._versions[module] = _library_version(module)
+        return self._versions[module]
+
+    def code(self, code: CodeType) -> _Code:
+        """Return what is to know of code."""
+        known = self._codes.get(id(code))
+        if known is None:
+            known = self._codes[id(code)] = (code, self._look_at(code))
+        return known[1]
+
+    def _look_at(self, code: CodeType) -> _Code:
+        writer = _Writer(self)
+        inner = [self.code(constant) for constant in code.co_consts if type(constant) is CodeType]
+        constants = [constant for constant in code.co_consts if type(constant) is not CodeType]
+        writer.write(
+            (
+                *(code.co_code, constants, [one.digest for one in inner], code.co_names, code.co_varnames),
+                *(code.co_freevars, code.co_cellvars, code.co_flags, code.co_argcount, code.co_name),
+                *(code.co_posonlyargcount, code.co_kwonlyargcount, code.co_exceptiontable),
+            )
+        )
+        found_globals, imports = _globals_and_imports(code)
+        for one in inner:
+            found_globals += one.globals
+            imports += one.imports
+        names = frozenset(code.co_names).union(*(one.names for one in inner))
+        return _Code(writer.digest(), tuple(dict.fromkeys(found_globals)), names, tuple(imports))
+
+    def source(self, name: str) -> bytes:
+        """Return the digest of a module's source file, and of all that it imports of the user's own."""
+        found: dict[str, bytes] = {}
+        unread = [name]
+        while unread:
+            module = unread.pop()
+            if module not in found:
+                if module not in self._sources:
+                    self._sources[module] = _read_source(module)
+                found[module], others = self._sources[module]
+                unread += others
+        return repr(sorted(found.items())).encode()
+
+
+class _Writer:
+    """Writes the contents of one thing into a hash.
+
+    Attributes
+    ----------
+    needs : list of object
+        The functions and classes that it names by their places in this list.
+    """
+
+    def __init__(self, fingerprints: Fingerprints) -> None:
+        self._fingerprints = fingerprints
+        self._hash = blake2b(digest_size=DIGEST_BYTES)
+        # By id, with their numbers: what may be met again. It is kept, as it may have been made on the way.
+        self._seen: dict[int, tuple[int, object]] = {}
+        self._places: dict[int, int] = {}  # in `needs`, by id
+        self.needs: list[Any] = []
+
+    def digest(self) -> bytes:
+        return self._hash.digest()
+
+    def write(self, value: Any) -> None:
+        """Write any value."""
+        kind = type(value)
+        write = _WRITERS.get(kind)
+        if write is not None:
+            write(self, value)
+        elif issubclass(kind, type):
+            self.write_named(value)
+        elif issubclass(kind, Enum):
+            self.write((kind, value._name_, value._value_))
+        elif not self._is_again(value):
+            self.write_object(value)
+
+    def _put(self, tag: bytes, data: str | bytes = b"") -> None:
+        if isinstance(data, str):
+            data = data.encode("utf-8", "surrogatepass")
+        self._hash.update(b"%b %d\n" % (tag, len(data)))
+        self._hash.update(data)
+
+    def _is_again(self, value: object) -> bool:
+        """Write the number of what was written before, which this may be part of; else give it one."""
+        known = self._seen.get(id(value))
+        if known is None:
+            self._seen[id(value)] = (len(self._seen), value)
+            return False
+        self._put(b"again", str(known[0]))
+        return True
+
+    # Values
+
+    def write_text(self, value: str) -> None:
+        self._put(b"str", value)
+
+    def write_number(self, value: complex | None) -> None:
+        # Hexadecimal numbers may be of any length.
+        self._put(type(value).__name__.encode(), hex(value) if type(value) is int else repr(value))
+
+    def write_bytes(self, value: bytes | bytearray) -> None:
+        self.write_buffer(type(value).__name__.encode(), memoryview(value), value)
+
+    def write_pickle_buffer(self, value: PickleBuffer) -> None:
+        self.write_buffer(b"buffer", value.raw(), value)
+
+    def write_buffer(self, tag: bytes, memory: memoryview, owner: object) -> None:
+        if memory.nbytes >= LARGE:
+            self._put(b"large " + tag, self._fingerprints.large(memory, owner))
+        else:
+            self._put(tag, memory.tobytes())
+
+    def write_tuple(self, value: tuple[Any, ...]) -> None:
+        self._put(b"tuple", str(len(value)))
+        for item in value:
+            self.write(item)
+
+    def write_list(self, value: list[Any]) -> None:
+        if not self._is_again(value):
+            self._put(b"list", str(len(value)))
+            for item in value:
+                self.write(item)
+
+    def write_dict(self, value: Mapping[Any, Any]) -> None:
+        if not self._is_again(value):
+            self._put(b"dict", str(len(value)))
+            for key, item in list(value.items()):
+                self.write(key)
+                self.write(item)
+
+    def write_set(self, value: set[Any] | frozenset[Any]) -> None:
+        digests = sorted(map(self._fingerprints.digest, value))  # their own order differs from run to run
+        self._put(type(value).__name__.encode(), b"".join(digests))
+
+    def write_type_alone(self, value: object) -> None:
+        self._put(b"a", type(value).__qualname__)
+
+    def write_object(self, value: Any) -> None:
+        reduce = copyreg.dispatch_table.get(type(value))
+        reduced = value.__reduce_ex__(PROTOCOL) if reduce is None else reduce(value)
+        if isinstance(reduced, str):
+            self._put(b"global", f"{getattr(value, '__module__', '')} {reduced}")
+            return
+        make, args, *rest = reduced
+        self._put(b"object", str(len(rest)))
+        self.write(make)
+        self.write(args)
+        for place, part in enumerate(rest):  # its state; items of a list, of a dict; what sets the state
+            self.write(list(part) if place in (1, 2) and part is not None else part)
+
+    # What has a name
+
+    def write_named(self, named: Any) -> None:
+        """Write a function or class: the name of a library's, a number for one of the user's own."""
+        version = self._fingerprints.version(named.__module__)
+        if version is not None and "<locals>" not in named.__qualname__:
+            self._put(b"library", f"{named.__module__} {named.__qualname__} {version}")
+        else:
+            place = self._places.setdefault(id(named), len(self.needs))
+            if place == len(self.needs):
+                self.needs.append(named)
+            self._put(b"need", str(place))
+
+    def write_builtin(self, function: BuiltinFunctionType) -> None:
+        if function.__self__ is None or isinstance(function.__self__, ModuleType):
+            version = self._fingerprints.version(function.__module__ or "builtins")
+            self._put(b"builtin", f"{function.__module__} {function.__qualname__} {version}")
+        else:
+            self._put(b"bound", function.__name__)
+            self.write(function.__self__)
+
+    def write_method(self, method: MethodType) -> None:
+        self._put(b"method")
+        self.write(method.__func__)
+        self.write(method.__self__)
+
+    def write_slot(self, descriptor: Any) -> None:
+        self._put(b"slot", descriptor.__name__)
+        self.write(descriptor.__objclass__)
+
+    def write_own_slot(self, descriptor: Any) -> None:
+        self._put(b"own slot", descriptor.__name__)
+
+    def write_wrapped(self, wrapper: Any) -> None:
+        self._put(type(wrapper).__name__.encode())
+        self.write(wrapper.__func__)
+
+    def write_property(self, found: property) -> None:
+        self._put(b"property")
+        self.write((found.fget, found.fset, found.fdel, found.__doc__))
+
+    def write_cached(self, cached: Any) -> None:
+        self._put(b"lru_cache")
+        self.write((cached.__wrapped__, cached.cache_parameters()))
+
+    def write_weak_dict(self, weak: WeakKeyDictionary[Any, Any] | WeakValueDictionary[Any, Any]) -> None:
+        if not self._is_again(weak):
+            self._put(type(weak).__name__.encode())
+            self.write(list(weak.items()))
+
+    def write_cell(self, cell: CellType) -> None:
+        try:
+            contents = cell.cell_contents
+        except ValueError:
+            self._put(b"empty cell")
+        else:
+            self.write(contents)
+
+    def write_code(self, code: CodeType) -> None:
+        self._put(b"code", self._fingerprints.code(code).digest)
+
+    def write_module(self, module: ModuleType, names: Iterable[str] | None = None) -> None:
+        """Write a module; of one of the user's own what code names there, or its source."""
+        version = self._fingerprints.version(module.__name__)
+        if version is not None:
+            self._put(b"library", f"{module.__name__} {version}")
+        elif names is None:
+            self._put(b"module", self._fingerprints.source(module.__name__))
+        elif not self._is_again(module):
+            self._put(b"module", module.__name__)
+            found = vars(module)
+            for name in sorted(names):
+                if name in found:
+                    self.write_global(name, found[name], names)
+
+    def write_global(self, name: str, value: object, names: Iterable[str]) -> None:
+        self._put(b"name", name)
+        if type(value) is ModuleType:
+            self.write_module(value, names)
+        else:
+            self.write(value)
+
+    def write_function(self, function: FunctionType) -> None:
+        """Write the contents of a function."""
+        code = self._fingerprints.code(function.__code__)
+        self.write((function.__module__, function.__qualname__, code.digest))
+        self.write((function.__defaults__, function.__kwdefaults__, function.__dict__))
+        self.write(_annotation_texts(function))
+        for cell in function.__closure__ or ():
+            self.write_cell(cell)
+        there = function.__globals__
+        for name in code.globals:
+            if name in there:
+                self.write_global(name, there[name], code.names)
+        for level, module, items in code.imports:
+            self.write_import(level, module, items, there)
+
+    def write_import(self, level: int, name: str, items: tuple[str, ...], there: dict[str, Any]) -> None:
+        if level:
+            package = (there.get("__package__") or there.get("__name__", "")).split(".")
+            name = ".".join([*package[: len(package) - level + 1], *([name] if name else [])])
+        for module in (name, *(f"{name}.{item}" for item in items)):
+            self._put(b"import", self._fingerprints.source(module))
+
+    def write_class(self, cls: type) -> None:
+        """Write the contents of a class."""
+        self.write((cls.__module__, cls.__qualname__, type(cls), cls.__bases__))
+        self.write(_annotation_texts(cls))
+        members = cls.__members__ if issubclass(cls, Enum) else {}
+        self.write([(name, member._value_) for name, member in members.items()])
+        for name, value in vars(cls).items():
+            if name not in _DERIVED and name not in members:
+                self._put(b"attribute", name)
+                # A data class's own text may show an object of which nothing else is known.
+                self.write(_ADDRESS.sub("", value) if name == "__doc__" and value else value)
+
+
+_LOCKS: Final = (type(threading.Lock()), type(threading.RLock()), threading.local)
+
+_WRITERS: Final[dict[type, Callable[[_Writer, Any], None]]] = {
+    str: _Writer.write_text,
+    **dict.fromkeys((type(None), bool, int, float, complex), _Writer.write_number),
+    **dict.fromkeys((type(...), type(NotImplemented)), _Writer.write_number),
+    **dict.fromkeys((bytes, bytearray), _Writer.write_bytes),
+    PickleBuffer: _Writer.write_pickle_buffer,
+    tuple: _Writer.write_tuple,
+    list: _Writer.write_list,
+    **dict.fromkeys((dict, MappingProxyType), _Writer.write_dict),
+    **dict.fromkeys((set, frozenset), _Writer.write_set),
+    **dict.fromkeys(_LOCKS, _Writer.write_type_alone),
+    FunctionType: _Writer.write_named,
+    BuiltinFunctionType: _Writer.write_builtin,
+    MethodWrapperType: _Writer.write_builtin,
+    MethodType: _Writer.write_method,
+    **dict.fromkeys(
+        (WrapperDescriptorType, MethodDescriptorType, ClassMethodDescriptorType), _Writer.write_slot
+    ),
+    **dict.fromkeys((MemberDescriptorType, GetSetDescriptorType), _Writer.write_own_slot),
+    **dict.fromkeys((staticmethod, classmethod), _Writer.write_wrapped),
+    property: _Writer.write_property,
+    functools._lru_cache_wrapper: _Writer.write_cached,  # noqa: SLF001 - it has no other name
+    **dict.fromkeys((WeakKeyDictionary, WeakValueDictionary), _Writer.write_weak_dict),
+    CellType: _Writer.write_cell,
+    CodeType: _Writer.write_code,
+    ModuleType: _Writer.write_module,
+}
+
+_PYTHON: Final = f"{sys.implementation.cache_tag} {sys.flags.optimize}".encode()
+
+
+def _annotation_texts(named: Any) -> list[tuple[str, str]]:
+    """Return annotations as text: what reads them may do its work by them."""
+    return [
+        (name, value if type(value) is str else _ADDRESS.sub("", repr(value)))
+        for name, value in annotations_of(named).items()
+    ]
+
+
+def _globals_and_imports(code: CodeType) -> tuple[list[str], list[tuple[int, str, tuple[str, ...]]]]:
+    """Return the globals that code reads, and what it imports: from how many levels up, and what of it."""
+    found: list[str] = []
+    imports: list[tuple[int, str, tuple[str, ...]]] = []
+    if not code.co_names:
+        return found, imports
+    import dis
+
+    constants: list[Any] = []
+    for step in dis.get_instructions(code):
+        if step.opname in _READS_GLOBAL:
+            found.append(step.argval)
+        elif step.opcode == opmap["IMPORT_NAME"]:
+            level, items = constants[-2:]
+            imports.append((level, step.argval, items or ()))
+        elif step.opname.startswith("LOAD_"):  # the level and the names are the two before
+            constants.append(step.argval)
+    return found, imports
+
+
+def _library_version(name: str) -> str | None:
+    """Return the version of a module's library, empty if it tells none; None if the module is of none."""
+    top = name.partition(".")[0]
+    if top in sys.stdlib_module_names:
+        return ""  # Python's own version is part of each fingerprint
+    module = sys.modules.get(top)
+    if module is None or top == "__main__":
+        return None
+    if top != "processes" and not _is_installed(getattr(module, "__spec__", None)):
+        return None
+    version = vars(module).get("__version__")
+    return version if type(version) is str else ""
+
+
+def _is_installed(spec: ModuleSpec | None) -> bool:
+    """Tell whether a module is Python's own, compiled, or in a folder that installers write to."""
+    if spec is None:
+        return False
+    places = (
+        [spec.origin] if spec.has_location and spec.origin else [*(spec.submodule_search_locations or ())]
+    )
+    return not places or any(not _INSTALLED.isdisjoint(Path(place).parts) for place in places)
+
+
+def _find_spec(name: str, path: Sequence[str] | None) -> ModuleSpec | None:
+    """Find a module without importing the packages that it is in."""
+    for finder in sys.meta_path:
+        spec = finder.find_spec(name, path)
+        if spec is not None:
+            return spec
+    return None
+
+
+def _read_source(name: str) -> tuple[bytes, frozenset[str]]:
+    """Return the digest of a module's source, and what it imports; nothing if it is a library's."""
+    own, top = b"", name.partition(".")[0]
+    others: set[str] = set()
+    if top in sys.stdlib_module_names or top in ("__main__", "processes"):
+        return own, frozenset()
+    parent = ""
+    path: Sequence[str] | None = None
+    for part in name.split("."):
+        full = f"{parent}.{part}" if parent else part
+        spec = _find_spec(full, path)
+        if spec is None:
+            return own, frozenset()
+        path = spec.submodule_search_locations
+        if spec.has_location and not _is_installed(spec):
+            assert spec.origin is not None
+            data = Path(spec.origin).read_bytes()
+            own += blake2b(data, digest_size=DIGEST_BYTES).digest()
+            if spec.origin.endswith(".py"):
+                others |= _imports_of(data, full if path is not None else parent)
+        parent = full
+    return own, frozenset(others)
+
+
+def _imports_of(source: bytes, package: str) -> set[str]:
+    """Return the names that a source file may import modules by."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            parts = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            base = ".".join([*parts, *([node.module] if node.module else [])])
+            found |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
+    return found

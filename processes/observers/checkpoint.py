@@ -1,0 +1,255 @@
+"""Saves what tasks return, and finds what an earlier run has saved."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from hashlib import blake2b
+from itertools import count
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+from zlib import crc32
+
+from ..attempt import Sealed
+from ..checkpoint_file import CheckpointFile, Head
+from ..events import RunFinished, TaskFinished
+from ..exceptions import SerializationError
+from ..failure import brief_repr
+from ..fingerprint import DIGEST_BYTES, Fingerprints
+from ..interrupt import handlers_of_signals, is_raised_in
+from ..pickling import PROTOCOL, dump, dump_simple, load
+from ..task_log import warn
+from ..task_types import TaskResult, TaskStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from ..checkpoint_file import Record
+    from ..events import Event
+    from ..graph import Graph
+    from ..pickling import Buffer
+
+_ID_BYTES = 16  # half of them at random, once a run
+
+
+class Checkpoint:
+    """Keeps the results of a run in a file, and gives those that an earlier run has kept.
+
+    A task is taken from the file if what it calls has the same fingerprint, and all that it depends on is
+    taken from there too, from the very records that its own result was made with. So what is below a task
+    that runs again runs again.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file.
+    graph : Graph
+        The run's tasks.
+    returned : callable
+        Gives what the task has returned whose success is being told, sealed or not.
+
+    Attributes
+    ----------
+    saved : dict of int to tuple
+        By task index, in order: the result of each task that is taken from the file, and the value that
+        other tasks may need.
+
+    Raises
+    ------
+    TypeError
+        If `path` is no path.
+    OSError, ValueError
+        As :class:`~processes.checkpoint_file.CheckpointFile` has them.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], graph: Graph, returned: Callable[[], object] = lambda: None
+    ) -> None:
+        if not isinstance(path, (str, os.PathLike)):
+            raise TypeError(f"checkpoint must be str, os.PathLike or None, not {brief_repr(path)}")
+        if not os.fspath(path):
+            raise ValueError("checkpoint must be the path of a file, not an empty one")
+        self._graph = graph
+        self._returned = returned
+        self._warned_of: set[str] = set()
+        self._new_ids = map(os.urandom(_ID_BYTES // 2).__add__, _counted_bytes())
+        # By task index; None where a task has none:
+        self._ids: list[bytes | None] = [None] * len(graph.names)  # of their records
+        self._values: dict[int, Any] = {}  # read so far
+        self._file = CheckpointFile(path)
+        try:
+            self._fingerprints = _fingerprints(graph)
+            self.saved = self._find_saved()
+        except BaseException:
+            self._file.close(graph.names)
+            raise
+        self._values.clear()
+
+    def __call__(self, event: Event) -> None:
+        """Save a result, or close the file at the end."""
+        match event:
+            case TaskFinished(name, result, from_checkpoint):
+                if result.status is TaskStatus.SUCCESS and not from_checkpoint:
+                    self._save(self._graph.index[name], result)
+            case RunFinished():
+                self._file.close(self._graph.index)
+
+    # What an earlier run has saved
+
+    def _find_saved(self) -> dict[int, tuple[TaskResult, Any]]:
+        unreadable: set[int] = set()
+        while True:
+            records = self._valid_records(unreadable)
+            lost = [task for task in records if self._is_needed(task, records) and not self._read(task)]
+            if not lost:
+                break
+            unreadable.update(lost)
+        saved = {}
+        for task, record in records.items():
+            head, value = record.head, self._values.get(task)
+            result = TaskResult.success(
+                value if self._graph.tasks[task].keep_result else None,
+                elapsed_seconds=head.elapsed_seconds,
+                attempts=head.attempts,
+            )
+            saved[task] = (result, value)
+        return saved
+
+    def _valid_records(self, unreadable: set[int]) -> dict[int, Record]:
+        """Find the records that hold for this run, in order; those of some tasks cannot be read."""
+        found = {}
+        for task, name in enumerate(self._graph.names):
+            self._ids[task] = None
+            record = self._file.records.get(name)
+            if (
+                record is not None
+                and task not in unreadable
+                and record.head.key == self._key(task)
+                and (record.head.sizes is not None or not self._is_asked_for(task))
+            ):
+                self._ids[task] = record.head.record_id
+                found[task] = record
+        return found
+
+    def _key(self, task: int) -> bytes | None:
+        """Return what a task is made of: its call, and the records of what it depends on."""
+        fingerprint, sources = self._fingerprints[task], self._graph.dependencies[task]
+        if fingerprint is None or not sources:
+            return fingerprint
+        ids = [self._ids[source] for source in sources]
+        if None in ids:
+            return None
+        names = [self._graph.names[source] for source in sources]
+        return _digest(fingerprint + repr((names, self._graph.passed[task], ids)).encode())
+
+    def _is_asked_for(self, task: int) -> bool:
+        """Tell whether anybody may ask for the value that a task returns."""
+        return self._graph.tasks[task].keep_result or bool(self._graph.dependants[task])
+
+    def _is_needed(self, task: int, records: Mapping[int, Record]) -> bool:
+        """Tell whether this run needs a task's value, if the other tasks that have records do not run."""
+        return self._graph.tasks[task].keep_result or not records.keys() >= {*self._graph.dependants[task]}
+
+    def _read(self, task: int) -> bool:
+        """Read a task's value; False if that cannot be."""
+        name = self._graph.names[task]
+        record = self._file.records[name]
+        if task in self._values or record.head.sizes is None:
+            return True
+        try:
+            data, *buffers = self._file.read(record)
+            self._values[task] = load(data, task_name=name, what="result", buffers=buffers)
+        except (OSError, MemoryError, SerializationError) as error:
+            self._warn("read", f"The saved result of task {name!r} cannot be used, so it runs again: {error}")
+            return False
+        return True
+
+    # What this run saves
+
+    def _save(self, task: int, result: TaskResult) -> None:
+        key = self._key(task)
+        if key is None:
+            return  # it could never be found to be the same
+        name = self._graph.names[task]
+        pieces: list[Buffer] = []
+        sizes = None
+        try:
+            if self._is_asked_for(task):
+                stream, buffers = _pickled(self._returned(), name)
+                pieces = [*stream, *buffers]
+                sizes = (sum(map(_size, stream)), *map(_size, buffers))
+            checksum = 0
+            for piece in pieces:
+                checksum = crc32(piece, checksum)
+            record_id = next(self._new_ids)
+            head = Head(name, key, record_id, result.elapsed_seconds, result.attempts, sizes, checksum)
+            self._file.append(head, pieces)
+        except SerializationError as error:
+            self._warn("dump", f"A result cannot be saved, so the next run runs its task again: {error}")
+        except OSError as error:
+            self._warn(
+                "write",
+                f"The checkpoint cannot be written, and the next run runs task {name!r} again: {error}",
+            )
+        else:
+            self._ids[task] = record_id
+
+    def _warn(self, what: str, message: str) -> None:
+        """Tell of the first case of a kind."""
+        if what not in self._warned_of:
+            self._warned_of.add(what)
+            warn(message)
+
+
+def _fingerprints(graph: Graph) -> list[bytes | None]:
+    """Return the fingerprint of each task's call; None where it has none."""
+    made = Fingerprints()
+    found: list[bytes | None] = []
+    for task in graph.tasks:
+        try:
+            found.append(made.of_call(task.func, task.args, task.kwargs))
+        except Exception:  # as the code of its values raises it
+            found.append(None)
+    return found
+
+
+def _pickled(value: object, task_name: str) -> tuple[Sequence[Buffer], Sequence[Buffer]]:
+    """Return a value's pickle, in pieces, and the buffers that belong to it.
+
+    Raises
+    ------
+    SerializationError
+        If it cannot be serialized.
+    """
+    if issubclass(type(value), Sealed):
+        assert isinstance(value, Sealed)
+        if (pieces := value.pickled()) is not None:
+            return pieces
+        value = value.open()
+    if (data := dump_simple(value)) is not None:
+        return [data], []
+    stream: list[Buffer] = []
+    buffers: list[pickle.PickleBuffer] = []
+    try:
+        # Classes and functions by their names: the next run has them, and to bring each would take long. What
+        # is large comes as it is, not as a copy.
+        file: Any = SimpleNamespace(write=stream.append)
+        pickle.Pickler(file, PROTOCOL, buffer_callback=buffers.append).dump(value)
+        return stream, [buffer.raw() for buffer in buffers]
+    except BaseException as error:
+        if is_raised_in(error, handlers_of_signals()):
+            raise
+    pickled = dump(value, task_name=task_name, what="result", in_pieces=True)
+    return pickled.stream or [pickled.data], pickled.buffers
+
+
+def _size(piece: Buffer) -> int:
+    return memoryview(piece).nbytes
+
+
+def _counted_bytes() -> Iterator[bytes]:
+    return (number.to_bytes(_ID_BYTES // 2) for number in count())
+
+
+def _digest(data: bytes) -> bytes:
+    return blake2b(data, digest_size=DIGEST_BYTES).digest()
