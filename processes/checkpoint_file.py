@@ -103,7 +103,7 @@ class CheckpointFile:
         try:
             self._end = self._read_records()
         except BaseException:
-            self._file.close()
+            self._close()
             raise
 
     def append(self, head: Head, pieces: Sequence[Buffer]) -> None:
@@ -171,6 +171,11 @@ class CheckpointFile:
                 with suppress(OSError):  # no room, say: the file stays as it is
                     self._rewrite(live)
         finally:
+            self._close()
+
+    def _close(self) -> None:
+        if not self._file.closed:
+            _unlock(self._file.fileno())  # before: a fork of the program may have the file too
             self._file.close()
 
     def _open(self) -> FileIO:
@@ -195,7 +200,7 @@ class CheckpointFile:
             file.close()  # before we had it, another run wrote it anew
 
     def _read_records(self) -> int:
-        """Read the heads of all records; return where the last whole one ends."""
+        """Read the heads of all records, and drop one that was cut short; return where they end."""
         size = self._file.seek(0, os.SEEK_END)
         self._file.seek(0)
         with open(self._file.fileno(), "rb", closefd=False) as file:
@@ -210,6 +215,7 @@ class CheckpointFile:
             while (record := _read_record(file, end, size)) is not None:
                 self.records[record.head.task_name] = record
                 end = record.end
+        self._file.truncate(end)
         return end
 
     def _write(self, data: Buffer) -> None:
@@ -285,6 +291,9 @@ if sys.platform == "win32":
             return False
         return True
 
+    def _unlock(_: int) -> None:
+        """Leave it to the end of the file."""
+
 else:
     import fcntl
 
@@ -299,3 +308,8 @@ else:
             if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL):
                 raise  # a file system without locks: then nobody can tell
         return True
+
+    def _unlock(descriptor: int) -> None:
+        """Unlock a file."""
+        with suppress(OSError):  # the file system may know no locks
+            fcntl.flock(descriptor, fcntl.LOCK_UN)

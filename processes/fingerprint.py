@@ -47,10 +47,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from .annotations import annotations_of
+from .interrupt import handlers_of_signals, is_raised_in
 from .pickling import LARGE, PROTOCOL, is_simple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping
     from importlib.machinery import ModuleSpec
 
 DIGEST_BYTES: Final = 20
@@ -90,24 +91,37 @@ class Fingerprints:
     """Makes the fingerprints of a run's tasks; what several of them name is looked at once."""
 
     def __init__(self) -> None:
-        self._functions: dict[int, tuple[object, bytes]] = {}
+        self._functions: dict[int, tuple[object, bytes | None]] = {}
         self._parts: dict[int, tuple[object, _Part]] = {}
         self._codes: dict[int, tuple[CodeType, _Code]] = {}
         self._large: dict[tuple[int, int], tuple[object, bytes]] = {}  # by address and size
         self._sources: dict[str, tuple[bytes, frozenset[str]]] = {}
         self._versions: dict[str, str | None] = {}
 
-    def of_call(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
-        """Return the fingerprint of a call; raises whatever the code of a value raises, if it has none."""
+    def of_call(
+        self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> bytes | None:
+        """Return the fingerprint of a call; None if it has none: the code of a value may raise anything."""
         known = self._functions.get(id(function))
         if known is None:
             # The object is kept, so that no other one gets its id.
-            known = self._functions[id(function)] = (function, self.digest(function))
+            known = self._functions[id(function)] = (function, self._digest_or_none(function))
+        called = known[1]
         if is_simple(args) and is_simple(kwargs):
-            made_of = repr((args, kwargs)).encode()
+            given: bytes | None = repr((args, kwargs)).encode()
         else:
-            made_of = self.digest((args, kwargs))
-        return blake2b(_PYTHON + known[1] + made_of, digest_size=DIGEST_BYTES).digest()
+            given = self._digest_or_none((args, kwargs))
+        if called is None or given is None:
+            return None
+        return blake2b(_PYTHON + called + given, digest_size=DIGEST_BYTES).digest()
+
+    def _digest_or_none(self, value: object) -> bytes | None:
+        try:
+            return self.digest(value)
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt) or is_raised_in(error, handlers_of_signals()):
+                raise
+            return None
 
     def digest(self, value: object) -> bytes:
         """Return the digest of a value, with all functions and classes that it needs."""
@@ -300,11 +314,15 @@ class _Writer:
             self._put(b"global", f"{getattr(value, '__module__', '')} {reduced}")
             return
         make, args, *rest = reduced
-        self._put(b"object", str(len(rest)))
+        self._put(b"object")
         self.write(make)
         self.write(args)
-        for place, part in enumerate(rest):  # its state; items of a list, of a dict; what sets the state
-            self.write(list(part) if place in (1, 2) and part is not None else part)
+        # An exception has an empty state as soon as somebody has looked at it.
+        state, items, pairs, set_state = rest + [None] * (4 - len(rest))
+        self.write(None if type(state) is dict and not state else state)
+        self.write(None if items is None else list(items))
+        self.write(None if pairs is None else list(pairs))
+        self.write(set_state)
 
     # What has a name
 
@@ -508,36 +526,21 @@ def _is_installed(spec: ModuleSpec | None) -> bool:
     return not places or any(not _INSTALLED.isdisjoint(Path(place).parts) for place in places)
 
 
-def _find_spec(name: str, path: Sequence[str] | None) -> ModuleSpec | None:
-    """Find a module without importing the packages that it is in."""
-    for finder in sys.meta_path:
-        spec = finder.find_spec(name, path)
-        if spec is not None:
-            return spec
-    return None
-
-
 def _read_source(name: str) -> tuple[bytes, frozenset[str]]:
     """Return the digest of a module's source, and what it imports; nothing if it is a library's."""
-    own, top = b"", name.partition(".")[0]
+    if name.partition(".")[0] in {*sys.stdlib_module_names, "__main__", "processes"}:
+        return b"", frozenset()
+    from .importable import find_specs  # with cloudpickle
+
+    own = b""
     others: set[str] = set()
-    if top in sys.stdlib_module_names or top in ("__main__", "processes"):
-        return own, frozenset()
-    parent = ""
-    path: Sequence[str] | None = None
-    for part in name.split("."):
-        full = f"{parent}.{part}" if parent else part
-        spec = _find_spec(full, path)
-        if spec is None:
-            return own, frozenset()
-        path = spec.submodule_search_locations
-        if spec.has_location and not _is_installed(spec):
-            assert spec.origin is not None
+    for spec in find_specs(name):  # the packages that it is in are imported too
+        if spec.origin is not None and not _is_installed(spec):
             data = Path(spec.origin).read_bytes()
             own += blake2b(data, digest_size=DIGEST_BYTES).digest()
+            is_package = spec.submodule_search_locations is not None
             if spec.origin.endswith(".py"):
-                others |= _imports_of(data, full if path is not None else parent)
-        parent = full
+                others |= _imports_of(data, spec.name if is_package else spec.name.rpartition(".")[0])
     return own, frozenset(others)
 
 

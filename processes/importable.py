@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from importlib.machinery import EXTENSION_SUFFIXES
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
@@ -13,6 +14,8 @@ import cloudpickle
 from .pickling import modules_of_run
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from importlib.machinery import ModuleSpec
     from types import ModuleType
 
 # What a worker imports before the path is the user's, whatever lies on that.
@@ -73,6 +76,29 @@ def _is_found(name: str, file: str | None) -> bool:
         if spec is not None:
             return not spec.has_location or file is None or _is_same_file(str(spec.origin), file)
     return False
+
+
+def find_specs(name: str) -> list[ModuleSpec]:
+    """Find a module and the packages that it is in, without importing any; empty if it is not found."""
+    found: list[ModuleSpec] = []
+    path: Sequence[str] | None = None
+    parts = name.split(".")
+    for end in range(1, len(parts) + 1):
+        spec = _find_spec(".".join(parts[:end]), path)
+        if spec is None or (end < len(parts) and spec.submodule_search_locations is None):
+            return []
+        found.append(spec)
+        path = spec.submodule_search_locations
+    return found
+
+
+def _find_spec(name: str, path: Sequence[str] | None) -> ModuleSpec | None:
+    for finder in sys.meta_path:
+        with suppress(Exception):  # another's finder, which wants to be asked otherwise
+            spec = finder.find_spec(name, path)
+            if spec is not None:
+                return spec
+    return None
 
 
 def _is_same_file(one: str, other: str) -> bool:

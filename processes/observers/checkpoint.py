@@ -78,7 +78,8 @@ class Checkpoint:
         self._values: dict[int, Any] = {}  # read so far
         self._file = CheckpointFile(path)
         try:
-            self._fingerprints = _fingerprints(graph)
+            fingerprints = Fingerprints()
+            self._calls = [fingerprints.of_call(task.func, task.args, task.kwargs) for task in graph.tasks]
             self.saved = self._find_saved()
         except BaseException:
             self._file.close(graph.names)
@@ -133,14 +134,14 @@ class Checkpoint:
 
     def _key(self, task: int) -> bytes | None:
         """Return what a task is made of: its call, and the records of what it depends on."""
-        fingerprint, sources = self._fingerprints[task], self._graph.dependencies[task]
-        if fingerprint is None or not sources:
-            return fingerprint
+        call, sources = self._calls[task], self._graph.dependencies[task]
+        if call is None or not sources:
+            return call
         ids = [self._ids[source] for source in sources]
         if None in ids:
             return None
         names = [self._graph.names[source] for source in sources]
-        return _digest(fingerprint + repr((names, self._graph.passed[task], ids)).encode())
+        return _digest(call + repr((names, self._graph.passed[task], ids)).encode())
 
     def _is_asked_for(self, task: int) -> bool:
         """Tell whether anybody may ask for the value that a task returns."""
@@ -199,18 +200,6 @@ class Checkpoint:
         if what not in self._warned_of:
             self._warned_of.add(what)
             warn(message)
-
-
-def _fingerprints(graph: Graph) -> list[bytes | None]:
-    """Return the fingerprint of each task's call; None where it has none."""
-    made = Fingerprints()
-    found: list[bytes | None] = []
-    for task in graph.tasks:
-        try:
-            found.append(made.of_call(task.func, task.args, task.kwargs))
-        except Exception:  # as the code of its values raises it
-            found.append(None)
-    return found
 
 
 def _pickled(value: object, task_name: str) -> tuple[Sequence[Buffer], Sequence[Buffer]]:

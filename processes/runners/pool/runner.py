@@ -8,6 +8,7 @@ import selectors
 import sys
 from bisect import insort
 from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import count
@@ -41,7 +42,7 @@ from .settings import tell_settings
 from .shelf import Shelf, end
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable
     from types import TracebackType
 
     from ...attempt import Message, Outcome
@@ -91,6 +92,11 @@ class ProcessPoolRunner(ProcessRunner):
     threads_per_worker : int, optional
         How many threads BLAS and OpenMP may use in a worker; by default the worker's share of the
         processors. Variables such as ``OMP_NUM_THREADS`` that are set in the environment win.
+    preload : sequence of str, default ()
+        Names of modules that each worker imports before its first attempt, so that no attempt's time, nor its
+        time limit, counts that. If that fails, the attempt fails with the exception, and the worker's next
+        one tries again. A name that no module has is a ModuleNotFoundError from the run, before anything
+        runs.
     initializer : callable, optional
         Called without arguments in each worker, before its first attempt of each run. What it changes stays.
         If it raises, that attempt fails with its exception, and the worker's next one calls it again. One
@@ -99,7 +105,7 @@ class ProcessPoolRunner(ProcessRunner):
     Raises
     ------
     TypeError, ValueError
-        If a number is no int, or below 1, or `initializer` is not callable.
+        If a number is no int, or below 1, `preload` is no sequence of names, or `initializer` not callable.
 
     Examples
     --------
@@ -120,12 +126,14 @@ class ProcessPoolRunner(ProcessRunner):
         memory_limit: int | None = None,
         max_tasks_per_worker: int | None = None,
         threads_per_worker: int | None = None,
+        preload: Sequence[str] = (),
         initializer: Callable[[], object] | None = None,
     ) -> None:
         check_count("max_workers", max_workers)
         check_count("memory_limit", memory_limit)
         check_count("max_tasks_per_worker", max_tasks_per_worker)
         check_count("threads_per_worker", threads_per_worker)
+        _check_preload(preload)
         if initializer is not None and not callable(initializer):
             raise TypeError(f"initializer must be callable or None, not {brief_repr(initializer)}")
         cpus = usable_cpus()
@@ -133,6 +141,7 @@ class ProcessPoolRunner(ProcessRunner):
         self.threads_per_worker = threads_per_worker or max(1, cpus // self.max_workers)
         self.memory_limit = memory_limit
         self.max_tasks_per_worker = max_tasks_per_worker
+        self.preload = tuple(preload)
         self.initializer = initializer
         self._shelf: Shelf | None = None
 
@@ -208,6 +217,8 @@ class ProcessPoolRunner(ProcessRunner):
 
     def _make_setup(self) -> tuple[Shipment, ...]:
         """Make what a worker is sent at the beginning of the run."""
+        if self.preload:
+            _check_modules(self.preload)
         may_keep = (self.memory_limit or usable_memory() // self.max_workers) // 2
         first: tuple[Shipment, ...] = ()
         number = None
@@ -218,7 +229,8 @@ class ProcessPoolRunner(ProcessRunner):
                 raise _unsendable_initializer(error) from error.__cause__
             function.do_without_files()  # a worker that receives none could not ask for them again
             first, number = (*function.classes, function), function.number
-        about = (tell_settings(self._environment), may_keep, self.max_tasks_per_worker, number)
+        settings = tell_settings(self._environment)
+        about = (settings, may_keep, self.max_tasks_per_worker, [*self.preload], number)
         return Shipment(wire.frame(wire.SETUP, 0, pickle.dumps(about))), *first
 
     @property
@@ -872,6 +884,28 @@ def _check_memory_is_visible() -> None:
             "memory of worker processes cannot be looked at; mount one that belongs to this namespace (as "
             "`unshare --mount-proc` and `bwrap --proc /proc` do), or leave memory_limit out"
         )
+
+
+def _check_preload(preload: object) -> None:
+    if isinstance(preload, str) or not isinstance(preload, Sequence):
+        hint = f": write preload=({preload!r},)" if isinstance(preload, str) else ""
+        raise TypeError(f"preload must be a sequence of module names, not {brief_repr(preload)}{hint}")
+    for name in preload:
+        if not isinstance(name, str):
+            raise TypeError(f"preload must hold names of modules, not {brief_repr(name)}")
+        if not all(map(str.isidentifier, name.split("."))):
+            raise ValueError(f"preload must hold names of modules, not {brief_repr(name)}")
+
+
+def _check_modules(names: Iterable[str]) -> None:
+    from ...importable import find_specs
+
+    for name in names:
+        if not find_specs(name):
+            raise ModuleNotFoundError(
+                f"preload has {name!r}, and no module of this name is found: install it, or correct the name",
+                name=name,
+            )
 
 
 def _unsendable_initializer(error: SerializationError) -> SerializationError:

@@ -138,6 +138,7 @@ class _Loop:
         # Until the parent has told:
         self._may_keep = sys.maxsize  # of memory beyond that, in bytes
         self._most_attempts: int | None = None
+        self._preload: list[str] = []  # modules that are still to be imported
         self._initializer: int | None = None  # the number of a function that is still to be called
         self._output: TurnedOutput | None = None  # of the attempt, if it is captured
         self._kept: KeptHere | None = None  # the latest result, if it has been left here
@@ -250,9 +251,9 @@ class _Loop:
                 return False
         return True
 
-    def _set_up(self, setup: tuple[dict[str, Any], int, int | None, int | None]) -> None:
+    def _set_up(self, setup: tuple[dict[str, Any], int, int | None, list[str], int | None]) -> None:
         """Begin a run in the state that its caller is in."""
-        settings, self._may_keep, self._most_attempts, self._initializer = setup
+        settings, self._may_keep, self._most_attempts, self._preload, self._initializer = setup
         self._kept = None
         self._serialized.clear()  # numbers of functions hold for one run
         self._functions.clear()
@@ -298,10 +299,14 @@ class _Loop:
         if files is None:
             self._send(wire.frame(wire.RESEND, self._ticket))
             return 0
-        if flags & wire.ANNOUNCE:
-            self._announce_start()
         if self._settings.misplaced is not None:
             return self._answer(self._not_begun(self._settings.misplaced), task_name, may_keep=False)
+        if self._preload:
+            failure = self._import_modules(task_name, frame_filter)
+            if failure is not None:
+                return self._answer(failure, task_name, may_keep=False)
+        if flags & wire.ANNOUNCE:
+            self._announce_start()
         if self._initializer is not None:
             failure = self._initialize(self._initializer, task_name, frame_filter)
             if failure is not None:
@@ -381,6 +386,19 @@ class _Loop:
         if text := output.close():
             self._send(wire.frame(wire.OUTPUT, self._ticket, text))
 
+    def _import_modules(self, task_name: str, frame_filter: str | None) -> Finished | None:
+        """Import what the pool shall have before the first attempt; tell how it ended if it failed."""
+        while self._preload:
+            attempt = Attempt(
+                self._ticket, task_name, __import__, (self._preload[0],), {}, None, frame_filter
+            )
+            finished = perform(attempt, self._worker, owns_process=True)
+            if isinstance(finished.outcome, Raised):
+                return finished
+            del self._preload[0]
+        self._keep_changes()
+        return None
+
     def _initialize(self, number: int, task_name: str, frame_filter: str | None) -> Finished | None:
         """Call the pool's initializer for the first attempt of a run; tell how it ended if it failed."""
         try:
@@ -392,11 +410,14 @@ class _Loop:
         if isinstance(finished.outcome, Raised):
             return finished
         self._initializer = None
-        # What it has changed is to stay.
+        self._keep_changes()
+        return None
+
+    def _keep_changes(self) -> None:
+        """Let what the pool's own preparations have changed stay after each task."""
         self._note_surroundings()
         self._left_threads = LeftThreads()
         self._memory_at_start = own_memory(self._worker.pid)
-        return None
 
     def _not_begun(self, error: BaseException) -> Finished:
         """Tell the end of an attempt whose function could not be called."""

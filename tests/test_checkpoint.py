@@ -1,0 +1,475 @@
+"""Runs with a checkpoint: what has succeeded is not run again, and all else is, on every runner."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from programs import started
+
+from processes import (
+    Process,
+    RunFinished,
+    RunStarted,
+    Task,
+    TaskDependency,
+    TaskFinished,
+    TaskStarted,
+    TaskStatus,
+)
+
+
+def passed(name: str) -> TaskDependency:
+    return TaskDependency(name, use_result_as_additional_args=True)
+
+
+@dataclasses.dataclass
+class Point:
+    x: int
+    names: tuple[str, ...] = ()
+
+
+def note(path: str, name: str, value: object, *others: object) -> object:
+    """Note that a task runs, and give its value; one that is called gives what it returns."""
+    with open(path, "a") as file:
+        file.write(f"{name}\n")
+    return value(*others) if callable(value) else [value, *others]
+
+
+def taken(ran: Path) -> list[str]:
+    """Return what has run since somebody asked, in order."""
+    names = ran.read_text().split() if ran.exists() else []
+    ran.unlink(missing_ok=True)
+    return sorted(names)
+
+
+@pytest.fixture
+def ran(tmp_path: Path) -> Path:
+    return tmp_path / "ran"
+
+
+@pytest.fixture
+def make(ran: Path) -> Callable[..., Task]:
+    """Make a task that notes that it ran."""
+
+    def make(name: str, value: object = 1, *needs: str, **options: Any) -> Task:
+        dependencies = [passed(need) for need in needs]
+        return Task(name, note, args=(str(ran), name, value), dependencies=dependencies, **options)
+
+    return make
+
+
+def fail(*_: object) -> None:
+    raise ConnectionError("not yet")
+
+
+def diamond(make: Callable[..., Task], **values: object) -> Process:
+    edges: dict[str, Iterable[str]] = {"a": "", "b": "a", "c": "a", "d": "bc", "e": ""}
+    return Process([make(name, values.get(name, name), *needs) for name, needs in edges.items()])
+
+
+def test_after_a_failure_only_what_has_not_succeeded_runs(runner, make, ran, tmp_path):
+    path = tmp_path / "run.ckpt"
+    first = diamond(make, c=fail).run(runner=runner, checkpoint=path)
+    assert [entry.status for entry in first.entries.values()].count(TaskStatus.SUCCESS) == 3
+    assert (taken(ran), first.from_checkpoint) == (["a", "b", "c", "e"], ())
+    second = diamond(make).run(runner=runner, checkpoint=str(path))
+    assert (taken(ran), second.from_checkpoint) == (["c", "d"], ("a", "b", "e"))
+    third = diamond(make).run(runner=runner, checkpoint=path)
+    assert (taken(ran), third.from_checkpoint) == ([], ("a", "b", "c", "d", "e"))
+    fresh = diamond(make).run(runner=runner)
+    assert fresh.results == third.results == second.results
+    assert third.entries == second.entries
+    assert [entry.attempts for entry in third.entries.values()] == [1] * 5
+    assert (second.metrics.keys(), third.metrics.keys()) == ({"c", "d"}, set())
+
+
+def test_what_is_below_a_task_that_runs_again_runs_again(runner, make, ran, tmp_path):
+    path = tmp_path / "run.ckpt"
+    diamond(make).run(runner=runner, checkpoint=path).raise_for_errors()
+    taken(ran)
+    for changed, expected in {"a": "abcd", "b": "bd", "d": "d", "e": "e"}.items():
+        report = diamond(make, **{changed: "changed"}).run(runner=runner, checkpoint=path)
+        assert taken(ran) == [*expected]
+        assert report.results == diamond(make, **{changed: "changed"}).run(runner="sequential").results
+        # And back: the records of what was there before are gone.
+        diamond(make).run(runner=runner, checkpoint=path)
+        ran.unlink()
+
+
+def test_other_dependencies_are_another_task(make, ran, tmp_path):
+    path = tmp_path / "run.ckpt"
+
+    def run(*dependencies: TaskDependency) -> list[str]:
+        tasks = [make("a"), make("b"), make("c")]
+        tasks[2].dependencies = [*dependencies]
+        Process(tasks).run(checkpoint=path)
+        return taken(ran)
+
+    assert run() == ["a", "b", "c"]
+    for dependencies in (
+        [TaskDependency("a")],
+        [passed("a")],
+        [passed("a"), passed("b")],
+        [passed("b"), passed("a")],
+        [passed("b"), TaskDependency("a")],
+    ):
+        assert run(*dependencies) == ["c"]
+        assert run(*dependencies) == []
+
+
+def test_a_task_under_another_name_is_another_task(make, ran, tmp_path):
+    for name, expected in (("a", ["a"]), ("b", ["b"]), ("A", [])):
+        task = make(name)
+        task.args = (str(ran), "same", 1)
+        Process([task]).run(checkpoint=tmp_path / "run.ckpt")
+        assert taken(ran) == ["same"] * len(expected)
+
+
+def test_what_says_how_a_task_runs_does_not_make_it_another(make, ran, tmp_path):
+    path = tmp_path / "run.ckpt"
+    Process([make("a")]).run(checkpoint=path)
+    taken(ran)
+    task = make("a", retries=3, timeout=60, priority=5, runner="thread", log_path=tmp_path / "log")
+    report = Process([task, make("b")]).run(runner="process", checkpoint=path)
+    assert (taken(ran), report.from_checkpoint) == (["b"], ("a",))
+
+
+def test_results_come_back_as_they_were(runner, tmp_path):
+    numpy = pytest.importorskip("numpy")
+    values = {
+        "simple": [1, "two", None],
+        "point": Point(1, ("a", "b")),
+        "array": numpy.arange(500_000.0),
+        "small": numpy.arange(5),
+        "bytes": b"x" * 3_000_000,
+        "mixed": {"a": numpy.ones((300, 300)), "b": bytearray(500_000), "c": Point(2)},
+        "strided": numpy.arange(200_000)[::2],
+        "error": ConnectionError("as a value"),
+        "class": Point,
+        "none": None,
+    }
+    path = tmp_path / "run.ckpt"
+
+    def run() -> dict[str, Any]:
+        tasks = [Task(name, lambda value: value, args=(value,)) for name, value in values.items()]
+        tasks += [
+            Task(f"below-{name}", lambda *_: 1, dependencies=[passed(name)], retries=len(saved))
+            for name in values
+        ]
+        report = Process(tasks).run(runner=runner, checkpoint=path)
+        report.raise_for_errors()
+        saved.update(dict.fromkeys(report.from_checkpoint))
+        return report.results
+
+    saved: dict[str, None] = {}
+    first = run()
+    assert not saved
+    second = run()
+    assert len(saved) == 2 * len(values)
+    for name, value in values.items():
+        assert type(second[name]) is type(value)
+        assert repr(second[name]) == repr(first[name]) == repr(value)
+    assert (second["array"] == values["array"]).all()
+    assert (second["mixed"]["a"] == 1).all()
+    assert (second["class"], second["point"]) == (Point, values["point"])
+    second["array"][0] = 5  # what is made of it is nobody else's
+    second["mixed"]["b"][:1] = b"y"
+
+
+SCRIPT = """
+import sys
+from processes import Process, Task, TaskDependency
+
+class Point:
+    def __init__(self, x):
+        self.x = x
+
+def double(point):
+    assert type(point) is Point
+    return lambda: 2 * point.x
+
+def look(function):
+    {look}
+
+def passed(name):
+    return TaskDependency(name, True)
+
+tasks = [Task("make", Point, args=(4,)), Task("double", double, dependencies=[passed("make")]),
+         Task("look", look, dependencies=[passed("double")])]
+report = Process(tasks).run(runner=sys.argv[1], checkpoint="run.ckpt")
+print(*report.from_checkpoint, report.results.get("look"), type(report.results["make"]) is Point)
+"""
+
+
+def test_classes_and_functions_of_a_script_come_back_as_the_scripts_own(runner, tmp_path):
+    lines = []
+    for look in ("raise ValueError", "return function()", "return function()"):
+        (tmp_path / "script.py").write_text(SCRIPT.format(look=look))
+        done = subprocess.run(
+            [sys.executable, "script.py", runner], cwd=tmp_path, capture_output=True, text=True, timeout=60
+        )
+        assert done.returncode == 0, done.stderr
+        lines.append(done.stdout.strip())
+    assert lines == ["None True", "make double 8 True", "make double look 8 True"]
+
+
+def test_a_task_that_keeps_no_result_is_taken_over_with_what_its_dependants_need(runner, make, ran, tmp_path):
+    path = tmp_path / "run.ckpt"
+
+    def tasks(**values: object) -> Process:
+        return Process(
+            [
+                make("large", bytes(300_000), keep_result=False),
+                make("alone", 2, keep_result=False),
+                make("fails", values.get("fails", fail)),
+                # Skipped before "large" ends, or after: its value is saved in any case.
+                make("below", len, "large", "fails"),
+            ]
+        )
+
+    make_below = partial(tasks, fails=lambda: 1)
+    first = tasks().run(runner=runner, checkpoint=path)
+    assert first.entries["large"].result is None
+    taken(ran)
+    len_of_two = Process(
+        [
+            *make_below().tasks[:-1],
+            Task("below", lambda *args: [len(arg) for arg in args[0]], dependencies=[passed("large")]),
+        ]
+    )
+    second = len_of_two.run(runner=runner, checkpoint=path)
+    assert (taken(ran), set(second.from_checkpoint)) == (["fails"], {"large", "alone"})
+    assert second.results == {"large": None, "alone": None, "fails": 1, "below": [300_000]}
+    third = len_of_two.run(runner=runner, checkpoint=path)
+    assert len(third.from_checkpoint) == 4
+
+
+def test_a_value_that_was_not_saved_as_nobody_needed_it_is_made_when_somebody_does(make, ran, tmp_path):
+    path = tmp_path / "run.ckpt"
+    Process([make("a", keep_result=False)]).run(checkpoint=path)
+    assert taken(ran) == ["a"]
+    assert Process([make("a", keep_result=False)]).run(checkpoint=path).from_checkpoint == ("a",)
+    report = Process([make("a", keep_result=False), make("b", 2, "a")]).run(checkpoint=path)
+    assert (report.results["b"], taken(ran)) == ([2, [1]], ["a", "b"])
+    report = Process([make("a")]).run(checkpoint=path)
+    assert (report.results, taken(ran)) == ({"a": [1]}, [])
+
+
+def test_observers_and_log_files_are_told_of_what_is_taken_over(make, tmp_path, runner):
+    log, path = tmp_path / "log", tmp_path / "run.ckpt"
+    process = Process([make("a", log_path=log), make("b", fail, "a")], "shop")
+    process.run(runner=runner, checkpoint=path)
+    log.unlink()
+    events: list[object] = []
+    report = process.run(runner=runner, checkpoint=path, observers=[events.append])
+    began, taken_over, start, end, finished = events
+    assert isinstance(began, RunStarted)
+    assert isinstance(finished, RunFinished)
+    assert isinstance(taken_over, TaskFinished)
+    assert isinstance(end, TaskFinished)
+    assert (taken_over.name, taken_over.result.result, taken_over.from_checkpoint) == ("a", [1], True)
+    assert start == TaskStarted("b", 1)
+    assert (end.name, end.from_checkpoint) == ("b", False)
+    (line,) = log.read_text().splitlines()
+    assert line.endswith("INFO processes.a: Took the result of a from the checkpoint.")
+    assert "1 failed, 1 succeeded (1 from the checkpoint), " in str(report)
+    assert "checkpoint" in next(row for row in str(report).splitlines() if row.startswith("a "))
+    assert '"from_checkpoint": ["a"]' in report.to_json()
+    assert report.entries["a"].elapsed_seconds > 0
+
+
+def test_a_stream_gives_what_is_taken_over_too(make, ran, tmp_path):
+    path = tmp_path / "run.ckpt"
+    process = diamond(make)
+    with process.stream(checkpoint=path) as stream:
+        assert next(stream).name == "a"
+    done = taken(ran)  # the rest was cancelled
+    with process.stream(checkpoint=path) as stream:
+        assert {entry.name for entry in stream} == {*"abcde"}
+    assert sorted(stream.report.from_checkpoint) == done
+    assert sorted([*done, *taken(ran)]) == [*"abcde"]
+
+
+def test_durations_of_a_run_that_was_taken_over_hold_for_the_next(make, tmp_path):
+    path = tmp_path / "run.ckpt"
+    process = diamond(make)
+    first = process.run(checkpoint=path)
+    second = process.run(checkpoint=path, durations=first)
+    assert {name: entry.elapsed_seconds for name, entry in second.entries.items()} == {
+        name: entry.elapsed_seconds for name, entry in first.entries.items()
+    }
+
+
+def test_retries_are_counted_as_in_the_run_that_made_them(runner, tmp_path, ran):
+    def flaky() -> str:
+        with ran.open("a") as file:
+            file.write("x")
+        if ran.stat().st_size < 3:
+            raise ConnectionError
+        return "at last"
+
+    process = Process([Task("flaky", flaky, retries=5)])
+    for _ in range(2):
+        report = process.run(runner=runner, checkpoint=tmp_path / "run.ckpt")
+        assert (report.results, report.entries["flaky"].attempts) == ({"flaky": "at last"}, 3)
+    assert ran.read_text() == "xxx"
+
+
+@pytest.mark.parametrize("value", [3, True, ["run.ckpt"], ""])
+def test_what_is_no_path_is_refused_before_anything_runs(value, make, ran):
+    error = ValueError if value == "" else TypeError
+    with pytest.raises(error, match="checkpoint must be"):
+        diamond(make).run(checkpoint=value)
+    assert taken(ran) == []
+
+
+def test_a_file_of_another_kind_is_refused_before_anything_runs(runner, make, ran, tmp_path):
+    path = tmp_path / "prices.csv"
+    path.write_text("name,price\n")
+    with pytest.raises(ValueError, match="is a file of another kind"):
+        diamond(make).run(runner=runner, checkpoint=path)
+    with pytest.raises(ValueError, match="is a file of another kind"):
+        diamond(make).stream(runner=runner, checkpoint=path)
+    assert (taken(ran), path.read_text()) == ([], "name,price\n")
+
+
+def test_a_run_within_a_run_or_beside_it_cannot_have_its_file(make, ran, tmp_path):
+    path = tmp_path / "run.ckpt"
+    inner = diamond(make)
+
+    def run_inner() -> None:
+        inner.run(checkpoint=path)
+
+    report = Process([Task("inner", run_inner)]).run(runner="thread", checkpoint=path)
+    assert isinstance(report.exceptions["inner"], BlockingIOError)
+    assert taken(ran) == []
+    inner.run(checkpoint=path).raise_for_errors()  # it is free again
+
+
+def test_a_wrong_argument_beside_it_does_not_keep_the_file(make, tmp_path):
+    path = tmp_path / "run.ckpt"
+    process = diamond(make)
+    with pytest.raises(TypeError, match="fail_fast") as caught:
+        process.run(checkpoint=path, fail_fast="yes")
+    process.run(checkpoint=path).raise_for_errors()
+    del caught
+
+
+def test_without_a_checkpoint_nothing_of_it_is_imported():
+    program = (
+        "import sys\n"
+        "from processes import Process, Task\n"
+        "Process([Task('a', abs, args=(-1,))]).run()\n"
+        "print([name for name in sys.modules if 'checkpoint' in name or 'fingerprint' in name])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+# Programs that are killed
+
+KILLED = """
+import os, sys
+from processes import Process, Task, TaskDependency
+
+def note(name, *needed):
+    with open("ran", "a") as file:
+        file.write(name + "\\n")
+    if name == os.environ.get("STOP_AT"):
+        print("there", flush=True)
+        while True:
+            sys.stdin.read(1)
+    return [name, *needed]
+
+def passed(name):
+    return TaskDependency(name, use_result_as_additional_args=True)
+
+tasks = [Task("t0", note, args=("t0",))]
+tasks += [Task(f"t{n}", note, args=(f"t{n}",), dependencies=[passed(f"t{n - 1}")]) for n in range(1, 6)]
+try:
+    report = Process(tasks).run(runner=sys.argv[1], checkpoint="run.ckpt")
+except KeyboardInterrupt:
+    sys.exit("interrupted")
+print(report.results["t5"])
+print(len(report.from_checkpoint))
+"""
+
+
+@pytest.mark.parametrize("how", ["SIGKILL", "SIGTERM", "SIGINT"])
+def test_a_program_that_was_killed_goes_on_where_it_was(how, runner, tmp_path):
+    import signal
+
+    (tmp_path / "script.py").write_text(KILLED)
+    command = [sys.executable, "script.py", runner]
+    pipes: dict[str, Any] = {
+        "cwd": tmp_path,
+        "stdin": subprocess.PIPE,
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.PIPE,
+        "text": True,
+    }
+    environment = os.environ | {"STOP_AT": "t3"}
+    if runner == "process":  # a worker has no input of its own
+        script = KILLED.replace("sys.stdin.read(1)", "__import__('time').sleep(60)")
+        (tmp_path / "script.py").write_text(script)
+    with started(command, env=environment, **pipes) as program:
+        assert program.stdout.readline() == "there\n"
+        program.send_signal(getattr(signal, how))
+        program.wait(timeout=60)
+    assert (tmp_path / "ran").read_text().split() == ["t0", "t1", "t2", "t3"]
+    with started(command, **pipes) as program:
+        output, errors = program.communicate(timeout=60)
+    assert errors == ""
+    nested: list[Any] = ["t0"]
+    for number in range(1, 6):
+        nested = [f"t{number}", nested]
+    assert output.splitlines() == [repr(nested), "3"]
+    assert (tmp_path / "ran").read_text().split() == ["t0", "t1", "t2", "t3", "t3", "t4", "t5"]
+
+
+def test_two_programs_cannot_have_one_file_at_a_time(tmp_path):
+    (tmp_path / "script.py").write_text(KILLED)
+    command = [sys.executable, "script.py", "sequential"]
+    environment = os.environ | {"STOP_AT": "t3"}
+    pipes: dict[str, Any] = {"cwd": tmp_path, "stdout": subprocess.PIPE, "text": True}
+    with started(command, env=environment, stdin=subprocess.PIPE, **pipes) as program:
+        assert program.stdout.readline() == "there\n"
+        second = subprocess.run(command, capture_output=True, cwd=tmp_path, text=True, timeout=60)
+        assert second.returncode == 1
+        assert "BlockingIOError" in second.stderr
+        assert "another run has this checkpoint" in second.stderr
+    assert (tmp_path / "ran").read_text().split() == ["t0", "t1", "t2", "t3"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_run_that_has_ended_keeps_no_lock_though_a_fork_of_the_program_lives(make, tmp_path):
+    import signal
+
+    path = tmp_path / "run.ckpt"
+    pids: list[int] = []
+    reached, stop = os.pipe()
+
+    def fork() -> None:
+        pid = os.fork()
+        if not pid:
+            os.read(reached, 1)
+            os._exit(0)
+        pids.append(pid)
+
+    try:
+        Process([Task("fork", fork)]).run(runner="sequential", checkpoint=path).raise_for_errors()
+        Process([make("a")]).run(checkpoint=path).raise_for_errors()
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        os.close(reached)
+        os.close(stop)

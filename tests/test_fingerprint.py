@@ -1,0 +1,330 @@
+"""Fingerprints: the same in each run of a program, and different as soon as anything that counts is."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from processes.fingerprint import Fingerprints
+
+PRINT = """
+from processes.fingerprint import Fingerprints
+made = Fingerprints()
+for name, value in sorted(VALUES.items()):
+    digest = made.of_call(value, (), {}) if callable(value) else made.of_call(print, (value,), {"key": value})
+    print(name, digest.hex())
+"""
+
+MANY = """
+import abc, collections, contextlib, dataclasses, datetime, decimal, enum, functools, logging, pathlib
+import random, re, threading, types, typing
+import numpy as np
+import pandas as pd
+
+TABLE = {"one": 1, "names": {"x", "y", "z"}, "words": frozenset("hello world".split())}
+lock = threading.Lock()
+log = logging.getLogger("shop")
+T = typing.TypeVar("T")
+
+@dataclasses.dataclass
+class Point:
+    x: int
+    y: float = 2.0
+    z: list = dataclasses.field(default_factory=list)
+    o: object = object()
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Frozen(typing.Generic[T]):
+    x: T
+
+class Colour(enum.Enum):
+    RED = 1
+    BLUE = "b"
+    def who(self):
+        return self.name
+
+class Flags(enum.Flag):
+    A = 1
+    B = 2
+
+class Shape(abc.ABC):
+    @abc.abstractmethod
+    def area(self): ...
+    @abc.abstractmethod
+    def name(self): ...
+
+class Square(Shape):
+    __slots__ = ("side", "names")
+    kinds = {"a", "b", "c"}
+    def __init__(self, side):
+        self.side, self.names = side, {"q", "w", "e", "r"}
+    def area(self):
+        return self.side ** 2 if super().area() else self
+    def name(self):
+        return __class__.__name__
+    @property
+    def twice(self):
+        return 2 * self.side
+    @staticmethod
+    def static():
+        return 1
+    @classmethod
+    def make(cls):
+        return cls(1)
+    @functools.cached_property
+    def cached(self):
+        return 3
+
+class Holder:
+    def __init__(self):
+        self.array, self.me, self.lock = np.arange(100_000), self, threading.RLock()
+    def look(self):
+        return self.array
+
+def helper(value):
+    return other(value) + np.mean([value]) if value in {"x", "y", "zz"} else TABLE
+
+def other(value):
+    return helper(value) if value else Point(1)
+
+@functools.lru_cache
+def cached(value):
+    return value
+
+@functools.wraps(helper)
+def decorated(*args):
+    with lock:
+        log.info("there")
+    return cached(*args), helper(*args)
+
+@functools.singledispatch
+def dispatched(value):
+    return value
+
+@dispatched.register
+def _(value: int):
+    return Colour.RED
+
+@contextlib.contextmanager
+def managed():
+    yield lock
+
+def closure(number):
+    def add(value):
+        return value + number
+    return add
+
+async def slow(value):
+    return await value
+
+def imports():
+    import json
+    from os import path
+    return json, path
+
+VALUES = dict(
+    helper=helper, decorated=decorated, dispatched=dispatched, managed=managed, closure=closure(3), slow=slow,
+    imports=imports, builtin=len, bound_builtin="x".join, a_lambda=lambda x: x * 2, a_class=Square,
+    partial=functools.partial(helper, value=3), method=Square(2).area, class_method=Square.make,
+    holder=Holder().look, numpy_function=np.mean, ufunc=np.add, pandas_function=pd.read_csv,
+    point=Point(1), frozen=Frozen(2), colour=Colour.BLUE, flags=Flags.A | Flags.B, a_type=list[int],
+    union=int | None, optional=typing.Optional[str], shape=Shape,
+    array=np.arange(10), large=np.ones((500, 500)), strided=np.arange(100)[::3],
+    fortran=np.ones((3, 4), order="F"),
+    objects=np.array([1, "a", None], object), frame=pd.DataFrame({"a": [1, 2], "b": list("xy")}),
+    categories=pd.Series(list("abca"), dtype="category"), dates=pd.date_range("2020", periods=3, tz="UTC"),
+    scalar=np.float64(1), data_type=np.dtype("i4,f8"), generator=np.random.default_rng(3),
+    rng=random.Random(3),
+    names={"a", "b", "c", "d"}, nested=[{"k": ({"x", "y"}, [None, 1.5, -0.0, float("nan"), 10**5000])}],
+    raw=b"x" * 300_000, mutable=bytearray(b"abc"), numbers=range(3), when=datetime.datetime(2020, 1, 1),
+    exact=decimal.Decimal("1.10"), path=pathlib.Path("/tmp/x"), pattern=re.compile("a+"),
+    counter=collections.Counter("hello"),
+    space=types.SimpleNamespace(a={"p", "q"}), log=log, lock=lock, ellipsis=(..., NotImplemented),
+)
+"""
+
+
+def output_of(program: str, folder: Path, seed: int = 0, **environment: str) -> str:
+    path = folder / "program.py"
+    path.write_text(program)
+    done = subprocess.run(
+        [sys.executable, str(path)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=os.environ | {"PYTHONHASHSEED": str(seed)} | environment,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_fingerprints_are_the_same_in_each_process_and_wherever_the_code_stands(tmp_path):
+    first = output_of(MANY + PRINT, tmp_path, 1)
+    assert len(first.splitlines()) > 50
+    assert output_of(MANY + PRINT, tmp_path, 2) == first
+    moved = MANY.replace("):\n", "):  # a comment\n\n")
+    (tmp_path / "elsewhere").mkdir()
+    assert output_of("# moved\n" * 20 + moved + PRINT, tmp_path / "elsewhere", 3) == first
+
+
+HELPERS = {
+    "shop.py": """
+import prices
+RATE = 2
+def total(n):
+    return prices.price(n) * RATE
+def unused():
+    pass
+""",
+    "prices.py": "def price(n):\n    return n + 1\n",
+    "late.py": "from prices import price\n",
+}
+
+SCRIPT = """
+import functools
+import shop
+from shop import total
+
+LIMIT = 10
+NAMES = {"a": [1, 2]}
+
+class Base:
+    factor = 2
+
+class Cart(Base):
+    def __init__(self, n):
+        self.n = n
+    def sum(self):
+        return self.n * self.factor
+
+def inner(n):
+    return n + LIMIT
+
+def outer(n, step=1, *, key=2):
+    return inner(n)
+
+def late():
+    from late import price
+    return price
+
+def closed(a):
+    return lambda: a
+
+def uses_names():
+    return [name for name in NAMES if name]
+
+def nested():
+    def within():
+        return LIMIT
+    return within
+
+def noted(n: int):
+    return n
+
+def wrapped(function):
+    @functools.wraps(function)
+    def wrapper(*args):
+        return function(*args)
+    return wrapper
+
+@wrapped
+def decorated():
+    return 1
+
+VALUES = dict(
+    inner=inner, outer=outer, late=late, closed=closed(1), uses_names=uses_names, nested=nested, total=total,
+    by_module=lambda: shop.total(1), cart=Cart, method=Cart(3).sum, partial=functools.partial(outer, 1),
+    noted=noted, decorated=decorated, ordered=[1, 2], keyed={"a": 1}, number=1, text="x",
+)
+"""
+
+EDITS: dict[str, tuple[str, str, str, set[str]]] = {
+    "a function": ("program.py", "return n + LIMIT", "return n - LIMIT", {"inner", "outer", "partial"}),
+    "a global": ("program.py", "LIMIT = 10", "LIMIT = 11", {"inner", "outer", "partial", "nested"}),
+    "a global's contents": ("program.py", "[1, 2]}", "[1, 3]}", {"uses_names"}),
+    "a default": ("program.py", "step=1", "step=2", {"outer", "partial"}),
+    "a keyword's default": ("program.py", "key=2", "key=3", {"outer", "partial"}),
+    "what is closed over": ("program.py", "closed(1)", "closed(2)", {"closed"}),
+    "a type": ("program.py", "closed(1)", "closed(True)", {"closed"}),
+    "a base class": ("program.py", "factor = 2", "factor = 3", {"cart", "method"}),
+    "an object": ("program.py", "Cart(3)", "Cart(4)", {"method"}),
+    "an annotation": ("program.py", "n: int", "n: float", {"noted"}),
+    "a decorator": ("program.py", "return function(*args)", "return function()", {"decorated"}),
+    "what is decorated": ("program.py", "    return 1\n", "    return 2\n", {"decorated"}),
+    "a list": ("program.py", "ordered=[1, 2]", "ordered=[2, 1]", {"ordered"}),
+    "a number's type": ("program.py", "number=1", "number=1.0", {"number"}),
+    "a comment": ("program.py", "LIMIT = 10", "LIMIT = 10  # the most", set()),
+    "another module": ("shop.py", "* RATE", "+ RATE", {"total", "by_module"}),
+    "another module's global": ("shop.py", "RATE = 2", "RATE = 3", {"total", "by_module"}),
+    "what another module calls": ("prices.py", "n + 1", "n + 2", {"total", "by_module", "late"}),
+    "what nobody calls": ("shop.py", "    pass", "    return 1", set()),
+    "a module that a function imports": ("late.py", "import price", "import price as price", {"late"}),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_an_edit_changes_the_fingerprints_of_what_needs_it_and_no_others(edit, tmp_path):
+    file, before, after, expected = EDITS[edit]
+    folders = [tmp_path / "before", tmp_path / "after"]
+    texts = [SCRIPT, SCRIPT.replace(before, after) if file == "program.py" else SCRIPT]
+    found = []
+    for folder, text in zip(folders, texts, strict=True):
+        folder.mkdir()
+        for name, source in HELPERS.items():
+            is_edited = folder.name == "after" and name == file
+            assert not is_edited or before in source
+            (folder / name).write_text(source.replace(before, after) if is_edited else source)
+        lines = output_of(text + PRINT, folder, PYTHONDONTWRITEBYTECODE="1").splitlines()
+        found.append(dict(line.split() for line in lines))
+    assert file != "program.py" or texts[0] != texts[1]
+    assert {name for name in found[0] if found[0][name] != found[1][name]} == expected
+
+
+def test_what_has_no_fingerprint_has_none_and_costs_nothing_else():
+    class Hostile:
+        def __init__(self, error: BaseException) -> None:
+            self.error = error
+
+        def __reduce__(self) -> Any:
+            raise self.error
+
+    made = Fingerprints()
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    with socket.socket() as connection, open(os.devnull) as file:
+        functions: list[Callable[..., object]] = [connection.send, lambda: connection]
+        values = [
+            connection,
+            file,
+            (n for n in "abc"),
+            Hostile(ValueError()),
+            Hostile(SystemExit(1)),
+            threading.current_thread(),
+            deep,
+        ]
+        assert [made.of_call(function, (), {}) for function in functions] == [None] * 2
+        found = [made.of_call(print, ([value],), {}) for value in values]
+    del found[-2]  # it may well have one
+    assert found == [None] * 6
+    assert made.of_call(print, (1,), {}) is not None
+    while deep:  # to drop it at once would take the stack
+        deep = deep[0]
+
+
+def test_a_large_array_that_many_calls_get_is_read_once():
+    numpy = pytest.importorskip("numpy")
+    array = numpy.ones(1 << 20)
+    made = Fingerprints()
+    first = made.of_call(print, (array, 1), {})
+    array[0] = 2  # as nobody does meanwhile: the digest that is known is not made again
+    assert made.of_call(print, (array, 1), {}) == first
+    assert Fingerprints().of_call(print, (array, 1), {}) != first
