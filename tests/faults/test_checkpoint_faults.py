@@ -1,0 +1,196 @@
+"""What goes wrong with a checkpoint costs the checkpoint, and never the run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_raised import time_limit
+
+from processes import Process, ProcessExecutionReport, Task, TaskDependency
+
+
+def passed(name: str) -> TaskDependency:
+    return TaskDependency(name, use_result_as_additional_args=True)
+
+
+def run(path: Path, tasks: list[Task], runner: str) -> tuple[ProcessExecutionReport, list[str]]:
+    """Run tasks; give the report and the warnings."""
+    with warnings.catch_warnings(record=True) as caught, time_limit(60):
+        warnings.simplefilter("always")
+        report = Process(tasks).run(runner=runner, checkpoint=path)
+    assert {warning.category for warning in caught} <= {RuntimeWarning}
+    return report, [str(warning.message) for warning in caught]
+
+
+class Hostile:
+    """Does what it is told when it is pickled, or when it is read again."""
+
+    def __init__(self, when: str, error: type[BaseException]) -> None:
+        self.when = when
+        self.error = error
+
+    def __reduce__(self) -> Any:
+        if self.when == "written":
+            raise self.error("hostile")
+        return make_hostile, (self.when, self.error)
+
+
+def make_hostile(when: str, error: type[BaseException]) -> Hostile:
+    if "UNREADABLE" in os.environ:
+        raise error("hostile")
+    return Hostile(when, error)
+
+
+@pytest.mark.parametrize("make", [threading.Lock, lambda: (n for n in "abc"), lambda: open(os.devnull)])
+def test_a_result_that_cannot_be_saved_is_made_again_by_each_run_and_one_warning_says_so(make, tmp_path):
+    path = tmp_path / "run.ckpt"
+    tasks = [
+        Task("kept", abs, args=(-1,)),
+        *(Task(name, make, runner="thread") for name in ("lost", "lost-too")),
+        Task("below", id, dependencies=[passed("lost"), TaskDependency("kept")]),
+    ]
+    tasks[-1].func = lambda _: 5
+    for taken in ((), ("kept",)):
+        report, messages = run(path, tasks, "sequential")
+        report.raise_for_errors()
+        assert report.from_checkpoint == taken
+        (message,) = messages
+        assert "A result cannot be saved, so the next run runs its task again" in message
+        assert "'lost'" in message
+        for name in ("lost", "lost-too"):
+            getattr(report.results[name], "close", int)()
+
+
+@pytest.mark.parametrize("error", [ValueError, SystemExit, RecursionError, MemoryError])
+def test_a_result_whose_code_raises_when_it_is_saved_costs_its_own_record(error, tmp_path):
+    path = tmp_path / "run.ckpt"
+    tasks = [Task("hostile", Hostile, args=("written", error)), Task("kept", abs, args=(-1,))]
+    for taken in ((), ("kept",)):
+        report, messages = run(path, tasks, "thread")
+        report.raise_for_errors()
+        assert report.from_checkpoint == taken
+        assert len(messages) == 1
+
+
+@pytest.mark.parametrize("error", [ValueError, SystemExit, MemoryError])
+def test_a_result_that_cannot_be_read_again_is_made_again_with_all_below(
+    error, runner, tmp_path, monkeypatch
+):
+    path = tmp_path / "run.ckpt"
+    tasks = [
+        Task("hostile", Hostile, args=("read", error), keep_result=False),
+        Task("kept", abs, args=(-1,)),
+        Task("below", lambda *_: 1, dependencies=[passed("hostile"), passed("kept")]),
+    ]
+    report, messages = run(path, tasks, runner)
+    assert (report.from_checkpoint, messages) == ((), [])
+    monkeypatch.setenv("UNREADABLE", "yes")
+    report, messages = run(path, tasks, "sequential")
+    assert (report.from_checkpoint, messages) == (("hostile", "kept", "below"), [])  # nobody needs its value
+    tasks.append(Task("new", lambda *_: 1, dependencies=[passed("hostile")]))
+    report, messages = run(path, tasks, "sequential")
+    report.raise_for_errors()
+    assert report.from_checkpoint == ("kept",)
+    (message,) = messages
+    assert "The saved result of task 'hostile' cannot be used, so it runs again" in message
+
+
+def test_what_has_no_fingerprint_runs_each_time(runner, tmp_path):
+    lock = open(os.devnull)
+    tasks = [
+        Task("always", lambda: bool(lock), runner="thread"),
+        Task("below", int, dependencies=[passed("always")]),
+        Task("kept", abs, args=(-1,)),
+    ]
+    with lock:
+        for taken in ((), ("kept",)):
+            report, messages = run(tmp_path / "run.ckpt", tasks, runner)
+            assert report.results == {"always": True, "below": 1, "kept": 1}
+            assert (report.from_checkpoint, messages) == (taken, [])
+
+
+def test_bytes_that_were_changed_cost_the_tasks_they_belong_to(tmp_path):
+    path = tmp_path / "run.ckpt"
+    tasks = [
+        Task("changed", bytes, args=(b"find me",)),
+        Task("kept", abs, args=(-1,)),
+        Task("below", len, dependencies=[passed("changed")]),
+    ]
+    run(path, tasks, "sequential")
+    data = path.read_bytes()
+    assert data.count(b"find me") == 1
+    path.write_bytes(data.replace(b"find me", b"FIND me"))
+    report, messages = run(path, tasks, "sequential")
+    assert (report.from_checkpoint, report.results["changed"]) == (("kept",), b"find me")
+    assert ["not what was written" in message for message in messages] == [True]
+    assert run(path, tasks, "sequential")[0].from_checkpoint == ("changed", "kept", "below")
+
+
+FULL = """
+import resource, sys, warnings
+from processes import Process, Task, TaskDependency
+
+def make(size):
+    return bytes(size)
+
+def passed(name):
+    return TaskDependency(name, use_result_as_additional_args=True)
+
+tasks = [Task("small", make, args=(10_000,)), Task("large", make, args=(5_000_000,)),
+         Task("larger", make, args=(6_000_000,)), Task("below", len, dependencies=[passed("large")]),
+         Task("last", len, dependencies=[passed("small"), TaskDependency("larger")]),
+         Task("free", abs, args=(-1,))]
+resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, resource.RLIM_INFINITY))
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    report = Process(tasks).run(runner=sys.argv[1], max_workers=None, checkpoint="run.ckpt")
+report.raise_for_errors()
+print(*report.from_checkpoint)
+for warning in caught:
+    print(warning.message)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs limits of resources")
+def test_a_disk_that_is_full_costs_the_results_that_do_not_fit(runner, tmp_path):
+    outputs = []
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-c", FULL, runner], cwd=tmp_path, capture_output=True, text=True, timeout=60
+        )
+        assert done.returncode == 0, done.stderr
+        outputs.append(done.stdout.splitlines())
+    (none, first), (taken, second) = outputs
+    assert (none, taken.split()) == ("", ["small", "free"])
+    for message in (first, second):
+        assert "The checkpoint cannot be written, and the next run runs task 'large" in message
+        assert "File too large" in message
+    assert (tmp_path / "run.ckpt").stat().st_size < 20_000
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs limits of resources")
+def test_a_disk_that_is_full_from_the_start_is_an_error_before_anything_runs(tmp_path):
+    outputs = []
+    for limit in ("(10, resource.RLIM_INFINITY)", "(1_000_000, resource.RLIM_INFINITY)"):
+        program = FULL.replace("(1_000_000, resource.RLIM_INFINITY)", limit).replace("def make", NOTED_MAKE)
+        outputs.append(
+            subprocess.run(
+                [sys.executable, "-c", program, "sequential"],
+                cwd=tmp_path,
+                capture_output=True,
+                text=True,
+                timeout=60,
+            )
+        )
+        assert ("OSError: [Errno 27] File too large" in outputs[-1].stderr) == (len(outputs) == 1)
+        assert ("making" in outputs[-1].stdout) == (len(outputs) == 2)
+
+
+NOTED_MAKE = "def make(size):\n    print('making')\n    return bytes(size)\n\ndef other"
