@@ -96,6 +96,46 @@ def test_the_report_is_written_as_page_and_trace(write, processes, tmp_path):
     assert len(json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["entries"]) == 3
 
 
+@pytest.mark.parametrize("target", ["job.py", "job:build"])
+def test_a_run_with_a_checkpoint_goes_on_where_the_last_one_failed(write, processes, target):
+    write(job=BAD)
+    arguments = ("run", target, "--checkpoint", "new/run.ckpt")
+    for taken in ("1 succeeded", "1 succeeded (1 from the checkpoint)"):
+        status, output, errors = processes(*arguments, "--runner", "process")
+        assert (status, errors) == (1, "")
+        assert output.startswith(f"3 tasks, 1 failed, 1 skipped, {taken}, ")
+    write(job=BAD.replace('raise ValueError("this one fails")', "return 3"))
+    status, output, errors = processes(*arguments)
+    assert (status, errors) == (0, "")
+    assert output.startswith("3 tasks, 3 succeeded (1 from the checkpoint), ")
+
+
+def test_a_checkpoint_that_is_none_or_in_use_is_wrong_usage(write, processes, tmp_path):
+    (tmp_path / "prices.csv").write_text("name,price\n")
+    write(
+        job=GOOD,
+        outer=(
+            "import subprocess, sys\n"
+            "from processes import Process, Task\n"
+            "def inner():\n"
+            "    command = [sys.executable, '-m', 'processes', 'run', 'job.py', '--checkpoint', 'run.ckpt']\n"
+            "    done = subprocess.run(command, capture_output=True, text=True)\n"
+            "    return done.returncode, done.stderr\n"
+            "process = Process([Task('inner', inner)])\n"
+        ),
+    )
+    status, output, errors = processes("run", "job.py", "--checkpoint", "prices.csv")
+    assert (status, output) == (2, "")
+    assert "is a file of another kind" in errors
+    status, _, errors = processes("run", "outer.py", "--checkpoint", "run.ckpt", "--json", "report.json")
+    assert (status, errors) == (0, "")
+    report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    status, errors = report["entries"]["inner"]["result"]
+    assert status == 2
+    assert "another run has this checkpoint" in errors
+    assert "Traceback" not in errors
+
+
 @pytest.mark.parametrize("when", ["loaded", "run"])
 def test_the_report_is_written_where_it_was_wanted_wherever_the_file_goes(write, processes, tmp_path, when):
     (tmp_path / "elsewhere").mkdir()

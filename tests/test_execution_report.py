@@ -261,7 +261,14 @@ def test_of_many_failures_the_first_ten_are_named():
 
 def test_json_holds_the_whole_report(report):
     found = json.loads(report.to_json())
-    assert list(found) == ["entries", "process_name", "runner", "elapsed_seconds", "metrics"]
+    assert list(found) == [
+        "entries",
+        "process_name",
+        "runner",
+        "elapsed_seconds",
+        "metrics",
+        "from_checkpoint",
+    ]
     assert (found["process_name"], found["runner"], found["elapsed_seconds"]) == ("nightly", "thread", 2.5)
     assert list(found["entries"]) == ["good", "bad", "late", "none"]
     assert found["entries"]["good"] == {

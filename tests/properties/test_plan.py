@@ -165,6 +165,28 @@ def test_each_task_runs_once_after_its_dependencies_and_is_skipped_exactly_when_
 
 @steadily
 @given(graphs(), st.data())
+def test_tasks_that_are_taken_over_have_succeeded_and_are_never_given_out(drawn, data):
+    story = Story(drawn)
+    done: set[int] = set()
+    for task in range(drawn.size):
+        if done.issuperset(drawn.graph.dependencies[task]) and data.draw(st.booleans()):
+            done.add(task)
+    story.plan.take_over(sorted(done))
+    story.succeeded |= done
+    story.check()
+    while story.plan.unfinished:
+        for group in range(3):
+            while story.has_ready(group):
+                story.take(group)
+        for task in story.running[:]:
+            story.running.remove(task)
+            story.end(task, data.draw(st.sampled_from(["succeed", "fail"])))
+        story.check()
+    assert not any(story.taken[task] for task in done)
+
+
+@steadily
+@given(graphs(), st.data())
 def test_what_is_not_allowed_raises_and_changes_nothing(drawn, data):
     story = Story(drawn)
     for _ in range(data.draw(st.integers(0, 3 * drawn.size))):
