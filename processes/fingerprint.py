@@ -65,7 +65,7 @@ _DERIVED: Final = {
     *("__annotations__", "__annotations_cache__", "__annotate__", "__annotate_func__", "__dict__"),
     *("__weakref__", "__firstlineno__", "__static_attributes__", "_abc_impl", "__dataclass_fields__"),
     *("_member_map_", "_member_names_", "_value2member_map_", "_unhashable_values_", "_hashable_values_"),
-    "_unhashable_values_map_",
+    *("_unhashable_values_map_", "__slotnames__"),
 }
 
 _ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]+")
@@ -369,6 +369,10 @@ class _Writer:
         self._put(b"lru_cache")
         self.write((cached.__wrapped__, cached.cache_parameters()))
 
+    def write_partial(self, made: functools.partial[Any]) -> None:
+        self._put(b"partial")
+        self.write((made.func, made.args, made.keywords, vars(made) or None))
+
     def write_weak_dict(self, weak: WeakKeyDictionary[Any, Any] | WeakValueDictionary[Any, Any]) -> None:
         if not self._is_again(weak):
             self._put(type(weak).__name__.encode())
@@ -465,6 +469,7 @@ _WRITERS: Final[dict[type, Callable[[_Writer, Any], None]]] = {
     **dict.fromkeys((staticmethod, classmethod), _Writer.write_wrapped),
     property: _Writer.write_property,
     functools._lru_cache_wrapper: _Writer.write_cached,  # noqa: SLF001 - it has no other name
+    functools.partial: _Writer.write_partial,
     **dict.fromkeys((WeakKeyDictionary, WeakValueDictionary), _Writer.write_weak_dict),
     CellType: _Writer.write_cell,
     CodeType: _Writer.write_code,

@@ -625,7 +625,7 @@ def _report_of(process: Process, scheduler: Scheduler) -> ProcessExecutionReport
     report.runner = scheduler.runner.name
     report.elapsed_seconds = scheduler.elapsed_seconds
     report.metrics = scheduler.metrics
-    report.from_checkpoint = tuple(graph.names[task] for task in scheduler.saved)
+    report.from_checkpoint = scheduler.taken_over
     process.report = report
     return report
 

@@ -115,8 +115,8 @@ class Scheduler:
         What was measured of each task of which an attempt has ended.
     elapsed_seconds : float
         How long the run took on the wall clock.
-    saved : mapping of int to tuple
-        What was saved before the run, as :meth:`begin_with` was given it.
+    taken_over : tuple of str
+        The names of the tasks that an earlier run has run.
     returned : object
         While recorders are told of a success: what the function returned, sealed or not; else None.
     """
@@ -139,12 +139,13 @@ class Scheduler:
         self.results = self.runner.results = dict.fromkeys(graph.names, TaskResult.pending())
         self.metrics = Measurements(graph.names)
         self.elapsed_seconds = 0.0
-        self.saved: Mapping[int, tuple[TaskResult, Any]] = {}
+        self.taken_over: tuple[str, ...] = ()
         self.returned: Any = None
         self.graph = graph
         self.process_name = process_name
         self._observers, self._recorders = list(observers), list(recorders)
         self._has_watchers = bool(self._observers or self._recorders)
+        self._saved: dict[int, tuple[TaskResult, Any]] = {}  # what an earlier run has saved, by task
         self._saves = False  # whether a recorder wants each value that is returned
         self._untold: deque[Event] = deque()  # what the observers have not been told yet
         self._available = _exact(resources or {})
@@ -179,18 +180,18 @@ class Scheduler:
         self._cancelled = False
         self._error: BaseException | None = None  # raised where another thread went on
 
-    def begin_with(self, saved: Mapping[int, tuple[TaskResult, Any]], saver: Observer) -> None:
+    def begin_with(self, saved: dict[int, tuple[TaskResult, Any]], saver: Observer) -> None:
         """Take the results of some tasks over from an earlier run, and have those of this one saved.
 
         Parameters
         ----------
-        saved : mapping of int to tuple
+        saved : dict of int to tuple
             The tasks, in topological order, with all that they depend on among them: each one's result, and
-            the value that others may need.
+            the value that others may need. It is empty as soon as the run has them.
         saver : Observer
             A recorder that looks at `returned`.
         """
-        self.saved = saved
+        self._saved = saved
         self._saves = self._has_watchers = True
         self._recorders.append(saver)
 
@@ -211,7 +212,7 @@ class Scheduler:
                     runner.open(self._waker)
                     opened.append(runner)
                 self._tell(RunStarted(self.process_name, tuple(self.graph.names), self.runner.name))
-                if self.saved:
+                if self._saved:
                     self._take_over_saved()
                 wait = self.runner.wait if len(self._runners) == 1 else self._wait_for_any
                 while self._plan.unfinished and not (self._cancelled or self._interrupt.happened):
@@ -239,10 +240,12 @@ class Scheduler:
             raise KeyboardInterrupt
 
     def _take_over_saved(self) -> None:
-        self._plan.take_over(self.saved)
-        for index, (result, value) in self.saved.items():
+        self._plan.take_over(self._saved)
+        self.taken_over = tuple([self.graph.names[index] for index in self._saved])
+        for index, (result, value) in self._saved.items():
             self._values[index] = value
             self._finish(index, result, from_checkpoint=True)
+        self._saved.clear()  # values go as soon as nobody needs them
 
     def _go_on(self, finished: Finished) -> None:
         """Do the next step after a success in the thread that brings it, while the run's own sleeps."""

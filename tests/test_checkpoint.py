@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import os
 import subprocess
 import sys
@@ -261,6 +262,33 @@ def test_a_value_that_was_not_saved_as_nobody_needed_it_is_made_when_somebody_do
     assert (report.results["b"], taken(ran)) == ([2, [1]], ["a", "b"])
     report = Process([make("a")]).run(checkpoint=path)
     assert (report.results, taken(ran)) == ({"a": [1]}, [])
+
+
+class Value:
+    """Can be told from all else that is alive."""
+
+    def __init__(self) -> None:
+        self.me = self  # the garbage collector knows it
+
+
+def test_a_value_that_was_taken_over_is_dropped_when_its_last_dependant_has_it(tmp_path):
+    path, alive = tmp_path / "run.ckpt", []
+
+    def tasks(*below: Task) -> Process:
+        made = Task("value", Value, keep_result=False)
+        return Process([made, Task("has-it", type, dependencies=[passed("value")]), *below])
+
+    def look(event: object) -> None:
+        if isinstance(event, TaskStarted):
+            gc.collect()
+            alive.append(sum(type(one) is Value for one in gc.get_objects()))
+
+    tasks().run(runner="sequential", checkpoint=path).raise_for_errors()
+    new = Task("needs-it", type, dependencies=[passed("value")])
+    later = Task("later", int, dependencies=[TaskDependency("needs-it")])
+    report = tasks(new, later).run(runner="sequential", checkpoint=path, observers=[look])
+    assert report.from_checkpoint == ("value", "has-it")
+    assert alive == [1, 0]
 
 
 def test_observers_and_log_files_are_told_of_what_is_taken_over(make, tmp_path, runner):

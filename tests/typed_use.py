@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, assert_type
 
 import processes
@@ -10,6 +11,7 @@ from processes import (
     Observer,
     Process,
     ProcessExecutionReport,
+    ProcessPoolRunner,
     RunFinished,
     RunStarted,
     Task,
@@ -62,12 +64,14 @@ def count_event(event: Event) -> int:
 seen: list[Event] = []
 observers: list[Observer] = [Watcher(), count_event, print, seen.append, lambda event: event]
 report = process.run(observers=observers, resources=needs, durations=needs)
-report = process.run(observers=[count_event], durations=report)
+report = process.run(observers=[count_event], durations=report, checkpoint=Path("run.ckpt"))
+report = process.run(runner=ProcessPoolRunner(preload=["json"]), checkpoint="run.ckpt")
 
 # What comes back
 
 assert_type(report, ProcessExecutionReport)
 assert_type(report.results, dict[str, Any])
+assert_type(report.from_checkpoint, tuple[str, ...])
 assert_type(report.exceptions["count"], BaseException)
 for entry in process.stream(observers=[Watcher()]):
     assert_type(entry, TaskReportEntry)
