@@ -13,6 +13,7 @@ from pathlib import Path
 from time import monotonic
 
 import bench_build
+import bench_checkpoint
 import bench_data
 import bench_demo
 import bench_instructions
@@ -31,6 +32,7 @@ BENCHMARKS = {
     "pool": bench_pool,
     "metg": bench_metg,
     "data": bench_data,
+    "checkpoint": bench_checkpoint,
     "demo": bench_demo,
     "workflows": bench_workflows,
 }

@@ -62,7 +62,7 @@ _READS_GLOBAL: Final = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"}
 
 # What Python derives from the rest of a class, differs from run to run, or tells where the class stands.
 _DERIVED: Final = {
-    *("__annotations__", "__annotations_cache__", "__annotate__", "__annotate_func__", "__dict__"),
+    *("__annotations__", "__annotations_cache__", "__annotate__", "__annotate_func__", "__dict__", "__doc__"),
     *("__weakref__", "__firstlineno__", "__static_attributes__", "_abc_impl", "__dataclass_fields__"),
     *("_member_map_", "_member_names_", "_value2member_map_", "_unhashable_values_", "_hashable_values_"),
     *("_unhashable_values_map_", "__slotnames__"),
@@ -184,10 +184,9 @@ class Fingerprints:
     def _look_at(self, code: CodeType) -> _Code:
         writer = _Writer(self)
         inner = [self.code(constant) for constant in code.co_consts if type(constant) is CodeType]
-        constants = [constant for constant in code.co_consts if type(constant) is not CodeType]
         writer.write(
             (
-                *(code.co_code, constants, [one.digest for one in inner], code.co_names, code.co_varnames),
+                *(_steps_and_constants(code), [one.digest for one in inner], code.co_names, code.co_varnames),
                 *(code.co_freevars, code.co_cellvars, code.co_flags, code.co_argcount, code.co_name),
                 *(code.co_posonlyargcount, code.co_kwonlyargcount, code.co_exceptiontable),
             )
@@ -438,11 +437,12 @@ class _Writer:
         self.write(_annotation_texts(cls))
         members = cls.__members__ if issubclass(cls, Enum) else {}
         self.write([(name, member._value_) for name, member in members.items()])
-        for name, value in vars(cls).items():
+        # A data class makes it of its fields, when it is asked for, with the addresses of default values.
+        self.write(_ADDRESS.sub("", str(cls.__doc__)))
+        for name, value in list(vars(cls).items()):  # at once, as to look at it may add to it
             if name not in _DERIVED and name not in members:
                 self._put(b"attribute", name)
-                # A data class's own text may show an object of which nothing else is known.
-                self.write(_ADDRESS.sub("", value) if name == "__doc__" and value else value)
+                self.write(value)
 
 
 _LOCKS: Final = (type(threading.Lock()), type(threading.RLock()), threading.local)
@@ -484,6 +484,20 @@ def _annotation_texts(named: Any) -> list[tuple[str, str]]:
     return [
         (name, value if type(value) is str else _ADDRESS.sub("", repr(value)))
         for name, value in annotations_of(named).items()
+    ]
+
+
+def _steps_and_constants(code: CodeType) -> object:
+    """Return what code does, but for the line number that a class's body in a function has in it."""
+    if "__firstlineno__" not in code.co_names:  # as from Python 3.13 on
+        return code.co_code, [constant for constant in code.co_consts if type(constant) is not CodeType]
+    import dis
+
+    steps = [(step.opname, step.argval) for step in dis.get_instructions(code)]
+    return [
+        (name, None if type(value) is CodeType else value)
+        for (name, value), (_, stored_as) in zip(steps, steps[1:] + steps[:1], strict=True)
+        if stored_as != "__firstlineno__"
     ]
 
 

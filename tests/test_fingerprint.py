@@ -153,6 +153,13 @@ def closure(number):
 async def slow(value):
     return await value
 
+def local_class():
+    class Local:
+        limit = 3
+        def __init__(self):
+            self.a = self.b = self.limit
+    return Local
+
 def imports():
     import json
     from os import path
@@ -161,7 +168,8 @@ def imports():
 MAY_CHANGE = {"dispatched", "dates"}  # what one has found, and what pandas has looked up, is a part of them
 VALUES = dict(
     helper=helper, decorated=decorated, dispatched=dispatched, managed=managed, closure=closure(3), slow=slow,
-    imports=imports, builtin=len, bound_builtin="x".join, a_lambda=lambda x: x * 2, a_class=Square,
+    imports=imports, local_class=local_class, builtin=len, bound_builtin="x".join,
+    a_lambda=lambda x: x * 2, a_class=Square,
     partial=functools.partial(helper, value=3), method=Square(2).area, class_method=Square.make,
     holder=Holder().look, numpy_function=np.mean, ufunc=np.add, pandas_function=pd.read_csv,
     point=Point(1), frozen=Frozen(2), colour=Colour.BLUE, flags=Flags.A | Flags.B, a_type=list[int],
