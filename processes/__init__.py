@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from .process import Process
     from .retry import exponential_backoff
     from .runners.base import ProcessRunner
+    from .runners.executor import ExecutorRunner
     from .runners.pool.runner import ProcessPoolRunner
     from .runners.sequential import SequentialRunner
     from .runners.thread import ThreadRunner
@@ -96,6 +97,7 @@ _MODULES = {
     "process": ("Process",),
     "retry": ("exponential_backoff",),
     "runners.base": ("ProcessRunner",),
+    "runners.executor": ("ExecutorRunner",),
     "runners.pool.runner": ("ProcessPoolRunner",),
     "runners.sequential": ("SequentialRunner",),
     "runners.thread": ("ThreadRunner",),
@@ -111,6 +113,7 @@ __all__ = [
     "EmailChannel",
     "ErrorData",
     "Event",
+    "ExecutorRunner",
     "HTMLEmailStyle",
     "MemoryLimitError",
     "Observer",

@@ -13,13 +13,15 @@ from time import time
 
 TYPE_CHECKING = False  # typing is not imported: it would be the costliest part of a worker's start
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from typing import Any
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import Any, TypeVar
 
     from .exceptions import MemoryLimitError, WorkerDiedError
     from .failure import Failure
     from .pickling import Buffer
     from .task_log import RecordSink
+
+    SealedKind = TypeVar("SealedKind", bound="Sealed")
 
 
 class Attempt:
@@ -124,6 +126,43 @@ class Sealed:
         None if it has to be opened for that. (The default.)
         """
         return None
+
+
+Place = int | str
+"""Of an argument: its position, or its keyword."""
+
+
+def take_sealed_out(
+    args: tuple[Any, ...], kwargs: dict[str, Any], kind: type[SealedKind]
+) -> tuple[tuple[Any, ...], dict[str, Any], dict[SealedKind, list[Place]]]:
+    """Take the sealed values of a kind out of arguments, leave None in their places, and open all others."""
+    values: dict[Place, Any] = dict(enumerate(args))
+    values.update(kwargs.items())
+    places: dict[SealedKind, list[Place]] = {}
+    for place, value in values.items():
+        if isinstance(value, kind):
+            places.setdefault(value, []).append(place)
+            values[place] = None
+        elif issubclass(type(value), Sealed):
+            values[place] = value.open()
+    return (*_arguments(values), places)
+
+
+def put_in(
+    args: tuple[Any, ...], kwargs: dict[str, Any], found: Iterable[tuple[Any, Iterable[Place]]]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Put values into their places among arguments."""
+    values: dict[Place, Any] = dict(enumerate(args))
+    values.update(kwargs.items())
+    for value, places in found:
+        values.update(dict.fromkeys(places, value))
+    return _arguments(values)
+
+
+def _arguments(values: dict[Place, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Tell positional from keyword arguments again."""
+    args = tuple(value for place, value in values.items() if isinstance(place, int))
+    return args, {place: value for place, value in values.items() if isinstance(place, str)}
 
 
 class Returned:

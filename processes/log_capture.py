@@ -10,6 +10,7 @@ from contextvars import ContextVar
 Listener = Callable[[logging.LogRecord], None]
 
 _listeners: ContextVar[tuple[Listener, ...]] = ContextVar("processes_log_listeners", default=())
+_handlers_hear: ContextVar[bool] = ContextVar("processes_log_handlers_hear", default=True)
 
 is_handled: ContextVar[bool] = ContextVar("processes_log_record_is_handled", default=False)
 """Whether the program's handlers have a record just now, which listeners have had already."""
@@ -27,7 +28,8 @@ def anybody_listens() -> bool:
 class Capture:
     """Gives a listener each record that is logged inside the block by this thread (or its coroutines).
 
-    In nested blocks every listener hears. Handlers that the program configured get the record as ever.
+    In nested blocks every listener hears. Handlers that the program configured get the record as ever, unless
+    one of the listeners is to hear it alone.
 
     A handler on the root logger would miss loggers that do not propagate, and would silence both
     ``basicConfig`` and the handler of last resort. So `logging.Logger.callHandlers`, which every record
@@ -40,23 +42,31 @@ class Capture:
     ----------
     listener : callable
         Takes each record.
+    alone : bool, default False
+        Whether it sees to the program's handlers, which are in another process.
     """
 
-    __slots__ = ("_listener", "_token")
+    __slots__ = ("_alone", "_listener", "_tokens")
 
-    def __init__(self, listener: Listener) -> None:
+    def __init__(self, listener: Listener, *, alone: bool = False) -> None:
         self._listener = listener
+        self._alone = alone
 
     def __enter__(self) -> None:
         global _captures
         with _lock:
             _captures += 1
             logging.Logger.callHandlers = _call_handlers_and_listeners  # type: ignore[assignment, method-assign]
-        self._token = _listeners.set((*_listeners.get(), self._listener))
+        self._tokens = (
+            _listeners.set((*_listeners.get(), self._listener)),
+            _handlers_hear.set(_handlers_hear.get() and not self._alone),
+        )
 
     def __exit__(self, *_: object) -> None:
         global _captures
-        _listeners.reset(self._token)
+        before, heard_before = self._tokens
+        _listeners.reset(before)
+        _handlers_hear.reset(heard_before)
         with _lock:
             _captures -= 1
             if not _captures:
@@ -66,6 +76,8 @@ class Capture:
 def _call_handlers_and_listeners(logger: logging.Logger, record: logging.LogRecord) -> None:
     for listener in _listeners.get():
         listener(record)
+    if not _handlers_hear.get():
+        return
     token = is_handled.set(True)
     try:
         _original_call_handlers(logger, record)

@@ -38,6 +38,23 @@ ids: WeakKeyDictionary[Named, str] = WeakKeyDictionary()
 received: WeakSet[type] = WeakSet()  # made here from what another process has sent
 from_parent: WeakSet[Named] = WeakSet()  # those that a parent has sent, and therefore has
 
+
+class _Reader(threading.local):
+    """This thread, as the reader of values.
+
+    Attributes
+    ----------
+    is_guest : bool
+        Whether it reads what another program has sent, for a worker that another engine runs. Should a script of
+        that name have been run here, its classes are not that program's.
+    """
+
+    def __init__(self) -> None:
+        self.is_guest = False
+
+
+reader = _Reader()
+
 _unfilled: set[str] = set()  # ids of functions that have been made, and not yet been given what is theirs
 
 
@@ -243,7 +260,7 @@ def make_class(
 ) -> type:
     """Make a class that was sent by value, or find it where it was sent before, or came from."""
     cls = by_id.get(class_id)
-    if not isinstance(cls, type) and sent_by_parent and not serves_run():
+    if not isinstance(cls, type) and sent_by_parent and not (serves_run() or reader.is_guest):
         # It is in a report, say, that an earlier run of this program has pickled.
         cls = _find_class(*arguments)
     if not isinstance(cls, type):

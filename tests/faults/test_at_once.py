@@ -37,10 +37,10 @@ from processes.measurements import Measurements
 from processes.observers.progress import Progress
 from processes.pickling import dump
 from processes.rebuild import make_skeleton
+from processes.runners.logs import log_levels
 from processes.runners.pool import mappings
 from processes.runners.pool.abilities import anonymous_file
 from processes.runners.pool.child import worker_environment
-from processes.runners.pool.logs import log_levels
 from processes.runners.pool.parcel import Parcel
 
 

@@ -6,7 +6,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
-from ...attempt import Sealed
+from ...attempt import Sealed, take_sealed_out
 from ...pickling import ATOMS
 
 if TYPE_CHECKING:
@@ -58,9 +58,9 @@ class Arguments:
         """
         places: Places = {}
         if has_sealed:
-            from .parcel import take_parcels_out
+            from .parcel import Parcel
 
-            args, kwargs, places = take_parcels_out(args, kwargs)
+            args, kwargs, places = take_sealed_out(args, kwargs, Parcel)
         dumped = self._dump_in_parts(args, kwargs, task_name) if self._among_large else None
         if dumped is None:
             own, classes = self._functions.dump((args, kwargs), task_name, NAMES)
@@ -88,11 +88,12 @@ class Arguments:
                 parcels[key] = parcel
         if not parcels:
             return None
-        from .parcel import take_parcels_out
+        from .parcel import Parcel
 
-        rest, rest_kwargs, places = take_parcels_out(
+        rest, rest_kwargs, places = take_sealed_out(
             tuple([parcels.get(id(value), value) for value in args]),
             {name: parcels.get(id(value), value) for name, value in kwargs.items()},
+            Parcel,
         )
         has_company = len(values) > 1
         own, classes = self._functions.dump((rest, rest_kwargs), task_name, NAMES, note_objects=has_company)

@@ -8,10 +8,9 @@ import pickle
 import sys
 
 from ...attempt import Raised, Returned
-from ...exception_state import dump_exception, load_exception
 from ...exceptions import SerializationError
-from ...failure import Failure, describe_failure, let_go_of_variables
 from ...pickling import dump, dump_simple, load
+from ..failures import dump_failure, failure_on_the_way, load_failure
 from . import wire
 from .descriptors import make_room
 
@@ -54,21 +53,9 @@ def pack_outcome(
         try:
             return _pack_result(outcome.value, task_name, send_files, keep)
         except (SerializationError, KeyboardInterrupt) as error:  # nobody's Ctrl-C comes to a worker
-            outcome = Raised(error, describe_failure(error.with_traceback(None)))
+            outcome = failure_on_the_way(error)
     assert isinstance(outcome, Raised)
-    failure = outcome.failure
-    description = (
-        failure.exception,
-        failure.traceback_str,
-        failure.traced_vars,
-        failure.traced_vars_location,
-    )
-    try:
-        exception = dump_exception(outcome.exception, to_sender=True)
-    except MemoryError:
-        let_go_of_variables(outcome.exception)
-        exception = dump_exception(outcome.exception, to_sender=True)
-    return wire.RAISED, (pickle.dumps((description, exception.data)),)
+    return wire.RAISED, (dump_failure(outcome),)
 
 
 def _pack_result(
@@ -112,8 +99,7 @@ def unpack_outcome(
     if how == wire.RETURNED_SIMPLE:
         return Returned(pickle.loads(data))  # noqa: S301 - from our own worker
     if how == wire.RAISED:
-        description, exception = pickle.loads(data)  # noqa: S301 - from our own worker
-        return Raised(load_exception(exception), Failure(*description))
+        return load_failure(data)
     try:
         if how == wire.RETURNED:
             return Returned(load(data, task_name=task_name, what="result"))
@@ -123,7 +109,7 @@ def unpack_outcome(
             raise cannot_load(OSError(errno.EMFILE, os.strerror(errno.EMFILE)), task_name, "result")
         return Returned(_take_parcel(memoryview(data), descriptors, task_name))
     except SerializationError as error:
-        return Raised(error, describe_failure(error.with_traceback(None)))
+        return failure_on_the_way(error)
 
 
 def _take_parcel(data: memoryview, descriptors: Sequence[int], task_name: str) -> object:

@@ -11,7 +11,7 @@ import pickle
 from struct import Struct
 from typing import TYPE_CHECKING, Any
 
-from ...attempt import Sealed
+from ...attempt import Sealed, put_in
 from ...culprit import cannot_load
 from ...pickling import LARGE, load
 from .buffers import DataFile, write_file
@@ -20,6 +20,7 @@ from .wire import CAN_SEND_DESCRIPTORS, MOST_DESCRIPTORS
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, MutableMapping, Sequence
 
+    from ...attempt import Place
     from ...pickling import Buffer, Pickled
 
     Layout = tuple[int, list[tuple[int, int, int]]]
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     Key = tuple[int, int]  # address and size
 
-    Places = dict["Parcel", list[int | str]]
+    Places = dict["Parcel", list[Place]]
     """Parcels among arguments, each with the positions and keywords that it is passed at."""
 
 _LENGTH = Struct("<I")  # of what stands before the contents of a message
@@ -226,24 +227,8 @@ def _write(pieces: Collection[Piece]) -> None:
 # In messages
 
 
-def take_parcels_out(
-    args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[tuple[Any, ...], dict[str, Any], Places]:
-    """Take the parcels out of arguments, and leave None in their places."""
-    values: dict[int | str, Any] = dict(enumerate(args))
-    values.update(kwargs.items())
-    places: Places = {}
-    for place, value in values.items():
-        if isinstance(value, Parcel):
-            places.setdefault(value, []).append(place)
-            values[place] = None
-        elif issubclass(type(value), Sealed):
-            values[place] = value.open()
-    return (*_arguments(values), places)
-
-
 def load_arguments(
-    description: tuple[list[Layout], list[list[int | str]], list[int | str]],
+    description: tuple[list[Layout], list[list[Place]], list[Place]],
     inside: memoryview,
     files: Sequence[DataFile],
     task_name: str,
@@ -253,18 +238,8 @@ def load_arguments(
     layouts, places, places_of_kept = description
     own, *parcels = decode(layouts, inside, files, task_name, ("args", "kwargs"))
     args, kwargs = own.load()
-    values: dict[int | str, Any] = dict(enumerate(args))
-    values.update(kwargs.items())
-    for parcel, its_places in zip(parcels, places, strict=True):
-        values.update(dict.fromkeys(its_places, parcel.load()))
-    values.update(dict.fromkeys(places_of_kept, kept))
-    return _arguments(values)
-
-
-def _arguments(values: dict[int | str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Tell positional from keyword arguments again."""
-    args = tuple(value for place, value in values.items() if isinstance(place, int))
-    return args, {place: value for place, value in values.items() if isinstance(place, str)}
+    found = [(parcel.load(), its_places) for parcel, its_places in zip(parcels, places, strict=True)]
+    return put_in(args, kwargs, [*found, (kept, places_of_kept)])
 
 
 def encode(

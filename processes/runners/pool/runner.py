@@ -18,24 +18,22 @@ from time import sleep, time
 from typing import TYPE_CHECKING, ClassVar, Self
 from weakref import WeakValueDictionary
 
-from ...attempt import NOBODY, Attempt, Finished, Raised, Returned, Started, Unsendable, Worker, WorkerDied
+from ...attempt import NOBODY, Attempt, Finished, Returned, Started, Unsendable, Worker, WorkerDied
 from ...checks import check_count
 from ...clock import monotonic
 from ...cpus import usable_cpus
 from ...exceptions import MemoryLimitError, SerializationError, WorkerDiedError
 from ...failure import brief_repr
-from ...interrupt import is_for_program
 from ...memory import can_look_at_others, usable_memory
-from ...perform import perform
 from ...pickling import dump_simple_arguments
 from ...task_log import keep_from_last_resort
 from ..base import ProcessRunner
+from ..logs import handle_record, log_for
 from . import abilities, wire
 from .arguments import NAMES, Arguments
 from .child import MOST_BACKLOG, Cargo, Child, Job, Shipment, interpreter, worker_environment
 from .death import OutOfMemoryKills
 from .functions import Functions
-from .logs import handle_record
 from .outcomes import unpack_outcome
 from .pace import Pace
 from .settings import tell_settings
@@ -692,21 +690,15 @@ class ProcessPoolRunner(ProcessRunner):
             child.who = Worker(child.label, pickle.loads(body), self._parent.host)  # noqa: S301 - our own worker
 
     def _log(self, child: Child, ticket: int, log: Callable[..., object], *args: object) -> None:
-        """Log what a worker has sent.
-
-        What the program's handlers and filters raise fails the attempt that logged, as in a thread; only that
-        its function has gone on meanwhile.
-        """
+        """Log what a worker has sent; what the program's handlers raise fails its attempt."""
         job = child.held.get(ticket)
-        outcome = perform(Attempt(ticket, "", log, args), child.who).outcome
-        if not isinstance(outcome, Raised):
+        failure = log_for(child.who, log, *args)
+        if failure is None:
             return
-        if isinstance(outcome.exception, KeyboardInterrupt):
+        if isinstance(failure.exception, KeyboardInterrupt):
             self._is_interrupted = True
-        if is_for_program(outcome.exception):
-            raise outcome.exception
         if job is not None and job.log_failure is None:
-            job.log_failure = outcome
+            job.log_failure = failure
 
     def _take_output(self, child: Child, kind: int, ticket: int, body: bytes | memoryview) -> None:
         """Take what an attempt has printed, the file that it prints to, or how far that is to be told now."""

@@ -202,7 +202,7 @@ def _set_locale(told: str | None) -> None:
 def _tell_logging() -> Any:
     import logging
 
-    from .logs import log_levels
+    from ..logs import log_levels
 
     logger = logging.getLogger("py.warnings")
     if (logs_warnings := _logs_warnings()) and not logger.handlers:
@@ -216,7 +216,7 @@ def _logs_warnings() -> bool:
 
 
 def _set_logging(told: Any) -> None:
-    from .logs import apply_levels
+    from ..logs import apply_levels
 
     levels, logs_warnings = told
     apply_levels(*levels)

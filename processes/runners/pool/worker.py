@@ -17,10 +17,10 @@ from functools import partial
 from ...attempt import Attempt, Finished, Raised, Returned, Worker
 from ...clock import monotonic
 from ...exceptions import SerializationError
-from ...failure import describe_failure
 from ...memory import fill_reserve, mapped_memory, own_memory
 from ...perform import perform
 from ...pickling import begin_run, definitions, load
+from ..failures import failure_on_the_way
 from . import abilities, wire
 from .descriptors import fill_spare, some_are_left
 from .late_import import import_late
@@ -279,7 +279,7 @@ class _Loop:
 
     def _set_up_logging(self) -> None:
         """Send the parent what is logged, from its levels on."""
-        from .logs import forward_records
+        from ..logs import forward_records
 
         forward_records(self._send_record, lambda: is_loading)
         self._settings.set_up("logging")
@@ -421,8 +421,7 @@ class _Loop:
 
     def _not_begun(self, error: BaseException) -> Finished:
         """Tell the end of an attempt whose function could not be called."""
-        outcome = Raised(error, describe_failure(error.with_traceback(None)))
-        return Finished.without_call(self._ticket, outcome, self._worker)
+        return Finished.without_call(self._ticket, failure_on_the_way(error), self._worker)
 
     def _answer(self, finished: Finished, task_name: str, *, may_keep: bool) -> int:
         if self._kept is not None and isinstance(finished.outcome, Raised):

@@ -7,11 +7,15 @@ import pickle
 import sys
 from typing import TYPE_CHECKING, Any
 
-from ...failure import bounded_repr
-from ...pickling import ATOMS
+from ..attempt import Attempt, Raised
+from ..failure import bounded_repr
+from ..perform import perform
+from ..pickling import ATOMS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from ..attempt import Worker
 
 
 def log_levels() -> tuple[int, dict[str, int], dict[int, str]]:
@@ -60,7 +64,7 @@ def forward_records(send: Callable[[bytes], None], is_importing: Callable[[], bo
     basic_config = logging.basicConfig
 
     def send_and_call_handlers(logger: logging.Logger, record: logging.LogRecord) -> None:
-        send(dump_record(record, *_reach(logger)))
+        send(dump_record(record, *reach_of(logger)))
         call_handlers(logger, record)
 
     def add_handler_of_task(logger: logging.Logger, handler: logging.Handler) -> None:
@@ -78,7 +82,7 @@ def forward_records(send: Callable[[bytes], None], is_importing: Callable[[], bo
     logging.lastResort = logging.NullHandler()  # the parent's own speaks
 
 
-def _reach(logger: logging.Logger) -> tuple[str, bool]:
+def reach_of(logger: logging.Logger) -> tuple[str, bool]:
     """Tell how far up a logger's records go here, and whether a task has configured a handler on the way."""
     is_handled = bool(logger.handlers)
     while logger.propagate and logger.parent is not None:
@@ -120,6 +124,22 @@ def dump_record(record: logging.LogRecord, reach: str = "root", is_handled: bool
             pickles[name] = data
             del fields[name]
     return pickle.dumps((fields, pickles, reach, is_handled))
+
+
+def log_for(worker: Worker, log: Callable[..., object], *args: object) -> Raised | None:
+    """Log what a worker has sent; return what the program's handlers and filters raise.
+
+    That fails the attempt that logged, as in a thread; only that its function has gone on meanwhile. But what
+    a signal's handler raises is for the program.
+    """
+    outcome = perform(Attempt(0, "", log, args), worker).outcome
+    if not isinstance(outcome, Raised):
+        return None
+    from ..interrupt import is_for_program
+
+    if is_for_program(outcome.exception):
+        raise outcome.exception
+    return outcome
 
 
 def handle_record(

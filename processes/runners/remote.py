@@ -1,0 +1,287 @@
+"""An attempt as a request to a worker that another engine runs, and the response to it.
+
+Engines carry both as values of their own calls: bytes, text and numbers in objects of our own classes. So what a
+user's values do when they are read, they do where it costs their own task alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import threading
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any, Final
+
+from ..attempt import Attempt, Finished, Raised, Returned, Worker, put_in
+from ..exceptions import SerializationError
+from ..log_capture import Capture
+from ..perform import perform
+from ..pickling import dump, load
+from ..rebuild import reader
+from .failures import dump_failure, failure_on_the_way, load_failure
+from .logs import apply_levels, dump_record, log_levels, log_record, reach_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..attempt import Outcome, Place
+
+ARGUMENTS: Final = ("args", "kwargs")  # in errors
+
+_MARK: Final = os.urandom(16)  # of this interpreter, and of processes that are forked from it
+
+
+class Request:
+    """What a worker needs to perform an attempt.
+
+    Attributes
+    ----------
+    task_name, frame_filter
+        As in :class:`~processes.attempt.Attempt`.
+    function, arguments : bytes
+        Serialized.
+    places : list of list of int or str
+        Where the results of other attempts belong among the arguments; they come beside the request.
+    sender : tuple
+        Who has sent it.
+    levels : bytes
+        The log levels of the sender.
+    has_file : bool
+        Whether there is a file for what the function logs.
+    """
+
+    __slots__ = (
+        "arguments",
+        "frame_filter",
+        "function",
+        "has_file",
+        "levels",
+        "places",
+        "sender",
+        "task_name",
+    )
+
+    def __init__(
+        self,
+        attempt: Attempt,
+        function: bytes,
+        arguments: bytes,
+        places: list[list[Place]],
+        levels: bytes,
+    ) -> None:
+        self.task_name = attempt.task_name
+        self.frame_filter = attempt.frame_filter
+        self.has_file = attempt.on_record is not None
+        self.function = function
+        self.arguments = arguments
+        self.places = places
+        self.levels = levels
+        self.sender = _whoever_is_here()
+
+
+class Response:
+    """How an attempt ended.
+
+    Attributes
+    ----------
+    value : bytes
+        What the function returned, serialized.
+    failure : bytes
+        How it failed, serialized; empty if it did not.
+    records : list of bytes
+        What it logged.
+    is_elsewhere : bool
+        Whether it was not the sender's own process that ran it: then nobody has heard the records yet.
+    started_at, elapsed_seconds, cpu_seconds, peak_rss_bytes
+        As in :class:`~processes.attempt.Finished`.
+    worker : tuple of str, int, int
+        Who ran it: host, process and thread.
+    """
+
+    __slots__ = (
+        "cpu_seconds",
+        "elapsed_seconds",
+        "failure",
+        "is_elsewhere",
+        "peak_rss_bytes",
+        "records",
+        "started_at",
+        "value",
+        "worker",
+    )
+
+    def __init__(
+        self, finished: Finished, value: bytes, failure: bytes, records: list[bytes], is_elsewhere: bool
+    ) -> None:
+        self.value = value
+        self.failure = failure
+        self.records = records
+        self.is_elsewhere = is_elsewhere
+        self.started_at = finished.started_at
+        self.elapsed_seconds = finished.elapsed_seconds
+        self.cpu_seconds = finished.cpu_seconds
+        self.peak_rss_bytes = finished.peak_rss_bytes
+        self.worker = (finished.worker.host, finished.worker.pid, threading.get_ident())
+
+
+# In the worker
+
+
+def respond(request: Request, results: Sequence[bytes] = ()) -> Response:
+    """Perform an attempt in this thread; what goes wrong is part of the response.
+
+    Parameters
+    ----------
+    request : Request
+        The attempt.
+    results : sequence of bytes
+        Serialized results of other attempts, which are arguments of this one.
+    """
+    worker = Worker.here("")
+    is_elsewhere = request.sender != _whoever_is_here()
+    records: list[bytes] = []
+
+    def note(record: logging.LogRecord) -> None:
+        reach, _ = reach_of(logging.getLogger(record.name))
+        records.append(dump_record(record, reach))
+
+    if is_elsewhere:
+        _take_over_levels(request.levels)
+    try:
+        function, args, kwargs = _load_call(request, results)
+    except (SerializationError, KeyboardInterrupt) as error:
+        finished = Finished.without_call(0, failure_on_the_way(error), worker)
+    else:
+        attempt = Attempt(0, request.task_name, function, args, kwargs, None, request.frame_filter)
+        del function, args, kwargs  # large ones shall go as soon as the function lets them go
+        owns_process = is_elsewhere and threading.current_thread() is threading.main_thread()
+        is_heard = is_elsewhere or request.has_file
+        with Capture(note, alone=is_elsewhere) if is_heard else nullcontext():
+            finished = perform(attempt, worker, owns_process=owns_process)
+        del attempt
+    value, failure = _pack(finished.outcome, request.task_name)
+    return Response(finished, value, failure, records, is_elsewhere)
+
+
+def _whoever_is_here() -> tuple[bytes, int]:
+    """Name this interpreter: processes that are forked have the same mark, interpreters the same process."""
+    return _MARK, os.getpid()
+
+
+_levels = b""  # those that were taken over last
+
+
+def _take_over_levels(levels: bytes) -> None:
+    """Log from the levels on that the program has set."""
+    global _levels
+    if levels != _levels:
+        _levels = levels
+        apply_levels(*pickle.loads(levels))  # noqa: S301 - from our own sender
+
+
+def _load_call(request: Request, results: Sequence[bytes]) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+    name = request.task_name
+    reader.is_guest = True
+    try:
+        function = load(request.function, task_name=name, what="func")
+        args, kwargs = load(request.arguments, task_name=name, what=ARGUMENTS)
+        values = [load(result, task_name=name, what=ARGUMENTS) for result in results]
+    finally:
+        reader.is_guest = False
+    return function, *put_in(args, kwargs, zip(values, request.places, strict=True))
+
+
+def _pack(outcome: Outcome, task_name: str) -> tuple[bytes, bytes]:
+    """Serialize what was returned, or the failure; a result that cannot travel is one."""
+    if isinstance(outcome, Returned):
+        try:
+            pickled = dump(outcome.value, task_name=task_name, what="result", to_sender=True)
+            if not pickled.plain:
+                load(
+                    pickled.data, task_name=task_name, what="result"
+                )  # what this breaks is better broken here
+        except (SerializationError, KeyboardInterrupt) as error:
+            outcome = failure_on_the_way(error)
+        else:
+            return pickled.data, b""
+    assert isinstance(outcome, Raised)
+    return b"", dump_failure(outcome)
+
+
+# In the program
+
+
+class Requests:
+    """The requests of one run, and what their responses say.
+
+    Parameters
+    ----------
+    label : str
+        What workers are called, followed by a number.
+    """
+
+    def __init__(self, label: str) -> None:
+        self._label = label
+        self._levels = pickle.dumps(log_levels())
+        self._functions: dict[int, tuple[object, bytes]] = {}  # by id, which no other has while it is kept
+        self._workers: dict[tuple[str, int, int], Worker] = {}
+
+    def make(self, attempt: Attempt) -> Request:
+        """Serialize an attempt.
+
+        Raises
+        ------
+        SerializationError
+            If its function or one of its arguments cannot be serialized.
+        """
+        name = attempt.task_name
+        _, function = self._functions.get(id(attempt.func), (None, b""))
+        if not function:
+            function = dump(attempt.func, task_name=name, what="func").data
+            self._functions[id(attempt.func)] = (attempt.func, function)
+        arguments = dump((attempt.args, attempt.kwargs), task_name=name, what=ARGUMENTS).data
+        return Request(attempt, function, arguments, [], self._levels)
+
+    def finish(self, attempt: Attempt, response: Response) -> Finished:
+        """Log what an attempt has logged, and tell how it ended.
+
+        Raises
+        ------
+        BaseException
+            What a signal's handler raises meanwhile.
+        """
+        worker = self._worker(*response.worker)
+        outcome = self._log(attempt, response, worker) or self._outcome(attempt, response)
+        return Finished(
+            attempt.ticket,
+            outcome,
+            response.started_at,
+            response.elapsed_seconds,
+            response.cpu_seconds,
+            response.peak_rss_bytes,
+            worker,
+        )
+
+    def _worker(self, host: str, pid: int, thread: int) -> Worker:
+        worker = self._workers.get((host, pid, thread))
+        if worker is None:
+            label = f"{self._label}-{len(self._workers) + 1}"
+            worker = self._workers[host, pid, thread] = Worker(label, pid, host)
+        return worker
+
+    def _log(self, attempt: Attempt, response: Response, worker: Worker) -> Raised | None:
+        """Log the records; return the first failure of the program's handlers, if there is one."""
+        failures = [
+            log_record(record, attempt.on_record, response.is_elsewhere, worker)
+            for record in response.records
+        ]
+        return next((failure for failure in failures if failure is not None), None)
+
+    def _outcome(self, attempt: Attempt, response: Response) -> Outcome:
+        if response.failure:
+            return load_failure(response.failure)
+        try:
+            return Returned(load(response.value, task_name=attempt.task_name, what="result"))
+        except SerializationError as error:
+            return failure_on_the_way(error)
