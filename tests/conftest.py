@@ -86,6 +86,8 @@ def pytest_collection_finish() -> None:
 @pytest.fixture(autouse=True)
 def nothing_is_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     """Fail a test that leaves a thread, a process or a descriptor; mark `leaves_threads` for time limits."""
+    if "runner" in request.fixturenames:
+        request.getfixturevalue("runner")  # what it runs on may be there before, and outlive the test
     descriptors, threads, children = _descriptors(), _threads(), _children()
     yield
     allowed_threads = request.node.get_closest_marker("leaves_threads") is not None

@@ -16,6 +16,10 @@ from processes import (
 )
 
 
+ENGINES = ("executor", "dask")  # other people's
+SENDING = ("process", *ENGINES)  # runners that send their attempts to other processes
+
+
 def add(*numbers: int, bonus: int = 0) -> int:
     return sum(numbers) + bonus
 
@@ -105,6 +109,12 @@ def give_back_a_process_that_has_run() -> Process:
     process = Process([Task("x", add, args=(1,))])
     process.run(runner="thread").raise_for_errors()
     return process
+
+
+def wait_for(path: Path) -> None:
+    give_up_at = time.monotonic() + 30
+    while not path.exists() and time.monotonic() < give_up_at:
+        time.sleep(0.01)
 
 
 class Gauge:

@@ -16,6 +16,7 @@ from typing import Any
 import failing
 import pytest
 from failing import FAILURES, caught, facts_of, tidy
+from functions import SENDING
 
 from processes import Process, ProcessExecutionReport, Task, TaskDependency
 
@@ -246,7 +247,7 @@ def test_what_cannot_travel_costs_a_live_exception_no_more_than_itself(runner):
     live = Process([Task("x", lock_in_an_attribute)]).run(runner=runner).exceptions["x"]
     assert type(live) is failing.PlainError
     assert (live.args, live.fine) == (("locked",), [1])
-    assert "lock" in (live.lock if runner == "process" else repr(live.lock))
+    assert "lock" in (live.lock if runner in SENDING else repr(live.lock))
 
 
 # ---- Programs that are no importable module --------------------------------------------------------------

@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from functions import SENDING
 
 from processes import Process, Task, TaskDependency
 
@@ -244,7 +245,7 @@ def test_tasks_may_share_a_log_file(runner, tmp_path):
     assert sum("Finished" in line for line in lines) == 30
 
 
-def test_thousands_of_tasks_log_under_a_low_limit_of_open_files(runner, tmp_path):
+def test_thousands_of_tasks_log_under_a_low_limit_of_open_files(named_runner, tmp_path):
     script = tmp_path / "many.py"
     script.write_text(
         "import resource, sys\n"
@@ -254,13 +255,13 @@ def test_thousands_of_tasks_log_under_a_low_limit_of_open_files(runner, tmp_path
         "with Process(tasks) as process:\n"
         "    process.run(runner=sys.argv[1]).raise_for_errors()\n"
     )
-    subprocess.run([sys.executable, str(script), runner], cwd=tmp_path, check=True, timeout=120)
+    subprocess.run([sys.executable, str(script), named_runner], cwd=tmp_path, check=True, timeout=120)
     files = sorted((tmp_path / "logs").iterdir())
     assert len(files) == 3000
     assert "Finished t2999." in (tmp_path / "logs" / "2999.log").read_text()
 
 
-def test_the_handler_of_last_resort_speaks_as_without_us(runner, tmp_path):
+def test_the_handler_of_last_resort_speaks_as_without_us(named_runner, tmp_path):
     script = tmp_path / "loud.py"
     script.write_text(
         "import logging, sys\n"
@@ -272,7 +273,7 @@ def test_the_handler_of_last_resort_speaks_as_without_us(runner, tmp_path):
         "Process([Task('loud', loud), Task('bad', bad)]).run(runner=sys.argv[1])\n"
     )
     done = subprocess.run(
-        [sys.executable, str(script), runner], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, str(script), named_runner], capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stderr == "said once\n"
     assert done.stdout == ""
@@ -300,10 +301,10 @@ Process(tasks).run(runner=sys.argv[1], max_workers=None if sys.argv[1] == "seque
 """
 
 
-def test_what_is_logged_is_said_once_whatever_modules_configure(runner, tmp_path):
+def test_what_is_logged_is_said_once_whatever_modules_configure(named_runner, tmp_path):
     (tmp_path / "shop.py").write_text(SHOP)
     (tmp_path / "sells.py").write_text(SELLS)
-    command = [sys.executable, "sells.py", runner]
+    command = [sys.executable, "sells.py", named_runner]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True)
     assert (done.stdout, done.stderr) == ("", "")
     lines = (tmp_path / "shop.log").read_text().splitlines()
@@ -324,9 +325,9 @@ Process([Task("configure", configure)]).run(runner=sys.argv[1])
 """
 
 
-def test_a_task_may_configure_handlers_of_its_own(runner, tmp_path):
+def test_a_task_may_configure_handlers_of_its_own(named_runner, tmp_path):
     (tmp_path / "own.py").write_text(OWN_HANDLERS)
-    command = [sys.executable, "own.py", runner]
+    command = [sys.executable, "own.py", named_runner]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True)
     assert (done.stdout, done.stderr) == ("", "mine: said once\n")
 
@@ -356,9 +357,9 @@ print(report.results["say"] == (sys.argv[1] != "process"))
 """
 
 
-def test_a_logger_that_a_task_keeps_from_propagating_is_not_heard_above(runner, tmp_path):
+def test_a_logger_that_a_task_keeps_from_propagating_is_not_heard_above(named_runner, tmp_path):
     (tmp_path / "own.py").write_text(OWN_LOGGER)
-    command = [sys.executable, "own.py", runner]
+    command = [sys.executable, "own.py", named_runner]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True)
     assert (done.stdout, done.stderr) == ("True\n", "own: said once\n")
 
@@ -397,7 +398,7 @@ def test_attributes_of_a_record_that_cannot_travel_cost_nothing(runner, tmp_path
     assert "chatty.app: odd" in path.read_text()
     (record,) = (record for record in heard if record.name == "chatty.app")
     assert record.pair == (1, [2])
-    if runner == "process":
+    if runner in SENDING:
         assert record.error == "WithCode('x 3')"
         assert record.detached == "<Detached object whose __repr__ raised RuntimeError: detached>"
         assert record.own == "<object that could not be deserialized: AttributeError>"
@@ -423,7 +424,7 @@ def test_a_message_that_cannot_be_shown_costs_the_record_at_most(runner, tmp_pat
     report = Process([Task("odd", log_unprintable, log_path=path)]).run(runner=runner)
     report.raise_for_errors()
     assert "Finished odd." in path.read_text()
-    if runner == "process":
+    if runner in SENDING:
         first, second = (record.getMessage() for record in heard if record.name == "chatty.app")
         assert first.startswith("<Unprintable object whose __repr__ raised KeyError: 'repr'> with arguments")
         assert second == "'%s' with arguments that do not fit: KeyError('str')"

@@ -179,23 +179,23 @@ def run_program(folder: Path, program: str, *arguments: str, how: str = "program
 
 
 @pytest.mark.parametrize("how", ["program.py", "-m program"])
-def test_functions_of_a_script_share_its_globals_which_others_find_by_name(runner, how, tmp_path):
-    (line,) = run_program(tmp_path, GLOBALS, runner, how=how)
+def test_functions_of_a_script_share_its_globals_which_others_find_by_name(named_runner, how, tmp_path):
+    (line,) = run_program(tmp_path, GLOBALS, named_runner, how=how)
     assert eval(line) == FOUND
 
 
-def test_a_function_finds_what_the_text_of_its_annotations_means(runner, tmp_path):
+def test_a_function_finds_what_the_text_of_its_annotations_means(named_runner, tmp_path):
     expected = {"hints": ["__main__.Inner | None", "list[__main__.Inner]"]}
-    assert run_program(tmp_path, ANNOTATED, runner) == [str(expected)]
+    assert run_program(tmp_path, ANNOTATED, named_runner) == [str(expected)]
 
 
-def test_the_settings_of_a_program_hold_for_its_tasks(runner, tmp_path):
-    before, after = map(eval, run_program(tmp_path, SETTINGS, runner))
+def test_the_settings_of_a_program_hold_for_its_tasks(named_runner, tmp_path):
+    before, after = map(eval, run_program(tmp_path, SETTINGS, named_runner))
     assert before == {
         "deep": 0,
         "digits": 9001,
         "third": "0.33333",
-        "settings": (7.0, "C.UTF-8", [runner]),
+        "settings": (7.0, "C.UTF-8", [named_runner]),
         "userwarning": "UserWarning('a warning')",
         "deprecationwarning": "DeprecationWarning",
         "odd": "Odd('a warning')",
@@ -205,7 +205,7 @@ def test_the_settings_of_a_program_hold_for_its_tasks(runner, tmp_path):
     assert errors == {"deep": "RecursionError", "digits": "ValueError('Ex"}
     assert after == {
         "third": "0.333",
-        "settings": (None, "C", [runner]),
+        "settings": (None, "C", [named_runner]),
         "userwarning": "UserWarning('a warning')",
         "deprecationwarning": "DeprecationWarning",
         "odd": "Odd",
@@ -230,8 +230,8 @@ with ProcessPoolRunner(1) as pool:
 
 
 @pytest.mark.parametrize("option", ["", "-X context_aware_warnings=1 -X thread_inherit_context=1"])
-def test_filters_of_warnings_hold_where_the_run_stands_in_a_block_with_its_own(runner, option, tmp_path):
-    printed = run_program(tmp_path, FILTERS_IN_A_BLOCK, runner, how=f"{option} program.py")
+def test_filters_of_warnings_hold_where_the_run_stands_in_a_block_with_its_own(named_runner, option, tmp_path):
+    printed = run_program(tmp_path, FILTERS_IN_A_BLOCK, named_runner, how=f"{option} program.py")
     assert printed == ["{'warn': DeprecationWarning('a warning')}", "{}"]
 
 
@@ -253,9 +253,9 @@ for mode in ("all", "normal"):
 
 
 @pytest.mark.skipif(sys.version_info < (3, 15), reason="imports cannot wait before Python 3.15")
-def test_imports_wait_for_their_first_use_where_the_program_wants_that(runner, tmp_path):
+def test_imports_wait_for_their_first_use_where_the_program_wants_that(named_runner, tmp_path):
     how = "-X lazy_imports=all program.py"
-    assert run_program(tmp_path, LAZY, runner, how=how) == ["all lazy_import 2", "normal module 2"]
+    assert run_program(tmp_path, LAZY, named_runner, how=how) == ["all lazy_import 2", "normal module 2"]
 
 
 IN_AN_INTERPRETER = """
@@ -282,10 +282,10 @@ print(sorted(entry.name for entry in process.stream(runner=RUNNER)))
 
 
 @pytest.mark.skipif(sys.version_info < (3, 14), reason="there are no interpreters to make before Python 3.14")
-def test_runs_work_in_an_interpreter_that_has_no_daemon_threads(runner, tmp_path):
-    source = IN_AN_INTERPRETER.replace("RUNNER", repr(runner))
+def test_runs_work_in_an_interpreter_that_has_no_daemon_threads(named_runner, tmp_path):
+    source = IN_AN_INTERPRETER.replace("RUNNER", repr(named_runner))
     program = f"from concurrent import interpreters\ninterpreters.create().exec({source!r})"
-    assert run_program(tmp_path, program, runner) == [
+    assert run_program(tmp_path, program, named_runner) == [
         "{'wait': 1, 'in-time': 1} {'odd': 'odd'}",
         "['fail', 'in-time', 'wait']",
     ]
@@ -321,11 +321,11 @@ class Text(str):
 """
 
 
-def test_settings_may_be_of_a_programs_own_classes(runner, tmp_path):
+def test_settings_may_be_of_a_programs_own_classes(named_runner, tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "levels.py").write_text(LEVELS)
     looked = {"look": (35, "NOTICE", "program.py", True)}
-    assert run_program(tmp_path, OF_CLASSES_OF_ITS_OWN, runner) == [str(looked)]
+    assert run_program(tmp_path, OF_CLASSES_OF_ITS_OWN, named_runner) == [str(looked)]
 
 
 LIBRARY = """
@@ -346,9 +346,9 @@ print(Process([Task("warn", library.warn)]).run(runner=sys.argv[1]).results)
 """
 
 
-def test_the_programs_filters_come_before_those_of_what_is_imported(runner, tmp_path):
+def test_the_programs_filters_come_before_those_of_what_is_imported(named_runner, tmp_path):
     (tmp_path / "library.py").write_text(LIBRARY)
-    assert run_program(tmp_path, WITH_LIBRARY, runner) == ["{'warn': 'fine'}"]
+    assert run_program(tmp_path, WITH_LIBRARY, named_runner) == ["{'warn': 'fine'}"]
 
 
 LOGGED = """
@@ -365,8 +365,8 @@ with Process([Task("warn", warn, log_path="warn.log")]) as process:
 """
 
 
-def test_warnings_that_a_program_logs_go_to_the_log_file_of_the_task(runner, tmp_path):
-    run_program(tmp_path, LOGGED, runner)
+def test_warnings_that_a_program_logs_go_to_the_log_file_of_the_task(named_runner, tmp_path):
+    run_program(tmp_path, LOGGED, named_runner)
     logged = (tmp_path / "warn.log").read_text()
     assert "WARNING py.warnings" in logged
     assert "UserWarning: so odd" in logged
