@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from .process import Process
     from .retry import exponential_backoff
     from .runners.base import ProcessRunner
+    from .runners.dask import DaskRunner
     from .runners.executor import ExecutorRunner
     from .runners.pool.runner import ProcessPoolRunner
     from .runners.sequential import SequentialRunner
@@ -97,6 +98,7 @@ _MODULES = {
     "process": ("Process",),
     "retry": ("exponential_backoff",),
     "runners.base": ("ProcessRunner",),
+    "runners.dask": ("DaskRunner",),
     "runners.executor": ("ExecutorRunner",),
     "runners.pool.runner": ("ProcessPoolRunner",),
     "runners.sequential": ("SequentialRunner",),
@@ -108,6 +110,7 @@ _MODULE_OF = {name: module for module, names in _MODULES.items() for name in nam
 
 __all__ = [
     "CircularDependencyError",
+    "DaskRunner",
     "DependencyNotFoundError",
     "DiscordChannel",
     "EmailChannel",

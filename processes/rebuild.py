@@ -40,13 +40,13 @@ from_parent: WeakSet[Named] = WeakSet()  # those that a parent has sent, and the
 
 
 class _Reader(threading.local):
-    """This thread, as the reader of values.
+    """How a thread reads values.
 
     Attributes
     ----------
     is_guest : bool
-        Whether it reads what another program has sent, for a worker that another engine runs. Should a script of
-        that name have been run here, its classes are not that program's.
+        Whether they come from another program, to a worker that an engine runs. Should a script of that name
+        have been run here too, its classes are not that program's.
     """
 
     def __init__(self) -> None:

@@ -34,10 +34,17 @@ def _process(max_workers: int | None) -> ProcessRunner:
     return ProcessPoolRunner(max_workers)
 
 
+def _dask(max_workers: int | None) -> ProcessRunner:
+    from .dask import DaskRunner
+
+    return DaskRunner() if max_workers is None else DaskRunner(n_workers=max_workers)
+
+
 RUNNERS: dict[str, Callable[[int | None], ProcessRunner]] = {
     "sequential": _sequential,
     "thread": _thread,
     "process": _process,
+    "dask": _dask,
 }
 
 

@@ -33,8 +33,8 @@ class ExecutorRunner(ProcessRunner):
     """Several attempts at a time, each a call of an executor: any `concurrent.futures.Executor`.
 
     Such are `concurrent.futures.ProcessPoolExecutor`, and those of loky, mpi4py, Parsl and ipyparallel. What
-    travels is serialized as for :class:`~processes.ProcessPoolRunner`, on an executor of threads too: functions
-    get copies. This package must be installed where the executor's workers are.
+    travels is serialized as for :class:`~processes.ProcessPoolRunner`, on an executor of threads too:
+    functions get copies. This package must be installed where the executor's workers are.
 
     The executor is the user's, and is not shut down. What it cannot do, this runner cannot do either. An
     attempt that passes its time limit is left behind, and occupies a worker until it ends. Its time counts
@@ -93,7 +93,8 @@ class ExecutorRunner(ProcessRunner):
 
     def start(self, attempt: Attempt) -> None:
         try:
-            future = self.executor.submit(respond, self._requests.make(attempt))
+            request = self._requests.make(attempt, attempt.args, attempt.kwargs)
+            future = self.executor.submit(respond, request)
         except SerializationError as error:
             outcome = Unsendable(error.with_traceback(None))
             self.deliver(Finished.without_call(attempt.ticket, outcome, Worker.here("")))

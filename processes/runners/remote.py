@@ -1,7 +1,7 @@
 """An attempt as a request to a worker that another engine runs, and the response to it.
 
-Engines carry both as values of their own calls: bytes, text and numbers in objects of our own classes. So what a
-user's values do when they are read, they do where it costs their own task alone.
+Engines carry both as values of their own calls: bytes, text and numbers in objects of our own classes. So
+what a user's values do when they are read, they do where it costs their own task alone.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import logging
 import os
 import pickle
 import threading
+from _socket import gethostname
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..attempt import Outcome, Place
+    from ..pickling import Buffer
 
 ARGUMENTS: Final = ("args", "kwargs")  # in errors
 
@@ -41,7 +43,7 @@ class Request:
         As in :class:`~processes.attempt.Attempt`.
     function, arguments : bytes
         Serialized.
-    places : list of list of int or str
+    places : sequence of list of int or str
         Where the results of other attempts belong among the arguments; they come beside the request.
     sender : tuple
         Who has sent it.
@@ -67,7 +69,7 @@ class Request:
         attempt: Attempt,
         function: bytes,
         arguments: bytes,
-        places: list[list[Place]],
+        places: Sequence[list[Place]],
         levels: bytes,
     ) -> None:
         self.task_name = attempt.task_name
@@ -78,6 +80,11 @@ class Request:
         self.places = places
         self.levels = levels
         self.sender = _whoever_is_here()
+
+    @property
+    def size(self) -> int:
+        """How many bytes it takes, more or less."""
+        return len(self.function) + len(self.arguments)
 
 
 class Response:
@@ -122,20 +129,20 @@ class Response:
         self.elapsed_seconds = finished.elapsed_seconds
         self.cpu_seconds = finished.cpu_seconds
         self.peak_rss_bytes = finished.peak_rss_bytes
-        self.worker = (finished.worker.host, finished.worker.pid, threading.get_ident())
+        self.worker = whoever_runs()
 
 
 # In the worker
 
 
-def respond(request: Request, results: Sequence[bytes] = ()) -> Response:
+def respond(request: Request, results: Sequence[Buffer] = ()) -> Response:
     """Perform an attempt in this thread; what goes wrong is part of the response.
 
     Parameters
     ----------
     request : Request
         The attempt.
-    results : sequence of bytes
+    results : sequence of bytes-like
         Serialized results of other attempts, which are arguments of this one.
     """
     worker = Worker.here("")
@@ -164,6 +171,11 @@ def respond(request: Request, results: Sequence[bytes] = ()) -> Response:
     return Response(finished, value, failure, records, is_elsewhere)
 
 
+def whoever_runs() -> tuple[str, int, int]:
+    """Name what runs here: host, process and thread."""
+    return gethostname(), os.getpid(), threading.get_ident()
+
+
 def _whoever_is_here() -> tuple[bytes, int]:
     """Name this interpreter: processes that are forked have the same mark, interpreters the same process."""
     return _MARK, os.getpid()
@@ -180,7 +192,7 @@ def _take_over_levels(levels: bytes) -> None:
         apply_levels(*pickle.loads(levels))  # noqa: S301 - from our own sender
 
 
-def _load_call(request: Request, results: Sequence[bytes]) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+def _load_call(request: Request, results: Sequence[Buffer]) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
     name = request.task_name
     reader.is_guest = True
     try:
@@ -227,8 +239,23 @@ class Requests:
         self._functions: dict[int, tuple[object, bytes]] = {}  # by id, which no other has while it is kept
         self._workers: dict[tuple[str, int, int], Worker] = {}
 
-    def make(self, attempt: Attempt) -> Request:
+    def make(
+        self,
+        attempt: Attempt,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        places: Sequence[list[Place]] = (),
+    ) -> Request:
         """Serialize an attempt.
+
+        Parameters
+        ----------
+        attempt : Attempt
+            The attempt.
+        args, kwargs : tuple, dict
+            Its arguments, but for those that come beside the request.
+        places : sequence of list of int or str
+            Where these belong.
 
         Raises
         ------
@@ -240,8 +267,16 @@ class Requests:
         if not function:
             function = dump(attempt.func, task_name=name, what="func").data
             self._functions[id(attempt.func)] = (attempt.func, function)
-        arguments = dump((attempt.args, attempt.kwargs), task_name=name, what=ARGUMENTS).data
-        return Request(attempt, function, arguments, [], self._levels)
+        arguments = dump((args, kwargs), task_name=name, what=ARGUMENTS).data
+        return Request(attempt, function, arguments, places, self._levels)
+
+    def worker(self, host: str, pid: int, thread: int) -> Worker:
+        """Return a worker under its label."""
+        worker = self._workers.get((host, pid, thread))
+        if worker is None:
+            label = f"{self._label}-{len(self._workers) + 1}"
+            worker = self._workers[host, pid, thread] = Worker(label, pid, host)
+        return worker
 
     def finish(self, attempt: Attempt, response: Response) -> Finished:
         """Log what an attempt has logged, and tell how it ended.
@@ -251,7 +286,7 @@ class Requests:
         BaseException
             What a signal's handler raises meanwhile.
         """
-        worker = self._worker(*response.worker)
+        worker = self.worker(*response.worker)
         outcome = self._log(attempt, response, worker) or self._outcome(attempt, response)
         return Finished(
             attempt.ticket,
@@ -262,13 +297,6 @@ class Requests:
             response.peak_rss_bytes,
             worker,
         )
-
-    def _worker(self, host: str, pid: int, thread: int) -> Worker:
-        worker = self._workers.get((host, pid, thread))
-        if worker is None:
-            label = f"{self._label}-{len(self._workers) + 1}"
-            worker = self._workers[host, pid, thread] = Worker(label, pid, host)
-        return worker
 
     def _log(self, attempt: Attempt, response: Response, worker: Worker) -> Raised | None:
         """Log the records; return the first failure of the program's handlers, if there is one."""
@@ -281,6 +309,8 @@ class Requests:
     def _outcome(self, attempt: Attempt, response: Response) -> Outcome:
         if response.failure:
             return load_failure(response.failure)
+        if not response.value:
+            return Returned(None)  # it stays where it is
         try:
             return Returned(load(response.value, task_name=attempt.task_name, what="result"))
         except SerializationError as error:

@@ -1,4 +1,4 @@
-"""The runners on other people's engines, as if they had names: all tests of the contract share one of each."""
+"""The runners on other people's engines, by name: all tests of the contract share one of each."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from multiprocessing import get_context
 
 import pytest
 
-from processes import ExecutorRunner
+from processes import DaskRunner, ExecutorRunner, Process, Task
 from processes.runners import RUNNERS
 
 NAMED = ("sequential", "thread", "process")
-ENGINES = ("executor",)
+ENGINES = ("executor", "dask")
 
 
 @pytest.fixture(scope="session")
@@ -22,6 +22,14 @@ def executor() -> Iterator[Executor]:
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as executor:
         wait([executor.submit(os.getpid) for _ in range(2)])
         yield executor
+
+
+@pytest.fixture(scope="session")
+def dask() -> Iterator[DaskRunner]:
+    """A runner whose cluster, of two workers, is up."""
+    with DaskRunner(n_workers=2) as runner:
+        Process([Task(f"t{i}", abs, args=(i,)) for i in range(4)]).run(runner=runner).raise_for_errors()
+        yield runner
 
 
 @pytest.fixture(params=NAMED)
@@ -35,7 +43,11 @@ def named_runner(request: pytest.FixtureRequest) -> str:
 def runner(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Each runner in turn, by name."""
     name: str = request.param
-    if name == "executor":
+    if name in ENGINES:
         engine = request.getfixturevalue(name)
-        monkeypatch.setitem(RUNNERS, name, lambda workers: ExecutorRunner(engine, max_workers=workers))
+        monkeypatch.setitem(
+            RUNNERS,
+            name,
+            lambda workers: engine if name == "dask" else ExecutorRunner(engine, max_workers=workers),
+        )
     return name

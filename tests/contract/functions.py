@@ -15,7 +15,6 @@ from processes import (
     TaskDependency,
 )
 
-
 ENGINES = ("executor", "dask")  # other people's
 SENDING = ("process", *ENGINES)  # runners that send their attempts to other processes
 

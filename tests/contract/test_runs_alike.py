@@ -478,6 +478,8 @@ def test_higher_priority_goes_first_then_the_longer_chain_below():
 
 
 def test_what_becomes_ready_goes_before_less_urgent_work_unless_calls_are_short(runner):
+    if runner == "dask":
+        pytest.skip("its cluster has two workers")
     seconds = (0.02,)
     tasks = [
         Task("teaches-the-runner", time.sleep, args=seconds, priority=3),

@@ -230,7 +230,9 @@ with ProcessPoolRunner(1) as pool:
 
 
 @pytest.mark.parametrize("option", ["", "-X context_aware_warnings=1 -X thread_inherit_context=1"])
-def test_filters_of_warnings_hold_where_the_run_stands_in_a_block_with_its_own(named_runner, option, tmp_path):
+def test_filters_of_warnings_hold_where_the_run_stands_in_a_block_with_its_own(
+    named_runner, option, tmp_path
+):
     printed = run_program(tmp_path, FILTERS_IN_A_BLOCK, named_runner, how=f"{option} program.py")
     assert printed == ["{'warn': DeprecationWarning('a warning')}", "{}"]
 

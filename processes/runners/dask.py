@@ -1,0 +1,514 @@
+"""Runs attempts on a cluster of dask.distributed."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections import deque
+from contextlib import suppress
+from functools import partial
+from importlib.util import find_spec
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Final, Self
+from weakref import WeakKeyDictionary, WeakSet
+
+from ..attempt import (
+    Finished,
+    Returned,
+    Sealed,
+    Started,
+    Unsendable,
+    Worker,
+    WorkerDied,
+    put_in,
+    take_sealed_out,
+)
+from ..clock import monotonic
+from ..cpus import usable_cpus
+from ..exceptions import SerializationError, WorkerDiedError
+from ..failure import brief_repr
+from ..pickling import LARGE, load
+from ..task_log import keep_from_last_resort
+from .base import ProcessRunner
+from .remote import Requests, respond, whoever_runs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import TracebackType
+    from typing import ClassVar
+
+    from distributed import Client, Future, LocalCluster
+
+    from ..attempt import Attempt, Message
+    from .remote import Request, Response
+    from .waker import Waker
+
+ATTEMPTS_A_THREAD: Final = 4
+"""Given to the cluster at a time; while we take a result and send the next attempt, others wait there.
+
+Measured, in ms a task, for calls that do nothing, on two workers of one thread: 2 take 5.7, 4 4.4, 8 2.8.
+"""
+
+COUNT_SECONDS: Final = 1.0  # how often we ask how many threads there are: clusters grow and shrink
+
+TOPIC: Final = "processes"  # of Dask's events; one for all programs, since schedulers forget none
+
+_entering = Lock()  # guards the connections of runners: several threads may enter and leave blocks of one
+
+
+# On the cluster
+
+
+class Kept:
+    """A response whose value is large, and stays on the cluster until somebody there or here needs it.
+
+    Attributes
+    ----------
+    response : Response
+        All but the value.
+    value : bytes-like
+        The value, serialized.
+    """
+
+    __slots__ = ("response", "value")
+
+    def __init__(self, response: Response, value: bytes) -> None:
+        self.response = response
+        self.value = value
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        # From protocol 5 on it is not copied on its way.
+        return Kept, (self.response, pickle.PickleBuffer(self.value) if protocol >= 5 else bytes(self.value))
+
+    def __sizeof__(self) -> int:
+        return len(self.value)  # by which Dask knows when to put it on a disk
+
+
+def respond_here(request: Request, run: str, ticket: int, *kept: Kept) -> Response | Kept:
+    """Tell the program that an attempt begins, and perform it."""
+    from distributed import get_worker
+
+    worker = get_worker()
+    worker.log_event(TOPIC, (run, ticket, worker.address, *whoever_runs()))
+    response = respond(request, [each.value for each in kept])
+    if len(response.value) < LARGE:
+        return response
+    value, response.value = response.value, b""
+    return Kept(response, value)
+
+
+def response_of(kept: Kept) -> Response:
+    """Return what there is to know of a value that stays."""
+    return kept.response
+
+
+# In the program
+
+
+class OnCluster(Sealed):
+    """A value that is on the cluster."""
+
+    __slots__ = ("__weakref__", "_data", "_opened", "client", "future", "task_name")
+
+    def __init__(self, client: Client, future: Future[Kept], task_name: str) -> None:
+        self.client = client
+        self.future: Future[Kept] | None = future
+        self.task_name = task_name
+        self._data: Any = None
+        self._opened: list[Any] = []
+
+    def fetch(self) -> None:
+        """Bring the value here, in the form that it has there.
+
+        Raises
+        ------
+        SerializationError
+            If the cluster does not have it any more.
+        """
+        if self.future is None:
+            return
+        try:
+            self._data = self.client.gather(self.future).value
+        except Exception as error:
+            raise SerializationError(
+                f"The result of task {self.task_name!r} stayed on the Dask cluster and is lost: "
+                f"{brief_repr(error)}",
+                task_name=self.task_name,
+            ) from error
+        self.future = None
+
+    def open(self) -> Any:
+        if not self._opened:
+            self.fetch()
+            self._opened.append(load(self._data, task_name=self.task_name, what="result"))
+            self._data = None
+        return self._opened[0]
+
+
+class _Connection:
+    """A client, and the cluster behind it if it is our own."""
+
+    def __init__(self, address_or_client: Any, local_cluster: dict[str, Any]) -> None:
+        import dask
+        from distributed import Client, LocalCluster
+
+        self.blocks = 0  # `with` blocks of the runner
+        self._cluster: LocalCluster | None = None
+        self._is_ours = not isinstance(address_or_client, Client)
+        if not self._is_ours:
+            self.client: Client = address_or_client
+            return
+        if address_or_client is None:
+            options = {"n_workers": usable_cpus(), "threads_per_worker": 1, "dashboard_address": ":0"}
+            # An attempt whose worker died is ours to repeat, and tasks may have processes of their own.
+            settings = {"distributed.scheduler.allowed-failures": 0, "distributed.worker.daemon": False}
+            with dask.config.set(settings):
+                address_or_client = self._cluster = LocalCluster(**(options | local_cluster))
+        self.client = Client(address_or_client, set_as_default=False)
+
+    def close(self) -> None:
+        if self._is_ours:
+            self.client.close()
+        if self._cluster is not None:
+            self._cluster.close()
+
+
+class DaskRunner(ProcessRunner):
+    """Several attempts at a time, each a task of a dask.distributed cluster, on this machine or on many.
+
+    What travels is serialized as for :class:`~processes.ProcessPoolRunner`. A result of 128 KB or more stays
+    on the cluster: dependants there get it from worker to worker. It comes here for the report, unless its
+    task has ``keep_result=False``. This package must be installed where the workers are.
+
+    An attempt that passes its time limit is left behind, and occupies a thread of the cluster until it ends.
+    Its time counts from when its worker tells that it has begun. Where a worker dies, the attempts that it
+    had begun fail with a WorkerDiedError. Results that it held are computed again, by Dask: their functions
+    are called once more.
+
+    Parameters
+    ----------
+    address_or_client : str or distributed.Client, optional
+        The scheduler's address, or a client, which is not closed. By default a cluster is started on this
+        machine, for one run or for a ``with`` block: its workers are processes, so a script needs an
+        ``if __name__ == "__main__"`` guard. On one that exists, ``distributed.scheduler.allowed-failures``
+        should be 0: else Dask itself calls a function whose worker died up to three more times.
+    **local_cluster_kwargs
+        For the `distributed.LocalCluster` that is started; by default one worker per processor that this
+        process may use, with one thread each, and without a dashboard.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        If dask.distributed is not installed.
+    TypeError, ValueError
+        If `address_or_client` is none of these, an asynchronous client, or comes with options for a cluster.
+
+    Examples
+    --------
+    ::
+
+        with DaskRunner("tcp://scheduler:8786") as runner:
+            report = process.run(runner=runner)
+    """
+
+    name: ClassVar[str] = "dask"
+    takes_sealed: ClassVar[bool] = True
+
+    def __init__(self, address_or_client: str | Client | None = None, **local_cluster_kwargs: Any) -> None:
+        if find_spec("distributed") is None:
+            raise ModuleNotFoundError(
+                "DaskRunner needs dask.distributed, which is not installed; pip install 'processes[dask]'",
+                name="distributed",
+            )
+        _check(address_or_client, local_cluster_kwargs)
+        self.address_or_client = address_or_client
+        self.local_cluster_kwargs = local_cluster_kwargs
+        self._connection: _Connection | None = None  # as long as a `with` block lasts
+
+    def __enter__(self) -> Self:
+        with _entering:
+            if self._connection is None:
+                self._connection = self._connect()
+            self._connection.blocks += 1
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        with _entering:
+            connection = self._connection
+            if connection is None:
+                return
+            connection.blocks -= 1
+            if connection.blocks:
+                return
+            self._connection = None
+        connection.close()
+
+    def _connect(self) -> _Connection:
+        return _Connection(self.address_or_client, self.local_cluster_kwargs)
+
+    # One run
+
+    def open(self, waker: Waker) -> None:
+        super().open(waker)
+        keep_from_last_resort()  # from what workers log of tasks that run tasks
+        self._requests = Requests(self.name)
+        self._run = os.urandom(8).hex()
+        self._held: dict[int, _Held] = {}  # by ticket
+        self._left: dict[int, Future[Any]] = {}  # left behind at their time limit, and still running
+        self._news: deque[Callable[[], Message | None]] = deque()  # of other threads, for the run's own
+        self._ended: deque[tuple[int, Future[Any]]] = deque()  # with a response; for the client's thread
+        self._collects = False  # whether it brings responses here at the moment
+        self._values: WeakSet[OnCluster] = WeakSet()
+        self._culprits: set[str] = set()  # addresses of workers that died under an attempt that had begun
+        connection = self._connection or self._connect()
+        self._own_connection = None if connection is self._connection else connection
+        self._client = connection.client
+        try:
+            self._threads = self._count_threads()
+            _listen(self._client, self._run, self._note_begin)
+        except BaseException:
+            self._close_connection()
+            raise
+
+    def _count_threads(self) -> int:
+        self._counted_at = monotonic()
+        return sum(self._client.nthreads().values())
+
+    @property
+    def free_slots(self) -> int:
+        # One at least: some clusters grow when they have work.
+        return ATTEMPTS_A_THREAD * max(1, self._threads) - len(self._held)
+
+    def start(self, attempt: Attempt) -> None:
+        try:
+            args, kwargs, places = take_sealed_out(attempt.args, attempt.kwargs, OnCluster)
+            away = {
+                value: at
+                for value, at in places.items()
+                if value.client is not self._client or value.future is None
+            }
+            args, kwargs = put_in(args, kwargs, [(value.open(), at) for value, at in away.items()])
+            inputs = [value for value in places if value not in away]
+            request = self._requests.make(attempt, args, kwargs, [places[value] for value in inputs])
+        except SerializationError as error:
+            outcome = Unsendable(error.with_traceback(None))
+            self.deliver(Finished.without_call(attempt.ticket, outcome, Worker.here("")))
+            return
+        held = self._held[attempt.ticket] = _Held(attempt, request, [value.future for value in inputs])
+        self._submit(held)
+
+    def _submit(self, held: _Held) -> None:
+        if held.request.size < LARGE:
+            self._send(held, held.request)
+        else:  # what belongs to a call goes through the scheduler
+            self._client.loop.add_callback(self._send_large, held)
+
+    async def _send_large(self, held: _Held) -> None:
+        try:
+            (request,) = await self._client.scatter([held.request], hash=False, asynchronous=True)
+        except Exception as error:
+            self._tell(self._lose, held.attempt.ticket, error)
+        else:
+            if held.attempt.ticket in self._held:
+                self._send(held, request)
+
+    def _send(self, held: _Held, request: Request | Future[Request]) -> None:
+        ticket = held.attempt.ticket
+        held.tries += 1
+        try:
+            future = self._client.submit(
+                respond_here,
+                request,
+                self._run,
+                ticket,
+                *held.inputs,
+                key=f"{held.attempt.task_name}-{self._run}-{ticket}-{held.tries}",
+                priority=-held.attempt.rank,
+                pure=False,
+            )
+        except Exception as error:  # the cluster is gone
+            self._tell(self._lose, ticket, error)
+        else:
+            held.future = future
+            future.add_done_callback(partial(self._note_end, ticket))
+
+    # In threads of the client's
+
+    def _tell(self, news: Callable[..., Message | None], *about: Any) -> None:
+        self._news.append(partial(news, *about))
+        self._waker.set()
+
+    def _note_begin(self, *about: Any) -> None:
+        self._tell(self._begin, *about)
+
+    def _note_end(self, ticket: int, future: Future[Any]) -> None:
+        if future.status == "finished":
+            if future.type is Kept:
+                head = self._client.submit(response_of, future, pure=False)
+                head.add_done_callback(partial(self._note_end, ticket))
+            else:
+                self._ended.append((ticket, future))
+                self._client.loop.add_callback(self._collect)
+        elif future.status == "error":
+            self._tell(self._lose, ticket, future.exception())
+        else:
+            self._tell(self._lose, ticket, RuntimeError(f"its future is {future.status}"))
+
+    async def _collect(self) -> None:
+        """Bring responses here, all at once that have come meanwhile."""
+        if self._collects:
+            return
+        self._collects = True
+        while self._ended:
+            ended = dict(self._ended.popleft() for _ in range(len(self._ended)))
+            try:
+                responses = await self._client.gather(ended, errors="skip", asynchronous=True)
+            except Exception as error:
+                for ticket in ended:
+                    self._tell(self._lose, ticket, error)
+            else:
+                for ticket, response in responses.items():
+                    self._tell(self._finish, ticket, response)
+        self._collects = False
+
+    # In the run's thread
+
+    def wait(self, timeout: float | None) -> list[Message]:
+        messages = super().wait(0 if self._news else timeout)
+        while self._news:
+            if (message := self._news.popleft()()) is not None:
+                messages.append(message)
+        if monotonic() > self._counted_at + COUNT_SECONDS:
+            with suppress(Exception):  # if the cluster is gone, its attempts will tell
+                self._threads = self._count_threads()
+        return messages
+
+    def _begin(self, ticket: int, address: str, *worker: Any) -> Message | None:
+        held = self._held.get(ticket)
+        if held is None:
+            return None
+        held.address = address
+        if held.attempt.timeout is None:
+            return None
+        return Started(ticket, monotonic(), self._requests.worker(*worker))
+
+    def _finish(self, ticket: int, response: Response | None) -> Message | None:
+        if response is None:
+            return self._lose(ticket, RuntimeError("what it has answered is gone"))
+        self._left.pop(ticket, None)
+        held = self._held.pop(ticket, None)
+        if held is None:
+            return None
+        finished = self._requests.finish(held.attempt, response)
+        assert held.future is not None
+        if held.future.type is Kept and isinstance(finished.outcome, Returned):
+            value = OnCluster(self._client, held.future, held.attempt.task_name)
+            self._values.add(value)
+            finished.outcome = Returned(value)
+        return finished
+
+    def _lose(self, ticket: int, reason: BaseException) -> Message | None:
+        """Tell the end of an attempt that is lost; one that had not begun goes to another worker."""
+        self._left.pop(ticket, None)
+        held = self._held.get(ticket)
+        if held is None:
+            return None
+        address = getattr(getattr(reason, "last_worker", None), "address", "")  # of a KilledWorker
+        if address and held.address == address:
+            self._culprits.add(address)
+        elif address and self._was_another(address):
+            held.address = ""
+            self._submit(held)
+            return None
+        del self._held[ticket]
+        return self._lost(held.attempt, reason)
+
+    def _was_another(self, address: str) -> bool:
+        """Tell whether an attempt is known that a worker had begun when it died."""
+        return address in self._culprits or any(held.address == address for held in self._held.values())
+
+    def _lost(self, attempt: Attempt, reason: BaseException) -> Finished:
+        name = attempt.task_name
+        error = WorkerDiedError(
+            f"Task {name!r} was lost by the Dask cluster: {brief_repr(reason)}; "
+            "the logs of its workers may tell why",
+            task_name=name,
+        )
+        error.__cause__ = reason.with_traceback(None)
+        return Finished.without_call(attempt.ticket, WorkerDied(error), Worker(self.name, 0, ""))
+
+    def stop(self, ticket: int) -> None:
+        held = self._held.pop(ticket, None)
+        if held is not None and held.address and held.future is not None:
+            self._left[ticket] = held.future  # so that Dask knows that its thread is at work
+
+    def close(self) -> None:
+        _listen(self._client, self._run, None)
+        self._held.clear()
+        self._left.clear()
+        for value in tuple(self._values):
+            with suppress(SerializationError):  # it fails its task when it is opened
+                value.fetch()
+        self._close_connection()
+
+    def _close_connection(self) -> None:
+        if self._own_connection is not None:
+            self._own_connection.close()
+
+
+class _Held:
+    """An attempt that the cluster has."""
+
+    __slots__ = ("address", "attempt", "future", "inputs", "request", "tries")
+
+    def __init__(self, attempt: Attempt, request: Request, inputs: list[Any]) -> None:
+        self.attempt = attempt
+        self.request = request
+        self.inputs = inputs
+        self.future: Future[Any] | None = None
+        self.address = ""  # of the worker that has begun it
+        self.tries = 0  # how often it was given to the cluster
+
+
+def _check(address_or_client: object, local_cluster_kwargs: dict[str, Any]) -> None:
+    if address_or_client is None:
+        return
+    from distributed import Client
+
+    if not isinstance(address_or_client, (str, Client)):
+        raise TypeError(
+            f"address_or_client must be str, distributed.Client or None, not {brief_repr(address_or_client)}"
+        )
+    if isinstance(address_or_client, Client) and address_or_client.asynchronous:
+        raise ValueError("address_or_client must not be an asynchronous client; give its scheduler's address")
+    if local_cluster_kwargs:
+        raise ValueError(
+            f"{', '.join(local_cluster_kwargs)} would be for a cluster that is started; leave it out, or the "
+            "address or client"
+        )
+
+
+_runs: WeakKeyDictionary[Any, dict[str, Callable[..., None]]] = WeakKeyDictionary()  # by client
+
+
+def _listen(client: Client, run: str, note_begin: Callable[..., None] | None) -> None:
+    """Hear, or no longer, which attempts of a run begin; a client has one handler for all."""
+    runs = _runs.get(client)
+    if runs is None:
+        runs = _runs[client] = {}
+
+        def hear(event: tuple[float, Sequence[Any]]) -> None:
+            _, (of_run, *attempt) = event
+            if of_run in runs:
+                runs[of_run](*attempt)
+
+        client.subscribe_topic(TOPIC, hear)
+    if note_begin is None:
+        runs.pop(run, None)
+    else:
+        runs[run] = note_begin
