@@ -9,12 +9,15 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor, wait
 from contextlib import suppress
+from multiprocessing import get_context
 from pathlib import Path
 
 import psutil
 import pytest
 
+from processes import DaskRunner, Process, Task
 from processes.cpus import usable_cpus
 
 
@@ -32,6 +35,22 @@ def runner(request: pytest.FixtureRequest) -> str:
     """Each runner in turn, by name."""
     name: str = request.param
     return name
+
+
+@pytest.fixture(scope="session")
+def executor() -> Iterator[Executor]:
+    """An executor with two processes that are up."""
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as executor:
+        wait([executor.submit(os.getpid) for _ in range(2)])
+        yield executor
+
+
+@pytest.fixture(scope="session")
+def dask() -> Iterator[DaskRunner]:
+    """A runner whose cluster, of two workers, is up."""
+    with DaskRunner(n_workers=2) as runner:
+        Process([Task(f"t{i}", abs, args=(i,)) for i in range(4)]).run(runner=runner).raise_for_errors()
+        yield runner
 
 
 HAS_PROC = os.path.isdir("/proc/self/fd")
@@ -86,8 +105,8 @@ def pytest_collection_finish() -> None:
 @pytest.fixture(autouse=True)
 def nothing_is_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     """Fail a test that leaves a thread, a process or a descriptor; mark `leaves_threads` for time limits."""
-    if "runner" in request.fixturenames:
-        request.getfixturevalue("runner")  # what it runs on may be there before, and outlive the test
+    for engine in {"runner", "executor", "dask"}.intersection(request.fixturenames):
+        request.getfixturevalue(engine)  # it is there before, and outlives the test
     descriptors, threads, children = _descriptors(), _threads(), _children()
     yield
     allowed_threads = request.node.get_closest_marker("leaves_threads") is not None

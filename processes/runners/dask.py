@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import pickle
 from collections import deque
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from distributed import Client, Future, LocalCluster
 
     from ..attempt import Attempt, Message
+    from ..pickling import Buffer
     from .remote import Request, Response
     from .waker import Waker
 
@@ -50,6 +52,12 @@ Measured, in ms a task, for calls that do nothing, on two workers of one thread:
 """
 
 COUNT_SECONDS: Final = 1.0  # how often we ask how many threads there are: clusters grow and shrink
+
+END_SECONDS: Final = (
+    1.25  # that a worker of our own has to end; of these, Dask waits four fifths before it kills
+)
+
+MOST_TRIES: Final = 4  # of giving an attempt to a worker: as many as Dask itself makes
 
 TOPIC: Final = "processes"  # of Dask's events; one for all programs, since schedulers forget none
 
@@ -87,9 +95,12 @@ class Kept:
 def respond_here(request: Request, run: str, ticket: int, *kept: Kept) -> Response | Kept:
     """Tell the program that an attempt begins, and perform it."""
     from distributed import get_worker
+    from distributed.utils import sync
 
     worker = get_worker()
-    worker.log_event(TOPIC, (run, ticket, worker.address, *whoever_runs()))
+    # Not by `worker.log_event`, which returns before it has told; the call may be the end of this process.
+    begun = (run, ticket, *whoever_runs())
+    sync(worker.loop, worker.scheduler.log_event, topic=TOPIC, msg=begun)
     response = respond(request, [each.value for each in kept])
     if len(response.value) < LARGE:
         return response
@@ -106,43 +117,52 @@ def response_of(kept: Kept) -> Response:
 
 
 class OnCluster(Sealed):
-    """A value that is on the cluster."""
+    """A value that is on the cluster.
 
-    __slots__ = ("__weakref__", "_data", "_opened", "client", "future", "task_name")
+    Attributes
+    ----------
+    client : Client
+        Whose cluster that is.
+    future : Future or None
+        Stands for the value; None once the run has ended.
+    """
+
+    __slots__ = ("__weakref__", "_data", "_opened", "_task_name", "client", "future")
 
     def __init__(self, client: Client, future: Future[Kept], task_name: str) -> None:
         self.client = client
         self.future: Future[Kept] | None = future
-        self.task_name = task_name
-        self._data: Any = None
+        self._task_name = task_name
+        self._data: Buffer | SerializationError | None = None  # serialized, or why it is lost
         self._opened: list[Any] = []
-
-    def fetch(self) -> None:
-        """Bring the value here, in the form that it has there.
-
-        Raises
-        ------
-        SerializationError
-            If the cluster does not have it any more.
-        """
-        if self.future is None:
-            return
-        try:
-            self._data = self.client.gather(self.future).value
-        except Exception as error:
-            raise SerializationError(
-                f"The result of task {self.task_name!r} stayed on the Dask cluster and is lost: "
-                f"{brief_repr(error)}",
-                task_name=self.task_name,
-            ) from error
-        self.future = None
 
     def open(self) -> Any:
         if not self._opened:
-            self.fetch()
-            self._opened.append(load(self._data, task_name=self.task_name, what="result"))
+            data = self._fetch()
+            if isinstance(data, SerializationError):
+                raise data
+            self._opened.append(load(data, task_name=self._task_name, what="result"))
             self._data = None
         return self._opened[0]
+
+    def leave(self) -> None:
+        """Bring the value here, since the run ends."""
+        if not self._opened:
+            self._data = self._fetch()
+        self.client = self.future = None
+
+    def _fetch(self) -> Buffer | SerializationError:
+        if self._data is not None:
+            return self._data
+        try:
+            data: Buffer = self.client.gather(self.future).value
+        except Exception as error:
+            return SerializationError(
+                f"The result of task {self._task_name!r} stayed on the Dask cluster and is lost: "
+                f"{brief_repr(error)}",
+                task_name=self._task_name,
+            )
+        return data
 
 
 class _Connection:
@@ -170,7 +190,18 @@ class _Connection:
         if self._is_ours:
             self.client.close()
         if self._cluster is not None:
+            self._cluster.sync(self._end_workers)
             self._cluster.close()
+
+    async def _end_workers(self) -> None:
+        """End them sooner than Dask would those that are at an attempt which was left behind."""
+        from distributed import Nanny
+
+        assert self._cluster is not None
+        workers = self._cluster.workers.values()
+        await asyncio.gather(
+            *[worker.close(timeout=END_SECONDS) for worker in workers if isinstance(worker, Nanny)]
+        )
 
 
 class DaskRunner(ProcessRunner):
@@ -264,7 +295,6 @@ class DaskRunner(ProcessRunner):
         self._ended: deque[tuple[int, Future[Any]]] = deque()  # with a response; for the client's thread
         self._collects = False  # whether it brings responses here at the moment
         self._values: WeakSet[OnCluster] = WeakSet()
-        self._culprits: set[str] = set()  # addresses of workers that died under an attempt that had begun
         connection = self._connection or self._connect()
         self._own_connection = None if connection is self._connection else connection
         self._client = connection.client
@@ -287,11 +317,7 @@ class DaskRunner(ProcessRunner):
     def start(self, attempt: Attempt) -> None:
         try:
             args, kwargs, places = take_sealed_out(attempt.args, attempt.kwargs, OnCluster)
-            away = {
-                value: at
-                for value, at in places.items()
-                if value.client is not self._client or value.future is None
-            }
+            away = {value: at for value, at in places.items() if value.client is not self._client}
             args, kwargs = put_in(args, kwargs, [(value.open(), at) for value, at in away.items()])
             inputs = [value for value in places if value not in away]
             request = self._requests.make(attempt, args, kwargs, [places[value] for value in inputs])
@@ -388,11 +414,11 @@ class DaskRunner(ProcessRunner):
                 self._threads = self._count_threads()
         return messages
 
-    def _begin(self, ticket: int, address: str, *worker: Any) -> Message | None:
+    def _begin(self, ticket: int, *worker: Any) -> Message | None:
         held = self._held.get(ticket)
         if held is None:
             return None
-        held.address = address
+        held.has_begun = True
         if held.attempt.timeout is None:
             return None
         return Started(ticket, monotonic(), self._requests.worker(*worker))
@@ -414,23 +440,18 @@ class DaskRunner(ProcessRunner):
 
     def _lose(self, ticket: int, reason: BaseException) -> Message | None:
         """Tell the end of an attempt that is lost; one that had not begun goes to another worker."""
+        from distributed import KilledWorker
+
         self._left.pop(ticket, None)
         held = self._held.get(ticket)
         if held is None:
             return None
-        address = getattr(getattr(reason, "last_worker", None), "address", "")  # of a KilledWorker
-        if address and held.address == address:
-            self._culprits.add(address)
-        elif address and self._was_another(address):
-            held.address = ""
+        # Of a call that has begun we have heard before Dask says that its worker is dead.
+        if isinstance(reason, KilledWorker) and not held.has_begun and held.tries < MOST_TRIES:
             self._submit(held)
             return None
         del self._held[ticket]
         return self._lost(held.attempt, reason)
-
-    def _was_another(self, address: str) -> bool:
-        """Tell whether an attempt is known that a worker had begun when it died."""
-        return address in self._culprits or any(held.address == address for held in self._held.values())
 
     def _lost(self, attempt: Attempt, reason: BaseException) -> Finished:
         name = attempt.task_name
@@ -444,7 +465,7 @@ class DaskRunner(ProcessRunner):
 
     def stop(self, ticket: int) -> None:
         held = self._held.pop(ticket, None)
-        if held is not None and held.address and held.future is not None:
+        if held is not None and held.has_begun and held.future is not None:
             self._left[ticket] = held.future  # so that Dask knows that its thread is at work
 
     def close(self) -> None:
@@ -452,8 +473,7 @@ class DaskRunner(ProcessRunner):
         self._held.clear()
         self._left.clear()
         for value in tuple(self._values):
-            with suppress(SerializationError):  # it fails its task when it is opened
-                value.fetch()
+            value.leave()
         self._close_connection()
 
     def _close_connection(self) -> None:
@@ -464,14 +484,14 @@ class DaskRunner(ProcessRunner):
 class _Held:
     """An attempt that the cluster has."""
 
-    __slots__ = ("address", "attempt", "future", "inputs", "request", "tries")
+    __slots__ = ("attempt", "future", "has_begun", "inputs", "request", "tries")
 
     def __init__(self, attempt: Attempt, request: Request, inputs: list[Any]) -> None:
         self.attempt = attempt
         self.request = request
         self.inputs = inputs
         self.future: Future[Any] | None = None
-        self.address = ""  # of the worker that has begun it
+        self.has_begun = False
         self.tries = 0  # how often it was given to the cluster
 
 

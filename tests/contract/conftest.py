@@ -2,39 +2,18 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor, wait
-from multiprocessing import get_context
-
 import pytest
+from functions import ENGINES
 
-from processes import DaskRunner, ExecutorRunner, Process, Task
+from processes import ExecutorRunner
 from processes.runners import RUNNERS
 
 NAMED = ("sequential", "thread", "process")
-ENGINES = ("executor", "dask")
-
-
-@pytest.fixture(scope="session")
-def executor() -> Iterator[Executor]:
-    """An executor with two processes that are up."""
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as executor:
-        wait([executor.submit(os.getpid) for _ in range(2)])
-        yield executor
-
-
-@pytest.fixture(scope="session")
-def dask() -> Iterator[DaskRunner]:
-    """A runner whose cluster, of two workers, is up."""
-    with DaskRunner(n_workers=2) as runner:
-        Process([Task(f"t{i}", abs, args=(i,)) for i in range(4)]).run(runner=runner).raise_for_errors()
-        yield runner
 
 
 @pytest.fixture(params=NAMED)
 def named_runner(request: pytest.FixtureRequest) -> str:
-    """Each runner that a program can name."""
+    """Each runner that a program can name and that starts in no time."""
     name: str = request.param
     return name
 

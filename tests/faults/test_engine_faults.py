@@ -1,0 +1,198 @@
+"""Workers of other people's engines that die, and runs that end under them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from processes import (
+    DaskRunner,
+    ExecutorRunner,
+    Process,
+    Task,
+    TaskDependency,
+    TaskStatus,
+    WorkerDiedError,
+)
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_once(path: Path) -> str:
+    if path.exists():
+        return "lives"
+    path.touch()
+    os._exit(0)
+
+
+def note(path: Path, number: int) -> int:
+    with path.open("a") as file:
+        file.write(f"{number}\n")
+    return number
+
+
+# ---- Executors -------------------------------------------------------------------------------------------
+
+
+def test_a_dead_worker_breaks_the_executor_and_the_run_ends():
+    tasks = [
+        Task("before", abs, args=(-1,)),
+        Task("dies", die, dependencies=[TaskDependency("before")]),
+        Task("again", die, dependencies=[TaskDependency("before")], retries=2),
+        Task("below", abs, dependencies=[TaskDependency("dies")]),
+        *[Task(f"late{i}", abs, args=(-1,), priority=-1, resources={"gate": 1}) for i in range(3)],
+        Task("gate", time.sleep, args=(0.5,), priority=1, resources={"gate": 1}),
+    ]
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as executor:
+        report = Process(tasks).run(runner=ExecutorRunner(executor), resources={"gate": 1})
+    assert report.results == {"before": 1}
+    assert {type(error) for error in report.exceptions.values()} == {WorkerDiedError}
+    error = report.exceptions["dies"]
+    assert error.task_name == "dies"
+    assert isinstance(error.__cause__, BrokenExecutor)
+    assert "Task 'dies' was lost by its executor, ProcessPoolExecutor: BrokenProcessPool(" in str(error)
+    assert report.entries["again"].attempts == 3
+    assert report.entries["below"].status is TaskStatus.SKIPPED
+
+
+# ---- Dask ------------------------------------------------------------------------------------------------
+
+
+with_threads_of_dask = pytest.mark.usefixtures("dask")  # some of its client's outlive any cluster
+
+
+@with_threads_of_dask
+def test_a_dead_worker_of_dask_costs_the_attempt_that_it_was_at(tmp_path):
+    tasks = [
+        Task("dies", die),
+        Task("dies-once", die_once, args=(tmp_path / "died",), retries=1),
+        Task("below", abs, dependencies=[TaskDependency("dies")]),
+        *[Task(f"t{i}", note, args=(tmp_path / "called", i)) for i in range(40)],
+    ]
+    with DaskRunner(n_workers=2) as runner:
+        report = Process(tasks).run(runner=runner)
+    assert list(report.exceptions) == ["dies"]
+    error = report.exceptions["dies"]
+    assert type(error) is WorkerDiedError
+    assert error.task_name == "dies"
+    assert type(error.__cause__).__name__ == "KilledWorker"
+    assert report.entries["dies"].attempts == 1
+    assert (report.results["dies-once"], report.entries["dies-once"].attempts) == ("lives", 2)
+    assert sorted(map(int, (tmp_path / "called").read_text().split())) == list(range(40))
+    assert report.entries["below"].status is TaskStatus.SKIPPED
+
+
+def make_and_tell(path: Path) -> np.ndarray:
+    with path.open("a") as file:
+        file.write(f"{os.getpid()}\n")
+    return np.ones(200_000)
+
+
+def kill(path: Path) -> None:
+    os.kill(int(path.read_text()), signal.SIGKILL)
+
+
+@with_threads_of_dask
+def test_dask_computes_again_what_was_kept_by_a_worker_that_died(tmp_path):
+    path = tmp_path / "pids"
+    tasks = [
+        Task("make", make_and_tell, args=(path,), keep_result=False),
+        Task("kill", kill, args=(path,), dependencies=[TaskDependency("make")], runner="thread"),
+        Task("sum", np.sum, dependencies=[TaskDependency("make", True), TaskDependency("kill")]),
+    ]
+    report = Process(tasks).run(runner=DaskRunner(n_workers=1))
+    assert report.results["sum"] == 200_000
+    assert len(path.read_text().split()) == 2
+
+
+ENDED_CLUSTER = """
+import threading, time
+from distributed import Client, LocalCluster
+from processes import DaskRunner, Process, Task, TaskDependency, TaskStarted
+
+if __name__ == "__main__":
+    with LocalCluster(n_workers=1, dashboard_address=":0") as cluster, Client(cluster) as client:
+        closing = threading.Thread(target=cluster.close)
+
+        def close(event):
+            if type(event) is TaskStarted and not closing.ident:
+                closing.start()
+
+        tasks = [Task("long", time.sleep, args=(60,)), Task("below", abs, dependencies=[TaskDependency("long")])]
+        report = Process(tasks).run(runner=DaskRunner(client), observers=[close])
+        closing.join(60)
+    print(type(report.exceptions["long"]).__name__, report.entries["below"].status.name)
+"""
+
+
+def test_a_run_ends_when_its_cluster_does(tmp_path):
+    (tmp_path / "program.py").write_text(ENDED_CLUSTER)
+    command = [sys.executable, "program.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "WorkerDiedError SKIPPED\n", done.stderr
+
+
+# ---- Ctrl-C ----------------------------------------------------------------------------------------------
+
+INTERRUPTED = """
+import sys, time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from processes import DaskRunner, ExecutorRunner, Process, Task, TaskDependency
+
+def get_stuck():
+    Path("began").touch()
+    time.sleep(600)
+
+def run(runner):
+    tasks = [Task("done", abs, args=(-1,)), Task("stuck", get_stuck, dependencies=[TaskDependency("done")])]
+    process = Process([*tasks, Task("after", abs, dependencies=[TaskDependency("stuck")])])
+    try:
+        process.run(runner=runner)
+    except KeyboardInterrupt:
+        print({name: entry.status.name for name, entry in process.report.entries.items()}, flush=True)
+
+if __name__ == "__main__":
+    if sys.argv[1] == "dask":
+        run(DaskRunner(n_workers=1))
+    else:
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor:
+            run(ExecutorRunner(executor))
+"""
+
+
+@pytest.mark.parametrize("engine", ["executor", "dask"])
+def test_a_ctrl_c_ends_a_run_on_an_engine(engine, tmp_path):
+    (tmp_path / "program.py").write_text(INTERRUPTED)
+    program = subprocess.Popen(
+        [sys.executable, "program.py", engine],
+        cwd=tmp_path,
+        start_new_session=True,  # so that it can be interrupted as a terminal does it: the whole group
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    give_up_at = time.monotonic() + 60
+    while not (tmp_path / "began").exists():
+        assert time.monotonic() < give_up_at
+        time.sleep(0.01)
+    children = psutil.Process(program.pid).children(recursive=True)
+    os.killpg(program.pid, signal.SIGINT)
+    output, errors = program.communicate(timeout=60)
+    assert program.returncode == 0, errors
+    assert output == "{'done': 'SUCCESS', 'stuck': 'PENDING', 'after': 'PENDING'}\n"
+    _, alive = psutil.wait_procs(children, timeout=30)
+    assert alive == []

@@ -1,0 +1,292 @@
+"""Runners on other people's engines: what is theirs alone. What they share with all is in the contract."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import subprocess
+import sys
+import threading
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
+
+import numpy as np
+import pytest
+from distributed import Client
+
+from processes import (
+    DaskRunner,
+    ExecutorRunner,
+    Process,
+    SerializationError,
+    Task,
+    TaskDependency,
+    TaskFinished,
+    ThreadRunner,
+)
+from processes.runners.dask import OnCluster
+
+
+def add(*numbers: int) -> int:
+    return sum(numbers)
+
+
+def append(numbers: list[int]) -> list[int]:
+    numbers.append(1)
+    logging.getLogger("chatty.engine").warning("appended")
+    return numbers
+
+
+# ---- Executors -------------------------------------------------------------------------------------------
+
+
+def test_an_executor_is_used_and_left_open(executor):
+    report = Process([Task("pid", os.getpid)]).run(runner=ExecutorRunner(executor))
+    pids = {executor.submit(os.getpid).result(30) for _ in range(10)}
+    assert report.results["pid"] in pids
+    assert report.runner == "executor"
+
+
+class Counting(ThreadPoolExecutor):
+    """Notes how many calls it has at a time."""
+
+    def __init__(self) -> None:
+        super().__init__(4)
+        self.inside = self.most = 0
+        self.lock = threading.Lock()
+
+    def submit(self, *call, **more) -> Future:
+        with self.lock:
+            self.inside += 1
+            self.most = max(self.most, self.inside)
+        future = super().submit(*call, **more)
+        future.add_done_callback(self.leave)
+        return future
+
+    def leave(self, _: object) -> None:
+        with self.lock:
+            self.inside -= 1
+
+
+@pytest.mark.parametrize(("max_workers", "expected"), [(None, 4), (2, 2), (6, 6)])
+def test_an_executor_is_given_as_many_attempts_as_it_has_workers_or_as_was_said(max_workers, expected):
+    with Counting() as executor:
+        runner = ExecutorRunner(executor, max_workers=max_workers)
+        report = Process([Task(f"t{i}", add, args=(i,)) for i in range(60)]).run(runner=runner)
+    assert report.results == {f"t{i}": i for i in range(60)}
+    assert executor.most == expected
+
+
+def test_an_executor_of_threads_gives_functions_copies_and_says_all_once(caplog, tmp_path):
+    numbers: list[int] = []
+    path = tmp_path / "log"
+    with ThreadPoolExecutor(2) as executor:
+        tasks = [Task("with-file", append, path, args=(numbers,)), Task("without", append, args=(numbers,))]
+        report = Process(tasks).run(runner=ExecutorRunner(executor))
+    assert report.results == {"with-file": [1], "without": [1]}
+    assert numbers == []
+    assert [record.name for record in caplog.records].count("chatty.engine") == 2
+    assert path.read_text().count("chatty.engine: appended") == 1
+    assert report.metrics["without"].pid == os.getpid()
+
+
+def test_a_result_that_cannot_travel_and_an_argument_that_cannot_cost_their_own_tasks(executor):
+    tasks = [Task("takes", add, args=(threading.Lock(),)), Task("gives", threading.Lock), Task("ok", add)]
+    report = Process(tasks).run(runner=ExecutorRunner(executor))
+    assert {name: type(error) for name, error in report.exceptions.items()} == {
+        "takes": SerializationError,
+        "gives": SerializationError,
+    }
+    assert (report.entries["takes"].attempts, report.entries["gives"].attempts) == (0, 1)
+    assert report.results == {"ok": 0}
+
+
+SCRIPT = """
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from processes import DaskRunner, ExecutorRunner, Process, Task, TaskDependency
+
+class Own:
+    def __init__(self, number):
+        self.number = number
+
+class OwnError(Exception):
+    def __init__(self, text, *, code):
+        super().__init__(text)
+        self.code = code
+
+def make(number):
+    return Own(number)
+
+def fail(own):
+    raise OwnError("on purpose", code=own.number)
+
+def main(runner):
+    tasks = [Task("make", make, args=(3,)), Task("lambda", lambda: __name__)]
+    tasks += [Task("fail", fail, dependencies=[TaskDependency("make", True)])]
+    report = Process(tasks).run(runner=runner)
+    print(type(report.results["make"]) is Own, report.results["lambda"])
+    error = report.exceptions["fail"]
+    print(type(error) is OwnError, error.code)
+    print(report.entries["fail"].error.traceback_str.splitlines()[-1])
+
+if __name__ == "__main__":
+    if sys.argv[1] == "dask":
+        main(DaskRunner(n_workers=1))
+    else:
+        with ProcessPoolExecutor(1, mp_context=get_context(sys.argv[1])) as executor:
+            main(ExecutorRunner(executor))
+"""
+
+
+@pytest.mark.parametrize("engine", ["spawn", "forkserver", "dask"])
+def test_objects_of_a_scripts_classes_come_back_as_the_scripts_own(engine, tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    command = [sys.executable, "script.py", engine]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "True __main__\nTrue 3\nOwnError: on purpose\n"
+
+
+# ---- Dask ------------------------------------------------------------------------------------------------
+
+
+def double(array: np.ndarray) -> np.ndarray:
+    array *= 2  # it is writable, and nobody else's
+    return array
+
+
+def test_large_results_stay_on_the_cluster_until_the_report_needs_them(dask):
+    seen = {}
+
+    def look(event) -> None:
+        if type(event) is TaskFinished:
+            seen[event.name] = type(getattr(event.result, "_sealed", None))
+
+    tasks = [
+        Task("make", np.ones, args=(200_000,), keep_result=False),
+        Task("double", double, dependencies=[TaskDependency("make", True)]),
+        Task("again", double, dependencies=[TaskDependency("make", True)], keep_result=False),
+        Task("sum", lambda *arrays: sum(map(np.sum, arrays)), dependencies=[TaskDependency("again", True)]),
+    ]
+    report = Process(tasks).run(runner=dask, observers=[look])
+    report.raise_for_errors()
+    assert seen == {"make": type(None), "double": OnCluster, "again": type(None), "sum": type(None)}
+    assert report.results["make"] is None
+    assert np.array_equal(report.results["double"], np.full(200_000, 2.0))
+    assert report.results["sum"] == 400_000
+
+
+def test_large_arguments_arrive(dask):
+    array = np.arange(300_000)
+    tasks = [Task("sum", np.sum, args=(array,)), Task("closure", lambda: int(array.sum()))]
+    report = Process(tasks).run(runner=dask)
+    assert report.results == {"sum": array.sum(), "closure": array.sum()}
+
+
+@pytest.mark.parametrize("others", ["thread", "process", "executor"])
+def test_large_results_go_from_runner_to_runner(dask, executor, others):
+    other = ExecutorRunner(executor) if others == "executor" else others
+    tasks = [
+        Task("there", np.ones, args=(200_000,), keep_result=False),
+        Task("here", double, dependencies=[TaskDependency("there", True)], runner=other),
+        Task("back", double, dependencies=[TaskDependency("here", True), TaskDependency("there")]),
+        Task(
+            "both", add, args=(), dependencies=[TaskDependency("back", True), TaskDependency("there", True)]
+        ),
+    ]
+    report = Process(tasks).run(runner=dask)
+    report.raise_for_errors()
+    assert report.results["both"][0] == 5
+
+
+def test_a_client_is_used_and_not_closed_and_an_address_names_its_cluster(dask):
+    process = Process([Task("pid", os.getpid)])
+    client = dask._connection.client
+    workers = {info["pid"] for info in client.run(lambda: {"pid": os.getpid()}).values()}
+    runners = [DaskRunner(client), DaskRunner(client.scheduler.address)]
+    threads_and_reports: list = []
+    for runner in runners:
+        thread = threading.Thread(target=lambda r=runner: threads_and_reports.append(process.run(runner=r)))
+        thread.start()
+        thread.join(60)
+    assert {report.results["pid"] for report in threads_and_reports} <= workers
+    assert client.submit(add, 1, 2).result(30) == 3
+
+
+def test_two_runs_on_one_client_hear_of_their_own_attempts(dask, tmp_path):
+    def run(number: int) -> None:
+        tasks = [Task(f"t{i}", add, args=(number, i), timeout=60) for i in range(20)]
+        reports[number] = Process(tasks).run(runner=dask)
+
+    reports: dict = {}
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert {number: report.results for number, report in reports.items()} == {
+        number: {f"t{i}": number + i for i in range(20)} for number in range(3)
+    }
+
+
+# ---- What is refused, before anything runs ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "text"),
+    [
+        (lambda: ExecutorRunner(4), TypeError, "executor must be a concurrent.futures.Executor, not 4; make"),
+        (lambda: ExecutorRunner(Executor), TypeError, "executor must be"),
+        (lambda: ExecutorRunner(Executor(), max_workers=0), ValueError, "max_workers must be"),
+        (lambda: ExecutorRunner(Executor(), max_workers=True), TypeError, "max_workers must be"),
+        (
+            lambda: DaskRunner(8786),
+            TypeError,
+            "address_or_client must be str, distributed.Client or None, not",
+        ),
+        (lambda: DaskRunner(ThreadRunner()), TypeError, "address_or_client must be"),
+        (lambda: DaskRunner("tcp://host:1", n_workers=2), ValueError, "n_workers would be for a cluster"),
+    ],
+)
+def test_wrong_engines_are_refused(make, error, text):
+    with pytest.raises(error, match=text):
+        make()
+
+
+def test_an_asynchronous_client_is_refused(dask):
+    async def refuse() -> None:
+        async with Client(dask._connection.client.scheduler.address, asynchronous=True) as client:
+            with pytest.raises(ValueError, match="asynchronous client; give its scheduler's address"):
+                DaskRunner(client)
+
+    asyncio.run(refuse())
+
+
+def test_without_dask_the_error_says_what_to_install():
+    program = "import sys; sys.modules['distributed'] = None; import processes; processes.DaskRunner()"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.stderr.endswith(
+        "ModuleNotFoundError: DaskRunner needs dask.distributed, which is not installed; "
+        "pip install 'processes[dask]'\n"
+    )
+
+
+def test_neither_the_name_nor_the_class_loads_dask_before_it_is_made():
+    program = (
+        "import sys; from processes import DaskRunner, ExecutorRunner; print('distributed' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "False\n"
+
+
+def test_an_executor_that_is_no_more_takes_nothing():
+    with ThreadPoolExecutor(1) as executor:
+        wait([executor.submit(add)])
+    report = Process([Task("late", add)]).run(runner=ExecutorRunner(executor))
+    text = str(report.exceptions["late"])
+    assert text.startswith(
+        "Task 'late' was lost by its executor, ThreadPoolExecutor: RuntimeError('cannot sch"
+    )
+    assert text.endswith("takes no more calls; give the next run a new one")
