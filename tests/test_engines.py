@@ -42,9 +42,9 @@ def append(numbers: list[int]) -> list[int]:
 
 def test_an_executor_is_used_and_left_open(executor):
     report = Process([Task("pid", os.getpid)]).run(runner=ExecutorRunner(executor))
-    pids = {executor.submit(os.getpid).result(30) for _ in range(10)}
-    assert report.results["pid"] in pids
+    assert report.results["pid"] in executor._processes
     assert report.runner == "executor"
+    assert executor.submit(abs, -1).result(30) == 1
 
 
 class Counting(ThreadPoolExecutor):
@@ -145,7 +145,7 @@ def test_objects_of_a_scripts_classes_come_back_as_the_scripts_own(engine, tmp_p
     (tmp_path / "script.py").write_text(SCRIPT)
     command = [sys.executable, "script.py", engine]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0, done.stderr
     assert done.stdout == "True __main__\nTrue 3\nOwnError: on purpose\n"
 
 

@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
+from contextlib import suppress
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -46,23 +47,33 @@ def note(path: Path, number: int) -> int:
 # ---- Executors -------------------------------------------------------------------------------------------
 
 
+def wait_until_broken(executor: Executor) -> None:
+    give_up_at = time.monotonic() + 30
+    with suppress(BrokenExecutor):
+        while time.monotonic() < give_up_at:
+            executor.submit(abs, -1).result(30)
+
+
 def test_a_dead_worker_breaks_the_executor_and_the_run_ends():
-    tasks = [
-        Task("before", abs, args=(-1,)),
-        Task("dies", die, dependencies=[TaskDependency("before")]),
-        Task("again", die, dependencies=[TaskDependency("before")], retries=2),
-        Task("below", abs, dependencies=[TaskDependency("dies")]),
-        *[Task(f"late{i}", abs, args=(-1,), priority=-1, resources={"gate": 1}) for i in range(3)],
-        Task("gate", time.sleep, args=(0.5,), priority=1, resources={"gate": 1}),
-    ]
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as executor:
-        report = Process(tasks).run(runner=ExecutorRunner(executor), resources={"gate": 1})
-    assert report.results == {"before": 1}
-    assert {type(error) for error in report.exceptions.values()} == {WorkerDiedError}
-    error = report.exceptions["dies"]
-    assert error.task_name == "dies"
-    assert isinstance(error.__cause__, BrokenExecutor)
-    assert "Task 'dies' was lost by its executor, ProcessPoolExecutor: BrokenProcessPool(" in str(error)
+        tasks = [
+            Task("before", abs, args=(-1,)),
+            Task("dies", die, dependencies=[TaskDependency("before")]),
+            Task("again", die, dependencies=[TaskDependency("before")], retries=2),
+            Task("below", abs, dependencies=[TaskDependency("dies")]),
+            Task("broken", wait_until_broken, args=(executor,), runner="thread"),
+            Task("late", abs, args=(-1,), dependencies=[TaskDependency("broken")]),
+        ]
+        report = Process(tasks).run(runner=ExecutorRunner(executor))
+    assert report.results == {"before": 1, "broken": None}
+    assert sorted(report.exceptions) == ["again", "dies", "late"]
+    for name, error in report.exceptions.items():
+        assert type(error) is WorkerDiedError
+        assert error.task_name == name
+        assert isinstance(error.__cause__, BrokenExecutor)
+        assert f"Task {name!r} was lost by its executor, ProcessPoolExecutor: BrokenProcessPool(" in str(
+            error
+        )
     assert report.entries["again"].attempts == 3
     assert report.entries["below"].status is TaskStatus.SKIPPED
 
@@ -130,7 +141,8 @@ if __name__ == "__main__":
             if type(event) is TaskStarted and not closing.ident:
                 closing.start()
 
-        tasks = [Task("long", time.sleep, args=(60,)), Task("below", abs, dependencies=[TaskDependency("long")])]
+        tasks = [Task("long", time.sleep, args=(60,))]
+        tasks += [Task("below", abs, dependencies=[TaskDependency("long")])]
         report = Process(tasks).run(runner=DaskRunner(client), observers=[close])
         closing.join(60)
     print(type(report.exceptions["long"]).__name__, report.entries["below"].status.name)
