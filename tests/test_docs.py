@@ -23,10 +23,15 @@ DOCUMENTS = (
     *sorted(str(path.relative_to(FOLDER)) for path in (FOLDER / "docs").glob("*.md")),
     *sorted(str(path.relative_to(FOLDER)) for path in (FOLDER / "benchmarks").glob("*.md")),
 )
-RUNNABLE = ("README.md", "docs/guide.md", "docs/processes.md")  # whose snippets all run as they stand
+RUNNABLE = (
+    "README.md",
+    "docs/guide.md",
+    "docs/processes.md",
+    "docs/engines.md",
+)  # whose snippets all run as they stand
 USER_FOLDER = "/home/you"  # where the documents pretend that snippets stand
 TIME = re.compile(r"\b\d+\.\d+( s\b|(?=  ))")
-WORKER = re.compile(r"\b(process|thread)-\d+")
+WORKER = re.compile(r"\b(process|thread|executor|dask)-\d+")
 
 
 class Snippet(NamedTuple):
@@ -71,7 +76,7 @@ def test_a_snippet_runs_and_prints_what_is_shown(where, tmp_path):
         capture_output=True,
         encoding="utf-8",
         timeout=120,
-        env=os.environ | {"PYTHONUTF8": "1"},
+        env=os.environ | {"PYTHONUTF8": "1", "DASK_TEMPORARY_DIRECTORY": str(tmp_path)},
     )
     assert done.returncode == 0, done.stderr
     if output is not None:

@@ -59,6 +59,8 @@ END_SECONDS: Final = (
 
 MOST_TRIES: Final = 4  # of giving an attempt to a worker: as many as Dask itself makes
 
+ITS_PACKAGES: Final = ("distributed", "tornado", "bokeh")  # those that Dask sets log levels for
+
 TOPIC: Final = "processes"  # of Dask's events; one for all programs, since schedulers forget none
 
 _entering = Lock()  # guards the connections of runners: several threads may enter and leave blocks of one
@@ -223,7 +225,7 @@ class DaskRunner(ProcessRunner):
         machine, for one run or for a ``with`` block: its workers are processes, so a script needs an
         ``if __name__ == "__main__"`` guard. On one that exists, ``distributed.scheduler.allowed-failures``
         should be 0: else Dask itself calls a function whose worker died up to three more times.
-    **local_cluster_kwargs
+    **local_cluster_kwargs : object
         For the `distributed.LocalCluster` that is started; by default one worker per processor that this
         process may use, with one thread each, and without a dashboard.
 
@@ -287,7 +289,7 @@ class DaskRunner(ProcessRunner):
     def open(self, waker: Waker) -> None:
         super().open(waker)
         keep_from_last_resort()  # from what workers log of tasks that run tasks
-        self._requests = Requests(self.name)
+        self._requests = Requests(self.name, engine=ITS_PACKAGES)
         self._run = os.urandom(8).hex()
         self._held: dict[int, _Held] = {}  # by ticket
         self._left: dict[int, Future[Any]] = {}  # left behind at their time limit, and still running

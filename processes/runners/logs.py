@@ -13,7 +13,7 @@ from ..perform import perform
 from ..pickling import ATOMS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from ..attempt import Worker
 
@@ -29,16 +29,25 @@ def log_levels() -> tuple[int, dict[str, int], dict[int, str]]:
     return logging.Logger.manager.disable, levels, level_names
 
 
-def apply_levels(disabled: int, levels: dict[str, int], level_names: dict[int, str]) -> None:
-    """Set in this process what :func:`log_levels` has returned in another."""
+def apply_levels(
+    disabled: int, levels: dict[str, int], level_names: dict[int, str], keep: Collection[str] = ()
+) -> None:
+    """Set in this process what :func:`log_levels` has returned in another.
+
+    Parameters
+    ----------
+    disabled, levels, level_names
+        What was returned.
+    keep : collection of str
+        Packages whose loggers stay as they are.
+    """
     for level, name in level_names.items():
         logging.addLevelName(level, name)
     logging.disable(disabled)
-    for name, logger in _loggers():
-        if name not in levels:
-            logger.setLevel(logging.NOTSET)
-    for name, level in levels.items():
-        logging.getLogger(name).setLevel(level)
+    here = {name: logging.NOTSET for name, _ in _loggers()}
+    for name, level in (here | levels).items():
+        if name.partition(".")[0] not in keep:
+            logging.getLogger(name).setLevel(level)
 
 
 def _loggers() -> list[tuple[str, logging.Logger]]:

@@ -24,7 +24,7 @@ from .failures import dump_failure, failure_on_the_way, load_failure
 from .logs import apply_levels, dump_record, log_levels, log_record, reach_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from ..attempt import Outcome, Place
     from ..pickling import Buffer
@@ -48,7 +48,7 @@ class Request:
     sender : tuple
         Who has sent it.
     levels : bytes
-        The log levels of the sender.
+        The log levels of the sender, and whose loggers are the engine's own.
     has_file : bool
         Whether there is a file for what the function logs.
     """
@@ -231,11 +231,13 @@ class Requests:
     ----------
     label : str
         What workers are called, followed by a number.
+    engine : collection of str
+        Packages whose log levels in the workers are the engine's business.
     """
 
-    def __init__(self, label: str) -> None:
+    def __init__(self, label: str, engine: Collection[str] = ()) -> None:
         self._label = label
-        self._levels = pickle.dumps(log_levels())
+        self._levels = pickle.dumps((*log_levels(), engine))
         self._functions: dict[int, tuple[object, bytes]] = {}  # by id, which no other has while it is kept
         self._workers: dict[tuple[str, int, int], Worker] = {}
 

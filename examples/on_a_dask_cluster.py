@@ -1,0 +1,50 @@
+"""A graph on a Dask cluster: here one of this machine; an address in its place reaches many.
+
+Needs dask.distributed: ``pip install 'processes[dask]'``.
+
+Prints::
+
+    read-spring: None, it stayed on the cluster
+    words-spring: 60000
+    read-autumn: None, it stayed on the cluster
+    words-autumn: 80000
+    longest: 80000
+"""
+
+from processes import DaskRunner, Process, Task, TaskDependency
+
+
+def read(name, lines):
+    """Stand in for a large file."""
+    return [f"line {number} of {name}" for number in range(lines)]
+
+
+def count_words(lines):
+    return sum(len(line.split()) for line in lines)
+
+
+def main():
+    tasks = []
+    for name, lines in (("spring", 15_000), ("autumn", 20_000)):
+        tasks += [
+            Task(f"read-{name}", read, args=(name, lines), keep_result=False),
+            Task(
+                f"words-{name}",
+                count_words,
+                dependencies=[TaskDependency(f"read-{name}", use_result_as_additional_args=True)],
+            ),
+        ]
+    counts = [
+        TaskDependency(f"words-{name}", use_result_as_additional_args=True) for name in ("spring", "autumn")
+    ]
+    tasks.append(Task("longest", max, dependencies=counts))
+
+    with DaskRunner(n_workers=2) as runner:  # or DaskRunner("tcp://scheduler:8786")
+        report = Process(tasks).run(runner=runner)
+    report.raise_for_errors()
+    for name, result in report.results.items():
+        print(f"{name}: {result}" + (", it stayed on the cluster" if result is None else ""))
+
+
+if __name__ == "__main__":  # Dask starts its workers as multiprocessing does
+    main()
