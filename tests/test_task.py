@@ -435,7 +435,7 @@ def test_many_dropped_tasks_leave_no_memory_behind():
         left = tracemalloc.get_traced_memory()[0] - before
     finally:
         tracemalloc.stop()
-    assert left < held / 200
+    assert left < held / 100  # it is not nothing, as there may be other threads
 
 
 def test_the_values_of_the_library_import_nothing_heavy():

@@ -47,8 +47,8 @@ class ProcessRunner(ABC):
     name : str
         What ``report.runner`` shows.
     takes_sealed : bool
-        Whether it can be given arguments that are :class:`~processes.attempt.Sealed`; where not, they are
-        opened before.
+        Whether it can be given arguments that are :class:`~processes.attempt.Sealed`, of which it opens those
+        that are another runner's; where not, they are opened before.
     heeds_order : bool
         Whether it looks at an attempt's `next_rank`, which costs time to find; may change during a run.
     starts_anywhere : bool

@@ -6,7 +6,6 @@ import asyncio
 import os
 import pickle
 from collections import deque
-from contextlib import suppress
 from functools import partial
 from importlib.util import find_spec
 from threading import Lock
@@ -51,11 +50,10 @@ ATTEMPTS_A_THREAD: Final = 4
 Measured, in ms a task, for calls that do nothing, on two workers of one thread: 2 take 5.7, 4 4.4, 8 2.8.
 """
 
-COUNT_SECONDS: Final = 1.0  # how often we ask how many threads there are: clusters grow and shrink
+LOOK_SECONDS: Final = 1.0  # how often we ask how many threads there are: clusters grow, shrink and end
 
-END_SECONDS: Final = (
-    1.25  # that a worker of our own has to end; of these, Dask waits four fifths before it kills
-)
+END_SECONDS: Final = 1.25
+"""How long a worker of our own has to end; Dask kills it when four fifths of that are over."""
 
 MOST_TRIES: Final = 4  # of giving an attempt to a worker: as many as Dask itself makes
 
@@ -227,7 +225,7 @@ class DaskRunner(ProcessRunner):
         should be 0: else Dask itself calls a function whose worker died up to three more times.
     **local_cluster_kwargs : object
         For the `distributed.LocalCluster` that is started; by default one worker per processor that this
-        process may use, with one thread each, and without a dashboard.
+        process may use, with one thread each, and the dashboard, if there is one, on any free port.
 
     Raises
     ------
@@ -308,8 +306,12 @@ class DaskRunner(ProcessRunner):
             raise
 
     def _count_threads(self) -> int:
-        self._counted_at = monotonic()
+        self._looked_at = monotonic()
         return sum(self._client.nthreads().values())
+
+    @property
+    def poll_seconds(self) -> float:
+        return LOOK_SECONDS
 
     @property
     def free_slots(self) -> int:
@@ -375,17 +377,19 @@ class DaskRunner(ProcessRunner):
         self._tell(self._begin, *about)
 
     def _note_end(self, ticket: int, future: Future[Any]) -> None:
-        if future.status == "finished":
-            if future.type is Kept:
-                head = self._client.submit(response_of, future, pure=False)
-                head.add_done_callback(partial(self._note_end, ticket))
+        try:
+            if future.status == "error":
+                self._tell(self._lose, ticket, future.exception())
+            elif future.status != "finished":
+                self._tell(self._lose, ticket, RuntimeError(f"its future is {future.status}"))
+            elif future.type is Kept:
+                rest = self._client.submit(response_of, future, pure=False)
+                rest.add_done_callback(partial(self._note_end, ticket))
             else:
                 self._ended.append((ticket, future))
                 self._client.loop.add_callback(self._collect)
-        elif future.status == "error":
-            self._tell(self._lose, ticket, future.exception())
-        else:
-            self._tell(self._lose, ticket, RuntimeError(f"its future is {future.status}"))
+        except Exception as error:  # the client has been closed
+            self._tell(self._lose, ticket, error)
 
     async def _collect(self) -> None:
         """Bring responses here, all at once that have come meanwhile."""
@@ -407,14 +411,23 @@ class DaskRunner(ProcessRunner):
     # In the run's thread
 
     def wait(self, timeout: float | None) -> list[Message]:
+        timeout = LOOK_SECONDS if timeout is None else min(timeout, LOOK_SECONDS)
         messages = super().wait(0 if self._news else timeout)
+        if monotonic() > self._looked_at + LOOK_SECONDS:
+            self._look()
         while self._news:
             if (message := self._news.popleft()()) is not None:
                 messages.append(message)
-        if monotonic() > self._counted_at + COUNT_SECONDS:
-            with suppress(Exception):  # if the cluster is gone, its attempts will tell
-                self._threads = self._count_threads()
         return messages
+
+    def _look(self) -> None:
+        """Count the threads; where the client has been closed, nothing else might tell of what it had."""
+        try:
+            self._threads = self._count_threads()
+        except Exception as error:
+            if self._client.status == "closed":
+                for ticket in tuple(self._held):
+                    self._tell(self._lose, ticket, error)
 
     def _begin(self, ticket: int, *worker: Any) -> Message | None:
         held = self._held.get(ticket)

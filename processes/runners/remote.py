@@ -210,9 +210,8 @@ def _pack(outcome: Outcome, task_name: str) -> tuple[bytes, bytes]:
         try:
             pickled = dump(outcome.value, task_name=task_name, what="result", to_sender=True)
             if not pickled.plain:
-                load(
-                    pickled.data, task_name=task_name, what="result"
-                )  # what this breaks is better broken here
+                # What this breaks is better broken here.
+                load(pickled.data, task_name=task_name, what="result")
         except (SerializationError, KeyboardInterrupt) as error:
             outcome = failure_on_the_way(error)
         else:
@@ -301,12 +300,12 @@ class Requests:
         )
 
     def _log(self, attempt: Attempt, response: Response, worker: Worker) -> Raised | None:
-        """Log the records; return the first failure of the program's handlers, if there is one."""
-        failures = [
-            log_record(record, attempt.on_record, response.is_elsewhere, worker)
-            for record in response.records
-        ]
-        return next((failure for failure in failures if failure is not None), None)
+        """Log the records; up to the first failure of a handler, as that would have ended the function."""
+        for record in response.records:
+            failure = log_record(record, attempt.on_record, response.is_elsewhere, worker)
+            if failure is not None:
+                return failure
+        return None
 
     def _outcome(self, attempt: Attempt, response: Response) -> Outcome:
         if response.failure:

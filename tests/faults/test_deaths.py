@@ -421,6 +421,13 @@ def test_nobody_survives_the_parents_sudden_death(tmp_path):
     assert not [name for name in os.listdir(folder) if psutil.pid_exists(int(name))]
 
 
+@pytest.fixture
+def without_multiprocessing(monkeypatch):
+    """Have workers start with `sys.executable`, as in a program that has not used multiprocessing."""
+    monkeypatch.delitem(sys.modules, "multiprocessing.spawn", raising=False)
+
+
+@pytest.mark.usefixtures("without_multiprocessing")
 def test_workers_that_cannot_start_fail_the_tasks_with_the_reason(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "executable", str(tmp_path / "no-python"))
     report = Process([Task(f"t{i}", abs, args=(i,)) for i in range(5)]).run(runner="process")
@@ -444,6 +451,7 @@ def test_workers_that_die_while_they_boot_fail_the_tasks_and_do_not_go_on_for_ev
 
 
 @needs_guard
+@pytest.mark.usefixtures("without_multiprocessing")
 def test_an_interpreter_that_a_program_in_between_starts_says_so(monkeypatch, tmp_path):
     wrapper = tmp_path / "python"
     wrapper.write_text(f'#!/bin/sh\n{shlex.quote(sys.executable)} "$@"\nexit $?\n')
