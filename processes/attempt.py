@@ -140,7 +140,7 @@ def take_sealed_out(
     values.update(kwargs.items())
     places: dict[SealedKind, list[Place]] = {}
     for place, value in values.items():
-        if isinstance(value, kind):
+        if issubclass(type(value), kind):
             places.setdefault(value, []).append(place)
             values[place] = None
         elif issubclass(type(value), Sealed):

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 
 import numpy as np
@@ -22,7 +23,9 @@ from processes import (
     Task,
     TaskDependency,
     TaskFinished,
+    TaskStarted,
     ThreadRunner,
+    WorkerDiedError,
 )
 from processes.runners.dask import OnCluster
 
@@ -231,6 +234,49 @@ def test_two_runs_on_one_client_hear_of_their_own_attempts(dask, tmp_path):
     }
 
 
+class Strange:
+    """Tells nobody what it is."""
+
+    @property
+    def __class__(self):
+        raise RuntimeError("no class")
+
+
+@pytest.mark.parametrize("engine", ["executor", "dask"])
+def test_an_argument_that_does_not_tell_its_class_costs_its_own_task(engine, executor, dask):
+    runner = ExecutorRunner(executor) if engine == "executor" else dask
+    report = Process([Task("takes", bool, args=(Strange(),)), Task("fine", add)]).run(runner=runner)
+    assert type(report.exceptions["takes"]) is SerializationError
+    assert report.results == {"fine": 0}
+
+
+def test_a_run_ends_when_its_client_is_closed(dask, tmp_path):
+    client = Client(dask._connection.client.scheduler.address, set_as_default=False)
+    closing = threading.Thread(target=client.close)
+
+    def close(event) -> None:
+        if type(event) is TaskStarted and not closing.ident:
+            closing.start()
+
+    release = tmp_path / "release"
+    tasks = [
+        Task("long", wait_for, args=(release,)),
+        Task("late", add, dependencies=[TaskDependency("long")]),
+    ]
+    try:
+        report = Process(tasks).run(runner=DaskRunner(client), observers=[close])
+    finally:
+        release.touch()
+        closing.join(60)
+    assert type(report.exceptions["long"]) is WorkerDiedError
+
+
+def wait_for(path) -> None:
+    give_up_at = time.monotonic() + 30
+    while not path.exists() and time.monotonic() < give_up_at:
+        time.sleep(0.01)
+
+
 # ---- What is refused, before anything runs ---------------------------------------------------------------
 
 
@@ -246,6 +292,7 @@ def test_two_runs_on_one_client_hear_of_their_own_attempts(dask, tmp_path):
             TypeError,
             "address_or_client must be str, distributed.Client or None, not",
         ),
+        (lambda: DaskRunner(max_workers=2), TypeError, "takes no max_workers; .* takes n_workers"),
         (lambda: DaskRunner(ThreadRunner()), TypeError, "address_or_client must be"),
         (lambda: DaskRunner("tcp://host:1", n_workers=2), ValueError, "n_workers would be for a cluster"),
     ],

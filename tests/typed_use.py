@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, assert_type
 
 import processes
 import processes.comms
 from processes import (
+    DaskRunner,
+    ExecutorRunner,
     Observer,
     Process,
     ProcessExecutionReport,
@@ -39,6 +42,12 @@ tasks = [
     Task("show", print, dependencies=behind, retry_on=(OSError, ValueError)),
 ]
 process = Process(tasks, "words", runner="thread")
+
+# Other people's engines
+
+with ThreadPoolExecutor(2) as executor, DaskRunner(n_workers=2) as on_dask:
+    process.run(runner=ExecutorRunner(executor, max_workers=4))
+    process.run(runner=on_dask)
 
 # Observers: any callable
 

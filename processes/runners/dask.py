@@ -511,6 +511,11 @@ class _Held:
 
 
 def _check(address_or_client: object, local_cluster_kwargs: dict[str, Any]) -> None:
+    if "max_workers" in local_cluster_kwargs:
+        raise TypeError(
+            "DaskRunner takes no max_workers; a cluster that is started here takes n_workers, and "
+            "threads_per_worker"
+        )
     if address_or_client is None:
         return
     from distributed import Client

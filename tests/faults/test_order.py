@@ -80,5 +80,7 @@ def test_a_chain_is_not_kept_waiting_by_what_is_independent_of_it(runner, tmp_pa
     report = Process(tasks).run(runner=runner, max_workers=2)
     report.raise_for_errors()
     assert report.results["other-worker"]
-    in_order = sorted(report.metrics, key=lambda name: report.metrics[name].started_at)
-    assert set(in_order[: links + 1]) == {"other-worker", *(f"link-{number}" for number in range(links))}
+    started_at = {name: metrics.started_at for name, metrics in report.metrics.items()}
+    del started_at["other-worker"]  # which may take long to boot
+    in_order = sorted(started_at, key=lambda name: started_at[name])
+    assert set(in_order[:links]) == {f"link-{number}" for number in range(links)}
