@@ -71,11 +71,13 @@ class Lines:
 
     def _tell(self, line: str) -> None:
         last_state = line.rstrip("\r").rpartition("\r")[2]
-        self._on_record(
-            logging.makeLogRecord(
-                {"name": LOGGER_NAME, "levelno": logging.INFO, "levelname": "INFO", "msg": last_state}
-            )
-        )
+        self._on_record(record_of(last_state))
+
+
+def record_of(line: str) -> logging.LogRecord:
+    """Make the record of a line."""
+    fields = {"name": LOGGER_NAME, "levelno": logging.INFO, "levelname": "INFO", "msg": line}
+    return logging.makeLogRecord(fields)
 
 
 class CapturedOutput:

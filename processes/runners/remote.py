@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any, Final
 from ..attempt import Attempt, Finished, Raised, Returned, Worker, put_in
 from ..exceptions import SerializationError
 from ..log_capture import Capture
+from ..output_capture import CapturedOutput, record_of
 from ..perform import perform
 from ..pickling import dump, load
 from ..rebuild import reader
 from .failures import dump_failure, failure_on_the_way, load_failure
-from .logs import apply_levels, dump_record, log_levels, log_record, reach_of
+from .logs import apply_levels, dump_record, handle_record, log_for, log_levels, reach_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -49,12 +50,13 @@ class Request:
         Who has sent it.
     levels : bytes
         The log levels of the sender, and whose loggers are the engine's own.
-    has_file : bool
-        Whether there is a file for what the function logs.
+    has_file, captures_output : bool
+        Whether there is a file for what the function logs, and whether what it prints goes there too.
     """
 
     __slots__ = (
         "arguments",
+        "captures_output",
         "frame_filter",
         "function",
         "has_file",
@@ -75,6 +77,7 @@ class Request:
         self.task_name = attempt.task_name
         self.frame_filter = attempt.frame_filter
         self.has_file = attempt.on_record is not None
+        self.captures_output = attempt.captures_output
         self.function = function
         self.arguments = arguments
         self.places = places
@@ -96,8 +99,8 @@ class Response:
         What the function returned, serialized.
     failure : bytes
         How it failed, serialized; empty if it did not.
-    records : list of bytes
-        What it logged.
+    records : list of bytes or str
+        What it logged, and the lines that it printed, as text.
     is_elsewhere : bool
         Whether it was not the sender's own process that ran it: then nobody has heard the records yet.
     started_at, elapsed_seconds, cpu_seconds, peak_rss_bytes
@@ -119,7 +122,12 @@ class Response:
     )
 
     def __init__(
-        self, finished: Finished, value: bytes, failure: bytes, records: list[bytes], is_elsewhere: bool
+        self,
+        finished: Finished,
+        value: bytes,
+        failure: bytes,
+        records: list[bytes | str],
+        is_elsewhere: bool,
     ) -> None:
         self.value = value
         self.failure = failure
@@ -147,11 +155,14 @@ def respond(request: Request, results: Sequence[Buffer] = ()) -> Response:
     """
     worker = Worker.here("")
     is_elsewhere = request.sender != _whoever_is_here()
-    records: list[bytes] = []
+    records: list[bytes | str] = []
 
     def note(record: logging.LogRecord) -> None:
         reach, _ = reach_of(logging.getLogger(record.name))
         records.append(dump_record(record, reach))
+
+    def note_line(record: logging.LogRecord) -> None:
+        records.append(record.getMessage())
 
     if is_elsewhere:
         _take_over_levels(request.levels)
@@ -164,7 +175,10 @@ def respond(request: Request, results: Sequence[Buffer] = ()) -> Response:
         del function, args, kwargs  # large ones shall go as soon as the function lets them go
         owns_process = is_elsewhere and threading.current_thread() is threading.main_thread()
         is_heard = is_elsewhere or request.has_file
-        with Capture(note, alone=is_elsewhere) if is_heard else nullcontext():
+        with (
+            Capture(note, alone=is_elsewhere) if is_heard else nullcontext(),
+            CapturedOutput(note_line) if request.captures_output else nullcontext(),
+        ):
             finished = perform(attempt, worker, owns_process=owns_process)
         del attempt
     value, failure = _pack(finished.outcome, request.task_name)
@@ -302,7 +316,11 @@ class Requests:
     def _log(self, attempt: Attempt, response: Response, worker: Worker) -> Raised | None:
         """Log the records; up to the first failure of a handler, as that would have ended the function."""
         for record in response.records:
-            failure = log_record(record, attempt.on_record, response.is_elsewhere, worker)
+            if isinstance(record, bytes):
+                failure = log_for(worker, handle_record, record, attempt.on_record, response.is_elsewhere)
+            else:
+                assert attempt.on_record is not None
+                failure = log_for(worker, attempt.on_record, record_of(record))
             if failure is not None:
                 return failure
         return None

@@ -76,20 +76,22 @@ def second():
     print("of the second")
 
 
-def test_nothing_is_captured_where_that_was_not_asked_for_or_a_task_has_no_log_file(runner, tmp_path, capfd):
+def test_nothing_is_captured_where_that_was_not_asked_for_or_a_task_has_no_log_file(
+    named_runner, tmp_path, capfd
+):
     tasks = [Task("first", first, log_path=tmp_path / "first"), Task("second", second)]
-    Process(tasks).run(runner=runner)
+    Process(tasks).run(runner=named_runner)
     assert printed(tmp_path / "first") == []
     assert sorted(capfd.readouterr().out.splitlines()) == ["of the first", "of the second"]
-    Process(tasks).run(runner=runner, capture_output=True)
+    Process(tasks).run(runner=named_runner, capture_output=True)
     assert printed(tmp_path / "first") == ["of the first"]
     assert capfd.readouterr().out == "of the second\n"
 
 
-def test_a_later_run_prints_where_it_always_does(runner, tmp_path, capfd):
+def test_a_later_run_prints_where_it_always_does(named_runner, tmp_path, capfd):
     out = sys.stdout
-    with ThreadRunner() if runner == "thread" else ProcessPoolRunner(1) as warm:
-        used = runner if runner == "sequential" else warm
+    with ThreadRunner() if named_runner == "thread" else ProcessPoolRunner(1) as warm:
+        used = named_runner if named_runner == "sequential" else warm
         for captures in (True, False, True, False):
             Process([Task("first", first, log_path=tmp_path / "first")]).run(
                 runner=used, capture_output=captures
