@@ -197,14 +197,18 @@ def double(point):
     assert type(point) is Point
     return lambda: 2 * point.x
 
-def look(function):
+def make_large(point):
+    return [Point(5), bytes(500_000)]
+
+def look(function, large):
     {look}
 
 def passed(name):
     return TaskDependency(name, True)
 
 tasks = [Task("make", Point, args=(4,)), Task("double", double, dependencies=[passed("make")]),
-         Task("look", look, dependencies=[passed("double")])]
+         Task("large", make_large, dependencies=[passed("make")]),
+         Task("look", look, dependencies=[passed("double"), passed("large")])]
 report = Process(tasks).run(runner=sys.argv[1], checkpoint="run.ckpt")
 print(*report.from_checkpoint, report.results.get("look"), type(report.results["make"]) is Point)
 """
@@ -212,14 +216,15 @@ print(*report.from_checkpoint, report.results.get("look"), type(report.results["
 
 def test_classes_and_functions_of_a_script_come_back_as_the_scripts_own(runner, tmp_path):
     lines = []
-    for look in ("raise ValueError", "return function()", "return function()"):
+    returned = "return function() + large[0].x if type(large[0]) is Point else 0"
+    for look in ("raise ValueError", returned, returned):
         (tmp_path / "script.py").write_text(SCRIPT.format(look=look))
         done = subprocess.run(
             [sys.executable, "script.py", runner], cwd=tmp_path, capture_output=True, text=True, timeout=60
         )
         assert done.returncode == 0, done.stderr
         lines.append(done.stdout.strip())
-    assert lines == ["None True", "make double 8 True", "make double look 8 True"]
+    assert lines == ["None True", "make double large 13 True", "make double large look 13 True"]
 
 
 def test_a_task_that_keeps_no_result_is_taken_over_with_what_its_dependants_need(runner, make, ran, tmp_path):

@@ -186,7 +186,11 @@ class Checkpoint:
             head = Head(name, key, record_id, result.elapsed_seconds, result.attempts, sizes, checksum)
             self._file.append(head, pieces)
         except SerializationError as error:
-            self._warn("dump", f"A result cannot be saved, so the next run runs its task again: {error}")
+            self._warn(
+                "dump",
+                f"The result of task {name!r} cannot be saved, so the next run runs it again: "
+                f"{error.path or 'result'} is a {error.type}, which cannot be serialized",
+            )
         except OSError as error:
             self._warn(
                 "write",

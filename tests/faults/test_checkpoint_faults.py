@@ -62,8 +62,10 @@ def test_a_result_that_cannot_be_saved_is_made_again_by_each_run_and_one_warning
         report.raise_for_errors()
         assert report.from_checkpoint == taken
         (message,) = messages
-        assert "A result cannot be saved, so the next run runs its task again" in message
-        assert "'lost'" in message
+        assert message.startswith(
+            "The result of task 'lost' cannot be saved, so the next run runs it again: "
+        )
+        assert message.endswith(", which cannot be serialized")
         for name in ("lost", "lost-too"):
             getattr(report.results[name], "close", int)()
 
