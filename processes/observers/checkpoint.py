@@ -191,7 +191,7 @@ class Checkpoint:
                 f"The result of task {name!r} cannot be saved, so the next run runs it again: "
                 f"{error.path or 'result'} is a {error.type}, which cannot be serialized",
             )
-        except OSError as error:
+        except (OSError, MemoryError) as error:
             self._warn(
                 "write",
                 f"The checkpoint cannot be written, and the next run runs task {name!r} again: {error}",
