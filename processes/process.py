@@ -315,7 +315,7 @@ class Process:
             How much there is of what tasks name in their own `resources`.
         checkpoint : str or os.PathLike, optional
             The file that each result is saved to as soon as a task succeeds. What a run with the same file
-            has saved before is taken from there, and those tasks do not run; see the guide's page on
+            has saved before is taken from there, and those tasks do not run; see the guide's chapter on
             checkpoints for when a task counts as the same. Missing folders are made. Read only files that you
             trust: the results in them are pickles.
         fail_fast : bool, default False

@@ -62,9 +62,7 @@ class Checkpoint:
         As :class:`~processes.checkpoint_file.CheckpointFile` has them.
     """
 
-    def __init__(
-        self, path: str | os.PathLike[str], graph: Graph, returned: Callable[[], object] = lambda: None
-    ) -> None:
+    def __init__(self, path: str | os.PathLike[str], graph: Graph, returned: Callable[[], object]) -> None:
         if not isinstance(path, (str, os.PathLike)):
             raise TypeError(f"checkpoint must be str, os.PathLike or None, not {brief_repr(path)}")
         if not os.fspath(path):
