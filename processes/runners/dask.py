@@ -53,7 +53,7 @@ Measured, in ms a task, for calls that do nothing, on two workers of one thread:
 LOOK_SECONDS: Final = 1.0  # how often we ask how many threads there are: clusters grow, shrink and end
 
 END_SECONDS: Final = 1.25
-"""How long a worker of our own has to end; Dask kills it when four fifths of that are over."""
+"""How long a worker of our own may go on with an attempt that was left; Dask kills it after four fifths."""
 
 MOST_TRIES: Final = 4  # of giving an attempt to a worker: as many as Dask itself makes
 
@@ -173,6 +173,7 @@ class _Connection:
         from distributed import Client, LocalCluster
 
         self.blocks = 0  # `with` blocks of the runner
+        self.has_left_attempts = False  # whether workers may still be at some
         self._cluster: LocalCluster | None = None
         self._is_ours = not isinstance(address_or_client, Client)
         if not self._is_ours:
@@ -190,11 +191,12 @@ class _Connection:
         if self._is_ours:
             self.client.close()
         if self._cluster is not None:
-            self._cluster.sync(self._end_workers)
+            if self.has_left_attempts:
+                self._cluster.sync(self._end_workers)
             self._cluster.close()
 
     async def _end_workers(self) -> None:
-        """End them sooner than Dask would those that are at an attempt which was left behind."""
+        """End workers sooner than Dask does, which gives those that are at an attempt 4 seconds."""
         from distributed import Nanny
 
         assert self._cluster is not None
@@ -295,9 +297,8 @@ class DaskRunner(ProcessRunner):
         self._ended: deque[tuple[int, Future[Any]]] = deque()  # with a response; for the client's thread
         self._collects = False  # whether it brings responses here at the moment
         self._values: WeakSet[OnCluster] = WeakSet()
-        connection = self._connection or self._connect()
-        self._own_connection = None if connection is self._connection else connection
-        self._client = connection.client
+        self._used = self._connection or self._connect()
+        self._client = self._used.client
         try:
             self._threads = self._count_threads()
             _listen(self._client, self._run, self._note_begin)
@@ -486,14 +487,15 @@ class DaskRunner(ProcessRunner):
     def close(self) -> None:
         _listen(self._client, self._run, None)
         self._held.clear()
+        self._used.has_left_attempts |= bool(self._left)
         self._left.clear()
         for value in tuple(self._values):
             value.leave()
         self._close_connection()
 
     def _close_connection(self) -> None:
-        if self._own_connection is not None:
-            self._own_connection.close()
+        if self._used is not self._connection:
+            self._used.close()
 
 
 class _Held:
