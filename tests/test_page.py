@@ -313,7 +313,8 @@ class Slow:
         return "Slow()"
 
 
-def test_results_that_take_long_are_left_out_after_a_while():
+def test_results_that_take_long_are_left_out_after_a_while(monkeypatch):
+    monkeypatch.setattr(page_module, "MAX_SECONDS", 1)
     entries = [entry(f"t{number}", result=Slow()) for number in range(15)]
     page = Page(report_of(*entries).to_html())
     shown = sum(row[-1] == "Slow()" for row in page.rows())
@@ -321,7 +322,8 @@ def test_results_that_take_long_are_left_out_after_a_while():
     assert left_out(page.section("tasks"))[0].startswith(f"{15 - shown} results not shown: ")
 
 
-def test_failures_whose_values_take_long_are_left_out_after_a_while():
+def test_failures_whose_values_take_long_are_left_out_after_a_while(monkeypatch):
+    monkeypatch.setattr(page_module, "MAX_SECONDS", 1)
     report = report_of(*(failed(f"t{number}", args=(Slow(),)) for number in range(15)))
     failures = Page(report.to_html()).section("failures")
     shown = len(failures.all("details", class_="card failure"))

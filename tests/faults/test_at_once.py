@@ -218,15 +218,15 @@ def test_the_progress_is_drawn_while_tasks_begin_and_end():
 
 def test_metrics_are_made_while_attempts_end():
     ended = Finished(1, Returned(None), 1.0, 2.0, 0.5, 10, Worker("thread-1", 1, "host"))
-    metrics = Measurements([f"t{number}" for number in range(20_000)])
-    tasks = iter(range(20_000))
+    metrics = Measurements([f"t{number}" for number in range(5_000)])
+    tasks = iter(range(5_000))
 
     def end_one() -> None:
         for task in itertools.islice(tasks, 1):
             metrics.add(task, ended, 0.5)
 
     with going_on(end_one):
-        for _ in range(50):
+        for _ in range(30):
             assert all(one.worker == "thread-1" for one in copy(metrics).values())
 
 
