@@ -1,6 +1,6 @@
 """A graph on a Dask cluster: here one of this machine; an address in its place reaches many.
 
-Needs dask.distributed: ``pip install 'processes[dask]'``.
+Needs dask.distributed: ``pip install distributed``.
 
 Prints::
 

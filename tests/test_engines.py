@@ -315,8 +315,8 @@ def test_without_dask_the_error_says_what_to_install():
     program = "import sys; sys.modules['distributed'] = None; import processes; processes.DaskRunner()"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert done.stderr.endswith(
-        "ModuleNotFoundError: DaskRunner needs dask.distributed, which is not installed; "
-        "pip install 'processes[dask]'\n"
+        "ModuleNotFoundError: DaskRunner needs dask.distributed, which is not installed: "
+        "pip install distributed\n"
     )
 
 

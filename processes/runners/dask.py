@@ -250,7 +250,7 @@ class DaskRunner(ProcessRunner):
     def __init__(self, address_or_client: str | Client | None = None, **local_cluster_kwargs: Any) -> None:
         if find_spec("distributed") is None:
             raise ModuleNotFoundError(
-                "DaskRunner needs dask.distributed, which is not installed; pip install 'processes[dask]'",
+                "DaskRunner needs dask.distributed, which is not installed: pip install distributed",
                 name="distributed",
             )
         _check(address_or_client, local_cluster_kwargs)
