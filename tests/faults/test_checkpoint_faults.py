@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -48,7 +49,7 @@ def make_hostile(when: str, error: type[BaseException]) -> Hostile:
     return Hostile(when, error)
 
 
-@pytest.mark.parametrize("make", [threading.Lock, lambda: (n for n in "abc"), lambda: open(os.devnull)])
+@pytest.mark.parametrize("make", [threading.Lock, lambda: (n for n in "abc")])
 def test_a_result_that_cannot_be_saved_is_made_again_by_each_run_and_one_warning_says_so(make, tmp_path):
     path = tmp_path / "run.ckpt"
     tasks = [
@@ -62,12 +63,10 @@ def test_a_result_that_cannot_be_saved_is_made_again_by_each_run_and_one_warning
         report.raise_for_errors()
         assert report.from_checkpoint == taken
         (message,) = messages
-        assert message.startswith(
-            "The result of task 'lost' cannot be saved, so the next run runs it again: "
+        assert re.match(
+            r"The result of task 'lost(-too)?' cannot be saved, so the next run runs it again: ", message
         )
         assert message.endswith(", which cannot be serialized")
-        for name in ("lost", "lost-too"):
-            getattr(report.results[name], "close", int)()
 
 
 @pytest.mark.parametrize("error", [ValueError, SystemExit, RecursionError, MemoryError])
