@@ -171,7 +171,12 @@ def test_large_results_stay_on_the_cluster_until_the_report_needs_them(dask):
         Task("make", np.ones, args=(200_000,), keep_result=False),
         Task("double", double, dependencies=[TaskDependency("make", True)]),
         Task("again", double, dependencies=[TaskDependency("make", True)], keep_result=False),
-        Task("sum", lambda *arrays: sum(map(np.sum, arrays)), dependencies=[TaskDependency("again", True)]),
+        Task(
+            "sum",
+            lambda *arrays: sum(map(np.sum, arrays)),
+            # The last to end, since the end of the run opens what is kept before observers hear of the last.
+            dependencies=[TaskDependency("again", True), TaskDependency("double")],
+        ),
     ]
     report = Process(tasks).run(runner=dask, observers=[look])
     report.raise_for_errors()
