@@ -23,13 +23,10 @@ LOGGER_NAME = "output"
 
 MOST_IN_LINE = 1 << 20  # characters; what has no end is told in pieces
 
-_STREAMS = ("stdout", "stderr")
-
 _captured: ContextVar[tuple[Lines, ...] | None] = ContextVar("processes_captured_output", default=None)
 
-_lock = threading.Lock()  # guards the two below, and the exchange of the streams
+_lock = threading.Lock()  # guards _captures and the exchange of the streams
 _captures = 0
-_exchanged: dict[str, _Stream] = {}
 
 
 class Lines:
@@ -94,17 +91,17 @@ class CapturedOutput:
     __slots__ = ("_lines", "_token")
 
     def __init__(self, on_record: Callable[[logging.LogRecord], None]) -> None:
-        self._lines = tuple(Lines(on_record) for _ in _STREAMS)
+        self._lines = tuple(Lines(on_record) for _ in _STAND_INS)
 
     def __enter__(self) -> None:
         global _captures
         with _lock:
             _captures += 1
-            for number, name in enumerate(_STREAMS):
+            for name, stand_in in _STAND_INS.items():
                 stream = getattr(sys, name)
-                if stream is not None and type(stream) is not _Stream:  # a program may have put its own there
-                    _exchanged[name] = _Stream(stream, number)
-                    setattr(sys, name, _exchanged[name])
+                if stream is not None and stream is not stand_in:  # a program may have put its own there
+                    stand_in.stream = stream
+                    setattr(sys, name, stand_in)
         self._token = _captured.set(self._lines)
 
     def __exit__(self, *_: object) -> None:
@@ -113,10 +110,9 @@ class CapturedOutput:
         with _lock:
             _captures -= 1
             if not _captures:
-                for name, exchanged in _exchanged.items():
-                    if getattr(sys, name) is exchanged:
-                        setattr(sys, name, exchanged.stream)
-                _exchanged.clear()
+                for name, stand_in in _STAND_INS.items():
+                    if getattr(sys, name) is stand_in:
+                        setattr(sys, name, stand_in.stream)
         for lines in self._lines:
             lines.close()
 
@@ -124,8 +120,8 @@ class CapturedOutput:
 class _Stream:
     """Stands for a stream of the program: takes what is captured, and hands on all else."""
 
-    def __init__(self, stream: Any, number: int) -> None:
-        self.stream = stream
+    def __init__(self, number: int) -> None:
+        self.stream: Any = None
         self._number = number
 
     def __getattr__(self, name: str) -> Any:
@@ -181,3 +177,8 @@ class _Buffer:
 
     def flush(self) -> None:
         """Do nothing: nothing is kept back."""
+
+
+_STAND_INS = {"stdout": _Stream(0), "stderr": _Stream(1)}
+"""They are never dropped: up to some releases of 3.13 and 3.14, `print` in another thread may use one that is
+gone from `sys` without holding it, which would end the interpreter."""

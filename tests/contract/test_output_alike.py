@@ -316,3 +316,29 @@ def test_where_there_is_no_room_for_a_file_the_task_prints_where_it_always_does(
     report.raise_for_errors()
     assert printed(tmp_path / "first") == []
     assert capfd.readouterr().out == "of the first\n"
+
+
+PRINTS_AT_ONCE = """
+import sys
+from processes import Process, Task
+
+sys.setswitchinterval(1e-6)
+
+def first():
+    print("captured")
+
+def second():
+    print("not captured")
+
+tasks = [Task("first", first, log_path="first.log"), Task("second", second)]
+for _ in range(300):
+    Process(tasks).run(runner="thread", capture_output=True).raise_for_errors()
+"""
+
+
+def test_threads_may_print_while_a_capture_begins_and_ends(tmp_path):
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", PRINTS_AT_ONCE], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", "not captured\n" * 300)
+    assert printed(tmp_path / "first.log") == ["captured"] * 300
