@@ -69,11 +69,11 @@ class TaskReportEntry:
     error: ErrorData | None = None
 
     @classmethod
-    def of(cls, name: str, task: Task, result: TaskResult) -> TaskReportEntry:
-        """Make the entry of a task that ran under `name` and ended with `result`."""
+    def of(cls, name: str, task: Task, result: TaskResult, function: str) -> TaskReportEntry:
+        """Make the entry of a task that ran under `name`, with a function of that name, and ended so."""
         return cls(
             name,
-            function_name(task.func),
+            function,
             task.args,
             task.kwargs,
             result.status,
@@ -107,7 +107,7 @@ class ProcessExecutionReport:
         The tasks that were not run, as a checkpoint had their results; nothing is measured of these.
     exceptions : dict of str to BaseException, default {}
         The exception of each failed task: of its own type, with traceback, cause and notes.
-    dependencies : dict of str to tuple of str, default {}
+    dependencies : mapping of str to tuple of str, default {}
         What a task depends on, where it depends on any; pages and traces draw the graph by it.
     parameters : dict of str to tuple of str, default {}
         What the function of a task calls its positional arguments, where it has any; channels tell by these
@@ -128,7 +128,7 @@ class ProcessExecutionReport:
     exceptions: dict[str, BaseException] = field(
         default_factory=dict, kw_only=True, compare=False, repr=False
     )
-    dependencies: dict[str, tuple[str, ...]] = field(
+    dependencies: Mapping[str, tuple[str, ...]] = field(
         default_factory=dict, kw_only=True, compare=False, repr=False
     )
     parameters: dict[str, tuple[str, ...]] = field(
@@ -198,24 +198,32 @@ class ProcessExecutionReport:
             How each task ended; a task that is not in it is PENDING.
         """
         tasks = dict(zip(graph.names, graph.tasks, strict=True))
-        functions = {id(task.func): task.func for task in tasks.values() if task.args}
-        names_of = {key: parameter_names(function) for key, function in functions.items()}
+        functions = {id(task.func): task.func for task in graph.tasks}  # tasks often share one
+        function_names = {key: function_name(function) for key, function in functions.items()}
+        bound = {key for key, function in functions.items() if is_bound(function)}
+        with_args = {name: task for name, task in tasks.items() if task.args}
+        names_of = {
+            key: parameter_names(functions[key]) for key in {id(task.func) for task in with_args.values()}
+        }
         pending = TaskResult.pending()
         with collector_paused():
             entries = {
-                name: TaskReportEntry.of(name, task, results.get(name, pending))
+                name: TaskReportEntry.of(
+                    name, task, results.get(name, pending), function_names[id(task.func)]
+                )
                 for name, task in tasks.items()
             }
-            dependencies = graph.dependency_names()
         return cls(
             entries,
             process_name,
             exceptions={
                 name: result.exception for name, result in results.items() if result.exception is not None
             },
-            dependencies=dependencies,
-            parameters={name: names_of[id(task.func)] for name, task in tasks.items() if task.args},
-            bound={name: task.func for name, task in tasks.items() if is_bound(task.func)},
+            dependencies=graph.dependency_names(),
+            parameters={name: names_of[id(task.func)] for name, task in with_args.items()},
+            bound={name: task.func for name, task in tasks.items() if id(task.func) in bound}
+            if bound
+            else {},
         )
 
     def raise_for_errors(self) -> None:

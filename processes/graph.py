@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect
+from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from .collector import collector_paused
@@ -89,14 +91,9 @@ class Graph:
         self.dependants = _dependants(dependencies)
         self.heights = _heights(dependencies)
 
-    def dependency_names(self) -> dict[str, tuple[str, ...]]:
+    def dependency_names(self) -> DependencyNames:
         """Return by name what a task depends on, for those that depend on any."""
-        names = self.names
-        return {
-            names[task]: tuple([names[other] for other in needed])
-            for task, needed in enumerate(self.dependencies)
-            if needed
-        }
+        return DependencyNames(self.names, self.dependencies)
 
     def descendants(self, task: int) -> list[int]:
         """Return all tasks that depend on one, directly or not, in order."""
@@ -131,6 +128,43 @@ class Graph:
             path.append(max(below, key=self.heights.__getitem__))
             below = self.dependants[path[-1]]
         return path
+
+
+class DependencyNames(Mapping[str, tuple[str, ...]]):
+    """By name what a task depends on, for those that depend on any; made when it is first asked for.
+
+    Parameters
+    ----------
+    names : list of str
+        The names of the tasks, by index.
+    dependencies : list of tuple of int
+        For each task the tasks that it depends on.
+    """
+
+    def __init__(self, names: list[str], dependencies: list[tuple[int, ...]]) -> None:
+        self._names = names
+        self._dependencies = dependencies
+
+    @cached_property
+    def _of_task(self) -> dict[str, tuple[str, ...]]:
+        names = self._names
+        return {
+            name: tuple([names[other] for other in needed])
+            for name, needed in zip(names, self._dependencies, strict=True)
+            if needed
+        }
+
+    def __getitem__(self, name: str) -> tuple[str, ...]:
+        return self._of_task[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._of_task)
+
+    def __len__(self) -> int:
+        return len(self._of_task)
+
+    def __repr__(self) -> str:
+        return repr(self._of_task)
 
 
 def what_is_passed(dependencies: Sequence[TaskDependency]) -> Passed:

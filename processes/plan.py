@@ -115,12 +115,16 @@ class Plan:
     def take(self, group: int) -> int:
         """Start the best ready task of a group."""
         task = self._order[heappop(self._heaps[group])]
-        self._move(task, RUNNING)
+        if self._states[task] is not READY:
+            raise self._refusal(task, RUNNING)
+        self._states[task] = RUNNING
         return task
 
     def succeed(self, task: int) -> list[int]:
         """End a task well; return the tasks that became ready by it."""
-        self._move(task, SUCCEEDED)
+        if self._states[task] is not RUNNING:
+            raise self._refusal(task, SUCCEEDED)
+        self._states[task] = SUCCEEDED
         self.unfinished -= 1
         unmet = self._unmet
         ready = []

@@ -20,7 +20,7 @@ from .interrupt import LOOK_SECONDS
 from .observers.log_files import LogFiles
 from .runners import choose_runner, make_runner
 from .scheduler import Scheduler
-from .task import Task, check_resources
+from .task import Task, check_resources, function_name
 from .task_log import anyone_hears
 from .task_types import TaskDependency, TaskResult
 
@@ -420,7 +420,7 @@ class Process:
         def put_entry(event: Event) -> None:
             if isinstance(event, TaskFinished):
                 task = graph.tasks[graph.index[event.name]]
-                entries.put(TaskReportEntry.of(event.name, task, event.result))
+                entries.put(TaskReportEntry.of(event.name, task, event.result, function_name(task.func)))
 
         scheduler = self._schedule(
             graph,
