@@ -214,6 +214,8 @@ class Scheduler:
                 self._tell(RunStarted(self.process_name, tuple(self.graph.names), self.runner.name))
                 if self._saved:
                     self._take_over_saved()
+                for runner, ready in self._ready_by_runner().items():
+                    runner.prepare(ready)
                 wait = self.runner.wait if len(self._runners) == 1 else self._wait_for_any
                 while self._plan.unfinished and not (self._cancelled or self._interrupt.happened):
                     self._start_ready_attempts()
@@ -238,6 +240,14 @@ class Scheduler:
                 self._tell_observers()
         if self._interrupt.happened:
             raise KeyboardInterrupt
+
+    def _ready_by_runner(self) -> Counter[ProcessRunner]:
+        """Count what can start at once, whatever else runs."""
+        ready: Counter[ProcessRunner] = Counter()
+        for group in self._groups:
+            if not group.needs:
+                ready[group.runner] += self._plan.count_ready(group.number)
+        return ready
 
     def _take_over_saved(self) -> None:
         self._plan.take_over(self._saved)

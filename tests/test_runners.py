@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import re
 
+import psutil
 import pytest
 
-from processes import Process, ProcessPoolRunner, Task, ThreadRunner
+from processes import Process, ProcessPoolRunner, Task, TaskDependency, ThreadRunner
 from processes.cpus import usable_cpus
 
 
@@ -52,6 +53,31 @@ def test_there_are_four_threads_and_a_worker_process_per_processor():
     assert process.runner.max_workers == 4
     process.run(runner="process")
     assert process.runner.max_workers == usable_cpus()
+
+
+class CountsWorkers:
+    """Counts the worker processes there are each time that it is serialized."""
+
+    def __init__(self) -> None:
+        self.counts: list[int] = []
+
+    def __reduce__(self):
+        self.counts.append(len(psutil.Process().children()))
+        return CountsWorkers, ()
+
+
+@pytest.mark.parametrize(
+    ("can_start", "resources", "workers"), [(1, None, 1), (2, None, 2), (5, None, 3), (5, {"gpu": 1}, 1)]
+)
+def test_all_workers_that_are_needed_at_once_start_before_anything_is_serialized(
+    can_start, resources, workers
+):
+    value = CountsWorkers()
+    tasks = [Task(f"t{n}", type, args=(value,), resources=resources) for n in range(can_start)]
+    tasks.append(Task("last", int, dependencies=[TaskDependency(task.name) for task in tasks]))
+    before = len(psutil.Process().children())
+    Process(tasks).run(runner=ProcessPoolRunner(3), resources=resources).raise_for_errors()
+    assert value.counts[0] - before == workers
 
 
 @pytest.mark.parametrize(

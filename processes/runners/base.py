@@ -25,7 +25,7 @@ class ProcessRunner(ABC):
     """The base of all runners; derive from it to write your own.
 
     An object that a user holds is a description: it can serve many runs, also at the same time. Each
-    run works on a copy of it (:meth:`for_run`) and calls, in one thread, :meth:`open`, then
+    run works on a copy of it (:meth:`for_run`) and calls, in one thread, :meth:`open`, :meth:`prepare`, then
     :meth:`start`, :meth:`wait` and :meth:`stop` as often as it needs, and :meth:`close` at the end.
     State of a run is therefore made in :meth:`open`, and what all runs of a ``with`` block share
     stands in an object that the copies share.
@@ -88,6 +88,9 @@ class ProcessRunner(ABC):
         """
         self._waker = waker
         self._inbox: deque[Message] = deque()
+
+    def prepare(self, count: int) -> None:  # noqa: B027 - most runners have nothing to prepare
+        """Get ready for so many attempts, which can start at once; called once, before the first."""
 
     @property
     @abstractmethod

@@ -18,7 +18,7 @@ from pathlib import Path
 import programs
 import pytest
 
-from processes import Process, ProcessPoolRunner, Task, ThreadRunner
+from processes import Process, ProcessPoolRunner, Task, TaskDependency, ThreadRunner
 from processes.runners.pool import wire
 
 
@@ -79,10 +79,12 @@ def second():
 def test_nothing_is_captured_where_that_was_not_asked_for_or_a_task_has_no_log_file(
     named_runner, tmp_path, capfd
 ):
-    tasks = [Task("first", first, log_path=tmp_path / "first"), Task("second", second)]
+    # One after the other: print writes the end of a line by itself, and another line may come between.
+    after = [TaskDependency("first")]
+    tasks = [Task("first", first, log_path=tmp_path / "first"), Task("second", second, dependencies=after)]
     Process(tasks).run(runner=named_runner)
     assert printed(tmp_path / "first") == []
-    assert sorted(capfd.readouterr().out.splitlines()) == ["of the first", "of the second"]
+    assert capfd.readouterr().out == "of the first\nof the second\n"
     Process(tasks).run(runner=named_runner, capture_output=True)
     assert printed(tmp_path / "first") == ["of the first"]
     assert capfd.readouterr().out == "of the second\n"

@@ -54,6 +54,7 @@ def wait_until_broken(executor: Executor) -> None:
             executor.submit(abs, -1).result(30)
 
 
+@pytest.mark.usefixtures("executor")  # what multiprocessing tracks resources with is up already
 def test_a_dead_worker_breaks_the_executor_and_the_run_ends():
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as executor:
         tasks = [

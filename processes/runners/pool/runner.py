@@ -187,7 +187,6 @@ class ProcessPoolRunner(ProcessRunner):
         self._queue: deque[Job] = deque()  # jobs that no child has
         self._keepers: set[Child] = set()  # those that keep a result of which nothing is decided yet
         self._waiting: list[Attempt] = []  # attempts that need what a child keeps and will write
-        self._early: list[Attempt] | None = []  # those started before the first wait; None after it
         self._jobs = 0  # started and not ended
         self._is_interrupted = False  # whether a Ctrl-C has struck while the program's handlers logged
         self._next_look = 0.0  # at the memory of workers, on the monotonic clock
@@ -249,23 +248,16 @@ class ProcessPoolRunner(ProcessRunner):
     def fileno(self) -> int | None:
         return self._selector.fileno() if hasattr(self._selector, "fileno") else None
 
+    def prepare(self, count: int) -> None:
+        # All workers that are needed now, before modules are imported that serialize the first attempt.
+        while len(self._children) < min(count, self.max_workers) and self._add_child():
+            pass
+
     def start(self, attempt: Attempt) -> None:
         self._jobs += 1
         children = len(self._children)
         if children < self.max_workers and children < self._jobs and self._start_error is None:
-            self._add_child()
-        if self._early is None:
-            self._serialize(attempt)
-        else:
-            self._early.append(attempt)
-
-    def _serialize_early(self) -> None:
-        """Serialize what was started before all first workers were, for which modules have to be imported."""
-        early, self._early = self._early or (), None
-        for attempt in early:
-            self._serialize(attempt)
-
-    def _serialize(self, attempt: Attempt) -> None:
+            self._add_child()  # before anything is serialized, so that it starts meanwhile
         try:
             if not (attempt.has_sealed and self._start_on_kept(attempt)):
                 self._enqueue(self._job(attempt))
@@ -405,8 +397,6 @@ class ProcessPoolRunner(ProcessRunner):
                 self._spares.append(os.dup(self._waker.fileno()))
 
     def wait(self, timeout: float | None) -> list[Message]:
-        if self._early is not None:
-            self._serialize_early()
         self._hand_out()
         if self._keepers:
             self._ask_for_kept()
@@ -426,12 +416,11 @@ class ProcessPoolRunner(ProcessRunner):
         return ""
 
     def stop(self, ticket: int) -> None:
-        for attempts in (self._early or [], self._waiting):
-            for attempt in attempts:
-                if attempt.ticket == ticket:
-                    attempts.remove(attempt)
-                    self._jobs -= 1
-                    return
+        for attempt in self._waiting:
+            if attempt.ticket == ticket:
+                self._waiting.remove(attempt)
+                self._jobs -= 1
+                return
         for job in self._queue:
             if job.attempt.ticket == ticket:
                 self._queue.remove(job)
