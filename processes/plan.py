@@ -88,7 +88,7 @@ class Plan:
         self.ranks = [0] * size
         for rank, task in enumerate(order):
             self.ranks[task] = rank
-        self._heaps: list[list[int]] = [[] for _ in range(max(groups, default=-1) + 1)]
+        self._heaps: list[list[int]] = [[] for _ in range(max(groups, default=0) + 1)]
         for task, unmet in enumerate(self._unmet):
             if not unmet:
                 self._heaps[groups[task]].append(self.ranks[task])

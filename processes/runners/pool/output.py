@@ -109,6 +109,10 @@ class WrittenOutput:
         self._lines = Lines(on_record)
         self._read = 0
 
+    def size(self) -> int:
+        """Return how many bytes were written so far."""
+        return os.fstat(self._descriptor).st_size
+
     def tell(self, size: int = sys.maxsize) -> None:
         """Tell what has been written since; or only that of the first `size` bytes."""
         while data := os.pread(self._descriptor, min(wire.CHUNK, max(0, size - self._read)), self._read):

@@ -57,6 +57,7 @@ OVERDUE_SECONDS = 0.02
 SPARES = 2  # descriptors: one for a large result's file, one that libffi may keep once ctypes is imported
 MAX_FAILED_STARTS = 3  # of workers, in a row; then the fault is not chance
 OUTPUT_SECONDS = 1.0  # how often we look for what running attempts have printed meanwhile
+MOST_RECEIVED = 16  # times in a row from a worker that logs so fast that there is always more; a guess
 POLL_SECONDS = 0.1  # how often we look for what no descriptor tells: memory, and in some systems deaths
 
 _entering = Lock()  # guards the shelves of runners: several threads may enter and leave blocks of one
@@ -618,9 +619,16 @@ class ProcessPoolRunner(ProcessRunner):
         if monotonic() < self._next_look_at_output:
             return
         self._next_look_at_output = monotonic() + OUTPUT_SECONDS
-        for child in self._children:
-            if child.output is not None:
-                self._log(child, child.output.ticket, child.output.tell)
+        for child in self._children[:]:
+            if (output := child.output) is not None:
+                size = output.size()
+                # What was logged before that was printed has been sent, and is to be told before.
+                if self._takes_all_of(child) and child.output is output:
+                    self._log(child, output.ticket, output.tell, size)
+
+    def _takes_all_of(self, child: Child) -> bool:
+        """Take what a worker has sent so far; False if it sends on and on."""
+        return not all(self._serve(child, selectors.EVENT_READ) for _ in range(MOST_RECEIVED))
 
     def _serve(self, child: Child, mask: int) -> bool:
         """Take what a worker has sent; False if it has sent nothing."""
