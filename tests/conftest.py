@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from processes import DaskRunner, Process, Task
+from processes import DaskRunner, Process, ProcessPoolRunner, Task, runners
 from processes.cpus import usable_cpus
 
 
@@ -30,10 +30,70 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:  # noqa: ARG001
 RUNNERS = ("sequential", "thread", "process")
 
 
+class WarmPool:
+    """The worker processes that tests share; others take their place once a test has cost it one."""
+
+    WORKERS = 2
+
+    def __init__(self) -> None:
+        self._runner: ProcessPoolRunner | None = None
+        self._pids: set[int] = set()
+
+    def runner(self) -> ProcessPoolRunner:
+        """Give the runner that has them, all up."""
+        if self._runner is None:
+            self._runner = ProcessPoolRunner(self.WORKERS)
+            self._runner.__enter__()
+            Process([Task(f"t{n}", abs, args=(n,)) for n in range(self.WORKERS)]).run(runner=self._runner)
+            self._pids = self._pids_now()
+        return self._runner
+
+    def end_if_changed(self) -> None:
+        """End the others, so that nothing is there that was not there before."""
+        if self._runner is not None and self._pids != self._pids_now():
+            self.end()
+
+    def end(self) -> None:
+        if self._runner is not None:
+            self._runner.__exit__(None, None, None)
+            self._runner = None
+
+    def _pids_now(self) -> set[int]:
+        assert self._runner is not None
+        assert self._runner._shelf is not None
+        return {child.process.pid for child in self._runner._shelf._children}
+
+
+_warm_pool = WarmPool()
+
+
+@pytest.fixture(scope="session")
+def _end_of_warm_pool() -> Iterator[None]:
+    yield
+    _warm_pool.end()
+
+
+@pytest.fixture
+def shared_workers(monkeypatch: pytest.MonkeyPatch, _end_of_warm_pool: None) -> None:
+    """Let runs on processes share their workers, where a test does not ask for another number of them.
+
+    To start them takes most of the time of a short test, and a run that is to be like any other has to be so
+    on workers that have served other tests.
+    """
+    warm, make = _warm_pool.runner(), runners.RUNNERS["process"]
+    monkeypatch.setitem(
+        runners.RUNNERS,
+        "process",
+        lambda workers: warm if workers in (None, WarmPool.WORKERS) else make(workers),
+    )
+
+
 @pytest.fixture(params=RUNNERS)
 def runner(request: pytest.FixtureRequest) -> str:
     """Each runner in turn, by name."""
     name: str = request.param
+    if name == "process":
+        request.getfixturevalue("shared_workers")
     return name
 
 
@@ -121,6 +181,7 @@ def nothing_is_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
         request.getfixturevalue(engine)  # it is there before, and outlives the test
     descriptors, threads, children = _descriptors(), _threads(), _children()
     yield
+    _warm_pool.end_if_changed()
     allowed_threads = request.node.get_closest_marker("leaves_threads") is not None
     has_cluster = "dask" in request.fixturenames  # which opens connections, and closes them, at any time
     deadline = time.monotonic() + 5

@@ -29,4 +29,6 @@ def runner(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
             name,
             lambda workers: engine if name == "dask" else ExecutorRunner(engine, max_workers=workers),
         )
+    elif name == "process":
+        request.getfixturevalue("shared_workers")
     return name
