@@ -483,6 +483,7 @@ def test_two_programs_cannot_have_one_file_at_a_time(tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # from Python 3.12 on
 def test_a_run_that_has_ended_keeps_no_lock_though_a_fork_of_the_program_lives(make, tmp_path):
     import signal
 
