@@ -7,6 +7,7 @@ into a hash:
 - A function is its code without line numbers, its defaults, what it has closed over, and the globals that it
   names: functions and classes among these by their own contents, whichever module of the user's they are of.
 - A module of the user's that is imported in a function is its source file, with those that it imports.
+- An import that waits for its first use (Python 3.15) is done: what it brings counts as any global does.
 - What belongs to Python or to an installed package is its name, and the version that the package tells.
 - Any other object is what it is reduced to for a pickle.
 
@@ -22,6 +23,8 @@ import functools
 import re
 import sys
 import threading
+import types
+from contextlib import suppress
 from enum import Enum
 from hashlib import blake2b
 from opcode import opmap
@@ -67,6 +70,8 @@ _DERIVED: Final = {
     *("_member_map_", "_member_names_", "_value2member_map_", "_unhashable_values_", "_hashable_values_"),
     *("_unhashable_values_map_", "__slotnames__"),
 }
+
+_LAZY_IMPORT: Final[type | None] = getattr(types, "LazyImportType", None)  # from Python 3.15 on
 
 _ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]+")
 
@@ -399,11 +404,14 @@ class _Writer:
             self._put(b"module", module.__name__)
             found = vars(module)
             for name in sorted(names):
+                _import_waiting_submodule(module, name)
                 if name in found:
                     self.write_global(name, found[name], names)
 
     def write_global(self, name: str, value: object, names: Iterable[str]) -> None:
         self._put(b"name", name)
+        if type(value) is _LAZY_IMPORT:
+            value = _imported(value)
         if type(value) is ModuleType:
             self.write_module(value, names)
         else:
@@ -519,6 +527,21 @@ def _globals_and_imports(code: CodeType) -> tuple[list[str], list[tuple[int, str
         elif step.opname.startswith("LOAD_"):  # the level and the names are the two before
             constants.append(step.argval)
     return found, imports
+
+
+def _imported(waiting: Any) -> Any:
+    """Return what an import that waits for its first use brings; its text if it fails, as it does there."""
+    try:
+        return waiting.resolve()
+    except ImportError:
+        return repr(waiting)
+
+
+def _import_waiting_submodule(package: ModuleType, name: str) -> None:
+    """Import a submodule that waits until somebody looks for it in its package (Python 3.15 and later)."""
+    if f"{package.__name__}.{name}" in getattr(sys, "lazy_modules", ()):
+        with suppress(ImportError):
+            getattr(package, name)
 
 
 def _library_version(name: str) -> str | None:

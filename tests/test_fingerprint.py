@@ -327,6 +327,40 @@ def test_an_edit_changes_the_fingerprints_of_what_needs_it_and_no_others(edit, t
     assert {name for name in found[0] if found[0][name] != found[1][name]} == expected
 
 
+WAITING = """
+lazy import json, missing, pack.far, shop
+lazy from prices import price
+
+MAY_CHANGE = set()
+VALUES = dict(
+    library=lambda x: json.dumps(x), by_module=lambda x: shop.total(1), by_name=lambda x: price(1),
+    submodule=lambda x: pack.far.gain(1), never=lambda x: x or missing.gain(1), number=1,
+)
+"""
+
+
+@pytest.mark.skipif(sys.version_info < (3, 15), reason="imports cannot wait before Python 3.15")
+def test_what_an_import_that_waits_will_bring_counts(tmp_path):
+    (tmp_path / "pack").mkdir()
+    files = HELPERS | {"pack/__init__.py": "", "pack/far.py": "def gain(n):\n    return n + 1\n"}
+
+    def fingerprints(**edited: str) -> dict[str, str]:
+        for name, source in (files | edited).items():
+            (tmp_path / name).write_text(source)
+        lines = output_of(WAITING + PRINT, tmp_path, PYTHONDONTWRITEBYTECODE="1").splitlines()
+        return dict(line.split() for line in lines)
+
+    def changed(name: str) -> set[str]:
+        after = fingerprints(**{name: files[name].replace("+ 1", "+ 2").replace("* RATE", "+ RATE")})
+        return {name for name, digest in after.items() if digest != before[name]}
+
+    before = fingerprints()
+    assert fingerprints() == before
+    assert changed("shop.py") == {"by_module"}
+    assert changed("prices.py") == {"by_module", "by_name"}
+    assert changed("pack/far.py") == {"submodule"}
+
+
 def test_what_has_no_fingerprint_has_none_and_costs_nothing_else():
     class Hostile:
         def __init__(self, error: BaseException) -> None:
