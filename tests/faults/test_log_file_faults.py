@@ -136,24 +136,32 @@ ODD_NAMES = [
 ]
 
 
-@pytest.mark.parametrize("name", ODD_NAMES, ids=ascii)
-def test_a_log_file_may_have_any_name_that_the_system_allows(name, runner, tmp_path):
-    path = tmp_path / name
-    try:
-        path.touch()
-    except (OSError, ValueError):
-        pytest.skip("no name for a file here")
-    tasks = [
-        Task("logs", log_and_square, args=(3,), log_path=path),
-        Task("fails", log_and_fail, log_path=str(path)),
-    ]
+def test_a_log_file_may_have_any_name_that_the_system_allows(runner, tmp_path):
+    tasks = []
+    numbers = {}
+    for number, name in enumerate(ODD_NAMES):
+        path = tmp_path / name
+        try:
+            path.touch()
+        except (OSError, ValueError):
+            continue  # no name for a file here
+        numbers[name] = number
+        tasks.append(Task(f"logs-{number}", log_and_square, args=(number,), log_path=path))
+        tasks.append(Task(f"fails-{number}", log_and_fail, log_path=str(path)))
     with time_limit(60):
         report = Process(tasks).run(runner=runner)
-    assert report.results == {"logs": 9}
-    text = path.read_text()
-    for expected in ("Starting logs.", "line 4 of 3", "Finished logs.", "ValueError: failed as it should"):
-        assert text.count(expected) == 1
-    assert [found.name for found in tmp_path.iterdir()] == [name]
+    assert report.results == {f"logs-{number}": number**2 for number in numbers.values()}
+    for name, number in numbers.items():
+        text = (tmp_path / name).read_text()
+        task = f"logs-{number}"
+        for expected in (
+            f"Starting {task}.",
+            f"line 4 of {number}",
+            f"Finished {task}.",
+            "ValueError: failed as it",
+        ):
+            assert text.count(expected) == 1, (name, expected)
+    assert {found.name for found in tmp_path.iterdir()} == set(numbers)
 
 
 @pytest.mark.parametrize("name", ["l" * 300, "nul\0.log", ""], ids=["long", "nul", "empty"])
