@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
 from collections.abc import Coroutine, Iterator
@@ -63,6 +62,8 @@ class Pipeline:
 
 
 async def slowly(number: int) -> int:
+    import asyncio  # here, because all workers import this module
+
     await asyncio.sleep(0)
     return number + 100
 

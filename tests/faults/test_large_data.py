@@ -146,7 +146,7 @@ def test_large_values_arrive_as_they_were_both_ways_and_at_dependants(kind, way,
 
 
 @pytest.mark.parametrize("size", [1_000, 60_000, 70_000, 500_000, 1_000_000, 1_100_000])
-def test_data_of_every_size_arrives_both_ways_and_at_dependants(size):
+def test_data_of_every_size_arrives_both_ways_and_at_dependants(size, workers):
     import pandas as pd
     import pyarrow as pa
 
@@ -165,7 +165,7 @@ def test_data_of_every_size_arrives_both_ways_and_at_dependants(size):
         tasks.append(Task(name, give_back, args=(value,)))
         tasks.append(Task(f"{name}-on", give_back, dependencies=behind(name)))
         tasks.append(Task(f"{name}-bound", partial(give_back, value)))
-    results = run(ProcessPoolRunner(2), *tasks).results
+    results = run(workers, *tasks).results
     for name, value in values.items():
         assert same(results[name], value)
         assert same(results[f"{name}-on"], value)

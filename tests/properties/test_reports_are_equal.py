@@ -204,7 +204,7 @@ def pool() -> Iterator[ProcessPoolRunner]:
     deadline=None,
     derandomize=True,
     database=None,
-    max_examples=60,
+    max_examples=40,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 @given(graph=graphs())

@@ -49,7 +49,7 @@ def switch_interval(request):
     sys.setswitchinterval(before)
 
 
-@settings(max_examples=75, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(data=st.data(), size=st.integers(1, 80), threads=st.integers(1, 6), watched=st.booleans())
 def check(others: list[str | None], data: st.DataObject, size: int, threads: int, watched: bool) -> None:
     sources = [
