@@ -12,9 +12,6 @@ from contextlib import contextmanager, suppress
 from email import message_from_bytes, policy
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from aiosmtpd.controller import Controller
-from aiosmtpd.smtp import AuthResult
-
 USER, PASSWORD = "robot", "hunter2-hunter2"
 
 
@@ -50,12 +47,16 @@ class Inbox:
     def authenticate(self, server, session, envelope, mechanism, login):
         self.logins.append((mechanism, session.ssl is not None))
         right = (login.login, login.password) == (USER.encode(), PASSWORD.encode())
+        from aiosmtpd.smtp import AuthResult
+
         return AuthResult(success=right, handled=False)
 
 
 @contextmanager
 def mail_server(inbox=None, *, tls=None, implicit=False, host="localhost", port=0, **options):
     """Serve as a mail server; gives its address and its Inbox."""
+    from aiosmtpd.controller import Controller  # here, because workers import this module
+
     inbox = inbox or Inbox()
     if tls is not None:
         options["ssl_context" if implicit else "tls_context"] = tls

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib.util
 import json
 import os
@@ -818,6 +817,8 @@ def test_a_process_that_was_forked_beside_a_warm_pool_leaves_its_workers_alone(t
 
 
 def test_a_run_may_happen_while_an_event_loop_runs(runner):
+    import asyncio  # here, because workers import this module
+
     async def main() -> list[dict[str, int]]:
         direct = chain().run(runner=runner)
         beside = await asyncio.to_thread(chain().run, runner=runner)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import ctypes
 import io
@@ -148,6 +147,8 @@ def test_lines_of_tasks_that_run_at_the_same_time_do_not_mix(runner, tmp_path):
 
 
 async def wait():
+    import asyncio  # here, because workers import this module
+
     print("begins")
     await asyncio.sleep(0)
     await asyncio.to_thread(print, "of a thread of the loop")

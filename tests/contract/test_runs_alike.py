@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import functools
 import gc
@@ -150,6 +149,8 @@ def test_every_kind_of_callable_runs(runner):
 
 
 def test_a_coroutine_runs_where_an_event_loop_is_running_already(runner):
+    import asyncio  # here, because workers import this module
+
     async def main():
         return Process([Task("coroutine", slowly, args=(1,))]).run(runner=runner)
 
@@ -158,6 +159,8 @@ def test_a_coroutine_runs_where_an_event_loop_is_running_already(runner):
 
 @pytest.mark.parametrize("log_path", [None, "log"])
 def test_a_coroutine_that_a_coroutine_function_returns_is_not_awaited(log_path, tmp_path):
+    import asyncio
+
     async def hand_on():
         return slowly(1)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import threading
 import time
@@ -24,11 +23,17 @@ def build_a_wrong_syntax() -> NoReturn:
     compile("good = 1\nbad = = 2\n", "some file.py", "exec")
 
 
+def cancellation() -> BaseException:
+    import asyncio  # here, because most workers import this module
+
+    return asyncio.CancelledError("cancelled")
+
+
 NO_EXCEPTIONS = {
     "exit": lambda: SystemExit({"code": 3}),
     "interrupt": lambda: KeyboardInterrupt("by itself"),
     "generator": lambda: GeneratorExit("left"),
-    "cancelled": lambda: asyncio.CancelledError("cancelled"),
+    "cancelled": cancellation,
     "bare": lambda: BaseException("bare"),
     "stop": lambda: StopIteration({"value": 1}),
     "stop_async": lambda: StopAsyncIteration("over"),
@@ -36,6 +41,8 @@ NO_EXCEPTIONS = {
 
 
 async def throw_later(make: Callable[[], BaseException]) -> NoReturn:
+    import asyncio
+
     await asyncio.sleep(0)
     raise make()
 

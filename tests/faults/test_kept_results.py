@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from itertools import count
 from typing import Any
 
-import hypothesis.strategies as st
 import numpy as np
 import psutil
 import pytest
@@ -30,7 +29,6 @@ from arrays import (
     use_up_descriptors,
     work,
 )
-from hypothesis import given, settings
 from test_raised import time_limit
 
 from processes import (
@@ -346,24 +344,6 @@ def test_where_the_worker_dies_with_the_value_the_task_says_so(tmp_path, waits):
 # ---- At random -------------------------------------------------------------------------------------------
 
 
-@st.composite
-def graphs(draw: st.DrawFn) -> list[dict[str, Any]]:
-    graph = []
-    for number in range(draw(st.integers(2, 9))):
-        earlier = st.integers(0, max(0, number - 1))
-        graph.append(
-            {
-                "sources": sorted(draw(st.lists(earlier, unique=True, max_size=min(2, number)))),
-                "keep": draw(st.sampled_from([False, False, False, True])),
-                "size": draw(st.sampled_from([SIZE, SIZE, 10])),
-                "fault": draw(st.sampled_from([""] * 15 + ["raises", "dies"])),
-                "retries": draw(st.sampled_from([0, 0, 0, 1])),
-                "timeout": draw(st.sampled_from([None, None, 30])),
-            }
-        )
-    return graph
-
-
 def build(graph: list[dict[str, Any]], do: Callable[..., Any] = work) -> list[Task]:
     return [
         Task(
@@ -380,6 +360,26 @@ def build(graph: list[dict[str, Any]], do: Callable[..., Any] = work) -> list[Ta
 
 
 def test_whatever_the_graph_each_task_gets_what_was_made_for_it():
+    import hypothesis.strategies as st  # here, because workers import this module
+    from hypothesis import given, settings
+
+    @st.composite
+    def graphs(draw: st.DrawFn) -> list[dict[str, Any]]:
+        graph = []
+        for number in range(draw(st.integers(2, 9))):
+            earlier = st.integers(0, max(0, number - 1))
+            graph.append(
+                {
+                    "sources": sorted(draw(st.lists(earlier, unique=True, max_size=min(2, number)))),
+                    "keep": draw(st.sampled_from([False, False, False, True])),
+                    "size": draw(st.sampled_from([SIZE, SIZE, 10])),
+                    "fault": draw(st.sampled_from([""] * 15 + ["raises", "dies"])),
+                    "retries": draw(st.sampled_from([0, 0, 0, 1])),
+                    "timeout": draw(st.sampled_from([None, None, 30])),
+                }
+            )
+        return graph
+
     numbers = count()
     workers = ProcessPoolRunner(2)
 
