@@ -3,10 +3,8 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
-import sysconfig
 import textwrap
 from pathlib import Path
 
@@ -265,22 +263,11 @@ def test_the_demo_refuses_a_folder_without_source_files(tmp_path):
     assert "no Python source files" in done.stderr
 
 
-def test_the_demo_takes_the_standard_library_of_this_interpreter():
-    names = {task.name.partition("-")[2] for task in build().tasks}
-    assert {"json", "asyncio", "re", "subprocess", "this"} <= names
-
-
-def test_the_demo_ranks_what_stands_in_the_standard_library(tmp_path):
-    library = Path(sysconfig.get_paths()["stdlib"])
-    for name in ("json", "asyncio", "re", "subprocess.py", "typing.py", "this.py"):  # all take 8 s
-        (tmp_path / "part").mkdir(exist_ok=True)
-        (shutil.copytree if (library / name).is_dir() else shutil.copy)(
-            library / name, tmp_path / "part" / name
-        )
-    done = demo(tmp_path, "--root", "part", "--no-compare", "--top", "400")
+def test_the_demo_ranks_the_standard_library_of_this_interpreter(tmp_path):
+    done = demo(tmp_path, "--no-compare", "--top", "400")
     assert done.returncode == 0, done.stdout + done.stderr
     ranked = re.findall(r"^ *\d+  (\w+) +\d+\.\d ", done.stdout, re.MULTILINE)
-    assert set(ranked) == {"json", "asyncio", "re", "subprocess", "typing", "this"}
+    assert {"json", "asyncio", "re", "subprocess"} <= set(ranked)
     assert ranked.index("subprocess") < ranked.index("this")
     entries = json.loads(Path(tmp_path, "processes-demo.json").read_text(encoding="utf-8"))["entries"]
     assert {entry["status"] for entry in entries.values()} == {"success"}
