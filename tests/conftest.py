@@ -24,8 +24,8 @@ from processes.cpus import usable_cpus
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:  # noqa: ARG001 - pytest passes it by name
-    """Say what ``-n auto`` is: three workers for two processors, since many tests wait."""
-    return max(2, usable_cpus() * 3 // 2)
+    """Say what ``-n auto`` is: two workers for each processor, since many tests wait."""
+    return 2 * usable_cpus()
 
 
 RUNNERS = ("sequential", "thread", "process")

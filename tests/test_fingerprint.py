@@ -309,22 +309,27 @@ EDITS: dict[str, tuple[str, str, str, set[str]]] = {
 }
 
 
+def fingerprints_in(folder: Path, files: dict[str, str]) -> dict[str, str]:
+    """Write a program and its modules into a folder; give the fingerprints of its functions, by name."""
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    lines = output_of(files["program.py"] + PRINT, folder, PYTHONDONTWRITEBYTECODE="1").splitlines()
+    return dict(line.split() for line in lines)
+
+
+@pytest.fixture(scope="module")
+def unedited(tmp_path_factory):
+    return fingerprints_in(tmp_path_factory.mktemp("before"), {"program.py": SCRIPT, **HELPERS})
+
+
 @pytest.mark.parametrize("edit", EDITS)
-def test_an_edit_changes_the_fingerprints_of_what_needs_it_and_no_others(edit, tmp_path):
+def test_an_edit_changes_the_fingerprints_of_what_needs_it_and_no_others(edit, unedited, tmp_path):
     file, before, after, expected = EDITS[edit]
-    folders = [tmp_path / "before", tmp_path / "after"]
-    texts = [SCRIPT, SCRIPT.replace(before, after) if file == "program.py" else SCRIPT]
-    found = []
-    for folder, text in zip(folders, texts, strict=True):
-        folder.mkdir()
-        for name, source in HELPERS.items():
-            is_edited = folder.name == "after" and name == file
-            assert not is_edited or before in source
-            (folder / name).write_text(source.replace(before, after) if is_edited else source)
-        lines = output_of(text + PRINT, folder, PYTHONDONTWRITEBYTECODE="1").splitlines()
-        found.append(dict(line.split() for line in lines))
-    assert file != "program.py" or texts[0] != texts[1]
-    assert {name for name in found[0] if found[0][name] != found[1][name]} == expected
+    files = {"program.py": SCRIPT, **HELPERS}
+    assert before in files[file]
+    files[file] = files[file].replace(before, after)
+    found = fingerprints_in(tmp_path, files)
+    assert {name for name in unedited if unedited[name] != found[name]} == expected
 
 
 WAITING = """
