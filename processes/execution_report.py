@@ -197,21 +197,23 @@ class ProcessExecutionReport:
         results : mapping of str to TaskResult
             How each task ended; a task that is not in it is PENDING.
         """
-        tasks = dict(zip(graph.names, graph.tasks, strict=True))
-        functions = {id(task.func): task.func for task in graph.tasks}  # tasks often share one
-        function_names = {key: function_name(function) for key, function in functions.items()}
-        bound = {key for key, function in functions.items() if is_bound(function)}
-        with_args = {name: task for name, task in tasks.items() if task.args}
-        names_of = {
-            key: parameter_names(functions[key]) for key in {id(task.func) for task in with_args.values()}
+        functions = [task.func for task in graph.tasks]
+        distinct = {id(function): function for function in functions}  # tasks often share one
+        function_names = {key: function_name(function) for key, function in distinct.items()}
+        bound = {key for key, function in distinct.items() if is_bound(function)}
+        with_args = [
+            (name, function)
+            for name, task, function in zip(graph.names, graph.tasks, functions, strict=True)
+            if task.args
+        ]
+        argument_names = {
+            key: parameter_names(distinct[key]) for key in {id(function) for _, function in with_args}
         }
         pending = TaskResult.pending()
         with collector_paused():
             entries = {
-                name: TaskReportEntry.of(
-                    name, task, results.get(name, pending), function_names[id(task.func)]
-                )
-                for name, task in tasks.items()
+                name: TaskReportEntry.of(name, task, results.get(name, pending), function_names[id(function)])
+                for name, task, function in zip(graph.names, graph.tasks, functions, strict=True)
             }
         return cls(
             entries,
@@ -220,10 +222,12 @@ class ProcessExecutionReport:
                 name: result.exception for name, result in results.items() if result.exception is not None
             },
             dependencies=graph.dependency_names(),
-            parameters={name: names_of[id(task.func)] for name, task in with_args.items()},
-            bound={name: task.func for name, task in tasks.items() if id(task.func) in bound}
-            if bound
-            else {},
+            parameters={name: argument_names[id(function)] for name, function in with_args},
+            bound={
+                name: function
+                for name, function in zip(graph.names, functions, strict=True)
+                if id(function) in bound
+            },
         )
 
     def raise_for_errors(self) -> None:
