@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from bisect import bisect
-from collections.abc import Iterator, Mapping
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from .collector import collector_paused
 from .exceptions import CircularDependencyError, DependencyNotFoundError
+from .lazy_mapping import LazyMapping
 from .task import check_dependencies, checked_name
 
 if TYPE_CHECKING:
@@ -130,8 +129,8 @@ class Graph:
         return path
 
 
-class DependencyNames(Mapping[str, tuple[str, ...]]):
-    """By name what a task depends on, for those that depend on any; made when it is first asked for.
+class DependencyNames(LazyMapping[tuple[str, ...]]):
+    """By name what a task depends on, for those that depend on any.
 
     Parameters
     ----------
@@ -145,26 +144,13 @@ class DependencyNames(Mapping[str, tuple[str, ...]]):
         self._names = names
         self._dependencies = dependencies
 
-    @cached_property
-    def _of_task(self) -> dict[str, tuple[str, ...]]:
+    def _make(self) -> dict[str, tuple[str, ...]]:
         names = self._names
         return {
             name: tuple([names[other] for other in needed])
             for name, needed in zip(names, self._dependencies, strict=True)
             if needed
         }
-
-    def __getitem__(self, name: str) -> tuple[str, ...]:
-        return self._of_task[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._of_task)
-
-    def __len__(self) -> int:
-        return len(self._of_task)
-
-    def __repr__(self) -> str:
-        return repr(self._of_task)
 
 
 def what_is_passed(dependencies: Sequence[TaskDependency]) -> Passed:

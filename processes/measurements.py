@@ -7,14 +7,14 @@ and again; and a column for each number would be as many places far apart in mem
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from struct import Struct
 from typing import TYPE_CHECKING
 
+from .lazy_mapping import LazyMapping
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from .attempt import Finished, Worker
 
@@ -56,7 +56,7 @@ class TaskMetrics:
     host: str = ""
 
 
-class Measurements(Mapping[str, TaskMetrics]):
+class Measurements(LazyMapping[TaskMetrics]):
     """The metrics of each task of which an attempt has ended.
 
     Parameters
@@ -112,9 +112,8 @@ class Measurements(Mapping[str, TaskMetrics]):
                 ),
             )
 
-    @cached_property
-    def _metrics(self) -> dict[str, TaskMetrics]:
-        """All of them, in topological order; made once the run has ended."""
+    def _make(self) -> dict[str, TaskMetrics]:
+        """Make them, in topological order."""
         of_task: dict[str, TaskMetrics] = {}
         for name, attempt in self.attempts():
             metrics = of_task.setdefault(name, attempt)
@@ -125,15 +124,3 @@ class Measurements(Mapping[str, TaskMetrics]):
                 metrics.peak_rss_bytes = max(metrics.peak_rss_bytes, attempt.peak_rss_bytes)
                 metrics.worker, metrics.pid, metrics.host = attempt.worker, attempt.pid, attempt.host
         return {name: of_task[name] for name in self._names if name in of_task}
-
-    def __getitem__(self, name: str) -> TaskMetrics:
-        return self._metrics[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._metrics)
-
-    def __len__(self) -> int:
-        return len(self._metrics)
-
-    def __repr__(self) -> str:
-        return repr(self._metrics)

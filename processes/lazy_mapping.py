@@ -1,0 +1,34 @@
+"""A mapping that is made when it is first asked for."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import TypeVar
+
+Value = TypeVar("Value")
+
+
+class LazyMapping(Mapping[str, Value]):
+    """Something by name, made all at once when any of it is first asked for, and kept."""
+
+    @abstractmethod
+    def _make(self) -> dict[str, Value]:
+        """Make it."""
+
+    @cached_property
+    def _made(self) -> dict[str, Value]:
+        return self._make()
+
+    def __getitem__(self, name: str) -> Value:
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._made)
+
+    def __len__(self) -> int:
+        return len(self._made)
+
+    def __repr__(self) -> str:
+        return repr(self._made)
