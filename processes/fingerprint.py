@@ -24,6 +24,7 @@ import re
 import sys
 import threading
 import types
+import typing
 from contextlib import suppress
 from enum import Enum
 from hashlib import blake2b
@@ -71,6 +72,7 @@ _DERIVED: Final = {
     *("_unhashable_values_map_", "__slotnames__"),
 }
 
+_TYPE_ALIAS: Final = [kind] if (kind := getattr(typing, "TypeAliasType", None)) else []  # from 3.12 on
 _LAZY_IMPORT: Final[type | None] = getattr(types, "LazyImportType", None)  # from Python 3.15 on
 
 _ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]+")
@@ -377,6 +379,15 @@ class _Writer:
         self._put(b"partial")
         self.write((made.func, made.args, made.keywords, vars(made) or None))
 
+    def write_alias(self, alias: Any) -> None:
+        if not self._is_again(alias):
+            self._put(b"alias", alias.__name__)
+            try:
+                value = alias.__value__
+            except NameError:  # it names what only type checkers import
+                return
+            self.write(value)
+
     def write_weak_dict(self, weak: WeakKeyDictionary[Any, Any] | WeakValueDictionary[Any, Any]) -> None:
         if not self._is_again(weak):
             self._put(type(weak).__name__.encode())
@@ -478,6 +489,7 @@ _WRITERS: Final[dict[type, Callable[[_Writer, Any], None]]] = {
     property: _Writer.write_property,
     functools._lru_cache_wrapper: _Writer.write_cached,  # noqa: SLF001 - it has no other name
     functools.partial: _Writer.write_partial,
+    **dict.fromkeys(_TYPE_ALIAS, _Writer.write_alias),
     **dict.fromkeys((WeakKeyDictionary, WeakValueDictionary), _Writer.write_weak_dict),
     CellType: _Writer.write_cell,
     CodeType: _Writer.write_code,

@@ -332,6 +332,38 @@ def test_an_edit_changes_the_fingerprints_of_what_needs_it_and_no_others(edit, u
     assert {name for name in unedited if unedited[name] != found[name]} == expected
 
 
+ALIASES = """
+import typing
+
+type Number = int
+type Numbers[T] = list[T]
+type Nested = dict[str, Nested | Number]
+type Unknown = list[missing.Name]
+MAY_CHANGE = set()
+VALUES = dict(
+    alias=lambda x: typing.get_args(Number), generic=lambda x: Numbers[int], nested=lambda x: Nested,
+    unknown=lambda x: Unknown, none=lambda x: x, number=1,
+)
+"""
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="there are no type aliases before Python 3.12")
+def test_what_a_type_alias_stands_for_counts(tmp_path):
+    def fingerprints(before: str, after: str) -> dict[str, str]:
+        (tmp_path / after).mkdir(exist_ok=True)
+        assert before in ALIASES
+        return fingerprints_in(tmp_path / after, {"program.py": ALIASES.replace(before, after)})
+
+    unedited = fingerprints("", "")
+    for before, after, expected in (
+        ("Number = int", "Number = float", {"alias", "nested"}),
+        ("list[T]", "set[T]", {"generic"}),
+        ("Nested = dict", "Nested = list", {"nested"}),
+    ):
+        edited = fingerprints(before, after)
+        assert {name for name in unedited if unedited[name] != edited[name]} == expected
+
+
 WAITING = """
 lazy import json, missing, pack.far, shop
 lazy from prices import price
