@@ -17,7 +17,6 @@ from types import CellType
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
-import cloudpickle
 from cloudpickle.cloudpickle import _get_or_create_tracker_id
 
 from .annotations import part_of
@@ -130,8 +129,11 @@ def _is_mapped(status: os.stat_result, address: int) -> bool:
 
 
 def _reduce_text_file(file: io.TextIOWrapper) -> Any:
-    if file in (sys.stdout, sys.stderr):
-        return cloudpickle.Pickler.dispatch_table[io.TextIOWrapper](file)
+    """Reduce what the program prints to, to what the worker prints to; no other file can be sent."""
+    for name in ("stdout", "stderr"):
+        # While a progress line is shown or output is captured, something else stands in its place in `sys`.
+        if file in (getattr(sys, name), getattr(sys, f"__{name}__")):
+            return getattr, (sys, name)
     raise TypeError(f"cannot pickle an open file, {file.name!r}")  # cloudpickle would send what it contains
 
 

@@ -147,6 +147,26 @@ Process([Task("talks", print, args=("said by a task",))]).run(runner="sequential
     assert "1/1 done" in written()
 
 
+@pytest.mark.parametrize("runner", ["sequential", "thread", "process"])
+def test_the_programs_output_may_be_an_argument_while_the_progress_is_shown(terminal, runner):
+    stream, written = terminal
+    code = f"""
+import sys
+from processes import Process, Task
+def tell(*files):
+    for file in files:
+        print("told to", file.name, file=file, flush=True)
+tasks = [Task("tells", tell, args=(sys.stdout, sys.stderr))]
+Process(tasks).run(runner={runner!r}, progress=True).raise_for_errors()
+"""
+    assert (
+        subprocess.run([sys.executable, "-c", code], stdout=stream, stderr=stream, timeout=60).returncode == 0
+    )
+    text = written()
+    assert "told to <stdout>" in text
+    assert "told to <stderr>" in text
+
+
 def test_progress_true_writes_to_standard_error(capsys):
     some_of_each_kind().run(runner="sequential", progress=True)
     captured = capsys.readouterr()
