@@ -15,7 +15,7 @@ from .events import TaskFinished
 from .exceptions import TaskNotFoundError
 from .execution_report import ProcessExecutionReport, TaskReportEntry
 from .failure import HAS_DAEMONS, brief_repr
-from .graph import Graph, unknown_task
+from .graph import Draft, Graph, unknown_task
 from .interrupt import LOOK_SECONDS
 from .observers.log_files import LogFiles
 from .runners import choose_runner, make_runner
@@ -98,6 +98,7 @@ class Process:
         self.name = name
         self.report: ProcessExecutionReport | None = None
         self._configured_runner = runner
+        self._draft: Draft | None = None  # what was changed since the graph was made
         self._replace_tasks(tasks)
         tasks[:] = self.tasks
 
@@ -117,20 +118,26 @@ class Process:
     @property
     def tasks(self) -> list[Task]:
         """The tasks in topological order."""
-        return self._made[0]
+        return self._in_order()[0]
+
+    @property
+    def runner(self) -> ProcessRunner:
+        """The runner of the latest run."""
+        self._in_order()
+        return self._runner
 
     @property
     def _graph(self) -> Graph:
-        return self._made[1]
+        return self._in_order()[1]
 
     def __repr__(self) -> str:
-        return f"<Process {self.name!r}: {len(self._graph.tasks)} tasks>"
+        return f"<Process {self.name!r}: {len(self._members().tasks)} tasks>"
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy, here or in a worker, is what the process is made of, and has not run: a run's runner holds
         # locks and descriptors, its report all results.
-        tasks, graph = self._made
-        return {**vars(self), "_made": ([*tasks], graph), "report": None, "runner": self._fresh_runner()}
+        tasks, graph = self._in_order()
+        return {**vars(self), "_made": ([*tasks], graph), "report": None, "_runner": self._fresh_runner()}
 
     # The graph
 
@@ -149,7 +156,8 @@ class Process:
         TaskNotFoundError
             If no task has this name.
         """
-        return self._graph.tasks[self._index_of(task_name)]
+        members = self._members()
+        return members.tasks[_index_of(task_name, members)]
 
     def get_dependant_tasks(self, task_name: str) -> list[Task]:
         """Return all tasks that depend on one, directly or not, in topological order.
@@ -166,7 +174,8 @@ class Process:
         TaskNotFoundError
             If no task has this name.
         """
-        return [self._graph.tasks[below] for below in self._graph.descendants(self._index_of(task_name))]
+        graph = self._graph
+        return [graph.tasks[below] for below in graph.descendants(_index_of(task_name, graph))]
 
     def critical_path(self) -> list[str]:
         """Return the names along the longest chain of tasks, from its first to its last."""
@@ -204,7 +213,7 @@ class Process:
         if not isinstance(task, Task):
             raise _no_task(task)
         with _changing:
-            self._replace_tasks([*self._checked_graph().tasks, task])
+            self._begun_draft().add(task)
 
     def remove_task(self, task_name: str) -> None:
         """Remove a task on which no other depends, and close its log handlers.
@@ -224,7 +233,8 @@ class Process:
             If other tasks depend on it.
         """
         with _changing:
-            graph, index = self._checked_graph(), self._index_of(task_name)
+            graph = self._checked_graph()
+            index = _index_of(task_name, graph)
             if dependants := graph.dependants[index]:
                 names = ", ".join(repr(graph.names[dependant]) for dependant in sorted(dependants))
                 raise ValueError(
@@ -259,11 +269,14 @@ class Process:
         if not isinstance(dependency, TaskDependency):
             raise TypeError(f"dependency must be of type TaskDependency, not {brief_repr(dependency)}")
         with _changing:
-            graph, task = self._checked_graph(), self.get_task(task_name)
+            draft = self._begun_draft()
+            index = _index_of(task_name, draft)
+            task = draft.tasks[index]
             before = task.dependencies
             task.dependencies = [*before, dependency]  # other tasks may have been made with the same list
             try:
-                self._replace_tasks(graph.tasks)
+                if not draft.is_in_order(index):
+                    self._replace_tasks(draft.tasks)
             except BaseException:
                 task.dependencies = before
                 raise
@@ -483,12 +496,12 @@ class Process:
 
             saver = Checkpoint(checkpoint, graph, lambda: scheduler.returned)
             scheduler.begin_with(saver.saved, saver)
-        self.runner = scheduler.runner
+        self._runner = scheduler.runner
         return scheduler
 
     def _checked_graph(self) -> Graph:
         """Return the graph; refuse where `tasks` is not what it was made of any more."""
-        tasks, graph = self._made  # at once: another thread may replace them
+        tasks, graph = self._in_order()
         if tasks != graph.tasks:
             raise ValueError(
                 f"The list of tasks of {self!r} was changed, which does not change the process: use "
@@ -499,21 +512,32 @@ class Process:
     def _replace_tasks(self, tasks: list[Task]) -> None:
         graph = Graph(tasks)  # raises before anything has changed
         self._made = ([*graph.tasks], graph)
-        self.runner = self._fresh_runner()
+        self._draft = None
+        self._runner = self._fresh_runner()
 
     def _fresh_runner(self) -> ProcessRunner:
         """Make what `runner` is before the first run."""
-        runner = choose_runner(self._configured_runner, None, None, len(self._graph.tasks)).for_run()
-        runner.results = dict.fromkeys(self._graph.names, TaskResult.pending())
+        _, graph = self._made
+        runner = choose_runner(self._configured_runner, None, None, len(graph.tasks)).for_run()
+        runner.results = dict.fromkeys(graph.names, TaskResult.pending())
         return runner
 
-    def _index_of(self, task_name: str) -> int:
-        if not isinstance(task_name, str):
-            raise TypeError(f"task_name must be str, not {brief_repr(task_name)}")
-        index = self._graph.index.get(task_name.lower())
-        if index is None:
-            raise TaskNotFoundError(unknown_task(task_name, self._graph.names))
-        return index
+    def _begun_draft(self) -> Draft:
+        """Return what changes are made to until somebody asks for the graph, since that costs O(V + E)."""
+        if self._draft is None:
+            self._draft = Draft(self._checked_graph())
+        return self._draft
+
+    def _members(self) -> Graph | Draft:
+        return self._draft or self._made[1]
+
+    def _in_order(self) -> tuple[list[Task], Graph]:
+        """Return the list of tasks and the graph as they are after all changes."""
+        if self._draft is not None:
+            with _changing:
+                if self._draft is not None:
+                    self._replace_tasks(self._draft.tasks)
+        return self._made  # at once: another thread may replace them
 
 
 class Stream:
@@ -628,6 +652,15 @@ def _report_of(process: Process, scheduler: Scheduler) -> ProcessExecutionReport
     report.from_checkpoint = scheduler.taken_over
     process.report = report
     return report
+
+
+def _index_of(task_name: str, members: Graph | Draft) -> int:
+    if not isinstance(task_name, str):
+        raise TypeError(f"task_name must be str, not {brief_repr(task_name)}")
+    index = members.index.get(task_name.lower())
+    if index is None:
+        raise TaskNotFoundError(unknown_task(task_name, members.index))
+    return index
 
 
 def _no_task(task: object) -> TypeError:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
 import re
+import time
 from typing import Any
 
 import pytest
@@ -242,6 +244,33 @@ def test_processes_made_of_one_list_do_not_see_each_others_changes():
     assert [task.name for task in tasks] == ["load", "save"]
     assert list(one.run().results) == ["load", "save", "new"]
     assert list(other.run().results) == ["load"]
+
+
+def test_a_process_may_be_made_task_by_task_however_many_there_are():
+    process = Process([])
+    began = time.monotonic()
+    for number in range(20_000):
+        process.add_task(Task(f"t{number}", abs, args=(number,)))
+        if number:
+            process.add_task_dependency(f"t{number}", TaskDependency(f"t{number // 2}"))
+        assert process.get_task(f"T{number}").name == f"t{number}"
+    # Some 0.2 s; where each step looks at all tasks, it is minutes.
+    assert time.monotonic() - began < 60
+    assert [task.name for task in process.get_dependant_tasks("t9000")] == ["t18000", "t18001"]
+
+
+@pytest.mark.parametrize("look", [lambda process: process, pickle.dumps, repr, Process.run])
+def test_what_was_added_is_there_whoever_looks_first(look):
+    process = Process([Task("a", int)], "shop")
+    process.run()
+    old = process.tasks
+    process.add_task(Task("b", int, dependencies=[TaskDependency("a")]))
+    look(process)
+    assert [task.name for task in old] == ["a"]
+    assert list(process.runner.results) == ["a", "b"]
+    assert repr(process) == "<Process 'shop': 2 tasks>"
+    assert process.critical_path() == ["a", "b"]
+    assert list(pickle.loads(pickle.dumps(process)).run().results) == ["a", "b"]
 
 
 def test_a_task_on_which_others_depend_is_not_removed(tmp_path):
