@@ -16,6 +16,7 @@ import bench_build
 import bench_checkpoint
 import bench_data
 import bench_demo
+import bench_engines
 import bench_instructions
 import bench_metg
 import bench_pool
@@ -30,6 +31,7 @@ BENCHMARKS = {
     "scheduling": bench_scheduling,
     "instructions": bench_instructions,
     "pool": bench_pool,
+    "engines": bench_engines,
     "metg": bench_metg,
     "data": bench_data,
     "checkpoint": bench_checkpoint,

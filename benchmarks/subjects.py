@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from functools import partial
+from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -61,6 +62,24 @@ def our_pool(workers: int, *, last_only: bool = False) -> Iterator[Run]:
         yield partial(run_process, runner, last_only=last_only)
 
 
+@contextmanager
+def our_runner_on_loky(workers: int) -> Iterator[Run]:
+    from processes import ExecutorRunner
+
+    with import_module("loky").ProcessPoolExecutor(workers) as executor:
+        yield partial(run_process, ExecutorRunner(executor))
+
+
+@contextmanager
+def our_runner_on_dask(workers: int) -> Iterator[Run]:
+    from processes import DaskRunner
+
+    with DaskRunner(
+        n_workers=workers, threads_per_worker=1, dashboard_address=None, silence_logs="CRITICAL"
+    ) as runner:
+        yield partial(run_process, runner)
+
+
 def run_process(
     runner: ProcessRunner, graph: Graph, functions: Functions, *, last_only: bool = False
 ) -> list[Any]:
@@ -98,6 +117,8 @@ SUBJECTS = {
     SEQUENTIAL: Subject(our_sequential),
     THREADS: Subject(our_threads),
     POOL: Subject(our_pool),
+    "processes: on loky": Subject(our_runner_on_loky, "loky"),
+    "processes: on dask": Subject(our_runner_on_dask, "distributed"),
     "graphlib, bare loop": Subject(peers.graphlib_loop, "graphlib"),
     "ThreadPoolExecutor": Subject(peers.thread_pool_executor, "concurrent"),
     "ProcessPoolExecutor, fork": Subject(
@@ -135,3 +156,6 @@ PEER_POOLS = [
 
 WARM_POOLS = [name for name in PEER_POOLS if not name.endswith(("forkserver", "spawn"))]
 """Those that still differ once their workers run."""
+
+ON_ENGINES = {"processes: on loky": "loky", "processes: on dask": "dask, distributed"}
+"""What runs graphs on an engine of other people's, and that engine by itself."""
