@@ -11,10 +11,13 @@ from enum import IntEnum
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING
 
+from .resources import ReadyTree
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from .graph import Graph
+    from .resources import Amounts
 
 
 NEVER = sys.maxsize  # the rank of what does not exist
@@ -50,9 +53,8 @@ class Plan:
 
     Tasks are named by their index in the graph. Among the ready ones the order is: higher priority,
     then the longer chain below, then topological order. A chain is as long as its tasks take together; as
-    long as nothing is known of that, all take the same. Ready tasks are kept by group: tasks
-    of one group compete for the same slots and resources, so that the head of each group tells whether
-    any of it can start.
+    long as nothing is known of that, all take the same. Ready tasks are kept by group: tasks of one group
+    compete for the same slots.
 
     Parameters
     ----------
@@ -62,6 +64,8 @@ class Plan:
         The group of each task, numbered from 0.
     durations : sequence of float, optional
         How long each task is expected to take, in seconds.
+    needs : sequence of mapping, optional
+        What each task needs of the run's resources; None if none needs any.
 
     Attributes
     ----------
@@ -71,7 +75,13 @@ class Plan:
         How many tasks have not yet succeeded, failed or been skipped.
     """
 
-    def __init__(self, graph: Graph, groups: Sequence[int], durations: Sequence[float] | None = None) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        groups: Sequence[int],
+        durations: Sequence[float] | None = None,
+        needs: Sequence[Amounts] | None = None,
+    ) -> None:
         size = len(graph.names)
         self._dependants = graph.dependants
         self._names = graph.names
@@ -94,13 +104,24 @@ class Plan:
                 self._heaps[groups[task]].append(self.ranks[task])
         for heap in self._heaps:
             heapify(heap)
+        self._trees: dict[int, ReadyTree] = {}  # for heaps, where tasks need resources
+        if needs is not None:
+            by_rank = [needs[task] for task in order]
+            for group in {group for group, need in zip(groups, needs, strict=True) if need}:
+                self._trees[group] = ReadyTree(by_rank, self._heaps[group])
+                self._heaps[group] = []
 
     def state(self, task: int) -> State:
         """Tell where a task stands."""
         return self._states[task]
 
-    def rank_of_next(self, group: int) -> int | None:
-        """Tell the rank (0 goes first) of the best ready task of a group; None if none is ready."""
+    def rank_of_next(self, group: int, available: Amounts) -> int | None:
+        """Tell the rank (0 goes first) of the best ready task of a group that can have what it needs.
+
+        None if there is no such task.
+        """
+        if group in self._trees:
+            return self._trees[group].first(available)
         heap = self._heaps[group]
         return heap[0] if heap else None
 
@@ -109,12 +130,16 @@ class Plan:
         return min(map(self.ranks.__getitem__, self._dependants[task]), default=NEVER)
 
     def count_ready(self, group: int) -> int:
-        """Tell how many tasks of a group are ready."""
+        """Tell how many tasks of a group are ready, if none of the group needs resources; else 0."""
         return len(self._heaps[group])
 
-    def take(self, group: int) -> int:
-        """Start the best ready task of a group."""
-        task = self._order[heappop(self._heaps[group])]
+    def take(self, group: int, rank: int | None = None) -> int:
+        """Start the best ready task of a group; where some need resources, the one of this rank."""
+        if rank is None or group not in self._trees:
+            rank = heappop(self._heaps[group])
+        else:
+            self._trees[group].remove(rank)
+        task = self._order[rank]
         if self._states[task] is not READY:
             raise self._refusal(task, RUNNING)
         self._states[task] = RUNNING
@@ -147,6 +172,8 @@ class Plan:
         for task in tasks:
             self._move(task, RUNNING)
             self.succeed(task)
+            if tree := self._trees.get(self._groups[task]):
+                tree.remove(self.ranks[task])
         for heap in self._heaps:
             heap[:] = [rank for rank in heap if self._states[self._order[rank]] is READY]
             heapify(heap)
@@ -177,8 +204,14 @@ class Plan:
         self._make_ready(task)
 
     def _make_ready(self, task: int) -> None:
-        self._move(task, READY)
-        heappush(self._heaps[self._groups[task]], self.ranks[task])
+        if (state := self._states[task]) is not WAITING and state is not DELAYED:
+            raise self._refusal(task, READY)
+        self._states[task] = READY
+        group, rank = self._groups[task], self.ranks[task]
+        if group in self._trees:
+            self._trees[group].add(rank)
+        else:
+            heappush(self._heaps[group], rank)
 
     def _move(self, task: int, state: State) -> None:
         if state not in MOVES[self._states[task]]:

@@ -39,6 +39,7 @@ from .measurements import Measurements
 from .perform import perform
 from .pickling import dump
 from .plan import Plan, State
+from .resources import exact
 from .retry import delay_after
 from .runners import make_runner
 from .runners.waker import Waker
@@ -48,10 +49,10 @@ from .task_types import TaskResult, TaskStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
-    from fractions import Fraction
 
     from .attempt import Message, Outcome
     from .events import Event, Observer
+    from .resources import Amounts
     from .runners.base import ProcessRunner
     from .task import Task
 
@@ -64,17 +65,6 @@ LONGEST_WAIT = 86_400.0  # seconds: no system call waits for more than 24 days
 NO_ATTEMPTS = (0, 0.0)  # and the seconds that they took
 
 _SUCCESS = TaskStatus.SUCCESS  # the members of an enum are slow to look up before Python 3.12
-
-
-class _Group:
-    """Tasks that compete for the same: one runner's slots and the same resources."""
-
-    __slots__ = ("needs", "number", "runner")
-
-    def __init__(self, number: int, runner: ProcessRunner, needs: Mapping[str, float]) -> None:
-        self.number = number
-        self.runner = runner
-        self.needs = _exact(needs)
 
 
 class Scheduler:
@@ -148,20 +138,21 @@ class Scheduler:
         self._saved: dict[int, tuple[TaskResult, Any]] = {}  # what an earlier run has saved, by task
         self._saves = False  # whether a recorder wants each value that is returned
         self._untold: deque[Event] = deque()  # what the observers have not been told yet
-        self._available = _exact(resources or {})
+        self._available = exact(resources or {})
         self._fail_fast = fail_fast
         self._captures_output = captures_output
         self._downstream = downstream or (
             lambda task: [graph.names[below] for below in graph.descendants(task)]
         )
-        self._groups, self._group_of = _groups(graph.tasks, runner, self.runner)
-        self._only_group = self._groups[0] if len(self._groups) == 1 and not self._groups[0].needs else None
-        runners = dict.fromkeys([self.runner, *(group.runner for group in self._groups)])
+        self._numbered, self._number_of = _numbered_runners(graph.tasks, runner, self.runner)
+        self._needs = _needs_of(graph.tasks)
+        self._only_runner = self._numbered[0] if len(self._numbered) == 1 and self._needs is None else None
+        runners = dict.fromkeys([self.runner, *self._numbered])
         self._runners = sorted(runners, key=lambda one: one.performs_while_waiting)
         is_shared = _shared_functions(graph.tasks)
         for one in self._runners:
             one.is_shared = is_shared
-        self._plan = Plan(graph, self._group_of, durations)
+        self._plan = Plan(graph, self._number_of, durations, self._needs)
         self._ranks = self._plan.ranks
         self._earlier: dict[int, tuple[int, float]] = {}  # attempts of tasks that are retried, their seconds
         # By task index:
@@ -243,11 +234,7 @@ class Scheduler:
 
     def _ready_by_runner(self) -> Counter[ProcessRunner]:
         """Count what can start at once, whatever else runs."""
-        ready: Counter[ProcessRunner] = Counter()
-        for group in self._groups:
-            if not group.needs:
-                ready[group.runner] += self._plan.count_ready(group.number)
-        return ready
+        return Counter({runner: self._plan.count_ready(n) for n, runner in enumerate(self._numbered)})
 
     def _take_over_saved(self) -> None:
         self._plan.take_over(self._saved)
@@ -281,40 +268,37 @@ class Scheduler:
         With `anywhere`, in whatever thread: False if the run's own has to start the next one.
         """
         plan = self._plan
-        if (only := self._only_group) is not None:  # nothing to choose among: the common case
+        if (runner := self._only_runner) is not None:  # nothing to choose among: the common case
             if ready := plan.count_ready(0):
-                runner = only.runner
                 if anywhere and not runner.starts_anywhere:
                     return False
                 for _ in range(min(ready, runner.free_slots)):
-                    self._start(plan.take(0), only)
+                    self._start(plan.take(0), runner)
                     if runner.is_sated:
                         break
             return True
-        while (group := self._best_startable_group()) is not None:
-            if anywhere and not group.runner.starts_anywhere:
+        while (best := self._best_startable()) is not None:
+            rank, number = best
+            if anywhere and not self._numbered[number].starts_anywhere:
                 return False
-            self._start(plan.take(group.number), group)
+            self._start(plan.take(number, rank), self._numbered[number])
         return True
 
-    def _best_startable_group(self) -> _Group | None:
-        best, best_rank = None, -1
-        for group in self._groups:
-            rank = self._plan.rank_of_next(group.number)
-            if (
-                rank is not None
-                and (best is None or rank < best_rank)
-                and group.runner.free_slots > 0
-                and not group.runner.is_sated
-                and all(self._available[name] >= amount for name, amount in group.needs.items())
-            ):
-                best, best_rank = group, rank
-        return best
+    def _best_startable(self) -> tuple[int, int] | None:
+        """Tell the lowest rank of those that can start, and the number of its runner."""
+        startable = [
+            (rank, number)
+            for number, runner in enumerate(self._numbered)
+            if runner.free_slots > 0
+            and not runner.is_sated
+            and (rank := self._plan.rank_of_next(number, self._available)) is not None
+        ]
+        return min(startable, default=None)
 
-    def _start(self, index: int, group: _Group) -> None:
+    def _start(self, index: int, runner: ProcessRunner) -> None:
         task = self.graph.tasks[index]
-        if group.needs:
-            self._use(group.needs, -1)
+        if self._needs is not None:
+            self._use(self._needs[index], -1)
         args, kwargs = task.args, task.kwargs
         if sources := self.graph.dependencies[index]:
             values = tuple(map(self._values.__getitem__, sources))
@@ -333,28 +317,28 @@ class Scheduler:
         )
         if self._captures_output:
             attempt.captures_output = attempt.on_record is not None
-        if group.runner.heeds_order:
+        if runner.heeds_order:
             attempt.next_rank = self._plan.rank_below(index)
         if not task.keep_result:
-            attempt.may_stay = self._goes_to_one_more(index, group)
+            attempt.may_stay = self._goes_to_one_more(index, runner)
         self._running[ticket] = (index, attempt)
         if self._has_watchers:
             attempts, _ = self._earlier.get(index, NO_ATTEMPTS)
             self._tell(TaskStarted(task.name, attempts + 1))
         if self._sealed and sources:
             attempt.has_sealed = any(issubclass(type(value), Sealed) for value in values)
-            if attempt.has_sealed and not group.runner.takes_sealed and not self._unseal(attempt):
+            if attempt.has_sealed and not runner.takes_sealed and not self._unseal(attempt):
                 return
-        group.runner.start(attempt)
+        runner.start(attempt)
 
-    def _goes_to_one_more(self, index: int, group: _Group) -> bool:
+    def _goes_to_one_more(self, index: int, runner: ProcessRunner) -> bool:
         """Tell whether a result is for one attempt alone, on the same runner."""
         if self._needed_by[index] != 1 or self._saves:
             return False
         (dependant,) = (
             below for below in self.graph.dependants[index] if self._plan.state(below) is not State.SKIPPED
         )
-        same_runner = self._groups[self._group_of[dependant]].runner is group.runner
+        same_runner = self._numbered[self._number_of[dependant]] is runner
         return same_runner and not self.graph.tasks[dependant].retries
 
     def _unseal(self, attempt: Attempt) -> bool:
@@ -439,8 +423,8 @@ class Scheduler:
             self._began.pop(finished.ticket, None)
             if finished.elapsed_seconds > attempt.timeout and isinstance(outcome, (Returned, Raised)):
                 outcome = TimedOut(attempt.timeout, "")  # this thread was too busy to look at the time
-        if self._only_group is None:
-            self._use(self._groups[self._group_of[index]].needs, 1)
+        if self._needs is not None:
+            self._use(self._needs[index], 1)
         if self._interrupt.happened and _is_interrupted(outcome):
             return  # cut short by a Ctrl-C, it has not ended: the task stays PENDING
         attempts, elapsed = self._earlier.pop(index, NO_ATTEMPTS) if self._earlier else NO_ATTEMPTS
@@ -453,7 +437,7 @@ class Scheduler:
         else:
             self._fail_or_retry(index, attempt, outcome, attempts, elapsed)
 
-    def _use(self, needs: Mapping[str, int | Fraction], sign: int) -> None:
+    def _use(self, needs: Amounts, sign: int) -> None:
         """Take resources, with a `sign` of -1, or give them back, with 1."""
         for name, amount in needs.items():
             self._available[name] += sign * amount
@@ -576,7 +560,7 @@ class Scheduler:
             attempt.on_record.close()
 
     def _runner_of(self, ticket: int) -> ProcessRunner:
-        return self._groups[self._group_of[self._running[ticket][0]]].runner
+        return self._numbered[self._number_of[self._running[ticket][0]]]
 
     # Observers
 
@@ -628,43 +612,34 @@ def _shared_functions(tasks: Sequence[Task]) -> Callable[[object], bool]:
     return is_shared
 
 
-def _exact(amounts: Mapping[str, float]) -> dict[str, int | Fraction]:
-    """Take amounts for the decimal numbers that they were written as: sums of floats leave a little over."""
-    if all(isinstance(amount, int) for amount in amounts.values()):
-        return {name: int(amount) for name, amount in amounts.items()}
-    from fractions import Fraction  # it takes 2 ms to import
-
-    return {
-        name: amount if isinstance(amount, int) else Fraction(float.__repr__(amount))
-        for name, amount in amounts.items()
-    }
+def _needs_of(tasks: Sequence[Task]) -> list[Amounts] | None:
+    """Return what each task needs of the run's resources; None if none needs any."""
+    if not any(task.resources for task in tasks):
+        return None
+    return [exact(task.resources) for task in tasks]
 
 
-def _groups(
+def _numbered_runners(
     tasks: Sequence[Task], default: ProcessRunner, default_copy: ProcessRunner
-) -> tuple[list[_Group], list[int]]:
-    """Sort tasks into groups; give the groups, and each task's group number."""
-    if not any(task.runner is not None or task.resources for task in tasks):
-        return [_Group(0, default_copy, {})], [0] * len(tasks)
-    copies = {default: default_copy}
+) -> tuple[list[ProcessRunner], list[int]]:
+    """Return this run's own copies of the runners that tasks run on, and the number of each task's."""
+    if not any(task.runner is not None for task in tasks):
+        return [default_copy], [0] * len(tasks)
     named: dict[str, ProcessRunner] = {default.name: default}
-    numbers: dict[tuple[ProcessRunner, frozenset[tuple[str, float]]], int] = {}
-    groups: list[_Group] = []
-    group_of: list[int] = []
+    numbers: dict[ProcessRunner, int] = {}
+    copies: list[ProcessRunner] = []
+    number_of: list[int] = []
     for task in tasks:
         runner = default if task.runner is None else task.runner
         if isinstance(runner, str):
             if runner not in named:
                 named[runner] = make_runner(runner)
             runner = named[runner]
-        if runner not in copies:
-            copies[runner] = runner.for_run()
-        key = (runner, frozenset(task.resources.items()))
-        number = numbers.setdefault(key, len(groups))
-        if number == len(groups):
-            groups.append(_Group(number, copies[runner], task.resources))
-        group_of.append(number)
-    return groups, group_of
+        if runner not in numbers:
+            numbers[runner] = len(copies)
+            copies.append(default_copy if runner is default else runner.for_run())
+        number_of.append(numbers[runner])
+    return copies, number_of
 
 
 def _is_interrupted(outcome: Outcome) -> bool:

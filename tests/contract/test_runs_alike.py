@@ -12,6 +12,7 @@ import threading
 import time
 import warnings
 import weakref
+from collections import Counter
 from enum import Enum
 
 import pytest
@@ -371,6 +372,32 @@ def test_amounts_of_resources_are_exact(runner, tmp_path):
     ]
     report = Process(tasks).run(runner=runner, max_workers=4, resources={"gpu": 1, "memory": 0.3})
     report.raise_for_errors()
+
+
+@pytest.mark.parametrize("runner", ["thread", "process"])
+def test_tasks_that_each_need_another_amount_run_together_as_far_as_there_is_enough(runner):
+    there_is = {"memory": 8, "disk": 3}
+    needs = {
+        f"t{n}": {"memory": n % 79 / 10 + 0.1} | ({"disk": n % 29 / 10 + 0.1} if n % 3 else {})
+        for n in range(300)
+    }
+    tasks = [Task(name, time.sleep, args=(1e-3,), resources=need) for name, need in needs.items()]
+    report = Process(tasks).run(runner=runner, max_workers=4, resources=there_is)
+    report.raise_for_errors()
+    # What a task has taken it has at least as long as its call lasts.
+    begins = [(metrics.started_at, 1, name) for name, metrics in report.metrics.items()]
+    ends = [
+        (metrics.started_at + report.entries[name].elapsed_seconds, 0, name)
+        for name, metrics in report.metrics.items()
+    ]
+    taken, at_once, most = Counter(), 0, 0
+    for _, begun, name in sorted(begins + ends):
+        at_once += 1 if begun else -1
+        most = max(most, at_once)
+        for resource, amount in needs[name].items():
+            taken[resource] += amount if begun else -amount
+            assert taken[resource] < there_is[resource] + 1e-9
+    assert most > 1
 
 
 class Share(float, Enum):

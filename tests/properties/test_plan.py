@@ -16,6 +16,9 @@ from processes.plan import MOVES, Plan, State
 WAITING, READY, RUNNING, DELAYED, SUCCEEDED, FAILED, SKIPPED = State
 ENDED = {SUCCEEDED, FAILED, SKIPPED}
 
+RESOURCES = ("disk", "memory")
+ENOUGH = dict.fromkeys(RESOURCES, 3)  # for any task
+
 steadily = settings(deadline=None, derandomize=True, database=None, max_examples=150)
 
 
@@ -25,10 +28,17 @@ class Drawn:
 
     graph: Graph
     groups: list[int]
+    needs: list[dict[str, int]] | None
 
     @property
     def size(self) -> int:
         return len(self.groups)
+
+    def fits(self, task: int, available: dict[str, int]) -> bool:
+        """Tell whether a task needs no more than there is."""
+        return self.needs is None or all(
+            self.needs[task][name] <= available[name] for name in self.needs[task]
+        )
 
     def ancestors(self, task: int) -> set[int]:
         return {other for other in range(self.size) if task in self.graph.descendants(other)}
@@ -49,11 +59,14 @@ def graphs(draw: st.DrawFn) -> Drawn:
             )
         )
     groups = draw(st.lists(st.integers(0, 2), min_size=size, max_size=size))
-    return Drawn(Graph(tasks), groups)
+    amounts = st.dictionaries(st.sampled_from(RESOURCES), st.integers(1, 3))
+    needs = draw(st.none() | st.lists(amounts, min_size=size, max_size=size))
+    return Drawn(Graph(tasks), groups, needs)
 
 
 def contents(plan: Plan) -> dict[str, object]:
-    return copy.deepcopy(vars(plan))
+    trees = [tree._least for tree in plan._trees.values()]
+    return copy.deepcopy({**vars(plan), "_trees": trees})
 
 
 class Story:
@@ -61,7 +74,7 @@ class Story:
 
     def __init__(self, drawn: Drawn) -> None:
         self.drawn = drawn
-        self.plan = Plan(drawn.graph, drawn.groups)
+        self.plan = Plan(drawn.graph, drawn.groups, needs=drawn.needs)
         self.taken: dict[int, int] = dict.fromkeys(range(drawn.size), 0)
         self.delays: dict[int, int] = dict.fromkeys(range(drawn.size), 0)
         self.failed: set[int] = set()
@@ -87,13 +100,14 @@ class Story:
                 self.end(task, data.draw(st.sampled_from(["succeed", "fail", "delay"])))
 
     def has_ready(self, group: int) -> bool:
-        return group in self.drawn.groups and self.plan.rank_of_next(group) is not None
+        return group in self.drawn.groups and self.plan.rank_of_next(group, ENOUGH) is not None
 
     def take(self, group: int) -> None:
-        rank = self.plan.rank_of_next(group)
-        task = self.plan.take(group)
-        assert self.drawn.groups[task] == group
+        rank = self.plan.rank_of_next(group, ENOUGH)
         assert rank is not None
+        task = self.plan.take(group, rank)
+        assert self.plan.ranks[task] == rank
+        assert self.drawn.groups[task] == group
         assert self.succeeded.issuperset(self.drawn.graph.dependencies[task])
         self.taken[task] += 1
         self.running.append(task)
@@ -132,6 +146,15 @@ class Story:
             )
             assert self.taken[task] <= 1 + self.delays[task]
         assert plan.unfinished == sum(state not in ENDED for state in states)
+        for amount in range(4):
+            available = {"disk": amount, "memory": 2}
+            for group in set(drawn.groups):
+                fitting = [
+                    plan.ranks[task]
+                    for task, state in enumerate(states)
+                    if state is READY and drawn.groups[task] == group and drawn.fits(task, available)
+                ]
+                assert plan.rank_of_next(group, available) == min(fitting, default=None)
 
 
 @steadily
@@ -209,7 +232,7 @@ def test_what_is_not_allowed_raises_and_changes_nothing(drawn, data):
                 plan.resume(task)
             assert contents(plan) == before
     for group in range(max(drawn.groups, default=-1) + 1):
-        if plan.rank_of_next(group) is None:
+        if plan.rank_of_next(group, ENOUGH) is None:
             with pytest.raises(IndexError):
                 plan.take(group)
             assert contents(plan) == before
