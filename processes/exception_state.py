@@ -2,7 +2,8 @@
 
 Pickle asks an exception's class how to copy it, loses causes, contexts, tracebacks and half of what builtin
 exceptions hold, and fails as a whole where one attribute cannot be serialized. Here no code of the class is
-run: an exception is made by its builtin base's ``__new__``, and its contents are put back one by one.
+run: an exception is made by its builtin base's ``__new__``, and its contents are put back one by one. Only
+one whose class is not written in Python and lets nobody else make it (pydantic's) makes itself.
 
 An exception and all that hangs on it (cause, context, members, exceptions among its arguments and
 attributes) become a flat table of rows that name each other by number: chains may be long, and rings are
@@ -23,10 +24,11 @@ is replaced by one of the same name, made on the spot: see :class:`processes.exc
 from __future__ import annotations
 
 import builtins
+import gc
 import pickle
 import sys
 import threading
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from itertools import islice
 from types import CodeType, FunctionType, GetSetDescriptorType, MemberDescriptorType, TracebackType
@@ -67,11 +69,25 @@ class VariableText(str):
 
 
 class _Tables(threading.local):
-    """The tables that are open in this thread, and the place of each exception that is being written."""
+    """The tables that are open in this thread, and the place of each exception that is being written.
+
+    In what makes an exception none of those around it is open: they are not made before it.
+    """
 
     def __init__(self) -> None:
         self.open: list[list[Any]] = []
         self.places: dict[int, Place] = {}  # by id()
+        self.making: set[int] = set()  # the ids of those of which is being written what makes them
+
+    @contextmanager
+    def closed(self) -> Iterator[None]:
+        """Begin afresh for a while."""
+        around = self.open, self.places
+        self.open, self.places = [], {}
+        try:
+            yield
+        finally:
+            self.open, self.places = around
 
 
 _tables = _Tables()
@@ -157,6 +173,7 @@ class _Writer:
         attributes = _attributes(exception)
         row = {
             "class": self._class(type(exception)),
+            "made_of": self._made_of(exception),
             "stand_in": _description(exception),
             "args": self._contents(_SLOTS["args"].__get__(exception)),
             "attributes": {name: self._attribute(name, value) for name, value in attributes.items()},
@@ -194,6 +211,43 @@ class _Writer:
             return b""
         self.home_only |= pickled.home_only
         return pickled.data
+
+    def _made_of(self, exception: BaseException) -> bytes:
+        """Return a pickle of what an exception makes itself of; empty where its builtin base makes it."""
+        if _members(exception) or id(exception) in _tables.making or _is_made_by_base(type(exception)):
+            return b""
+        _tables.making.add(id(exception))
+        try:
+            reduced: Any = exception.__reduce_ex__(PROTOCOL)
+            make, arguments, *_ = reduced
+            with _tables.closed():
+                try:
+                    pickled = dump_value((make, arguments), self._to_sender)
+                except Exception:  # as the contents raise it
+                    pickled = dump_value((make, self._sendable(arguments)), self._to_sender)
+            if type(_made_by_itself(pickled.data)) is not type(exception):
+                return b""
+        except KeyboardInterrupt:
+            raise
+        except BaseException:
+            return b""
+        finally:
+            _tables.making.discard(id(exception))
+        self.home_only |= pickled.home_only
+        return pickled.data
+
+    def _sendable(self, value: Any) -> Any:
+        """Return a value with the reprs of those of its parts that cannot be pickled."""
+        kind = type(value)
+        if kind is list or kind is tuple:
+            return kind(map(self._sendable, value))
+        if kind is dict:
+            return {key: self._sendable(item) for key, item in value.items()}
+        try:
+            dump_value(value, self._to_sender)
+        except Exception:  # as the contents raise it
+            return bounded_repr(value)
+        return value
 
     def _content(self, value: Any) -> Any:
         kind = type(value)
@@ -247,13 +301,29 @@ def _fields(exception: BaseException) -> Iterator[tuple[str, Any]]:
         except AttributeError:  # it is not set
             continue
         # In C, None is what an empty one gives; set to None, some would show in the text. The number and the
-        # text of an OSError are set where it was made of two arguments or more, be they None.
+        # text of an OSError may be: then the collector finds that None.
         if cls is OSError and name in ("errno", "strerror"):
-            is_set = value is not None or 2 <= len(_SLOTS["args"].__get__(exception)) <= 5
+            is_set = value is not None or any(held is None for held in gc.get_referents(exception))
         else:
             is_set = value is not None or bool(cls.__flags__ & HEAP_TYPE)
         if is_set:
             yield name, value
+
+
+def _is_made_by_base(cls: type[BaseException]) -> bool:
+    """Tell whether a class lets its builtin base make its exceptions; one of an extension module may not."""
+    try:
+        _builtin_base(cls).__new__(cls)
+    except TypeError:
+        return False
+    return True
+
+
+def _builtin_base(cls: type) -> Any:
+    """Return the class of which an exception's memory is, but for attributes and slots of Python's."""
+    while cls.__flags__ & HEAP_TYPE and cls.__base__ is not None:
+        cls = cls.__base__
+    return cls
 
 
 def _slots(kind: type[BaseException]) -> Iterator[tuple[type, str, Any]]:
@@ -397,6 +467,8 @@ def _make_all(rows: list[dict[str, Any]], table: list[Any]) -> None:
 
 def _make(row: dict[str, Any], members: list[BaseException]) -> BaseException:
     try:
+        if row.get("made_of"):
+            return _made_by_itself(row["made_of"])
         return _new(pickle.loads(row["class"]), row, members)  # noqa: S301 - read back when it was written
     except KeyboardInterrupt:
         raise
@@ -409,8 +481,15 @@ def _make(row: dict[str, Any], members: list[BaseException]) -> BaseException:
 
 
 def _new(cls: type[BaseException], row: dict[str, Any], members: list[BaseException]) -> BaseException:
-    base: Any = next(base for base in cls.__mro__ if not base.__flags__ & HEAP_TYPE)
+    base = _builtin_base(cls)
     made: BaseException = base.__new__(cls, row["message"], members) if members else base.__new__(cls)
+    return made
+
+
+def _made_by_itself(data: bytes) -> BaseException:
+    with _tables.closed():
+        make, arguments = pickle.loads(data)  # noqa: S301 - our own
+    made: BaseException = make(*arguments)
     return made
 
 

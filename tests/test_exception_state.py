@@ -7,6 +7,7 @@ import builtins
 import copyreg
 import os
 import pickle
+import smtplib
 import subprocess
 import sys
 import textwrap
@@ -14,7 +15,7 @@ import threading
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from hypothesis import given, settings
@@ -122,6 +123,8 @@ SPECIAL: list[Callable[[], BaseException]] = [
     lambda: subprocess.CalledProcessError(3, ["a"], b"out", b"err"),
     lambda: subprocess.TimeoutExpired(["a"], 3.5),
     lambda: UnicodeDecodeError("utf-8", b"x" * 100_000, 5, 6, "why"),
+    lambda: smtplib.SMTPResponseException(554, b"no"),  # an OSError whose number nobody has set
+    lambda: smtplib.SMTPSenderRefused(554, b"no", "a@b"),
 ]
 
 
@@ -253,11 +256,22 @@ class Mixed(Mixin, ValueError, KeyError):
     pass
 
 
+class MixedInMemory(ValueError, FileNotFoundError):  # the second base says what it looks like in memory
+    pass
+
+
 def test_an_init_that_does_not_match_the_arguments_is_not_called() -> None:
     copy = there_and_back(OwnInit(3, reason="why"))
     assert type(copy) is OwnInit
     assert (str(copy), copy.args, copy.code, copy.reason) == ("3: why", ("3: why",), 3, "why")
-    for exception in (NoSuperInit(4), OwnNew(1, 2), OwnOSError("/a"), Mixed("x", 1), Exiting("x")):
+    for exception in (
+        NoSuperInit(4),
+        OwnNew(1, 2),
+        OwnOSError("/a"),
+        Mixed("x", 1),
+        Exiting("x"),
+        MixedInMemory(2, "x"),
+    ):
         assert_same(there_and_back(exception), exception)
 
 
@@ -284,6 +298,31 @@ def test_a_class_that_refuses_every_look_gets_a_stand_in() -> None:
     assert type(copy).__name__ == "OfNameless"
     assert isinstance(copy, ValueError)
     assert (str(copy), copy.args) == ("<unprintable OfNameless object>", (3,))
+
+
+def test_an_exception_of_an_extension_module_that_nobody_else_can_make_makes_itself() -> None:
+    pydantic = pytest.importorskip("pydantic")
+
+    def caught(make: Callable[[], object]) -> Any:
+        with pytest.raises(pydantic.ValidationError) as info:
+            make()
+        return info.value
+
+    def refuse(value: object) -> object:
+        raise ValueError("no", value)
+
+    refused = Annotated[int, pydantic.AfterValidator(refuse)]
+    for original in (
+        caught(lambda: pydantic.TypeAdapter(list[refused]).validate_python([1, "x"])),
+        caught(lambda: pydantic.TypeAdapter(pydantic.PositiveInt).validate_python(-1)),
+        caught(lambda: pydantic.validate_call(refuse)()),  # the arguments of a call cannot be pickled
+    ):
+        original.__cause__ = original.__context__ = ValueError("why")
+        copy = there_and_back(original)
+        assert type(copy) is pydantic.ValidationError
+        assert [error["loc"] for error in copy.errors()] == [error["loc"] for error in original.errors()]
+        assert [error["msg"] for error in copy.errors()] == [error["msg"] for error in original.errors()]
+        assert repr(copy.__cause__) == repr(original.__cause__)
 
 
 class RaisesWhenRead:
