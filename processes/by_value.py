@@ -191,7 +191,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return {
                 key: obj
                 for key, (_, obj) in self.memo.copy().items()
-                if type(obj) not in _ALIKE_EVERYWHERE and not isinstance(obj, type)
+                if type(obj) not in _ALIKE_EVERYWHERE and not isinstance(obj, (type, ModuleType))
             }
 
     def reducer_override(self, obj: Any) -> Any:
@@ -213,7 +213,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return self._reduce_function(obj)
         if kind is MethodType and self._classes is not None and (reduced := _reduce_to_name(obj)) is not None:
             return reduced
-        if kind is ModuleType:
+        if kind is ModuleType or (issubclass(kind, ModuleType) and sys.modules.get(obj.__name__) is obj):
             return self._reduce_module(obj)
         if kind is CodeType:
             _, arguments = self.dispatch_table[CodeType](obj)
@@ -230,6 +230,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return NotImplemented
         if issubclass(kind, Enum):
             return _reduce_member(obj)
+        if hasattr(kind, "__wrapped__") and can_be_imported(obj):  # what wrapt has decorated refuses a copy
+            return obj.__qualname__
         if is_safe and can_be_imported(kind):  # pandas makes a class for each `itertuples()`
             _LIBRARY_TYPES[id(kind)] = kind
         self._ordinary.add(id(kind))
@@ -241,6 +243,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         make, (name, *values) = self.dispatch_table[ModuleType](module)
         if not values or (self._to_sender and modules_of_run.get(name) is module):
             return find_module, (name,)
+        if type(module) is not ModuleType:
+            return module.__reduce_ex__(PROTOCOL)
         self.plain = False
         (brought,) = map(with_lazy_imports, values)
         if sys.modules.get(name) is not module:  # others may have its name

@@ -27,6 +27,9 @@ MAX_DEPTH: Final = 30  # beyond it, nesting itself is the trouble more often tha
 MAX_PARTS: Final = 10_000  # of one value
 _MAX_PATH: Final = 300  # characters
 
+# What each class has anew, and what is looked at by itself.
+_NOT_SENT: Final = {"__dict__", "__weakref__", "_abc_impl", *OF_CLASSES}
+
 _OURS: Final = {"processes.pickling", "processes.by_value", "processes.rebuild", "cloudpickle.cloudpickle"}
 
 
@@ -169,7 +172,7 @@ def _parts(value: Any, path: str) -> Iterator[tuple[str, object]]:
     elif kind is classmethod or kind is staticmethod:
         yield f"{path}.__func__", value.__func__
     elif isinstance(value, type):
-        own = {name: item for name, item in vars(value).items() if name not in OF_CLASSES}
+        own = {name: item for name, item in vars(value).items() if name not in _NOT_SENT}
         yield from ((f"{path}.{name}", item) for name, item in own.items())
         yield f"{path}.__annotations__", annotations_of(value)
         yield from ((f"{path}.__bases__[{i}]", base) for i, base in enumerate(value.__bases__))

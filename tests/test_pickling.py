@@ -301,6 +301,12 @@ def generator() -> Iterator[int]:
     yield 1
 
 
+def in_class(lock: object) -> type:
+    cls = type("Late", (), {"__module__": "__main__"})  # as if it were of a script
+    cls.lock = lock  # type: ignore[attr-defined] # behind what each class has of itself
+    return cls
+
+
 def ring(value: object) -> list[object]:
     items: list[object] = [1]
     items += [items, {"again": items}, value]
@@ -333,6 +339,7 @@ LOCKED: list[tuple[Callable[[Any], object], str]] = [
     (lambda lock: with_lock_global, ".__globals__['LOCK']"),
     (ring, "[3]"),
     (in_module, ".cfg.lock"),
+    (in_class, ".lock"),
     (lambda lock: np.array([1, lock], dtype=object), ".__getstate__()[4][1]"),
 ]
 if sys.version_info >= (3, 15):
@@ -507,6 +514,30 @@ def test_what_is_weak_travels_with_what_it_holds_and_what_is_a_threads_without()
     local = threading.local()
     local.connection = threading.Lock()
     assert vars(there_and_back(local)) == {}
+
+
+class Answering(types.ModuleType):
+    """A module that has more than what is written in it."""
+
+    @property
+    def answer(self) -> int:
+        return 42
+
+
+def test_a_module_with_a_class_of_its_own_travels_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = types.ModuleType("json.answering")
+    module.__class__ = Answering
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    assert there_and_back([module]) == [module]
+    with pytest.raises(SerializationError, match="Answering"):
+        there_and_back(Answering("elsewhere"))
+
+
+def test_what_wrapt_has_decorated_travels_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    wrapt = pytest.importorskip("wrapt")
+    decorated = wrapt.decorator(lambda wrapped, _, args, kwargs: wrapped(*args, **kwargs))(textwrap.dedent)
+    monkeypatch.setattr(textwrap, "dedent", decorated)
+    assert there_and_back(decorated) is decorated
 
 
 def test_a_layout_of_binary_data_travels() -> None:
