@@ -28,7 +28,7 @@ MAX_PARTS: Final = 10_000  # of one value
 _MAX_PATH: Final = 300  # characters
 
 # What each class has anew, and what is looked at by itself.
-_NOT_SENT: Final = {"__dict__", "__weakref__", "_abc_impl", *OF_CLASSES}
+_NOT_SENT: Final = {"__dict__", "__weakref__", "_abc_impl", "__msgspec_cache__", *OF_CLASSES}
 
 _OURS: Final = {"processes.pickling", "processes.by_value", "processes.rebuild", "cloudpickle.cloudpickle"}
 
@@ -207,7 +207,8 @@ def _instance_parts(value: Any, path: str) -> Iterator[tuple[str, object]]:
     reduced = reducer(value) if reducer else value.__reduce_ex__(4)
     if not isinstance(reduced, tuple):
         return
-    _, arguments, state, items, pairs = (*reduced, None, None, None)[:5]
+    make, arguments, state, items, pairs = (*reduced, None, None, None)[:5]
+    yield (f"type({path})" if make is type(value) else f"{path}.__reduce__()[0]"), make
     for i, argument in enumerate(arguments):
         yield (f"type({path})" if argument is type(value) else f"{path}.__reduce__()[1][{i}]"), argument
     # By default the state is __dict__, or a tuple of it and the values of the slots.
