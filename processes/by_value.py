@@ -279,6 +279,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         if self._classes is not None:
             return self._leave_out(cls, class_id)
         _, arguments, (attributes, slots), _, _, fill = reduced
+        attributes.pop("__msgspec_cache__", None)  # which msgspec puts into any class, and makes anew
         if annotations := annotations_of(cls):
             attributes = {name: value for name, value in attributes.items() if name not in OF_CLASSES}
             attributes["__annotations__"] = annotations

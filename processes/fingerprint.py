@@ -70,6 +70,13 @@ _DERIVED: Final = {
     *("__weakref__", "__firstlineno__", "__static_attributes__", "_abc_impl", "__dataclass_fields__"),
     *("_member_map_", "_member_names_", "_value2member_map_", "_unhashable_values_", "_hashable_values_"),
     *("_unhashable_values_map_", "__slotnames__"),
+    *("__pydantic_core_schema__", "__pydantic_validator__", "__pydantic_serializer__"),
+}
+
+# By class, what counts of the objects of libraries that hold something else which differs from run to run.
+_WHAT_COUNTS: Final[dict[str, Callable[[Any], object]]] = {
+    "pydantic._internal._decorators.Decorator": lambda one: (one.cls_var_name, one.info),
+    "numba.core.registry.CPUDispatcher": lambda one: (one.py_func, one.targetoptions),
 }
 
 _TYPE_ALIAS: Final = [kind] if (kind := getattr(typing, "TypeAliasType", None)) else []  # from 3.12 on
@@ -250,7 +257,10 @@ class _Writer:
         elif issubclass(kind, Enum):
             self.write((kind, value._name_, value._value_))
         elif not self._is_again(value):
-            self.write_object(value)
+            if tell := _WHAT_COUNTS.get(f"{kind.__module__}.{kind.__qualname__}"):
+                self.write((kind, tell(value)))
+            else:
+                self.write_object(value)
 
     def _put(self, tag: bytes, data: str | bytes = b"") -> None:
         if isinstance(data, str):

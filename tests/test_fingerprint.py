@@ -364,6 +364,61 @@ def test_what_a_type_alias_stands_for_counts(tmp_path):
         assert {name for name in unedited if unedited[name] != edited[name]} == expected
 
 
+MODELS = """
+import pydantic
+
+class Line(pydantic.BaseModel):
+    count: int = 1
+
+class Order(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid")
+    price: int = pydantic.Field(default=3, gt=0)
+    lines: list[Line] = []
+
+    @pydantic.field_validator("price", mode="after")
+    @classmethod
+    def check(cls, price):
+        return price
+
+    @pydantic.computed_field
+    @property
+    def total(self) -> int:
+        return self.price * len(self.lines)
+
+MAY_CHANGE = set()
+VALUES = dict(
+    line=lambda x: Line(), order=lambda x: Order(), none=lambda x: x,
+    a_line=Line(), an_order=Order(lines=[Line()]),
+)
+"""
+
+
+def test_models_of_pydantic_count_with_all_that_is_written_in_them(tmp_path):
+    pytest.importorskip("pydantic")
+
+    def fingerprints(before: str, after: str) -> dict[str, str]:
+        folder = tmp_path / str(len([*tmp_path.iterdir()]))
+        folder.mkdir()
+        assert before in MODELS
+        return fingerprints_in(folder, {"program.py": MODELS.replace(before, after)})
+
+    unedited = fingerprints("", "")
+    orders = {"order", "an_order"}
+    for before, after, expected in (
+        ("", "", set()),
+        ("count: int = 1", "count: int = 2", {"line", "a_line", *orders}),
+        ("forbid", "allow", orders),
+        ("gt=0", "gt=1", orders),
+        ("list[Line] =", "tuple[Line, ...] =", orders),
+        ('mode="after"', 'mode="before"', orders),
+        ("return price", "return price + 1", orders),
+        ("computed_field", 'computed_field(alias="sum")', orders),
+        ("price * len", "price + len", orders),
+    ):
+        edited = fingerprints(before, after)
+        assert {name for name in unedited if unedited[name] != edited[name]} == expected, after
+
+
 WAITING = """
 lazy import json, missing, pack.far, shop
 lazy from prices import price

@@ -1446,3 +1446,24 @@ def tasks():
 def test_a_task_can_hand_its_filters_of_warnings_on(tmp_path):
     in_order, on_a_worker = outcomes_of(FILTERS, tmp_path)
     assert in_order == on_a_worker == {"hand-on": [True, "ignore"]}
+
+
+CACHED = """
+import threading
+
+class Read:
+    answer = 42
+
+Read.__msgspec_cache__ = threading.Lock()  # as the library puts its own there when it reads one
+
+def tell(read):
+    return read.answer, hasattr(Read, "__msgspec_cache__")
+
+def tasks():
+    return [Task("tell", tell, args=(Read(),))]
+"""
+
+
+def test_what_msgspec_keeps_in_a_class_stays_there(tmp_path):
+    in_order, on_a_worker = outcomes_of(CACHED, tmp_path)
+    assert (in_order["tell"], on_a_worker["tell"]) == ([42, True], [42, False])
