@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import selectors
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -117,6 +119,32 @@ def test_a_program_may_come_from_standard_input(tmp_path):
     output = output_of(["-"], tmp_path, PROGRAM)
     assert output.startswith(OUTPUT)
     assert "in broken" in output
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+def test_a_program_may_come_from_a_named_pipe(tmp_path):
+    os.mkfifo(tmp_path / "script.py")
+    writing = threading.Thread(target=(tmp_path / "script.py").write_text, args=(NAMELESS,))
+    writing.start()
+    assert output_of(["script.py"], tmp_path) == "{'t': 3}\n"
+    writing.join()
+
+
+def test_a_programs_main_module_may_have_no_file(tmp_path):
+    program = f"import sys\nsys.modules['__main__'].__file__ = None\n{NAMELESS}"
+    assert output_of(["-c", program], tmp_path) == "{'t': 3}\n"
+
+
+NAMELESS = """
+from processes import Process, Task
+print(Process([Task("t", lambda: 3)]).run(runner="process").results)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there, a variable has a name")
+def test_a_variable_of_the_environment_may_have_no_name(tmp_path):
+    output = output_of(["-c", NAMELESS], tmp_path, env={**os.environ, "": "x"})
+    assert output == "{'t': 3}\n"
 
 
 def test_a_program_may_stand_on_the_command_line(tmp_path):
@@ -780,6 +808,19 @@ def test_a_run_may_be_driven_by_any_thread(runner):
     thread.start()
     thread.join(60)
     assert results == [{"first": 2, "second": 20}]
+
+
+def test_a_run_on_two_runners_ends_where_a_selector_has_no_descriptor(monkeypatch):
+    monkeypatch.setattr(selectors, "DefaultSelector", selectors.SelectSelector)  # as that of gevent
+    results = []
+    tasks = [
+        Task("slow", time.sleep, args=(0.5,), runner="process"),
+        Task("quick", abs, args=(-1,), runner="thread"),
+    ]
+    thread = threading.Thread(target=lambda: results.append(Process(tasks).run().results), daemon=True)
+    thread.start()
+    thread.join(30)
+    assert results == [{"slow": None, "quick": 1}]
 
 
 def test_a_runner_may_be_used_in_another_thread_than_the_one_that_opened_it():

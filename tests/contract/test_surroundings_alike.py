@@ -374,6 +374,29 @@ def test_warnings_that_a_program_logs_go_to_the_log_file_of_the_task(named_runne
     assert "UserWarning: so odd" in logged
 
 
+SHARED = """
+import sys
+from multiprocessing.shared_memory import SharedMemory
+from processes import Process, Task
+
+def count(name):
+    shared = SharedMemory(name)
+    shared.buf[0] += 1
+    shared.close()
+
+shared = SharedMemory(create=True, size=1)
+for _ in range(2):
+    Process([Task("count", count, args=(shared.name,))]).run(runner=sys.argv[1]).raise_for_errors()
+print(shared.buf[0])
+shared.close()
+shared.unlink()
+"""
+
+
+def test_tasks_may_attach_shared_memory_of_the_programs(named_runner, tmp_path):
+    assert run_program(tmp_path, SHARED, named_runner) == ["2"]
+
+
 VARIABLE: ContextVar[str] = ContextVar("VARIABLE", default="unset")
 
 

@@ -19,6 +19,7 @@ _LATE = {
     "decimal",
     "logging",
     "multiprocessing.process",
+    "multiprocessing.resource_tracker",
     "platform",
     "signal",
     "traceback",

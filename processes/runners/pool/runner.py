@@ -58,7 +58,7 @@ SPARES = 2  # descriptors: one for a large result's file, one that libffi may ke
 MAX_FAILED_STARTS = 3  # of workers, in a row; then the fault is not chance
 OUTPUT_SECONDS = 1.0  # how often we look for what running attempts have printed meanwhile
 MOST_RECEIVED = 16  # times in a row from a worker that logs so fast that there is always more; a guess
-POLL_SECONDS = 0.1  # how often we look for what no descriptor tells: memory, and in some systems deaths
+POLL_SECONDS = 0.1  # how often we look for what no descriptor tells: memory; deaths or all, in some systems
 
 _entering = Lock()  # guards the shelves of runners: several threads may enter and leave blocks of one
 
@@ -242,7 +242,7 @@ class ProcessPoolRunner(ProcessRunner):
 
     @property
     def poll_seconds(self) -> float | None:
-        if self.memory_limit is not None or not abilities.CAN_GUARD:
+        if self.memory_limit is not None or not abilities.CAN_GUARD or self.fileno() is None:
             return POLL_SECONDS
         return OUTPUT_SECONDS if self._captures_output else None
 

@@ -71,10 +71,11 @@ class Settings:
         sys.argv[:] = told["argv"]
         self.misplaced = _go_to(told["folder"], is_new=self._is_new)
         self._is_new = False
-        environment = told["environment"]
-        for name in set(os.environ) - set(environment):
+        there, environment = dict(os.environ), told["environment"]
+        for name in there.keys() - environment.keys():
             del os.environ[name]
-        os.environ.update(environment)
+        # Not what is there already: a variable without a name, as `env =x` makes it, could not be set.
+        os.environ.update(environment.items() - there.items())
         _set_locale(told["locale"])
         sys.setrecursionlimit(told["recursion_limit"])
         sys.set_int_max_str_digits(told["most_digits"])
@@ -149,7 +150,7 @@ def _go_to(folder: str, *, is_new: bool) -> OSError | None:
 def _tell_main() -> str | None:
     """Return the name by which `python -m` has found the program, if so; None if it has no main guard."""
     main = sys.modules.get("__main__")
-    if not has_main_guard(getattr(main, "__file__", "")):
+    if not has_main_guard(getattr(main, "__file__", None) or ""):
         return None
     return getattr(getattr(main, "__spec__", None), "name", "")
 
@@ -157,8 +158,10 @@ def _tell_main() -> str | None:
 @cache
 def has_main_guard(file: str) -> bool:
     """Tell whether a script has a main guard."""
+    if not os.path.isfile(file):  # noqa: PTH113 - pathlib would be imported for that
+        return False  # a pipe has been read, and to open it might wait for ever
     try:
-        with open(file, "rb") as source:  # noqa: PTH123 - pathlib would be imported for that
+        with open(file, "rb") as source:  # noqa: PTH123 - the same
             text = source.read()
     except OSError:
         return False
@@ -245,6 +248,32 @@ def _set_authentication_key(told: bytes) -> None:
     sys.modules["multiprocessing.process"].current_process().authkey = told
 
 
+def _tell_resource_tracker() -> tuple[str, int] | None:
+    """Return where the program's resource tracker is written to, and which pipe that is, if it has one."""
+    descriptor = sys.modules["multiprocessing.resource_tracker"]._resource_tracker._fd  # noqa: SLF001
+    if descriptor is not None:
+        with suppress(OSError):  # the program has closed it
+            return f"/proc/{os.getpid()}/fd/{descriptor}", os.fstat(descriptor).st_ino
+    return None
+
+
+def _share_resource_tracker(told: tuple[str, int] | None) -> None:
+    """Let this process have the program's, as its children by `multiprocessing` do.
+
+    One of our own would take what a task has attached for ours, and remove it from all others at our end.
+    """
+    tracker = sys.modules["multiprocessing.resource_tracker"]._resource_tracker  # noqa: SLF001
+    if told is None or tracker._fd is not None:  # noqa: SLF001
+        return
+    path, pipe = told
+    with suppress(OSError):  # there is no /proc, or the tracker has gone
+        descriptor = os.open(path, os.O_WRONLY)
+        if os.fstat(descriptor).st_ino == pipe:
+            tracker._fd = descriptor  # noqa: SLF001
+        else:
+            os.close(descriptor)
+
+
 _Filter = tuple[str, str, tuple[str, str], str, int]
 
 
@@ -298,5 +327,6 @@ _OF_MODULES: dict[str, tuple[Callable[[], Any], Callable[[Any], None]]] = {
     "decimal": (_tell_decimal_context, _set_decimal_context),
     "logging": (_tell_logging, _set_logging),
     "multiprocessing.process": (_tell_authentication_key, _set_authentication_key),
+    "multiprocessing.resource_tracker": (_tell_resource_tracker, _share_resource_tracker),
     "warnings": (_tell_warnings, _set_warnings),
 }
