@@ -27,6 +27,7 @@ def look() -> dict[str, object]:
         "folder": os.getcwd(),
         "umask": umask,
         "environment": dict(os.environ),
+        "zone": time.tzname,
         "path": list(sys.path),
         "recursion": sys.getrecursionlimit(),
         "handlers": [
@@ -42,6 +43,9 @@ def change_everything() -> None:
     os.umask(0o177)
     os.environ["CHANGED"] = "yes"
     os.environ.pop("PATH", None)
+    os.environ["TZ"] = "AAA-1"
+    if hasattr(time, "tzset"):  # not on Windows
+        time.tzset()
     sys.path.insert(0, "/nowhere")
     sys.setrecursionlimit(5000)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -62,6 +66,32 @@ def test_the_next_task_on_a_worker_finds_the_parents_state_again(tmp_path, monke
     report.raise_for_errors()
     assert report.results["after"] == report.results["before"]
     assert report.results["before"]["folder"] == str(tmp_path)
+
+
+def zone() -> str:
+    return time.tzname[0]
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="the time zone is that of the system")
+def test_a_warm_worker_follows_the_program_into_another_time_zone(monkeypatch):
+    with ProcessPoolRunner(1) as runner:
+        for name in ("AAA", "BBB"):
+            monkeypatch.setenv("TZ", f"{name}-1")
+            assert Process([Task("zone", zone)]).run(runner=runner).results == {"zone": name}
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="nobody can tell the umask")
+def test_a_warm_worker_takes_over_the_umask_of_the_program(tmp_path):
+    before = os.umask(0o022)
+    try:
+        with ProcessPoolRunner(1) as runner:
+            for umask in (0o022, 0o077):
+                os.umask(umask)
+                file = tmp_path / oct(umask)
+                Process([Task("touch", Path.touch, args=(file,))]).run(runner=runner).raise_for_errors()
+                assert file.stat().st_mode & 0o777 == 0o666 & ~umask
+    finally:
+        os.umask(before)
 
 
 def test_the_working_directory_is_put_back_where_no_folder_can_be_opened(tmp_path, monkeypatch):

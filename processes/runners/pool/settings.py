@@ -10,6 +10,7 @@ import _socket
 import os
 import pickle
 import sys
+import time
 from contextlib import suppress
 from functools import cache, partial
 
@@ -26,6 +27,7 @@ def tell_settings(environment: Mapping[str, str]) -> dict[str, Any]:
         "main": _tell_main(),
         "argv": _plain([word for word in getattr(sys, "argv", ()) if isinstance(word, str)]),
         "folder": find_folder(),
+        "umask": _tell_umask(),
         "environment": environment,
         "locale": _tell_locale(),
         "recursion_limit": sys.getrecursionlimit(),
@@ -71,11 +73,14 @@ class Settings:
         sys.argv[:] = told["argv"]
         self.misplaced = _go_to(told["folder"], is_new=self._is_new)
         self._is_new = False
+        if told["umask"] is not None:
+            os.umask(told["umask"])
         there, environment = dict(os.environ), told["environment"]
         for name in there.keys() - environment.keys():
             del os.environ[name]
         # Not what is there already: a variable without a name, as `env =x` makes it, could not be set.
         os.environ.update(environment.items() - there.items())
+        leave_zone(there.get("TZ"))
         _set_locale(told["locale"])
         sys.setrecursionlimit(told["recursion_limit"])
         sys.set_int_max_str_digits(told["most_digits"])
@@ -107,6 +112,21 @@ class Settings:
             if warnings.filters != self._filters:
                 warnings.resetwarnings()
                 warnings.filters += self._filters
+
+
+def _tell_umask() -> int | None:
+    """Return the umask; None where it can only be read by setting it, which other threads would notice."""
+    with suppress(OSError), open("/proc/self/status", "rb") as status:  # noqa: PTH123 - as below
+        for line in status:
+            if line.startswith(b"Umask:"):  # the second one
+                return int(line.split()[1], 8)
+    return None
+
+
+def leave_zone(zone: str | None) -> None:
+    """Let local time be that of the environment, where another time zone was in force before."""
+    if os.environ.get("TZ") != zone and hasattr(time, "tzset"):
+        time.tzset()
 
 
 def find_folder() -> str:

@@ -1,8 +1,9 @@
 """What a task can change for the next one on its worker, and how it is put back.
 
-Put back are: working directory, umask, environment, sys.path, recursion limit, handlers of signals that have
-a name, blocked signals and interval timers. Not put back, since nothing can: modules that were changed, what
-C libraries keep, limits that were lowered. For threads left behind see :mod:`.left_threads`.
+Put back are: working directory, umask, environment with the time zone, sys.path, recursion limit, handlers
+of signals that have a name, blocked signals and interval timers. Not put back, since nothing can: modules
+that were changed, what C libraries keep, limits that were lowered. For threads left behind see
+:mod:`.left_threads`.
 
 Signals are looked at only if the module `signal` has been imported, which no module of a worker does before
 a task needs it: nothing else in Python changes what is looked at, and that takes longer than all the rest.
@@ -15,7 +16,7 @@ import os
 import sys
 from contextlib import suppress
 
-from .settings import enter, find_folder
+from .settings import enter, find_folder, leave_zone
 
 # Those with a name: the real-time signals in between would take as long as all else here.
 _SIGNALS = sorted(
@@ -60,8 +61,10 @@ class Surroundings:
         enter(self._folder)
         os.umask(self._umask)
         if self._environment != _ENVIRONMENT:
+            zone = os.environ.get("TZ")
             os.environ.clear()
             os.environ.update(self._decoded_environment)
+            leave_zone(zone)
         if sys.path != self._path:
             sys.path[:] = self._path
         if sys.getrecursionlimit() != self._recursion_limit:
