@@ -226,3 +226,18 @@ with ProcessPoolRunner(2) as runner:
 print("well")
 """
     assert output_of([sys.executable, "-c", program]) == "well\n"
+
+
+def test_a_program_that_becomes_of_another_group_has_workers_of_that():
+    if os.geteuid() != 0:
+        pytest.skip("only root can become of any group")
+    program = """
+import os
+from processes import Process, ProcessPoolRunner, Task
+process = Process([Task("group", os.getegid)])
+with ProcessPoolRunner(1) as runner:
+    process.run(runner=runner).raise_for_errors()
+    os.setegid(65534)
+    print(process.run(runner=runner).results)
+"""
+    assert output_of([sys.executable, "-c", program]) == "{'group': 65534}\n"

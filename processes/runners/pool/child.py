@@ -178,10 +178,13 @@ class Child:
         The result that it keeps and has not written, for the job that it may get or has got.
     output : WrittenOutput or None
         What the attempt that it is at prints, if that is captured.
+    owner : tuple
+        As whom it acts: what :func:`owner` told when it was started.
     """
 
     def __init__(self, label: str, program: str, environment: dict[str, str]) -> None:
         self.label = label
+        self.owner = owner()
         self.held: dict[int, Job] = {}
         self.has: set[Shipment] = set()
         self.who = NOBODY
@@ -505,6 +508,13 @@ class Child:
                 os.close(descriptor)
         if self._crash_file is not None:
             self._crash_file.close()
+
+
+def owner() -> tuple[object, ...]:
+    """Tell as which user and groups this process acts, and so would a worker that it starts now."""
+    if sys.platform == "win32":
+        return ()
+    return os.getuid(), os.geteuid(), os.getgid(), os.getegid(), os.getgroups()
 
 
 def interpreter() -> str:

@@ -6,6 +6,8 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
+from .child import owner
+
 if TYPE_CHECKING:
     from .child import Child
 
@@ -56,14 +58,17 @@ class Shelf:
             return children[:-room]
 
     def take(self) -> Child | None:
-        """Give a worker that lives; None if there is none."""
+        """Give a worker that lives and acts as the user that the program is now; None if there is none."""
         with self._lock:
             self._leave_to_parent()
             while self._children:
                 child = self._children.pop()
-                if child.process.poll() is None:
+                if child.process.poll() is not None:
+                    child.close()
+                elif child.owner == owner():
                     return child
-                child.close()
+                else:
+                    end([child])
         return None
 
     def close(self) -> None:
