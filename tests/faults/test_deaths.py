@@ -103,6 +103,15 @@ def test_in_a_storm_of_deaths_every_other_task_runs_exactly_once(tmp_path, syste
     assert {path.read_text() for path in tmp_path.iterdir()} == {"x"}
 
 
+def test_what_a_task_has_printed_is_not_lost_with_a_later_one(capfd):
+    after = [TaskDependency("says")]
+    tasks = [Task("says", print, args=("said",)), Task("dies", os._exit, args=(3,), dependencies=after)]
+    with ProcessPoolRunner(1) as runner:
+        report = Process(tasks).run(runner=runner)
+        assert list(report.successes) == ["says"]
+        assert capfd.readouterr().out == "said\n"
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="it is glibc whose parser has no bottom")
 def test_an_overflow_of_the_c_stack_costs_its_own_attempt(system):
     report = run_beside_others("process", Task("overflows", overflow_the_stack))

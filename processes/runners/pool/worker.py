@@ -72,13 +72,18 @@ def serve(socket_fd: int, token_fd: int, crash_fd: int) -> None:
             faulthandler.register(abilities.STACK_SIGNAL, crash_fd, all_threads=False)
     with suppress(ConnectionError):  # the parent is gone
         _Loop(_parents_socket(socket_fd), token_fd).run()
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(Exception):  # a task may have closed it, or put anything in its place
-            stream.flush()
+    _write_out()
     # The end of the interpreter would wait for threads that tasks have left behind. So: what users have
     # registered for the end (temporary files go by it), and no more.
     atexit._run_exitfuncs()  # noqa: SLF001 - there is no public way short of the interpreter's end
     os._exit(0)
+
+
+def _write_out() -> None:
+    """Write what has been printed and waits in the buffers of the streams."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):  # a task may have closed it, or put anything in its place
+            stream.flush()
 
 
 def _parents_socket(socket_fd: int) -> socket:
@@ -362,6 +367,8 @@ class _Loop:
                 _end_fork(finished.outcome)
             if self._output is not None:
                 self._turn_output_back(self._output)
+            else:
+                _write_out()  # what a later task does to this process is not to cost it
             del attempt
         try:
             return self._answer(finished, task_name, may_keep=bool(flags & wire.MAY_STAY))
