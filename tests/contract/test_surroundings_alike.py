@@ -397,6 +397,23 @@ def test_tasks_may_attach_shared_memory_of_the_programs(named_runner, tmp_path):
     assert run_program(tmp_path, SHARED, named_runner) == ["2"]
 
 
+CUT = """
+import sys
+from processes import Process, Task
+
+def fail(depth):
+    return fail(depth - 1) if depth else 1 / 0
+
+sys.tracebacklimit = 1
+report = Process([Task("fail", fail, args=(5,))]).run(runner=sys.argv[1])
+print(report.errored["fail"].error.traceback_str.count("line"))
+"""
+
+
+def test_tracebacks_are_as_long_as_the_program_wants_them(named_runner, tmp_path):
+    assert run_program(tmp_path, CUT, named_runner) == ["1"]
+
+
 VARIABLE: ContextVar[str] = ContextVar("VARIABLE", default="unset")
 
 

@@ -94,6 +94,20 @@ def test_a_warm_worker_takes_over_the_umask_of_the_program(tmp_path):
         os.umask(before)
 
 
+def test_a_run_prints_where_the_program_does_now(tmp_path):
+    process = Process([Task("says", print, args=("said",))])
+    with (tmp_path / "new.txt").open("wb") as new, ProcessPoolRunner(1) as runner:
+        process.run(runner=runner).raise_for_errors()
+        before = os.dup(1)
+        os.dup2(new.fileno(), 1)  # as a program that begins a new log file
+        try:
+            process.run(runner=runner).raise_for_errors()
+        finally:
+            os.dup2(before, 1)
+            os.close(before)
+    assert (tmp_path / "new.txt").read_text() == "said\n"
+
+
 def test_the_working_directory_is_put_back_where_no_folder_can_be_opened(tmp_path, monkeypatch):
     (tmp_path / "sitecustomize.py").write_text("import os\ndel os.fchdir\n")  # as on Windows
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)

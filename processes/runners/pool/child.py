@@ -178,13 +178,13 @@ class Child:
         The result that it keeps and has not written, for the job that it may get or has got.
     output : WrittenOutput or None
         What the attempt that it is at prints, if that is captured.
-    owner : tuple
-        As whom it acts: what :func:`owner` told when it was started.
+    bequest : tuple
+        What :func:`bequest` told when it was started.
     """
 
     def __init__(self, label: str, program: str, environment: dict[str, str]) -> None:
         self.label = label
-        self.owner = owner()
+        self.bequest = bequest()
         self.held: dict[int, Job] = {}
         self.has: set[Shipment] = set()
         self.who = NOBODY
@@ -510,11 +510,19 @@ class Child:
             self._crash_file.close()
 
 
-def owner() -> tuple[object, ...]:
-    """Tell as which user and groups this process acts, and so would a worker that it starts now."""
+def bequest() -> tuple[object, ...]:
+    """Tell what a worker that starts now has for good: as whom it acts, and where it writes."""
+    files: list[object] = []
+    for descriptor in (1, 2):
+        try:
+            status = os.fstat(descriptor)
+        except OSError:  # it is closed
+            files.append(None)
+        else:
+            files.append((status.st_dev, status.st_ino))
     if sys.platform == "win32":
-        return ()
-    return os.getuid(), os.geteuid(), os.getgid(), os.getegid(), os.getgroups()
+        return (*files,)
+    return *files, os.getuid(), os.geteuid(), os.getgid(), os.getegid(), os.getgroups()
 
 
 def interpreter() -> str:

@@ -31,6 +31,7 @@ def tell_settings(environment: Mapping[str, str]) -> dict[str, Any]:
         "environment": environment,
         "locale": _tell_locale(),
         "recursion_limit": sys.getrecursionlimit(),
+        "traceback_limit": _plain(getattr(sys, "tracebacklimit", None)),
         "most_digits": sys.get_int_max_str_digits(),
         "lazy_imports": _tell_lazy_imports(),
         "socket_timeout": _socket.getdefaulttimeout(),
@@ -83,6 +84,7 @@ class Settings:
         leave_zone(there.get("TZ"))
         _set_locale(told["locale"])
         sys.setrecursionlimit(told["recursion_limit"])
+        _limit_tracebacks(told["traceback_limit"])
         sys.set_int_max_str_digits(told["most_digits"])
         _set_lazy_imports(told["lazy_imports"])
         _socket.setdefaulttimeout(told["socket_timeout"])
@@ -200,6 +202,13 @@ def _set_main(told: str | None) -> None:
         main.__class__ = _Unguarded
     elif told:
         main.__spec__ = type(os.__spec__)(told, None)
+
+
+def _limit_tracebacks(limit: int | None) -> None:
+    if limit is not None:
+        sys.tracebacklimit = limit
+    elif hasattr(sys, "tracebacklimit"):
+        del sys.tracebacklimit
 
 
 # Which imports wait for their first use (Python 3.15 and later); a filter stays at home.

@@ -6,7 +6,7 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
-from .child import owner
+from .child import bequest
 
 if TYPE_CHECKING:
     from .child import Child
@@ -58,14 +58,14 @@ class Shelf:
             return children[:-room]
 
     def take(self) -> Child | None:
-        """Give a worker that lives and acts as the user that the program is now; None if there is none."""
+        """Give a worker that lives, and has what it would have if it started now; None if there is none."""
         with self._lock:
             self._leave_to_parent()
             while self._children:
                 child = self._children.pop()
                 if child.process.poll() is not None:
                     child.close()
-                elif child.owner == owner():
+                elif child.bequest == bequest():
                     return child
                 else:
                     end([child])
