@@ -178,13 +178,13 @@ class Child:
         The result that it keeps and has not written, for the job that it may get or has got.
     output : WrittenOutput or None
         What the attempt that it is at prints, if that is captured.
-    bequest : tuple
-        What :func:`bequest` told when it was started.
+    inherited : tuple
+        What :func:`inheritance` told when it was started.
     """
 
     def __init__(self, label: str, program: str, environment: dict[str, str]) -> None:
         self.label = label
-        self.bequest = bequest()
+        self.inherited = inheritance()
         self.held: dict[int, Job] = {}
         self.has: set[Shipment] = set()
         self.who = NOBODY
@@ -510,7 +510,7 @@ class Child:
             self._crash_file.close()
 
 
-def bequest() -> tuple[object, ...]:
+def inheritance() -> tuple[object, ...]:
     """Tell what a worker that starts now has for good: as whom it acts, and where it writes."""
     files: list[object] = []
     for descriptor in (1, 2):
@@ -521,7 +521,7 @@ def bequest() -> tuple[object, ...]:
         else:
             files.append((status.st_dev, status.st_ino))
     if sys.platform == "win32":
-        return (*files,)
+        return tuple(files)
     return *files, os.getuid(), os.geteuid(), os.getgid(), os.getegid(), os.getgroups()
 
 

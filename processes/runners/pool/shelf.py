@@ -6,7 +6,7 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
-from .child import bequest
+from .child import inheritance
 
 if TYPE_CHECKING:
     from .child import Child
@@ -65,7 +65,7 @@ class Shelf:
                 child = self._children.pop()
                 if child.process.poll() is not None:
                     child.close()
-                elif child.bequest == bequest():
+                elif child.inherited == inheritance():
                     return child
                 else:
                     end([child])
