@@ -34,7 +34,7 @@ from .events import RunFinished, RunStarted, TaskFinished, TaskRetried, TaskStar
 from .exceptions import ProcessesError, SerializationError
 from .failure import Failure, brief_repr, describe_failure
 from .graph import Graph, bind
-from .interrupt import Interrupt
+from .interrupt import Interrupt, handlers_of_signals, is_raised_in
 from .measurements import Measurements
 from .perform import perform
 from .pickling import dump
@@ -575,11 +575,13 @@ class Scheduler:
 
 
 def _call_observers(observers: list[Observer], event: Event) -> None:
-    """Call observers with an event, and leave those out that raise."""
+    """Call observers with an event, and leave those out that raise; what a signal's handler raises goes on."""
     for observer in tuple(observers):
         try:
             observer(event)
         except Exception as error:
+            if is_raised_in(error, handlers_of_signals()):
+                raise
             observers.remove(observer)
             warn(f"observer {brief_repr(observer)} raised {brief_repr(error)}; the run goes on without it")
 

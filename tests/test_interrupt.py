@@ -14,7 +14,7 @@ import pytest
 from programs import started, wait_until
 
 import processes.process
-from processes import Process, Task, TaskDependency, TaskStatus
+from processes import Process, Task, TaskDependency, TaskFinished, TaskStatus
 
 SCRIPT = """
 import sys, time
@@ -347,6 +347,26 @@ def test_a_signal_that_strikes_while_an_argument_is_serialized_ends_the_run(numb
     finally:
         signal.signal(signal.SIGALRM, previous)
     assert process.report.entries["slow"].status is TaskStatus.PENDING
+
+
+@pytest.mark.parametrize("has_checkpoint", [True, False], ids=["checkpoint", "observer"])
+def test_a_signal_that_strikes_in_an_observer_ends_the_run(has_checkpoint, tmp_path):
+    def observe(event):
+        if isinstance(event, TaskFinished):
+            signal.raise_signal(signal.SIGALRM)
+
+    quick = Task("quick", SendsSignals if has_checkpoint else abs, args=(signal.SIGALRM,))
+    process = Process([quick, Task("next", list)])
+    path = tmp_path / "run.ckpt" if has_checkpoint else None
+    previous = signal.signal(signal.SIGALRM, strike)
+    try:
+        with pytest.raises(Struck):
+            process.run(runner="sequential", checkpoint=path, observers=[] if has_checkpoint else [observe])
+    finally:
+        signal.signal(signal.SIGALRM, previous)
+    assert process.report.entries["next"].status is TaskStatus.PENDING
+    if has_checkpoint:
+        Process([Task("other", abs, args=(-1,))]).run(checkpoint=path)  # nobody has the file any more
 
 
 FORKS = """

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..events import TaskFinished, TaskRetried, TaskStarted
+from ..interrupt import handlers_of_signals, is_raised_in
 from ..task_log import log_failed, log_finished, log_retry, log_started, log_taken_over, warn
 from ..task_types import TaskStatus
 
@@ -36,6 +37,8 @@ class LogFiles:
         try:
             self._log(event)
         except Exception as error:
+            if is_raised_in(error, handlers_of_signals()):
+                raise
             self._warn(error)
 
     def _log(self, event: Event) -> None:
