@@ -372,6 +372,7 @@ class Scheduler:
                 self._end_attempt(message)
             else:
                 self._note_start(message)
+        messages.clear()  # frames that an exception leads to, of a function called while waiting, have it too
 
     def _wait_for_any(self, timeout: float | None) -> list[Message]:
         """Wait for messages of several runners."""

@@ -49,6 +49,7 @@ from processes import (
     ThreadRunner,
     exponential_backoff,
 )
+from processes.attempt import Returned
 
 SUCCESS, ERRORED, SKIPPED, PENDING = (
     TaskStatus.SUCCESS,
@@ -551,6 +552,23 @@ def test_a_result_is_let_go_as_soon_as_its_last_dependant_has_it(runner):
     ]
     report = Process(tasks).run(runner=runner)
     assert report.results == {"make": None, "uses": 2, "uses-too": True, "looks": None}
+
+
+@pytest.mark.parametrize("runner", ["thread", "process"])
+def test_the_failure_of_a_sequential_task_keeps_no_value_that_came_meanwhile(runner):
+    def fail(seconds):
+        time.sleep(seconds)
+        raise ValueError
+
+    tasks = [
+        Task("make", bytearray, args=(10_000_000,), keep_result=False, runner=runner),
+        *(Task(f"use-{n}", len, dependencies=[TaskDependency("make", True)], runner=runner) for n in range(2)),
+        Task("fail", fail, args=(1 if runner == "process" else 0.1,)),
+    ]
+    report = Process(tasks).run(runner="sequential")
+    gc.collect()
+    kept = [one for one in gc.get_objects() if type(one) is Returned and one.value is not None]
+    assert (kept, list(report.exceptions)) == ([], ["fail"])
 
 
 def test_fail_fast_leaves_the_rest_pending(runner):
