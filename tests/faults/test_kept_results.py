@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from itertools import count
@@ -408,3 +409,38 @@ def test_whatever_the_graph_each_task_gets_what_was_made_for_it():
     assert next(numbers) >= 20
     gc.collect()  # exceptions and the frames of their tracebacks refer to each other
     assert not buffers._open_files
+
+
+def test_what_an_answer_sets_going_that_comes_before_a_run_of_several_runners_sleeps_is_sent(
+    monkeypatch, tmp_path
+):
+    ask, flush = ProcessPoolRunner._ask_for_kept, ProcessPoolRunner._flush
+
+    def ask_who_is_stopped(pool):
+        for child in pool._keepers:
+            os.kill(child.who.pid, signal.SIGSTOP)
+        ask(pool)
+        (tmp_path / "asked").touch()
+
+    def flush_slowly(pool):
+        flush(pool)
+        if pool._waiting:
+            for child in pool._children:
+                os.kill(child.who.pid, signal.SIGCONT)
+            time.sleep(0.5)  # the answer is there by then
+
+    def wait_for(path):
+        while not path.exists():
+            time.sleep(0.01)
+
+    monkeypatch.setattr(ProcessPoolRunner, "_ask_for_kept", ask_who_is_stopped)
+    monkeypatch.setattr(ProcessPoolRunner, "_flush", flush_slowly)
+    tasks = [
+        Task("make", make, keep_result=False),
+        Task("wait", wait_for, args=(tmp_path / "asked",), runner="thread"),
+        Task("total", sum_up, dependencies=[*behind("make"), TaskDependency("wait")]),
+    ]
+    # In a thread that no signal has to be looked for in, and which so sleeps until something comes.
+    with time_limit(20), Process(tasks).stream(runner=ProcessPoolRunner(1)) as stream:
+        assert {entry.name for entry in stream} == {"make", "wait", "total"}
+    assert stream.report.results["total"] == TOTAL

@@ -398,17 +398,23 @@ class ProcessPoolRunner(ProcessRunner):
                 self._spares.append(os.dup(self._waker.fileno()))
 
     def wait(self, timeout: float | None) -> list[Message]:
-        self._hand_out()
-        if self._keepers:
-            self._ask_for_kept()
-        self._flush()
-        self._lately_sent.clear()
-        self._select(0 if self._inbox else timeout)
+        self._send_out()
+        came = self._select(0 if self._inbox else timeout)
+        if came and timeout == 0 and not self._inbox:
+            self._send_out()  # what that has set going: who only looks may sleep now until something comes
         messages = list(self._inbox)
         self._inbox.clear()
         self._pace.note_look(len(messages))
         self.is_sated, self.heeds_order = False, self._pace.heeds_order
         return messages
+
+    def _send_out(self) -> None:
+        """Hand out and send all that can go to workers now."""
+        self._hand_out()
+        if self._keepers:
+            self._ask_for_kept()
+        self._flush()
+        self._lately_sent.clear()
 
     def stack_of(self, ticket: int) -> str:
         for child in self._children:
@@ -549,15 +555,15 @@ class ProcessPoolRunner(ProcessRunner):
         self._leaving.append(child)
         self._unsent.discard(child)
 
-    def _select(self, timeout: float | None) -> None:
-        """Wait until a worker or the waker has something, and take it."""
+    def _select(self, timeout: float | None) -> bool:
+        """Wait until a worker or the waker has something, and take it; False if nothing came."""
         if self.poll_seconds is not None:
             timeout = self.poll_seconds if timeout is None else min(timeout, self.poll_seconds)
         if timeout != 0 and self._children and (nap := self._pace.nap_seconds(self._shortest_line())):
             sleep(nap if timeout is None else min(nap, timeout))
         came = self._look() if timeout == 0 else self._spin()
         if not came and timeout != 0:
-            self._look(timeout if self._waker.arm() else 0)
+            came = self._look(timeout if self._waker.arm() else 0)
             self._waker.disarm()
         if self.memory_limit is not None:
             self._look_at_memory(self.memory_limit)
@@ -567,6 +573,7 @@ class ProcessPoolRunner(ProcessRunner):
             for child in [*self._children, *self._leaving]:
                 if child.has_ended():
                     self._bury(child, 0)
+        return came
 
     def _shortest_line(self) -> int:
         return min([len(child.held) for child in self._children]) - 1
