@@ -12,6 +12,7 @@ from .task import check_dependencies, checked_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from typing import Self
 
     from .task import Task
     from .task_types import TaskDependency
@@ -68,22 +69,41 @@ class Graph:
 
     def __init__(self, tasks: Iterable[Task]) -> None:
         with collector_paused():
-            self._put_in_order(list(tasks))
+            tasks = list(tasks)
+            index = _index_of_names(tasks)
+            dependencies = _dependencies(tasks, index)
+            passed = [what_is_passed(task.dependencies) if task.dependencies else None for task in tasks]
+            self._put_in_order(tasks, index, dependencies, passed)
 
-    def _put_in_order(self, tasks: list[Task]) -> None:
-        index = _index_of_names(tasks)
-        dependencies = _dependencies(tasks, index)
-        passed = [what_is_passed(task.dependencies) if task.dependencies else None for task in tasks]
-        order = _order(list(index), dependencies)
+    @classmethod
+    def of_draft(cls, draft: Draft) -> Self:
+        """Make the graph of a draft, of what that has read of each task."""
+        graph = cls.__new__(cls)
+        with collector_paused():
+            graph._put_in_order(  # noqa: SLF001 - its own
+                draft.tasks, draft.index, draft.dependencies, draft.passed
+            )
+        return graph
+
+    def _put_in_order(
+        self,
+        tasks: list[Task],
+        index: dict[str, int],
+        dependencies: list[tuple[int, ...]],
+        passed: list[Passed],
+    ) -> None:
+        names = list(index)
+        order = _order(names, dependencies)
         if order is not None:
             tasks = [tasks[old] for old in order]
+            names = [names[old] for old in order]
             place = [0] * len(order)
             for new, old in enumerate(order):
                 place[old] = new
             dependencies = [tuple([place[other] for other in dependencies[old]]) for old in order]
             passed = [passed[old] for old in order]
         self.tasks = tasks
-        self.names = [task.name for task in tasks]
+        self.names = names
         self.index = index if order is None else {name: task for task, name in enumerate(self.names)}
         self.dependencies = dependencies
         self.passed = passed
@@ -132,7 +152,8 @@ class Graph:
 class Draft:
     """Tasks in an order in which they can run, from which a graph is to be made once it is needed.
 
-    What is added costs O(1), and O(1) more for each of its dependencies.
+    What a task depends on is read when it is added, once. What is added costs O(1), and O(1) more for each of
+    its dependencies.
 
     Parameters
     ----------
@@ -141,35 +162,47 @@ class Draft:
 
     Attributes
     ----------
-    tasks, index
+    tasks, index, dependencies, passed
         As a graph has them.
     """
 
-    __slots__ = ("index", "tasks")
+    __slots__ = ("dependencies", "index", "passed", "tasks")
 
     def __init__(self, graph: Graph) -> None:
         self.tasks = [*graph.tasks]
         self.index = {**graph.index}
+        self.dependencies = [*graph.dependencies]
+        self.passed = [*graph.passed]
 
     def add(self, task: Task) -> None:
         """Add a task, or refuse it as a graph does."""
         name = task.name = checked_name(task.name)
         if name in self.index:
             raise _duplicate(name)
-        _dependencies([task], self.index)
-        self.index[name] = len(self.tasks)
+        self.dependencies += _dependencies([task], self.index)
+        self.passed.append(what_is_passed(task.dependencies) if task.dependencies else None)
         self.tasks.append(task)
+        self.index[name] = len(self.tasks) - 1  # the last of all: another thread may look for it
 
-    def is_in_order(self, index: int) -> bool:
-        """Tell whether a task stands behind all that it depends on; if so, that can make no circle either.
+    def read_again(self, index: int) -> Graph | None:
+        """Read again what a task depends on, or refuse it as a graph does.
 
-        Raises
-        ------
-        TypeError, ValueError, DependencyNotFoundError, CircularDependencyError
-            If a graph would refuse what it depends on, whatever the others depend on.
+        Returns
+        -------
+        Graph or None
+            None if the task stands behind all of it, which can make no circle; else what takes the draft's
+            place.
         """
+        before = self.dependencies[index], self.passed[index]
         (needed,) = _dependencies([self.tasks[index]], self.index)
-        return max(needed, default=-1) < index
+        self.dependencies[index], self.passed[index] = needed, what_is_passed(self.tasks[index].dependencies)
+        if max(needed, default=-1) < index:
+            return None
+        try:
+            return Graph.of_draft(self)
+        except BaseException:
+            self.dependencies[index], self.passed[index] = before
+            raise
 
 
 class DependencyNames(LazyMapping[tuple[str, ...]]):

@@ -99,7 +99,7 @@ class Process:
         self.report: ProcessExecutionReport | None = None
         self._configured_runner = runner
         self._draft: Draft | None = None  # what was changed since the graph was made
-        self._replace_tasks(tasks)
+        self._replace_graph(Graph(tasks))
         tasks[:] = self.tasks
 
     def __enter__(self) -> Self:
@@ -241,7 +241,7 @@ class Process:
                     f"Task {graph.names[index]!r} cannot be removed: {names} depend on it; remove them first"
                 )
             task = graph.tasks[index]
-            self._replace_tasks([other for other in graph.tasks if other is not task])
+            self._replace_graph(Graph([other for other in graph.tasks if other is not task]))
         task.close_handlers()
 
     def add_task_dependency(self, task_name: str, dependency: TaskDependency) -> None:
@@ -275,8 +275,8 @@ class Process:
             before = task.dependencies
             task.dependencies = [*before, dependency]  # other tasks may have been made with the same list
             try:
-                if not draft.is_in_order(index):
-                    self._replace_tasks(draft.tasks)
+                if (graph := draft.read_again(index)) is not None:
+                    self._replace_graph(graph)
             except BaseException:
                 task.dependencies = before
                 raise
@@ -509,8 +509,7 @@ class Process:
             )
         return graph
 
-    def _replace_tasks(self, tasks: list[Task]) -> None:
-        graph = Graph(tasks)  # raises before anything has changed
+    def _replace_graph(self, graph: Graph) -> None:
         self._made = ([*graph.tasks], graph)
         self._draft = None
         self._runner = self._fresh_runner()
@@ -536,7 +535,7 @@ class Process:
         if self._draft is not None:
             with _changing:
                 if self._draft is not None:
-                    self._replace_tasks(self._draft.tasks)
+                    self._replace_graph(Graph.of_draft(self._draft))
         return self._made  # at once: another thread may replace them
 
 

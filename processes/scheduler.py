@@ -576,7 +576,7 @@ class Scheduler:
 
 
 def _call_observers(observers: list[Observer], event: Event) -> None:
-    """Call observers with an event, and leave those out that raise; what a signal's handler raises goes on."""
+    """Call observers with an event, and leave those out that raise; what a signal has raised goes on."""
     for observer in tuple(observers):
         try:
             observer(event)

@@ -273,6 +273,15 @@ def test_what_was_added_is_there_whoever_looks_first(look):
     assert list(pickle.loads(pickle.dumps(process)).run().results) == ["a", "b"]
 
 
+def test_what_another_process_does_to_a_task_that_was_added_does_not_count():
+    shared = Task("shared", abs, args=(-1,))
+    one, other = Process([]), Process([Task("first", int), shared])
+    one.add_task(shared)
+    other.add_task_dependency("shared", TaskDependency("first"))
+    assert one.run().results == {"shared": 1}
+    assert other.run().results == {"first": 0, "shared": 1}
+
+
 def test_a_task_on_which_others_depend_is_not_removed(tmp_path):
     load = Task("load", int, tmp_path / "log")
     both = [Task(name, int, dependencies=[TaskDependency("load")]) for name in ("save", "send")]

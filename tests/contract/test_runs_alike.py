@@ -562,7 +562,10 @@ def test_the_failure_of_a_sequential_task_keeps_no_value_that_came_meanwhile(run
 
     tasks = [
         Task("make", bytearray, args=(10_000_000,), keep_result=False, runner=runner),
-        *(Task(f"use-{n}", len, dependencies=[TaskDependency("make", True)], runner=runner) for n in range(2)),
+        *(
+            Task(f"use-{n}", len, dependencies=[TaskDependency("make", True)], runner=runner)
+            for n in range(2)
+        ),
         Task("fail", fail, args=(1 if runner == "process" else 0.1,)),
     ]
     report = Process(tasks).run(runner="sequential")
