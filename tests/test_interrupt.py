@@ -14,6 +14,7 @@ import pytest
 from programs import started, wait_until
 
 import processes.process
+import processes.runners.thread
 from processes import Process, Task, TaskDependency, TaskFinished, TaskStatus
 
 SCRIPT = """
@@ -367,6 +368,21 @@ def test_a_signal_that_strikes_in_an_observer_ends_the_run(has_checkpoint, tmp_p
     assert process.report.entries["next"].status is TaskStatus.PENDING
     if has_checkpoint:
         Process([Task("other", abs, args=(-1,))]).run(checkpoint=path)  # nobody has the file any more
+
+
+def test_a_signal_that_strikes_while_a_thread_starts_ends_the_run(monkeypatch, tmp_path):
+    def start_slowly(thread):
+        signal.raise_signal(signal.SIGALRM)
+
+    monkeypatch.setattr(processes.runners.thread._Thread, "start", start_slowly)
+    process = Process([Task("quick", abs, args=(-1,))])
+    previous = signal.signal(signal.SIGALRM, strike)
+    try:
+        with pytest.raises(Struck):
+            process.run(runner="thread", checkpoint=tmp_path / "run.ckpt")
+    finally:
+        signal.signal(signal.SIGALRM, previous)
+    assert process.run(runner="sequential", checkpoint=tmp_path / "run.ckpt").results == {"quick": 1}
 
 
 FORKS = """

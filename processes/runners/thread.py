@@ -81,6 +81,9 @@ class ThreadRunner(ProcessRunner):
                 self._threads = others
                 if not others:
                     self._fail_waiting(error)
+            except BaseException:  # what a signal has raised: one that has not started cannot be waited for
+                self._threads = others
+                raise
 
     def _fail_waiting(self, error: RuntimeError) -> None:
         """End the attempts that wait for a thread, since there is none."""
