@@ -10,7 +10,7 @@ import copyreg
 from contextlib import suppress
 from functools import partial
 from itertools import islice
-from types import CodeType, FunctionType, MethodType, ModuleType
+from types import FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 from .annotations import OF_CLASSES, annotations_of
@@ -181,6 +181,8 @@ def _parts(value: Any, path: str) -> Iterator[tuple[str, object]]:
 
 
 def _function_parts(function: FunctionType, path: str) -> Iterator[tuple[str, object]]:
+    from .shared_globals import names_in  # with cloudpickle
+
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         with suppress(ValueError):  # a variable that is not bound yet
             yield f"{path}.__closure__[{name!r}]", cell.cell_contents
@@ -188,17 +190,9 @@ def _function_parts(function: FunctionType, path: str) -> Iterator[tuple[str, ob
     yield f"{path}.__kwdefaults__", function.__kwdefaults__
     yield from ((f"{path}.{name}", item) for name, item in vars(function).items())
     yield f"{path}.__annotations__", annotations_of(function)
-    for name in _names(function.__code__):
+    for name in names_in(function.__code__):
         if name in function.__globals__:
             yield f"{path}.__globals__[{name!r}]", function.__globals__[name]
-
-
-def _names(code: CodeType) -> Iterator[str]:
-    """Give the global names that a function uses, and others; those of functions inside it too."""
-    yield from code.co_names
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _names(constant)
 
 
 def _instance_parts(value: Any, path: str) -> Iterator[tuple[str, object]]:
