@@ -182,8 +182,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     def pickled(self, data: bytes, stream: Sequence[Buffer] = (), buffers: Sequence[Buffer] = ()) -> Pickled:
         """Return what was written, and what there is to know of it."""
         classes = frozenset(self._home_classes) if self._knows_home_classes else None
-        home_only = classes is None or bool(classes)
-        return Pickled(data, self.plain, home_only, stream, buffers, classes, frozenset(self._modules))
+        return Pickled(data, self.plain, stream, buffers, classes, frozenset(self._modules))
 
     def objects(self) -> dict[int, object]:
         """Return the objects that were written, by their ids: the pickler knows them again by these."""

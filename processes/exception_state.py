@@ -114,9 +114,10 @@ def dump_exception(exception: BaseException, *, to_sender: bool = False) -> Pick
     """
     place = _tables.places.get(id(exception))
     if place is not None:
-        return Pickled(pickle.dumps(place, PROTOCOL), True, False)
+        return Pickled(pickle.dumps(place, PROTOCOL), True)
     writer = _Writer(to_sender)
-    return Pickled(pickle.dumps(writer.write(exception), PROTOCOL), True, writer.home_only)
+    data = pickle.dumps(writer.write(exception), PROTOCOL)
+    return Pickled(data, True, classes=None if writer.home_only else frozenset())
 
 
 class Carried:

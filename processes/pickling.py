@@ -105,9 +105,6 @@ class Pickled:
     plain : bool
         Whether reading it runs no code but Python's own and that of a few well-known libraries. Anything
         else is read back by the process that made it, before another one's life depends on it.
-    home_only : bool
-        Whether it names classes or functions that only the process it was made for has, so that others
-        cannot read it without these.
     classes : frozenset of str, or None
         The ids of the classes and functions that it names and does not bring; None where not all are known.
     modules : frozenset of str
@@ -117,13 +114,12 @@ class Pickled:
         there is only one of in each process. Some were made for this alone, and live as long as this does.
     """
 
-    __slots__ = ("buffers", "classes", "data", "home_only", "modules", "objects", "plain", "stream")
+    __slots__ = ("buffers", "classes", "data", "modules", "objects", "plain", "stream")
 
     def __init__(
         self,
         data: bytes,
         plain: bool,
-        home_only: bool,
         stream: Sequence[Buffer] = (),
         buffers: Sequence[Buffer] = (),
         classes: frozenset[str] | None = frozenset(),
@@ -134,9 +130,13 @@ class Pickled:
         self.modules = modules
         self.data = data
         self.plain = plain
-        self.home_only = home_only
         self.stream = stream
         self.buffers = buffers
+
+    @property
+    def home_only(self) -> bool:
+        """Whether it names some, so that others than the process it was made for need these to read it."""
+        return self.classes is None or bool(self.classes)
 
 
 def dump(
@@ -202,8 +202,8 @@ def dump_value(
     if not note_objects and is_simple(value):
         data = pickle.dumps(value, PROTOCOL)
         if in_pieces and len(data) >= LARGE:
-            return Pickled(b"", True, False, [data])
-        return Pickled(data, True, False)
+            return Pickled(b"", True, [data])
+        return Pickled(data, True)
     from .by_value import dump_by_value
 
     return dump_by_value(value, to_sender, in_pieces, classes, note_objects)
