@@ -38,10 +38,10 @@ from .failure import (
     HEAP_TYPE,
     bounded_repr,
     bounded_reprs,
+    entries_of,
     exception_text,
     local_variables,
     name_of_class,
-    traceback_of,
 )
 from .pickling import ATOMS, PROTOCOL, Pickled, dump_value, modules_of_run
 
@@ -182,7 +182,7 @@ class _Writer:
             "cause": self._content(_SLOTS["__cause__"].__get__(exception)),
             "context": self._content(_SLOTS["__context__"].__get__(exception)),
             "suppress_context": _SLOTS["__suppress_context__"].__get__(exception),
-            "frames": [_frame(entry, variables) for entry in _entries(exception)],
+            "frames": [_frame(entry, variables) for entry in entries_of(exception)],
         }
         members = _members(exception)
         if members:
@@ -351,13 +351,6 @@ def _is_builtin(cls: type) -> bool:
     return getattr(builtins, name_of_class(cls), None) is cls
 
 
-def _entries(exception: BaseException) -> Iterator[TracebackType]:
-    entry = traceback_of(exception)
-    while entry is not None:
-        yield entry
-        entry = entry.tb_next
-
-
 def _frame(entry: TracebackType, variables: dict[int, dict[str, str]]) -> tuple[Any, ...]:
     frame = entry.tb_frame
     code = frame.f_code
@@ -376,7 +369,7 @@ def _variables_of_frames(table: list[BaseException]) -> dict[int, dict[str, str]
     """Render the variables of the innermost frames; by the frame's id."""
     frames: dict[int, Any] = {}
     for one in table:
-        inner_first = reversed([entry.tb_frame for entry in _entries(one)])
+        inner_first = reversed([entry.tb_frame for entry in entries_of(one)])
         frames.update((id(frame), frame) for frame in inner_first)
         if len(frames) >= FRAMES_WITH_VARIABLES:
             break

@@ -18,7 +18,7 @@ from itertools import islice
 
 TYPE_CHECKING = False  # typing itself would take longer to import than all of this module
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
     from traceback import TracebackException
     from types import FrameType, TracebackType
     from typing import Any, Final
@@ -151,11 +151,9 @@ def let_go_of_variables(exception: BaseException) -> None:
         if one is None or id(one) in seen:
             continue
         seen.add(id(one))
-        entry = traceback_of(one)
-        while entry is not None:
+        for entry in entries_of(one):
             with suppress(RuntimeError):  # of a frame that still runs: ours
                 entry.tb_frame.clear()
-            entry = entry.tb_next
         pending += (one.__cause__, one.__context__)
 
 
@@ -179,6 +177,14 @@ def traceback_of(exception: BaseException) -> TracebackType | None:
     """Return an exception's traceback without running code of its class."""
     traceback: TracebackType | None = vars(BaseException)["__traceback__"].__get__(exception)
     return traceback
+
+
+def entries_of(exception: BaseException) -> Iterator[TracebackType]:
+    """Give the entries of an exception's traceback, from the outermost frame on."""
+    entry = traceback_of(exception)
+    while entry is not None:
+        yield entry
+        entry = entry.tb_next
 
 
 def exception_text(exception: BaseException) -> str:
@@ -255,15 +261,12 @@ def _describe(exception: BaseException, frame_filter: str | None) -> Failure:
 def _traced_frame(exception: BaseException, frame_filter: str | None) -> tuple[str, dict[str, object]]:
     """Return the location and the variables of the frame to trace."""
     innermost = match = None
-    entry = traceback_of(exception)
-    while entry is not None:
-        innermost = entry
-        code = entry.tb_frame.f_code
+    for innermost in entries_of(exception):
+        code = innermost.tb_frame.f_code
         if frame_filter is not None and (
             frame_filter in code.co_filename or frame_filter in code.co_qualname
         ):
-            match = entry
-        entry = entry.tb_next
+            match = innermost
     traced = match or innermost
     if traced is None:
         return "", {}
@@ -337,13 +340,11 @@ def _cut_messages(described: TracebackException) -> None:
 def _bare_traceback(exception: BaseException, text: str) -> str:
     """Format a traceback without source lines and chain, for exceptions that defeat the traceback module."""
     lines = []
-    entry = traceback_of(exception)
-    if entry is not None:
-        lines.append("Traceback (most recent call last):")
-    while entry is not None:
+    for entry in entries_of(exception):
         code = entry.tb_frame.f_code
         lines.append(f'  File "{code.co_filename}", line {entry.tb_lineno}, in {code.co_name}')
-        entry = entry.tb_next
+    if lines:
+        lines.insert(0, "Traceback (most recent call last):")
     lines.append(f"{_type_name(exception)}: {text}\n")
     return _cut_middle("\n".join(lines), MAX_TRACEBACK)
 

@@ -6,11 +6,10 @@ import _signal  # type: ignore[import-not-found]  # signal.getsignal takes six t
 import os
 import signal
 import threading
-import traceback
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from .failure import traceback_of
+from .failure import entries_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
@@ -55,7 +54,7 @@ def _code_of(handler: Any) -> CodeType | None:
 
 def is_raised_in(error: BaseException, codes: Container[CodeType]) -> bool:
     """Tell whether an exception has passed through one of some functions."""
-    return any(frame.f_code in codes for frame, _ in traceback.walk_tb(traceback_of(error)))
+    return any(entry.tb_frame.f_code in codes for entry in entries_of(error))
 
 
 class Interrupt:
