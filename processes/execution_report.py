@@ -376,7 +376,7 @@ class ProcessExecutionReport:
             If `tasks` is no list of str, or `send_report` of a channel is a coroutine function.
         """
         from .comms.base import check_sends
-        from .interrupt import handlers_of_signals, is_raised_in
+        from .interrupt import is_of_signal
 
         for channel in channels:
             check_sends(channel)
@@ -391,7 +391,7 @@ class ProcessExecutionReport:
                 try:
                     channel.send_report(self._restricted_to(entries), errors_only=only_errors)
                 except BaseException as error:  # the other channels shall be served
-                    if isinstance(error, KeyboardInterrupt) or is_raised_in(error, handlers_of_signals()):
+                    if is_of_signal(error):
                         raise
                     problems.append(_send_problem(channel, error))
         if show_warnings:  # at the end: where warnings are errors, the first one ends this call

@@ -51,7 +51,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from .annotations import annotations_of
-from .interrupt import handlers_of_signals, is_raised_in
+from .interrupt import is_of_signal
 from .pickling import LARGE, PROTOCOL, is_simple
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ class Fingerprints:
         try:
             return self.digest(value)
         except BaseException as error:
-            if isinstance(error, KeyboardInterrupt) or is_raised_in(error, handlers_of_signals()):
+            if is_of_signal(error):
                 raise
             return None
 

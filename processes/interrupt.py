@@ -36,6 +36,11 @@ def is_for_program(error: BaseException) -> bool:
     return not isinstance(error, Exception) or is_raised_in(error, handlers_of_signals())
 
 
+def is_of_signal(error: BaseException) -> bool:
+    """Tell whether a signal has led to an exception: Ctrl-C, or one that the program has a handler for."""
+    return isinstance(error, KeyboardInterrupt) or is_raised_in(error, handlers_of_signals())
+
+
 def handlers_of_signals() -> frozenset[CodeType]:
     """Return the code of the program's handlers of signals, as they are installed now.
 

@@ -262,13 +262,11 @@ def load(
 
 def _is_for_program(error: BaseException) -> bool:
     """Tell whether a signal has struck, which has nothing to do with the value."""
-    if isinstance(error, KeyboardInterrupt):
-        return True
-    if serves_run():  # what strikes in a worker is its task's own
-        return False
-    from .interrupt import handlers_of_signals, is_raised_in
+    if serves_run():  # what else strikes in a worker is its task's own
+        return isinstance(error, KeyboardInterrupt)
+    from .interrupt import is_of_signal
 
-    return is_raised_in(error, handlers_of_signals())
+    return is_of_signal(error)
 
 
 class _Pieces:
