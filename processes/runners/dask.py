@@ -12,25 +12,15 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, Self
 from weakref import WeakKeyDictionary, WeakSet
 
-from ..attempt import (
-    Finished,
-    Returned,
-    Sealed,
-    Started,
-    Unsendable,
-    Worker,
-    WorkerDied,
-    put_in,
-    take_sealed_out,
-)
+from ..attempt import Returned, Sealed, Started, put_in, take_sealed_out
 from ..clock import monotonic
 from ..cpus import usable_cpus
-from ..exceptions import SerializationError, WorkerDiedError
+from ..exceptions import SerializationError
 from ..failure import brief_repr
 from ..pickling import LARGE, load
 from ..task_log import keep_from_last_resort
 from .base import ProcessRunner
-from .remote import Requests, respond, whoever_runs
+from .remote import Requests, respond, unsendable, whoever_runs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -327,8 +317,7 @@ class DaskRunner(ProcessRunner):
             inputs = [value for value in places if value not in away]
             request = self._requests.make(attempt, args, kwargs, [places[value] for value in inputs])
         except SerializationError as error:
-            outcome = Unsendable(error.with_traceback(None))
-            self.deliver(Finished.without_call(attempt.ticket, outcome, Worker.here("")))
+            self.deliver(unsendable(attempt, error))
             return
         held = self._held[attempt.ticket] = _Held(attempt, request, [value.future for value in inputs])
         self._submit(held)
@@ -467,17 +456,12 @@ class DaskRunner(ProcessRunner):
             self._submit(held)
             return None
         del self._held[ticket]
-        return self._lost(held.attempt, reason)
-
-    def _lost(self, attempt: Attempt, reason: BaseException) -> Finished:
-        name = attempt.task_name
-        error = WorkerDiedError(
-            f"Task {name!r} was lost by the Dask cluster: {brief_repr(reason)}; "
+        return self._requests.lost(
+            held.attempt,
+            f"Task {held.attempt.task_name!r} was lost by the Dask cluster: {brief_repr(reason)}; "
             "the logs of its workers may tell why",
-            task_name=name,
+            reason,
         )
-        error.__cause__ = reason.with_traceback(None)
-        return Finished.without_call(attempt.ticket, WorkerDied(error), Worker(self.name, 0, ""))
 
     def stop(self, ticket: int) -> None:
         held = self._held.pop(ticket, None)

@@ -7,21 +7,21 @@ from concurrent.futures import CancelledError, Executor
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from ..attempt import Finished, Started, Unsendable, Worker, WorkerDied
+from ..attempt import Started, Worker
 from ..checks import check_count
 from ..clock import monotonic
 from ..cpus import usable_cpus
-from ..exceptions import SerializationError, WorkerDiedError
+from ..exceptions import SerializationError
 from ..failure import brief_repr
 from ..task_log import keep_from_last_resort
 from .base import ProcessRunner
-from .remote import Requests, respond
+from .remote import Requests, respond, unsendable
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
     from typing import ClassVar
 
-    from ..attempt import Attempt, Message
+    from ..attempt import Attempt, Finished, Message
     from .remote import Response
     from .waker import Waker
 
@@ -96,8 +96,7 @@ class ExecutorRunner(ProcessRunner):
             request = self._requests.make(attempt, attempt.args, attempt.kwargs)
             future = self.executor.submit(respond, request)
         except SerializationError as error:
-            outcome = Unsendable(error.with_traceback(None))
-            self.deliver(Finished.without_call(attempt.ticket, outcome, Worker.here("")))
+            self.deliver(unsendable(attempt, error))
         except Exception as error:  # it is broken, or was shut down, or says no in its own words
             self.deliver(self._lost(attempt, error))
         else:
@@ -136,13 +135,12 @@ class ExecutorRunner(ProcessRunner):
     def _lost(self, attempt: Attempt, reason: BaseException) -> Finished:
         """Tell the end of an attempt of which the executor has no response."""
         name, kind = attempt.task_name, type(self.executor).__name__
-        error = WorkerDiedError(
+        return self._requests.lost(
+            attempt,
             f"Task {name!r} was lost by its executor, {kind}: {brief_repr(reason)}. An executor that is "
             "broken or shut down takes no more calls; give the next run a new one",
-            task_name=name,
+            reason,
         )
-        error.__cause__ = reason.with_traceback(None)
-        return Finished.without_call(attempt.ticket, WorkerDied(error), Worker(self.name, 0, ""))
 
     def stop(self, ticket: int) -> None:
         held = self._held.pop(ticket, None)

@@ -14,8 +14,8 @@ from _socket import gethostname
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Final
 
-from ..attempt import Attempt, Finished, Raised, Returned, Worker, put_in
-from ..exceptions import SerializationError
+from ..attempt import Attempt, Finished, Raised, Returned, Unsendable, Worker, WorkerDied, put_in
+from ..exceptions import SerializationError, WorkerDiedError
 from ..log_capture import Capture
 from ..output_capture import CapturedOutput, record_of
 from ..perform import perform
@@ -237,6 +237,12 @@ def _pack(outcome: Outcome, task_name: str) -> tuple[bytes, bytes]:
 # In the program
 
 
+def unsendable(attempt: Attempt, error: SerializationError) -> Finished:
+    """Tell the end of an attempt of which no request could be made."""
+    outcome = Unsendable(error.with_traceback(None))
+    return Finished.without_call(attempt.ticket, outcome, Worker.here(""))
+
+
 class Requests:
     """The requests of one run, and what their responses say.
 
@@ -312,6 +318,12 @@ class Requests:
             response.peak_rss_bytes,
             worker,
         )
+
+    def lost(self, attempt: Attempt, message: str, reason: BaseException) -> Finished:
+        """Tell the end, now, of an attempt for which the engine has no response, and why."""
+        error = WorkerDiedError(message, task_name=attempt.task_name)
+        error.__cause__ = reason.with_traceback(None)
+        return Finished.without_call(attempt.ticket, WorkerDied(error), Worker(self._label, 0, ""))
 
     def _log(self, attempt: Attempt, response: Response, worker: Worker) -> Raised | None:
         """Log the records; up to the first failure of a handler, as that would have ended the function."""
