@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 PROTOCOL: Final = 5  # the first with out-of-band buffers
 
+ARGUMENTS: Final = ("args", "kwargs")  # what these are called in errors
+
 ATOMS: Final = frozenset({type(None), bool, int, float, complex, str, bytes})
 _NUMBERS_AND_TEXT: Final = ATOMS - {bytes}
 _SMALL: Final = 16  # items; looking through more takes longer than the pickler that it saves

@@ -19,7 +19,7 @@ from ..exceptions import SerializationError, WorkerDiedError
 from ..log_capture import Capture
 from ..output_capture import CapturedOutput, record_of
 from ..perform import perform
-from ..pickling import dump, load
+from ..pickling import ARGUMENTS, dump, load
 from ..rebuild import reader
 from .failures import dump_failure, failure_on_the_way, load_failure
 from .logs import apply_levels, dump_record, handle_record, log_for, log_levels, reach_of
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
     from ..attempt import Outcome, Place
     from ..pickling import Buffer
-
-ARGUMENTS: Final = ("args", "kwargs")  # in errors
 
 _MARK: Final = os.urandom(16)  # of this interpreter, and of processes that are forked from it
 

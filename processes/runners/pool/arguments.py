@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from itertools import combinations
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from ...attempt import Sealed, take_sealed_out
-from ...pickling import ATOMS
+from ...pickling import ARGUMENTS, ATOMS
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping, Sequence
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from .child import Shipment
     from .functions import Functions
     from .parcel import Key, Parcel, Piece, Places
-
-NAMES: Final = ("args", "kwargs")  # in errors
 
 
 class Arguments:
@@ -63,7 +61,7 @@ class Arguments:
             args, kwargs, places = take_sealed_out(args, kwargs, Parcel)
         dumped = self._dump_in_parts(args, kwargs, task_name) if self._among_large else None
         if dumped is None:
-            own, classes = self._functions.dump((args, kwargs), task_name, NAMES)
+            own, classes = self._functions.dump((args, kwargs), task_name, ARGUMENTS)
             if not own.data:
                 self._among_large.update(map(id, _more_than_atoms(args, kwargs)))
         else:
@@ -96,7 +94,9 @@ class Arguments:
             Parcel,
         )
         has_company = len(values) > 1
-        own, classes = self._functions.dump((rest, rest_kwargs), task_name, NAMES, note_objects=has_company)
+        own, classes = self._functions.dump(
+            (rest, rest_kwargs), task_name, ARGUMENTS, note_objects=has_company
+        )
         if has_company:
             parts = [
                 own.objects,

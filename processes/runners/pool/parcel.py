@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...attempt import Sealed, put_in
 from ...culprit import cannot_load
-from ...pickling import LARGE, load
+from ...pickling import ARGUMENTS, LARGE, load
 from .buffers import DataFile, write_file
 from .wire import CAN_SEND_DESCRIPTORS, MOST_DESCRIPTORS
 
@@ -236,7 +236,7 @@ def load_arguments(
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Make arguments, and put the parcels that were taken out, and what was kept, into their places."""
     layouts, places, places_of_kept = description
-    own, *parcels = decode(layouts, inside, files, task_name, ("args", "kwargs"))
+    own, *parcels = decode(layouts, inside, files, task_name, ARGUMENTS)
     args, kwargs = own.load()
     found = [(parcel.load(), its_places) for parcel, its_places in zip(parcels, places, strict=True)]
     return put_in(args, kwargs, [*found, (kept, places_of_kept)])

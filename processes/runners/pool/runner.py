@@ -25,12 +25,12 @@ from ...cpus import usable_cpus
 from ...exceptions import MemoryLimitError, SerializationError, WorkerDiedError
 from ...failure import brief_repr
 from ...memory import can_look_at_others, usable_memory
-from ...pickling import dump_simple_arguments
+from ...pickling import ARGUMENTS, dump_simple_arguments
 from ...task_log import keep_from_last_resort
 from ..base import ProcessRunner
 from ..logs import handle_record, log_for
 from . import abilities, wire
-from .arguments import NAMES, Arguments
+from .arguments import Arguments
 from .child import MOST_BACKLOG, Cargo, Child, Job, Shipment, interpreter, worker_environment
 from .death import OutOfMemoryKills
 from .functions import Functions
@@ -379,7 +379,7 @@ class ProcessPoolRunner(ProcessRunner):
             head = wire.attempt_head(attempt.ticket, function.number, kind, description, length)
             return wire.pieces(length, (head + function.own, *inside)), files
 
-        own_parcel = Parcel.of(own, attempt.task_name, NAMES, self._large_pieces)
+        own_parcel = Parcel.of(own, attempt.task_name, ARGUMENTS, self._large_pieces)
         self._note_arguments(own_parcel.added)
         parcels = [own_parcel, *results]
         pieces, files = frame(in_band=False)

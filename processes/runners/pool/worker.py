@@ -19,7 +19,7 @@ from ...clock import monotonic
 from ...exceptions import SerializationError
 from ...memory import fill_reserve, mapped_memory, own_memory
 from ...perform import perform
-from ...pickling import begin_run, definitions, load
+from ...pickling import ARGUMENTS, begin_run, definitions, load
 from ..failures import failure_on_the_way
 from . import abilities, wire
 from .descriptors import fill_spare, some_are_left
@@ -350,7 +350,7 @@ class _Loop:
                     keep_spares()
                     self._drop_spares = drop_spares
             else:
-                args, kwargs = _loaded(load, body[start:], task_name=task_name, what=("args", "kwargs"))
+                args, kwargs = _loaded(load, body[start:], task_name=task_name, what=ARGUMENTS)
             if variant is not None and bound:
                 function, args = make_variant(function, variant[1], args[:bound]), args[bound:]
             if self._drop_spares is not None:
