@@ -23,7 +23,7 @@ from ..comms.palettes import PALETTES
 from ..comms.view import Limits, Viewer, visible
 from ..task_types import TaskStatus
 from .layout import NODE_HEIGHT, lay_out, layers_of
-from .spans import lanes_of, spans_of
+from .spans import lanes_of, spans_of, status_of
 from .table import WORDS, in_order_of_attention
 from .templating import template
 
@@ -315,7 +315,7 @@ def _bars(
         return 100 * (seconds - origin) / whole
 
     def bar_of(members: list[Span]) -> Bar:
-        statuses = [_status_of(report, span) for span in members]
+        statuses = [status_of(report, span) for span in members]
         status = max(statuses, key=statuses.count)
         worst = next(one for one in ("errored", "retried", status) if one in statuses)
         x = x_of(members[0].start)
@@ -347,10 +347,6 @@ def _bars(
             group = []
     if group:
         yield bar_of(group)
-
-
-def _status_of(report: ProcessExecutionReport, span: Span) -> str:
-    return report.entries[span.name].status.value if span.is_last else "retried"
 
 
 def _ticks(whole: float) -> list[tuple[float, str]]:

@@ -81,6 +81,11 @@ def spans_of(report: ProcessExecutionReport) -> list[Span]:
     return sorted(spans, key=lambda span: span.start)
 
 
+def status_of(report: ProcessExecutionReport, span: Span) -> str:
+    """Tell how an attempt ended: as its task did, or with another one to follow."""
+    return report.entries[span.name].status.value if span.is_last else "retried"
+
+
 def lanes_of(spans: list[Span], worker_of: Callable[[TaskMetrics], tuple[str, ...]]) -> list[Lane]:
     """Put spans into lanes, workers in the order of their names and numbers.
 

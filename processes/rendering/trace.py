@@ -6,7 +6,7 @@ import json
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from .spans import lanes_of, spans_of
+from .spans import lanes_of, spans_of, status_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,7 +90,7 @@ def _slices(report: ProcessExecutionReport, lane: Lane, origin: float, pid: int,
 def _arguments(report: ProcessExecutionReport, span: Span) -> Event:
     entry, metrics = report.entries[span.name], span.metrics
     return {
-        "status": entry.status.value if span.is_last else "retried",
+        "status": status_of(report, span),
         "function": entry.function,
         "attempt": span.number,
         "attempts": entry.attempts,
