@@ -289,7 +289,7 @@ class Child:
         """Ask, by the next :meth:`flush`, for the result that the worker keeps; it takes no job before."""
         assert self.kept is not None
         self.kept.is_asked_for = True
-        self.send(wire.frame(wire.WRITE, self.kept.ticket))
+        self._frames.append((0, wire.frame(wire.WRITE, self.kept.ticket)))
         self._new_tickets.append(self.kept.ticket)
 
     def give(self, job: Job) -> None:
@@ -322,18 +322,11 @@ class Child:
     def _ship(self, shipment: Shipment, ticket: int = 0) -> None:
         cargo = shipment.cargo
         if cargo is not None and cargo.files:
-            if self._send_files(cargo.files):
+            if wire.send_descriptors(self.side_channel, [file.descriptor for file in cargo.files]):
                 ticket = 0  # the frame has to follow them
             else:
                 shipment.do_without_files()
         self._frames.append((ticket, shipment.frame))
-
-    def _send_files(self, files: list[DataFile]) -> bool:
-        return wire.send_descriptors(self.side_channel, [file.descriptor for file in files])
-
-    def send(self, frame: list[Buffer]) -> None:
-        """Put a frame in line for :meth:`flush`."""
-        self._frames.append((0, frame))
 
     def flush(self) -> bool:
         """Send what the socket takes, and the tickets; True when nothing is left to send.
@@ -469,7 +462,7 @@ class Child:
         while monotonic() < give_up_at and not any(file in text for file in _CALLERS):
             sleep(0.001)
             text = unescape(os.pread(descriptor, _CRASH_BYTES, before).decode(errors="replace"))
-        return _most_recent_last(text)
+        return format_stack(places_in(text), _CALLERS)  # the most recent call last
 
     def close(self) -> Death:
         """Wait until the process is gone and let go of all that belongs to it; return how it ended."""
@@ -577,11 +570,6 @@ def worker_environment(threads: int) -> dict[str, str]:
     while True:
         with suppress(KeyError):  # another thread may take a variable away just now
             return {**dict.fromkeys(_THREAD_VARIABLES, str(threads)), **os.environ}
-
-
-def _most_recent_last(dump: str) -> str:
-    """Turn what faulthandler wrote into traceback lines of the user's own frames."""
-    return format_stack(places_in(dump), _CALLERS)
 
 
 def _copy_of_stderr() -> int:

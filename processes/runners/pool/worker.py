@@ -109,12 +109,6 @@ def _loaded(load: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         is_loading = False
 
 
-def _load_function(data: bytes | memoryview | Parcel, task_name: str) -> Any:
-    if isinstance(data, (bytes, memoryview)):
-        return _loaded(load, data, task_name=task_name, what="func")
-    return _loaded(data.load, task_name)
-
-
 class _Loop:
     def __init__(self, sock: socket, token_fd: int) -> None:
         self._socket = sock
@@ -448,7 +442,11 @@ class _Loop:
         self, number: int, variant: tuple[int, bytes | memoryview] | None, task_name: str
     ) -> Any:
         if variant is None:
-            function = _load_function(self._serialized[number], task_name)
+            data = self._serialized[number]
+            if isinstance(data, (bytes, memoryview)):
+                function = _loaded(load, data, task_name=task_name, what="func")
+            else:
+                function = _loaded(data.load, task_name)
             del self._serialized[number]
             self._settings.filter_warnings_anew()
         else:
