@@ -250,7 +250,7 @@ def _print(text: str) -> None:
 # Finding what the user named
 
 
-def find_process(target: str, arguments: tuple[str, ...] = ()) -> Process:
+def find_process(target: str, arguments: tuple[str, ...]) -> Process:
     """Load a file or module and find the process in it; where that fails, the program ends with status 2.
 
     What is loaded, and its tasks, find in `sys.argv` what it is called and the arguments that are its own.

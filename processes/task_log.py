@@ -33,11 +33,11 @@ class TaskLogger(logging.Logger):
     ----------
     task_name : str
         The logger's name is ``processes.<task name>``.
-    log_path : str or os.PathLike, optional
-        The file that it writes to.
+    log_path : str or os.PathLike or None
+        The file that it writes to, if there is one.
     """
 
-    def __init__(self, task_name: str, log_path: str | os.PathLike[str] | None = None) -> None:
+    def __init__(self, task_name: str, log_path: str | os.PathLike[str] | None) -> None:
         super().__init__(f"{PARENT.name}.{task_name}", logging.NOTSET if log_path is None else logging.DEBUG)
         self.parent = PARENT
         if log_path is not None:

@@ -112,7 +112,7 @@ def render_page(
     style: HTMLEmailStyle,
     content: ReportContent,
     *,
-    errors_only: bool = False,
+    errors_only: bool,
     divisor: int = 1,
 ) -> str:
     """Render a report as :func:`render_report_html` does, in less room where `divisor` is more than 1."""

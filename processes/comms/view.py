@@ -101,15 +101,13 @@ class Viewer:
         What is shown.
     content : ReportContent
         What of it is wanted.
-    limits : Limits, optional
+    limits : Limits
         How much of it.
     """
 
-    def __init__(
-        self, report: ProcessExecutionReport, content: ReportContent, limits: Limits | None = None
-    ) -> None:
+    def __init__(self, report: ProcessExecutionReport, content: ReportContent, limits: Limits) -> None:
         self._content = content
-        self._limits = limits or Limits()
+        self._limits = limits
         self._redactor = Redactor.for_report(report, content)
         self._parameters: Mapping[str, Sequence[str]] = report.parameters
 

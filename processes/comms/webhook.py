@@ -76,9 +76,7 @@ class WebhookConfig:
         for what, text in (("secret", self.secret), ("nest_under", self.nest_under)):
             if text is not None and not isinstance(text, str):
                 raise TypeError(f"{what} must be str or None, not {type(text).__name__}")
-        if not isinstance(self.extra_payload, dict):
-            raise TypeError(f"extra_payload must be a dict, not {type(self.extra_payload).__name__}")
-        _check_json("extra_payload", self.extra_payload)
+        _check_payload(self.extra_payload)
         check_retries(self.retries)
 
 
@@ -172,12 +170,14 @@ def _check_header(name: object, value: object) -> None:
         ) from None
 
 
-def _check_json(name: str, value: object) -> None:
+def _check_payload(payload: object) -> None:
+    if not isinstance(payload, dict):
+        raise TypeError(f"extra_payload must be a dict, not {type(payload).__name__}")
     try:
-        json.dumps(value, allow_nan=False)
+        json.dumps(payload, allow_nan=False)
     except (TypeError, ValueError) as error:
         kind = TypeError if isinstance(error, TypeError) else ValueError
-        raise kind(f"{name} must hold only what JSON knows: {error}") from None
+        raise kind(f"extra_payload must hold only what JSON knows: {error}") from None
 
 
 def _plain(task: TaskView) -> dict[str, Any]:

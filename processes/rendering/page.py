@@ -172,8 +172,9 @@ def to_html(report: ProcessExecutionReport, content: ReportContent | None = None
     """
     entries = list(report.entries.values())
     numbers = {name: number for number, name in enumerate(report.entries, start=1)}
-    viewer = Viewer(report, checked_content(content), Limits(result=MAX_CELL))
-    brief = Viewer(report, checked_content(content), Limits(result=MAX_CELL, message=MAX_CELL))
+    content = checked_content(content)
+    viewer = Viewer(report, content, Limits(result=MAX_CELL))
+    brief = Viewer(report, content, Limits(result=MAX_CELL, message=MAX_CELL))
     failed = [entry for entry in entries if entry.error is not None]
     last_start = monotonic() + MAX_SECONDS
     in_time = takewhile(lambda _: monotonic() < last_start, failed[:MAX_FAILURES])
