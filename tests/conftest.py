@@ -23,7 +23,7 @@ from processes.cpus import usable_cpus
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:  # noqa: ARG001 - pytest passes it by name
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Say what ``-n auto`` is: two workers for each processor, since many tests wait."""
     return 2 * usable_cpus()
 

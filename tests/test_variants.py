@@ -86,7 +86,7 @@ def decorated(function: Any) -> Any:
 
 
 def annotated(kind: type) -> Any:
-    def take(value: kind) -> kind:  # noqa: ANN202
+    def take(value: kind) -> kind:
         return value
 
     take.__annotations__ = {"value": kind}

@@ -217,8 +217,8 @@ def test_a_stream_captures_too(runner, tmp_path):
 def write_everywhere():
     print("Python")
     os.write(1, b"descriptor\n")
-    subprocess.run([sys.executable, "-c", "print('child')"], check=True)  # noqa: S603
-    subprocess.run(["/bin/sh", "-c", "echo shell >&2"], check=True)  # noqa: S603
+    subprocess.run([sys.executable, "-c", "print('child')"], check=True)
+    subprocess.run(["/bin/sh", "-c", "echo shell >&2"], check=True)
     ctypes.CDLL(None).puts(b"C")
     thread = threading.Thread(target=print, args=("thread",))
     thread.start()
@@ -340,7 +340,7 @@ for _ in range(300):
 
 
 def test_threads_may_print_while_a_capture_begins_and_ends(tmp_path):
-    done = subprocess.run(  # noqa: S603
+    done = subprocess.run(
         [sys.executable, "-c", PRINTS_AT_ONCE], cwd=tmp_path, capture_output=True, text=True, timeout=60
     )
     assert (done.returncode, done.stderr, done.stdout) == (0, "", "not captured\n" * 300)
