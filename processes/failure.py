@@ -66,16 +66,8 @@ _EMPTY_REPRS: Final[dict[type, str]] = {set: "set()", frozenset: "frozenset()"}
 
 # What a class can define so that rendering one of its exceptions runs the user's code.
 _HOOKS: Final = {
-    *(
-        "__getattr__",
-        "__getattribute__",
-        "__class__",
-        "__dict__",
-        "__str__",
-        "__repr__",
-        "__bool__",
-        "__len__",
-    ),
+    *("__getattr__", "__getattribute__", "__class__", "__dict__"),
+    *("__str__", "__repr__", "__bool__", "__len__"),
     *("__cause__", "__context__", "__suppress_context__", "__traceback__", "__notes__", "args", "exceptions"),
 }
 HEAP_TYPE: Final = 1 << 9  # Py_TPFLAGS_HEAPTYPE: the class was made by a class statement

@@ -331,9 +331,8 @@ def make_enum(
 
 
 def _make_member(cls: Any, *parts: Any) -> Any:
-    value, made_of = (
-        parts[0] if cls._member_type_ is tuple else parts
-    )  # of which enum makes a single argument
+    # Where members are tuples, enum gives both as a single argument.
+    value, made_of = parts[0] if cls._member_type_ is tuple else parts
     member = data_type_of(cls).__new__(cls, *made_of)
     member._value_ = value
     return member
@@ -361,9 +360,8 @@ def _without_hooks(kinds: list[type], make: Callable[[], type]) -> type:
 
 
 _HOOK = "__init_subclass__"
-_hooks_are_out = (
-    threading.RLock()
-)  # guards them: another run's thread would take what stands for one for the hook
+# Guards the hooks: another run's thread would take what stands for one for the hook.
+_hooks_are_out = threading.RLock()
 
 
 def _do_nothing(cls: type, /, **_: object) -> None:
