@@ -39,7 +39,7 @@ def cannot_dump(
     """Make the error for a value that cannot be serialized; parameters as for `processes.pickling.dump`."""
     drop_leading_frames(error, _OURS)
     path, culprit = find_culprit(value, what)
-    kind = type_name(culprit)
+    kind = _type_with_module(culprit)
     article = "an" if kind.lstrip("_")[:1].lower() in "aeiou" else "a"
     said = exception_line(error)
     reason = "" if said.startswith("TypeError: cannot pickle '") else f" ({said})"  # nothing new in that
@@ -133,7 +133,7 @@ class _Search:
         return None if leads_back else (path, value)
 
 
-def type_name(value: object) -> str:
+def _type_with_module(value: object) -> str:
     """Return a type's name as in ``_thread.lock``; without the module for Python's own."""
     kind = type(value)
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
