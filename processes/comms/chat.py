@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from .base import ReportChannel
 from .content import ReportContent, checked_content
+from .languages import DEFAULT_LANGUAGE, report_title
 from .view import Limits, Viewer, visible
 from .webhook import WebhookConfig
 
@@ -133,7 +134,7 @@ class DiscordChannel(ChatChannel):
 
 def _lines(report: ProcessExecutionReport, content: ReportContent, errors_only: bool) -> list[str]:
     """Put a report into a few plain lines."""
-    title = "Failed Tasks in Process" if errors_only else "Process Execution Report"
+    title = report_title(DEFAULT_LANGUAGE, errors_only)
     name = f"{title}: {_short(report.process_name)}" if report.process_name else title
     errored, skipped = report.errored, report.skipped
     pending = len(report.entries) - len(report.successes) - len(errored) - len(skipped)

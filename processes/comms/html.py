@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..rendering.templating import template
 from .content import ReportContent, checked_content
-from .languages import DEFAULT_LANGUAGE, LANGUAGES
+from .languages import DEFAULT_LANGUAGE, LANGUAGES, report_title
 from .palettes import DEFAULT_PALETTE, PALETTES
 from .view import Limits, Viewer, visible
 
@@ -71,11 +71,6 @@ def checked_style(style: HTMLEmailStyle | None) -> HTMLEmailStyle:
     return style
 
 
-def report_title(style: HTMLEmailStyle, errors_only: bool) -> str:
-    """Return the title of a report in the style's language."""
-    return LANGUAGES[style.language]["title_errors" if errors_only else "title"]
-
-
 def render_report_html(
     report: ProcessExecutionReport,
     style: HTMLEmailStyle | None = None,
@@ -127,7 +122,7 @@ def render_page(
     failures = failures_that_fit(viewer, failed[: max(1, MAX_FAILURES // divisor)], MAX_DETAILS // divisor)
     counts = {status: sum(entry.status.value == status for entry in entries) for status in STATUSES}
     return template("processes.comms", "report.html.j2").render(
-        title=report_title(style, errors_only),
+        title=report_title(style.language, errors_only),
         language=style.language,
         words=words,
         colors=palette,

@@ -169,3 +169,8 @@ LANGUAGES: dict[str, dict[str, str]] = {
         "colon": ": ",
     },
 }
+
+
+def report_title(language: str, errors_only: bool) -> str:
+    """Return the title of a report in a language."""
+    return LANGUAGES[language]["title_errors" if errors_only else "title"]

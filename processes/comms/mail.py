@@ -19,7 +19,8 @@ from ..failure import brief_repr
 from .base import ReportChannel
 from .content import ReportContent, checked_content
 from .deadline import Deadline, check_timeout
-from .html import DIVISORS, HTMLEmailStyle, checked_style, render_page, report_title
+from .html import DIVISORS, HTMLEmailStyle, checked_style, render_page
+from .languages import report_title
 from .view import visible
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ class EmailChannel(ReportChannel):
         config = self.smtp_config
         # 7bit: not every server takes 8-bit bodies, and none takes lines of more than 998 bytes.
         message = EmailMessage(policy.SMTP.clone(cte_type="7bit"))
-        message["Subject"] = _subject(report.process_name, report_title(self.style, errors_only))
+        message["Subject"] = _subject(report.process_name, report_title(self.style.language, errors_only))
         message["From"] = config.fromaddr
         message["To"] = ", ".join(config.toaddrs)
         message["Date"] = formatdate(localtime=True)
