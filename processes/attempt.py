@@ -316,5 +316,10 @@ class Finished:
         """Return the end, now, of an attempt whose function was not called."""
         return cls(ticket, outcome, time(), 0.0, 0.0, 0, worker)
 
+    @classmethod
+    def unsendable(cls, ticket: int, error: Exception) -> Finished:
+        """Return the end, now, of an attempt whose arguments cannot be brought to a worker."""
+        return cls.without_call(ticket, Unsendable(error.with_traceback(None)), NOBODY)
+
 
 Message = Started | Finished

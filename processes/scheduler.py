@@ -17,7 +17,6 @@ from time import perf_counter, time
 from typing import TYPE_CHECKING, Any, assert_never
 
 from .attempt import (
-    NOBODY,
     Attempt,
     Finished,
     Raised,
@@ -346,8 +345,7 @@ class Scheduler:
         try:
             attempt.args, attempt.kwargs = _opened(attempt.args, attempt.kwargs)
         except SerializationError as error:
-            outcome = Unsendable(error.with_traceback(None))
-            self._end_attempt(Finished.without_call(attempt.ticket, outcome, NOBODY))
+            self._end_attempt(Finished.unsendable(attempt.ticket, error))
             return False
         attempt.has_sealed = False
         return True

@@ -12,7 +12,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, Self
 from weakref import WeakKeyDictionary, WeakSet
 
-from ..attempt import Returned, Sealed, Started, put_in, take_sealed_out
+from ..attempt import Finished, Returned, Sealed, Started, put_in, take_sealed_out
 from ..clock import monotonic
 from ..cpus import usable_cpus
 from ..exceptions import SerializationError
@@ -20,7 +20,7 @@ from ..failure import brief_repr
 from ..pickling import LARGE, load
 from ..task_log import keep_from_last_resort
 from .base import ProcessRunner
-from .remote import Requests, respond, unsendable, whoever_runs
+from .remote import Requests, respond, whoever_runs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -317,7 +317,7 @@ class DaskRunner(ProcessRunner):
             inputs = [value for value in places if value not in away]
             request = self._requests.make(attempt, args, kwargs, [places[value] for value in inputs])
         except SerializationError as error:
-            self.deliver(unsendable(attempt, error))
+            self.deliver(Finished.unsendable(attempt.ticket, error))
             return
         held = self._held[attempt.ticket] = _Held(attempt, request, [value.future for value in inputs])
         self._submit(held)

@@ -7,7 +7,7 @@ from concurrent.futures import CancelledError, Executor
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from ..attempt import Started, Worker
+from ..attempt import Finished, Started, Worker
 from ..checks import check_count
 from ..clock import monotonic
 from ..cpus import usable_cpus
@@ -15,13 +15,13 @@ from ..exceptions import SerializationError
 from ..failure import brief_repr
 from ..task_log import keep_from_last_resort
 from .base import ProcessRunner
-from .remote import Requests, respond, unsendable
+from .remote import Requests, respond
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
     from typing import ClassVar
 
-    from ..attempt import Attempt, Finished, Message
+    from ..attempt import Attempt, Message
     from .remote import Response
     from .waker import Waker
 
@@ -96,7 +96,7 @@ class ExecutorRunner(ProcessRunner):
             request = self._requests.make(attempt, attempt.args, attempt.kwargs)
             future = self.executor.submit(respond, request)
         except SerializationError as error:
-            self.deliver(unsendable(attempt, error))
+            self.deliver(Finished.unsendable(attempt.ticket, error))
         except Exception as error:  # it is broken, or was shut down, or says no in its own words
             self.deliver(self._lost(attempt, error))
         else:

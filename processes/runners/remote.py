@@ -14,7 +14,7 @@ from _socket import gethostname
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Final
 
-from ..attempt import Attempt, Finished, Raised, Returned, Unsendable, Worker, WorkerDied, put_in
+from ..attempt import Attempt, Finished, Raised, Returned, Worker, WorkerDied, put_in
 from ..exceptions import SerializationError, WorkerDiedError
 from ..log_capture import Capture
 from ..output_capture import CapturedOutput, record_of
@@ -233,12 +233,6 @@ def _pack(outcome: Outcome, task_name: str) -> tuple[bytes, bytes]:
 
 
 # In the program
-
-
-def unsendable(attempt: Attempt, error: SerializationError) -> Finished:
-    """Tell the end of an attempt of which no request could be made."""
-    outcome = Unsendable(error.with_traceback(None))
-    return Finished.without_call(attempt.ticket, outcome, Worker.here(""))
 
 
 class Requests:
