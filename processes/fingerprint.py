@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from importlib.machinery import ModuleSpec
 
-DIGEST_BYTES: Final = 20
+_DIGEST_BYTES: Final = 20
 
 _INSTALLED: Final = {"site-packages", "dist-packages"}  # the folders that installers write to
 
@@ -101,6 +101,11 @@ class _Code(NamedTuple):
     imports: tuple[tuple[int, str, tuple[str, ...]], ...]
 
 
+def digest_of(data: bytes | memoryview) -> bytes:
+    """Return the digest of some bytes."""
+    return blake2b(data, digest_size=_DIGEST_BYTES).digest()
+
+
 class Fingerprints:
     """Makes the fingerprints of a run's tasks; what several of them name is looked at once."""
 
@@ -127,7 +132,7 @@ class Fingerprints:
             given = self._digest_or_none((args, kwargs))
         if called is None or given is None:
             return None
-        return blake2b(_PYTHON + called + given, digest_size=DIGEST_BYTES).digest()
+        return digest_of(_PYTHON + called + given)
 
     def _digest_or_none(self, value: object) -> bytes | None:
         try:
@@ -142,7 +147,7 @@ class Fingerprints:
         root = self._part_of(value)
         numbers: dict[int, int] = {}
         queue: list[Any] = []
-        whole = blake2b(root.digest, digest_size=DIGEST_BYTES)
+        whole = blake2b(root.digest, digest_size=_DIGEST_BYTES)
 
         def note(needs: Iterable[Any]) -> None:
             for need in needs:
@@ -177,7 +182,7 @@ class Fingerprints:
 
         key = (address_of(memory), memory.nbytes)
         if key not in self._large:
-            self._large[key] = (owner, blake2b(memory, digest_size=DIGEST_BYTES).digest())
+            self._large[key] = (owner, digest_of(memory))
         return self._large[key][1]
 
     def version(self, module: str | None) -> str | None:
@@ -237,7 +242,7 @@ class _Writer:
 
     def __init__(self, fingerprints: Fingerprints) -> None:
         self._fingerprints = fingerprints
-        self._hash = blake2b(digest_size=DIGEST_BYTES)
+        self._hash = blake2b(digest_size=_DIGEST_BYTES)
         # By id, with their numbers: what may be met again. It is kept, as it may have been made on the way.
         self._seen: dict[int, tuple[int, object]] = {}
         self._places: dict[int, int] = {}  # in `needs`, by id
@@ -601,7 +606,7 @@ def _read_source(name: str) -> tuple[bytes, frozenset[str]]:
     for spec in find_specs(name):  # the packages that it is in are imported too
         if spec.origin is not None and not _is_installed(spec):
             data = Path(spec.origin).read_bytes()
-            own += blake2b(data, digest_size=DIGEST_BYTES).digest()
+            own += digest_of(data)
             is_package = spec.submodule_search_locations is not None
             if spec.origin.endswith(".py"):
                 others |= _imports_of(data, spec.name if is_package else spec.name.rpartition(".")[0])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pickle
-from hashlib import blake2b
 from itertools import count
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ from ..checkpoint_file import CheckpointFile, Head
 from ..events import RunFinished, TaskFinished
 from ..exceptions import SerializationError
 from ..failure import brief_repr
-from ..fingerprint import DIGEST_BYTES, Fingerprints
+from ..fingerprint import Fingerprints, digest_of
 from ..interrupt import handlers_of_signals, is_raised_in
 from ..pickling import PROTOCOL, dump, dump_simple, load
 from ..task_log import warn
@@ -139,7 +138,7 @@ class Checkpoint:
         if None in ids:
             return None
         names = [self._graph.names[source] for source in sources]
-        return _digest(call + repr((names, self._graph.passed[task], ids)).encode())
+        return digest_of(call + repr((names, self._graph.passed[task], ids)).encode())
 
     def _is_asked_for(self, task: int) -> bool:
         """Tell whether anybody may ask for the value that a task returns."""
@@ -240,7 +239,3 @@ def _size(piece: Buffer) -> int:
 
 def _counted_bytes() -> Iterator[bytes]:
     return (number.to_bytes(_ID_BYTES // 2) for number in count())
-
-
-def _digest(data: bytes) -> bytes:
-    return blake2b(data, digest_size=DIGEST_BYTES).digest()
