@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 WORKERS = (2, 8)
 THREADS, PROCESSES = "threads", "processes"
 MEASURED = [(2, THREADS), (8, THREADS), (2, PROCESSES)]
-FIRST_COME, OWN, KNOWN = ORDERS = "first come", "longest chain", "durations known"
+FIRST_COME, OWN, KNOWN = "first come", "longest chain", "durations known"
 WORSE = 1.02  # times first come: more is remarked on for the library's own order
 FAR = 1.1  # times the lower bound: more is remarked on for known durations
 BOUND_SECONDS = 1.0  # what is measured is scaled to this lower bound, or to a larger one
