@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from functools import partial
+from itertools import count
 from types import FunctionType, MethodType
 from typing import TYPE_CHECKING
 
@@ -86,7 +87,7 @@ class Functions:
         self._large_pieces = large_pieces
         self._is_shared = is_shared
         self._by_id: dict[int, SentFunction] = {}
-        self._count = 0
+        self._numbers = count(1)
         self._patterns = Patterns()
         self._sent_classes: dict[str, Shipment] = {}
         self._kept_classes: list[Named] = []  # results may name them until the run ends
@@ -156,20 +157,16 @@ class Functions:
         if pattern is None:
             pattern = self._by_id[id(variant.pattern)] = self._serialize(variant.pattern, task_name)
         own = wire.VARIANT_HEAD.pack(pattern.number, len(variant.data), len(variant.bound)) + variant.data
-        return SentFunction(self._new_number(), function, [], pattern=pattern, own=own, bound=variant.bound)
+        return SentFunction(next(self._numbers), function, [], pattern=pattern, own=own, bound=variant.bound)
 
     def _serialize(self, function: Callable[..., Any], task_name: str) -> SentFunction:
-        number = self._new_number()
+        number = next(self._numbers)
         pickled, classes = self.dump(function, task_name, "func")
         if pickled.data:
             frame = wire.frame(wire.FUNCTION, number, pickled.data)
             return SentFunction(number, function, frame, classes=classes)
         # It is defined beside large data, or bound to some.
         return SentFunction(number, function, *self._large(number, pickled, task_name), classes)
-
-    def _new_number(self) -> int:
-        self._count += 1
-        return self._count
 
     def dump(
         self, value: object, task_name: str, what: str | tuple[str, ...], *, note_objects: bool = False
