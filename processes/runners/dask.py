@@ -24,7 +24,6 @@ from .remote import Requests, respond, whoever_runs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from types import TracebackType
     from typing import ClassVar
 
     from distributed import Client, Future, LocalCluster
@@ -255,12 +254,7 @@ class DaskRunner(ProcessRunner):
             self._connection.blocks += 1
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         with _entering:
             connection = self._connection
             if connection is None:

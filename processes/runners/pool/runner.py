@@ -41,7 +41,6 @@ from .shelf import Shelf, end
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from types import TracebackType
 
     from ...attempt import Message, Outcome
     from ...pickling import Buffer, Pickled
@@ -151,12 +150,7 @@ class ProcessPoolRunner(ProcessRunner):
             self._shelf.blocks += 1
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         with _entering:
             shelf = self._shelf
             if shelf is None:
