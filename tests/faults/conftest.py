@@ -1,10 +1,12 @@
-"""What the tests of faults share."""
+"""The systems that the tests of faults run on."""
 
 from __future__ import annotations
 
 import pytest
 
 from processes.runners.pool import abilities
+
+pytest.register_assert_rewrite("faulty_runs")
 
 
 @pytest.fixture(params=["as it is", "without guard", "without guard and token pipe"])

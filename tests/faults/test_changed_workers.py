@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from test_raised import needs_guard, run_in_new_python
+from faulty_runs import needs_guard, run_in_new_python
 
 from processes import Process, ProcessPoolRunner, Task, TaskDependency
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_raised import time_limit
+from faulty_runs import time_limit
 
 from processes import Process, ProcessExecutionReport, Task, TaskDependency
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from faulty_runs import needs_guard, needs_tokens, run_beside_others, run_in_new_python, time_limit
 from misbehaving import (
     add_line,
     await_text_and_fail,
@@ -32,7 +33,6 @@ from misbehaving import (
     write_much_and_exit,
 )
 from programs import started, wait_until
-from test_raised import needs_guard, needs_tokens, run_beside_others, run_in_new_python, time_limit
 
 from processes import Process, ProcessPoolRunner, Task, TaskDependency, TaskStatus, WorkerDiedError
 from processes.events import Event, TaskFinished, TaskStarted

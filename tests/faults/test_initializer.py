@@ -7,7 +7,7 @@ import threading
 from collections import Counter
 
 import pytest
-from test_raised import run_in_new_python, time_limit
+from faulty_runs import run_in_new_python, time_limit
 
 from processes import Process, ProcessPoolRunner, SerializationError, Task, WorkerDiedError
 

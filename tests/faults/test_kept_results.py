@@ -30,7 +30,7 @@ from arrays import (
     use_up_descriptors,
     work,
 )
-from test_raised import time_limit
+from faulty_runs import time_limit
 
 from processes import (
     Process,

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-from test_raised import run_in_new_python, time_limit
+from faulty_runs import run_in_new_python, time_limit
 
 from processes import (
     Process,

@@ -12,7 +12,7 @@ import warnings
 from pathlib import Path
 
 import pytest
-from test_raised import run_beside_others, time_limit
+from faulty_runs import run_beside_others, time_limit
 
 from processes import Process, Task, TaskDependency
 

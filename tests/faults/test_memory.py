@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 
 import pytest
+from faulty_runs import run_in_new_python
 from interpreters import HAS_GIL
-from test_raised import run_in_new_python
 from test_surroundings import linux, needs_groups, run_among_mounts
 
 from processes import MemoryLimitError, Process, ProcessPoolRunner, Task, TaskDependency, TaskStatus

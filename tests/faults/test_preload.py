@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_raised import time_limit
+from faulty_runs import time_limit
 
 from processes import Process, ProcessPoolRunner, Task, WorkerDiedError
 

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from decimal import Decimal
 from math import inf, nan
-from typing import Any, NoReturn
 
 import pytest
+from faulty_runs import run_beside_others, run_in_new_python
 from interpreters import HAS_GIL
 from raising import (
     NO_EXCEPTIONS,
@@ -36,90 +32,11 @@ from raising import (
 from processes import (
     Process,
     ProcessesError,
-    ProcessExecutionReport,
-    ProcessRunner,
     SerializationError,
     Task,
-    TaskDependency,
     TaskStatus,
     WorkerDiedError,
 )
-from processes.runners.pool import abilities
-
-# ---- What the tests of faults share ----------------------------------------------------------------------
-
-
-@contextmanager
-def time_limit(seconds: int) -> Iterator[None]:
-    """Raise in the main thread where a run would go on for ever."""
-
-    def give_up(*_: object) -> NoReturn:
-        raise AssertionError(f"still running after {seconds} s")
-
-    previous = signal.signal(signal.SIGALRM, give_up)
-    signal.alarm(seconds)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, previous)
-
-
-def run_beside_others(
-    runner: str | ProcessRunner, *faulty: Task, max_workers: int | None = 2, seconds: int = 60
-) -> ProcessExecutionReport:
-    """Run faulty tasks among good ones; check that they, and what depends on them, are all that is lost."""
-    tasks = [Task(f"before{i}", pow, args=(i, 2)) for i in range(8)]
-    for task in faulty:
-        tasks += [
-            task,
-            Task(f"below-{task.name}", abs, args=(1,), dependencies=[TaskDependency(task.name)]),
-            Task(
-                f"at-the-end-of-{task.name}", abs, dependencies=[TaskDependency(f"below-{task.name}", True)]
-            ),
-        ]
-    tasks.append(Task("above", pow, args=(7, 2)))
-    tasks.append(Task("later", divmod, args=(100,), dependencies=[TaskDependency("above", True)]))
-    tasks += [Task(f"after{i}", pow, args=(i, 3)) for i in range(8)]
-    with time_limit(seconds):
-        report = Process(tasks).run(
-            runner=runner, max_workers=max_workers if runner in ("thread", "process") else None
-        )
-    names = [task.name for task in faulty]
-    statuses = {name: entry.status for name, entry in report.entries.items()}
-    assert {name for name, status in statuses.items() if status is TaskStatus.ERRORED} == set(names)
-    assert {name for name, status in statuses.items() if status is TaskStatus.SKIPPED} == {
-        f"{below}-{name}" for name in names for below in ("below", "at-the-end-of")
-    }
-    assert report.results == {
-        "above": 49,
-        "later": (2, 2),
-        **{f"before{i}": i**2 for i in range(8)},
-        **{f"after{i}": i**3 for i in range(8)},
-    }
-    assert all(entry.attempts == 1 for entry in report.successes.values())
-    return report
-
-
-needs_guard = pytest.mark.skipif(not abilities.CAN_GUARD, reason="workers have guards where there are pidfds")
-needs_tokens = pytest.mark.skipif(
-    not abilities.CAN_TAKE_BACK, reason="what was sent cannot be taken back here"
-)
-
-
-def run_in_new_python(script: str, *arguments: str, seconds: int = 60, **options: Any) -> str:
-    """Run a script whose surroundings are its own, and give what it prints; it must end well and silently."""
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", script, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=seconds,
-        check=False,
-        **options,
-    )
-    assert (done.returncode, done.stderr) == (0, ""), done.stderr + done.stdout
-    return done.stdout
-
 
 # ---- What functions raise --------------------------------------------------------------------------------
 

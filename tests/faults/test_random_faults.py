@@ -8,9 +8,9 @@ from pathlib import Path
 
 import hypothesis.strategies as st
 import psutil
+from faulty_runs import time_limit
 from hypothesis import HealthCheck, given, settings
 from misbehaving import Bomb, act
-from test_raised import time_limit
 
 from processes import (
     Process,

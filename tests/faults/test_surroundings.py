@@ -21,9 +21,9 @@ from typing import Any
 
 import psutil
 import pytest
+from faulty_runs import needs_guard, run_in_new_python, time_limit
 from misbehaving import share
 from programs import started, wait_until
-from test_raised import needs_guard, run_in_new_python, time_limit
 
 from processes import Process, ProcessPoolRunner, Task
 from processes.runners.pool import abilities, wire

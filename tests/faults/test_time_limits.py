@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from faulty_runs import needs_guard, run_beside_others, run_in_new_python
 from misbehaving import (
     Bomb,
     await_end,
@@ -22,7 +23,6 @@ from misbehaving import (
     sleep_on,
     tell_and_ignore_sigterm,
 )
-from test_raised import needs_guard, run_beside_others, run_in_new_python
 
 import processes
 from processes import Process, ProcessPoolRunner, Task, TaskDependency

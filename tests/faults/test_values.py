@@ -9,6 +9,7 @@ import time
 
 import psutil
 import pytest
+from faulty_runs import run_beside_others, run_in_new_python, time_limit
 from misbehaving import Bomb
 from odd_values import (
     GIB,
@@ -31,7 +32,7 @@ from odd_values import (
     read_null,
     turn_around,
 )
-from test_raised import run_beside_others, run_in_new_python, throw, time_limit
+from raising import throw
 
 from processes import Process, SerializationError, Task, TaskDependency, WorkerDiedError
 
