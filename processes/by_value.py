@@ -169,8 +169,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         self.plain = True
         self._root = root  # what is serialized
         self._in_function = False  # whether a function has been taken apart: what follows may belong to it
-        self._home_classes: set[str] = set()  # the ids of those that the sender has
-        self._knows_home_classes = True  # whether these are all
+        self._left_out: set[str] = set()  # the ids of classes and functions that are named and not brought
+        self._knows_all_left_out = True  # whether these are all
         self._modules: set[str] = set()
         self._to_sender = to_sender
         self._classes = classes  # takes those that are left out, functions too; None if none are
@@ -181,7 +181,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
 
     def pickled(self, data: bytes, stream: Sequence[Buffer] = (), buffers: Sequence[Buffer] = ()) -> Pickled:
         """Return what was written, and what there is to know of it."""
-        classes = frozenset(self._home_classes) if self._knows_home_classes else None
+        classes = frozenset(self._left_out) if self._knows_all_left_out else None
         return Pickled(data, self.plain, stream, buffers, classes, frozenset(self._modules))
 
     def objects(self) -> dict[int, object]:
@@ -260,7 +260,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     def _reduce_exception(self, exception: BaseException) -> Any:
         pickled = dump_exception(exception, to_sender=self._to_sender)
         if pickled.home_only:
-            self._knows_home_classes = False
+            self._knows_all_left_out = False
         return load_exception, (pickled.data,)
 
     def _reduce_class(self, cls: type) -> Any:
@@ -300,8 +300,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     def _reduce_known(self, named: Named) -> Any:
         """Reduce a class or function to its id, if the other side has it or gets it otherwise."""
         if self._to_sender and named in from_parent:
-            self._home_classes.add(ids[named])
-            return of_id, (ids[named], named.__qualname__)
+            return self._leave_out(named, ids[named])
         if (
             self._classes is None
             or named is self._root
@@ -312,8 +311,9 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         return None if named_id is None else self._leave_out(named, named_id)
 
     def _leave_out(self, named: Named, named_id: str) -> Any:
-        assert self._classes is not None
-        self._classes[named_id] = named
+        self._left_out.add(named_id)
+        if self._classes is not None:
+            self._classes[named_id] = named
         return of_id, (named_id, named.__qualname__)
 
     def _dynamic_function_reduce(self, func: FunctionType) -> Any:

@@ -189,7 +189,6 @@ class Functions:
             classes=classes,
             note_objects=note_objects,
         )
-        pickled.classes = frozenset(classes)
         try:
             return pickled, [self._sent_class(*named, task_name) for named in classes.items()]
         except SerializationError:
