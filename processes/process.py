@@ -137,7 +137,8 @@ class Process:
         # A copy, here or in a worker, is what the process is made of, and has not run: a run's runner holds
         # locks and descriptors, its report all results.
         tasks, graph = self._in_order()
-        return {**vars(self), "_made": ([*tasks], graph), "report": None, "_runner": self._fresh_runner()}
+        fresh = {"report": None, "_draft": None, "_runner": self._fresh_runner(graph)}
+        return {**vars(self), "_made": ([*tasks], graph), **fresh}
 
     # The graph
 
@@ -512,11 +513,10 @@ class Process:
     def _replace_graph(self, graph: Graph) -> None:
         self._made = ([*graph.tasks], graph)
         self._draft = None
-        self._runner = self._fresh_runner()
+        self._runner = self._fresh_runner(graph)
 
-    def _fresh_runner(self) -> ProcessRunner:
+    def _fresh_runner(self, graph: Graph) -> ProcessRunner:
         """Make what `runner` is before the first run."""
-        _, graph = self._made
         runner = choose_runner(self._configured_runner, None, None, len(graph.tasks)).for_run()
         runner.results = dict.fromkeys(graph.names, TaskResult.pending())
         return runner

@@ -102,6 +102,23 @@ def test_threads_may_change_one_process():
     assert all(len(task.dependencies) == 1 for task in added)
 
 
+def test_a_copy_that_is_made_while_a_thread_changes_the_process_is_its_own(monkeypatch):
+    process = Process([Task("first", abs, args=(1,))])
+    in_order = Process._in_order
+
+    def in_order_and_then_changed(process):
+        made = in_order(process)
+        monkeypatch.undo()
+        process.add_task(Task("other", abs, args=(1,)))
+        return made
+
+    monkeypatch.setattr(Process, "_in_order", in_order_and_then_changed)
+    copied = copy(process)
+    copied.add_task(Task("new", abs, args=(1,)))
+    assert list(copied.runner.results) == ["first", "new"]
+    assert list(process.runner.results) == ["first", "other"]
+
+
 # ---- What workers are sent -------------------------------------------------------------------------------
 
 
