@@ -164,9 +164,9 @@ class CheckpointFile:
         names : collection of str
             The tasks whose records are kept then.
         """
-        live = [record for name, record in self.records.items() if name in names]
-        live_bytes = sum(record.end - record.start for record in live)
         try:
+            live = [record for name, record in self.records.items() if name in names]
+            live_bytes = sum(record.end - record.start for record in live)
             if self._end - live_bytes > max(live_bytes, _STALE_BYTES):
                 with suppress(OSError):  # no room, say: the file stays as it is
                     self._rewrite(live)

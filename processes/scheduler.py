@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import selectors
 from collections import Counter, deque
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from heapq import heappop, heappush
 from itertools import count
 from time import perf_counter, time
@@ -218,18 +218,22 @@ class Scheduler:
                 if self._error is not None:
                     raise self._error
             finally:
-                for ticket in list(self._running):
-                    self._stop(ticket)
-                for runner in opened:
-                    runner.close()
-                self._waker.close()
-                self._values.clear()
-                self._open_results()
-                self.elapsed_seconds = perf_counter() - start
-                self._tell(RunFinished(self.elapsed_seconds))
-                self._tell_observers()
+                with ExitStack() as steps:  # backwards, and all of them, though a signal raises in one
+                    steps.callback(self._end, start)
+                    steps.callback(self._open_results)
+                    steps.callback(self._values.clear)
+                    steps.callback(self._waker.close)
+                    for runner in reversed(opened):
+                        steps.callback(runner.close)
+                    for ticket in reversed(self._running):
+                        steps.callback(self._stop, ticket)
         if self._interrupt.happened:
             raise KeyboardInterrupt
+
+    def _end(self, start: float) -> None:
+        self.elapsed_seconds = perf_counter() - start
+        self._tell(RunFinished(self.elapsed_seconds))
+        self._tell_observers()
 
     def _ready_by_runner(self) -> Counter[ProcessRunner]:
         """Count what can start at once, whatever else runs."""

@@ -15,7 +15,8 @@ from programs import started, wait_until
 
 import processes.process
 import processes.runners.thread
-from processes import Process, Task, TaskDependency, TaskFinished, TaskStatus
+from processes import Process, Task, TaskDependency, TaskFinished, TaskStatus, ThreadRunner
+from processes.runners.pool.child import Child
 
 SCRIPT = """
 import sys, time
@@ -383,6 +384,31 @@ def test_a_signal_that_strikes_while_a_thread_starts_ends_the_run(monkeypatch, t
     finally:
         signal.signal(signal.SIGALRM, previous)
     assert process.run(runner="sequential", checkpoint=tmp_path / "run.ckpt").results == {"quick": 1}
+
+
+@pytest.mark.parametrize(("cls", "method"), [(ThreadRunner, "close"), (Child, "_read_death")])
+def test_a_signal_that_strikes_while_a_runner_is_closed_leaves_nothing_behind(
+    cls, method, monkeypatch, tmp_path
+):
+    function = getattr(cls, method)
+
+    def be_struck(*args):
+        monkeypatch.undo()
+        done = function(*args)
+        signal.raise_signal(signal.SIGALRM)
+        return done
+
+    tasks = [Task(f"t{n}", time.sleep, args=(0.2,), runner="process") for n in range(2)]
+    process = Process([Task("here", abs, args=(-1,)), *tasks])
+    monkeypatch.setattr(cls, method, be_struck)
+    previous = signal.signal(signal.SIGALRM, strike)
+    try:
+        with pytest.raises(Struck):
+            process.run(runner="thread", checkpoint=tmp_path / "run.ckpt")
+    finally:
+        signal.signal(signal.SIGALRM, previous)
+    assert len(process.report.successes) == 3
+    assert len(process.run(checkpoint=tmp_path / "run.ckpt").from_checkpoint) == 3
 
 
 FORKS = """

@@ -468,13 +468,14 @@ class Child:
         """Wait until the process is gone and let go of all that belongs to it; return how it ended."""
         left = _END_SECONDS if self._end_at is None else max(0.0, self._end_at - monotonic())
         try:
-            code = self.process.wait(left)
-        except subprocess.TimeoutExpired:
-            self._kill_for_good()
-            code = self.process.wait()
-        death = self._read_death(code)
-        self._close_descriptors()
-        return death
+            try:
+                code = self.process.wait(left)
+            except subprocess.TimeoutExpired:
+                self._kill_for_good()
+                code = self.process.wait()
+            return self._read_death(code)
+        finally:
+            self._close_descriptors()
 
     def _read_death(self, code: int | None) -> Death:
         """Read the crash file; see :func:`processes.runners.pool.boot.main`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from .child import inheritance
@@ -89,7 +90,8 @@ class Shelf:
 
 def end(children: list[Child]) -> None:
     """Ask all to end, then wait for each."""
-    for child in children:
-        child.leave()
-    for child in children:
-        child.close()
+    with ExitStack() as ends:  # if a signal raises while one is waited for, the others end all the same
+        for child in reversed(children):
+            ends.callback(child.close)
+        for child in children:
+            child.leave()
