@@ -50,6 +50,7 @@ from processes import (
     exponential_backoff,
 )
 from processes.attempt import Returned
+from processes.pickling import LARGE
 
 SUCCESS, ERRORED, SKIPPED, PENDING = (
     TaskStatus.SUCCESS,
@@ -427,14 +428,21 @@ def test_a_value_that_does_not_tell_its_class_harms_no_run(runner):
         Task("makes", Strange, keep_result=False),
         Task("takes", lambda strange: strange(), dependencies=[TaskDependency("makes", True)]),
         Task("calls", Strange()),
+        Task("large", bytes, args=(LARGE,)),
+        Task(
+            "both",
+            lambda strange, _: strange(),
+            args=(Strange(),),
+            dependencies=[TaskDependency("large", True)],
+        ),
         Task("fine", abs, args=(-1,)),
     ]
     report = Process(tasks).run(runner=runner)
     assert report.results["fine"] == 1
     if runner in SENDING:  # pickle asks for the class
-        assert {type(report.exceptions[name]) for name in ("makes", "calls")} == {SerializationError}
+        assert {type(report.exceptions[name]) for name in ("makes", "calls", "both")} == {SerializationError}
     else:
-        assert report.results["takes"] == report.results["calls"] == "called"
+        assert {report.results[name] for name in ("takes", "calls", "both")} == {"called"}
 
 
 def write_file(path):

@@ -80,11 +80,7 @@ class Kept(Parcel):
 def kept_among(attempt: Attempt) -> list[Kept]:
     """Find the arguments that only workers have."""
     values = (*attempt.args, *attempt.kwargs.values())
-    return list(dict.fromkeys(filter(_is_away, values)))
-
-
-def _is_away(value: object) -> bool:
-    return isinstance(value, Kept) and value.is_away
+    return list(dict.fromkeys(value for value in values if issubclass(type(value), Kept) and value.is_away))
 
 
 class KeptHere:
