@@ -225,7 +225,7 @@ class SharedGlobals:
 
 def name_of_shared(values: Mapping[str, Any], value: object) -> str | None:
     """Return the name that an object has among globals; None also if a copy of it would be as good."""
-    return None if isinstance(value, _NOT_SHARED) else name_among(values, value)
+    return None if issubclass(type(value), _NOT_SHARED) else name_among(values, value)
 
 
 def name_among(values: Mapping[str, Any], value: object) -> str | None:
@@ -262,7 +262,7 @@ def _places_in(values: Mapping[str, Any]) -> dict[int, Place]:
 
 def _add_cells(value: object, place: Place, places: dict[int, Place]) -> None:
     """Note the places of what a function has closed over, and of what a function therein has."""
-    if isinstance(value, FunctionType):
+    if type(value) is FunctionType:  # not what a proxy says of itself, which may be an error
         for number, cell in enumerate(value.__closure__ or ()):
             if id(cell) not in places:
                 places[id(cell)] = (*place, number)
@@ -330,9 +330,9 @@ def names_in(code: object) -> Iterator[str]:
             yield from names_in(constant)
 
 
-def _is_defined_beside(named: Named, value: object) -> bool:
-    return isinstance(value, type) and value.__module__ == named.__module__
+def _is_defined_beside(named: Named, value: Any) -> bool:
+    return issubclass(type(value), type) and value.__module__ == named.__module__
 
 
 def _is_for_annotations(value: object) -> bool:
-    return isinstance(value, _IN_ANNOTATIONS) or type(value).__module__ == "typing"
+    return issubclass(type(value), _IN_ANNOTATIONS) or type(value).__module__ == "typing"

@@ -378,6 +378,15 @@ class Shape:
     def of_kind(cls, name):
         return next(kind for kind in cls.__subclasses__() if kind.__name__ == name)
 
+class Proxy:
+    __module__ = "elsewhere"  # as of a library
+
+    @property
+    def __class__(self):
+        raise RuntimeError("there is nothing that it stands for")
+
+proxy = Proxy()  # which no task names
+
 class Round(Shape):
     pass
 
