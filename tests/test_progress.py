@@ -147,6 +147,18 @@ Process([Task("talks", print, args=("said by a task",))]).run(runner="sequential
     assert "1/1 done" in written()
 
 
+def test_a_program_without_standard_output_shows_its_progress(terminal):
+    stream, written = terminal
+    code = """
+from processes import Process, Task
+Process([Task("works", abs, args=(1,))]).run(runner="sequential", progress=True)
+"""
+    closes_it = ["/bin/sh", "-c", 'exec "$@" >&-', "sh"]
+    command = [*closes_it, sys.executable, "-W", "error", "-c", code]
+    assert subprocess.run(command, stderr=stream, timeout=60).returncode == 0
+    assert "1/1 done" in written()
+
+
 @pytest.mark.parametrize("runner", ["sequential", "thread", "process"])
 def test_the_programs_output_may_be_an_argument_while_the_progress_is_shown(terminal, runner):
     stream, written = terminal

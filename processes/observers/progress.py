@@ -116,7 +116,7 @@ class Progress:
             get_renderable=lambda: self._render(console.width),
             refresh_per_second=REFRESHES_PER_SECOND,
             # What is printed appears above the line; but what goes to a file or a pipe stays untouched.
-            redirect_stdout=sys.stdout.isatty(),
+            redirect_stdout=sys.stdout is not None and sys.stdout.isatty(),
         )
         live.start(refresh=True)
         return live
