@@ -278,9 +278,12 @@ def _set_authentication_key(told: bytes) -> None:
 
 
 def _tell_resource_tracker() -> tuple[str, int] | None:
-    """Return where the program's resource tracker is written to, and which pipe that is, if it has one."""
+    """Return where the program's resource tracker is written to, and which pipe that is, if it has one.
+
+    Only where the program may have shared memory: else what tasks leave of that goes with their workers.
+    """
     descriptor = sys.modules["multiprocessing.resource_tracker"]._resource_tracker._fd  # noqa: SLF001
-    if descriptor is not None:
+    if descriptor is not None and "multiprocessing.shared_memory" in sys.modules:
         with suppress(OSError):  # the program has closed it
             return f"/proc/{os.getpid()}/fd/{descriptor}", os.fstat(descriptor).st_ino
     return None
