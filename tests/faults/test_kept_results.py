@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -189,14 +190,23 @@ def test_arguments_keep_their_order(workers):
 # ---- Written, because the next task cannot start yet -----------------------------------------------------
 
 
-def test_a_value_is_written_where_its_task_waits_for_another(workers):
+def wait_for(path: Path) -> None:
+    while not path.exists():
+        time.sleep(0.01)
+
+
+def test_a_value_is_written_where_its_task_waits_for_another(workers, tmp_path):
+    def touch_when_soon_has_ended(event: object) -> None:
+        if isinstance(event, TaskFinished) and event.name == "soon":
+            (tmp_path / "soon").touch()
+
     files = Files()
     tasks = [
         Task("soon", make, keep_result=False),
-        Task("late", time.sleep, args=(0.2,)),
+        Task("late", wait_for, args=(tmp_path / "soon",)),
         Task("use", lambda _, array: double(array), dependencies=behind("late", "soon")),
     ]
-    report = run(tasks, workers, observers=[files])
+    report = run(tasks, workers, observers=[files, touch_when_soon_has_ended])
     assert report.results["use"] == (TOTAL, False)
     assert files.most == 1
 
@@ -428,10 +438,6 @@ def test_what_an_answer_sets_going_that_comes_before_a_run_of_several_runners_sl
             for child in pool._children:
                 os.kill(child.who.pid, signal.SIGCONT)
             time.sleep(0.5)  # the answer is there by then
-
-    def wait_for(path):
-        while not path.exists():
-            time.sleep(0.01)
 
     monkeypatch.setattr(ProcessPoolRunner, "_ask_for_kept", ask_who_is_stopped)
     monkeypatch.setattr(ProcessPoolRunner, "_flush", flush_slowly)
