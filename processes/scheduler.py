@@ -204,8 +204,8 @@ class Scheduler:
                 self._tell(RunStarted(self.process_name, tuple(self.graph.names), self.runner.name))
                 if self._saved:
                     self._take_over_saved()
-                for runner, ready in self._ready_by_runner().items():
-                    runner.prepare(ready)
+                for number, runner in enumerate(self._numbered):
+                    runner.prepare(self._plan.count_ready(number))
                 wait = self.runner.wait if len(self._runners) == 1 else self._wait_for_any
                 while self._plan.unfinished and not (self._cancelled or self._interrupt.happened):
                     self._start_ready_attempts()
@@ -234,10 +234,6 @@ class Scheduler:
         self.elapsed_seconds = perf_counter() - start
         self._tell(RunFinished(self.elapsed_seconds))
         self._tell_observers()
-
-    def _ready_by_runner(self) -> Counter[ProcessRunner]:
-        """Count what can start at once, whatever else runs."""
-        return Counter({runner: self._plan.count_ready(n) for n, runner in enumerate(self._numbered)})
 
     def _take_over_saved(self) -> None:
         self._plan.take_over(self._saved)
