@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from threading import TIMEOUT_MAX
+from sys import float_info
 from typing import TYPE_CHECKING
 
 from .exceptions import ProcessesError, WorkerDiedError
@@ -72,7 +72,7 @@ def delay_after(
 def _is_delay(seconds: object) -> bool:
     from numbers import Real  # which NumPy's numbers are too
 
-    return not isinstance(seconds, bool) and isinstance(seconds, Real) and seconds <= TIMEOUT_MAX
+    return not isinstance(seconds, bool) and isinstance(seconds, Real) and seconds <= float_info.max
 
 
 def _undecided(task_name: str, attempt: int, asked: str, did: str) -> ProcessesError:

@@ -59,7 +59,7 @@ if TYPE_CHECKING:
 # Never the same twice in a process: a warm worker may still have, unread, what an earlier run took back.
 _TICKETS = count(1)
 
-LONGEST_WAIT = 86_400.0  # seconds: no system call waits for more than 24 days
+LONGEST_WAIT = 86_400.0  # seconds: system calls refuse to wait for more than 24 days
 
 NO_ATTEMPTS = (0, 0.0)  # and the seconds that they took
 

@@ -6,7 +6,8 @@ import os
 from collections.abc import Mapping
 from functools import partial
 from math import inf
-from threading import TIMEOUT_MAX, Lock
+from sys import float_info
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from .checks import check_retries, is_int, is_number
@@ -334,7 +335,7 @@ def _check_kwargs(kwargs: object) -> None:
 def _check_timeout(timeout: object) -> None:
     if not is_number(timeout):
         raise TypeError(f"timeout must be a positive number of seconds or None, not {type_name(timeout)}")
-    if not 0 < timeout <= TIMEOUT_MAX:
+    if not 0 < timeout <= float_info.max:
         raise ValueError(f"timeout must be a positive number, not {brief_repr(timeout)}; None means no limit")
 
 
@@ -355,7 +356,7 @@ def _check_retry_delay(retry_delay: object) -> None:
         raise TypeError(
             f"retry_delay must be a number of seconds or a callable, not {type_name(retry_delay)}"
         )
-    if not 0 <= retry_delay <= TIMEOUT_MAX:
+    if not 0 <= retry_delay <= float_info.max:
         raise ValueError(
             f"retry_delay must be a non-negative number of seconds, not {brief_repr(retry_delay)}"
         )

@@ -63,10 +63,8 @@ class Waker:
             return
         self._bell = self._ring_queue
         if not self._is_set:
-            # Beyond TIMEOUT_MAX (292 years on Linux, 49 days on Windows) an OverflowError is raised.
-            seconds = None if timeout is None else min(timeout, threading.TIMEOUT_MAX)
             with self.lend_turn(), suppress(Empty):
-                self._queue.get(timeout=seconds)
+                self._queue.get(timeout=timeout)
         self._bell = None
         self._is_set = False
 
