@@ -284,7 +284,8 @@ if sys.platform == "win32":
 
     def _lock(descriptor: int) -> bool:
         """Lock a file until it is closed; False if another has it."""
-        os.lseek(descriptor, 1 << 62, os.SEEK_SET)  # of what is locked, nobody else can read
+        # Far behind the end: what is locked nobody else can read. Not farther: file systems have limits.
+        os.lseek(descriptor, 1 << 40, os.SEEK_SET)
         try:
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
         except OSError:

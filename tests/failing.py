@@ -217,7 +217,7 @@ def fail_with_errno():
 
 
 def fail_with_own_os_error():
-    raise OwnOSError(errno.ENOENT, "gone", "here.txt", None, "there.txt")
+    raise OwnOSError(errno.ENOENT, "gone", "here.txt", 2, "there.txt")  # 2: the number on Windows
 
 
 def fail_with_an_os_error_without_number():

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ...attempt import Attempt, Raised
     from ...pickling import Buffer
     from .buffers import DataFile
+    from .family import Family
     from .functions import SentFunction
     from .kept import Kept
     from .output import WrittenOutput
@@ -205,6 +206,7 @@ class Child:
         self.exit_fd = self._token_read = self._token_write = -1
         self.side_channel: _socket.socket | None = None
         self._crash_file: IO[bytes] | None = None
+        self._family: Family | None = None
 
         self.socket, theirs = wire.socket_pair()
         try:
@@ -237,12 +239,20 @@ class Child:
             self._token_read, self._token_write = os.pipe()
             # Neither of the two readers may wait in a read: the other may take what it waits for.
             os.set_blocking(self._token_read, False)
+        # A group of its own: a terminal's Ctrl-C is for us, who decide what it means for workers.
         if sys.platform == "win32":
+            from .family import Family
+
             # Only a process that runs can be given a socket, so it comes by standard input.
             command[0], variables = _behind_redirector(program)
             self.process = subprocess.Popen(  # noqa: S603
-                [*command, "-1", "-1", "-1", "-1"], stdin=subprocess.PIPE, env={**environment, **variables}
+                [*command, "-1", "-1", "-1", "-1"],
+                stdin=subprocess.PIPE,
+                creationflags=subprocess.CREATE_NEW_PROCESS_GROUP,
+                env={**environment, **variables},
             )
+            with suppress(OSError):
+                self._family = Family(int(self.process._handle))  # noqa: SLF001 - there is no public way
             assert self.process.stdin is not None
             self.process.stdin.write(theirs.share(self.process.pid))
             self.process.stdin.close()
@@ -255,7 +265,6 @@ class Child:
                 [*command, *map(str, passed)],
                 stdin=subprocess.DEVNULL,
                 stderr=self._crash_file,  # until it boots, so that the error can tell why it does not
-                # A group of its own: a terminal's Ctrl-C is for us, who decide what it means for workers.
                 process_group=0,
                 pass_fds=[descriptor for descriptor in passed if descriptor >= 0],
                 env=environment,
@@ -417,8 +426,7 @@ class Child:
 
     def kill(self) -> None:
         """End the worker and all that it has started, now; without a guard :meth:`has_ended` sees to it."""
-        if not abilities.CAN_GUARD:
-            _kill_descendants(self.process.pid)
+        self._kill_descendants()
         self._end_at = monotonic() + (_END_SECONDS if abilities.CAN_GUARD else GRACE_SECONDS)
         self._signal(signal.SIGTERM)
 
@@ -431,10 +439,15 @@ class Child:
         return False
 
     def _kill_for_good(self) -> None:
-        if not abilities.CAN_GUARD:
-            _kill_descendants(self.process.pid)
+        self._kill_descendants()
         with suppress(PermissionError):
             self.process.kill()
+
+    def _kill_descendants(self) -> None:
+        if self._family is not None:
+            self._family.kill()
+        elif not abilities.CAN_GUARD:
+            _kill_descendants(self.process.pid)
 
     def _signal(self, number: signal.Signals | None) -> None:
         with suppress(PermissionError):  # the program has become another user's since the start
@@ -502,6 +515,8 @@ class Child:
                 os.close(descriptor)
         if self._crash_file is not None:
             self._crash_file.close()
+        if self._family is not None:
+            self._family.close()
 
 
 def inheritance() -> tuple[object, ...]:

@@ -17,6 +17,7 @@ from .abilities import anonymous_file
 
 if TYPE_CHECKING:
     import logging
+    from _socket import socket
     from collections.abc import Callable
 
 
@@ -37,7 +38,7 @@ class TurnedOutput:
     """
 
     def __init__(self) -> None:
-        self.descriptor = anonymous_file("processes-output")
+        self.descriptor, self._path = _make_file()
         self.is_read_by_parent = False
         _flush()
         self._before = [_copy_of(number) for number in (1, 2)]
@@ -50,6 +51,23 @@ class TurnedOutput:
     def size(self) -> int:
         """Return how many bytes were written so far."""
         return os.fstat(self.descriptor).st_size
+
+    def share(self, side_channel: socket | None) -> bytes | None:
+        """Give the parent the file too.
+
+        Returns
+        -------
+        bytes or None
+            What the frame that follows is to tell :func:`take_file`; None where the parent cannot have it.
+        """
+        shared = None
+        if sys.platform == "win32":
+            with suppress(OSError):  # the parent acts as somebody else
+                shared = wire.LENGTH.pack(_give_parent(self._path))
+        elif wire.send_descriptors(side_channel, [self.descriptor]):
+            shared = b""
+        self.is_read_by_parent = shared is not None
+        return shared
 
     def close(self) -> bytes:
         """Turn both back; return what was written, unless the parent reads it."""
@@ -69,6 +87,59 @@ class TurnedOutput:
         """Let lines go out at once, so that they keep their order among those of standard error."""
         with suppress(Exception):  # a task may have put anything in its place
             self._stream.reconfigure(line_buffering=by_line)
+
+
+def _make_file() -> tuple[int, str]:
+    if sys.platform == "win32":
+        from tempfile import NamedTemporaryFile
+
+        with NamedTemporaryFile(prefix="processes-output-") as file:  # gone when nobody has it open any more
+            return os.dup(file.fileno()), file.name
+    return anonymous_file("processes-output"), ""
+
+
+if sys.platform == "win32":
+
+    def _give_parent(path: str) -> int:
+        """Open a file once more, for a position of its own; return the handle by which the parent has it."""
+        import msvcrt
+        from _winapi import (
+            DUPLICATE_SAME_ACCESS,
+            PROCESS_DUP_HANDLE,
+            CloseHandle,
+            DuplicateHandle,
+            GetCurrentProcess,
+            OpenProcess,
+        )
+
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOINHERIT | os.O_TEMPORARY)
+        try:
+            handle = msvcrt.get_osfhandle(descriptor)
+            parent = OpenProcess(PROCESS_DUP_HANDLE, False, os.getppid())
+            try:
+                return DuplicateHandle(GetCurrentProcess(), handle, parent, 0, False, DUPLICATE_SAME_ACCESS)
+            finally:
+                CloseHandle(parent)
+        finally:
+            os.close(descriptor)
+
+
+def take_file(shared: bytes | memoryview, side_channel: socket | None) -> int | None:
+    """Take the file of a worker's output; return its descriptor, None if it is lost."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        (handle,) = wire.LENGTH.unpack(shared)
+        return msvcrt.open_osfhandle(handle, os.O_RDONLY | os.O_BINARY | os.O_NOINHERIT)
+    descriptors = wire.receive_descriptors(side_channel)
+    return descriptors[0] if descriptors else None
+
+
+def _read_at(offset: int, descriptor: int, count: int) -> bytes:
+    if sys.platform == "win32":
+        os.lseek(descriptor, offset, os.SEEK_SET)
+        return os.read(descriptor, count)
+    return os.pread(descriptor, count, offset)  # the position is the worker's, which writes there
 
 
 def _copy_of(number: int) -> int:
@@ -115,7 +186,7 @@ class WrittenOutput:
 
     def tell(self, size: int = sys.maxsize) -> None:
         """Tell what has been written since; or only that of the first `size` bytes."""
-        while data := os.pread(self._descriptor, min(wire.CHUNK, max(0, size - self._read)), self._read):
+        while data := _read_at(self._read, self._descriptor, min(wire.CHUNK, max(0, size - self._read))):
             self._read += len(data)
             self._lines.write_bytes(data)
 

@@ -717,16 +717,16 @@ class ProcessPoolRunner(ProcessRunner):
     def _take_output(self, child: Child, kind: int, ticket: int, body: bytes | memoryview) -> None:
         """Take what an attempt has printed, the file that it prints to, or how far that is to be told now."""
         self._give_up_spares()
-        from .output import WrittenOutput, tell_output
+        from .output import WrittenOutput, take_file, tell_output
 
         job = child.held.get(ticket)
         on_record = None if job is None else job.attempt.on_record
         if kind == wire.OUTPUT_FILE:
-            descriptors = wire.receive_descriptors(child.side_channel)
-            if on_record is None or descriptors is None:
-                _close(descriptors)
-            else:
-                child.output = WrittenOutput(ticket, descriptors[0], on_record)
+            descriptor = take_file(body, child.side_channel)
+            if descriptor is not None and on_record is not None:
+                child.output = WrittenOutput(ticket, descriptor, on_record)
+            elif descriptor is not None:
+                os.close(descriptor)
         elif kind == wire.OUTPUT:
             if on_record is not None:
                 self._log(child, ticket, tell_output, body, on_record)

@@ -9,8 +9,8 @@ CLASS (one that no worker can import, or a function that is an argument), ATTEMP
 the result that it has kept; from it come READY, STARTED, RECORD, RESULT, WRITTEN (what it had kept), RESEND
 (files of an attempt or its function did not arrive: both shall come again without) and RETIRED, which says
 that it begins nothing more and ends. Where what an attempt prints is captured, OUTPUT_FILE says that its file
-is in the side channel, and OUTPUT_SO_FAR how long that was before a record; without a side channel OUTPUT has
-all in its body, at the end.
+is in the side channel, or on Windows by which handle the parent has it, and OUTPUT_SO_FAR how long that was
+before a record; where the parent cannot have it OUTPUT has all in its body, at the end.
 The parent's end of the socket never blocks; the worker's does, so that two large messages that meet cannot
 wait for each other.
 

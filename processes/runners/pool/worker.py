@@ -379,9 +379,8 @@ class _Loop:
             output = TurnedOutput()
         except OSError:
             return None
-        if wire.send_descriptors(self._side_channel, [output.descriptor]):
-            output.is_read_by_parent = True
-            self._send(wire.frame(wire.OUTPUT_FILE, self._ticket))
+        if (shared := output.share(self._side_channel)) is not None:
+            self._send(wire.frame(wire.OUTPUT_FILE, self._ticket, shared))
         return output
 
     def _turn_output_back(self, output: TurnedOutput) -> None:
