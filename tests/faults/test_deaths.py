@@ -38,6 +38,7 @@ from processes import Process, ProcessPoolRunner, Task, TaskDependency, TaskStat
 from processes.events import Event, TaskFinished, TaskStarted
 from processes.pickling import LARGE
 from processes.runners.pool import abilities, child
+from processes.runners.pool.death import Death
 
 
 def read_null() -> None:
@@ -636,3 +637,7 @@ def test_ctrl_c_ends_a_run_whose_worker_is_stopped():
         "    print('well')\n"
     )
     assert run_in_new_python(script, seconds=30) == "well\n"
+
+
+def test_what_windows_ends_a_process_with_is_told_as_it_is_documented():
+    assert "exited with code 0xC0000005 before" in str(Death(1, 0xC0000005).error("a"))

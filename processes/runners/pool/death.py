@@ -58,7 +58,8 @@ class Death(NamedTuple):
         if self.code is None:
             return "ended (its exit code is not known, since this program handles or ignores SIGCHLD)"
         if self.signal is None:
-            return f"exited with code {self.code}"
+            # Windows tells in this way that it has ended a process: 0xC0000005 for an access violation.
+            return f"exited with code {self.code if self.code < 1 << 31 else f'0x{self.code:08X}'}"
         how = f"was ended by {self.signal}"
         if self.signal != "SIGKILL":
             return how
