@@ -44,13 +44,14 @@ class _Reader(threading.local):
 
     Attributes
     ----------
-    is_guest : bool
-        Whether they come from another program, to a worker that an engine runs. Should a script of that name
-        have been run here too, its classes are not that program's.
+    guest : str
+        Empty, unless they come from another program, to a worker that an engine runs: then what marks the
+        attempt. Its functions are its own, since those of another one have globals of that. And should a
+        script of that name have been run here too, its classes are not that program's.
     """
 
     def __init__(self) -> None:
-        self.is_guest = False
+        self.guest = ""
 
 
 reader = _Reader()
@@ -196,8 +197,9 @@ def make_function(
 ) -> FunctionType:
     """Make a function without attributes, and let tracebacks find its source lines, if it brings some.
 
-    One with an id is made once in a run; one of our own is there already.
+    One with an id is made once in a run, or in a guest's attempt; one of our own is there already.
     """
+    function_id = _id_here(function_id)
     known = by_id.get(function_id)
     if isinstance(known, FunctionType) and (function_id in defined_of_run or known not in from_parent):
         return known
@@ -212,10 +214,14 @@ def make_function(
         by_id[function_id] = function
         ids[function] = function_id
         _unfilled.add(function_id)
-        if serves_run():
+        if serves_run() and not reader.guest:
             defined_of_run[function_id] = function
             from_parent.add(function)
     return function
+
+
+def _id_here(function_id: str) -> str:
+    return function_id and reader.guest + function_id
 
 
 def fill_function(
@@ -223,7 +229,7 @@ def fill_function(
 ) -> None:
     """Give a function its attributes, its cells their contents, and its module the globals that it brings."""
     function_id, module, attributes, slots, brought = state
-    if function_id:
+    if function_id := _id_here(function_id):
         if function_id not in _unfilled:
             return
         _unfilled.discard(function_id)
@@ -260,7 +266,7 @@ def make_class(
 ) -> type:
     """Make a class that was sent by value, or find it where it was sent before, or came from."""
     cls = by_id.get(class_id)
-    if not isinstance(cls, type) and sent_by_parent and not (serves_run() or reader.is_guest):
+    if not isinstance(cls, type) and sent_by_parent and not (serves_run() or reader.guest):
         # It is in a report, say, that an earlier run of this program has pickled.
         cls = _find_class(*arguments)
     if not isinstance(cls, type):

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 
 import numpy as np
@@ -150,6 +151,35 @@ def test_objects_of_a_scripts_classes_come_back_as_the_scripts_own(engine, tmp_p
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "True __main__\nTrue 3\nOwnError: on purpose\n"
+
+
+LIMITED = """
+LIMIT = 0
+SEEN = []
+
+def limit():
+    return LIMIT
+
+def note(function):
+    SEEN.append(limit())
+    return SEEN, function is limit
+"""
+
+
+@pytest.mark.parametrize("engine", ["processes", "threads", "dask"])
+def test_each_attempt_has_globals_of_its_own_as_they_are_when_its_run_begins(
+    engine, executor, dask, monkeypatch
+):
+    module = types.ModuleType("limited")  # goes by value, as a script does
+    monkeypatch.setitem(sys.modules, "limited", module)
+    exec(LIMITED, vars(module))
+    process = Process([Task(f"t{i}", module.note, args=(module.limit,)) for i in range(8)])
+    with ThreadPoolExecutor(2) as threads:
+        runner = dask if engine == "dask" else ExecutorRunner(threads if engine == "threads" else executor)
+        for module.LIMIT in (1, 2):
+            results = process.run(runner=runner).results
+            assert results == {f"t{i}": ([module.LIMIT], True) for i in range(8)}
+    assert module.SEEN == []
 
 
 # ---- Dask ------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import pickle
 import threading
 from _socket import gethostname
 from contextlib import nullcontext
+from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
 from ..attempt import Attempt, Finished, Raised, Returned, Worker, WorkerDied, put_in
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from ..attempt import Outcome, Place
     from ..pickling import Buffer
 
+_attempts = count()  # those that were read here
 _MARK: Final = os.urandom(16)  # of this interpreter, and of processes that are forked from it
 
 
@@ -206,13 +208,13 @@ def _take_over_levels(levels: bytes) -> None:
 
 def _load_call(request: Request, results: Sequence[Buffer]) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
     name = request.task_name
-    reader.is_guest = True
+    reader.guest = f"{next(_attempts)} "
     try:
         function = load(request.function, task_name=name, what="func")
         args, kwargs = load(request.arguments, task_name=name, what=ARGUMENTS)
         values = [load(result, task_name=name, what=ARGUMENTS) for result in results]
     finally:
-        reader.is_guest = False
+        reader.guest = ""
     return function, *put_in(args, kwargs, zip(values, request.places, strict=True))
 
 
