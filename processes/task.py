@@ -149,7 +149,7 @@ class Task:
         self.log_path = log_path
         self.args = args
         self.kwargs = {} if kwargs is None else kwargs
-        self.dependencies = [] if dependencies is None else dependencies
+        self.dependencies: list[TaskDependency] = [] if dependencies is None else dependencies
         self.traced_vars_frame_filter = traced_vars_frame_filter
         self.timeout = timeout
         self.retries = 0 if retries is None else retries
@@ -157,7 +157,7 @@ class Task:
         self.retry_delay = retry_delay
         self.runner = runner
         self.priority = priority
-        self.resources = {} if resources is None else check_resources(resources)
+        self.resources: Mapping[str, float] = {} if resources is None else check_resources(resources)
         self.keep_result = keep_result
         if log_path is not None:
             create_log_file(log_path)  # what cannot be written fails here, and not in the middle of a run
