@@ -268,7 +268,10 @@ class Process:
             If the graph would not hold.
         """
         if not isinstance(dependency, TaskDependency):
-            raise TypeError(f"dependency must be of type TaskDependency, not {brief_repr(dependency)}")
+            raise TypeError(
+                f"dependency must be of type TaskDependency, not {brief_repr(dependency)}: "
+                "name the task, as in TaskDependency('load')"
+            )
         with _changing:
             draft = self._begun_draft()
             index = _index_of(task_name, draft)

@@ -261,7 +261,7 @@ def check_dependencies(name: str, dependencies: object, kwargs: Mapping[str, obj
         Its own keyword arguments, which no result may replace.
     """
     if not isinstance(dependencies, list):
-        raise TypeError(f"dependencies must be list, not {type_name(dependencies)}")
+        raise TypeError(f"dependencies must be list, not {type_name(dependencies)}: write dependencies=[…]")
     names: list[str] = []
     if not dependencies:
         return names
@@ -269,7 +269,8 @@ def check_dependencies(name: str, dependencies: object, kwargs: Mapping[str, obj
     for dependency in dependencies:
         if not isinstance(dependency, TaskDependency):
             raise TypeError(
-                f"dependency must be of type TaskDependency, not {type_name(dependency)} (task {name!r})"
+                f"dependency must be of type TaskDependency, not {type_name(dependency)} (task {name!r}): "
+                "name the task, as in TaskDependency('load')"
             )
         names.append(dependency.task_name.lower())
         if dependency.use_result_as_additional_kwargs:

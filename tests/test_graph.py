@@ -103,8 +103,13 @@ def test_a_name_that_was_spoilt_since_is_refused(name, error):
 @pytest.mark.parametrize(
     ("dependencies", "error", "message"),
     [
-        (None, TypeError, "dependencies must be list, not NoneType"),
-        (["b"], TypeError, "dependency must be of type TaskDependency, not str (task 'a')"),
+        (None, TypeError, "dependencies must be list, not NoneType: write dependencies=[…]"),
+        (
+            ["b"],
+            TypeError,
+            "dependency must be of type TaskDependency, not str (task 'a'): name the task, as in "
+            "TaskDependency('load')",
+        ),
         (
             [TaskDependency("b"), TaskDependency("B")],
             ValueError,

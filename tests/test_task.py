@@ -140,13 +140,22 @@ def test_retries_none_means_none_at_all():
         ({"args": None}, TypeError, "args must be tuple, not NoneType: write args=(value,)"),
         ({"kwargs": [("a", 1)]}, TypeError, "kwargs must be dict, not list"),
         ({"kwargs": {1: 2}}, TypeError, "kwargs must be dict with str keys, not 1"),
-        ({"dependencies": (TaskDependency("b"),)}, TypeError, "dependencies must be list, not tuple"),
-        ({"dependencies": "b"}, TypeError, "dependencies must be list, not str"),
-        ({"dependencies": TaskDependency("b")}, TypeError, "dependencies must be list, not TaskDependency"),
+        (
+            {"dependencies": (TaskDependency("b"),)},
+            TypeError,
+            "dependencies must be list, not tuple: write dependencies=[…]",
+        ),
+        ({"dependencies": "b"}, TypeError, "dependencies must be list, not str: write dependencies=[…]"),
+        (
+            {"dependencies": TaskDependency("b")},
+            TypeError,
+            "dependencies must be list, not TaskDependency: write dependencies=[…]",
+        ),
         (
             {"dependencies": [TaskDependency("b"), "c"]},
             TypeError,
-            "dependency must be of type TaskDependency, not str (task 'a')",
+            "dependency must be of type TaskDependency, not str (task 'a'): name the task, as in "
+            "TaskDependency('load')",
         ),
         (
             {"dependencies": [TaskDependency("b"), TaskDependency("c"), TaskDependency("B", True)]},
