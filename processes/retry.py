@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from sys import float_info
 from typing import TYPE_CHECKING
 
+from .checks import is_number
 from .exceptions import ProcessesError, WorkerDiedError
 from .failure import brief_repr, describe_failure, drop_leading_frames, exception_text
 
@@ -107,6 +108,8 @@ def exponential_backoff(
 
     Raises
     ------
+    TypeError
+        If one of these is no number.
     ValueError
         If `base` or `maximum` is negative, or `factor` is below 1.
 
@@ -118,6 +121,9 @@ def exponential_backoff(
     >>> [wait(attempt) for attempt in (1, 2, 3, 4)]
     [0.5, 1.0, 2.0, 3]
     """
+    for name, value in (("base", base), ("factor", factor), ("maximum", maximum)):
+        if not is_number(value):
+            raise TypeError(f"{name} must be a number, not {brief_repr(value)}")
     if base < 0 or maximum < 0:
         raise ValueError(
             f"base and maximum must not be negative, not {brief_repr(base)} and {brief_repr(maximum)}"

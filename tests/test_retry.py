@@ -39,6 +39,19 @@ def test_a_backoff_that_would_go_below_nothing_or_shrink_is_refused(options, mes
 
 
 @pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"base": "1"}, "base must be a number, not '1'"),
+        ({"base": 1, "factor": None}, "factor must be a number, not None"),
+        ({"base": 1, "maximum": True}, "maximum must be a number, not True"),
+    ],
+)
+def test_a_backoff_of_what_is_no_number_is_refused(options, message):
+    with pytest.raises(TypeError, match=f"^{message}$"):
+        exponential_backoff(**options)
+
+
+@pytest.mark.parametrize(
     "duplicate", [copy.copy, copy.deepcopy, lambda value: pickle.loads(pickle.dumps(value))]
 )
 def test_a_task_with_a_backoff_can_be_copied_and_pickled(duplicate):
