@@ -79,21 +79,26 @@ workers_option = click.option(
 )
 target_argument = click.argument("target", metavar="FILE_OR_MODULE[:NAME]")
 target_arguments = click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-
-
-@click.group(name="processes", cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="processes")
-def main() -> None:
-    """Run graphs of plain Python functions.
-
+ABOUT_TARGETS = """
     FILE_OR_MODULE is a Python file, or a module as in `import`. NAME in it is a Process, or a function
     without parameters that returns one; without NAME the module's only Process is taken, or its function
     `build`. It finds FILE_OR_MODULE and ARGUMENTS in `sys.argv`; those that look like options stand behind
     a `--`.
-    """
+"""
 
 
-@main.command()
+@click.group(
+    name="processes",
+    cls=Program,
+    epilog=ABOUT_TARGETS,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.version_option(package_name="processes")
+def main() -> None:
+    """Run graphs of plain Python functions."""
+
+
+@main.command(epilog=ABOUT_TARGETS)
 @target_argument
 @target_arguments
 @click.option(
@@ -181,7 +186,7 @@ def run(
         sys.exit(status)
 
 
-@main.command()
+@main.command(epilog=ABOUT_TARGETS)
 @target_argument
 @target_arguments
 @click.option(

@@ -69,6 +69,15 @@ def test_a_process_is_found_by_file_or_module_with_and_without_its_name(write, p
     assert output.startswith("Process 'numbers': 2 tasks, 2 succeeded")
 
 
+@pytest.mark.parametrize("command", [(), ("run",), ("graph",)])
+def test_help_says_what_to_name_and_where_options_of_its_own_stand(processes, command):
+    status, output, errors = processes(*command, "-h")
+    assert (status, errors) == (0, "")
+    text = " ".join(output.split())
+    assert "without NAME the module's only Process is taken, or its function `build`" in text
+    assert "those that look like options stand behind a `--`" in text
+
+
 @pytest.mark.parametrize("runner", ["sequential", "thread", "process"])
 def test_the_runner_can_be_chosen_and_the_report_written(write, processes, tmp_path, runner):
     write(job=GOOD)
