@@ -403,7 +403,9 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
 def _imported_from(name: str, value: object) -> ModuleType | None:
     """Find the module that a script has imported a global from; None if no worker could import it."""
     for module_name, module in list(sys.modules.items()):
-        if getattr(module, "__dict__", {}).get(name) is value and module_name != "__main__":
+        values = getattr(module, "__dict__", {})
+        # By its own name: multiprocessing gives the script a second one.
+        if values.get(name) is value and module_name == values.get("__name__") != "__main__":
             look_for_home(module_name)
             if module_name not in cloudpickle.list_registry_pickle_by_value():
                 return module

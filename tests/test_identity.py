@@ -804,6 +804,11 @@ def test_a_script_finds_its_own_objects_in_a_worker(script, expected, tmp_path):
     assert on_a_worker == expected
 
 
+def test_a_script_that_multiprocessing_has_given_a_second_name_finds_its_own_objects(tmp_path):
+    in_order, on_a_worker = outcomes_of("import multiprocessing\n" + SENTINELS, tmp_path)
+    assert on_a_worker == in_order
+
+
 OF_A_LIBRARY = """
 from library import PARAMETERS
 
