@@ -296,7 +296,8 @@ def looked_up_for(named: Named, among: Mapping[str, Any]) -> dict[str, Any]:
 
     They are itself, for its pickle, what text in annotations means, and the subclasses that code asks for.
     """
-    name = named.__qualname__.partition(".")[0]  # of what it stands in, if it does not stand by itself
+    # The name of what it stands in, if it does not stand by itself; no pickle finds what a function has made.
+    name = "" if "<locals>" in named.__qualname__ else named.__qualname__.partition(".")[0]
     found = {name: among[name]} if isinstance(among.get(name), (type, FunctionType)) else {}
     for annotation in annotations_of(named).values():
         # A typed dict or named tuple has made a reference of the text.

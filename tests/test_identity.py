@@ -809,6 +809,29 @@ def test_a_script_that_multiprocessing_has_given_a_second_name_finds_its_own_obj
     assert on_a_worker == in_order
 
 
+LOCALS = """
+import threading
+
+LOCK = threading.Lock()
+
+def tasks():
+    class Number:
+        def __init__(self, value):
+            self.value = value
+
+    def square(number):
+        return number.value**2
+
+    with LOCK:  # which cannot travel
+        return [Task("lambda", lambda: 3), Task("square", square, args=(Number(3),))]
+"""
+
+
+def test_what_a_function_has_made_does_not_bring_along_what_that_function_names(tmp_path):
+    in_order, on_a_worker = outcomes_of(LOCALS, tmp_path)
+    assert on_a_worker == in_order == {"lambda": 3, "square": 9}
+
+
 OF_A_LIBRARY = """
 from library import PARAMETERS
 
