@@ -190,7 +190,8 @@ def _function_parts(function: FunctionType, path: str) -> Iterator[tuple[str, ob
     yield f"{path}.__kwdefaults__", function.__kwdefaults__
     yield from ((f"{path}.{name}", item) for name, item in vars(function).items())
     yield f"{path}.__annotations__", annotations_of(function)
-    for name in names_in(function.__code__):
+    # Under its own name there may be what has decorated it.
+    for name in (*names_in(function.__code__), function.__qualname__):
         if name in function.__globals__:
             yield f"{path}.__globals__[{name!r}]", function.__globals__[name]
 

@@ -367,6 +367,36 @@ def test_the_culprit_is_found_wherever_it_is(hide: Callable[[object], object], p
     assert error.__cause__ is not None
 
 
+DECORATING = """
+import functools, threading
+
+def guarded(function):
+    lock = threading.Lock()
+
+    @functools.wraps(function)
+    def wrapper():
+        with lock:
+            return function()
+
+    return wrapper
+
+@guarded
+def load():
+    return 1
+"""
+
+
+def test_the_culprit_is_what_a_decorator_keeps_and_not_what_it_decorates(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    module = types.ModuleType("decorating")  # goes by value, as a script does
+    monkeypatch.setitem(sys.modules, "decorating", module)
+    exec(DECORATING, vars(module))
+    with pytest.raises(SerializationError) as caught:
+        dump(module.load, task_name="load", what="func")
+    assert (caught.value.path, caught.value.type) == ("func.__closure__['lock']", "_thread.lock")
+
+
 def test_the_error_names_task_argument_place_and_advice() -> None:
     with pytest.raises(SerializationError) as caught:
         dump(((1,), {"cfg": Config(LOCK)}), task_name="load", what=("args", "kwargs"))
