@@ -48,7 +48,7 @@ class Process:
         A name for people; the report shows it.
     runner : str or ProcessRunner, optional
         What runs the tasks unless :meth:`run` is told otherwise: ``"sequential"``, ``"thread"``,
-        ``"process"``, or a runner.
+        ``"process"``, ``"dask"``, or a runner.
 
     Attributes
     ----------
@@ -323,7 +323,8 @@ class Process:
             may use processors. Below 1 counts as 1, which with ``parallel=True`` means sequentially. It
             belongs to a runner named by a str; a runner instance has its own.
         runner : str or ProcessRunner, optional
-            ``"sequential"``, ``"thread"``, ``"process"``, or a runner; it wins over the constructor's.
+            ``"sequential"``, ``"thread"``, ``"process"``, ``"dask"``, or a runner; it wins over the
+            constructor's.
         progress : bool, default False
             Show the progress on standard error.
         observers : iterable of Observer, default ()
