@@ -7,6 +7,7 @@ half as long as all else of their start.
 from __future__ import annotations
 
 import builtins
+import os
 import pickle
 import sys
 import threading
@@ -37,6 +38,15 @@ by_id: WeakValueDictionary[str, Named] = WeakValueDictionary()
 ids: WeakKeyDictionary[Named, str] = WeakKeyDictionary()
 received: WeakSet[type] = WeakSet()  # made here from what another process has sent
 from_parent: WeakSet[Named] = WeakSet()  # those that a parent has sent, and therefore has
+
+
+def _take_for_received() -> None:
+    received.update(named for named in by_id.values() if isinstance(named, type))
+
+
+if hasattr(os, "register_at_fork"):
+    # What a worker of an executor has inherited is as it was then; what its program sends is as it is.
+    os.register_at_fork(after_in_child=_take_for_received)
 
 
 class _Reader(threading.local):

@@ -153,6 +153,35 @@ def test_objects_of_a_scripts_classes_come_back_as_the_scripts_own(engine, tmp_p
     assert done.stdout == "True __main__\nTrue 3\nOwnError: on purpose\n"
 
 
+FORKED = """
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from processes import ExecutorRunner, Process, Task
+
+LIMIT = 0
+
+class Model:
+    rate = 0
+
+    def limits(self):
+        return self.rate, LIMIT
+
+with ProcessPoolExecutor(1, mp_context=get_context("fork")) as executor:
+    for LIMIT in (1, 2):
+        Model.rate = LIMIT
+        report = Process([Task("limits", Model().limits)]).run(runner=ExecutorRunner(executor))
+        print(report.results["limits"])
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_classes_are_as_they_are_when_a_run_begins_and_not_when_its_worker_was_forked(tmp_path):
+    (tmp_path / "script.py").write_text(FORKED)
+    command = [sys.executable, "script.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "(1, 1)\n(2, 2)\n", done.stderr
+
+
 LIMITED = """
 LIMIT = 0
 SEEN = []
