@@ -11,11 +11,12 @@ import ssl
 import subprocess
 import threading
 import time
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
 import trustme
-from servers import PASSWORD, USER, Inbox, dripping, mail_server, server_context
+from servers import PASSWORD, USER, Inbox, dripping, mail_server, page_of, server_context
 
 from processes import Process, Task, TaskDependency
 from processes.comms import (
@@ -112,6 +113,16 @@ def test_a_line_break_in_the_processs_name_is_refused(report):
         with pytest.raises(ValueError, match="cannot stand in a mail's subject"):
             send(injected, config(host))
     assert inbox.mails == []
+
+
+def test_a_name_that_looks_like_an_encoded_header_stays_text(report):
+    name = "=?utf-8?q?x=0D=0ABcc:_eve=40example.org?="
+    with mail_server() as (host, inbox):
+        send(replace(report, process_name=name), config(host))
+    (message,) = inbox.mails
+    assert message["Bcc"] is None
+    assert f" = {name[1:]} | " in message["Subject"]
+    assert name in page_of(message)
 
 
 # Encryption and login

@@ -168,7 +168,8 @@ def _subject(process_name: str, title: str) -> str:
         )
     named = f"{title} {process_name}" if process_name else title
     today = datetime.now().astimezone()
-    return visible(f"{named} | {today:%Y%m%d}")
+    # Parted: `email` would decode a name that looks like an encoded word, as in "=?utf-8?q?=0D=0ABcc:…?=".
+    return visible(f"{named} | {today:%Y%m%d}").replace("=?", "= ?")
 
 
 def _domain(address: str) -> str:
