@@ -526,8 +526,10 @@ def test_characters_that_no_page_can_hold_are_spelled_out(caplog):
         raise ValueError("a\x00b\x1b[31m\ud800")
 
     report = Process([Task("a", strange)]).run(runner="sequential")
+    report.runner = "my\x1b[31m\ud800"
     html = EmailChannel(config(("localhost", 25))).message(report).get_content()
     assert "a\\x00b\\x1b[31m\\ud800" in html
+    assert "my\\x1b[31m\\ud800" in html
 
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

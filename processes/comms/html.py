@@ -128,6 +128,7 @@ def render_page(
         colors=palette,
         report=report,
         process_name=visible(report.process_name),
+        runner=visible(report.runner),
         scheme="only dark" if palette.is_dark else "only light",  # dark mail programs shall not mix colours
         counts=counts,
         shown_statuses=[one for one in SUMMARIZED if counts[one] or one in ("success", "errored")],
