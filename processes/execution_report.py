@@ -469,7 +469,7 @@ def _unknown_names(wanted: set[str], entries: Mapping[str, object]) -> list[str]
 
 
 def _send_problem(channel: object, error: BaseException) -> str:
-    from .comms.view import visible
+    from .visible import visible
 
     return (  # visible: a server's answer may be part of it
         f"{type(channel).__name__} could not send the report ({visible(exception_line(error))}); "

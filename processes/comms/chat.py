@@ -6,10 +6,11 @@ import re
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from ..visible import visible
 from .base import ReportChannel
 from .content import ReportContent, checked_content
 from .languages import DEFAULT_LANGUAGE, report_title
-from .view import Limits, Viewer, visible
+from .view import Limits, Viewer
 from .webhook import WebhookConfig
 
 if TYPE_CHECKING:

@@ -7,10 +7,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..rendering.templating import template
+from ..visible import visible
 from .content import ReportContent, checked_content
 from .languages import DEFAULT_LANGUAGE, LANGUAGES, report_title
 from .palettes import DEFAULT_PALETTE, PALETTES
-from .view import Limits, Viewer, visible
+from .view import Limits, Viewer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

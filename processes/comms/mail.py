@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Literal
 from ..caller import warn_caller
 from ..checks import is_host_name, is_int
 from ..failure import brief_repr
+from ..visible import visible
 from .base import ReportChannel
 from .content import ReportContent, checked_content
 from .deadline import Deadline, check_timeout
 from .html import DIVISORS, HTMLEmailStyle, checked_style, render_page
 from .languages import report_title
-from .view import visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..failure import bounded_repr
 from ..parameters import named_arguments
+from ..visible import visible
 from .redaction import Redactor
 
 if TYPE_CHECKING:
@@ -195,15 +196,3 @@ def _last_line(traceback: str, exception: str) -> str:
     if kind and kind.replace(".", "").isidentifier():
         return f"{kind}: {exception}"
     return exception or traceback.rstrip("\n").rpartition("\n")[2]
-
-
-def visible(text: str) -> str:
-    """Spell out what neither mail, page nor terminal shall get: control characters, lone surrogates."""
-    if text.isascii() and text.isprintable():
-        return text
-    return text.translate(_SPELLED).encode("utf-8", "backslashreplace").decode()
-
-
-_SPELLED = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\t\n"}
-# They turn the text behind them around, so that a name may look like another one.
-_SPELLED |= {code: f"\\u{code:04x}" for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ..checks import check_retries, is_host_name
+from ..visible import visible
 from .base import ReportChannel
 from .content import ReportContent, checked_content
 from .deadline import check_timeout
-from .view import ErrorView, Limits, TaskView, Viewer, visible
+from .view import ErrorView, Limits, TaskView, Viewer
 
 if TYPE_CHECKING:
     from ..execution_report import ProcessExecutionReport

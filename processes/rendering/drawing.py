@@ -1,12 +1,14 @@
 """A graph as text that other programs draw.
 
 Nodes are named by their index, and names of tasks stand in labels only, so that every name is drawn as
-it is.
+it is, but for characters that no picture can show.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+from ..visible import visible
 
 if TYPE_CHECKING:
     from ..graph import Graph
@@ -26,7 +28,7 @@ def to_mermaid(graph: Graph) -> str:
         The text, ending in a new line.
     """
     lines = ["flowchart TD"]
-    lines += [f'    t{task}["{_escaped(name, "#{};")}"]' for task, name in enumerate(graph.names)]
+    lines += [f'    t{task}["{_in_mermaid(name)}"]' for task, name in enumerate(graph.names)]
     lines += [f"    t{task} --> t{below}" for task, below in _edges(graph)]
     return "\n".join(lines) + "\n"
 
@@ -45,7 +47,7 @@ def to_dot(graph: Graph) -> str:
         The text, ending in a new line.
     """
     lines = ["digraph {", "    node [shape=box]"]
-    lines += [f'    t{task} [label="{_escaped(name, "&#{};")}"]' for task, name in enumerate(graph.names)]
+    lines += [f'    t{task} [label="{_in_dot(name)}"]' for task, name in enumerate(graph.names)]
     lines += [f"    t{task} -> t{below}" for task, below in _edges(graph)]
     return "\n".join([*lines, "}"]) + "\n"
 
@@ -54,9 +56,14 @@ def _edges(graph: Graph) -> list[tuple[int, int]]:
     return [(task, below) for task, dependants in enumerate(graph.dependants) for below in dependants]
 
 
-def _escaped(name: str, entity: str) -> str:
-    """Write all but letters, digits and a few harmless signs as numbers, as both languages read them."""
+def _in_mermaid(name: str) -> str:
+    """Write all but letters, digits and a few harmless signs as numbers."""
     return "".join(
-        character if character.isalnum() or character in "_-." else entity.format(ord(character))
-        for character in name
+        character if character.isalnum() or character in "_-." else f"#{ord(character)};"
+        for character in visible(name)
     )
+
+
+def _in_dot(name: str) -> str:
+    """Escape what has a meaning in a label; not by numbers: some releases of Graphviz read no large ones."""
+    return visible(name).replace("\\", "\\\\").replace('"', '\\"').replace("&", "&amp;")

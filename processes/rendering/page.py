@@ -20,8 +20,9 @@ from ..clock import monotonic
 from ..comms.content import checked_content
 from ..comms.html import failures_that_fit, spelled_duration, spelled_number
 from ..comms.palettes import PALETTES
-from ..comms.view import Limits, Viewer, visible
+from ..comms.view import Limits, Viewer
 from ..task_types import TaskStatus
+from ..visible import visible
 from .layout import NODE_HEIGHT, lay_out, layers_of
 from .spans import lanes_of, spans_of, status_of
 from .table import WORDS, in_order_of_attention

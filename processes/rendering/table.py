@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..task_types import TaskStatus
+from ..visible import visible
 
 if TYPE_CHECKING:
     from ..execution_report import ProcessExecutionReport, TaskReportEntry
@@ -105,7 +106,7 @@ def totals(report: ProcessExecutionReport) -> str:
     counts = f", {_counts(entries)}" if entries else ""
     if report.from_checkpoint:
         counts += f" ({len(report.from_checkpoint)} from the checkpoint)"
-    runner = f" ({report.runner})" if report.runner else ""
+    runner = f" ({visible(report.runner)})" if report.runner else ""
     return f"{name}{tasks}{counts}, {report.elapsed_seconds:.2f} s{runner}"
 
 
@@ -144,9 +145,5 @@ def _failure(report: ProcessExecutionReport, entry: TaskReportEntry) -> list[str
 
 def _on_one_line(text: str, room: int) -> str:
     """Shorten a text, and write out what a terminal would take as a command."""
-    text = " ".join(text[: 2 * room].split())
-    text = "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode()
-        for character in text
-    )
+    text = visible(" ".join(text[: 2 * room].split()))
     return text if len(text) <= room else f"{text[: room - 3]}..."
