@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from processes import Process, Task, TaskDependency
+from processes import Process, RunFinished, RunStarted, Task, TaskDependency, TaskStarted
 from processes.observers import progress as module
 from processes.observers.progress import Progress
 
@@ -108,6 +108,16 @@ def test_on_a_terminal_one_line_moves_and_its_last_state_stays(terminal):
     assert re.search(r"mixed ━+ 7/7 done, 1 failed, 1 skipped, \d+\.\d s", text)
     assert "0/7 done" in text
     assert text.count("\n") == 1
+
+
+def test_a_terminal_obeys_no_name(terminal):
+    stream, written = terminal
+    observer = Progress(stream)
+    observer(RunStarted("run\x1b]0;title\x07", ("a\x1b[2j",), "thread"))
+    observer(TaskStarted("a\x1b[2j", 1))
+    assert observer._render(200).plain.endswith("a\\x1b[2j")
+    observer(RunFinished(0.1))
+    assert written().count("run\\x1b]0;title\\x07 ") >= 2
 
 
 @pytest.mark.parametrize(

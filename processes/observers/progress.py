@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TextIO
 from ..clock import monotonic
 from ..events import RunFinished, RunStarted, TaskFinished, TaskRetried, TaskStarted
 from ..task_types import TaskStatus
+from ..visible import visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -65,7 +66,7 @@ class Progress:
                 self._end(elapsed_seconds)
 
     def _begin(self, event: RunStarted) -> None:
-        self._name = event.process_name or "processes"
+        self._name = visible(event.process_name or "processes")
         self._total = len(event.tasks)
         self._done = self._failed = self._skipped = 0
         self._running: dict[str, None] = {}  # a dict keeps the order in which they started
@@ -150,7 +151,7 @@ class Progress:
             " " if bar_width else "",
             counts,
             # The run's thread changes the names meanwhile; a list of them is made at one stroke.
-            (", ".join(list(self._running)), "bright_black"),
+            (visible(", ".join(list(self._running))), "bright_black"),
             no_wrap=True,
             overflow="ellipsis",
         )
