@@ -157,6 +157,20 @@ Process([Task("talks", print, args=("said by a task",))]).run(runner="sequential
     assert "1/1 done" in written()
 
 
+def test_what_tasks_log_to_the_terminal_stands_above_the_line(terminal):
+    stream, written = terminal
+    code = """
+import logging, sys
+from processes import Process, Task
+logging.basicConfig(format="logged: %(message)s")
+Process([Task("logs", logging.warning, args=("by a task",))]).run(runner="sequential", progress=True)
+assert logging.root.handlers[0].stream is sys.stderr
+"""
+    command = [sys.executable, "-c", code]
+    assert subprocess.run(command, stdout=stream, stderr=stream, timeout=60).returncode == 0
+    assert re.search(r"\rlogged: by a task\s*\n", written())
+
+
 def test_a_program_without_standard_output_shows_its_progress(terminal):
     stream, written = terminal
     code = """

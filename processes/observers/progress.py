@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from io import StringIO
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from ..clock import monotonic
 from ..events import RunFinished, RunStarted, TaskFinished, TaskRetried, TaskStarted
@@ -42,6 +43,7 @@ class Progress:
         # A program may have no standard error; then nobody looks.
         self._stream = stream or sys.stderr or StringIO()
         self._live: Live | None = None
+        self._turned: list[tuple[logging.StreamHandler[Any], Any]] = []  # handlers, with their own streams
         self._begin(RunStarted("", (), ""))
 
     def __call__(self, event: Event) -> None:
@@ -81,6 +83,9 @@ class Progress:
         else:
             self._live.stop()
             self._live = None
+            for handler, stream in self._turned:
+                handler.setStream(stream)
+            self._turned.clear()
 
     def _counts(self) -> str:
         """Put the counts into words, those that are zero left out."""
@@ -119,7 +124,13 @@ class Progress:
             # What is printed appears above the line; but what goes to a file or a pipe stays untouched.
             redirect_stdout=sys.stdout is not None and sys.stdout.isatty(),
         )
+        streams = {name: getattr(sys, name) for name in ("stdout", "stderr")}
         live.start(refresh=True)
+        # Handlers of logging hold the streams themselves, and would write behind the line.
+        for handler in _stream_handlers():
+            for name, stream in streams.items():
+                if handler.stream is stream and handler.setStream(getattr(sys, name)) is not None:
+                    self._turned.append((handler, stream))
         return live
 
     def _terminal(self) -> Console | None:
@@ -155,3 +166,9 @@ class Progress:
             no_wrap=True,
             overflow="ellipsis",
         )
+
+
+def _stream_handlers() -> list[logging.StreamHandler[Any]]:
+    loggers = [logging.root, *list(logging.Logger.manager.loggerDict.values())]  # other threads may add some
+    handlers = [handler for logger in loggers for handler in getattr(logger, "handlers", ())]
+    return [handler for handler in handlers if isinstance(handler, logging.StreamHandler)]
