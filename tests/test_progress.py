@@ -136,9 +136,16 @@ def test_on_a_narrow_terminal_the_name_and_the_bar_give_way_to_the_counts(
     assert re.fullmatch(rf"{begin}7/7 done, 1 failed, 1 skipped, \d+\.\d s *", last)
 
 
-def test_a_terminal_that_cannot_move_its_cursor_gets_plain_lines(terminal, monkeypatch):
-    monkeypatch.setenv("TERM", "dumb")
+@pytest.mark.parametrize(
+    ("variable", "value", "encoding"),
+    [("TERM", "dumb", "utf-8"), ("TTY_COMPATIBLE", "0", "utf-8"), ("TERM", "xterm", "latin-1")],
+)
+def test_a_terminal_that_cannot_show_the_line_gets_plain_ones(
+    terminal, monkeypatch, variable, value, encoding
+):
+    monkeypatch.setenv(variable, value)
     stream, written = terminal
+    stream.reconfigure(encoding=encoding)
     some_of_each_kind().run(runner="sequential", observers=[Progress(stream)])
     assert re.fullmatch(r"mixed: 7/7 done, 1 failed, 1 skipped, \d+\.\d s\s+", written())
 

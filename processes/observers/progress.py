@@ -139,7 +139,8 @@ class Progress:
         from rich.console import Console
 
         console = Console(file=self._stream)
-        return None if console.is_dumb_terminal else console
+        can_move = console.is_terminal and not console.is_dumb_terminal  # both heed the environment
+        return console if can_move and not console.options.ascii_only else None
 
     def _render(self, width: int) -> Text:
         from rich.text import Text
