@@ -48,6 +48,7 @@ class OutputFile(click.Path):
         self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
     ) -> Path:
         """Make the missing folders of the path, and refuse one that cannot be written."""
+        value = value or os.curdir  # as pathlib reads an empty path
         path = Path(os.fsdecode(super().convert(value, param, ctx)))
         if str(path) == "-":
             self.fail("'-' is no file: the table is printed on standard output", param, ctx)

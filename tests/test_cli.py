@@ -366,6 +366,7 @@ def test_a_module_in_a_package_is_imported_by_its_dotted_name(processes, tmp_pat
         (["run", "job.py", "--workers", "0"], "0 is not in the range x>=1"),
         (["run", "job.py", "--json", "job.py/report.json"], "cannot be made"),
         (["run", "job.py", "--json", "-"], "'-' is no file"),
+        (["run", "job.py", "--json", ""], "is a directory"),
         (["run", "job.py", "--html", "job.py/page.html"], "cannot be made"),
         (["run", "job.py", "--html", "-"], "'-' is no file"),
         (["run", "job.py", "--trace", "folder"], "'folder' is a directory"),
