@@ -12,7 +12,8 @@ import json  # noqa: F401 - what reports need comes before any module of the use
 import os
 import sys
 import traceback
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
+from functools import partial
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
@@ -22,7 +23,7 @@ import click
 
 from .annotations import signature_of
 from .execution_report import ProcessExecutionReport
-from .failure import brief_repr
+from .failure import brief_repr, exception_line
 from .importable import go_by_value
 from .process import Process
 from .rendering.table import to_text
@@ -30,7 +31,7 @@ from .runners import RUNNERS
 from .runners.pool.settings import has_main_guard
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import FunctionType, ModuleType
 
 SOME_FAILED = 1
@@ -171,19 +172,19 @@ def run(
     report = process.report
     assert report is not None
     all_succeeded = len(report.successes) == len(report.entries)
-    # From the last one to the first, each whatever becomes of the others: a disk may be full, a pipe closed.
-    with ExitStack() as outputs:
-        if only_errors and all_succeeded:
-            outputs.callback(click.echo, "All tasks succeeded.")
-        else:
-            outputs.callback(_print, to_text(report, only_unsuccessful=only_errors))
-        if trace_path is not None:
-            outputs.callback(report.to_chrome_trace, trace_path)
-        if json_path is not None:
-            outputs.callback(_write_json, report, json_path)
-        if html_path is not None:
-            outputs.callback(report.to_html, html_path)
-    if not all_succeeded:
+    # The table comes last: its pipe may be closed.
+    all_written = all(
+        [  # each, whatever becomes of the others
+            _is_written(html_path, report.to_html),
+            _is_written(json_path, partial(_write_json, report)),
+            _is_written(trace_path, report.to_chrome_trace),
+        ]
+    )
+    if only_errors and all_succeeded:
+        click.echo("All tasks succeeded.")
+    else:
+        _print(to_text(report, only_unsuccessful=only_errors))
+    if not (all_succeeded and all_written):
         sys.exit(status)
 
 
@@ -241,6 +242,17 @@ def demo(workers: int | None, compare: bool, root: Path | None, top: int, json_p
         raise click.UsageError(str(error)) from error
     if not good:
         sys.exit(SOME_FAILED)
+
+
+def _is_written(path: Path | None, write: Callable[[Path], object]) -> bool:
+    """Write a report to a file, if one is wanted; say on standard error why that was not possible."""
+    try:
+        if path is not None:
+            write(path)
+    except (OSError, MemoryError) as error:
+        click.echo(f"Error: {str(path)!r} could not be written: {exception_line(error)}", err=True)
+        return False
+    return True
 
 
 def _write_json(report: ProcessExecutionReport, path: Path) -> None:
