@@ -212,6 +212,23 @@ def test_a_channel_can_send_the_page_of_the_part_that_it_gets():
     assert pages[0].section("graph") is None
 
 
+def test_a_failures_heading_tells_its_type():
+    def several():
+        raise ExceptionGroup("some", [ValueError("one")])
+
+    def local():
+        class OwnError(Exception):
+            pass
+
+        raise OwnError("mine")
+
+    report = Process([Task("several", several), Task("local", local)]).run(runner="sequential")
+    failures = Page(report.to_html()).section("failures")
+    headings = [summary.text for summary in failures.all("summary")]
+    assert "ExceptionGroup: some (1 sub-exception)" in headings[0]
+    assert "local.<locals>.OwnError: mine" in headings[1]
+
+
 def test_secrets_are_redacted_unless_they_are_wanted():
     data = ErrorData(
         "call",

@@ -193,6 +193,7 @@ def _last_line(traceback: str, exception: str) -> str:
     """Return an exception's text with its type before it, as a traceback's last lines have it."""
     start = traceback.rfind(f": {exception}") if exception else -1
     kind = traceback[traceback.rfind("\n", 0, start) + 1 : start] if start >= 0 else ""
-    if kind and kind.replace(".", "").isidentifier():
+    kind = kind.lstrip(" |")  # before the lines of a group
+    if kind.replace("<locals>", "").replace(".", "").isidentifier():
         return f"{kind}: {exception}"
     return exception or traceback.rstrip("\n").rpartition("\n")[2]
