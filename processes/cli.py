@@ -25,6 +25,7 @@ from .annotations import signature_of
 from .execution_report import ProcessExecutionReport
 from .failure import brief_repr, exception_line
 from .importable import go_by_value
+from .observers.progress import is_terminal
 from .process import Process
 from .rendering.table import to_text
 from .runners import RUNNERS
@@ -158,7 +159,7 @@ def run(
         ProcessExecutionReport().to_html()  # what pages need, too
     process = find_process(target, arguments)
     if progress is None:
-        progress = sys.stderr is not None and sys.stderr.isatty()
+        progress = is_terminal(sys.stderr)
     # Several workers were asked for: where nobody names a runner, a process of few tasks would take one.
     names_none = runner is None and process._configured_runner is None  # noqa: SLF001
     parallel = True if names_none and workers is not None and workers > 1 else None

@@ -52,6 +52,27 @@ def test_the_last_plain_line_counts_every_task_once():
     assert re.fullmatch(r"mixed: 7/7 done, 1 failed, 1 skipped, \d+\.\d s", line)
 
 
+class Writer:
+    """What programs put in the place of a stream, to write it elsewhere too."""
+
+    def __init__(self, stream):
+        self.write = stream.write
+        self.flush = stream.flush
+
+
+def test_a_stream_may_be_a_writer_of_the_programs_own():
+    stream = io.StringIO()
+    some_of_each_kind().run(runner="sequential", observers=[Progress(Writer(stream))])
+    assert stream.getvalue().startswith("mixed: 7/7 done")
+
+
+def test_standard_output_may_be_a_writer_of_the_programs_own(terminal, monkeypatch):
+    stream, written = terminal
+    monkeypatch.setattr(sys, "stdout", Writer(sys.stdout))
+    some_of_each_kind().run(runner="sequential", observers=[Progress(stream)])
+    assert "7/7 done" in written()
+
+
 def test_a_quick_run_writes_one_plain_line_however_many_tasks_it_has():
     stream = io.StringIO()
     Process([Task(f"task-{number}", int) for number in range(300)]).run(

@@ -122,7 +122,7 @@ class Progress:
             get_renderable=lambda: self._render(console.width),
             refresh_per_second=REFRESHES_PER_SECOND,
             # What is printed appears above the line; but what goes to a file or a pipe stays untouched.
-            redirect_stdout=sys.stdout is not None and sys.stdout.isatty(),
+            redirect_stdout=is_terminal(sys.stdout),
         )
         streams = {name: getattr(sys, name) for name in ("stdout", "stderr")}
         live.start(refresh=True)
@@ -134,7 +134,7 @@ class Progress:
         return live
 
     def _terminal(self) -> Console | None:
-        if not self._stream.isatty():
+        if not is_terminal(self._stream):
             return None
         from rich.console import Console
 
@@ -167,6 +167,12 @@ class Progress:
             no_wrap=True,
             overflow="ellipsis",
         )
+
+
+def is_terminal(stream: object) -> bool:
+    """Tell whether a stream is a terminal; what a program has put in its place may not know."""
+    isatty = getattr(stream, "isatty", None)
+    return isatty is not None and isatty()
 
 
 def _stream_handlers() -> list[logging.StreamHandler[Any]]:
