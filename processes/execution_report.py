@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .caller import warn_caller
 from .collector import collector_paused
 from .exceptions import ProcessesError
-from .failure import DICTS, brief_repr, exception_line
+from .failure import DICTS, brief_repr, exception_line, name_of_class
 from .parameters import is_bound, parameter_names
 from .task import function_name
 from .task_types import TaskResult, TaskStatus
@@ -547,4 +547,5 @@ def _repr(value: object) -> str:
     try:
         return str(value.value) if type(value) is TaskStatus else repr(value)
     except Exception as error:  # a __repr__ is user code
-        return f"<{type(value).__name__} object whose repr raises {type(error).__name__}>"
+        kind, raised = name_of_class(type(value)), name_of_class(type(error))
+        return f"<{kind} object whose repr raises {raised}>"

@@ -356,6 +356,15 @@ class Raising:
         raise RuntimeError
 
 
+class Renaming(type):
+    __name__ = property(lambda cls: "Other")  # may well raise, but then pytest could not show a failure
+
+
+class RaisingUnderOtherName(metaclass=Renaming):
+    def __repr__(self) -> str:
+        raise RuntimeError
+
+
 class RaisingDict(dict):
     def items(self):
         raise RuntimeError
@@ -414,6 +423,11 @@ Point = namedtuple("Point", "x y")
 )
 def test_any_value_becomes_json(value, expected):
     assert in_json(value) == expected
+
+
+def test_a_value_becomes_json_whatever_its_class_says_of_its_name():
+    text = "<RaisingUnderOtherName object whose repr raises RuntimeError>"
+    assert in_json_once(RaisingUnderOtherName()) == text
 
 
 def test_a_value_that_lies_about_its_class_becomes_json():

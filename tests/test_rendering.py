@@ -99,6 +99,25 @@ def test_a_failure_without_live_exception_shows_its_text():
     assert str(report).splitlines()[-1] == "bad: boom"
 
 
+class Nameless(type):
+    """Makes classes that do not tell their name."""
+
+    @property
+    def __name__(cls):
+        raise RuntimeError
+
+
+class NamelessError(Exception, metaclass=Nameless):
+    """An exception whose class does not tell its name."""
+
+
+def test_an_exception_shows_its_type_whatever_its_class_says():
+    report = report_of(
+        entry("bad", TaskStatus.ERRORED, error=ErrorData()), exceptions={"bad": NamelessError()}
+    )
+    assert str(report).splitlines()[-1] == "bad: NamelessError"
+
+
 def test_an_exception_without_text_shows_its_type():
     report = report_of(entry("bad", TaskStatus.ERRORED, error=ErrorData()), exceptions={"bad": KeyError()})
     assert str(report).splitlines()[-1] == "bad: KeyError"

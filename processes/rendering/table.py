@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ..failure import name_of_class
 from ..task_types import TaskStatus
 from ..visible import visible
 
@@ -132,7 +133,7 @@ def _failure(report: ProcessExecutionReport, entry: TaskReportEntry) -> list[str
     """Tell in a few lines why a task failed, where, and what was skipped for it."""
     text = entry.error.exception if entry.error is not None else ""
     if entry.name in report.exceptions:
-        type_name = type(report.exceptions[entry.name]).__name__
+        type_name = name_of_class(type(report.exceptions[entry.name]))
         text = f"{type_name}: {text}" if text else type_name
     lines = [_on_one_line(text, MESSAGE_CHARACTERS)]
     if entry.error is not None and entry.error.traced_vars_location:
