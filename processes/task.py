@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .checks import check_retries, is_int, is_number
 from .exceptions import CircularDependencyError
-from .failure import brief_repr, type_name
+from .failure import brief_repr, name_of_class, type_name
 from .task_log import TaskLogger, create_log_file
 from .task_types import TaskDependency
 
@@ -234,7 +234,7 @@ def function_name(func: object) -> str:
         name = func.__name__  # type: ignore[attr-defined]
     except Exception:  # a property of the user's may raise anything
         name = None
-    return name if type(name) is str else type(func).__name__
+    return name if type(name) is str else name_of_class(type(func))
 
 
 def checked_name(name: object) -> str:

@@ -392,8 +392,12 @@ def test_a_function_has_the_best_name_there_is(func, name):
     assert function_name(func) == name
 
 
+class Nameless(type):
+    __name__ = property(lambda cls: 1 / 0)
+
+
 def odd(value):
-    class Odd:
+    class Odd(metaclass=Nameless):
         __name__ = value
 
         def __call__(self): ...
