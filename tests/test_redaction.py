@@ -8,6 +8,7 @@ import pickle
 import subprocess
 import sys
 import threading
+import weakref
 from collections import namedtuple
 from dataclasses import dataclass
 from functools import partial
@@ -506,6 +507,12 @@ def test_hostile_objects_are_looked_at_without_running_their_code():
     report = report_of(kwargs={"x": cyclic}, exception="saw do-not-show-me")
     assert "do-not-show" not in sent(report)
     assert ran == []
+
+
+def test_a_weak_proxy_may_outlive_its_object():
+    proxy = weakref.proxy(type("Session", (), {})())
+    report = report_of(result=(proxy, 1), kwargs={"password": "do-not-show-me"})
+    assert "weakproxy" in sent(report)
 
 
 def test_thousands_of_secrets_and_long_texts_take_linear_time():

@@ -31,7 +31,7 @@ else:
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from typing import Any
+    from typing import Any, TypeGuard
 
     from ..execution_report import ProcessExecutionReport, TaskReportEntry
     from .content import ReportContent
@@ -424,7 +424,7 @@ def _words(name: str) -> list[str]:
 
 
 def _is_absolute_path(value: object) -> bool:
-    return isinstance(value, (str, bytes)) and _ABSOLUTE_PATH.match(_key(value)) is not None
+    return _is_text(value) and _ABSOLUTE_PATH.match(_key(value)) is not None
 
 
 def _stand_in(some: tuple[str, ...], words: list[str]) -> bool:
@@ -481,14 +481,19 @@ def _attributes(value: object) -> list[tuple[str, object]]:
     return found
 
 
+def _is_text(value: object) -> TypeGuard[str | bytes]:
+    # Not by `isinstance`, which asks the value for its class: a weak proxy whose object is gone raises.
+    return issubclass(type(value), (str, bytes))
+
+
 def _is_pair(value: object) -> bool:
-    return type(value) is tuple and len(value) == 2 and isinstance(value[0], (str, bytes))
+    return type(value) is tuple and len(value) == 2 and _is_text(value[0])
 
 
 def _key(key: object) -> str:
-    if isinstance(key, bytes):
-        return key.decode("utf-8", "replace")
-    return key if isinstance(key, str) else ""
+    if not _is_text(key):
+        return ""
+    return key.decode("utf-8", "replace") if isinstance(key, bytes) else key
 
 
 def _parsed(text: str) -> object:
