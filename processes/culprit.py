@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from .annotations import OF_CLASSES, annotations_of
 from .clock import monotonic
 from .exceptions import SerializationError
-from .failure import DICTS, drop_leading_frames, exception_line
+from .failure import DICTS, drop_leading_frames, exception_line, name_of_class
 from .pickling import dump_value
 
 if TYPE_CHECKING:
@@ -135,8 +135,8 @@ class _Search:
 
 def _type_with_module(value: object) -> str:
     """Return a type's name as in ``_thread.lock``; without the module for Python's own."""
-    kind = type(value)
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    module, name = (name_of_class(type(value), what) for what in ("__module__", "__qualname__"))
+    return name if module == "builtins" else f"{module}.{name}"
 
 
 def _can_dump(value: object) -> bool:

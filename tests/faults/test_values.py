@@ -167,6 +167,16 @@ def test_an_argument_that_raises_while_the_parent_writes_it_fails_its_task(make,
     assert report.entries["bad"].attempts == 0
 
 
+class Nameless(type):
+    __module__ = property(lambda cls: 1 / 0)
+
+
+def test_an_argument_whose_class_does_not_tell_its_module_fails_its_task():
+    value = Nameless("Value", (), {"__reduce__": lambda self: throw(lambda: ValueError("not me"))})()
+    report = run_beside_others("process", Task("bad", ignore, args=(value,)))
+    assert f"args[0] is a {__name__}.Value, which cannot be serialized" in str(report.exceptions["bad"])
+
+
 def test_a_result_that_does_harm_while_the_worker_writes_it_costs_one_attempt():
     report = run_beside_others(
         "process",
