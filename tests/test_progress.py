@@ -190,13 +190,19 @@ def test_what_tasks_log_to_the_terminal_stands_above_the_line(terminal):
     code = """
 import logging, sys
 from processes import Process, Task
+class Elsewhere(logging.StreamHandler):
+    stream = property(lambda self: 1 / 0, lambda self, stream: None)
+    emit = flush = lambda *_: None
 logging.basicConfig(format="logged: %(message)s")
+logging.getLogger("elsewhere").addHandler(Elsewhere())
 Process([Task("logs", logging.warning, args=("by a task",))]).run(runner="sequential", progress=True)
 assert logging.root.handlers[0].stream is sys.stderr
 """
     command = [sys.executable, "-c", code]
     assert subprocess.run(command, stdout=stream, stderr=stream, timeout=60).returncode == 0
-    assert re.search(r"\rlogged: by a task\s*\n", written())
+    text = written()
+    assert re.search(r"\rlogged: by a task\s*\n", text)
+    assert "1/1 done" in text
 
 
 def test_a_program_without_standard_output_shows_its_progress(terminal):

@@ -129,7 +129,8 @@ class Progress:
         # Handlers of logging hold the streams themselves, and would write behind the line.
         for handler in _stream_handlers():
             for name, stream in streams.items():
-                if handler.stream is stream and handler.setStream(getattr(sys, name)) is not None:
+                held = vars(handler).get("stream")  # a class of the user's may make a property of it
+                if held is stream and handler.setStream(getattr(sys, name)) is not None:
                     self._turned.append((handler, stream))
         return live
 
