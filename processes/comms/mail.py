@@ -272,8 +272,9 @@ def _explained(config: SMTPConfig, deadline: Deadline, error: OSError | smtplib.
     if isinstance(error, TimeoutError) or isinstance(error.__context__, TimeoutError):
         return TimeoutError(f"{where} did not answer within {config.timeout:g} s (SMTPConfig.timeout)")
     if isinstance(error, ssl.SSLCertVerificationError):
+        why = error.verify_message.rstrip(".")
         return ConnectionError(
-            f"{where} cannot prove who it is, so nothing was sent: {error.verify_message}. For an "
+            f"{where} cannot prove who it is, so nothing was sent: {why}. For an "
             "authority of your own, pass SMTPConfig(secure=('', '', context))"
         )
     if isinstance(error, smtplib.SMTPAuthenticationError):

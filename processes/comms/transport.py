@@ -218,8 +218,10 @@ def _send(request: urllib.request.Request, timeout: float) -> str | None:
                     f"{where} did not answer within {timeout:g} s; is it up? (timeout=…)"
                 ) from error
             if isinstance(reason, ssl.SSLCertVerificationError):
+                why = reason.verify_message.rstrip(".")
                 raise WebhookError(
-                    f"{where} cannot prove who it is, so nothing was sent: {reason.verify_message}"
+                    f"{where} cannot prove who it is, so nothing was sent: {why}. The environment variable "
+                    "SSL_CERT_FILE can name an authority of your own"
                 ) from error
             raise NoAnswerError(f"{where} could not be reached: {reason!r}") from error
 
