@@ -70,7 +70,7 @@ def test_packages_are_found_largest_first_without_tests_and_what_is_no_module(wr
 
 
 def test_a_folder_without_source_files_is_refused_by_name(tmp_path):
-    with pytest.raises(FileNotFoundError, match=f"no Python source files in '{tmp_path}'"):
+    with pytest.raises(FileNotFoundError, match="no Python source files in .*test_a_folder"):
         build(tmp_path)
 
 

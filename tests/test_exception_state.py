@@ -101,7 +101,7 @@ SPECIAL: list[Callable[[], BaseException]] = [
     lambda: OSError(None, None, "name"),
     lambda: OSError(None),
     lambda: OSError(1, 2, 3, 4, 5, 6),
-    lambda: FileNotFoundError(2, "why", "name", None, "other"),
+    lambda: FileNotFoundError(2, "why", "name", 2, "other"),
     lambda: BlockingIOError(11, "why", 17),
     lambda: ConnectionResetError(104, "reset"),
     lambda: StopIteration(3),
