@@ -375,6 +375,13 @@ def test_an_asynchronous_client_is_refused(dask):
     asyncio.run(refuse())
 
 
+def test_a_client_that_is_closed_is_refused(dask):
+    client = Client(dask._connection.client.scheduler.address, set_as_default=False)
+    client.close()
+    with pytest.raises(RuntimeError, match=r"client of the Dask cluster is closed: <Client.*; make another"):
+        Process([Task("t", add)]).run(runner=DaskRunner(client))
+
+
 def test_without_dask_the_error_says_what_to_install():
     program = "import sys; sys.modules['distributed'] = None; import processes; processes.DaskRunner()"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)

@@ -283,6 +283,11 @@ class DaskRunner(ProcessRunner):
         self._values: WeakSet[OnCluster] = WeakSet()
         self._used = self._connection or self._connect()
         self._client = self._used.client
+        if self._client.status == "closed":
+            raise RuntimeError(
+                f"The client of the Dask cluster is closed: {brief_repr(self._client)}. One closes itself "
+                "30 s after it has lost its scheduler; make another, or enter another `with` block"
+            )
         try:
             self._threads = self._count_threads()
             _listen(self._client, self._run, self._note_begin)
