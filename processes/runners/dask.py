@@ -6,6 +6,7 @@ import asyncio
 import os
 import pickle
 from collections import deque
+from contextlib import suppress
 from functools import partial
 from importlib.util import find_spec
 from threading import Lock
@@ -280,6 +281,7 @@ class DaskRunner(ProcessRunner):
         self._news: deque[Callable[[], Message | None]] = deque()  # of other threads, for the run's own
         self._ended: deque[tuple[int, Future[Any]]] = deque()  # with a response; for the client's thread
         self._collects = False  # whether it brings responses here at the moment
+        self._counts = False  # whether it counts threads at the moment
         self._values: WeakSet[OnCluster] = WeakSet()
         self._used = self._connection or self._connect()
         self._client = self._used.client
@@ -289,15 +291,12 @@ class DaskRunner(ProcessRunner):
                 "30 s after it has lost its scheduler; make another, or enter another `with` block"
             )
         try:
-            self._threads = self._count_threads()
-            _listen(self._client, self._run, self._note_begin)
+            self._threads: int = sum(self._client.nthreads().values())
+            _subscribe(self._client)[self._run] = self._note_begin
         except BaseException:
             self._close_connection()
             raise
-
-    def _count_threads(self) -> int:
         self._looked_at = monotonic()
-        return sum(self._client.nthreads().values())
 
     @property
     def poll_seconds(self) -> float:
@@ -397,6 +396,15 @@ class DaskRunner(ProcessRunner):
                     self._tell(self._finish, ticket, response)
         self._collects = False
 
+    async def _count_threads(self) -> None:
+        with suppress(Exception):  # the scheduler is gone; the client tries to find it again, and then closes
+            _subscribe(self._client)  # it may be another one by now
+            threads = sum((await self._client.nthreads(asynchronous=True)).values())
+            if threads != self._threads:
+                self._threads = threads
+                self._waker.set()  # for attempts that can be started now
+        self._counts = False
+
     # In the run's thread
 
     def wait(self, timeout: float | None) -> list[Message]:
@@ -410,13 +418,16 @@ class DaskRunner(ProcessRunner):
         return messages
 
     def _look(self) -> None:
-        """Count the threads; where the client has been closed, nothing else might tell of what it had."""
-        try:
-            self._threads = self._count_threads()
-        except Exception as error:
-            if self._client.status == "closed":
-                for ticket in tuple(self._held):
-                    self._tell(self._lose, ticket, error)
+        """Have the threads counted; where the client is closed, nothing else might tell of what it had."""
+        self._looked_at = monotonic()
+        if self._client.status == "closed":
+            for ticket in tuple(self._held):
+                self._tell(self._lose, ticket, RuntimeError("its client is closed"))
+        elif (
+            not self._counts
+        ):  # in the client's thread: a scheduler that is busy or gone may be silent for long
+            self._counts = True
+            self._client.loop.add_callback(self._count_threads)
 
     def _begin(self, ticket: int, *worker: Any) -> Message | None:
         held = self._held.get(ticket)
@@ -468,7 +479,7 @@ class DaskRunner(ProcessRunner):
             self._left[ticket] = held.future  # so that Dask knows that its thread is at work
 
     def close(self) -> None:
-        _listen(self._client, self._run, None)
+        del _runs[self._client][self._run]
         self._held.clear()
         self._used.has_left_attempts |= bool(self._left)
         self._left.clear()
@@ -521,19 +532,14 @@ def _check(address_or_client: object, local_cluster_kwargs: dict[str, Any]) -> N
 _runs: WeakKeyDictionary[Any, dict[str, Callable[..., None]]] = WeakKeyDictionary()  # by client
 
 
-def _listen(client: Client, run: str, note_begin: Callable[..., None] | None) -> None:
-    """Hear, or no longer, which attempts of a run begin; a client has one handler for all."""
-    runs = _runs.get(client)
-    if runs is None:
-        runs = _runs[client] = {}
+def _subscribe(client: Client) -> dict[str, Callable[..., None]]:
+    """Have the client hear which attempts begin; return whom it tells, by run."""
+    runs = _runs.setdefault(client, {})
 
-        def hear(event: tuple[float, Sequence[Any]]) -> None:
-            _, (of_run, *attempt) = event
-            if of_run in runs:
-                runs[of_run](*attempt)
+    def hear(event: tuple[float, Sequence[Any]]) -> None:
+        _, (of_run, *attempt) = event
+        if of_run in runs:
+            runs[of_run](*attempt)
 
-        client.subscribe_topic(TOPIC, hear)
-    if note_begin is None:
-        runs.pop(run, None)
-    else:
-        runs[run] = note_begin
+    client.subscribe_topic(TOPIC, hear)
+    return runs

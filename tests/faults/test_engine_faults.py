@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
 from contextlib import suppress
@@ -20,11 +21,14 @@ from processes import (
     DaskRunner,
     ExecutorRunner,
     Process,
+    RunStarted,
     Task,
     TaskDependency,
+    TaskStarted,
     TaskStatus,
     WorkerDiedError,
 )
+from processes.runners import dask as module
 
 
 def die() -> None:
@@ -155,6 +159,53 @@ def test_a_run_ends_when_its_cluster_does(tmp_path):
     command = [sys.executable, "program.py"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.stdout == "WorkerDiedError SKIPPED\n", done.stderr
+
+
+def wait_for(path: Path) -> None:
+    give_up_at = time.monotonic() + 30
+    while not path.exists() and time.monotonic() < give_up_at:
+        time.sleep(0.01)
+
+
+def test_a_scheduler_that_does_not_answer_holds_up_no_other_runner(dask, monkeypatch):
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0.0)  # as if time had passed
+    client = dask._connection.client
+    answers_again = threading.Event()
+    was_set: list[bool] = []
+
+    def silence(event) -> None:
+        if type(event) is TaskStarted and event.name == "there":
+            client.loop.add_callback(lambda: was_set.append(answers_again.wait(10)))
+
+    tasks = [Task("there", abs, args=(-1,)), Task("t0", abs, args=(0,), runner="thread")]
+    tasks += [
+        Task(f"t{i}", abs, args=(i,), dependencies=[TaskDependency(f"t{i - 1}")], runner="thread")
+        for i in range(1, 4)
+    ]
+    tasks += [Task("end", answers_again.set, dependencies=[TaskDependency("t3")], runner="thread")]
+    report = Process(tasks).run(runner=dask, observers=[silence])
+    report.raise_for_errors()
+    assert was_set == [True]
+
+
+def test_a_scheduler_that_has_taken_the_place_of_another_tells_which_attempts_begin(
+    dask, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0.0)
+    release = tmp_path / "release"
+
+    def forget(event) -> None:
+        if type(event) is RunStarted:  # as a new scheduler knows of no client that it is to tell
+            dask._connection.client.unsubscribe_topic(module.TOPIC)
+
+    tasks = [Task("first", abs, args=(-1,))]
+    tasks += [Task("stuck", wait_for, args=(release,), timeout=0.2, dependencies=[TaskDependency("first")])]
+    try:
+        report = Process(tasks).run(runner=dask, observers=[forget])
+    finally:
+        release.touch()
+    assert type(report.exceptions["stuck"]) is TimeoutError
+    assert report.entries["stuck"].elapsed_seconds < 15  # it was not waited for
 
 
 # ---- Ctrl-C ----------------------------------------------------------------------------------------------
