@@ -45,7 +45,11 @@ LOOK_SECONDS: Final = 1.0  # how often we ask how many threads there are: cluste
 END_SECONDS: Final = 1.25
 """How long a worker of our own may go on with an attempt that was left; Dask kills it after four fifths."""
 
-MOST_TRIES: Final = 4  # of giving an attempt to a worker: as many as Dask itself makes
+MOST_TRIES: Final = 10
+"""Of giving an attempt to the cluster, where it is lost before it has begun.
+
+Dask itself makes 4. One that stands in line behind others loses its worker to each of these that kills it.
+"""
 
 ITS_PACKAGES: Final = ("distributed", "tornado", "bokeh")  # those that Dask sets log levels for
 
@@ -321,6 +325,7 @@ class DaskRunner(ProcessRunner):
         self._submit(held)
 
     def _submit(self, held: _Held) -> None:
+        held.tries += 1
         if held.request.size < LARGE:
             self._send(held, held.request)
         else:  # what belongs to a call goes through the scheduler
@@ -328,6 +333,8 @@ class DaskRunner(ProcessRunner):
 
     async def _send_large(self, held: _Held) -> None:
         try:
+            if not self._threads:  # a cluster may grow for a call; data only waits, and for 30 s
+                await self._client.gather(self._client.submit(bool, pure=False), asynchronous=True)
             (request,) = await self._client.scatter([held.request], hash=False, asynchronous=True)
         except Exception as error:
             self._tell(self._lose, held.attempt.ticket, error)
@@ -337,7 +344,6 @@ class DaskRunner(ProcessRunner):
 
     def _send(self, held: _Held, request: Request | Future[Request]) -> None:
         ticket = held.attempt.ticket
-        held.tries += 1
         try:
             future = self._client.submit(
                 respond_here,
@@ -455,14 +461,12 @@ class DaskRunner(ProcessRunner):
 
     def _lose(self, ticket: int, reason: BaseException) -> Message | None:
         """Tell the end of an attempt that is lost; one that had not begun goes to another worker."""
-        from distributed import KilledWorker
-
         self._left.pop(ticket, None)
         held = self._held.get(ticket)
         if held is None:
             return None
         # Of a call that has begun we have heard before Dask says that its worker is dead.
-        if isinstance(reason, KilledWorker) and not held.has_begun and held.tries < MOST_TRIES:
+        if not held.has_begun and held.tries < MOST_TRIES and self._client.status != "closed":
             self._submit(held)
             return None
         del self._held[ticket]

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from distributed import Client, LocalCluster
 
 from processes import (
     DaskRunner,
@@ -42,7 +43,7 @@ def die_once(path: Path) -> str:
     os._exit(0)
 
 
-def note(path: Path, number: int) -> int:
+def note(path: Path, number: int, *_: object) -> int:
     with path.open("a") as file:
         file.write(f"{number}\n")
     return number
@@ -95,7 +96,8 @@ def test_a_dead_worker_of_dask_costs_the_attempt_that_it_was_at(tmp_path):
         Task("dies", die),
         Task("dies-once", die_once, args=(tmp_path / "died",), retries=1),
         Task("below", abs, dependencies=[TaskDependency("dies")]),
-        *[Task(f"t{i}", note, args=(tmp_path / "called", i)) for i in range(40)],
+        *[Task(f"t{i}", note, args=(tmp_path / "called", i, np.ones(20_000))) for i in range(10)],  # large
+        *[Task(f"t{i}", note, args=(tmp_path / "called", i)) for i in range(10, 40)],
     ]
     with DaskRunner(n_workers=2) as runner:
         report = Process(tasks).run(runner=runner)
@@ -108,6 +110,16 @@ def test_a_dead_worker_of_dask_costs_the_attempt_that_it_was_at(tmp_path):
     assert (report.results["dies-once"], report.entries["dies-once"].attempts) == ("lives", 2)
     assert sorted(map(int, (tmp_path / "called").read_text().split())) == list(range(40))
     assert report.entries["below"].status is TaskStatus.SKIPPED
+
+
+@with_threads_of_dask
+def test_a_cluster_without_workers_grows_for_large_arguments_too():
+    with LocalCluster(n_workers=0, processes=False, dashboard_address=":0") as cluster:
+        cluster.adapt(minimum=0, maximum=1, interval="20ms")
+        with Client(cluster, set_as_default=False) as client:
+            tasks = [Task("sum", np.sum, args=(np.ones(200_000),))]
+            report = Process(tasks).run(runner=DaskRunner(client))
+    assert report.results == {"sum": 200_000}
 
 
 def make_and_tell(path: Path) -> np.ndarray:
