@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from .remote import Request, Response
     from .waker import Waker
 
+    Packed = list[bytes]
+
 ATTEMPTS_A_THREAD: Final = 4
 """Given to the cluster at a time; while we take a result and send the next attempt, others wait there.
 
@@ -54,6 +56,13 @@ Dask itself makes 4. One that stands in line behind others loses its worker to e
 ITS_PACKAGES: Final = ("distributed", "tornado", "bokeh")  # those that Dask sets log levels for
 
 TOPIC: Final = "processes"  # of Dask's events; one for all programs, since schedulers forget none
+
+CALL: Final = "__import__('importlib').import_module('processes.runners.dask').respond_here(*given)"
+"""What Dask evaluates, for it names nothing of ours.
+
+It reads the functions and classes that it is given before it calls anything. A scheduler without this package
+could not do that, and a worker would end.
+"""
 
 _entering = Lock()  # guards the connections of runners: several threads may enter and leave blocks of one
 
@@ -86,7 +95,7 @@ class Kept:
         return len(self.value)  # by which Dask knows when to put it on a disk
 
 
-def respond_here(request: Request, run: str, ticket: int, *kept: Kept) -> Response | Kept:
+def respond_here(packed: Packed, run: str, ticket: int, *kept: Kept) -> Response | Kept:
     """Tell the program that an attempt begins, and perform it."""
     from distributed import get_worker
     from distributed.utils import sync
@@ -95,19 +104,28 @@ def respond_here(request: Request, run: str, ticket: int, *kept: Kept) -> Respon
     # Not by `worker.log_event`, which returns before it has told; the call may be the end of this process.
     begun = (run, ticket, *whoever_runs())
     sync(worker.loop, worker.scheduler.log_event, topic=TOPIC, msg=begun)
-    response = respond(request, [each.value for each in kept])
+    response = respond(_unpack(packed), [each.value for each in kept])
     if len(response.value) < LARGE:
         return response
     value, response.value = response.value, b""
     return Kept(response, value)
 
 
-def response_of(kept: Kept) -> Response:
-    """Return what there is to know of a value that stays."""
-    return kept.response
+def _unpack(packed: Packed) -> Request:
+    head, function, arguments = packed
+    request: Request = pickle.loads(head)  # noqa: S301 - from our own sender
+    request.function, request.arguments = function, arguments
+    return request
 
 
 # In the program
+
+
+def _pack(request: Request) -> Packed:
+    """Take a request apart into bytes, of which the last two may be large."""
+    function, arguments = request.function, request.arguments
+    request.function = request.arguments = b""
+    return [pickle.dumps(request), function, arguments]
 
 
 class OnCluster(Sealed):
@@ -321,13 +339,13 @@ class DaskRunner(ProcessRunner):
         except SerializationError as error:
             self.deliver(Finished.unsendable(attempt.ticket, error))
             return
-        held = self._held[attempt.ticket] = _Held(attempt, request, [value.future for value in inputs])
+        held = self._held[attempt.ticket] = _Held(attempt, _pack(request), [value.future for value in inputs])
         self._submit(held)
 
     def _submit(self, held: _Held) -> None:
         held.tries += 1
-        if held.request.size < LARGE:
-            self._send(held, held.request)
+        if sum(map(len, held.packed)) < LARGE:
+            self._send(held, held.packed)
         else:  # what belongs to a call goes through the scheduler
             self._client.loop.add_callback(self._send_large, held)
 
@@ -335,22 +353,20 @@ class DaskRunner(ProcessRunner):
         try:
             if not self._threads:  # a cluster may grow for a call; data only waits, and for 30 s
                 await self._client.gather(self._client.submit(bool, pure=False), asynchronous=True)
-            (request,) = await self._client.scatter([held.request], hash=False, asynchronous=True)
+            (packed,) = await self._client.scatter([held.packed], hash=False, asynchronous=True)
         except Exception as error:
             self._tell(self._lose, held.attempt.ticket, error)
         else:
             if held.attempt.ticket in self._held:
-                self._send(held, request)
+                self._send(held, packed)
 
-    def _send(self, held: _Held, request: Request | Future[Request]) -> None:
+    def _send(self, held: _Held, packed: Packed | Future[Packed]) -> None:
         ticket = held.attempt.ticket
         try:
             future = self._client.submit(
-                respond_here,
-                request,
-                self._run,
-                ticket,
-                *held.inputs,
+                eval,
+                CALL,
+                {"given": [packed, self._run, ticket, *held.inputs]},
                 key=f"{held.attempt.task_name}-{self._run}-{ticket}-{held.tries}",
                 priority=-held.attempt.rank,
                 pure=False,
@@ -377,7 +393,7 @@ class DaskRunner(ProcessRunner):
             elif future.status != "finished":
                 self._tell(self._lose, ticket, RuntimeError(f"its future is {future.status}"))
             elif future.type is Kept:
-                rest = self._client.submit(response_of, future, pure=False)
+                rest = self._client.submit(getattr, future, "response", pure=False)
                 rest.add_done_callback(partial(self._note_end, ticket))
             else:
                 self._ended.append((ticket, future))
@@ -499,11 +515,11 @@ class DaskRunner(ProcessRunner):
 class _Held:
     """An attempt that the cluster has."""
 
-    __slots__ = ("attempt", "future", "has_begun", "inputs", "request", "tries")
+    __slots__ = ("attempt", "future", "has_begun", "inputs", "packed", "tries")
 
-    def __init__(self, attempt: Attempt, request: Request, inputs: list[Any]) -> None:
+    def __init__(self, attempt: Attempt, packed: Packed, inputs: list[Any]) -> None:
         self.attempt = attempt
-        self.request = request
+        self.packed = packed
         self.inputs = inputs
         self.future: Future[Any] | None = None
         self.has_begun = False

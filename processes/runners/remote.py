@@ -84,11 +84,6 @@ class Request:
         self.levels = levels
         self.sender = _whoever_is_here()
 
-    @property
-    def size(self) -> int:
-        """How many bytes it takes, more or less."""
-        return len(self.function) + len(self.arguments)
-
 
 class Response:
     """How an attempt ended.

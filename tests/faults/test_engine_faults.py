@@ -145,6 +145,31 @@ def test_dask_computes_again_what_was_kept_by_a_worker_that_died(tmp_path):
     assert len(path.read_text().split()) == 2
 
 
+def hide_package() -> None:
+    sys.modules["processes.runners.dask"] = None  # type: ignore[assignment]  # importing it fails
+
+
+def find_package_again() -> None:
+    del sys.modules["processes.runners.dask"]
+
+
+def test_workers_that_lack_this_package_say_so_and_stay(dask):
+    client = Client(dask._connection.client.scheduler.address, set_as_default=False)
+    limit = threading.Timer(20, client.close)  # a run on a cluster without workers waits for some
+    limit.start()
+    workers = client.nthreads()
+    client.run(hide_package)
+    try:
+        tasks = [Task("small", abs, args=(-1,)), Task("large", np.sum, args=(np.ones(20_000),))]
+        report = Process(tasks).run(runner=DaskRunner(client))
+        client.run(find_package_again)
+        assert client.nthreads() == workers
+    finally:
+        limit.cancel()
+        client.close()
+    assert [type(error.__cause__) for error in report.exceptions.values()] == [ModuleNotFoundError] * 2
+
+
 ENDED_CLUSTER = """
 import threading, time
 from distributed import Client, LocalCluster
