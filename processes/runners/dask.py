@@ -481,8 +481,10 @@ class DaskRunner(ProcessRunner):
         held = self._held.get(ticket)
         if held is None:
             return None
+        if any(future.status == "cancelled" for future in held.inputs):
+            reason = RuntimeError("a result that it needs had stayed there, and is lost")
         # Of a call that has begun we have heard before Dask says that its worker is dead.
-        if not held.has_begun and held.tries < MOST_TRIES and self._client.status != "closed":
+        elif not held.has_begun and held.tries < MOST_TRIES and self._client.status != "closed":
             self._submit(held)
             return None
         del self._held[ticket]

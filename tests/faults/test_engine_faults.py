@@ -25,6 +25,7 @@ from processes import (
     RunStarted,
     Task,
     TaskDependency,
+    TaskFinished,
     TaskStarted,
     TaskStatus,
     WorkerDiedError,
@@ -143,6 +144,23 @@ def test_dask_computes_again_what_was_kept_by_a_worker_that_died(tmp_path):
     report = Process(tasks).run(runner=DaskRunner(n_workers=1))
     assert report.results["sum"] == 200_000
     assert len(path.read_text().split()) == 2
+
+
+def test_an_attempt_that_needs_a_result_that_is_lost_says_so(dask):
+    def lose(event) -> None:
+        if type(event) is TaskFinished and event.name == "make":
+            dask._connection.client.cancel(event.result._sealed.future, force=True)
+
+    tasks = [
+        Task("make", np.ones, args=(200_000,)),
+        Task("here", abs, args=(-1,), dependencies=[TaskDependency("make")], runner="thread"),
+        Task("sum", np.sum, dependencies=[TaskDependency("make", True), TaskDependency("here")]),
+    ]
+    report = Process(tasks).run(runner=dask, observers=[lose])
+    assert sorted(report.exceptions) == ["make", "sum"]
+    assert "'sum' was lost by the Dask cluster: RuntimeError('a result that it needs" in str(
+        report.exceptions["sum"]
+    )
 
 
 def hide_package() -> None:
