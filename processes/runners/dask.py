@@ -445,9 +445,8 @@ class DaskRunner(ProcessRunner):
         if self._client.status == "closed":
             for ticket in tuple(self._held):
                 self._tell(self._lose, ticket, RuntimeError("its client is closed"))
-        elif (
-            not self._counts
-        ):  # in the client's thread: a scheduler that is busy or gone may be silent for long
+        elif not self._counts:
+            # In the client's thread: a scheduler that is busy or gone may be silent for long.
             self._counts = True
             self._client.loop.add_callback(self._count_threads)
 
