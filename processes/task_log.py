@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import sys
+import threading
 import warnings
 from typing import TYPE_CHECKING
 
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 PARENT = logging.getLogger("processes")
 _FORMATTER = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+# On Windows to append is to look for the end and to write there: another thread may do so in between.
+_appending = threading.Lock() if sys.platform == "win32" else contextlib.nullcontext()
 
 
 class TaskLogger(logging.Logger):
@@ -263,9 +267,10 @@ def _one_line(exception: BaseException) -> str:
 
 
 def _append(path: str | os.PathLike[str], data: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
-    try:
-        while data:  # once, but for a disk that fills up: then the next write says so
-            data = data[os.write(descriptor, data) :]
-    finally:
-        os.close(descriptor)
+    with _appending:
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        try:
+            while data:  # once, but for a disk that fills up: then the next write says so
+                data = data[os.write(descriptor, data) :]
+        finally:
+            os.close(descriptor)
