@@ -18,6 +18,7 @@ cloudpickle does that. Some things are added here:
 from __future__ import annotations
 
 import builtins
+import copyreg
 import inspect
 import io
 import os
@@ -45,8 +46,10 @@ from .rebuild import (
     fill_class,
     fill_function,
     fill_module,
+    fill_object,
     find_module,
     find_named,
+    find_object,
     find_shared_module,
     from_parent,
     globals_of,
@@ -88,6 +91,9 @@ SAFE_LIBRARIES: Final = {
 # Of the libraries above, by id, since to look at them anew takes half of the time of a small data frame:
 _LIBRARY_TYPES: Final[dict[int, type]] = {}  # those whose objects reduce as they say themselves
 _LIBRARY_NAMES: Final[dict[int, object]] = {}  # classes and functions that go by their names
+
+# What objects are made with whose class says nothing of it.
+_NEW_OBJECT: Final = copyreg.__newobj__  # type: ignore[attr-defined]
 
 # What is made anew with each member of an enumeration.
 _OF_EACH_MEMBER: Final = {"_name_", "_value_", "__objclass__", "_sort_order_", "_inverted_"}
@@ -168,6 +174,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         super().__init__(file, PROTOCOL, buffer_callback)
         self.plain = True
         self._root = root  # what is serialized
+        # Arguments are copies, even if they are globals; what a function or class names is the global itself.
+        self._is_definition = not to_sender and isinstance(root, (type, FunctionType))
         self._in_function = False  # whether a function has been taken apart: what follows may belong to it
         self._left_out: set[str] = set()  # the ids of classes and functions that are named and not brought
         self._knows_all_left_out = True  # whether these are all
@@ -197,7 +205,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         """Reduce an object; the pickler asks for each that is of no builtin type."""
         kind = type(obj)
         if id(kind) in self._ordinary or id(kind) in _LIBRARY_TYPES:
-            return obj.__reduce_ex__(PROTOCOL)
+            return self._reduce_object(obj) if self._is_definition else obj.__reduce_ex__(PROTOCOL)
         if id(obj) in _LIBRARY_NAMES:
             return NotImplemented
         if kind in _BARE:
@@ -234,7 +242,22 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         if is_safe and can_be_imported(kind):  # pandas makes a class for each `itertuples()`
             _LIBRARY_TYPES[id(kind)] = kind
         self._ordinary.add(id(kind))
-        return obj.__reduce_ex__(PROTOCOL)
+        return self._reduce_object(obj)
+
+    def _reduce_object(self, obj: Any) -> Any:
+        """Reduce an object as its class says; one that is a global stays that wherever it is met."""
+        reduced = obj.__reduce_ex__(PROTOCOL)
+        if not self._is_definition or reduced[0] is not _NEW_OBJECT or any(reduced[3:]):
+            return reduced
+        for there in self._shared.values():
+            if id(obj) in there.places and (name := name_among(there.values, obj)) is not None:
+                kind: Any = type(obj)
+                _, arguments, state, *_ = reduced
+                if kind.__getstate__ is object.__getstate__:
+                    state = there.stand_ins_of_state(state)
+                own = (there.module, name, state)
+                return find_object, (there.module, name, *arguments), own, None, None, fill_object
+        return reduced
 
     def _reduce_module(self, module: ModuleType) -> Any:
         """Reduce a module to its name, or, where nobody else would find that, to what is its own."""

@@ -66,6 +66,9 @@ class _Reader(threading.local):
 
 reader = _Reader()
 
+_empty_objects: set[tuple[str, str]] = (
+    set()
+)  # globals that have been made, and not yet been given their state
 _unfilled: set[str] = set()  # ids of functions that have been made, and not yet been given what is theirs
 
 
@@ -111,6 +114,32 @@ def globals_of(module: str) -> dict[str, Any] | None:
 def first_brought(module: str, name: str, value: Any) -> Any:
     """Return what a module's global was when this run first brought it; tasks may have bound it anew."""
     return first_of_run.setdefault((module, name), value) if serves_run() else value
+
+
+def find_object(module: str, name: str, cls: type, *args: Any) -> Any:
+    """Find the global that this run has brought first, or make it, without its state."""
+    if not serves_run():
+        return cls.__new__(cls, *args)
+    if (module, name) not in first_of_run:
+        first_of_run[module, name] = cls.__new__(cls, *args)
+        _empty_objects.add((module, name))
+    return first_of_run[module, name]
+
+
+def fill_object(obj: Any, state: tuple[str, str, Any]) -> None:
+    """Give a global its state, as pickle does, if nothing has done so yet."""
+    module, name, own = state
+    if serves_run() and (module, name) not in _empty_objects:
+        return
+    if own is not None and hasattr(obj, "__setstate__"):
+        obj.__setstate__(own)
+    elif own is not None:
+        attributes, slots = own if isinstance(own, tuple) else (own, None)
+        if attributes:
+            vars(obj).update(attributes)
+        for attribute, value in (slots or {}).items():
+            setattr(obj, attribute, value)
+    _empty_objects.discard((module, name))
 
 
 def make_named(

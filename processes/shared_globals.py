@@ -181,13 +181,19 @@ class SharedGlobals:
         The module's name.
     values : mapping
         The globals.
+
+    Attributes
+    ----------
+    places : dict of int to tuple
+        Where what may be among them is, by the ids of objects.
     """
 
-    __slots__ = ("module", "values")
+    __slots__ = ("module", "places", "values")
 
     def __init__(self, module: str, values: Mapping[str, Any]) -> None:
         self.module = module
         self.values = values
+        self.places = _places_in(values)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return find_globals, (self.module, self.module in stays_away)
@@ -204,6 +210,12 @@ class SharedGlobals:
     def stand_ins(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Do it for the values of a dict."""
         return {name: self.stand_in(value) for name, value in values.items()}
+
+    def stand_ins_of_state(self, state: Any) -> Any:
+        """Do it for the attributes of an object: a dict, or a pair of them where it has slots."""
+        if isinstance(state, tuple):
+            return tuple([part and self.stand_ins(part) for part in state])
+        return state and self.stand_ins(state)
 
     def put_stand_ins(self, parts: dict[str, Any]) -> None:
         """Do it for the defaults of a function and what it has closed over."""

@@ -562,6 +562,74 @@ def tasks():
     ]
 """
 
+WITHIN_OTHERS = """
+class Singleton(type):
+    made = {}
+
+    def __call__(cls):
+        if cls not in cls.made:
+            cls.made[cls] = super().__call__()
+        return cls.made[cls]
+
+class Settings(metaclass=Singleton):
+    debug = False
+
+settings = Settings()
+
+def read_settings():
+    settings.debug = True
+    return Settings() is settings, Settings().debug
+
+class Users:
+    __slots__ = ("rows", "settings", "friends")
+
+    def __init__(self, rows):
+        self.rows = rows
+        self.settings = settings
+
+class Missing:
+    pass
+
+MISSING = Missing()
+ROWS = {}
+users = Users(ROWS)
+others = Users(ROWS)
+users.friends, others.friends = others, users
+TABLES = {"users": [users, others], "none": MISSING}
+
+class Tables:
+    all = {"tables": TABLES}
+
+    def users(self):
+        return self.all["tables"]["users"]
+
+def add():
+    users.rows["a"] = 1
+
+def count():
+    users.rows["b"] = 2
+    return sorted(ROWS), users.rows is ROWS, others.rows is ROWS
+
+def look_up():
+    return (
+        Tables().users()[0] is users,
+        TABLES["users"][1].friends is users,
+        users.friends.friends is users,
+        TABLES["none"] is MISSING,
+        users.settings is Settings(),
+    )
+
+def tasks():
+    ROWS.clear()
+    return [
+        Task("settings", read_settings),
+        Task("add", add),
+        Task("count", count, dependencies=[TaskDependency("add")]),
+        Task("look-up", look_up, dependencies=[TaskDependency("count")]),
+        Task("method", Tables().users, keep_result=False),
+    ]
+"""
+
 
 ENUMERATIONS = """
 from dataclasses import dataclass
@@ -792,10 +860,20 @@ def test_enumerations_of_a_script_are_alike_in_a_worker(tmp_path):
                 "odd": True,
             },
         ),
+        (
+            WITHIN_OTHERS,
+            {
+                "settings": [True, True],
+                "add": None,
+                "count": [["a", "b"], True, True],
+                "look-up": [True, True, True, True, True],
+                "method": None,
+            },
+        ),
     ],
     ids=[
         *("sentinels", "passed on", "stores", "functions", "rebound", "imported", "hooks", "annotations"),
-        "cells",
+        *("cells", "within others"),
     ],
 )
 def test_a_script_finds_its_own_objects_in_a_worker(script, expected, tmp_path):
