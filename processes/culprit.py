@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copyreg
 from contextlib import suppress
-from functools import partial
+from functools import _lru_cache_wrapper, partial
 from itertools import islice
 from types import FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any, Final
@@ -169,6 +169,8 @@ def _parts(value: Any, path: str) -> Iterator[tuple[str, object]]:
         yield from ((f"{path}.{name}", getattr(value, name)) for name in ("__self__", "__func__"))
     elif kind is property:
         yield from ((f"{path}.{name}", getattr(value, name)) for name in ("fget", "fset", "fdel"))
+    elif kind is _lru_cache_wrapper:
+        yield from ((f"{path}.{name}", item) for name, item in vars(value).items())
     elif kind is classmethod or kind is staticmethod:
         yield f"{path}.__func__", value.__func__
     elif isinstance(value, type):

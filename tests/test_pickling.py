@@ -342,6 +342,7 @@ LOCKED: list[tuple[Callable[[Any], object], str]] = [
     (lambda lock: Config(lock).show, ".__self__.lock"),
     (closing_over, ".__closure__['value']"),
     (lambda lock: closing_over(closing_over(lock)), ".__closure__['value'].__closure__['value']"),
+    (lambda lock: functools.cache(closing_over(lock)), ".__wrapped__.__closure__['value']"),
     (with_default, ".__defaults__[1]"),
     (lambda lock: with_lock_global, ".__globals__['LOCK']"),
     (ring, "[3]"),
