@@ -99,7 +99,8 @@ _NEW_OBJECT: Final = copyreg.__newobj__  # type: ignore[attr-defined]
 _OF_EACH_MEMBER: Final = {"_name_", "_value_", "__objclass__", "_sort_order_", "_inverted_"}
 
 # What is nothing but itself: a bare object, and a sentinel (Python 3.15 and later).
-_BARE: Final = {object, getattr(builtins, "sentinel", object)}
+_SENTINEL: Final[type | None] = getattr(builtins, "sentinel", None)
+_BARE: Final = {object, _SENTINEL}
 
 # What two values may have in common without sharing anything that could change.
 _ALIKE_EVERYWHERE: Final = ATOMS | {FunctionType, BuiltinFunctionType, CodeType, ModuleType}
@@ -241,8 +242,11 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return obj.__qualname__
         if is_safe and can_be_imported(kind):  # pandas makes a class for each `itertuples()`
             _LIBRARY_TYPES[id(kind)] = kind
+        reduced = self._reduce_object(obj)
+        if _is_of_nothing(reduced) and not can_be_imported(kind):  # a sentinel, as far as can be told
+            return self._reduce_bare_object(obj)
         self._ordinary.add(id(kind))
-        return self._reduce_object(obj)
+        return reduced
 
     def _reduce_object(self, obj: Any) -> Any:
         """Reduce an object as its class says; one that is a global stays that wherever it is met."""
@@ -392,9 +396,10 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     def _reduce_bare_object(self, bare: Any) -> Any:
         """Reduce an object that is nothing but itself to its global's name, if it is one."""
         kind = type(bare)
-        is_sentinel = kind is not object
-        made_of: Any = (kind, (bare.__name__,), {"repr": repr(bare)}) if is_sentinel else (kind,)
+        made_of: Any = (_NEW_OBJECT, (kind,))
+        is_sentinel = kind is _SENTINEL
         if is_sentinel:
+            made_of = (kind, (bare.__name__,), {"repr": repr(bare)})
             if can_be_imported(bare):
                 return bare.__name__
             # One that is an attribute of a class has a dotted name.
@@ -421,6 +426,11 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         if name not in self._shared:
             self._shared[name] = SharedGlobals(name, values)
         return self._shared[name]
+
+
+def _is_of_nothing(reduced: Any) -> bool:
+    """Tell whether an object that has been reduced has nothing of its own."""
+    return reduced[0] is _NEW_OBJECT and len(reduced[1]) == 1 and reduced[2] is None and not any(reduced[3:])
 
 
 def _imported_from(name: str, value: object) -> ModuleType | None:

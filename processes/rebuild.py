@@ -178,7 +178,8 @@ def make_unnamed(
     """Make what is known by its identity, and belongs to a module."""
     made = make(*args, **(kwargs or {}))
     with suppress(AttributeError):  # a bare object and a type alias are of no module
-        made.__module__ = module
+        if made.__module__ != module:
+            made.__module__ = module
     return made
 
 

@@ -72,6 +72,39 @@ def tasks():
         Task("give", lambda: 1),
     ]
 """
+OF_A_CLASS = """
+class Unset:
+    def __repr__(self):
+        return "UNSET"
+
+UNSET = Unset()
+
+class Option:
+    def __init__(self, value=UNSET):
+        self.value = value
+
+    def is_set(self):
+        return self.value is not UNSET
+
+def are_unset(*values):
+    return [value is UNSET for value in values]
+
+def give():
+    return UNSET, [UNSET], Unset()
+
+def given(values):
+    return values[0] is UNSET, values[1][0] is UNSET, values[2] is UNSET
+
+def tasks():
+    report = Process([Task("give", give)]).run(runner="process")
+    return [
+        Task("are-unset", are_unset, args=(UNSET, Unset(), 1)),
+        Task("is-set", Option().is_set),
+        Task("give", give, keep_result=False),
+        Task("given", given, dependencies=[TaskDependency("give", use_result_as_additional_args=True)]),
+        Task("result", list, args=(given(report.results["give"]),)),
+    ]
+"""
 
 PASSED_ON = """
 MISSING = object()
@@ -771,6 +804,16 @@ def test_enumerations_of_a_script_are_alike_in_a_worker(tmp_path):
             },
         ),
         (
+            OF_A_CLASS,
+            {
+                "are-unset": [True, False, False],
+                "is-set": False,
+                "give": None,
+                "given": [True, True, False],
+                "result": [True, True, False],
+            },
+        ),
+        (
             PASSED_ON,
             {"give": None, "take": [True, True], "hand-on": None, "taken": [True, True]},
         ),
@@ -872,7 +915,17 @@ def test_enumerations_of_a_script_are_alike_in_a_worker(tmp_path):
         ),
     ],
     ids=[
-        *("sentinels", "passed on", "stores", "functions", "rebound", "imported", "hooks", "annotations"),
+        *(
+            "sentinels",
+            "of a class",
+            "passed on",
+            "stores",
+            "functions",
+            "rebound",
+            "imported",
+            "hooks",
+            "annotations",
+        ),
         *("cells", "within others"),
     ],
 )
