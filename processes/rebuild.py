@@ -66,10 +66,9 @@ class _Reader(threading.local):
 
 reader = _Reader()
 
-_empty_objects: set[tuple[str, str]] = (
-    set()
-)  # globals that have been made, and not yet been given their state
-_unfilled: set[str] = set()  # ids of functions that have been made, and not yet been given what is theirs
+# What has been made, and not yet been given what is its own: globals by module and name, functions by their ids.
+_empty_objects: set[tuple[str, str]] = set()
+_unfilled: set[str] = set()
 
 
 def find_module(name: str) -> ModuleType:
