@@ -66,7 +66,7 @@ class _Reader(threading.local):
 
 reader = _Reader()
 
-# What has been made, and not yet been given what is its own: globals by module and name, functions by their ids.
+# What has been made and not yet filled: globals by their module and name, functions by their id.
 _empty_objects: set[tuple[str, str]] = set()
 _unfilled: set[str] = set()
 
