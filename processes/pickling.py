@@ -188,7 +188,7 @@ def dump(
     except BaseException as error:
         from .culprit import cannot_dump
 
-        if _is_for_program(error):
+        if _has_signal_struck(error):
             raise
         raise cannot_dump(value, error, task_name, what, to_sender) from error
 
@@ -257,12 +257,12 @@ def load(
     except BaseException as error:
         from .culprit import cannot_load
 
-        if _is_for_program(error):
+        if _has_signal_struck(error):
             raise
         raise cannot_load(error, task_name, what) from error
 
 
-def _is_for_program(error: BaseException) -> bool:
+def _has_signal_struck(error: BaseException) -> bool:
     """Tell whether a signal has struck, which has nothing to do with the value."""
     if serves_run():  # what else strikes in a worker is its task's own
         return isinstance(error, KeyboardInterrupt)

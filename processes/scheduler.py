@@ -33,7 +33,7 @@ from .events import RunFinished, RunStarted, TaskFinished, TaskRetried, TaskStar
 from .exceptions import ProcessesError, SerializationError
 from .failure import Failure, brief_repr, describe_failure
 from .graph import Graph, bind
-from .interrupt import Interrupt, handlers_of_signals, is_raised_in
+from .interrupt import Interrupt, is_of_signal
 from .measurements import Measurements
 from .perform import perform
 from .pickling import dump
@@ -579,7 +579,7 @@ def _call_observers(observers: list[Observer], event: Event) -> None:
         try:
             observer(event)
         except Exception as error:
-            if is_raised_in(error, handlers_of_signals()):
+            if is_of_signal(error):
                 raise
             observers.remove(observer)
             warn(f"observer {brief_repr(observer)} raised {brief_repr(error)}; the run goes on without it")

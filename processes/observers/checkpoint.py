@@ -15,7 +15,7 @@ from ..events import RunFinished, TaskFinished
 from ..exceptions import SerializationError
 from ..failure import brief_repr
 from ..fingerprint import Fingerprints, digest_of
-from ..interrupt import handlers_of_signals, is_raised_in
+from ..interrupt import is_of_signal
 from ..pickling import PROTOCOL, dump, dump_simple, load
 from ..task_log import warn
 from ..task_types import TaskResult, TaskStatus
@@ -227,7 +227,7 @@ def _pickled(value: object, task_name: str) -> tuple[Sequence[Buffer], Sequence[
         pickle.Pickler(file, PROTOCOL, buffer_callback=buffers.append).dump(value)
         return stream, [buffer.raw() for buffer in buffers]
     except BaseException as error:
-        if is_raised_in(error, handlers_of_signals()):
+        if is_of_signal(error):
             raise
     pickled = dump(value, task_name=task_name, what="result", in_pieces=True)
     return pickled.stream or [pickled.data], pickled.buffers

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..events import TaskFinished, TaskRetried, TaskStarted
-from ..interrupt import handlers_of_signals, is_raised_in
+from ..interrupt import is_of_signal
 from ..task_log import log_failed, log_finished, log_retry, log_started, log_taken_over, warn
 from ..task_types import TaskStatus
 
@@ -37,7 +37,7 @@ class LogFiles:
         try:
             self._log(event)
         except Exception as error:
-            if is_raised_in(error, handlers_of_signals()):
+            if is_of_signal(error):
                 raise
             self._warn(error)
 
