@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +18,13 @@ def started(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen
             yield program
         finally:
             program.kill()
+
+
+def output_of(command: Sequence[str | os.PathLike[str]], seconds: float = 120, **options: Any) -> str:
+    """Run a program to its end, and give what it prints; it must end well, and complain of nothing."""
+    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False, **options)
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr + done.stdout
+    return done.stdout
 
 
 def wait_until(happened: Callable[[], object], seconds: float = 30) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from programs import started
+from programs import output_of, started
 
 from processes import (
     Process,
@@ -219,11 +219,7 @@ def test_classes_and_functions_of_a_script_come_back_as_the_scripts_own(runner, 
     returned = "return function() + large[0].x if type(large[0]) is Point else 0"
     for look in ("raise ValueError", returned, returned):
         (tmp_path / "script.py").write_text(SCRIPT.format(look=look))
-        done = subprocess.run(
-            [sys.executable, "script.py", runner], cwd=tmp_path, capture_output=True, text=True, timeout=60
-        )
-        assert done.returncode == 0, done.stderr
-        lines.append(done.stdout.strip())
+        lines.append(output_of([sys.executable, "script.py", runner], cwd=tmp_path).strip())
     assert lines == ["None True", "make double large 13 True", "make double large look 13 True"]
 
 
@@ -403,8 +399,7 @@ def test_without_a_checkpoint_nothing_of_it_is_imported():
         "Process([Task('a', abs, args=(-1,))]).run()\n"
         "print([name for name in sys.modules if 'checkpoint' in name or 'fingerprint' in name])"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
-    assert (done.stdout, done.stderr) == ("[]\n", "")
+    assert output_of([sys.executable, "-c", program]) == "[]\n"
 
 
 # Programs that are killed

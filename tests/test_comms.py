@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import threading
 
 import pytest
+from programs import output_of
 
 import processes.comms
 from processes import Process, ProcessExecutionReport, Task
@@ -52,10 +52,7 @@ def test_every_public_name_is_there():
 
 def test_importing_the_package_imports_no_library_for_mail_or_pages():
     script = "import sys, processes.comms; print(*sys.modules)"
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
-    )
-    loaded = set(done.stdout.split())
+    loaded = set(output_of([sys.executable, "-c", script]).split())
     assert loaded.isdisjoint({"jinja2", "smtplib", "urllib.request", "http.client", "email", "rich"})
 
 

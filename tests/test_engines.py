@@ -15,6 +15,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 import numpy as np
 import pytest
 from distributed import Client
+from programs import output_of
 
 from processes import (
     DaskRunner,
@@ -178,8 +179,7 @@ with ProcessPoolExecutor(1, mp_context=get_context("fork")) as executor:
 def test_classes_are_as_they_are_when_a_run_begins_and_not_when_its_worker_was_forked(tmp_path):
     (tmp_path / "script.py").write_text(FORKED)
     command = [sys.executable, "script.py"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
-    assert done.stdout == "(1, 1)\n(2, 2)\n", done.stderr
+    assert output_of(command, cwd=tmp_path) == "(1, 1)\n(2, 2)\n"
 
 
 LIMITED = """
@@ -395,8 +395,7 @@ def test_neither_the_name_nor_the_class_loads_dask_before_it_is_made():
     program = (
         "import sys; from processes import DaskRunner, ExecutorRunner; print('distributed' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
-    assert done.stdout == "False\n"
+    assert output_of([sys.executable, "-c", program]) == "False\n"
 
 
 def test_an_executor_that_is_no_more_takes_nothing():

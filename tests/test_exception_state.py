@@ -20,6 +20,7 @@ from typing import Annotated, Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from programs import output_of
 
 from processes.exception_state import (
     FRAMES_WITH_VARIABLES,
@@ -598,9 +599,7 @@ def test_an_importable_exception_needs_no_cloudpickle() -> None:
         "    copy = load_exception(dump_exception(error).data)\n"
         "print(repr(copy), copy.code, 'cloudpickle' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert done.stderr == ""
-    assert done.stdout.strip().endswith(" 3 False")
+    assert output_of([sys.executable, "-c", code]).endswith(" 3 False\n")
 
 
 # Where the class cannot be had

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextvars
 import linecache
 import pickle
-import subprocess
 import sys
 import threading
 import time
@@ -20,6 +19,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from programs import output_of
 
 from processes import failure as failure_module
 from processes.failure import (
@@ -613,6 +613,4 @@ def test_it_imports_next_to_nothing() -> None:
         "spec.loader.exec_module(module)\n"
         "print(*sorted(set(sys.modules) - before))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert done.stderr == ""
-    assert set(done.stdout.split()) <= {"__future__", "itertools"}
+    assert set(output_of([sys.executable, "-c", code]).split()) <= {"__future__", "itertools"}

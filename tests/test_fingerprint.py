@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
 import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import programs
 import pytest
 
 from processes.fingerprint import Fingerprints
@@ -193,15 +193,8 @@ VALUES = dict(
 def output_of(program: str, folder: Path, seed: int = 0, **environment: str) -> str:
     path = folder / "program.py"
     path.write_text(program)
-    done = subprocess.run(
-        [sys.executable, str(path)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env=os.environ | {"PYTHONHASHSEED": str(seed)} | environment,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    environment = os.environ | {"PYTHONHASHSEED": str(seed)} | environment
+    return programs.output_of([sys.executable, path], env=environment)
 
 
 def test_fingerprints_are_the_same_in_each_process_and_wherever_the_code_stands(tmp_path):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 
 import pytest
+from programs import output_of
 
 RUN = """
 import json
@@ -25,11 +25,7 @@ def outcomes_of(script: str, tmp_path) -> tuple[object, object]:
     """Run a script's tasks in order and on a worker; return what came of both."""
     (tmp_path / "script.py").write_text(script + RUN)
     (tmp_path / "library.py").write_text(LIBRARY)
-    done = subprocess.run(
-        [sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, timeout=120
-    )
-    assert done.returncode == 0, done.stderr
-    return tuple(json.loads(done.stdout))
+    return tuple(json.loads(output_of([sys.executable, "script.py"], cwd=tmp_path)))
 
 
 SENTINELS = """
@@ -1437,10 +1433,7 @@ if __name__ == "__main__":
 
 def test_results_are_the_programs_own_objects(tmp_path):
     (tmp_path / "script.py").write_text(RETURNED)
-    done = subprocess.run(
-        [sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, timeout=120
-    )
-    assert (done.stdout, done.stderr) == ("True True True\n", "")
+    assert output_of([sys.executable, "script.py"], cwd=tmp_path) == "True True True\n"
 
 
 WITH_ERRORS = """
@@ -1518,10 +1511,8 @@ if __name__ == "__main__":
 def test_exceptions_of_a_script_leave_its_other_objects_alone(tmp_path):
     (tmp_path / "script.py").write_text(WITH_ERRORS)
     command = [sys.executable, "script.py"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
-    assert (done.stdout, done.stderr) == (2 * "[0, 1, 2] [1] True True 8 True True\n", "")
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
-    assert (done.stdout, done.stderr) == ("True 8\n", "")
+    assert output_of(command, cwd=tmp_path) == 2 * "[0, 1, 2] [1] True True 8 True True\n"
+    assert output_of(command, cwd=tmp_path) == "True 8\n"
 
 
 BROKEN = """

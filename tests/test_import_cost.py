@@ -6,11 +6,11 @@ import ast
 import importlib
 import inspect
 import statistics
-import subprocess
 import sys
 import time
 from pathlib import Path
 
+import programs
 import pytest
 
 import processes
@@ -21,9 +21,7 @@ TOLERANCE = 3  # other programs share the machine that tests run on
 
 
 def output_of(program: str) -> str:
-    return subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
-    ).stdout
+    return programs.output_of([sys.executable, "-c", program])
 
 
 def modules_after(program: str) -> set[str]:

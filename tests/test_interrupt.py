@@ -11,7 +11,7 @@ import time
 
 import psutil
 import pytest
-from programs import started, wait_until
+from programs import output_of, started, wait_until
 
 import processes.process
 import processes.runners.thread
@@ -255,9 +255,9 @@ except (Stop, SystemExit) as error:
 def test_what_a_handler_of_the_programs_raises_leaves_the_run(runner, handler, error, tmp_path):
     (tmp_path / "struck.py").write_text(STRUCK)
     command = [sys.executable, "struck.py", runner, handler]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    output = output_of(command, cwd=tmp_path)
     (tmp_path / "end").touch()  # for the function that a thread would be left with
-    assert (done.stdout, done.stderr) == (f"{error} {{'quick': 'SUCCESS', 'long': 'PENDING'}}\n", "")
+    assert output == f"{error} {{'quick': 'SUCCESS', 'long': 'PENDING'}}\n"
 
 
 STRUCK_ELSEWHERE = """
@@ -443,5 +443,4 @@ print(Process(tasks).run(runner="sequential").results)
 def test_a_process_that_is_forked_during_a_run_hears_ctrl_c(tmp_path):
     (tmp_path / "forks.py").write_text(FORKS)
     command = [sys.executable, "-W", "ignore::DeprecationWarning", "forks.py"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
-    assert (done.stdout, done.stderr) == ("{'forks': 3, 'waits': 1}\n", "")
+    assert output_of(command, cwd=tmp_path) == "{'forks': 3, 'waits': 1}\n"

@@ -10,7 +10,6 @@ import pickle
 import socket
 import sqlite3
 import struct
-import subprocess
 import sys
 import textwrap
 import threading
@@ -25,6 +24,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from programs import output_of
 
 from processes.exceptions import SerializationError
 from processes.failure import describe_failure
@@ -38,12 +38,7 @@ def there_and_back(value: object) -> Any:
 def run(*command: str, where: Path, text: str | None = None) -> str:
     """Run Python in a folder, where it finds this package; return what it prints."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    done = subprocess.run(
-        [sys.executable, *command], cwd=where, input=text, env=environment,
-        capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-    assert done.stderr == ""
-    return done.stdout.strip()
+    return output_of([sys.executable, *command], cwd=where, input=text, env=environment).strip()
 
 
 # Plain values

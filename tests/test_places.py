@@ -12,6 +12,7 @@ import threading
 import time
 from pathlib import Path
 
+import programs
 import pytest
 
 from processes import Process, ProcessPoolRunner, Task, TaskDependency
@@ -57,18 +58,7 @@ OUTPUT = "once\nTrue True True\n22 True True\n10 ZeroDivisionError\nTraceback"
 
 
 def output_of(command: list[str], folder: Path, program: str | None = None, **options: object) -> str:
-    done = subprocess.run(
-        [sys.executable, *command],
-        input=program,
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        **options,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    return done.stdout
+    return programs.output_of([sys.executable, *command], input=program, cwd=folder, **options)
 
 
 def test_a_script_needs_no_main_guard(tmp_path):

@@ -10,7 +10,6 @@ import math
 import operator
 import os
 import pickle
-import subprocess
 import sys
 import tracemalloc
 import types
@@ -18,6 +17,7 @@ import weakref
 from pathlib import Path
 
 import pytest
+from programs import output_of
 
 from processes.exceptions import CircularDependencyError, DependencyNotFoundError, TaskNotFoundError
 from processes.failure import brief_repr
@@ -457,10 +457,7 @@ def test_the_values_of_the_library_import_nothing_heavy():
         "processes.rendering.drawing\n"
         "print(*{'rich', 'jinja2', 'click', 'numpy', 'dask', 'psutil', 'cloudpickle'} & set(sys.modules))"
     )
-    run = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60, cwd=Path.cwd()
-    )
-    assert run.stdout.split() == []
+    assert output_of([sys.executable, "-c", code], cwd=Path.cwd()).split() == []
 
 
 def test_a_relative_log_path_belongs_to_the_directory_of_the_construction(tmp_path, monkeypatch):

@@ -14,6 +14,7 @@ import threading
 import warnings
 
 import pytest
+from programs import output_of
 
 from processes.error_data import ErrorData
 from processes.task import Task
@@ -343,14 +344,7 @@ def test_a_program_without_handlers_sees_nothing_on_standard_error(tmp_path):
             task.logger.error("not to be printed")
             log_failed(task, ErrorData("a"))
     """
-    run = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code), tmp_path / "b.log"],
-        check=True,
-        timeout=60,
-        capture_output=True,
-        text=True,
-    )
-    assert (run.stdout, run.stderr) == ("", "")
+    assert output_of([sys.executable, "-c", textwrap.dedent(code), tmp_path / "b.log"]) == ""
     assert (tmp_path / "b.log").read_text().count("ERROR") == 2
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import pdb  # noqa: T100 - it is what is tested
-import subprocess
 import sys
 import threading
 import traceback
@@ -17,6 +16,7 @@ import failing
 import pytest
 from failing import FAILURES, caught, facts_of, tidy
 from functions import SENDING
+from programs import output_of
 
 from processes import Process, ProcessExecutionReport, Task, TaskDependency
 
@@ -314,11 +314,8 @@ print(json.dumps(shown))
 """
 
 
-def output_of(command: list[str], **options: Any) -> Any:
-    done = subprocess.run([sys.executable, *command], capture_output=True, text=True, timeout=120, **options)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    return json.loads(done.stdout)
+def shown_by(command: list[str], **options: Any) -> Any:
+    return json.loads(output_of([sys.executable, *command], **options))
 
 
 def check_program(shown: dict[str, Any]) -> dict[str, str]:
@@ -334,7 +331,7 @@ def check_program(shown: dict[str, Any]) -> dict[str, str]:
 def test_failures_of_a_script_are_alike(tmp_path):
     script = tmp_path / "script with spaces.py"
     script.write_text(PROGRAM)
-    texts = check_program(output_of([str(script)]))
+    texts = check_program(shown_by([str(script)]))
     assert "    return numerator / divisor + 1\n           ~~~~~~~~~~^~~~~~~~~\n" in texts["divide"]
     assert texts["own"].endswith("Slotted: own\na note\n")
     assert 'scaled = lambda: {}["missing"] * factor' in texts["lambda"]
@@ -345,17 +342,17 @@ def test_failures_of_a_module_run_as_a_program_are_alike(tmp_path):
     package.mkdir()
     (package / "__init__.py").touch()
     (package / "program.py").write_text(PROGRAM)
-    texts = check_program(output_of(["-m", "ours.program"], cwd=tmp_path))
+    texts = check_program(shown_by(["-m", "ours.program"], cwd=tmp_path))
     assert "return numerator / divisor + 1" in texts["divide"]
 
 
 def test_failures_of_a_program_from_standard_input_are_alike(tmp_path):
-    texts = check_program(output_of(["-"], input=PROGRAM, cwd=tmp_path))
+    texts = check_program(shown_by(["-"], input=PROGRAM, cwd=tmp_path))
     assert 'File "<stdin>", line 15, in helper' in texts["divide"]
 
 
 def test_failures_of_a_program_on_the_command_line_are_alike(tmp_path):
-    texts = check_program(output_of(["-c", PROGRAM], cwd=tmp_path))
+    texts = check_program(shown_by(["-c", PROGRAM], cwd=tmp_path))
     assert 'File "<string>", line 15, in helper' in texts["divide"]
     if sys.version_info >= (3, 13):  # from then on Python has the source lines of -c
         assert "return numerator / divisor + 1" in texts["divide"]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from functions import SENDING
+from programs import output_of
 
 from processes import Process, Task, TaskDependency
 
@@ -305,8 +306,7 @@ def test_what_is_logged_is_said_once_whatever_modules_configure(named_runner, tm
     (tmp_path / "shop.py").write_text(SHOP)
     (tmp_path / "sells.py").write_text(SELLS)
     command = [sys.executable, "sells.py", named_runner]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True)
-    assert (done.stdout, done.stderr) == ("", "")
+    assert output_of(command, cwd=tmp_path) == ""
     lines = (tmp_path / "shop.log").read_text().splitlines()
     said = sorted(line for line in lines if not line.startswith("processes."))
     assert said == ["root done 1", "root done 2", "shop sold 1", "shop sold 2"]

@@ -8,6 +8,7 @@ from contextvars import ContextVar, copy_context
 from pathlib import Path
 
 import pytest
+from programs import output_of
 
 from processes import Process, Task
 
@@ -171,11 +172,7 @@ with ProcessPoolRunner(1) as pool:
 
 def run_program(folder: Path, program: str, *arguments: str, how: str = "program.py") -> list[str]:
     (folder / "program.py").write_text(program)
-    done = subprocess.run(
-        [sys.executable, *how.split(), *arguments], cwd=folder, capture_output=True, text=True, timeout=60
-    )
-    assert (done.returncode, done.stderr) == (0, ""), done.stderr + done.stdout
-    return done.stdout.splitlines()
+    return output_of([sys.executable, *how.split(), *arguments], cwd=folder).splitlines()
 
 
 @pytest.mark.parametrize("how", ["program.py", "-m program"])

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import pytest
+from programs import output_of
 
 from processes import Process, ProcessExecutionReport, ProcessRunner, Task, TaskDependency, TaskStatus
 from processes.runners.pool import abilities
@@ -75,13 +75,4 @@ needs_tokens = pytest.mark.skipif(
 
 def run_in_new_python(script: str, *arguments: str, seconds: int = 60, **options: Any) -> str:
     """Run a script whose surroundings are its own, and give what it prints; it must end well and silently."""
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", script, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=seconds,
-        check=False,
-        **options,
-    )
-    assert (done.returncode, done.stderr) == (0, ""), done.stderr + done.stdout
-    return done.stdout
+    return output_of([sys.executable, "-W", "error", "-c", script, *arguments], seconds, **options)

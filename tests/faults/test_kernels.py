@@ -12,7 +12,7 @@ import sys
 
 import psutil
 import pytest
-from programs import started, wait_until
+from programs import output_of, started, wait_until
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or platform.machine() != "x86_64" or sys.maxsize < 1 << 32,
@@ -74,12 +74,6 @@ print(*sorted(f"{name}: {type(error).__name__}" for name, error in report.except
 def test_the_pool_does_without_system_calls_that_are_refused(number, error):
     program = f"{REFUSE}\nrefuse({number}, {error})\n{PROGRAM}"
     assert output_of([sys.executable, "-c", program]) == "dies: WorkerDiedError hangs: TimeoutError\n"
-
-
-def output_of(command):
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert (done.returncode, done.stderr) == (0, "")
-    return done.stdout
 
 
 def without_pidfds(program: str) -> list[str]:

@@ -7,7 +7,6 @@ import gc
 import os
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -22,6 +21,7 @@ import numpy as np
 import psutil
 import pytest
 from faulty_runs import run_in_new_python, time_limit
+from programs import output_of
 
 from processes import (
     Process,
@@ -718,16 +718,10 @@ print({value for name, value in report.results.items() if name != "make"} == {2 
 
 
 def test_where_no_file_can_be_written_data_goes_in_band():
-    output = subprocess.run(
-        [sys.executable, "-c", PROGRAM_WITHOUT_ROOM, "files"],
-        # Where there is no room for compiled code either, Python may leave half of it, for all programs.
-        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    assert output.stdout == "True\n", output.stderr
+    # Where there is no room for compiled code either, Python may leave half of it, for all programs.
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-c", PROGRAM_WITHOUT_ROOM, "files"]
+    assert output_of(command, env=environment) == "True\n"
 
 
 def refuse_beyond(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -868,13 +862,7 @@ with ProcessPoolRunner(2) as runner:
 
 
 def test_hundreds_of_large_results_work_with_few_descriptors():
-    output = subprocess.run(
-        [sys.executable, "-c", PROGRAM_WITH_FEW_DESCRIPTORS, "600"],
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
-    assert output.stdout == "601 True\n", output.stderr
+    assert output_of([sys.executable, "-c", PROGRAM_WITH_FEW_DESCRIPTORS, "600"], 200) == "601 True\n"
 
 
 def pss(process: psutil.Process) -> int:
@@ -993,9 +981,7 @@ if __name__ == "__main__":
 
 def test_a_warm_worker_lets_go_of_the_globals_of_earlier_runs(tmp_path):
     (tmp_path / "script.py").write_text(TABLES)
-    command = [sys.executable, "script.py"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
-    assert (done.stdout, done.stderr) == ("True\n", "")
+    assert output_of([sys.executable, "script.py"], cwd=tmp_path) == "True\n"
 
 
 @pytest.mark.parametrize("runner", ["thread", "process"])

@@ -23,7 +23,7 @@ import psutil
 import pytest
 from faulty_runs import needs_guard, run_in_new_python, time_limit
 from misbehaving import share
-from programs import started, wait_until
+from programs import output_of, started, wait_until
 
 from processes import Process, ProcessPoolRunner, Task
 from processes.runners.pool import abilities, wire
@@ -178,15 +178,7 @@ def run_as_somebody(script: str, **options: Any) -> str:
     prefix = as_somebody()
     if prefix is None:
         pytest.skip("root's powers cannot be put down here")
-    done = subprocess.run(
-        [*prefix, sys.executable, "-W", "error", "-c", script],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        **options,
-    )
-    assert (done.returncode, done.stderr) == (0, ""), done.stderr + done.stdout
-    return done.stdout
+    return output_of([*prefix, sys.executable, "-W", "error", "-c", script], **options)
 
 
 def test_a_run_works_in_a_folder_that_cannot_be_written():
@@ -269,10 +261,9 @@ def test_a_run_works_in_a_folder_that_nobody_may_enter(tmp_path):
             pytest.skip("root's powers cannot be put down here")
     command = ["sh", "-c", 'chmod 0 . && exec "$@"', "sh", *prefix, sys.executable, "-c", NOT_ENTERED]
     try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
+        assert output_of(command, cwd=folder) == "well\nclosed\n"
     finally:
         folder.chmod(0o700)
-    assert (done.stdout, done.stderr) == ("well\nclosed\n", "")
 
 
 def test_a_warm_worker_that_cannot_follow_the_program_into_its_folder_calls_nothing(tmp_path, monkeypatch):
@@ -492,15 +483,8 @@ def run_among_mounts(commands: str, script: str, folder: str = "/") -> str:
             break
     else:
         pytest.skip("nothing can be mounted here")
-    done = subprocess.run(
-        [*unshare, "sh", "-c", f'set -e\n{commands}\nexec "$@"', "sh", sys.executable, "-c", script],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        cwd=folder,
-    )
-    assert (done.returncode, done.stderr) == (0, ""), done.stderr + done.stdout
-    return done.stdout
+    begin = [*unshare, "sh", "-c", f'set -e\n{commands}\nexec "$@"', "sh"]
+    return output_of([*begin, sys.executable, "-c", script], cwd=folder)
 
 
 @linux

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import atexit
 import os
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -23,6 +22,7 @@ from misbehaving import (
     sleep_on,
     tell_and_ignore_sigterm,
 )
+from programs import output_of
 
 import processes
 from processes import Process, ProcessPoolRunner, Task, TaskDependency
@@ -99,15 +99,8 @@ def test_stacks_show_names_that_are_not_ascii_and_no_frame_below_the_function(tm
     (folder / "processes").symlink_to(Path(processes.__file__).parent)
     program = folder / "stäck.py"
     program.write_text(NAMED_IN_UMLAUTS)
-    done = subprocess.run(
-        [sys.executable, program],
-        env={**os.environ, "PYTHONPATH": str(folder)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    note, stack = map(ast.literal_eval, done.stdout.splitlines())
+    output = output_of([sys.executable, program], env={**os.environ, "PYTHONPATH": str(folder)})
+    note, stack = map(ast.literal_eval, output.splitlines())
     assert note.endswith(f'  File "{program}", line 6, in größe')
     assert note.count("File") == 1
     assert f'  File "{program}", line 9 in gefährlich\n' in stack
@@ -216,15 +209,8 @@ if __name__ == "__main__":
 
 def test_retries_and_time_limits_go_on_where_a_test_has_stopped_the_time(runner, tmp_path):
     (tmp_path / "script.py").write_text(STOPPED)
-    done = subprocess.run(
-        [sys.executable, "script.py", runner, "marker"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    expected = "{'later': 'now'} {'over': TimeoutError(\"Task 'over' timed out after 0.2s\")}\n"
-    assert (done.stdout, done.stderr) == (expected, "")
+    output = output_of([sys.executable, "script.py", runner, "marker"], cwd=tmp_path)
+    assert output == "{'later': 'now'} {'over': TimeoutError(\"Task 'over' timed out after 0.2s\")}\n"
 
 
 def stop_the_time() -> None:
