@@ -41,7 +41,7 @@ from .plan import Plan, State
 from .resources import exact
 from .retry import delay_after
 from .runners import make_runner
-from .runners.waker import Waker
+from .runners.waker import Waker, shorter
 from .task import function_name
 from .task_log import record_sink, warn
 from .task_types import TaskResult, TaskStatus
@@ -356,7 +356,7 @@ class Scheduler:
         look_seconds = self._interrupt.look_seconds
         if self._timers:
             to_next_timer = min(max(0.0, self._timers[0][0] - monotonic()), LONGEST_WAIT)
-            return to_next_timer if look_seconds is None else min(to_next_timer, look_seconds)
+            return shorter(to_next_timer, look_seconds)
         if not self._running:
             # A ready task that cannot start now never could: nothing runs that would make room for it.
             raise RuntimeError(
@@ -388,8 +388,7 @@ class Scheduler:
 
     def _sleep_until_any_has_some(self, timeout: float | None) -> None:
         for runner in self._runners:
-            if runner.poll_seconds is not None:
-                timeout = runner.poll_seconds if timeout is None else min(timeout, runner.poll_seconds)
+            timeout = shorter(timeout, runner.poll_seconds)
         descriptors = [fd for runner in self._runners if (fd := runner.fileno()) is not None]
         if not descriptors:
             self._waker.wait(timeout)

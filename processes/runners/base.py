@@ -11,6 +11,8 @@ from abc import ABC, abstractmethod
 from collections import deque
 from typing import TYPE_CHECKING
 
+from .waker import shorter
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
@@ -132,7 +134,7 @@ class ProcessRunner(ABC):
         """
         inbox = self._inbox
         if not inbox:
-            self._waker.wait(timeout)
+            self._waker.wait(shorter(timeout, self.poll_seconds))
         messages = []
         while inbox:
             messages.append(inbox.popleft())

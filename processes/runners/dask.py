@@ -430,7 +430,6 @@ class DaskRunner(ProcessRunner):
     # In the run's thread
 
     def wait(self, timeout: float | None) -> list[Message]:
-        timeout = LOOK_SECONDS if timeout is None else min(timeout, LOOK_SECONDS)
         messages = super().wait(0 if self._news else timeout)
         if monotonic() > self._looked_at + LOOK_SECONDS:
             self._look()

@@ -110,11 +110,7 @@ class ExecutorRunner(ProcessRunner):
         self._waker.set()
 
     def wait(self, timeout: float | None) -> list[Message]:
-        if self._ended:
-            timeout = 0
-        elif self._to_begin:
-            timeout = LOOK_SECONDS if timeout is None else min(timeout, LOOK_SECONDS)
-        messages = super().wait(timeout)
+        messages = super().wait(0 if self._ended else timeout)
         while self._ended:
             held = self._held.pop(ticket := self._ended.popleft(), None)
             if held is not None:  # else it was stopped

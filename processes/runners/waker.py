@@ -15,6 +15,13 @@ if TYPE_CHECKING:
     from ..attempt import Finished
 
 
+def shorter(wait: float | None, other: float | None) -> float | None:
+    """Return the shorter of two waits; None is one without limit."""
+    if wait is None or other is None:
+        return other if wait is None else wait
+    return min(wait, other)
+
+
 class Waker:
     """Ends a wait of the one thread that drives a run, from any thread or signal handler.
 

@@ -271,6 +271,38 @@ def test_what_its_open_raises_ends_the_run_and_closes_what_was_opened():
     assert opened.events == ["open", "close"]
 
 
+class HearsNothing(ThreadEachRunner):
+    """Is told by nobody that a thread has ended, and looks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = threading.Event()
+        self.ended = []
+
+    @property
+    def poll_seconds(self) -> float:
+        return 0.01
+
+    def deliver(self, message) -> None:
+        self.ended.append(message)
+
+    def wait(self, timeout: float | None):
+        while self.ended:
+            super().deliver(self.ended.pop(0))
+        self.asked.set()
+        return super().wait(timeout)
+
+
+def test_it_is_asked_for_messages_as_often_as_it_says():
+    runner, reports = HearsNothing(), []
+    process = Process([Task("late", runner.asked.wait, args=(30,))])
+    # Not in the main thread, which looks for signals from time to time.
+    thread = threading.Thread(target=lambda: reports.append(process.run(runner=runner)), daemon=True)
+    thread.start()
+    thread.join(30)
+    assert [report.results for report in reports] == [{"late": True}]
+
+
 class RunsOutOfThreads(ThreadRunner):
     """Cannot start what is named so."""
 

@@ -29,6 +29,7 @@ from ...pickling import ARGUMENTS, dump_simple_arguments
 from ...task_log import keep_from_last_resort
 from ..base import ProcessRunner
 from ..logs import handle_record, log_for
+from ..waker import shorter
 from . import abilities, wire
 from .arguments import Arguments
 from .child import MOST_BACKLOG, Cargo, Child, Job, Shipment, interpreter, worker_environment
@@ -551,8 +552,7 @@ class ProcessPoolRunner(ProcessRunner):
 
     def _select(self, timeout: float | None) -> bool:
         """Wait until a worker or the waker has something, and take it; False if nothing came."""
-        if self.poll_seconds is not None:
-            timeout = self.poll_seconds if timeout is None else min(timeout, self.poll_seconds)
+        timeout = shorter(timeout, self.poll_seconds)
         if timeout != 0 and self._children and (nap := self._pace.nap_seconds(self._shortest_line())):
             sleep(nap if timeout is None else min(nap, timeout))
         came = self._look() if timeout == 0 else self._spin()
