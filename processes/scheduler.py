@@ -529,25 +529,21 @@ class Scheduler:
             _, ticket, index = heappop(self._timers)
             if not ticket:
                 self._resume(index)
-            elif ticket in self._running and self._is_over(ticket, now):
+            elif ticket in self._running:
                 self._time_out(ticket, now)
 
     def _resume(self, index: int) -> None:
         self._ready_at[index] = time()
         self._plan.resume(index)
 
-    def _is_over(self, ticket: int, now: float) -> bool:
-        """Tell whether an attempt's time is over; it may have begun anew since the timer was set."""
-        limit = self._running[ticket][1].timeout
-        assert limit is not None
-        return self._began[ticket].at + limit <= now
-
     def _time_out(self, ticket: int, now: float) -> None:
-        attempt = self._running[ticket][1]
-        assert attempt.timeout is not None
-        began = self._began[ticket]
+        """Stop an attempt whose time is over; it may have begun anew since the timer was set."""
+        limit, began = self._running[ticket][1].timeout, self._began[ticket]
+        assert limit is not None
+        if began.at + limit > now:
+            return
         elapsed = now - began.at
-        outcome = TimedOut(attempt.timeout, self._runner_of(ticket).stack_of(ticket))
+        outcome = TimedOut(limit, self._runner_of(ticket).stack_of(ticket))
         self._stop(ticket)
         self._end_attempt(Finished(ticket, outcome, time() - elapsed, elapsed, 0.0, 0, began.worker))
 
