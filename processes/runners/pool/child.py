@@ -77,15 +77,17 @@ class Cargo:
     ----------
     files : list of DataFile
         What goes through the side channel, for the shipment's frame.
-    frame_without_files : callable
-        Makes the frame that has all data in itself.
+    make : callable
+        Makes the frame, and the list of its files; with ``in_band=True`` it has all data in itself.
     """
 
-    __slots__ = ("files", "frame_without_files")
+    __slots__ = ("files", "make")
 
-    def __init__(self, files: list[DataFile], frame_without_files: Callable[[], list[Buffer]]) -> None:
+    def __init__(
+        self, files: list[DataFile], make: Callable[..., tuple[list[Buffer], list[DataFile]]]
+    ) -> None:
         self.files = files
-        self.frame_without_files = frame_without_files
+        self.make = make
 
 
 class Shipment:
@@ -108,8 +110,7 @@ class Shipment:
     def do_without_files(self) -> None:
         """Put all data into the frame, since its files do not arrive."""
         if self.cargo is not None and self.cargo.files:
-            self.frame = self.cargo.frame_without_files()
-            self.cargo.files = []
+            self.frame, self.cargo.files = self.cargo.make(in_band=True)
 
 
 class Job(Shipment):

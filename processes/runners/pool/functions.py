@@ -61,8 +61,7 @@ class SentFunction(Shipment):
         own: bytes = b"",
         bound: tuple[Any, ...] = (),
     ) -> None:
-        self.frame = frame
-        self.cargo = cargo
+        super().__init__(frame, cargo)
         self.classes = classes
         self.number = number
         self.function = function
@@ -226,9 +225,9 @@ class Functions:
 
         parcel = Parcel.of(pickled, task_name, "func", self._large_pieces)
 
-        def frame(*, in_band: bool) -> tuple[list[Buffer], list[DataFile]]:
+        def frame(*, in_band: bool = False) -> tuple[list[Buffer], list[DataFile]]:
             layouts, inside, files = encode([parcel], in_band=in_band)
             return wire.frame(wire.LARGE_FUNCTION, number, *message((bool(files), layouts), inside)), files
 
-        pieces, files = frame(in_band=False)
-        return pieces, Cargo(files, lambda: frame(in_band=True)[0])
+        pieces, files = frame()
+        return pieces, Cargo(files, frame)

@@ -365,7 +365,7 @@ class ProcessPoolRunner(ProcessRunner):
             places_of_kept = results.pop(kept)
         places = list(results.values())
 
-        def frame(*, in_band: bool) -> tuple[list[Buffer], list[DataFile]]:
+        def frame(*, in_band: bool = False) -> tuple[list[Buffer], list[DataFile]]:
             layouts, inside, files = encode(parcels, in_band=in_band)
             layout = (layouts, places, places_of_kept)
             description = pickle.dumps((attempt.task_name, attempt.frame_filter, *layout))
@@ -377,9 +377,9 @@ class ProcessPoolRunner(ProcessRunner):
         own_parcel = Parcel.of(own, attempt.task_name, ARGUMENTS, self._large_pieces)
         self._note_arguments(own_parcel.added)
         parcels = [own_parcel, *results]
-        pieces, files = frame(in_band=False)
+        pieces, files = frame()
         job = Job(attempt, function, pieces, classes)
-        job.cargo = Cargo(files, lambda: frame(in_band=True)[0])
+        job.cargo = Cargo(files, frame)
         job.kept = kept
         return job
 
