@@ -83,7 +83,7 @@ class SMTPConfig:
             raise TypeError(f"toaddrs must be a list of at least one address, not {brief_repr(self.toaddrs)}")
         for address in self.toaddrs:
             _check_address("toaddrs", address)
-        if self.credentials is not None and not _is_tuple_of_str(self.credentials, 2):
+        if self.credentials is not None and not _is_tuple_of(self.credentials, str, str):
             raise TypeError("credentials must be a tuple of two str, (user, password), or None")
         if self.secure is not None:
             _check_secure(self.secure)
@@ -333,20 +333,13 @@ def _check_address(where: str, address: object) -> None:
 
 
 def _check_secure(secure: object) -> None:
-    if isinstance(secure, tuple) and (
-        _is_tuple_of_str(secure, 0)
-        or _is_tuple_of_str(secure, 1)
-        or _is_tuple_of_str(secure, 2)
-        or (len(secure) == 3 and _is_tuple_of_str(secure[:2], 2) and isinstance(secure[2], ssl.SSLContext))
-    ):
-        return
-    raise TypeError(
-        "secure must be None, (), (keyfile,), (keyfile, certfile) or (keyfile, certfile, SSLContext), "
-        f"not {brief_repr(secure)}"
-    )
+    kinds = (str, str, ssl.SSLContext)
+    if not any(_is_tuple_of(secure, *kinds[:length]) for length in range(4)):
+        raise TypeError(
+            "secure must be None, (), (keyfile,), (keyfile, certfile) or (keyfile, certfile, SSLContext), "
+            f"not {brief_repr(secure)}"
+        )
 
 
-def _is_tuple_of_str(value: object, length: int) -> bool:
-    return (
-        isinstance(value, tuple) and len(value) == length and all(isinstance(member, str) for member in value)
-    )
+def _is_tuple_of(value: object, *kinds: type) -> bool:
+    return isinstance(value, tuple) and len(value) == len(kinds) and all(map(isinstance, value, kinds))
