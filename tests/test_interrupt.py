@@ -8,6 +8,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import psutil
 import pytest
@@ -170,19 +172,24 @@ def test_ctrl_c_in_an_inner_run_ends_the_outer_one_too():
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+@contextmanager
+def handled_by(handler: Callable[..., object], number: int = signal.SIGALRM) -> Iterator[None]:
+    previous = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        signal.signal(number, previous)
+
+
 def test_a_handler_of_the_users_own_is_left_alone(runner):
     seen = []
-    previous = signal.signal(signal.SIGINT, lambda *_: seen.append("mine"))
-    try:
-        tasks = [
-            Task("signal", signal.raise_signal, args=(signal.SIGINT,), runner="sequential"),
-            Task("ok", abs, args=(1,)),
-        ]
-        report = Process(tasks).run(runner=runner)
-        report.raise_for_errors()
-        assert seen == ["mine"]
-    finally:
-        signal.signal(signal.SIGINT, previous)
+    tasks = [
+        Task("signal", signal.raise_signal, args=(signal.SIGINT,), runner="sequential"),
+        Task("ok", abs, args=(1,)),
+    ]
+    with handled_by(lambda *_: seen.append("mine"), signal.SIGINT):
+        Process(tasks).run(runner=runner).raise_for_errors()
+    assert seen == ["mine"]
 
 
 def heed_no_signal(number: int, frame: object) -> None:
@@ -340,14 +347,10 @@ def strike(*_: object) -> None:
 def test_a_signal_that_strikes_while_an_argument_is_serialized_ends_the_run(number, error):
     tasks = [Task("quick", abs, args=(-1,)), Task("slow", repr, args=(SendsSignals(number),))]
     process = Process(tasks)
-    previous = signal.signal(signal.SIGALRM, strike)
-    try:
-        began = time.monotonic()
-        with pytest.raises(error):
-            process.run(runner="process")
-        assert time.monotonic() - began < 20
-    finally:
-        signal.signal(signal.SIGALRM, previous)
+    began = time.monotonic()
+    with handled_by(strike), pytest.raises(error):
+        process.run(runner="process")
+    assert time.monotonic() - began < 20
     assert process.report.entries["slow"].status is TaskStatus.PENDING
 
 
@@ -360,12 +363,8 @@ def test_a_signal_that_strikes_in_an_observer_ends_the_run(has_checkpoint, tmp_p
     quick = Task("quick", SendsSignals if has_checkpoint else abs, args=(signal.SIGALRM,))
     process = Process([quick, Task("next", list)])
     path = tmp_path / "run.ckpt" if has_checkpoint else None
-    previous = signal.signal(signal.SIGALRM, strike)
-    try:
-        with pytest.raises(Struck):
-            process.run(runner="sequential", checkpoint=path, observers=[] if has_checkpoint else [observe])
-    finally:
-        signal.signal(signal.SIGALRM, previous)
+    with handled_by(strike), pytest.raises(Struck):
+        process.run(runner="sequential", checkpoint=path, observers=[] if has_checkpoint else [observe])
     assert process.report.entries["next"].status is TaskStatus.PENDING
     if has_checkpoint:
         Process([Task("other", abs, args=(-1,))]).run(checkpoint=path)  # nobody has the file any more
@@ -377,12 +376,8 @@ def test_a_signal_that_strikes_while_a_thread_starts_ends_the_run(monkeypatch, t
 
     monkeypatch.setattr(processes.runners.thread._Thread, "start", start_slowly)
     process = Process([Task("quick", abs, args=(-1,))])
-    previous = signal.signal(signal.SIGALRM, strike)
-    try:
-        with pytest.raises(Struck):
-            process.run(runner="thread", checkpoint=tmp_path / "run.ckpt")
-    finally:
-        signal.signal(signal.SIGALRM, previous)
+    with handled_by(strike), pytest.raises(Struck):
+        process.run(runner="thread", checkpoint=tmp_path / "run.ckpt")
     assert process.run(runner="sequential", checkpoint=tmp_path / "run.ckpt").results == {"quick": 1}
 
 
@@ -401,12 +396,8 @@ def test_a_signal_that_strikes_while_a_runner_is_closed_leaves_nothing_behind(
     tasks = [Task(f"t{n}", time.sleep, args=(0.2,), runner="process") for n in range(2)]
     process = Process([Task("here", abs, args=(-1,)), *tasks])
     monkeypatch.setattr(cls, method, be_struck)
-    previous = signal.signal(signal.SIGALRM, strike)
-    try:
-        with pytest.raises(Struck):
-            process.run(runner="thread", checkpoint=tmp_path / "run.ckpt")
-    finally:
-        signal.signal(signal.SIGALRM, previous)
+    with handled_by(strike), pytest.raises(Struck):
+        process.run(runner="thread", checkpoint=tmp_path / "run.ckpt")
     assert len(process.report.successes) == 3
     assert len(process.run(checkpoint=tmp_path / "run.ckpt").from_checkpoint) == 3
 
