@@ -533,3 +533,20 @@ def tidy(text: str) -> str:
 
 def _sorted_set(members: str) -> str:
     return "{" + ", ".join(sorted(members.split(", "))) + "}"
+
+
+# ---- To look at what was raised ---------------------------------------------------------------------------
+
+
+def catch(function: Callable[..., object], *args: object) -> BaseException:
+    """Return what a call raises, with a traceback that begins in `function`."""
+    try:
+        function(*args)
+    except BaseException as exception:
+        entry = exception.__traceback__
+        return exception.with_traceback(entry and entry.tb_next)
+    raise AssertionError("nothing was raised")
+
+
+def formatted(exception: BaseException) -> str:
+    return "".join(traceback.format_exception(exception))

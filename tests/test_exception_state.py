@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
+from failing import catch, formatted
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from programs import output_of
@@ -34,19 +35,6 @@ from processes.pickling import dump, load
 
 def there_and_back(exception: BaseException) -> BaseException:
     return load_exception(dump_exception(exception).data)
-
-
-def catch(function: Callable[..., object], *args: object) -> BaseException:
-    try:
-        function(*args)
-    except BaseException as exception:
-        entry = exception.__traceback__
-        return exception.with_traceback(entry and entry.tb_next)
-    raise AssertionError("nothing was raised")
-
-
-def formatted(exception: BaseException) -> str:
-    return "".join(traceback.format_exception(exception))
 
 
 def reload(data: bytes, *, after: str = "", where: Path | None = None) -> str:

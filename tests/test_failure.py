@@ -8,7 +8,6 @@ import pickle
 import sys
 import threading
 import time
-import traceback
 import tracemalloc
 from array import array
 from collections import Counter, OrderedDict, deque
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from failing import catch, formatted
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from programs import output_of
@@ -37,20 +37,6 @@ from processes.failure import (
 )
 
 SOON = RENDER_SECONDS + 9  # seconds; a busy machine is given time, a hang is not
-
-
-def catch(function: Callable[..., object], *args: object) -> BaseException:
-    """Return what a call raises, with a traceback that begins in `function`."""
-    try:
-        function(*args)
-    except BaseException as exception:
-        entry = exception.__traceback__
-        return exception.with_traceback(entry and entry.tb_next)
-    raise AssertionError("nothing was raised")
-
-
-def formatted(exception: BaseException) -> str:
-    return "".join(traceback.format_exception(exception))
 
 
 def outer(number: float) -> float:
