@@ -99,6 +99,20 @@ class Story:
                 self.running.remove(task)
                 self.end(task, data.draw(st.sampled_from(["succeed", "fail", "delay"])))
 
+    def go_to_its_end(self, data: st.DataObject) -> None:
+        """Finish it, without further delays."""
+        while self.plan.unfinished:
+            for task in self.delayed[:]:
+                self.delayed.remove(task)
+                self.plan.resume(task)
+            for group in range(3):
+                while self.has_ready(group):
+                    self.take(group)
+            for task in self.running[:]:
+                self.running.remove(task)
+                self.end(task, data.draw(st.sampled_from(["succeed", "fail"])))
+            self.check()
+
     def has_ready(self, group: int) -> bool:
         return group in self.drawn.groups and self.plan.rank_of_next(group, ENOUGH) is not None
 
@@ -169,18 +183,7 @@ def test_each_task_runs_once_after_its_dependencies_and_is_skipped_exactly_when_
             break
         story.step(data)
         story.check()
-    # To the end, without further delays.
-    while story.plan.unfinished:
-        for task in story.delayed[:]:
-            story.delayed.remove(task)
-            story.plan.resume(task)
-        for group in range(3):
-            while story.has_ready(group):
-                story.take(group)
-        for task in story.running[:]:
-            story.running.remove(task)
-            story.end(task, data.draw(st.sampled_from(["succeed", "fail"])))
-        story.check()
+    story.go_to_its_end(data)
     for task, state in enumerate(story.plan.state(task) for task in range(drawn.size)):
         assert story.taken[task] == (0 if state is SKIPPED else 1 + story.delays[task])
     assert not any(story.has_ready(group) for group in range(3))
@@ -197,14 +200,7 @@ def test_tasks_that_are_taken_over_have_succeeded_and_are_never_given_out(drawn,
     story.plan.take_over(sorted(done))
     story.succeeded |= done
     story.check()
-    while story.plan.unfinished:
-        for group in range(3):
-            while story.has_ready(group):
-                story.take(group)
-        for task in story.running[:]:
-            story.running.remove(task)
-            story.end(task, data.draw(st.sampled_from(["succeed", "fail"])))
-        story.check()
+    story.go_to_its_end(data)
     assert not any(story.taken[task] for task in done)
 
 
