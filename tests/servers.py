@@ -130,13 +130,20 @@ def serving(*answers, tls=None) -> Iterator[WebServer]:
         if tls is not None:
             server.socket = tls.wrap_socket(server.socket, server_side=True)
             server.handle_error = lambda *_: None  # a client that hangs up is what the test wants
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
+        with at_work(server):
             yield server
-        finally:
-            server.shutdown()
-            thread.join(10)
+
+
+@contextmanager
+def at_work(server: ThreadingHTTPServer) -> Iterator[None]:
+    """Let a server answer, in a thread of its own."""
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        thread.join(10)
 
 
 # Servers that fail

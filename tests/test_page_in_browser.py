@@ -7,11 +7,11 @@ import json
 import re
 import shutil
 import subprocess
-import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from servers import at_work
 
 from processes.error_data import ErrorData
 from processes.execution_report import ProcessExecutionReport, TaskReportEntry
@@ -63,13 +63,8 @@ class Handler(BaseHTTPRequestHandler):
 def serving(pages):
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.pages, server.asked = pages, []
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
+        with at_work(server):
             yield server
-        finally:
-            server.shutdown()
-            thread.join(10)
 
 
 @pytest.fixture
