@@ -283,19 +283,13 @@ def test_a_client_is_used_and_not_closed_and_an_address_names_its_cluster(dask):
 
 
 def test_two_runs_on_one_client_hear_of_their_own_attempts(dask, tmp_path):
-    def run(number: int) -> None:
+    def run(number: int) -> dict[str, int]:
         tasks = [Task(f"t{i}", add, args=(number, i), timeout=60) for i in range(20)]
-        reports[number] = Process(tasks).run(runner=dask)
+        return Process(tasks).run(runner=dask).results
 
-    reports: dict = {}
-    threads = [threading.Thread(target=run, args=(number,)) for number in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert {number: report.results for number, report in reports.items()} == {
-        number: {f"t{i}": number + i for i in range(20)} for number in range(3)
-    }
+    with ThreadPoolExecutor(3) as threads:
+        results = list(threads.map(run, range(3)))
+    assert results == [{f"t{i}": number + i for i in range(20)} for number in range(3)]
 
 
 class Strange:

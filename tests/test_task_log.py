@@ -12,6 +12,7 @@ import sys
 import textwrap
 import threading
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from programs import output_of
@@ -184,11 +185,8 @@ def test_lines_of_tasks_that_share_a_file_never_mix(path):
         for number in range(100):
             task.logger.info("%s %d %s", task.name, number, "x" * 500)
 
-    threads = [threading.Thread(target=write, args=(task,)) for task in tasks]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
+    with ThreadPoolExecutor(len(tasks)) as threads:
+        list(threads.map(write, tasks))
     lines = path.read_text().splitlines()
     assert len(lines) == 800
     assert all(re.search(r": t\d \d+ x{500}$", line) for line in lines)

@@ -8,6 +8,7 @@ import os
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -178,12 +179,8 @@ def test_one_instance_serves_runs_at_the_same_time_and_in_each_other():
         return inner.results["inner"]
 
     process = Process([Task(f"t{i}", outer, args=(i,)) for i in range(6)])
-    reports = []
-    threads = [threading.Thread(target=lambda: reports.append(process.run(runner=runner))) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
+    with ThreadPoolExecutor(3) as threads:
+        reports = list(threads.map(lambda _: process.run(runner=runner), range(3)))
     assert [report.results for report in reports] == [{f"t{i}": i for i in range(6)}] * 3
 
 

@@ -13,6 +13,7 @@ import time
 import warnings
 import weakref
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 
 import pytest
@@ -257,12 +258,8 @@ def test_two_runs_of_one_process_in_two_threads_do_not_mix(runner):
     process = Process(
         [Task("a", add, args=(1,)), Task("b", add, args=(1,), dependencies=[TaskDependency("a", True)])]
     )
-    reports = []
-    threads = [threading.Thread(target=lambda: reports.append(process.run(runner=runner))) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
+    with ThreadPoolExecutor(4) as threads:
+        reports = list(threads.map(lambda _: process.run(runner=runner), range(4)))
     assert [report.results for report in reports] == [{"a": 1, "b": 2}] * 4
 
 
@@ -601,15 +598,8 @@ def test_a_runner_held_open_keeps_its_workers_from_run_to_run():
 @pytest.mark.parametrize("make", [SequentialRunner, ThreadRunner, ProcessPoolRunner])
 def test_a_runner_instance_serves_runs_at_the_same_time(make):
     process = Process([Task(f"t{i}", add, args=(i,)) for i in range(20)])
-    reports = []
-    with make() as runner:
-        threads = [
-            threading.Thread(target=lambda: reports.append(process.run(runner=runner))) for _ in range(3)
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(60)
+    with make() as runner, ThreadPoolExecutor(3) as threads:
+        reports = list(threads.map(lambda _: process.run(runner=runner), range(3)))
     assert [report.results for report in reports] == [{f"t{i}": i for i in range(20)}] * 3
 
 
