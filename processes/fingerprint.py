@@ -459,9 +459,7 @@ class _Writer:
             self.write_import(level, module, items, there)
 
     def write_import(self, level: int, name: str, items: tuple[str, ...], there: dict[str, Any]) -> None:
-        if level:
-            package = (there.get("__package__") or there.get("__name__", "")).split(".")
-            name = ".".join([*package[: len(package) - level + 1], *([name] if name else [])])
+        name = _absolute(name, level, there.get("__package__") or there.get("__name__", ""))
         for module in (name, *(f"{name}.{item}" for item in items)):
             self._put(b"import", self._fingerprints.source(module))
 
@@ -613,6 +611,14 @@ def _read_source(name: str) -> tuple[bytes, frozenset[str]]:
     return own, frozenset(others)
 
 
+def _absolute(name: str, level: int, package: str) -> str:
+    """Return the whole name of what is imported in a package, from so many levels up."""
+    if not level:
+        return name
+    parts = package.split(".")
+    return ".".join([*parts[: len(parts) - level + 1], *([name] if name else [])])
+
+
 def _imports_of(source: bytes, package: str) -> set[str]:
     """Return the names that a source file may import modules by."""
     found: set[str] = set()
@@ -620,7 +626,6 @@ def _imports_of(source: bytes, package: str) -> set[str]:
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            parts = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
-            base = ".".join([*parts, *([node.module] if node.module else [])])
+            base = _absolute(node.module or "", node.level, package)
             found |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
     return found
