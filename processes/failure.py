@@ -187,7 +187,12 @@ def exception_text(exception: BaseException) -> str:
 
 def exception_line(exception: BaseException) -> str:
     """Return an exception's type and text, as in ``ValueError: no rows``; never raises."""
-    return _behind_type(exception, exception_text(exception))
+    return behind_type(exception, exception_text(exception))
+
+
+def behind_type(exception: BaseException, text: str) -> str:
+    """Return an exception's type, and a text of it if there is any, as in ``ValueError: no rows``."""
+    return f"{_type_name(exception)}: {text}" if text else _type_name(exception)
 
 
 def name_of_class(cls: type, name: str = "__name__") -> str:
@@ -535,11 +540,7 @@ def _foreign_repr(value: object, room: int) -> str:
             text = _cut(str(error), 200)
         except BaseException:
             text = _unprintable(error)
-        return f"<{_type_name(value)} object whose __repr__ raised {_behind_type(error, text)}>"
-
-
-def _behind_type(exception: BaseException, text: str) -> str:
-    return f"{_type_name(exception)}: {text}" if text else _type_name(exception)
+        return f"<{_type_name(value)} object whose __repr__ raised {behind_type(error, text)}>"
 
 
 def _type_name(value: object) -> str:

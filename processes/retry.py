@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from .checks import is_number
 from .exceptions import ProcessesError, WorkerDiedError
-from .failure import brief_repr, describe_failure, drop_leading_frames, exception_text
+from .failure import brief_repr, describe_failure, drop_leading_frames, exception_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,7 +61,7 @@ def delay_after(
         raise
     except BaseException as error:  # sys.exit() is no more meant for the program here than in a task
         drop_leading_frames(error, {__name__})
-        did = f"raised {type(error).__name__}: {exception_text(error)}"
+        did = f"raised {exception_line(error)}"
         undecided = _undecided(task_name, attempt, asked, did)
         undecided.add_note(f"How {asked} failed:\n{describe_failure(error).traceback_str.rstrip()}")
         raise undecided from exception

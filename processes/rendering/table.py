@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..failure import name_of_class
+from ..failure import behind_type
 from ..task_types import TaskStatus
 from ..visible import visible
 
@@ -133,8 +133,7 @@ def _failure(report: ProcessExecutionReport, entry: TaskReportEntry) -> list[str
     """Tell in a few lines why a task failed, where, and what was skipped for it."""
     text = entry.error.exception if entry.error is not None else ""
     if entry.name in report.exceptions:
-        type_name = name_of_class(type(report.exceptions[entry.name]))
-        text = f"{type_name}: {text}" if text else type_name
+        text = behind_type(report.exceptions[entry.name], text)
     lines = [_on_one_line(text, MESSAGE_CHARACTERS)]
     if entry.error is not None and entry.error.traced_vars_location:
         lines.append(f"at {_on_one_line(entry.error.traced_vars_location, MESSAGE_CHARACTERS)}")
