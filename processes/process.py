@@ -180,7 +180,8 @@ class Process:
 
     def critical_path(self) -> list[str]:
         """Return the names along the longest chain of tasks, from its first to its last."""
-        return [self._graph.names[task] for task in self._graph.critical_path()]
+        graph = self._graph
+        return [graph.names[task] for task in graph.critical_path()]
 
     def to_mermaid(self) -> str:
         """Draw the graph as Mermaid text, which GitHub and many notebooks show as a picture."""
