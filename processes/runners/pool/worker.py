@@ -334,17 +334,8 @@ class _Loop:
             if flags & wire.NO_ARGUMENTS:
                 pass
             elif flags & wire.IN_PARCELS:
-                from .parcel import load_arguments
-
-                inside = memoryview(body)[start:]
-                kept = None if self._kept is None else self._kept.hand_on()
-                args, kwargs = _loaded(load_arguments, layout, inside, files, task_name, kept)
+                args, kwargs = self._load_parcels(layout, memoryview(body)[start:], files, task_name)
                 files = ()  # they are mapped, and need no descriptors while the function runs
-                if self._token_fd >= 0:
-                    from .mappings import drop_spares, keep_spares
-
-                    keep_spares()
-                    self._drop_spares = drop_spares
             else:
                 args, kwargs = _loaded(load, body[start:], task_name=task_name, what=ARGUMENTS)
             if variant is not None and bound:
@@ -458,6 +449,23 @@ class _Loop:
             function = make_variant(pattern, values)
         self._functions[number] = function
         return function
+
+    def _load_parcels(
+        self, layout: Any, inside: memoryview, files: Sequence[DataFile], task_name: str
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Load arguments that are in parcels; mappings of their files may serve the next task too."""
+        from .parcel import load_arguments
+
+        kept = None if self._kept is None else self._kept.hand_on()
+        loaded: tuple[tuple[Any, ...], dict[str, Any]] = _loaded(
+            load_arguments, layout, inside, files, task_name, kept
+        )
+        if self._token_fd >= 0:
+            from .mappings import drop_spares, keep_spares
+
+            keep_spares()
+            self._drop_spares = drop_spares
+        return loaded
 
     def _keep(self, task_name: str, value: Any, pickled: Pickled) -> None:
         from .kept import KeptHere
