@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from measuring import Settings
 
 ROWS = [SEQUENTIAL, "graphlib, bare loop"]
-COUNTED = ["wide", "random"]  # chains lie between these, and each shape takes a minute
+SHAPE = "random"  # it costs the most; each would take a minute
 
 
 def measure(settings: Settings) -> Iterator[Table]:
@@ -40,32 +40,29 @@ def measure(settings: Settings) -> Iterator[Table]:
     sizes = [1_000, 10_000] if settings.quick else [1_000, 10_000, LARGE]
     columns = {f"{size:_} tasks".replace("_", " "): size for size in sizes}
     cells = list(product(ROWS, columns))
-    for shape in COUNTED[-1:] if settings.quick else COUNTED:
-        table = Table(f"No-ops, {shape}: instructions a task")
-        with ThreadPoolExecutor(settings.workers) as executor:  # a busy machine changes nothing
-            counts = [
-                executor.submit(_per_task, valgrind, row, shape, columns[column]) for row, column in cells
-            ]
-        for (row, column), count in zip(cells, counts, strict=True):
-            try:
-                table.add(row, column, [count.result()])
-            except NotMeasuredError as error:
-                table.put(row, column, str(error))
-        table.add_growth(list(columns))
-        yield table
+    table = Table(f"No-ops, {SHAPE}: instructions a task")
+    with ThreadPoolExecutor(settings.workers) as executor:  # a busy machine changes nothing
+        counts = [executor.submit(_per_task, valgrind, row, columns[column]) for row, column in cells]
+    for (row, column), count in zip(cells, counts, strict=True):
+        try:
+            table.add(row, column, [count.result()])
+        except NotMeasuredError as error:
+            table.put(row, column, str(error))
+    table.add_growth(list(columns))
+    yield table
 
 
-def _per_task(valgrind: str, subject: str, shape: str, size: int) -> float:
-    without, with_one = (_count(valgrind, subject, shape, size, runs) for runs in (0, 1))
+def _per_task(valgrind: str, subject: str, size: int) -> float:
+    without, with_one = (_count(valgrind, subject, size, runs) for runs in (0, 1))
     return (with_one - without) / size
 
 
-def _count(valgrind: str, subject: str, shape: str, size: int, runs: int) -> int:
+def _count(valgrind: str, subject: str, size: int, runs: int) -> int:
     """Count the instructions of an interpreter in which a graph is run so often."""
     with TemporaryDirectory() as folder:
         log = Path(folder, "log")
         tool = [valgrind, "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null"]
-        call_fresh(run_graph, subject, shape, size, runs, under=[*tool, f"--log-file={log}"])
+        call_fresh(run_graph, subject, size, runs, under=[*tool, f"--log-file={log}"])
         found = re.search(r"I\s+refs:\s+([\d,]+)", log.read_text(encoding="utf-8"))
     assert found is not None
     return int(found[1].replace(",", ""))
@@ -74,9 +71,9 @@ def _count(valgrind: str, subject: str, shape: str, size: int, runs: int) -> int
 # What is called in a fresh interpreter
 
 
-def run_graph(subject: str, shape: str, size: int, runs: int) -> None:
+def run_graph(subject: str, size: int, runs: int) -> None:
     """Make a graph of no-ops and run it some times, all imports and workers made before."""
-    graph = SHAPES[shape](size)
+    graph = SHAPES[SHAPE](size)
     functions = WORK["no-op"](graph)
     with warm(subject, 1) as run:
         for _ in range(runs):
