@@ -91,7 +91,8 @@ def fail_plainly():
 
 def fail_in_an_expression(divisor=0):
     numerator = 10
-    return [1, 2, 3][0] + (numerator * 2) / divisor + 7
+    # Without brackets: Python 3.11.2 sets the marks of an operand in brackets at the wrong place.
+    return [1, 2, 3][0] + numerator * 2 / divisor + 7
 
 
 def fail_with_a_frozen_error():

@@ -112,10 +112,10 @@ def test_the_marks_under_a_source_line_are_at_the_right_place(runner, folder):
     text = report_of(runner, folder).entries["plain-fail_in_an_expression"].error.traceback_str
     assert text.splitlines() == [
         "Traceback (most recent call last):",
-        f'  File "{failing.__file__}", line {failing.fail_in_an_expression.__code__.co_firstlineno + 2}, '
+        f'  File "{failing.__file__}", line {failing.fail_in_an_expression.__code__.co_firstlineno + 3}, '
         "in fail_in_an_expression",
-        "    return [1, 2, 3][0] + (numerator * 2) / divisor + 7",
-        "                          ~~~~~~~~~~~~~~~~^~~~~~~~~",
+        "    return [1, 2, 3][0] + numerator * 2 / divisor + 7",
+        "                          ~~~~~~~~~~~~~~^~~~~~~~~",
         "ZeroDivisionError: division by zero",
     ]
 
