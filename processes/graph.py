@@ -80,9 +80,7 @@ class Graph:
         """Make the graph of a draft, of what that has read of each task."""
         graph = cls.__new__(cls)
         with collector_paused():
-            graph._put_in_order(  # noqa: SLF001 - its own
-                draft.tasks, draft.index, draft.dependencies, draft.passed
-            )
+            graph._put_in_order(*draft.members())  # noqa: SLF001 - its own
         return graph
 
     def _put_in_order(
@@ -95,16 +93,12 @@ class Graph:
         names = list(index)
         order = _order(names, dependencies)
         if order is not None:
-            tasks = [tasks[old] for old in order]
             names = [names[old] for old in order]
-            place = [0] * len(order)
-            for new, old in enumerate(order):
-                place[old] = new
-            dependencies = [tuple([place[other] for other in dependencies[old]]) for old in order]
-            passed = [passed[old] for old in order]
+            index = {name: task for task, name in enumerate(names)}
+            tasks, dependencies, passed = _picked(order, tasks, dependencies, passed)
         self.tasks = tasks
         self.names = names
-        self.index = index if order is None else {name: task for task, name in enumerate(self.names)}
+        self.index = index
         self.dependencies = dependencies
         self.passed = passed
         self.dependants = _dependants(dependencies)
@@ -152,8 +146,8 @@ class Graph:
 class Draft:
     """Tasks in an order in which they can run, from which a graph is to be made once it is needed.
 
-    What a task depends on is read when it is added, once. What is added costs O(1), and O(1) more for each of
-    its dependencies.
+    What a task depends on is read when it is added, once. To add or remove one costs O(1), and O(1) more for
+    each of its dependencies.
 
     Parameters
     ----------
@@ -163,16 +157,26 @@ class Draft:
     Attributes
     ----------
     tasks, index, dependencies, passed
-        As a graph has them.
+        As a graph has them; but for tasks that were removed, which still have their places, and no name.
     """
 
-    __slots__ = ("dependencies", "index", "passed", "tasks")
+    __slots__ = ("_needed_by", "_removed", "dependencies", "index", "passed", "tasks")
 
     def __init__(self, graph: Graph) -> None:
         self.tasks = [*graph.tasks]
         self.index = {**graph.index}
         self.dependencies = [*graph.dependencies]
         self.passed = [*graph.passed]
+        self._needed_by = [len(dependants) for dependants in graph.dependants]
+        self._removed: set[int] = set()
+
+    def members(self) -> tuple[list[Task], dict[str, int], list[tuple[int, ...]], list[Passed]]:
+        """Return tasks, index, dependencies and what is passed, without what was removed."""
+        if not self._removed:
+            return self.tasks, self.index, self.dependencies, self.passed
+        kept = [place for place in range(len(self.tasks)) if place not in self._removed]
+        tasks, dependencies, passed = _picked(kept, self.tasks, self.dependencies, self.passed)
+        return tasks, {name: place for place, name in enumerate(self.index)}, dependencies, passed
 
     def add(self, task: Task) -> None:
         """Add a task, or refuse it as a graph does."""
@@ -180,9 +184,33 @@ class Draft:
         if name in self.index:
             raise _duplicate(name)
         self.dependencies += _dependencies([task], self.index)
+        self._count(self.dependencies[-1], 1)
+        self._needed_by.append(0)
         self.passed.append(what_is_passed(task.dependencies) if task.dependencies else None)
         self.tasks.append(task)
         self.index[name] = len(self.tasks) - 1  # the last of all: another thread may look for it
+
+    def remove(self, name: str) -> Task:
+        """Remove a task and return it, or refuse that where others depend on it."""
+        index = self.index[name]
+        if self._needed_by[index]:
+            dependants = [
+                repr(task.name)
+                for task, needed in zip(self.tasks, self.dependencies, strict=True)
+                if index in needed
+            ]
+            raise ValueError(
+                f"Task {name!r} cannot be removed: {', '.join(dependants)} depend on it; remove them first"
+            )
+        self._count(self.dependencies[index], -1)
+        self.dependencies[index] = ()
+        self._removed.add(index)
+        del self.index[name]
+        return self.tasks[index]
+
+    def _count(self, needed: tuple[int, ...], sign: int) -> None:
+        for other in needed:
+            self._needed_by[other] += sign
 
     def read_again(self, index: int) -> Graph | None:
         """Read again what a task depends on, or refuse it as a graph does.
@@ -197,6 +225,8 @@ class Draft:
         (needed,) = _dependencies([self.tasks[index]], self.index)
         self.dependencies[index], self.passed[index] = needed, what_is_passed(self.tasks[index].dependencies)
         if max(needed, default=-1) < index:
+            self._count(before[0], -1)
+            self._count(needed, 1)
             return None
         try:
             return Graph.of_draft(self)
@@ -333,6 +363,20 @@ def _order(names: list[str], dependencies: list[tuple[int, ...]]) -> list[int] |
                         path = [~mark for mark in stack if mark < 0]
                         raise CircularDependencyError(_cycle_message(names, path[path.index(other) :]))
     return order
+
+
+def _picked(
+    places: list[int], tasks: list[Task], dependencies: list[tuple[int, ...]], passed: list[Passed]
+) -> tuple[list[Task], list[tuple[int, ...]], list[Passed]]:
+    """Pick what stands at some places, in their order; all that is depended on is among it."""
+    place = [0] * len(tasks)
+    for new, old in enumerate(places):
+        place[old] = new
+    return (
+        [tasks[old] for old in places],
+        [tuple([place[other] for other in dependencies[old]]) for old in places],
+        [passed[old] for old in places],
+    )
 
 
 def _is_order(dependencies: list[tuple[int, ...]]) -> bool:

@@ -131,7 +131,7 @@ class Process:
         return self._in_order()[1]
 
     def __repr__(self) -> str:
-        return f"<Process {self.name!r}: {len(self._members().tasks)} tasks>"
+        return f"<Process {self.name!r}: {len(self._members().index)} tasks>"
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy, here or in a worker, is what the process is made of, and has not run: a run's runner holds
@@ -235,15 +235,9 @@ class Process:
             If other tasks depend on it.
         """
         with _changing:
-            graph = self._checked_graph()
-            index = _index_of(task_name, graph)
-            if dependants := graph.dependants[index]:
-                names = ", ".join(repr(graph.names[dependant]) for dependant in sorted(dependants))
-                raise ValueError(
-                    f"Task {graph.names[index]!r} cannot be removed: {names} depend on it; remove them first"
-                )
-            task = graph.tasks[index]
-            self._replace_graph(Graph([other for other in graph.tasks if other is not task]))
+            draft = self._begun_draft()
+            _index_of(task_name, draft)  # or an error
+            task = draft.remove(task_name.lower())
         task.close_handlers()
 
     def add_task_dependency(self, task_name: str, dependency: TaskDependency) -> None:
