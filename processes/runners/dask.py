@@ -19,7 +19,7 @@ from ..cpus import usable_cpus
 from ..exceptions import SerializationError
 from ..failure import brief_repr
 from ..pickling import LARGE, load
-from ..task_log import keep_from_last_resort
+from ..task_log import keep_from_last_resort, warn
 from .base import ProcessRunner
 from .remote import Requests, respond, whoever_runs
 
@@ -43,6 +43,10 @@ Measured, in ms a task, for calls that do nothing, on two workers of one thread:
 """
 
 LOOK_SECONDS: Final = 1.0  # how often we ask how many threads there are: clusters grow, shrink and end
+
+LONELY_SECONDS: Final = (
+    30.0  # without a worker, after which we say so: one may come still, or nobody starts one
+)
 
 END_SECONDS: Final = 1.25
 """How long a worker of our own may go on with an attempt that was left; Dask kills it after four fifths."""
@@ -318,7 +322,8 @@ class DaskRunner(ProcessRunner):
         except BaseException:
             self._close_connection()
             raise
-        self._looked_at = monotonic()
+        self._looked_at = self._had_workers_at = monotonic()
+        self._has_warned = False
 
     @property
     def poll_seconds(self) -> float:
@@ -448,6 +453,14 @@ class DaskRunner(ProcessRunner):
             # In the client's thread: a scheduler that is busy or gone may be silent for long.
             self._counts = True
             self._client.loop.add_callback(self._count_threads)
+        if self._threads or not self._held:
+            self._had_workers_at = self._looked_at
+        elif self._looked_at > self._had_workers_at + LONELY_SECONDS and not self._has_warned:
+            self._has_warned = True
+            warn(
+                f"the Dask cluster at {self._client.scheduler.address} has had no worker for "
+                f"{LONELY_SECONDS:g} s; {len(self._held)} of its attempts wait for one"
+            )
 
     def _begin(self, ticket: int, *worker: Any) -> Message | None:
         held = self._held.get(ticket)

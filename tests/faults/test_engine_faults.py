@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
 from contextlib import suppress
 from multiprocessing import get_context
@@ -17,6 +18,7 @@ import numpy as np
 import psutil
 import pytest
 from distributed import Client, LocalCluster
+from programs import wait_until
 
 from processes import (
     DaskRunner,
@@ -121,6 +123,33 @@ def test_a_cluster_without_workers_grows_for_large_arguments_too():
             tasks = [Task("sum", np.sum, args=(np.ones(200_000),))]
             report = Process(tasks).run(runner=DaskRunner(client))
     assert report.results == {"sum": 200_000}
+
+
+@with_threads_of_dask
+def test_a_cluster_that_stays_without_workers_is_told_of(monkeypatch):
+    monkeypatch.setattr(module, "LONELY_SECONDS", 0.01)
+    with (
+        LocalCluster(n_workers=0, processes=False, dashboard_address=":0") as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        told = []
+
+        def grow() -> None:
+            try:
+                wait_until(lambda: told)
+            finally:
+                cluster.scale(1)
+
+        growing = threading.Thread(target=grow)
+        growing.start()
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            warnings.showwarning = lambda message, *_: told.append(str(message))
+            report = Process([Task("one", abs, args=(-1,))]).run(runner=DaskRunner(client))
+        growing.join(30)
+        where = f"the Dask cluster at {cluster.scheduler_address}"
+    assert report.results == {"one": 1}
+    assert told == [f"{where} has had no worker for 0.01 s; 1 of its attempts wait for one"]
 
 
 def make_and_tell(path: Path) -> np.ndarray:
