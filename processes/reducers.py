@@ -217,6 +217,9 @@ def _is_recursive(alias: Any, part: Any, around: tuple[Any, ...] = ()) -> bool:
             around = (*around, part)
     elif not isinstance(part, type):  # a class may be typing.Union itself (Python 3.14 and later)
         inner += getattr(part, "__args__", ())
+        inner += (
+            getattr(part, "__extra_names__", None) or {}
+        ).values()  # of a reference (Python 3.14 and later)
         if (origin := getattr(part, "__origin__", None)) is not None:
             inner.append(origin)
     return any(one is alias or _is_recursive(alias, one, around) for one in inner)

@@ -1000,6 +1000,7 @@ def tasks():
         Task("number", lambda alias: str(alias.__value__), args=(Number,)),
         Task("same", same, args=(4,)),
         Task("name", lambda alias: alias.__name__, args=(Unclear,)),
+        Task("itself", lambda alias: alias.__name__, args=(Unclearer,)),
     ]
 """
 
@@ -1017,6 +1018,7 @@ def test_type_aliases_of_a_script_travel(tmp_path):
             "number": "int | float",
             "same": 4,
             "name": "Unclear",
+            "itself": "Unclearer",
         }
     )
 
