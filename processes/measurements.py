@@ -95,7 +95,7 @@ class Measurements(LazyMapping[TaskMetrics]):
     def attempts(self) -> Iterator[tuple[str, TaskMetrics]]:
         """Give for each attempt, as they ended, its task's name and the metrics of it alone."""
         # Of a copy: after a Ctrl-C a run that a function holds up may add one more, with its worker after it.
-        rows = _ROW.iter_unpack(bytes(self._rows))
+        rows = _ROW.iter_unpack(self._rows.copy())
         for row, worker in zip(rows, self._workers, strict=False):
             task, ready_at, started_at, elapsed, cpu, rss = row
             yield (
