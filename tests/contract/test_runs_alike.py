@@ -643,7 +643,7 @@ def test_a_run_reports_the_graph_that_it_runs_however_the_process_changes_meanwh
     assert stream.report.results == {"t0": 0, "t1": 1, "t2": 2}
     assert statuses(stream.report)["bad"] is ERRORED
     assert stream.report.process_name == "before"
-    assert list(process.run(runner=runner).entries) == ["t0", "renamed", "t2", "later"]
+    assert list(process.run(runner=runner).entries) == ["t0", "t1", "t2", "later"]
 
 
 @pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, pickle.dumps])
