@@ -476,10 +476,13 @@ class Process:
         observers = _check_observers(observers)
         if anyone_hears(graph.tasks):
             recorders = (LogFiles(graph.tasks), *recorders)
+        has_line = False
         if _check_bool("progress", progress):
             from .observers.progress import Progress
 
-            recorders = (*recorders, Progress())
+            shown = Progress()
+            has_line = shown.can_redraw
+            recorders = (*recorders, shown)
         scheduler = Scheduler(
             graph,
             configured,
@@ -490,6 +493,7 @@ class Process:
             fail_fast=_check_bool("fail_fast", fail_fast),
             captures_output=_check_bool("capture_output", capture_output),
             durations=expected_durations(durations, graph.names),
+            has_line=has_line,
         )
         if checkpoint is not None:
             from .observers.checkpoint import Checkpoint

@@ -89,6 +89,8 @@ class Scheduler:
         Whether what a task prints goes to its log file, if it has one.
     durations : sequence of float, optional
         How long each task is expected to take, in seconds.
+    has_line : bool
+        Whether a recorder redraws a line on the terminal.
     downstream : callable, optional
         Gives the names of the tasks that a task's failure skips; by default the graph's.
 
@@ -122,6 +124,7 @@ class Scheduler:
         fail_fast: bool = False,
         captures_output: bool = False,
         durations: Sequence[float] | None = None,
+        has_line: bool = False,
         downstream: Callable[[int], list[str]] | None = None,
     ) -> None:
         self.runner = runner.for_run()
@@ -151,6 +154,7 @@ class Scheduler:
         is_shared = _shared_functions(graph.tasks)
         for one in self._runners:
             one.is_shared = is_shared
+            one.has_line = has_line
         self._plan = Plan(graph, self._number_of, durations, self._needs)
         self._ranks = self._plan.ranks
         self._earlier: dict[int, tuple[int, float]] = {}  # attempts of tasks that are retried, their seconds

@@ -205,6 +205,41 @@ assert logging.root.handlers[0].stream is sys.stderr
     assert "1/1 done" in text
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_what_worker_processes_print_stands_above_the_line(terminal, monkeypatch, tmp_path, unbuffered):
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
+    stream, written = terminal
+    code = """
+import os, sys
+from processes import Process, ProcessPoolRunner, Task
+def speak(*words):
+    print(*words, file=sys.stdout)
+    print(*words, "too", file=sys.stderr, end="!\\n")
+def die():
+    print("last words", file=sys.stderr)
+    os.abort()
+tasks = [
+    Task("speaks", speak, args=("said", "by", "a", "task")),
+    Task("logs", speak, args=("captured",), log_path="log"),
+    Task("dies", die),
+]
+with ProcessPoolRunner(1) as runner:
+    report = Process(tasks).run(runner=runner, progress=True, capture_output=True)
+    (error,) = report.exceptions.values()
+    assert error.stderr.endswith("last words\\n") and error.stderr.isascii(), error.stderr
+    assert "\\x1b" not in error.stderr
+    Process(tasks[:1]).run(runner=runner)
+"""
+    command = [sys.executable, "-c", code]
+    assert subprocess.run(command, cwd=tmp_path, stdout=stream, stderr=stream, timeout=60).returncode == 0
+    text = written()
+    for line in ("said by a task", "said by a task too!", "last words"):
+        assert re.search(rf"\r{line}\r?\n", text), text
+    assert text.endswith("said by a task too!\r\n")
+    assert "\x1b" not in (tmp_path / "log").read_text()
+    assert "captured too!" in (tmp_path / "log").read_text()
+
+
 def test_a_program_without_standard_output_shows_its_progress(terminal):
     stream, written = terminal
     code = """

@@ -46,6 +46,11 @@ class Progress:
         self._turned: list[tuple[logging.StreamHandler[Any], Any]] = []  # handlers, with their own streams
         self._begin(RunStarted("", (), ""))
 
+    @property
+    def can_redraw(self) -> bool:
+        """Whether it redraws one line, and does not write several."""
+        return self._terminal() is not None
+
     def __call__(self, event: Event) -> None:
         """Count what the event tells."""
         match event:

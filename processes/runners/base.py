@@ -65,6 +65,8 @@ class ProcessRunner(ABC):
         The results of the run that this copy serves, by task name.
     is_shared : callable
         Tells whether several tasks of that run call a function, the object itself.
+    has_line : bool
+        Whether that run has a progress line, which is redrawn on the terminal below what tasks print.
     """
 
     name: ClassVar[str] = "custom"
@@ -75,6 +77,7 @@ class ProcessRunner(ABC):
     is_sated: bool = False
     results: dict[str, TaskResult]
     is_shared: Callable[[object], bool]
+    has_line: bool = False
 
     def for_run(self) -> Self:
         """Return the object that serves one run: a shallow copy."""

@@ -493,11 +493,13 @@ class Child:
 
     def _read_death(self, code: int | None) -> Death:
         """Read the crash file; see :func:`processes.runners.pool.boot.main`."""
+        from .above_line import CLEAR_LINE
+
         pid = self.who.pid or self.process.pid
         if self._crash_file is None:
             return Death(pid, code)
         self._crash_file.seek(0)
-        text = self._crash_file.read(_CRASH_BYTES).decode(errors="replace")
+        text = self._crash_file.read(_CRASH_BYTES).replace(CLEAR_LINE, b"").decode(errors="replace")
         boot, stack, guards_code, peak_rss, stderr = (text.split("\0", 4) + [""] * 4)[:5]
         if guards_code:  # the system does not tell us, where we ignore SIGCHLD
             code = int(guards_code)

@@ -223,7 +223,7 @@ class ProcessPoolRunner(ProcessRunner):
                 raise _unsendable_initializer(error) from error.__cause__
             function.do_without_files()  # a worker that receives none could not ask for them again
             first, number = (*function.classes, function), function.number
-        settings = tell_settings(self._environment)
+        settings = tell_settings(self._environment, has_line=self.has_line)
         about = (settings, may_keep, self.max_tasks_per_worker, [*self.preload], number)
         return Shipment(wire.frame(wire.SETUP, 0, pickle.dumps(about))), *first
 

@@ -20,9 +20,18 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-def tell_settings(environment: Mapping[str, str]) -> dict[str, Any]:
-    """Return, in the parent, what :meth:`Settings.take_over` takes: values of Python's own types."""
+def tell_settings(environment: Mapping[str, str], *, has_line: bool) -> dict[str, Any]:
+    """Return, in the parent, what :meth:`Settings.take_over` takes: values of Python's own types.
+
+    Parameters
+    ----------
+    environment : mapping
+        The workers' variables.
+    has_line : bool
+        Whether a progress line is redrawn on the terminal.
+    """
     return {
+        "above_line": [descriptor for descriptor in (1, 2) if has_line and os.isatty(descriptor)],
         "sys_path": _plain(list(sys.path)),
         "main": _tell_main(),
         "argv": _plain([word for word in getattr(sys, "argv", ()) if isinstance(word, str)]),
@@ -83,6 +92,10 @@ class Settings:
         os.environ.update(environment.items() - there.items())
         leave_zone(there.get("TZ"))
         _set_locale(told["locale"])
+        if told["above_line"] or f"{__package__}.above_line" in sys.modules:
+            from .above_line import print_above_line
+
+            print_above_line(told["above_line"])
         sys.setrecursionlimit(told["recursion_limit"])
         _limit_tracebacks(told["traceback_limit"])
         sys.set_int_max_str_digits(told["most_digits"])
