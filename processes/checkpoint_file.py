@@ -102,8 +102,10 @@ class CheckpointFile:
         self._file = self._open()
         try:
             self._end = self._read_records()
-        except BaseException:
+        except BaseException as error:
             self._close()
+            if isinstance(error, OSError):
+                error.filename = self.path  # what reads and writes has no name to tell
             raise
 
     def append(self, head: Head, pieces: Sequence[Buffer]) -> None:

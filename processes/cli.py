@@ -168,7 +168,7 @@ def run(
         process.run(parallel, workers, runner=runner, progress=progress, checkpoint=checkpoint)
     except KeyboardInterrupt:
         status = INTERRUPTED
-    except (TypeError, ValueError, BlockingIOError) as error:  # the last of another run's checkpoint
+    except (TypeError, ValueError, OSError) as error:  # the last of a checkpoint: in use, no room for it
         raise click.UsageError(str(error)) from error
     report = process.report
     assert report is not None

@@ -145,6 +145,16 @@ def test_a_checkpoint_that_is_none_or_in_use_is_wrong_usage(write, processes, tm
     assert "Traceback" not in errors
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_checkpoint_that_cannot_be_used_is_wrong_usage(write, processes, tmp_path):
+    write(job=GOOD)
+    os.mkfifo(tmp_path / "pipe")
+    status, output, errors = processes("run", "job.py", "--checkpoint", "pipe")
+    assert (status, output) == (2, "")
+    assert errors.endswith(f"Error: [Errno 29] Illegal seek: {str(tmp_path / 'pipe')!r}\n")
+    assert "Traceback" not in errors
+
+
 @pytest.mark.parametrize("when", ["loaded", "run"])
 def test_the_report_is_written_where_it_was_wanted_wherever_the_file_goes(write, processes, tmp_path, when):
     (tmp_path / "elsewhere").mkdir()

@@ -190,7 +190,8 @@ def test_a_disk_that_is_full_from_the_start_is_an_error_before_anything_runs(tmp
                 timeout=60,
             )
         )
-        assert ("OSError: [Errno 27] File too large" in outputs[-1].stderr) == (len(outputs) == 1)
+        said = f"OSError: [Errno 27] File too large: {str(tmp_path / 'run.ckpt')!r}" in outputs[-1].stderr
+        assert said == (len(outputs) == 1)
         assert ("making" in outputs[-1].stdout) == (len(outputs) == 2)
 
 
