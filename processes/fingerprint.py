@@ -67,7 +67,7 @@ _READS_GLOBAL: Final = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"}
 # What Python derives from the rest of a class, differs from run to run, or tells where the class stands.
 _DERIVED: Final = {
     *("__annotations__", "__annotations_cache__", "__annotate__", "__annotate_func__", "__dict__", "__doc__"),
-    *("__weakref__", "__firstlineno__", "__static_attributes__", "_abc_impl", "__dataclass_fields__"),
+    *("__weakref__", "__firstlineno__", "__static_attributes__", "_abc_impl"),
     *("_member_map_", "_member_names_", "_value2member_map_", "_unhashable_values_", "_hashable_values_"),
     *("_unhashable_values_map_", "__slotnames__"),
     *("__pydantic_core_schema__", "__pydantic_validator__", "__pydantic_serializer__"),
@@ -75,6 +75,7 @@ _DERIVED: Final = {
 
 # By class, what counts of the objects of libraries that hold something else which differs from run to run.
 _WHAT_COUNTS: Final[dict[str, Callable[[Any], object]]] = {
+    "dataclasses.Field": lambda one: (one.name, one.metadata),  # of the rest the methods are made
     "pydantic._internal._decorators.Decorator": lambda one: (one.cls_var_name, one.info),
     "numba.core.registry.CPUDispatcher": lambda one: (one.py_func, one.targetoptions),
 }

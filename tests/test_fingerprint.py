@@ -220,6 +220,7 @@ def unused():
 }
 
 SCRIPT = """
+import dataclasses
 import functools
 import shop
 from shop import total
@@ -270,11 +271,15 @@ def wrapped(function):
 def decorated():
     return 1
 
+@dataclasses.dataclass
+class Weight:
+    grams: int = dataclasses.field(default=1, metadata={"unit": "g"})
+
 MAY_CHANGE = set()
 VALUES = dict(
     inner=inner, outer=outer, late=late, closed=closed(1), uses_names=uses_names, nested=nested, total=total,
     by_module=lambda: shop.total(1), cart=Cart, method=Cart(3).sum, partial=functools.partial(outer, 1),
-    noted=noted, decorated=decorated, ordered=[1, 2], keyed={"a": 1}, number=1, text="x",
+    noted=noted, decorated=decorated, ordered=[1, 2], keyed={"a": 1}, number=1, text="x", weight=Weight,
 )
 """
 
@@ -291,6 +296,8 @@ EDITS: dict[str, tuple[str, str, str, set[str]]] = {
     "an annotation": ("program.py", "n: int", "n: float", {"noted"}),
     "a decorator": ("program.py", "return function(*args)", "return function()", {"decorated"}),
     "what is decorated": ("program.py", "    return 1\n", "    return 2\n", {"decorated"}),
+    "a field's default": ("program.py", "default=1", "default=2", {"weight"}),
+    "a field's metadata": ("program.py", '"unit": "g"', '"unit": "kg"', {"weight"}),
     "a list": ("program.py", "ordered=[1, 2]", "ordered=[2, 1]", {"ordered"}),
     "a number's type": ("program.py", "number=1", "number=1.0", {"number"}),
     "a comment": ("program.py", "LIMIT = 10", "LIMIT = 10  # the most", set()),
