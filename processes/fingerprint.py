@@ -7,6 +7,7 @@ into a hash:
 - A function is its code without line numbers, its defaults, what it has closed over, and the globals that it
   names: functions and classes among these by their own contents, whichever module of the user's they are of.
 - A module of the user's that is imported in a function is its source file, with those that it imports.
+- What a compiled module of the user's holds is its name, and that module's file.
 - An import that waits for its first use (Python 3.15) is done: what it brings counts as any global does.
 - What belongs to Python or to an installed package is its name, and the version that the package tells.
 - Any other object is what it is reduced to for a pickle.
@@ -28,6 +29,7 @@ import typing
 from contextlib import suppress
 from enum import Enum
 from hashlib import blake2b
+from importlib.machinery import ExtensionFileLoader
 from opcode import opmap
 from pathlib import Path
 from pickle import PickleBuffer
@@ -47,7 +49,7 @@ from types import (
     ModuleType,
     WrapperDescriptorType,
 )
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeGuard
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from .annotations import annotations_of
@@ -283,6 +285,13 @@ class _Writer:
         self._put(b"again", str(known[0]))
         return True
 
+    def _put_name(self, tag: bytes, module: str | None, name: str) -> None:
+        """Write the name of what may show no code, with the version or the file of where it is compiled."""
+        version = self._fingerprints.version(module)
+        self._put(tag, f"{module} {name} {version}")
+        if version is None and _is_compiled(module):
+            self._put(b"file", self._fingerprints.source(module))
+
     # Values
 
     def write_text(self, value: str) -> None:
@@ -333,7 +342,7 @@ class _Writer:
         reduce = copyreg.dispatch_table.get(type(value))
         reduced = value.__reduce_ex__(PROTOCOL) if reduce is None else reduce(value)
         if isinstance(reduced, str):
-            self._put(b"global", f"{getattr(value, '__module__', '')} {reduced}")
+            self._put_name(b"global", getattr(value, "__module__", None), reduced)
             return
         make, args, *rest = reduced
         self._put(b"object")
@@ -361,8 +370,7 @@ class _Writer:
 
     def write_builtin(self, function: BuiltinFunctionType) -> None:
         if function.__self__ is None or isinstance(function.__self__, ModuleType):
-            version = self._fingerprints.version(function.__module__ or "builtins")
-            self._put(b"builtin", f"{function.__module__} {function.__qualname__} {version}")
+            self._put_name(b"builtin", function.__module__ or "builtins", function.__qualname__)
         else:
             self._put(b"bound", function.__name__)
             self.write(function.__self__)
@@ -466,7 +474,8 @@ class _Writer:
 
     def write_class(self, cls: type) -> None:
         """Write the contents of a class."""
-        self.write((cls.__module__, cls.__qualname__, type(cls), cls.__bases__))
+        self._put_name(b"class", cls.__module__, cls.__qualname__)
+        self.write((type(cls), cls.__bases__))
         self.write(_annotation_texts(cls))
         members = cls.__members__ if issubclass(cls, Enum) else {}
         self.write([(name, member._value_) for name, member in members.items()])
@@ -592,6 +601,12 @@ def _is_installed(spec: ModuleSpec | None) -> bool:
         [spec.origin] if spec.has_location and spec.origin else [*(spec.submodule_search_locations or ())]
     )
     return not places or any(not _INSTALLED.isdisjoint(Path(place).parts) for place in places)
+
+
+def _is_compiled(name: str | None) -> TypeGuard[str]:
+    """Tell whether a module's functions and classes show no code."""
+    spec = getattr(sys.modules.get(name or ""), "__spec__", None)
+    return spec is not None and isinstance(spec.loader, ExtensionFileLoader)
 
 
 def _read_source(name: str) -> tuple[bytes, frozenset[str]]:

@@ -332,6 +332,45 @@ def test_an_edit_changes_the_fingerprints_of_what_needs_it_and_no_others(edit, u
     assert {name for name in unedited if unedited[name] != found[name]} == expected
 
 
+COMPILED = """
+import sys
+sys.path.append("{folder}")
+import {package}._json
+from {package}._json import encode_basestring
+
+class Stand:
+    pass
+
+Stand.__module__ = encode_basestring.__module__  # as one has that is compiled there
+
+MAY_CHANGE = set()
+VALUES = dict(
+    by_name=lambda x: encode_basestring(x), by_module=lambda x: {package}._json.encode_basestring(x),
+    itself=encode_basestring, a_class=Stand, an_object=[Stand()], none=lambda x: x,
+)
+"""
+
+
+def test_what_a_compiled_module_holds_counts_with_its_file_or_its_librarys_version(tmp_path):
+    file = Path(getattr(sys.modules["_json"], "__file__", ""))
+    if file.suffix != ".so":
+        pytest.skip("Python's own module is no file here")
+    code, installed = file.read_bytes(), tmp_path / "site-packages"
+
+    def fingerprints(package: str, folder: Path, *, version: str = "", end: bytes = b"") -> dict[str, str]:
+        (folder / package).mkdir(parents=True, exist_ok=True)
+        (folder / package / "__init__.py").write_text(f"__version__ = {version!r}")
+        (folder / package / file.name).write_bytes(code + end)
+        return fingerprints_in(tmp_path, {"program.py": COMPILED.format(package=package, folder=folder)})
+
+    before, after = fingerprints("shop", tmp_path), fingerprints("shop", tmp_path, end=b"edited")
+    assert {name for name in before if before[name] == after[name]} == {"none"}
+    before, after = fingerprints("lib", installed), fingerprints("lib", installed, end=b"edited")
+    assert before == after
+    after = fingerprints("lib", installed, version="2")
+    assert {name for name in before if before[name] == after[name]} == {"none"}
+
+
 ALIASES = """
 import typing
 
