@@ -158,6 +158,10 @@ class CheckpointFile:
             raise OSError(errno.EIO, "the data is not what was written", self.path)
         return pieces
 
+    def is_in_place(self) -> bool:
+        """Tell whether the path still names this file, which a task may have removed or replaced."""
+        return _is_at(self.path, self._file.fileno())
+
     def close(self, names: Collection[str]) -> None:
         """Close the file; one that is mostly out of date is written anew before.
 
@@ -169,7 +173,7 @@ class CheckpointFile:
         try:
             live = [record for name, record in self.records.items() if name in names]
             live_bytes = sum(record.end - record.start for record in live)
-            if self._end - live_bytes > max(live_bytes, _STALE_BYTES):
+            if self._end - live_bytes > max(live_bytes, _STALE_BYTES) and self.is_in_place():
                 with suppress(OSError):  # no room, say: the file stays as it is
                     self._rewrite(live)
         finally:
@@ -192,10 +196,8 @@ class CheckpointFile:
                         "another run has this checkpoint; wait for its end, or give each a file of its own",
                         self.path,
                     )
-                if os.path.samestat(os.fstat(descriptor), os.stat(self.path)):  # noqa: PTH116
+                if _is_at(self.path, descriptor):
                     return file
-            except FileNotFoundError:
-                pass
             except BaseException:
                 file.close()
                 raise
@@ -252,6 +254,14 @@ class CheckpointFile:
                 raise OSError(errno.EIO, "the file is shorter than it was", self.path)
             new.write(data)
             left -= len(data)
+
+
+def _is_at(path: str, descriptor: int) -> bool:
+    """Tell whether a path names an open file."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))  # noqa: PTH116
+    except FileNotFoundError:
+        return False
 
 
 def _read_record(file: BinaryIO, start: int, size: int) -> Record | None:

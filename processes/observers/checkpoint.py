@@ -90,7 +90,15 @@ class Checkpoint:
                 if result.status is TaskStatus.SUCCESS and not from_checkpoint:
                     self._save(self._graph.index[name], result)
             case RunFinished():
-                self._file.close(self._graph.index)
+                try:
+                    if not self._file.is_in_place():
+                        self._warn(
+                            "place",
+                            f"The checkpoint {self._file.path!r} was removed or replaced while the run went "
+                            "on, and what this run has saved in it is lost; keep it where no task cleans up",
+                        )
+                finally:
+                    self._file.close(self._graph.index)
 
     # What an earlier run has saved
 
