@@ -27,6 +27,7 @@ import threading
 import types
 import typing
 from contextlib import suppress
+from contextvars import ContextVar
 from enum import Enum
 from hashlib import blake2b
 from importlib.machinery import ExtensionFileLoader
@@ -80,6 +81,8 @@ _WHAT_COUNTS: Final[dict[str, Callable[[Any], object]]] = {
     "dataclasses.Field": lambda one: (one.name, one.metadata),  # of the rest the methods are made
     "pydantic._internal._decorators.Decorator": lambda one: (one.cls_var_name, one.info),
     "numba.core.registry.CPUDispatcher": lambda one: (one.py_func, one.targetoptions),
+    # Where they write is not what a task returns.
+    **dict.fromkeys(("loguru._logger.Logger", "rich.console.Console"), lambda _: None),
 }
 
 _TYPE_ALIAS: Final = [kind] if (kind := getattr(typing, "TypeAliasType", None)) else []  # from 3.12 on
@@ -417,6 +420,11 @@ class _Writer:
             self._put(type(weak).__name__.encode())
             self.write(list(weak.items()))
 
+    def write_variable(self, variable: ContextVar[Any]) -> None:
+        self._put(b"context variable", variable.name)
+        with suppress(LookupError):  # it holds nothing
+            self.write(variable.get())
+
     def write_cell(self, cell: CellType) -> None:
         try:
             contents = cell.cell_contents
@@ -514,6 +522,7 @@ _WRITERS: Final[dict[type, Callable[[_Writer, Any], None]]] = {
     functools.partial: _Writer.write_partial,
     **dict.fromkeys(_TYPE_ALIAS, _Writer.write_alias),
     **dict.fromkeys((WeakKeyDictionary, WeakValueDictionary), _Writer.write_weak_dict),
+    ContextVar: _Writer.write_variable,
     CellType: _Writer.write_cell,
     CodeType: _Writer.write_code,
     ModuleType: _Writer.write_module,

@@ -7,6 +7,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -490,6 +491,30 @@ def test_what_an_import_that_waits_will_bring_counts(tmp_path):
     assert changed("shop.py") == {"by_module"}
     assert changed("prices.py") == {"by_module", "by_name"}
     assert changed("pack/far.py") == {"submodule"}
+
+
+def test_a_context_variable_counts_with_what_it_holds():
+    variable: ContextVar[int] = ContextVar("variable")
+
+    def digest() -> bytes | None:
+        return Fingerprints().of_call(lambda: variable, (), {})
+
+    empty = digest()
+    token = variable.set(1)
+    one = digest()
+    variable.set(2)
+    assert len({None, empty, one, digest()}) == 4
+    variable.reset(token)
+    assert digest() == empty
+
+
+@pytest.mark.parametrize(("module", "name"), [("loguru", "logger"), ("rich.console", "Console")])
+def test_what_a_task_logs_and_prints_through_counts_by_its_class_alone(module, name):
+    found = getattr(pytest.importorskip(module), name)
+    first, second = (found(), found(width=40)) if isinstance(found, type) else (found, found.bind(task="x"))
+    made = Fingerprints()
+    assert made.of_call(lambda: first.print(""), (), {}) is not None
+    assert made.of_call(print, (first,), {}) == made.of_call(print, (second,), {}) is not None
 
 
 def test_what_has_no_fingerprint_has_none_and_costs_nothing_else():
