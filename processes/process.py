@@ -559,6 +559,7 @@ class Stream:
         self._channels = channels
         self._notify_on = notify_on
         self._report: ProcessExecutionReport | None = None
+        self._making_report = threading.Lock()  # guards it: of several threads that end a run, one sends it
         self._errors: SimpleQueue[BaseException] = SimpleQueue()
         self._thread = threading.Thread(
             target=copy_context().run,
@@ -581,7 +582,7 @@ class Stream:
 
     def __next__(self) -> TaskReportEntry:
         try:
-            entry = None if self._ended else self._next_entry()
+            entry = self._next_entry()
         except KeyboardInterrupt:
             self._end(interrupted=True)
             raise
@@ -593,9 +594,10 @@ class Stream:
         return entry
 
     def _next_entry(self) -> TaskReportEntry | None:
-        while True:
+        while not self._ended:  # which another thread may do
             with suppress(Empty):  # so that Python looks for a Ctrl-C that came just before this wait
                 return self._entries.get(timeout=LOOK_SECONDS)
+        return None
 
     def close(self) -> None:
         """Cancel what is left of the run, wait for its end, and send its report where it shall go."""
@@ -615,11 +617,16 @@ class Stream:
     def _end(self, interrupted: bool = False) -> None:
         self._ended = True
         self._scheduler.cancel()
-        if self._report is not None:
-            return
-        # After Ctrl-C, a function that goes on in the run's own thread is not waited for.
-        self._thread.join(INTERRUPT_SECONDS if interrupted else None)
-        self._report = _report_of(self._process, self._scheduler)
+        if self._report is None:
+            # After Ctrl-C, a function that goes on in the run's own thread is not waited for.
+            self._thread.join(INTERRUPT_SECONDS if interrupted else None)
+            self._make_and_send_report(interrupted)
+
+    def _make_and_send_report(self, interrupted: bool) -> None:
+        with self._making_report:
+            if self._report is not None:
+                return
+            self._report = _report_of(self._process, self._scheduler)
         notify_after(self._report, self._channels, self._notify_on, interrupted=interrupted)
 
     def __del__(self) -> None:

@@ -20,7 +20,9 @@ import pytest
 
 from processes import (
     Process,
+    ProcessExecutionReport,
     ProcessPoolRunner,
+    ReportChannel,
     Task,
     TaskDependency,
     TaskResult,
@@ -36,6 +38,7 @@ from processes.importable import can_be_imported
 from processes.measurements import Measurements
 from processes.observers.progress import Progress
 from processes.pickling import dump
+from processes.process import Stream
 from processes.rebuild import make_skeleton
 from processes.runners.logs import log_levels
 from processes.runners.pool import mappings
@@ -120,6 +123,39 @@ def test_a_copy_that_is_made_while_a_thread_changes_the_process_is_its_own(monke
 
 
 # ---- What workers are sent -------------------------------------------------------------------------------
+
+
+class Counting(ReportChannel):
+    def __init__(self) -> None:
+        self.sent: list[ProcessExecutionReport] = []
+
+    def send_report(self, report: ProcessExecutionReport, *, errors_only: bool) -> None:  # noqa: ARG002
+        self.sent.append(report)
+
+
+def test_a_stream_that_several_threads_end_sends_its_report_once():
+    channel = Counting()
+    for _ in range(20):
+        let_go = threading.Event()
+        stream = Process([Task("wait", let_go.wait, args=(30,))]).stream(notify=[channel])
+
+        def end(let_go: threading.Event = let_go, stream: Stream = stream) -> ProcessExecutionReport:
+            let_go.set()
+            return stream.report
+
+        assert at_once(end) == channel.sent[-1:] * 3
+    assert len(channel.sent) == 20
+
+
+def test_several_threads_may_read_one_stream_to_its_end():
+    everybody = threading.Barrier(4)
+    stream = Process([Task("wait", everybody.wait, args=(30,)), Task("last", int)]).stream()
+
+    def read() -> list[str]:
+        everybody.wait(30)
+        return [entry.name for entry in stream]
+
+    assert sorted(itertools.chain(*at_once(read))) == ["last", "wait"]
 
 
 def test_whether_a_module_can_be_imported_is_known_before_anybody_is_told(tmp_path, monkeypatch):
