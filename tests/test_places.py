@@ -845,7 +845,7 @@ with ProcessPoolRunner(2) as runner:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 @pytest.mark.parametrize("how", [[], ["use"], ["use", "leave"]])
 def test_a_process_that_was_forked_beside_a_warm_pool_leaves_its_workers_alone(tmp_path, how):
-    assert output_of(["-W", "ignore", "-c", FORKED, *how], tmp_path) == "0 True\n"
+    assert output_of(["-W", "error", "-c", FORKED, *how], tmp_path) == "0 True\n"
 
 
 def test_a_run_may_happen_while_an_event_loop_runs(runner):

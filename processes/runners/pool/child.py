@@ -491,6 +491,11 @@ class Child:
         finally:
             self._close_descriptors()
 
+    def leave_to_parent(self) -> None:
+        """Let go of it in a process that was forked from the one that has started it."""
+        self.process.returncode = 0  # or `subprocess` would complain that it is still running
+        self._close_descriptors()
+
     def _read_death(self, code: int | None) -> Death:
         """Read the crash file; see :func:`processes.runners.pool.boot.main`."""
         from .above_line import CLEAR_LINE

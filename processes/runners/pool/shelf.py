@@ -85,7 +85,8 @@ class Shelf:
         if self._pid != os.getpid():
             self._pid = os.getpid()
             self._runs = 0
-            self._children = []
+            while self._children:
+                self._children.pop().leave_to_parent()
 
 
 def end(children: list[Child]) -> None:
