@@ -98,19 +98,19 @@ class Interrupt:
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
             self.look_seconds = LOOK_SECONDS
-            current = signal.getsignal(signal.SIGINT)
+            current = _signal.getsignal(signal.SIGINT)
             if isinstance(outer := getattr(current, "__self__", None), Interrupt):
                 self._outer = outer
             if current is signal.default_int_handler or self._outer is not None:
-                signal.signal(signal.SIGINT, self.handle)
                 self._previous: Any = current
                 self._pid = os.getpid()
+                _signal.signal(signal.SIGINT, self.handle)
         return self
 
     def __exit__(self, *_: object) -> None:
         # Where the user's function has put a handler in our place, that one stays.
-        if self.look_seconds is not None and signal.getsignal(signal.SIGINT) == self.handle:
-            signal.signal(signal.SIGINT, self._previous)
+        if self.look_seconds is not None and _signal.getsignal(signal.SIGINT) == self.handle:
+            _signal.signal(signal.SIGINT, self._previous)
 
     def handle(self, number: int, frame: FrameType | None) -> None:
         """Handle a SIGINT."""

@@ -199,12 +199,16 @@ class Scheduler:
         """
         start = perf_counter()
         self._ready_at = [time()] * len(self._ready_at)
-        opened: list[ProcessRunner] = []
-        with self._interrupt:
+        # Told before it begins what is done at its end: backwards, all of it, though a signal raises in one.
+        with self._interrupt, ExitStack() as steps:
+            steps.callback(self._end, start)
+            steps.callback(self._open_results)
+            steps.callback(self._values.clear)
+            steps.callback(self._waker.close)
+            for runner in self._runners:
+                runner.open(self._waker)
+                steps.callback(runner.close)
             try:
-                for runner in self._runners:
-                    runner.open(self._waker)
-                    opened.append(runner)
                 self._tell(RunStarted(self.process_name, tuple(self.graph.names), self.runner.name))
                 if self._saved:
                     self._take_over_saved()
@@ -222,15 +226,8 @@ class Scheduler:
                 if self._error is not None:
                     raise self._error
             finally:
-                with ExitStack() as steps:  # backwards, and all of them, though a signal raises in one
-                    steps.callback(self._end, start)
-                    steps.callback(self._open_results)
-                    steps.callback(self._values.clear)
-                    steps.callback(self._waker.close)
-                    for runner in reversed(opened):
-                        steps.callback(runner.close)
-                    for ticket in reversed(self._running):
-                        steps.callback(self._stop, ticket)
+                for ticket in reversed(self._running):
+                    steps.callback(self._stop, ticket)
         if self._interrupt.happened:
             raise KeyboardInterrupt
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -17,7 +18,7 @@ from programs import output_of, started, wait_until
 
 import processes.process
 import processes.runners.thread
-from processes import Process, Task, TaskDependency, TaskFinished, TaskStatus, ThreadRunner
+from processes import Process, RunStarted, Task, TaskDependency, TaskFinished, TaskStatus, ThreadRunner
 from processes.runners.pool.child import Child
 
 SCRIPT = """
@@ -400,6 +401,45 @@ def test_a_signal_that_strikes_while_a_runner_is_closed_leaves_nothing_behind(
         process.run(runner="thread", checkpoint=tmp_path / "run.ckpt")
     assert len(process.report.successes) == 3
     assert len(process.run(checkpoint=tmp_path / "run.ckpt").from_checkpoint) == 3
+
+
+def module_of(frame):
+    return frame.f_globals["__name__"].partition(".")[0]
+
+
+def test_a_signal_that_strikes_at_any_call_of_a_run_leaves_no_thread_and_no_handler_behind():
+    def run(struck_at: int) -> None:
+        calls = itertools.count(1)
+
+        def profile(frame, event, _):
+            if event != "call" or frame.f_code.co_name == "__exit__":
+                return  # what cleans up, and is struck before its first line, does nothing
+            calling, called = module_of(frame.f_back), module_of(frame)
+            if calling == "processes" and called in {"processes", "contextlib"} and next(calls) == struck_at:
+                sys.setprofile(None)
+                signal.raise_signal(signal.SIGALRM)
+
+        def observe(event):
+            if isinstance(event, RunStarted):
+                sys.setprofile(profile)
+
+        try:
+            process.run(runner="thread", observers=[observe])
+        finally:
+            sys.setprofile(None)
+
+    process = Process([Task(f"t{n}", abs, args=(-n,)) for n in range(3)])
+    handler, threads = signal.getsignal(signal.SIGINT), threading.active_count()
+    with handled_by(strike):
+        for struck_at in itertools.count(1):
+            try:
+                run(struck_at)
+                break
+            except Struck:
+                pass
+            wait_until(lambda: threading.active_count() <= threads)
+            assert signal.getsignal(signal.SIGINT) is handler
+    assert struck_at > 20
 
 
 FORKS = """
