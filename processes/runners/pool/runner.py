@@ -76,8 +76,8 @@ class ProcessPoolRunner(ProcessRunner):
     Parameters
     ----------
     max_workers : int, optional
-        How many worker processes there are at most; by default as many as this process may use
-        processors (affinity and control group counted).
+        How many worker processes a run has at most (several at a time do not share them); by default as many
+        as this process may use processors (affinity and control group counted).
     memory_limit : int, optional
         How much memory of its own a worker may have, in bytes; what it shares with other processes does not
         count (on macOS and Windows, which do not tell them apart, it does). An attempt that passes the limit
