@@ -168,7 +168,9 @@ def run(
         process.run(parallel, workers, runner=runner, progress=progress, checkpoint=checkpoint)
     except KeyboardInterrupt:
         status = INTERRUPTED
-    except (TypeError, ValueError, OSError) as error:  # the last of a checkpoint: in use, no room for it
+    except (TypeError, ValueError, OSError) as error:
+        if isinstance(error, OSError) and error.filename is None:  # not of the checkpoint
+            raise
         raise click.UsageError(str(error)) from error
     report = process.report
     assert report is not None
