@@ -46,7 +46,7 @@ def test_an_example_prints_what_it_says(name, tmp_path):
 
 
 def test_the_ranking_example_prints_ten_packages(tmp_path):
-    # All of the standard library is what the test of the demo takes.
+    # Those of one package: all of the standard library takes ten seconds.
     lines = run(RANKING, tmp_path, str(Path(asyncio.__file__).parent)).stdout.splitlines()
     assert len(lines) == 11
     assert [int(line.split()[0]) for line in lines[:10]] == list(range(1, 11))
