@@ -191,7 +191,7 @@ def pytest_collection_finish() -> None:
 @pytest.fixture(autouse=True)
 def nothing_is_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     """Fail a test that leaves a thread, a process or a descriptor; mark `leaves_threads` for time limits."""
-    for engine in {"runner", "executor", "dask"}.intersection(request.fixturenames):
+    for engine in {"runner", "shared_workers", "executor", "dask"}.intersection(request.fixturenames):
         request.getfixturevalue(engine)  # it is there before, and outlives the test
     descriptors, threads, children = _descriptors(), _threads(), _children()
     yield

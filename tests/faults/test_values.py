@@ -36,6 +36,7 @@ from raising import throw
 
 from processes import Process, SerializationError, Task, TaskDependency, WorkerDiedError
 
+pytestmark = pytest.mark.usefixtures("shared_workers")
 needs_memory = pytest.mark.skipif(
     psutil.virtual_memory().available < 12 * GIB, reason="needs several GiB of memory for a moment"
 )
