@@ -204,6 +204,41 @@ def add_line(file: str, number: int, dies: bool) -> int:
     return number
 
 
+KEPT: list[object] = []  # by this process, whatever ends
+
+
+def leak(megabytes: int) -> int:
+    KEPT.append(bytearray(b"x") * (megabytes << 20))
+    return os.getpid()
+
+
+def start_thread(what: str) -> int:
+    if what == "loop":
+        threading.Thread(target=wait_for_ever).start()
+    elif what == "timer":
+        threading.Timer(3600, os._exit, args=(1,)).start()
+    elif what == "sleep":
+        threading.Thread(target=time.sleep, args=(3600,), daemon=True).start()
+    elif what == "ended":
+        thread = threading.Thread(target=int)
+        thread.start()
+        thread.join()
+    else:
+        from concurrent.futures import ThreadPoolExecutor  # most workers need none
+
+        pool = ThreadPoolExecutor(1)
+        KEPT.append(pool)
+        if what == "pool-at-work":
+            pool.submit(wait_for_ever)
+        else:
+            pool.submit(int).result()
+    return os.getpid()
+
+
+def wait_for_ever() -> None:
+    threading.Event().wait()
+
+
 def act(fault: str, mark: str, number: int, given: object, *values: int) -> Any:
     """Leave a mark, then do what the fault says."""
     with Path(mark).open("a") as file:

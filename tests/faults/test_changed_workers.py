@@ -7,14 +7,13 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
 import pytest
 from faulty_runs import needs_guard, run_in_new_python
+from misbehaving import start_thread
 
 from processes import Process, ProcessPoolRunner, Task, TaskDependency
 
@@ -302,50 +301,29 @@ def test_the_task_behind_one_that_left_no_descriptor_gets_another_worker(what):
     assert (done.returncode, done.stdout, done.stderr) == (0, "False\n", said)
 
 
-def start_thread(what: str) -> int:
-    if what == "loop":
-        threading.Thread(target=wait_for_ever).start()
-    elif what == "timer":
-        threading.Timer(3600, os._exit, args=(1,)).start()
-    elif what == "sleep":
-        threading.Thread(target=time.sleep, args=(3600,), daemon=True).start()
-    elif what == "pool at work":
-        POOL.submit(wait_for_ever)
-    elif what == "idle pool":
-        POOL.submit(int).result()
-    else:
-        thread = threading.Thread(target=int)
-        thread.start()
-        thread.join()
-    return os.getpid()
+STAYS = {
+    "loop": False,
+    "timer": False,
+    "sleep": False,
+    "pool-at-work": False,
+    "idle-pool": True,
+    "ended": True,
+}
 
 
-def wait_for_ever() -> None:
-    threading.Event().wait()
-
-
-POOL = ThreadPoolExecutor(1)
-
-
-@pytest.mark.parametrize(
-    ("what", "stays"),
-    [
-        ("loop", False),
-        ("timer", False),
-        ("sleep", False),
-        ("pool at work", False),
-        ("idle pool", True),
-        ("ended", True),
-    ],
-)
-def test_the_task_behind_one_that_left_a_thread_at_work_gets_another_worker(what, stays, system):
-    first = [TaskDependency("leaves")]
-    tasks = [Task("leaves", start_thread, args=(what,)), Task("next", os.getpid, dependencies=first)]
-    tasks += [Task(f"more{i}", pow, args=(i, 2), dependencies=first) for i in range(20)]
+def test_the_task_behind_one_that_left_a_thread_at_work_gets_another_worker(system):
+    tasks: list[Task] = []
+    for what in STAYS:
+        last = [TaskDependency(task.name) for task in tasks[-1:]]
+        first = [TaskDependency(f"leaves:{what}")]
+        tasks += [Task(f"more{i}:{what}", pow, args=(i, 2), dependencies=first) for i in range(20)]
+        tasks += [Task(f"leaves:{what}", start_thread, args=(what,), dependencies=last)]
+        tasks += [Task(f"next:{what}", os.getpid, dependencies=first)]
     report = Process(tasks).run(runner="process", max_workers=1)
     report.raise_for_errors()
-    assert (report.results["next"] == report.results["leaves"]) is stays
-    assert [report.results[f"more{i}"] for i in range(20)] == [i**2 for i in range(20)]
+    results = report.results
+    assert {what: results[f"next:{what}"] == results[f"leaves:{what}"] for what in STAYS} == STAYS
+    assert all(results[f"more{i}:{what}"] == i**2 for i in range(20) for what in STAYS)
     assert {entry.attempts for entry in report.entries.values()} == {1}
 
 

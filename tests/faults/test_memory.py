@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from faulty_runs import run_in_new_python
 from interpreters import HAS_GIL
+from misbehaving import leak
 from test_surroundings import linux, needs_groups, run_among_mounts
 
 from processes import MemoryLimitError, Process, ProcessPoolRunner, Task, TaskDependency, TaskStatus
@@ -39,14 +40,6 @@ def test_the_task_that_passes_the_limit_is_ended_and_named_and_others_go_on():
     assert report.entries["greedy"].attempts == 1
     assert report.entries["below"].status is TaskStatus.SKIPPED
     assert report.results == {f"modest{i}": 20 * MB for i in range(10)}
-
-
-LEAKED: list[bytearray] = []
-
-
-def leak(megabytes: int) -> int:
-    LEAKED.append(bytearray(b"x") * (megabytes * MB))
-    return os.getpid()
 
 
 def test_a_worker_whose_tasks_leave_half_of_its_memory_behind_makes_place_for_another(system):
