@@ -132,7 +132,7 @@ def start_stubborn_family(folder: str) -> None:
     while len(os.listdir(folder)) < 3:
         time.sleep(0.01)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    loop()
+    time.sleep(3600)
 
 
 def stop(what: str) -> None:

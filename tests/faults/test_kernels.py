@@ -37,12 +37,8 @@ def refuse(number, errno):
 """
 
 PROGRAM = """
-import os
+import os, time
 from processes import Process, Task, TaskDependency
-
-def hang():
-    while True:
-        pass
 
 def zeros(size):
     return bytes(size)
@@ -51,7 +47,7 @@ tasks = [Task(f"task-{number}", divmod, args=(number, 7)) for number in range(50
 tasks += [
     Task("zeros", zeros, args=(1_000_000,), keep_result=False),
     Task("length", len, dependencies=[TaskDependency("zeros", True)]),
-    Task("hangs", hang, timeout=0.5),
+    Task("hangs", time.sleep, args=(3600,), timeout=0.5),
     Task("dies", os._exit, args=(3,)),
 ]
 report = Process(tasks).run(runner="process", max_workers=2)
@@ -195,12 +191,9 @@ def test_nobody_else_is_killed_where_proc_tells_of_another_namespace():
 import time
 from processes import Process, Task
 
-def hang():
-    while True:
-        pass
-
-tasks = [Task(str(seconds), time.sleep, args=(seconds,)) for seconds in (2, 2.1)]
-report = Process([Task("hangs", hang, timeout=0.5), *tasks]).run(runner="process", max_workers=3)
+tasks = [Task("hangs", time.sleep, args=(3600,), timeout=0.5)]
+tasks += [Task(str(seconds), time.sleep, args=(seconds,)) for seconds in (2, 2.1)]
+report = Process(tasks).run(runner="process", max_workers=3)
 print(list(report.exceptions))
 """
     command = ["unshare", "--pid", "--fork", sys.executable, "-c", program]
