@@ -9,17 +9,22 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, wait
 from contextlib import suppress
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 import pytest
 
 from processes import DaskRunner, Process, ProcessPoolRunner, Task, runners
 from processes.cpus import usable_cpus
+
+if TYPE_CHECKING:
+    import distributed
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -124,6 +129,14 @@ def dask() -> Iterator[DaskRunner]:
     with dask.config.set(QUIET_CLUSTER), DaskRunner(n_workers=2) as runner:
         Process([Task(f"t{i}", abs, args=(i,)) for i in range(4)]).run(runner=runner).raise_for_errors()
         yield runner
+
+
+@pytest.fixture
+def new_client(dask: DaskRunner) -> Callable[..., distributed.Client]:
+    """Make another client of that cluster; Dask is imported where it is needed, which takes half a second."""
+    from distributed import Client
+
+    return partial(Client, dask._connection.client.scheduler.address, set_as_default=False)
 
 
 @pytest.hookimpl(trylast=True)

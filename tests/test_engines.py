@@ -14,7 +14,6 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 
 import numpy as np
 import pytest
-from distributed import Client
 from programs import output_of
 
 from processes import (
@@ -308,8 +307,8 @@ def test_an_argument_that_does_not_tell_its_class_costs_its_own_task(engine, exe
     assert report.results == {"fine": 0}
 
 
-def test_a_run_ends_when_its_client_is_closed(dask, tmp_path):
-    client = Client(dask._connection.client.scheduler.address, set_as_default=False)
+def test_a_run_ends_when_its_client_is_closed(new_client, tmp_path):
+    client = new_client()
     closing = threading.Thread(target=client.close)
 
     def close(event) -> None:
@@ -360,17 +359,17 @@ def test_wrong_engines_are_refused(make, error, text):
         make()
 
 
-def test_an_asynchronous_client_is_refused(dask):
+def test_an_asynchronous_client_is_refused(new_client):
     async def refuse() -> None:
-        async with Client(dask._connection.client.scheduler.address, asynchronous=True) as client:
+        async with new_client(asynchronous=True) as client:
             with pytest.raises(ValueError, match="asynchronous client; give its scheduler's address"):
                 DaskRunner(client)
 
     asyncio.run(refuse())
 
 
-def test_a_client_that_is_closed_is_refused(dask):
-    client = Client(dask._connection.client.scheduler.address, set_as_default=False)
+def test_a_client_that_is_closed_is_refused(new_client):
+    client = new_client()
     client.close()
     with pytest.raises(RuntimeError, match=r"client of the Dask cluster is closed: <Client.*; make another"):
         Process([Task("t", add)]).run(runner=DaskRunner(client))

@@ -12,7 +12,10 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
 
 from processes.runners.pool import wire
 
@@ -202,6 +205,34 @@ def add_line(file: str, number: int, dies: bool) -> int:
     if dies:
         os._exit(5)
     return number
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_once(path: Path) -> str:
+    if path.exists():
+        return "lives"
+    path.touch()
+    os._exit(0)
+
+
+def note(path: Path, number: int, *_: object) -> int:
+    with path.open("a") as file:
+        file.write(f"{number}\n")
+    return number
+
+
+def make_and_tell(path: Path) -> np.ndarray:
+    import numpy as np
+
+    note(path, os.getpid())
+    return np.ones(200_000)
+
+
+def kill_from(path: Path) -> None:
+    os.kill(int(path.read_text()), signal.SIGKILL)
 
 
 KEPT: list[object] = []  # by this process, whatever ends

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from distributed import Client, LocalCluster
+from misbehaving import die, die_once, kill_from, make_and_tell, note
 from programs import wait_until
 
 from processes import (
@@ -33,24 +33,6 @@ from processes import (
     WorkerDiedError,
 )
 from processes.runners import dask as module
-
-
-def die() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def die_once(path: Path) -> str:
-    if path.exists():
-        return "lives"
-    path.touch()
-    os._exit(0)
-
-
-def note(path: Path, number: int, *_: object) -> int:
-    with path.open("a") as file:
-        file.write(f"{number}\n")
-    return number
-
 
 # ---- Executors -------------------------------------------------------------------------------------------
 
@@ -117,6 +99,8 @@ def test_a_dead_worker_of_dask_costs_the_attempt_that_it_was_at(tmp_path):
 
 @with_threads_of_dask
 def test_a_cluster_without_workers_grows_for_large_arguments_too():
+    from distributed import Client, LocalCluster
+
     with LocalCluster(n_workers=0, processes=False, dashboard_address=":0") as cluster:
         cluster.adapt(minimum=0, maximum=1, interval="20ms")
         with Client(cluster, set_as_default=False) as client:
@@ -127,6 +111,8 @@ def test_a_cluster_without_workers_grows_for_large_arguments_too():
 
 @with_threads_of_dask
 def test_a_cluster_that_stays_without_workers_is_told_of(monkeypatch):
+    from distributed import Client, LocalCluster
+
     monkeypatch.setattr(module, "LONELY_SECONDS", 0.01)
     with (
         LocalCluster(n_workers=0, processes=False, dashboard_address=":0") as cluster,
@@ -152,22 +138,12 @@ def test_a_cluster_that_stays_without_workers_is_told_of(monkeypatch):
     assert told == [f"{where} has had no worker for 0.01 s; 1 of its attempts wait for one"]
 
 
-def make_and_tell(path: Path) -> np.ndarray:
-    with path.open("a") as file:
-        file.write(f"{os.getpid()}\n")
-    return np.ones(200_000)
-
-
-def kill(path: Path) -> None:
-    os.kill(int(path.read_text()), signal.SIGKILL)
-
-
 @with_threads_of_dask
 def test_dask_computes_again_what_was_kept_by_a_worker_that_died(tmp_path):
     path = tmp_path / "pids"
     tasks = [
         Task("make", make_and_tell, args=(path,), keep_result=False),
-        Task("kill", kill, args=(path,), dependencies=[TaskDependency("make")], runner="thread"),
+        Task("kill", kill_from, args=(path,), dependencies=[TaskDependency("make")], runner="thread"),
         Task("sum", np.sum, dependencies=[TaskDependency("make", True), TaskDependency("kill")]),
     ]
     report = Process(tasks).run(runner=DaskRunner(n_workers=1))
@@ -200,8 +176,8 @@ def find_package_again() -> None:
     del sys.modules["processes.runners.dask"]
 
 
-def test_workers_that_lack_this_package_say_so_and_stay(dask):
-    client = Client(dask._connection.client.scheduler.address, set_as_default=False)
+def test_workers_that_lack_this_package_say_so_and_stay(new_client):
+    client = new_client()
     limit = threading.Timer(20, client.close)  # a run on a cluster without workers waits for some
     limit.start()
     workers = client.nthreads()
