@@ -10,7 +10,7 @@ import textwrap
 from importlib.metadata import entry_points
 
 import pytest
-from programs import started, wait_until
+from programs import output_of, started, wait_until
 
 GOOD = """
     from processes import Process, Task, TaskDependency
@@ -363,38 +363,50 @@ def test_a_module_in_a_package_is_imported_by_its_dotted_name(processes, tmp_pat
     assert "2 succeeded" in output
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["run"], "Missing argument"),
-        (["run", "missing.py"], "there is no file 'missing.py'"),
-        (["run", "folder/missing"], "there is no file 'folder/missing'"),
-        (["run", "missing"], "there is no module 'missing'"),
-        (["run", "job.missing"], "there is no module 'job.missing'"),
-        (["run", "job.py:missing"], "'job.py' has no 'missing'; append :NAME with one of process"),
-        (["run", "job.py:double"], "neither a Process nor a function without parameters"),
-        (["run", "job.py", "--runner", "proces"], "'proces' is not one of 'sequential', 'thread', 'process'"),
-        (["run", "job.py", "--workers", "0"], "0 is not in the range x>=1"),
-        (["run", "job.py", "--json", "job.py/report.json"], "cannot be made"),
-        (["run", "job.py", "--json", "-"], "'-' is no file"),
-        (["run", "job.py", "--json", ""], "is a directory"),
-        (["run", "job.py", "--html", "job.py/page.html"], "cannot be made"),
-        (["run", "job.py", "--html", "-"], "'-' is no file"),
-        (["run", "job.py", "--trace", "folder"], "'folder' is a directory"),
-        (["run", "several.py"], "has more than one Process; append :NAME with one of first, second"),
-        (["run", "both.py"], "has more than one Process; append :NAME with one of first, second, build"),
-        (["run", "none.py"], "has neither a Process nor a function `build`; append :NAME with one of other"),
-        (["run", "none.py:other"], "'other' of 'none.py' returned 3, which is no Process"),
-        (
-            ["run", "guarded.py"],
-            'nor a function `build` (what stands below `if __name__ == "__main__":` is not',
-        ),
-        (["run", "guarded:inner"], "'guarded' has no 'inner' (what stands below `if __name__ =="),
-        (["run", "warm.py", "--workers", "2"], "max_workers=2 has no effect on a runner instance"),
-        (["graph", "job.py", "--format", "png"], "'png' is not one of 'mermaid', 'dot'"),
-    ],
-)
-def test_wrong_usage_is_said_before_anything_runs(write, processes, tmp_path, arguments, message):
+WRONG_USAGES = [
+    (["run"], "Missing argument"),
+    (["run", "missing.py"], "there is no file 'missing.py'"),
+    (["run", "folder/missing"], "there is no file 'folder/missing'"),
+    (["run", "missing"], "there is no module 'missing'"),
+    (["run", "job.missing"], "there is no module 'job.missing'"),
+    (["run", "job.py:missing"], "'job.py' has no 'missing'; append :NAME with one of process"),
+    (["run", "job.py:double"], "neither a Process nor a function without parameters"),
+    (["run", "job.py", "--runner", "proces"], "'proces' is not one of 'sequential', 'thread', 'process'"),
+    (["run", "job.py", "--workers", "0"], "0 is not in the range x>=1"),
+    (["run", "job.py", "--json", "job.py/report.json"], "cannot be made"),
+    (["run", "job.py", "--json", "-"], "'-' is no file"),
+    (["run", "job.py", "--json", ""], "is a directory"),
+    (["run", "job.py", "--html", "job.py/page.html"], "cannot be made"),
+    (["run", "job.py", "--html", "-"], "'-' is no file"),
+    (["run", "job.py", "--trace", "folder"], "'folder' is a directory"),
+    (["run", "several.py"], "has more than one Process; append :NAME with one of first, second"),
+    (["run", "both.py"], "has more than one Process; append :NAME with one of first, second, build"),
+    (["run", "none.py"], "has neither a Process nor a function `build`; append :NAME with one of other"),
+    (["run", "none.py:other"], "'other' of 'none.py' returned 3, which is no Process"),
+    (
+        ["run", "guarded.py"],
+        'nor a function `build` (what stands below `if __name__ == "__main__":` is not',
+    ),
+    (["run", "guarded:inner"], "'guarded' has no 'inner' (what stands below `if __name__ =="),
+    (["run", "warm.py", "--workers", "2"], "max_workers=2 has no effect on a runner instance"),
+    (["graph", "job.py", "--format", "png"], "'png' is not one of 'mermaid', 'dot'"),
+]
+ONE_AFTER_THE_OTHER = """
+import io, json, sys
+from contextlib import redirect_stderr, redirect_stdout
+from processes.cli import main
+
+for line in sys.stdin:
+    with redirect_stdout(io.StringIO()) as output, redirect_stderr(io.StringIO()) as errors:
+        try:
+            main(json.loads(line))
+        except SystemExit as leaves:
+            status = leaves.code
+    print(json.dumps([status, output.getvalue(), errors.getvalue()]))
+"""
+
+
+def test_wrong_usage_is_said_before_anything_runs(write, tmp_path):
     write(
         job=GOOD,
         several="from processes import Process\nfirst, second = Process([]), Process([])",
@@ -407,9 +419,16 @@ def test_wrong_usage_is_said_before_anything_runs(write, processes, tmp_path, ar
         warm="from processes import Process, ThreadRunner\np = Process([], runner=ThreadRunner(3))",
     )
     (tmp_path / "folder").mkdir()
-    status, output, errors = processes(*arguments)
-    assert (status, output) == (2, "")
-    assert message in " ".join(errors.split())
+    answers = output_of(
+        [sys.executable, "-W", "error", "-c", ONE_AFTER_THE_OTHER],
+        cwd=tmp_path,
+        input="".join(f"{json.dumps(arguments)}\n" for arguments, _ in WRONG_USAGES),
+    )
+    for (arguments, message), (status, output, errors) in zip(
+        WRONG_USAGES, map(json.loads, answers.splitlines()), strict=True
+    ):
+        assert (status, output) == (2, ""), arguments
+        assert message in " ".join(errors.split()), arguments
 
 
 @pytest.mark.parametrize("target", ["job.py", "job", "job.py:build"])
