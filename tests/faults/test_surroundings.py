@@ -288,10 +288,8 @@ def test_a_run_works_in_an_empty_environment():
 
 
 @pytest.mark.parametrize("name", ["HOME", "PATH", "LANG", "TMPDIR"])
-def test_a_run_works_where_a_usual_variable_is_missing_or_wrong(name):
-    environment = {other: value for other, value in os.environ.items() if other != name}
-    assert run_in_new_python(RUN, env=environment) == "well\n"
-    assert run_in_new_python(RUN, env={**environment, name: "/no/such/place"}) == "well\n"
+def test_a_run_works_where_a_usual_variable_is_wrong(name):
+    assert run_in_new_python(RUN, env=os.environ | {name: "/no/such/place"}) == "well\n"
 
 
 # ---- Standard streams ------------------------------------------------------------------------------------
