@@ -117,6 +117,37 @@ def wait_for(path: Path) -> None:
         time.sleep(0.01)
 
 
+def write_file(path: Path) -> None:
+    path.touch()
+
+
+def await_file(path: Path) -> None:
+    give_up_at = time.monotonic() + 30
+    while not path.exists():
+        assert time.monotonic() < give_up_at
+        time.sleep(0.01)
+
+
+def await_both(first: Path, second: Path) -> None:
+    await_file(first)
+    await_file(second)
+
+
+def meet(folder: Path, own: str, other: str) -> None:
+    write_file(folder / own)
+    await_file(folder / other)
+
+
+def begin_and_write(began: Path, path: Path) -> None:
+    write_file(began)
+    write_file(path)
+
+
+def nap_and_write(seconds: float, path: Path) -> None:
+    time.sleep(seconds)
+    write_file(path)
+
+
 class Gauge:
     """Counts how many are inside at a time."""
 

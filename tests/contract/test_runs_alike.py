@@ -25,15 +25,21 @@ from functions import (
     HoldsPool,
     Pipeline,
     add,
+    await_both,
+    await_file,
+    begin_and_write,
     count_attempts,
     fail,
     give_back_a_process_that_has_run,
+    meet,
+    nap_and_write,
     run_inner,
     slowly,
     slowly_in_another_way,
     wait_for,
     wait_in_c,
     wait_in_c_as_a_coroutine,
+    write_file,
 )
 from interpreters import HAS_GIL
 
@@ -442,22 +448,6 @@ def test_a_value_that_does_not_tell_its_class_harms_no_run(runner):
         assert {report.results[name] for name in ("takes", "calls", "both")} == {"called"}
 
 
-def write_file(path):
-    path.touch()
-
-
-def await_file(path):
-    give_up_at = time.monotonic() + 30
-    while not path.exists():
-        assert time.monotonic() < give_up_at
-        time.sleep(0.01)
-
-
-def meet(folder, own, other):
-    write_file(folder / own)
-    await_file(folder / other)
-
-
 @pytest.mark.parametrize("runner", ["thread", "process"])
 def test_a_limit_holds_while_a_sequential_task_keeps_the_run(runner, tmp_path):
     tasks = [
@@ -484,21 +474,6 @@ def test_what_ends_in_time_while_an_observer_keeps_the_run_is_a_success(runner, 
     ]
     report = Process(tasks).run(runner=runner, max_workers=2, observers=[observe])
     report.raise_for_errors()
-
-
-def begin_and_write(began, path):
-    write_file(began)
-    write_file(path)
-
-
-def nap_and_write(seconds, path):
-    time.sleep(seconds)
-    write_file(path)
-
-
-def await_both(first, second):
-    await_file(first)
-    await_file(second)
 
 
 def test_higher_priority_goes_first_then_the_longer_chain_below():
