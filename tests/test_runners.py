@@ -63,7 +63,7 @@ class CountsWorkers:
 
     def __reduce__(self):
         self.counts.append(len(psutil.Process().children()))
-        return CountsWorkers, ()
+        return int, ()  # so that workers need not import this module
 
 
 @pytest.mark.parametrize(

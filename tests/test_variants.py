@@ -214,7 +214,7 @@ def test_what_a_task_alone_has_bound_does_not_stay_in_the_worker(how):
             return partial(count_alive, held)
         return Holder() if how == "object" else Holder().count
 
-    tasks = [Task(f"t{number}", make()) for number in range(12)]
+    tasks = [Task(f"t{number}", make()) for number in range(6)]
     report = Process(tasks).run(runner="process", max_workers=1)
     report.raise_for_errors()
     assert max(report.results.values()) <= 2, "but for the first closure, which brings the code"
