@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -233,6 +234,44 @@ def make_and_tell(path: Path) -> np.ndarray:
 
 def kill_from(path: Path) -> None:
     os.kill(int(path.read_text()), signal.SIGKILL)
+
+
+def len_after_an_hour(value: bytes) -> int:
+    time.sleep(3600)  # where the worker has received all before it is killed
+    return len(value)
+
+
+def fork_and_die(child_file: str) -> None:
+    if os.fork() == 0:
+        Path(child_file).write_text(str(os.getpid()))
+        time.sleep(60)
+        os._exit(0)
+    while not Path(child_file).exists() or not Path(child_file).read_text():
+        time.sleep(0.005)
+    os._exit(7)
+
+
+def close_everything() -> str:
+    os.closerange(3, 1000)
+    return "closed"
+
+
+def kill_my_guard() -> None:
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(3600)
+
+
+def print_to_stderr() -> None:
+    print("and another", file=sys.stderr, flush=True)
+
+
+def start_child_that_is_waited_for() -> int:
+    """Start a child that this process does not leave behind when it ends."""
+    import multiprocessing  # in the worker alone
+
+    child = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(3600,))
+    child.start()
+    return child.pid or 0
 
 
 KEPT: list[object] = []  # by this process, whatever ends

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import multiprocessing
 import os
 import shlex
 import signal
@@ -19,15 +18,22 @@ from faulty_runs import needs_guard, needs_tokens, run_beside_others, run_in_new
 from misbehaving import (
     add_line,
     await_text_and_fail,
+    close_everything,
+    die_once,
+    fork_and_die,
+    kill_my_guard,
     kill_other,
+    len_after_an_hour,
     mark_and_maybe_die,
     meet,
     meet_and_wait,
     overflow_the_stack,
+    print_to_stderr,
     send_guard_and_exit,
     send_half,
     signal_mask,
     start_child_in_another_session,
+    start_child_that_is_waited_for,
     start_stubborn_family,
     stop,
     write_much_and_exit,
@@ -166,14 +172,9 @@ def test_a_worker_that_dies_while_it_receives_costs_the_attempt(system):
         worker = psutil.Process(Process([Task("pid", os.getpid)]).run(runner=runner).results["pid"])
         before = worker.memory_info().rss
         killer.start()
-        report = run_beside_others(runner, Task("takes", len_after_an_hour, args=(bytes(200_000_000),)))
+        report = run_beside_others(runner, Task("takes", len_after_an_hour, args=(bytes(60_000_000),)))
         killer.join()
     assert type(report.exceptions["takes"]) is WorkerDiedError
-
-
-def len_after_an_hour(value: bytes) -> int:
-    time.sleep(3600)  # where the worker has received all before it is killed
-    return len(value)
 
 
 @needs_tokens
@@ -233,14 +234,6 @@ def test_results_that_were_sent_before_their_worker_died_are_neither_lost_nor_ma
     assert [int(line.split()[0]) for line in file.read_text().splitlines()] == list(range(20))
 
 
-def die_once(path: str) -> str:
-    marker = Path(path)
-    if not marker.exists():
-        marker.touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return "second time"
-
-
 CLOCK_IS_SET = """
 import os, sys, threading, time
 
@@ -290,21 +283,9 @@ def test_the_clock_may_be_set_while_a_task_runs_whose_worker_does_not_end_well(h
 
 
 def test_a_death_is_retried_like_a_lost_connection(tmp_path):
-    report = Process([Task("once", die_once, args=(str(tmp_path / "marker"),), retries=1)]).run(
-        runner="process"
-    )
-    assert report.results == {"once": "second time"}
+    report = Process([Task("once", die_once, args=(tmp_path / "died",), retries=1)]).run(runner="process")
+    assert report.results == {"once": "lives"}
     assert report.entries["once"].attempts == 2
-
-
-def fork_and_die(child_file: str) -> None:
-    if os.fork() == 0:
-        Path(child_file).write_text(str(os.getpid()))
-        time.sleep(60)
-        os._exit(0)
-    while not Path(child_file).exists() or not Path(child_file).read_text():
-        time.sleep(0.005)
-    os._exit(7)
 
 
 @needs_guard
@@ -312,11 +293,6 @@ def test_a_forked_child_that_keeps_the_socket_open_hides_no_death(tmp_path):
     report = Process([Task("forks", fork_and_die, args=(str(tmp_path / "pid"),))]).run(runner="process")
     assert report.exceptions["forks"].exitcode == 7
     assert not psutil.pid_exists(int((tmp_path / "pid").read_text()))
-
-
-def close_everything() -> str:
-    os.closerange(3, 1000)
-    return "closed"
 
 
 def test_a_task_that_closes_all_descriptors_loses_its_worker_and_no_more():
@@ -336,11 +312,6 @@ def test_a_time_limit_ends_the_whole_family_of_a_task(tmp_path):
     pids = [int(name) for name in os.listdir(tmp_path)]
     assert len(pids) == 3
     assert not [pid for pid in pids if psutil.pid_exists(pid)]
-
-
-def kill_my_guard() -> None:
-    os.kill(os.getppid(), signal.SIGKILL)
-    time.sleep(3600)
 
 
 @needs_guard
@@ -486,10 +457,6 @@ def test_what_a_worker_says_while_it_boots_goes_to_standard_error(monkeypatch, t
     assert capfd.readouterr().err == "a word\nand another\n"
 
 
-def print_to_stderr() -> None:
-    print("and another", file=sys.stderr, flush=True)
-
-
 def test_a_runner_survives_the_death_of_its_idle_workers():
     process = Process([Task("pid", os.getpid)])
     with ProcessPoolRunner(1) as runner:
@@ -597,13 +564,6 @@ def test_a_stopped_worker_ends_with_its_time_limit(system):
     assert time.monotonic() - start < 20
     assert {type(report.exceptions[name]) for name in report.errored} == {TimeoutError}
     assert report.results == {f"good{i}": i**2 for i in range(10)}
-
-
-def start_child_that_is_waited_for() -> int:
-    """Start a child that this process does not leave behind when it ends."""
-    child = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(3600,))
-    child.start()
-    return child.pid or 0
 
 
 def test_a_worker_that_does_not_leave_is_ended(system, monkeypatch):
