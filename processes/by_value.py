@@ -84,7 +84,7 @@ if TYPE_CHECKING:
 SAFE_LIBRARIES: Final = {
     *("array", "builtins", "collections", "copyreg", "datetime", "decimal", "fractions", "ipaddress"),
     *("pathlib", "re", "uuid", "zoneinfo", "_codecs", "_operator", "operator", "functools", "processes"),
-    *("numpy", "pandas", "pyarrow", "polars"),
+    *("numpy", "scipy", "pandas", "pyarrow", "polars", "torch", "PIL"),
 }
 
 

@@ -97,6 +97,35 @@ def test_values_of_trusted_libraries_are_plain_and_those_of_users_are_not() -> N
         assert not dump([value], task_name="t", what="x").plain, value
 
 
+def test_values_of_scipy_are_plain() -> None:
+    sparse = pytest.importorskip("scipy.sparse")
+    for form in ("coo", "csr", "dia", "dok", "lil"):
+        pickled = dump(sparse.eye(3, format=form), task_name="t", what="x")
+        assert (pickled.plain, pickled.modules) == (True, set()), form
+
+
+def test_images_are_plain() -> None:
+    image = pytest.importorskip("PIL.Image").new("RGB", (2, 2))
+    pickled = dump(image, task_name="t", what="x")
+    assert (pickled.plain, pickled.modules) == (True, set())
+
+
+def test_values_of_torch_are_plain_unless_users_classes_make_them() -> None:
+    torch = pytest.importorskip("torch")
+
+    class OwnTensor(torch.Tensor):  # type: ignore[misc]
+        pass
+
+    class OwnModule(torch.nn.Module):  # type: ignore[misc]
+        pass
+
+    for value in (torch.arange(3), torch.eye(3).to_sparse(), torch.nn.Linear(2, 2).state_dict()):
+        pickled = dump(value, task_name="t", what="x")
+        assert (pickled.plain, pickled.modules) == (True, set()), value
+    for value in (torch.arange(3).as_subclass(OwnTensor), OwnModule()):
+        assert not dump(value, task_name="t", what="x").plain, value
+
+
 class Reduces(Point):
     def __reduce__(self) -> Any:
         return Reduces, (self.x,)
