@@ -64,6 +64,10 @@ def cannot_load(error: BaseException, task_name: str, what: str | tuple[str, ...
     path = what if isinstance(what, str) else ", ".join(what)
     if isinstance(error, (ImportError, AttributeError)):
         advice = "What it needs must be importable, under the same name, in both processes."
+    elif isinstance(error, MemoryError):
+        advice = (
+            "There was no memory left for it: pass less at a time, or let go of results by keep_result=False."
+        )
     else:
         advice = 'Pass plain data and build the rest inside the function, or give the task runner="thread".'
     return SerializationError(

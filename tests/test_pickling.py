@@ -528,6 +528,12 @@ def test_whatever_reading_a_value_raises_is_a_serialization_error(error: str) ->
     assert type(caught.value.__cause__).__name__ == error
 
 
+def test_data_that_there_is_no_memory_for_says_so() -> None:
+    data = dump(RaisesWhenRead("MemoryError"), task_name="t", what="result").data
+    with pytest.raises(SerializationError, match="no memory left for it.*keep_result=False"):
+        load(data, task_name="t", what="result")
+
+
 def test_data_that_needs_a_module_which_is_not_there_says_so() -> None:
     with pytest.raises(SerializationError, match="No module named 'no_such_module'.*must be importable"):
         load(b"cno_such_module\nname\n.", task_name="t", what=("args", "kwargs"))
