@@ -154,6 +154,7 @@ class ThreadRunner(ProcessRunner):
                     if attempt.timeout is not None:
                         self.deliver(Started(attempt.ticket, monotonic(), worker))
                     self.deliver(perform(attempt, worker))
+                attempt = None  # what it was given may be large, and the next may be long in coming
                 thread.ticket = 0
                 if thread not in self._threads:
                     return

@@ -620,6 +620,31 @@ def test_a_result_that_is_not_kept_is_let_go_with_its_last_dependant(workers):
     assert not buffers._open_files
 
 
+def test_a_thread_that_waits_for_its_next_task_holds_nothing_of_the_last():
+    both_run, is_gone = threading.Barrier(2), threading.Event()
+
+    def make() -> np.ndarray:
+        array = ramp(2)
+        weakref.finalize(array, is_gone.set)
+        return array
+
+    def use(array: np.ndarray) -> None:
+        both_run.wait(10)
+
+    def work_on() -> bool:
+        both_run.wait(10)
+        return is_gone.wait(10)
+
+    tasks = [
+        Task("make", make, keep_result=False),
+        Task("use", use, dependencies=behind("make")),
+        Task("work-on", work_on),
+    ]
+    report = Process(tasks).run(runner="thread", max_workers=2)
+    report.raise_for_errors()
+    assert report.results["work-on"]
+
+
 def test_a_worker_that_dies_with_large_data_costs_its_own_attempt(tmp_path):
     def kill_once(array: np.ndarray, marker: str) -> float:
         array[:] = 1
