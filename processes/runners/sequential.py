@@ -45,12 +45,15 @@ class SequentialRunner(ProcessRunner):
 
     def wait(self, timeout: float | None) -> list[Message]:
         attempt, self._next = self._next, None
-        if attempt is not None:
-            finished = perform(attempt, self._worker)
+        if attempt is None:
+            return self._thread.wait(timeout)
+        finished = perform(attempt, self._worker)
+        try:
             if type(finished.outcome) is Raised and is_raised_in(finished.outcome.exception, self._handlers):
                 raise finished.outcome.exception
             return [finished]
-        return self._thread.wait(timeout)
+        finally:
+            del attempt, finished  # as in `perform`: an exception's frames lead to this one
 
     def stack_of(self, ticket: int) -> str:
         return self._thread.stack_of(ticket)

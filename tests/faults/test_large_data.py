@@ -645,6 +645,35 @@ def test_a_thread_that_waits_for_its_next_task_holds_nothing_of_the_last():
     assert report.results["work-on"]
 
 
+@pytest.mark.parametrize("runner", ["thread", "sequential"])
+def test_an_attempt_that_is_tried_again_holds_nothing_once_its_task_has_ended(runner):
+    made: list[weakref.ref[Any]] = []
+    calls = []
+
+    def make() -> np.ndarray:
+        array = ramp(2)
+        made.append(weakref.ref(array))
+        return array
+
+    def use(array: np.ndarray) -> None:
+        calls.append(1)
+        if len(calls) == 1:
+            raise ConnectionError("again")
+
+    tasks = [
+        Task("make", make, keep_result=False),
+        Task("use", use, dependencies=behind("make"), retries=1),
+        Task("is-gone", lambda: made[0]() is None, dependencies=[TaskDependency("use")]),
+    ]
+    gc.disable()  # nothing is to wait for it: it comes by the number of objects, however large they are
+    try:
+        report = Process(tasks).run(runner=runner, max_workers=1)
+    finally:
+        gc.enable()
+    report.raise_for_errors()
+    assert report.results["is-gone"]
+
+
 def test_a_worker_that_dies_with_large_data_costs_its_own_attempt(tmp_path):
     def kill_once(array: np.ndarray, marker: str) -> float:
         array[:] = 1
