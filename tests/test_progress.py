@@ -240,6 +240,50 @@ with ProcessPoolRunner(1) as runner:
     assert "captured too!" in (tmp_path / "log").read_text()
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_lines_of_worker_processes_are_whole_above_the_line(terminal, monkeypatch, unbuffered):
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
+    stream, written = terminal
+    code = """
+import sys
+from processes import Process, Task
+def draw_bar():
+    for state in ("10 %", "20 %", "all"):
+        print(f"\\rbar: {state}", end="", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
+def begin_a_line():
+    print("this line", end=" ", flush=True)
+    print("has no end", end="")
+tasks = [Task("draws", draw_bar), Task("begins", begin_a_line)]
+Process(tasks).run(runner="process", max_workers=1, progress=True).raise_for_errors()
+"""
+    command = [sys.executable, "-c", code]
+    assert subprocess.run(command, stdout=stream, stderr=stream, timeout=60).returncode == 0
+    text = written()
+    for line in ("bar: all", "this line has no end"):
+        assert re.search(rf"\r{line}\r?\n", text), text
+    assert "10 %" not in text
+
+
+def test_the_streams_of_worker_processes_are_usual_ones_where_there_is_a_progress_line(terminal):
+    stream, written = terminal
+    code = """
+import codecs, pprint, sys
+from processes import Process, Task
+def wrap():
+    sys.stdout = codecs.getwriter("utf-8")(sys.stdout.buffer)
+    print("wrapped")
+    print("Python's own", file=sys.__stdout__)
+tasks = [Task("returns", pprint.PrettyPrinter), Task("wraps", wrap)]
+Process(tasks).run(runner="process", max_workers=1, progress=True).raise_for_errors()
+"""
+    command = [sys.executable, "-c", code]
+    assert subprocess.run(command, stdout=stream, stderr=stream, timeout=60).returncode == 0
+    text = written()
+    for line in ("wrapped", "Python's own"):
+        assert re.search(rf"[\r\n]{line}\r?\n", text), text
+
+
 def test_a_program_without_standard_output_shows_its_progress(terminal):
     stream, written = terminal
     code = """

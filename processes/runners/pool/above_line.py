@@ -21,8 +21,10 @@ NAMES = {1: "stdout", 2: "stderr"}
 class _AboveLine(FileIO):
     """Takes the place of the progress line, which the program draws again below a moment later.
 
-    So it is with all that is printed through Python's streams: what C code and programs that a task starts
-    print stands behind the line. Nothing is added once the descriptor leads elsewhere, as to a log file.
+    It writes whole lines: of one that has no end yet, the program would draw over the beginning. Of a line
+    that is overwritten, as bars do it with carriage returns, the last state counts. So it is with all that is
+    printed through Python's streams: what C code and programs that a task starts print stands behind the
+    line. Nothing is added once the descriptor leads elsewhere, as to a log file.
 
     Attributes
     ----------
@@ -34,16 +36,27 @@ class _AboveLine(FileIO):
         super().__init__(descriptor, "w", closefd=False)
         self.there_is_one = True
         self._leads_to = _where(descriptor)
-        self._is_in_line = False  # of its own
+        self._begun = b""  # a line that has no end yet
 
     def write(self, data: Any, /) -> int:
-        """Write data, and first clear the line that is there."""
-        clear = b"" if not self.there_is_one or self._is_in_line else CLEAR_LINE
-        if clear and _where(self.fileno()) != self._leads_to:
+        """Write data, or the lines that it ends, in place of the line that is there."""
+        if not self.there_is_one or _where(self.fileno()) != self._leads_to:
             return super().write(data)
-        data = bytes(data)
-        self._is_in_line = not data.endswith(b"\n")
-        return max(0, super().write(clear + data) - len(clear))
+        text = self._begun + bytes(data)
+        lines, end, begun = text.rpartition(b"\n")
+        self._begun = begun.rstrip(b"\r").rpartition(b"\r")[2]
+        whole = CLEAR_LINE + lines + end if end else b""
+        while whole:  # by one write, unless a signal comes between
+            whole = whole[super().write(whole) or 0 :]
+        return len(data)
+
+    def end_line(self) -> None:
+        """End the line that was begun, if there is one."""
+        if self._begun:
+            self.write(b"\n")
+
+
+_streams: list[_AboveLine] = []  # they stay where a task may have put others in their place
 
 
 def print_above_line(descriptors: Container[int]) -> None:
@@ -60,10 +73,21 @@ def print_above_line(descriptors: Container[int]) -> None:
                 above = _AboveLine(descriptor)
                 above.name = raw.name
                 # By line in any case: between parts of one, the program may draw its own.
-                text = TextIOWrapper(
+                text: Any = TextIOWrapper(
                     BufferedWriter(above), stream.encoding, stream.errors, line_buffering=True
                 )
+                text.mode = "w"  # what has none cannot travel
                 setattr(sys, name, text)
+                # Python's own stays open as well when a task puts another around its buffer.
+                setattr(sys, f"__{name}__", text)
+                _streams.append(above)
+
+
+def end_lines() -> None:
+    """End the lines that were begun: the program would draw over them."""
+    for stream in _streams:
+        with suppress(OSError):
+            stream.end_line()
 
 
 def _where(descriptor: int) -> tuple[int, int]:

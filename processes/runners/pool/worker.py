@@ -54,6 +54,8 @@ ORPHAN_MILLISECONDS = 5000
 SPARE_MILLISECONDS = 50
 """How long a worker that has nothing to do keeps mappings for its next task."""
 
+_ABOVE_LINE = f"{__package__}.above_line"  # imported where a progress line was drawn
+
 
 def serve(socket_fd: int, token_fd: int, crash_fd: int) -> None:
     """Perform attempts until the parent says that it is enough; never returns.
@@ -86,6 +88,8 @@ def _write_out() -> None:
             stream.flush()
         except Exception:  # noqa: S110 - a task may have closed it, or put anything in its place
             pass
+    if (above_line := sys.modules.get(_ABOVE_LINE)) is not None:
+        above_line.end_lines()
 
 
 def _parents_socket(socket_fd: int) -> socket:
