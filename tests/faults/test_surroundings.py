@@ -348,6 +348,19 @@ def test_a_task_that_changes_standard_output_does_not_keep_its_worker_from_a_goo
     assert (tmp_path / how).is_dir()
 
 
+PRINTS_AT_ITS_END = """
+import atexit
+from processes import Process, Task
+
+task = Task("registers", atexit.register, args=(print, "at the end"))
+Process([task]).run(runner="process").raise_for_errors()
+"""
+
+
+def test_what_is_printed_at_a_workers_end_is_not_lost():
+    assert run_in_new_python(PRINTS_AT_ITS_END) == "at the end\n"
+
+
 UNREAD = """
 import os, subprocess, sys, time
 from processes import Process, Task

@@ -78,6 +78,7 @@ def serve(socket_fd: int, token_fd: int, crash_fd: int) -> None:
     # The end of the interpreter would wait for threads that tasks have left behind. So: what users have
     # registered for the end (temporary files go by it), and no more.
     atexit._run_exitfuncs()  # noqa: SLF001 - there is no public way short of the interpreter's end
+    _write_out()
     os._exit(0)
 
 
