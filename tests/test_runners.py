@@ -166,3 +166,14 @@ def test_a_worker_may_use_its_share_of_the_processors_or_what_was_said(monkeypat
     report = Process(asked).run(runner=ProcessPoolRunner(**options))
     expected = {name: str(threads) for name in VARIABLES} | {"MKL_NUM_THREADS": "7"}
     assert report.results == {name.lower(): value for name, value in expected.items()}
+
+
+def test_the_users_number_of_openmp_threads_is_that_of_blas_too(monkeypatch):
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    monkeypatch.setenv("MKL_NUM_THREADS", "7")
+    asked = [Task(name, os.getenv, args=(name,)) for name in VARIABLES]
+    report = Process(asked).run(runner=ProcessPoolRunner(1, threads_per_worker=1))
+    expected = dict.fromkeys(VARIABLES, "5") | {"MKL_NUM_THREADS": "7"}
+    assert report.results == {name.lower(): value for name, value in expected.items()}

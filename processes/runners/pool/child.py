@@ -589,11 +589,12 @@ def _behind_redirector(program: str) -> tuple[str, dict[str, str]]:
 def worker_environment(threads: int) -> dict[str, str]:
     """Return the environment of workers whose BLAS and OpenMP may use so many threads.
 
-    What the user has set wins.
+    What the user has set wins; OMP_NUM_THREADS, to which the libraries fall back, for all of them.
     """
     while True:
         with suppress(KeyError):  # another thread may take a variable away just now
-            return {**dict.fromkeys(_THREAD_VARIABLES, str(threads)), **os.environ}
+            most = os.environ.get("OMP_NUM_THREADS", str(threads))
+            return {**dict.fromkeys(_THREAD_VARIABLES, most), **os.environ}
 
 
 def _copy_of_stderr() -> int:
