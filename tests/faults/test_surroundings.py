@@ -361,6 +361,29 @@ def test_what_is_printed_at_a_workers_end_is_not_lost():
     assert run_in_new_python(PRINTS_AT_ITS_END) == "at the end\n"
 
 
+LEAVES_EXECUTOR = """
+import atexit, os, sys, time
+from processes import Process, Task
+
+def leave_open(kind, folder):
+    global executor
+    atexit.register(os.mkdir, folder)
+    import concurrent.futures
+    executor = getattr(concurrent.futures, kind)(1)
+    executor.submit(abs, -1).result()
+    if kind == "ThreadPoolExecutor":
+        executor.submit(time.sleep, 3600)
+
+Process([Task("leaves", leave_open, args=tuple(sys.argv[1:]))]).run(runner="process").raise_for_errors()
+"""
+
+
+@pytest.mark.parametrize("kind", ["ProcessPoolExecutor", "ThreadPoolExecutor"])
+def test_an_executor_that_a_task_leaves_does_not_keep_its_worker_from_a_good_end(kind, tmp_path):
+    assert run_in_new_python(LEAVES_EXECUTOR, kind, str(tmp_path / "made at the end")) == ""
+    assert (tmp_path / "made at the end").is_dir()
+
+
 UNREAD = """
 import os, subprocess, sys, time
 from processes import Process, Task

@@ -54,6 +54,9 @@ ORPHAN_MILLISECONDS = 5000
 SPARE_MILLISECONDS = 50
 """How long a worker that has nothing to do keeps mappings for its next task."""
 
+EXECUTORS_SECONDS = 0.5
+"""For executors that are left open to end: half of what a worker has for its end."""
+
 _ABOVE_LINE = f"{__package__}.above_line"  # imported where a progress line was drawn
 
 
@@ -75,11 +78,25 @@ def serve(socket_fd: int, token_fd: int, crash_fd: int) -> None:
     with suppress(ConnectionError):  # the parent is gone
         _Loop(_parents_socket(socket_fd), token_fd).run()
     _write_out()
+    _end_executors()
     # The end of the interpreter would wait for threads that tasks have left behind. So: what users have
     # registered for the end (temporary files go by it), and no more.
     atexit._run_exitfuncs()  # noqa: SLF001 - there is no public way short of the interpreter's end
     _write_out()
     os._exit(0)
+
+
+def _end_executors() -> None:
+    """Let executors end that tasks have left open, or that libraries keep, as the interpreter would.
+
+    Otherwise what `multiprocessing` has registered for the end would wait for their processes. An executor
+    that is at work is not waited for long: what is registered for the end is to come to its turn.
+    """
+    if exits := getattr(threading, "_threading_atexits", ()):
+        thread = threading.Thread(target=lambda: [end() for end in reversed(exits)], daemon=True)
+        with suppress(RuntimeError):  # the system has no thread left
+            thread.start()
+            thread.join(EXECUTORS_SECONDS)
 
 
 def _write_out() -> None:
