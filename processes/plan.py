@@ -11,7 +11,7 @@ from enum import IntEnum
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING
 
-from .resources import ReadyTree
+from .resources import ReadyTrees
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -104,11 +104,11 @@ class Plan:
                 self._heaps[groups[task]].append(self.ranks[task])
         for heap in self._heaps:
             heapify(heap)
-        self._trees: dict[int, ReadyTree] = {}  # for heaps, where tasks need resources
+        self._trees: dict[int, ReadyTrees] = {}  # for heaps, where tasks need resources
         if needs is not None:
-            by_rank = [needs[task] for task in order]
             for group in {group for group, need in zip(groups, needs, strict=True) if need}:
-                self._trees[group] = ReadyTree(by_rank, self._heaps[group])
+                by_rank = {rank: needs[task] for rank, task in enumerate(order) if groups[task] == group}
+                self._trees[group] = ReadyTrees(by_rank, self._heaps[group])
                 self._heaps[group] = []
 
     def state(self, task: int) -> State:
@@ -172,8 +172,8 @@ class Plan:
         for task in tasks:
             self._move(task, RUNNING)
             self.succeed(task)
-            if tree := self._trees.get(self._groups[task]):
-                tree.remove(self.ranks[task])
+            if trees := self._trees.get(self._groups[task]):
+                trees.remove(self.ranks[task])
         for heap in self._heaps:
             heap[:] = [rank for rank in heap if self._states[self._order[rank]] is READY]
             heapify(heap)

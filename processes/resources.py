@@ -6,11 +6,13 @@ from math import inf
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
     from fractions import Fraction
 
     Amount = int | float | Fraction
     Amounts = Mapping[str, int | Fraction]
+
+NOTHING: Amounts = {"": 0}  # what a task needs that needs nothing
 
 
 def exact(amounts: Mapping[str, float]) -> dict[str, int | Fraction]:
@@ -25,56 +27,106 @@ def exact(amounts: Mapping[str, float]) -> dict[str, int | Fraction]:
     }
 
 
-class ReadyTree:
+class ReadyTrees:
     """Ready tasks by rank, of which the first one that can have what it needs is found without a look at all.
 
-    It is a binary tree with a leaf for each rank. Each node has, for each resource, the least that a ready
-    task below it needs. With one resource all that is done costs O(log V). With several, what is least of
-    each may be of different tasks: then more is looked at.
+    Those that need the same resources, if not as much of each, stand in one tree. Its first one is looked for
+    anew only where a task has come or gone, or where there is another amount now of what they need.
 
     Parameters
     ----------
-    needs : sequence of mapping
-        What the task of each rank needs.
+    needs : mapping of int to mapping
+        What each task needs, by its rank; the lowest rank first.
     ready : iterable of int
         The ranks of those that are ready.
     """
 
-    __slots__ = ("_least", "_leaves", "_needs")
+    __slots__ = ("_changed", "_firsts", "_seen", "_tree_of", "_trees_with")
 
-    def __init__(self, needs: Sequence[Amounts], ready: Iterable[int]) -> None:
-        self._needs = needs
-        self._leaves = 1 << (len(needs) - 1).bit_length()
-        names = {name for need in needs for name in need}
-        # By name; node n has the nodes 2n and 2n + 1 below it.
-        self._least: dict[str, list[Amount]] = {name: [inf] * (2 * self._leaves) for name in names}
+    def __init__(self, needs: Mapping[int, Amounts], ready: Iterable[int]) -> None:
+        alike: dict[frozenset[str], dict[int, Amounts]] = {}
+        for rank, need in needs.items():
+            alike.setdefault(frozenset(need or NOTHING), {})[rank] = need or NOTHING
+        self._tree_of: dict[int, _Tree] = {}  # by rank
+        self._trees_with: dict[str, list[_Tree]] = {}  # by the name of a resource
+        for names, by_rank in alike.items():
+            tree = _Tree(names, by_rank)
+            self._tree_of.update(dict.fromkeys(by_rank, tree))
+            for name in names:
+                self._trees_with.setdefault(name, []).append(tree)
+        self._firsts: dict[_Tree, int] = {}  # of the trees that have one
+        self._seen: dict[str, Amount] = {}  # what was available then
+        self._changed: set[_Tree] = set()
         for rank in ready:
             self.add(rank)
 
     def add(self, rank: int) -> None:
         """Add a task that is ready."""
-        for name in self._least:
-            self._set(name, rank, self._needs[rank].get(name, 0))
+        tree = self._tree_of[rank]
+        tree.add(rank)
+        self._changed.add(tree)
 
     def remove(self, rank: int) -> None:
         """Remove one that is ready no more."""
+        tree = self._tree_of[rank]
+        tree.remove(rank)
+        self._changed.add(tree)
+
+    def first(self, available: Amounts) -> int | None:
+        """Tell the lowest rank of those that can have what they need; None if none can."""
+        for name, amount in available.items():
+            if self._seen.get(name) is not amount:
+                self._seen[name] = amount
+                self._changed.update(self._trees_with.get(name, ()))
+        for tree in self._changed:
+            rank = tree.first(available)
+            if rank is not None:
+                self._firsts[tree] = rank
+            else:
+                self._firsts.pop(tree, None)
+        self._changed.clear()
+        return min(self._firsts.values(), default=None)
+
+
+class _Tree:
+    """Ready tasks that all need the same resources.
+
+    It is a binary tree with a leaf for each task. Each node has, for each resource, the least that a ready
+    task below it needs. Where all need as much, or one resource alone, all that is done costs O(log V). Else
+    what is least of each may be of different tasks: then more is looked at.
+    """
+
+    __slots__ = ("_leaf_of", "_least", "_leaves", "_needs", "_ranks")
+
+    def __init__(self, names: Iterable[str], needs: Mapping[int, Amounts]) -> None:
+        self._needs = needs
+        self._ranks = list(needs)
+        self._leaves = 1 << (len(needs) - 1).bit_length()
+        self._leaf_of = {rank: self._leaves + place for place, rank in enumerate(self._ranks)}
+        # By name; node n has the nodes 2n and 2n + 1 below it.
+        self._least: dict[str, list[Amount]] = {name: [inf] * (2 * self._leaves) for name in names}
+
+    def add(self, rank: int) -> None:
+        for name, amount in self._needs[rank].items():
+            self._set(name, rank, amount)
+
+    def remove(self, rank: int) -> None:
         for name in self._least:
             self._set(name, rank, inf)
 
     def first(self, available: Amounts) -> int | None:
-        """Tell the lowest rank of those that can have what they need; None if none can."""
         nodes = [1]
         while nodes:
             node = nodes.pop()
-            if all(least[node] <= available[name] for name, least in self._least.items()):
+            if all(least[node] <= available.get(name, 0) for name, least in self._least.items()):
                 if node >= self._leaves:
-                    return node - self._leaves
+                    return self._ranks[node - self._leaves]
                 nodes += (2 * node + 1, 2 * node)
         return None
 
     def _set(self, name: str, rank: int, amount: Amount) -> None:
         least = self._least[name]
-        node = self._leaves + rank
+        node = self._leaf_of[rank]
         least[node] = amount
         while node > 1:
             node //= 2

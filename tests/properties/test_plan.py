@@ -65,7 +65,7 @@ def graphs(draw: st.DrawFn) -> Drawn:
 
 
 def contents(plan: Plan) -> dict[str, object]:
-    trees = [tree._least for tree in plan._trees.values()]
+    trees = [[tree._least for tree in trees._tree_of.values()] for trees in plan._trees.values()]
     return copy.deepcopy({**vars(plan), "_trees": trees})
 
 
@@ -253,3 +253,28 @@ def test_ready_tasks_go_by_priority_then_by_the_chain_below_then_in_order(drawn,
 def test_each_state_has_its_moves_and_only_ends_have_none():
     assert set(MOVES) == set(State)
     assert {state for state, moves in MOVES.items() if not moves} == ENDED
+
+
+class Counted(int):
+    """An amount that counts how often it is compared with what a task needs."""
+
+    def __new__(cls, amount: int) -> Counted:
+        self = super().__new__(cls, amount)
+        self.asked = 0
+        return self
+
+    def __ge__(self, needed: float) -> bool:
+        self.asked += 1
+        return int(self) >= needed
+
+
+@pytest.mark.parametrize("kinds", [1, 2, 50])
+def test_where_nothing_can_start_what_waits_for_different_resources_is_not_looked_through(kinds):
+    needs = [{f"r{n % kinds}": 1} for n in range(2_000)]
+    graph = Graph([Task(f"t{n}", abs, resources=need) for n, need in enumerate(needs)])
+    plan = Plan(graph, [0] * len(needs), needs=needs)
+    available = {name: Counted(0) for need in needs for name in need}
+    assert plan.rank_of_next(0, available) is None
+    available["r0"] = Counted(1)
+    assert plan.rank_of_next(0, available) == 0
+    assert sum(amount.asked for amount in available.values()) < 2 * kinds + 50
