@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     Passed = tuple[tuple[int, str | None], ...] | None
 
+_NO_TASK: Any = None  # what stands in the place of one that was removed
 SHOWN_IN_CYCLE = 12  # more names than that tell nobody more
 COMPARED = 200  # names, at most, that an unknown one is compared with, at some 20 µs each
 
@@ -206,7 +207,8 @@ class Draft:
         self.dependencies[index] = ()
         self._removed.add(index)
         del self.index[name]
-        return self.tasks[index]
+        task, self.tasks[index] = self.tasks[index], _NO_TASK  # which may hold much
+        return task
 
     def _count(self, needed: tuple[int, ...], sign: int) -> None:
         for other in needed:

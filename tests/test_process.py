@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import pickle
 import re
 import time
+import weakref
 from typing import Any
 
 import pytest
@@ -270,6 +272,19 @@ def test_tasks_are_removed_one_by_one_however_many_there_are():
     # Some 0.05 s; where each step looks at all tasks, it is minutes.
     assert time.monotonic() - began < 60
     assert needs(process) == {"t0": [], "t1": ["t0"]}
+
+
+def test_a_task_that_was_removed_is_let_go_of_at_once():
+    process = Process([Task("a", int)])
+    large = {1, 2, 3}
+    gone = weakref.ref(large)
+    process.add_task(Task("b", len, args=(large,)))
+    del large
+    process.remove_task("b")
+    gc.collect()  # a task and its logger refer to each other
+    assert gone() is None
+    process.add_task(Task("c", int, dependencies=[TaskDependency("a")]))
+    assert needs(process) == {"a": [], "c": ["a"]}
 
 
 @pytest.mark.parametrize("look", [lambda process: process, pickle.dumps, repr, Process.run])
