@@ -7,12 +7,12 @@ import sys
 from contextlib import suppress
 from io import BufferedWriter, FileIO, TextIOWrapper
 
+from .boot import CLEAR_LINE
+
 TYPE_CHECKING = False  # typing is not imported: it would be the costliest part of a worker's start
 if TYPE_CHECKING:
     from collections.abc import Container
     from typing import Any
-
-CLEAR_LINE = b"\r\x1b[2K"
 
 NAMES = {1: "stdout", 2: "stderr"}
 """The streams of a worker that may lead to a terminal, by their descriptors."""

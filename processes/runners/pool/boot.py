@@ -15,6 +15,7 @@ from contextlib import suppress
 from .abilities import CHILDREN_FILE
 
 GRACE_SECONDS = 0.2  # from SIGTERM to SIGKILL: a guess, enough for a handler that removes a file
+CLEAR_LINE = b"\r\x1b[2K"  # what a worker writes before its own line, where there is a progress line
 ERROR_BYTES = 4096  # of standard error: a page, enough for what an interpreter says at its end
 # Together less than what the parent gives a guard to end.
 LEAVE_SECONDS = 1.0  # for a worker that was told to end, with its atexit handlers

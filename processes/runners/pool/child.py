@@ -20,7 +20,7 @@ from ...perform import CALLERS, format_stack
 from ...pickling import LARGE, load
 from ..stacks import places_in, unescape
 from . import abilities, wire
-from .boot import ERROR_BYTES, GRACE_SECONDS, LEAVE_SECONDS, MARK
+from .boot import CLEAR_LINE, ERROR_BYTES, GRACE_SECONDS, LEAVE_SECONDS, MARK
 from .death import Death
 
 if TYPE_CHECKING:
@@ -498,8 +498,6 @@ class Child:
 
     def _read_death(self, code: int | None) -> Death:
         """Read the crash file; see :func:`processes.runners.pool.boot.main`."""
-        from .above_line import CLEAR_LINE
-
         pid = self.who.pid or self.process.pid
         if self._crash_file is None:
             return Death(pid, code)
