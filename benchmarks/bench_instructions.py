@@ -42,19 +42,19 @@ def measure(settings: Settings) -> Iterator[Table]:
     cells = list(product(ROWS, columns))
     table = Table(f"No-ops, {SHAPE}: instructions a task")
     with ThreadPoolExecutor(settings.workers) as executor:  # a busy machine changes nothing
-        counts = [executor.submit(_per_task, valgrind, row, columns[column]) for row, column in cells]
-    for (row, column), count in zip(cells, counts, strict=True):
+        counts = {
+            (row, column, runs): executor.submit(_count, valgrind, row, columns[column], runs)
+            for runs in (1, 0)  # what takes longest first
+            for row, column in sorted(cells, key=lambda cell: -columns[cell[1]])
+        }
+    for row, column in cells:
         try:
-            table.add(row, column, [count.result()])
+            with_one, without = (counts[row, column, runs].result() for runs in (1, 0))
+            table.add(row, column, [(with_one - without) / columns[column]])
         except NotMeasuredError as error:
             table.put(row, column, str(error))
     table.add_growth(list(columns))
     yield table
-
-
-def _per_task(valgrind: str, subject: str, size: int) -> float:
-    without, with_one = (_count(valgrind, subject, size, runs) for runs in (0, 1))
-    return (with_one - without) / size
 
 
 def _count(valgrind: str, subject: str, size: int, runs: int) -> int:

@@ -37,7 +37,7 @@ MEASURED = [(2, THREADS), (8, THREADS), (2, PROCESSES)]
 FIRST_COME, OWN, KNOWN = "first come", "longest chain", "durations known"
 WORSE = 1.02  # times first come: more is remarked on for the library's own order
 FAR = 1.1  # times the lower bound: more is remarked on for known durations
-BOUND_SECONDS = 1.0  # what is measured is scaled to this lower bound, or to a larger one
+BOUND_SECONDS = 0.75  # what is measured is scaled to this lower bound, or to a larger one
 MEAN_SECONDS = 0.002  # that a task sleeps then: to fall asleep and to wake up takes 0.1 ms in any order
 MOST_MEASURED = 20  # files; the others are simulated only
 
