@@ -28,6 +28,7 @@ RUNNABLE = (
     "docs/guide.md",
     "docs/processes.md",
     "docs/engines.md",
+    "docs/coming_from.md",
 )  # whose snippets all run as they stand
 USER_FOLDER = "/home/you"  # where the documents pretend that snippets stand
 TIME = re.compile(r"\b\d+\.\d+( s\b|(?=  ))")
