@@ -92,7 +92,8 @@ class Plan:
         # Sorting is stable, so the last sort decides first.
         lengths = graph.heights if durations is None else graph.bottom_levels(durations)
         order = sorted(range(size), key=lengths.__getitem__, reverse=True)
-        if any(task.priority for task in graph.tasks):
+        self._has_priorities = any(task.priority for task in graph.tasks)
+        if self._has_priorities:
             order.sort(key=lambda task: graph.tasks[task].priority, reverse=True)
         self._order = order
         self.ranks = [0] * size
@@ -106,6 +107,8 @@ class Plan:
             heapify(heap)
         self._trees: dict[int, ReadyTrees] = {}  # for heaps, where tasks need resources
         if needs is not None:
+            self._needs = [needs[task] for task in order]  # by rank, as what follows
+            self._priorities = [graph.tasks[task].priority for task in order]
             for group in {group for group, need in zip(groups, needs, strict=True) if need}:
                 by_rank = {rank: needs[task] for rank, task in enumerate(order) if groups[task] == group}
                 self._trees[group] = ReadyTrees(by_rank, self._heaps[group])
@@ -124,6 +127,21 @@ class Plan:
             return self._trees[group].first(available)
         heap = self._heaps[group]
         return heap[0] if heap else None
+
+    def left_for(self, rank: int, available: Amounts) -> Amounts:
+        """Tell how much there is of each resource for a task of that rank.
+
+        What the first in line lacks is not given to tasks of lower priority: as smaller ones come and go, it
+        would never have enough. Schedulers of batch jobs call that a reservation.
+        """
+        if not self._has_priorities:
+            return available
+        heads = [trees.head() for trees in self._trees.values()]
+        head = min((head for head in heads if head is not None), default=rank)
+        if self._priorities[head] <= self._priorities[rank]:
+            return available
+        lacking = [name for name, amount in self._needs[head].items() if amount > available[name]]
+        return {**available, **dict.fromkeys(lacking, 0)} if lacking else available
 
     def rank_below(self, task: int) -> int:
         """Tell the best rank of what depends on a task directly; NEVER if nothing does."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from heapq import heappop, heappush
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -41,9 +42,12 @@ class ReadyTrees:
         The ranks of those that are ready.
     """
 
-    __slots__ = ("_changed", "_firsts", "_seen", "_tree_of", "_trees_with")
+    __slots__ = ("_changed", "_firsts", "_heap", "_needs", "_ready", "_seen", "_tree_of", "_trees_with")
 
     def __init__(self, needs: Mapping[int, Amounts], ready: Iterable[int]) -> None:
+        self._needs = needs
+        self._ready: set[int] = set()  # of those that need anything
+        self._heap: list[int] = []  # these, and some that are ready no more
         alike: dict[frozenset[str], dict[int, Amounts]] = {}
         for rank, need in needs.items():
             alike.setdefault(frozenset(need or NOTHING), {})[rank] = need or NOTHING
@@ -65,12 +69,22 @@ class ReadyTrees:
         tree = self._tree_of[rank]
         tree.add(rank)
         self._changed.add(tree)
+        if self._needs[rank]:
+            self._ready.add(rank)
+            heappush(self._heap, rank)
 
     def remove(self, rank: int) -> None:
         """Remove one that is ready no more."""
         tree = self._tree_of[rank]
         tree.remove(rank)
         self._changed.add(tree)
+        self._ready.discard(rank)
+
+    def head(self) -> int | None:
+        """Tell the lowest rank of those that need anything, whether it can be had or not."""
+        while self._heap and self._heap[0] not in self._ready:
+            heappop(self._heap)
+        return self._heap[0] if self._heap else None
 
     def first(self, available: Amounts) -> int | None:
         """Tell the lowest rank of those that can have what they need; None if none can."""

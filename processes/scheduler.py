@@ -286,12 +286,20 @@ class Scheduler:
 
     def _best_startable(self) -> tuple[int, int] | None:
         """Tell the lowest rank of those that can start, and the number of its runner."""
+        best = self._best_within(self._available)
+        if best is not None and self._needs is not None:
+            left = self._plan.left_for(best[0], self._available)
+            if left is not self._available:
+                return self._best_within(left)
+        return best
+
+    def _best_within(self, available: Amounts) -> tuple[int, int] | None:
         startable = [
             (rank, number)
             for number, runner in enumerate(self._numbered)
             if runner.free_slots > 0
             and not runner.is_sated
-            and (rank := self._plan.rank_of_next(number, self._available)) is not None
+            and (rank := self._plan.rank_of_next(number, available)) is not None
         ]
         return min(startable, default=None)
 

@@ -60,7 +60,8 @@ class Task:
     runner : str or ProcessRunner, optional
         What runs this task, whatever runs the others; None: what runs the process.
     priority : int, default 0
-        Among the tasks that can start, those of higher priority start first.
+        Among the tasks that can start, those of higher priority start first; and what the first of them lacks
+        of `resources` is not given to tasks of lower priority.
     resources : mapping of str to float, optional
         How much the task takes, while it runs, of what :meth:`processes.Process.run` is given as
         `resources`; None means nothing.

@@ -52,6 +52,7 @@ from processes import (
     Task,
     TaskDependency,
     TaskFinished,
+    TaskStarted,
     TaskStatus,
     ThreadRunner,
     exponential_backoff,
@@ -362,6 +363,28 @@ def test_a_resource_is_never_used_beyond_what_there_is():
     report = Process(tasks).run(runner="thread", max_workers=8, resources={"db": 2})
     report.raise_for_errors()
     assert database.most <= 2
+
+
+def test_what_an_urgent_task_lacks_is_kept_free_for_it_and_what_it_does_not_need_is_not():
+    may_end, started = threading.Event(), []
+
+    def watch(event):
+        if isinstance(event, TaskStarted):
+            started.append(event.name)
+
+    behind_first = [TaskDependency("first")]
+    tasks = [
+        Task("first", abs, args=(1,), resources={"db": 1}, priority=2),
+        Task("second", may_end.wait, args=(60,), resources={"db": 1}, priority=2),
+        Task("urgent", abs, args=(1,), resources={"db": 2}, priority=1, dependencies=behind_first),
+        Task("other", may_end.set, resources={"disk": 1}, dependencies=behind_first),
+        *(Task(f"query-{n}", abs, args=(n,), resources={"db": 1}) for n in range(5)),
+    ]
+    report = Process(tasks).run(
+        runner="thread", max_workers=2, resources={"db": 2, "disk": 1}, observers=[watch]
+    )
+    report.raise_for_errors()
+    assert started[:4] == ["first", "second", "other", "urgent"]
 
 
 @pytest.mark.parametrize("runner", ["thread", "process"])

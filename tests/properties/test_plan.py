@@ -169,6 +169,19 @@ class Story:
                     if state is READY and drawn.groups[task] == group and drawn.fits(task, available)
                 ]
                 assert plan.rank_of_next(group, available) == min(fitting, default=None)
+            for task in range(drawn.size if drawn.needs else 0):
+                assert plan.left_for(plan.ranks[task], available) == self.left_for(task, available)
+
+    def left_for(self, task: int, available: dict[str, int]) -> dict[str, int]:
+        """Tell what is left if the first that needs anything is more urgent, and is to have what it lacks."""
+        drawn, plan = self.drawn, self.plan
+        assert drawn.needs is not None
+        in_line = [other for other in range(drawn.size) if plan.state(other) is READY and drawn.needs[other]]
+        first = min(in_line, key=plan.ranks.__getitem__, default=task)
+        if drawn.graph.tasks[first].priority <= drawn.graph.tasks[task].priority:
+            return available
+        need = drawn.needs[first]
+        return {name: 0 if need.get(name, 0) > amount else amount for name, amount in available.items()}
 
 
 @steadily
