@@ -54,6 +54,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeGuard
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from .annotations import annotations_of
+from .failure import brief_repr
 from .interrupt import is_of_signal
 from .pickling import LARGE, PROTOCOL, is_simple
 
@@ -107,6 +108,10 @@ class _Code(NamedTuple):
     imports: tuple[tuple[int, str, tuple[str, ...]], ...]
 
 
+class NoFingerprintError(Exception):
+    """A call has no fingerprint; the text says of what the contents cannot be told, and why."""
+
+
 def digest_of(data: bytes | memoryview) -> bytes:
     """Return the digest of some bytes."""
     return blake2b(data, digest_size=_DIGEST_BYTES).digest()
@@ -116,37 +121,42 @@ class Fingerprints:
     """Makes the fingerprints of a run's tasks; what several of them name is looked at once."""
 
     def __init__(self) -> None:
-        self._functions: dict[int, tuple[object, bytes | None]] = {}
+        self._functions: dict[int, tuple[object, bytes | str]] = {}
         self._parts: dict[int, tuple[object, _Part]] = {}
         self._codes: dict[int, tuple[CodeType, _Code]] = {}
         self._large: dict[tuple[int, int], tuple[object, bytes]] = {}  # by address and size
         self._sources: dict[str, tuple[bytes, frozenset[str]]] = {}
         self._versions: dict[str, str | None] = {}
 
-    def of_call(
-        self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> bytes | None:
-        """Return the fingerprint of a call; None if it has none: the code of a value may raise anything."""
+    def of_call(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
+        """Return the fingerprint of a call.
+
+        Raises
+        ------
+        NoFingerprintError
+            If it has none: the code of a value may raise anything.
+        """
         known = self._functions.get(id(function))
         if known is None:
             # The object is kept, so that no other one gets its id.
-            known = self._functions[id(function)] = (function, self._digest_or_none(function))
+            known = self._functions[id(function)] = (function, self._try_digest(function, "function"))
         called = known[1]
         if is_simple(args) and is_simple(kwargs):
-            given: bytes | None = repr((args, kwargs)).encode()
+            given: bytes | str = repr((args, kwargs)).encode()
         else:
-            given = self._digest_or_none((args, kwargs))
-        if called is None or given is None:
-            return None
+            given = self._try_digest((args, kwargs), "arguments")
+        if isinstance(called, str) or isinstance(given, str):
+            raise NoFingerprintError(called if isinstance(called, str) else given)
         return digest_of(_PYTHON + called + given)
 
-    def _digest_or_none(self, value: object) -> bytes | None:
+    def _try_digest(self, value: object, what: str) -> bytes | str:
+        """Return the digest of a value; as text, why it has none."""
         try:
             return self.digest(value)
         except BaseException as error:
             if is_of_signal(error):
                 raise
-            return None
+            return f"its {what}: {brief_repr(error)}"
 
     def digest(self, value: object) -> bytes:
         """Return the digest of a value, with all functions and classes that it needs."""

@@ -14,7 +14,7 @@ from typing import Any
 import programs
 import pytest
 
-from processes.fingerprint import Fingerprints
+from processes.fingerprint import Fingerprints, NoFingerprintError
 
 PRINT = """
 import contextlib, copy, inspect, pickle
@@ -496,14 +496,14 @@ def test_what_an_import_that_waits_will_bring_counts(tmp_path):
 def test_a_context_variable_counts_with_what_it_holds():
     variable: ContextVar[int] = ContextVar("variable")
 
-    def digest() -> bytes | None:
+    def digest() -> bytes:
         return Fingerprints().of_call(lambda: variable, (), {})
 
     empty = digest()
     token = variable.set(1)
     one = digest()
     variable.set(2)
-    assert len({None, empty, one, digest()}) == 4
+    assert len({empty, one, digest()}) == 3
     variable.reset(token)
     assert digest() == empty
 
@@ -513,8 +513,8 @@ def test_what_a_task_logs_and_prints_through_counts_by_its_class_alone(module, n
     found = getattr(pytest.importorskip(module), name)
     first, second = (found(), found(width=40)) if isinstance(found, type) else (found, found.bind(task="x"))
     made = Fingerprints()
-    assert made.of_call(lambda: first.print(""), (), {}) is not None
-    assert made.of_call(print, (first,), {}) == made.of_call(print, (second,), {}) is not None
+    assert made.of_call(lambda: first.print(""), (), {})
+    assert made.of_call(print, (first,), {}) == made.of_call(print, (second,), {})
 
 
 def test_what_has_no_fingerprint_has_none_and_costs_nothing_else():
@@ -540,11 +540,13 @@ def test_what_has_no_fingerprint_has_none_and_costs_nothing_else():
             threading.current_thread(),
             deep,
         ]
-        assert [made.of_call(function, (), {}) for function in functions] == [None] * 2
-        found = [made.of_call(print, ([value],), {}) for value in values]
-    del found[-2]  # it may well have one
-    assert found == [None] * 6
-    assert made.of_call(print, (1,), {}) is not None
+        for function in functions * 2:
+            with pytest.raises(NoFingerprintError, match=r"its function: TypeError\(.*socket"):
+                made.of_call(function, (), {})
+        for value in values:
+            with pytest.raises(NoFingerprintError, match=r"its arguments: \w+\("):
+                made.of_call(print, ([value],), {})
+    assert made.of_call(print, (1,), {})
     while deep:  # to drop it at once would take the stack
         deep = deep[0]
 

@@ -14,7 +14,7 @@ from ..checkpoint_file import CheckpointFile, Head
 from ..events import RunFinished, TaskFinished
 from ..exceptions import SerializationError
 from ..failure import brief_repr
-from ..fingerprint import Fingerprints, digest_of
+from ..fingerprint import Fingerprints, NoFingerprintError, digest_of
 from ..interrupt import is_of_signal
 from ..pickling import PROTOCOL, dump, dump_simple, load
 from ..task_log import warn
@@ -70,13 +70,20 @@ class Checkpoint:
         self._returned = returned
         self._warned_of: set[str] = set()
         self._new_ids = map(os.urandom(_ID_BYTES // 2).__add__, _counted_bytes())
+        self._untold: dict[str, str] = {}  # why tasks have no fingerprint, by name
         # By task index; None where a task has none:
+        self._calls: list[bytes | None] = []  # their fingerprints
         self._ids: list[bytes | None] = [None] * len(graph.names)  # of their records
         self._values: dict[int, Any] = {}  # read so far
         self._file = CheckpointFile(path)
         try:
             fingerprints = Fingerprints()
-            self._calls = [fingerprints.of_call(task.func, task.args, task.kwargs) for task in graph.tasks]
+            for task in graph.tasks:
+                try:
+                    self._calls.append(fingerprints.of_call(task.func, task.args, task.kwargs))
+                except NoFingerprintError as error:
+                    self._untold[task.name] = str(error)
+                    self._calls.append(None)
             self.saved = self._find_saved()
         except BaseException:
             self._file.close(graph.names)
@@ -173,10 +180,15 @@ class Checkpoint:
     # What this run saves
 
     def _save(self, task: int, result: TaskResult) -> None:
-        key = self._key(task)
+        key, name = self._key(task), self._graph.names[task]
         if key is None:
-            return  # it could never be found to be the same
-        name = self._graph.names[task]
+            if name in self._untold:
+                self._warn(
+                    "fingerprint",
+                    f"Task {name!r} is not saved, and the next run runs it again, since the contents of what "
+                    f"it calls or gets cannot be told: {self._untold[name]}",
+                )
+            return
         pieces: list[Buffer] = []
         sizes = None
         try:
