@@ -1,4 +1,4 @@
-"""A task's logger, its log file, and what a run writes there.
+"""A task's logger, its log file, and what takes the records that a function logs there.
 
 None of it is registered in `logging`, and no file stays open, so that a hundred thousand tasks cost
 nothing when they are dropped, and ten thousand log files work under any limit of open files.
@@ -19,7 +19,6 @@ from .log_capture import anybody_listens
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from .error_data import ErrorData
     from .task import Task
 
 PARENT = logging.getLogger("processes")
@@ -192,57 +191,6 @@ def record_sink(task: Task) -> RecordSink | None:
     return RecordSink(handlers) if handlers else None
 
 
-def log_started(task: Task) -> None:
-    """Log that a task begins."""
-    if _is_heard(task, logging.INFO):
-        task.logger.info("Starting %s.", task.name)
-
-
-def log_retry(task: Task, attempt: int, exception: BaseException, delay: float) -> None:
-    """Log, in one line, that an attempt failed and another one follows after `delay` seconds."""
-    if _is_heard(task, logging.WARNING):
-        task.logger.warning(
-            "Attempt %d of %s failed (%s); attempt %d follows in %g s.",
-            attempt,
-            task.name,
-            _one_line(exception),
-            attempt + 1,
-            delay,
-        )
-
-
-def log_finished(task: Task) -> None:
-    """Log that a task has succeeded."""
-    if _is_heard(task, logging.INFO):
-        task.logger.info("Finished %s.", task.name)
-
-
-def log_taken_over(task: Task) -> None:
-    """Log that a task is not run: an earlier run's result of it stands."""
-    if _is_heard(task, logging.INFO):
-        task.logger.info("Took the result of %s from the checkpoint.", task.name)
-
-
-def log_failed(task: Task, error_data: ErrorData) -> None:
-    """Log that a task has failed, and all that is known of it; the record carries `task_context`."""
-    if not _is_heard(task, logging.ERROR):
-        return
-    from .failure import bounded_repr
-
-    traced = [f"    {name} = {value}" for name, value in error_data.traced_vars.items()]
-    lines = [
-        f"Failed {task.name}: {error_data.exception}",
-        f"  function: {error_data.function}",
-        f"  args: {bounded_repr(error_data.args)}",
-        f"  kwargs: {bounded_repr(error_data.kwargs)}",
-        f"  downstream impact: {', '.join(error_data.downstream_impact) or 'none'}",
-        f"  traced variables: {error_data.traced_vars_location or 'none'}",
-        *traced,
-        error_data.traceback_str.rstrip("\n"),
-    ]
-    task.logger.error("%s", "\n".join(lines), extra={"task_context": dict(vars(error_data))})
-
-
 def anyone_hears(tasks: Iterable[Task]) -> bool:
     """Tell whether what is logged of tasks has a reader: a logger of their own, or the program's handlers."""
     if anybody_listens():
@@ -253,17 +201,6 @@ def anyone_hears(tasks: Iterable[Task]) -> bool:
             return True
         logger = logger.parent if logger.propagate else None
     return any(task.has_logger for task in tasks)
-
-
-def _is_heard(task: Task, level: int) -> bool:
-    # Most tasks have no logger, and most programs listen to nothing below WARNING: then none is made.
-    return task.has_logger or PARENT.isEnabledFor(level)
-
-
-def _one_line(exception: BaseException) -> str:
-    from .failure import exception_line
-
-    return " ".join(exception_line(exception).split())
 
 
 def _append(path: str | os.PathLike[str], data: bytes) -> None:

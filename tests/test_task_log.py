@@ -18,15 +18,11 @@ import pytest
 from programs import output_of
 
 from processes.error_data import ErrorData
+from processes.events import TaskFinished, TaskRetried, TaskStarted
+from processes.observers.log_files import LogFiles
 from processes.task import Task
-from processes.task_log import (
-    TaskFileHandler,
-    log_failed,
-    log_finished,
-    log_retry,
-    log_started,
-    record_sink,
-)
+from processes.task_log import TaskFileHandler, record_sink
+from processes.task_types import TaskResult
 
 
 def work() -> None: ...
@@ -334,13 +330,16 @@ def test_a_program_without_handlers_sees_nothing_on_standard_error(tmp_path):
     code = """
         import sys
         from processes.error_data import ErrorData
+        from processes.events import TaskFinished
+        from processes.observers.log_files import LogFiles
         from processes.task import Task
-        from processes.task_log import log_failed
+        from processes.task_types import TaskResult
         import logging.config
         logging.config.dictConfig({"version": 1, "loggers": {"processes": {"level": "DEBUG"}}})
         for task in (Task("a", print), Task("b", print, sys.argv[1])):
             task.logger.error("not to be printed")
-            log_failed(task, ErrorData("a"))
+            failed = TaskResult.errored(ValueError(), error_data=ErrorData(task.name))
+            LogFiles([task])(TaskFinished(task.name, failed))
     """
     assert output_of([sys.executable, "-c", textwrap.dedent(code), tmp_path / "b.log"]) == ""
     assert (tmp_path / "b.log").read_text().count("ERROR") == 2
@@ -354,11 +353,15 @@ def test_a_pickled_logger_comes_back_as_the_one_of_its_name():
 # What a run writes
 
 
+def failed(error_data: ErrorData) -> TaskFinished:
+    return TaskFinished("a", TaskResult.errored(ValueError(), error_data=error_data))
+
+
 def test_start_and_end_are_logged(path, console, parent):
     parent.setLevel(logging.INFO)
-    task = Task("Load", work, path)
-    log_started(task)
-    log_finished(task)
+    log = LogFiles([Task("Load", work, path)])
+    log(TaskStarted("load", 1))
+    log(TaskFinished("load", TaskResult.success(None)))
     lines = [line.partition(",")[2][4:] for line in path.read_text().splitlines()]
     assert lines == ["INFO processes.load: Starting load.", "INFO processes.load: Finished load."]
     assert console.messages == ["Starting load.", "Finished load."]
@@ -367,18 +370,19 @@ def test_start_and_end_are_logged(path, console, parent):
 def test_a_task_that_nobody_listens_to_gets_no_logger(parent):
     parent.setLevel(logging.CRITICAL)
     task = Task("a", work)
-    log_started(task)
-    log_retry(task, 1, ValueError(), 0)
-    log_failed(task, ErrorData("a"))
-    log_finished(task)
+    log = LogFiles([task])
+    log(TaskStarted("a", 1))
+    log(TaskRetried("a", 1, ValueError(), 0))
+    log(failed(ErrorData("a")))
+    log(TaskFinished("a", TaskResult.success(None)))
     assert not task.has_logger
     assert record_sink(task) is None
 
 
 def test_a_retry_is_one_warning_line(path):
-    task = Task("a", work, path)
-    log_retry(task, 2, ValueError("two\nlines"), 0.5)
-    log_retry(task, 3, KeyError(), 0)
+    log = LogFiles([Task("a", work, path)])
+    log(TaskRetried("a", 2, ValueError("two\nlines"), 0.5))
+    log(TaskRetried("a", 3, KeyError(), 0))
     first, second = path.read_text().splitlines()
     assert first.endswith(
         "WARNING processes.a: Attempt 2 of a failed (ValueError: two lines); attempt 3 follows in 0.5 s."
@@ -391,7 +395,7 @@ def test_an_exception_without_text_to_give_is_logged(path):
         def __str__(self) -> str:
             raise RuntimeError
 
-    log_retry(Task("a", work, path), 1, Mute(), 0)
+    LogFiles([Task("a", work, path)])(TaskRetried("a", 1, Mute(), 0))
     assert "Mute" in path.read_text()
 
 
@@ -410,7 +414,7 @@ def failure() -> ErrorData:
 
 
 def test_a_failure_is_one_record_with_all_there_is_to_know_and_the_traceback_last(path):
-    log_failed(Task("a", work, path), failure())
+    LogFiles([Task("a", work, path)])(failed(failure()))
     text = path.read_text()
     assert len(text) < 20_000
     assert text.count("ERROR") == 1
@@ -436,7 +440,7 @@ def test_the_record_of_a_failure_carries_its_data(console):
     task = Task("a", work)
     own = Collector()
     task.logger.addHandler(own)
-    log_failed(task, data)
+    LogFiles([task])(failed(data))
     (record,) = own.records
     assert record.levelno == logging.ERROR
     assert record.task_context == vars(data)
@@ -449,7 +453,7 @@ def test_values_that_cannot_be_shown_do_not_keep_a_failure_from_being_logged(pat
         def __repr__(self) -> str:
             raise RuntimeError
 
-    log_failed(Task("a", work, path), ErrorData("a", "work", (Unshowable(),)))
+    LogFiles([Task("a", work, path)])(failed(ErrorData("a", "work", (Unshowable(),))))
     assert "Unshowable" in path.read_text()
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from ..events import TaskFinished, TaskRetried, TaskStarted
+from ..failure import bounded_repr, exception_line
 from ..interrupt import is_of_signal
-from ..task_log import log_failed, log_finished, log_retry, log_started, log_taken_over, warn
-from ..task_types import TaskStatus
+from ..task_log import PARENT, warn
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from ..error_data import ErrorData
     from ..events import Event
     from ..task import Task
 
@@ -43,23 +45,59 @@ class LogFiles:
 
     def _log(self, event: Event) -> None:
         match event:
-            case TaskStarted(name, attempt):
-                if attempt == 1:
-                    log_started(self._tasks[name])
+            case TaskStarted(name, 1):
+                _log_step(self._tasks[name], "Starting %s.")
             case TaskRetried(name, attempt, exception, delay):
-                log_retry(self._tasks[name], attempt, exception, delay)
+                _log_retry(self._tasks[name], attempt, exception, delay)
             case TaskFinished(name, _, True):
-                log_taken_over(self._tasks[name])
+                _log_step(self._tasks[name], "Took the result of %s from the checkpoint.")
             case TaskFinished(name, result):
-                if result.status is TaskStatus.SUCCESS:
-                    log_finished(self._tasks[name])
+                if result.worked:
+                    _log_step(self._tasks[name], "Finished %s.")
                 elif result.error_data is not None:
-                    log_failed(self._tasks[name], result.error_data)
+                    _log_failure(self._tasks[name], result.error_data)
 
     def _warn(self, error: Exception) -> None:
-        from ..failure import bounded_repr
+        if not self._has_warned:
+            self._has_warned = True
+            warn(f"A log handler or filter raised {bounded_repr(error)} on a task's start, retry or end")
 
-        if self._has_warned:
-            return
-        self._has_warned = True
-        warn(f"A log handler or filter raised {bounded_repr(error)} on a task's start, retry or end")
+
+def _log_step(task: Task, message: str) -> None:
+    if _is_heard(task, logging.INFO):
+        task.logger.info(message, task.name)
+
+
+def _log_retry(task: Task, attempt: int, exception: BaseException, delay: float) -> None:
+    """Log, in one line, that an attempt failed and another one follows after `delay` seconds."""
+    if _is_heard(task, logging.WARNING):
+        task.logger.warning(
+            "Attempt %d of %s failed (%s); attempt %d follows in %g s.",
+            attempt,
+            task.name,
+            " ".join(exception_line(exception).split()),
+            attempt + 1,
+            delay,
+        )
+
+
+def _log_failure(task: Task, error_data: ErrorData) -> None:
+    """Log that a task has failed, and all that is known of it; the record carries `task_context`."""
+    if not _is_heard(task, logging.ERROR):
+        return
+    lines = [
+        f"Failed {task.name}: {error_data.exception}",
+        f"  function: {error_data.function}",
+        f"  args: {bounded_repr(error_data.args)}",
+        f"  kwargs: {bounded_repr(error_data.kwargs)}",
+        f"  downstream impact: {', '.join(error_data.downstream_impact) or 'none'}",
+        f"  traced variables: {error_data.traced_vars_location or 'none'}",
+        *[f"    {name} = {value}" for name, value in error_data.traced_vars.items()],
+        error_data.traceback_str.rstrip("\n"),
+    ]
+    task.logger.error("%s", "\n".join(lines), extra={"task_context": dict(vars(error_data))})
+
+
+def _is_heard(task: Task, level: int) -> bool:
+    # Most tasks have no logger, and most programs listen to nothing below WARNING: then none is made.
+    return task.has_logger or PARENT.isEnabledFor(level)
