@@ -95,8 +95,7 @@ def find_culprit(value: Any, what: str | tuple[str, ...]) -> tuple[str, object]:
     """
     search = _Search()
     if isinstance(what, str):
-        found = search.innermost(what, value)
-        path, culprit = found or (what, value)
+        path, culprit = search.innermost(what, value) or (what, value)
     else:
         path, culprit = ", ".join(what), value
         for name, part in zip(what, value, strict=True):

@@ -632,7 +632,6 @@ def _numbered_runners(
         return [default_copy], [0] * len(tasks)
     named: dict[str, ProcessRunner] = {default.name: default}
     numbers: dict[ProcessRunner, int] = {}
-    copies: list[ProcessRunner] = []
     number_of: list[int] = []
     for task in tasks:
         runner = default if task.runner is None else task.runner
@@ -640,11 +639,8 @@ def _numbered_runners(
             if runner not in named:
                 named[runner] = make_runner(runner)
             runner = named[runner]
-        if runner not in numbers:
-            numbers[runner] = len(copies)
-            copies.append(default_copy if runner is default else runner.for_run())
-        number_of.append(numbers[runner])
-    return copies, number_of
+        number_of.append(numbers.setdefault(runner, len(numbers)))
+    return [default_copy if runner is default else runner.for_run() for runner in numbers], number_of
 
 
 def _is_interrupted(outcome: Outcome) -> bool:

@@ -24,6 +24,7 @@ from __future__ import annotations
 import _socket
 import os
 from collections import deque
+from contextlib import suppress
 from struct import Struct
 
 TYPE_CHECKING = False  # typing is not imported: it would be the costliest part of a worker's start
@@ -178,15 +179,12 @@ def open_side_channel(sock: socket) -> socket | None:
     """
     if not CAN_SEND_DESCRIPTORS:
         return None
-    try:
+    with suppress(OSError):
         ours, theirs = socket_pair()
-    except OSError:
-        sock.send(b"\0")
-        return None
-    with theirs:
-        if send_descriptors(sock, [theirs.fileno()]):
-            return ours
-    ours.close()
+        with theirs:
+            if send_descriptors(sock, [theirs.fileno()]):
+                return ours
+        ours.close()
     sock.send(b"\0")
     return None
 
