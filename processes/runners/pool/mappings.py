@@ -15,6 +15,7 @@ import os
 import sys
 import weakref
 from functools import cache
+from io import FileIO
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -107,15 +108,10 @@ def _flags(address: int, size: int) -> bytes:
     """Return what the system says of each page of a mapping; nothing where it does not."""
     count = -(-size // mmap.PAGESIZE)
     try:
-        pagemap = os.open("/proc/self/pagemap", os.O_RDONLY)
+        with FileIO("/proc/self/pagemap") as pagemap:
+            entries = os.pread(pagemap.fileno(), count * _ENTRY, address // mmap.PAGESIZE * _ENTRY)
     except OSError:
         return b""
-    try:
-        entries = os.pread(pagemap, count * _ENTRY, address // mmap.PAGESIZE * _ENTRY)
-    except OSError:
-        return b""
-    finally:
-        os.close(pagemap)
     return entries[_HIGHEST::_ENTRY] if len(entries) == count * _ENTRY else b""
 
 
