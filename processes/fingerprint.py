@@ -31,7 +31,6 @@ from contextvars import ContextVar
 from enum import Enum
 from hashlib import blake2b
 from importlib.machinery import ExtensionFileLoader
-from opcode import opmap
 from pathlib import Path
 from pickle import PickleBuffer
 from struct import pack
@@ -575,7 +574,7 @@ def _globals_and_imports(code: CodeType) -> tuple[list[str], list[tuple[int, str
     for step in dis.get_instructions(code):
         if step.opname in _READS_GLOBAL:
             found.append(step.argval)
-        elif step.opcode == opmap["IMPORT_NAME"]:
+        elif step.opname == "IMPORT_NAME":
             level, items = constants[-2:]
             imports.append((level, step.argval, items or ()))
         elif step.opname.startswith("LOAD_"):  # the level and the names are the two before
