@@ -8,13 +8,12 @@ import os
 import subprocess
 import sys
 import threading
-import time
 import types
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 
 import numpy as np
 import pytest
-from programs import output_of
+from programs import output_of, wait_until
 
 from processes import (
     DaskRunner,
@@ -317,7 +316,7 @@ def test_a_run_ends_when_its_client_is_closed(new_client, tmp_path):
 
     release = tmp_path / "release"
     tasks = [
-        Task("long", wait_for, args=(release,)),
+        Task("long", wait_until, args=(release.exists,)),
         Task("late", add, dependencies=[TaskDependency("long")]),
     ]
     try:
@@ -326,12 +325,6 @@ def test_a_run_ends_when_its_client_is_closed(new_client, tmp_path):
         release.touch()
         closing.join(60)
     assert type(report.exceptions["long"]) is WorkerDiedError
-
-
-def wait_for(path) -> None:
-    give_up_at = time.monotonic() + 30
-    while not path.exists() and time.monotonic() < give_up_at:
-        time.sleep(0.01)
 
 
 # ---- What is refused, before anything runs ---------------------------------------------------------------

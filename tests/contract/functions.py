@@ -8,11 +8,9 @@ from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
-from processes import (
-    Process,
-    Task,
-    TaskDependency,
-)
+from programs import wait_until
+
+from processes import Process, Task, TaskDependency
 
 ENGINES = ("executor", "dask")  # other people's
 SENDING = ("process", *ENGINES)  # runners that send their attempts to other processes
@@ -111,21 +109,12 @@ def give_back_a_process_that_has_run() -> Process:
     return process
 
 
-def wait_for(path: Path) -> None:
-    give_up_at = time.monotonic() + 30
-    while not path.exists() and time.monotonic() < give_up_at:
-        time.sleep(0.01)
-
-
 def write_file(path: Path) -> None:
     path.touch()
 
 
 def await_file(path: Path) -> None:
-    give_up_at = time.monotonic() + 30
-    while not path.exists():
-        assert time.monotonic() < give_up_at
-        time.sleep(0.01)
+    wait_until(path.exists)
 
 
 def await_both(first: Path, second: Path) -> None:

@@ -36,7 +36,6 @@ from functions import (
     run_inner,
     slowly,
     slowly_in_another_way,
-    wait_for,
     wait_in_c,
     wait_in_c_as_a_coroutine,
     write_file,
@@ -228,7 +227,7 @@ def release(tmp_path):
 @pytest.mark.leaves_threads
 def test_a_time_limit_ends_the_attempt_and_frees_its_slot(runner, release):
     tasks = [
-        Task("stuck", wait_for, args=(release,), timeout=0.3),
+        Task("stuck", await_file, args=(release,), timeout=0.3),
         Task("in-time", add, args=(1,), timeout=30),
         Task("after", add, dependencies=[TaskDependency("stuck")]),
         *(Task(f"other{i}", add, args=(i,)) for i in range(5)),
@@ -251,7 +250,7 @@ def test_a_time_limit_ends_the_attempt_and_frees_its_slot(runner, release):
 
 @pytest.mark.leaves_threads
 def test_a_time_limit_counts_as_a_transient_failure(runner, release):
-    report = Process([Task("stuck", wait_for, args=(release,), timeout=0.1, retries=1)]).run(runner=runner)
+    report = Process([Task("stuck", await_file, args=(release,), timeout=0.1, retries=1)]).run(runner=runner)
     assert report.entries["stuck"].attempts == 2
     assert report.entries["stuck"].status is ERRORED
 

@@ -12,13 +12,12 @@ import warnings
 from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
 from contextlib import suppress
 from multiprocessing import get_context
-from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
 from misbehaving import die, die_once, kill_from, make_and_tell, note
-from programs import wait_until
+from programs import started, wait_until
 
 from processes import (
     DaskRunner,
@@ -221,12 +220,6 @@ def test_a_run_ends_when_its_cluster_does(tmp_path):
     assert done.stdout == "WorkerDiedError SKIPPED\n", done.stderr
 
 
-def wait_for(path: Path) -> None:
-    give_up_at = time.monotonic() + 30
-    while not path.exists() and time.monotonic() < give_up_at:
-        time.sleep(0.01)
-
-
 def test_a_scheduler_that_does_not_answer_holds_up_no_other_runner(dask, monkeypatch):
     monkeypatch.setattr(module, "LOOK_SECONDS", 0.0)  # as if time had passed
     client = dask._connection.client
@@ -259,7 +252,9 @@ def test_a_scheduler_that_has_taken_the_place_of_another_tells_which_attempts_be
             dask._connection.client.unsubscribe_topic(module.TOPIC)
 
     tasks = [Task("first", abs, args=(-1,))]
-    tasks += [Task("stuck", wait_for, args=(release,), timeout=0.2, dependencies=[TaskDependency("first")])]
+    tasks += [
+        Task("stuck", wait_until, args=(release.exists,), timeout=0.2, dependencies=[TaskDependency("first")])
+    ]
     try:
         report = Process(tasks).run(runner=dask, observers=[forget])
     finally:
@@ -301,21 +296,18 @@ if __name__ == "__main__":
 @pytest.mark.parametrize("engine", ["executor", "dask"])
 def test_a_ctrl_c_ends_a_run_on_an_engine(engine, tmp_path):
     (tmp_path / "program.py").write_text(INTERRUPTED)
-    program = subprocess.Popen(
+    with started(
         [sys.executable, "program.py", engine],
         cwd=tmp_path,
         start_new_session=True,  # so that it can be interrupted as a terminal does it: the whole group
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )
-    give_up_at = time.monotonic() + 60
-    while not (tmp_path / "began").exists():
-        assert time.monotonic() < give_up_at
-        time.sleep(0.01)
-    children = psutil.Process(program.pid).children(recursive=True)
-    os.killpg(program.pid, signal.SIGINT)
-    output, errors = program.communicate(timeout=60)
+    ) as program:
+        wait_until((tmp_path / "began").exists, 60)
+        children = psutil.Process(program.pid).children(recursive=True)
+        os.killpg(program.pid, signal.SIGINT)
+        output, errors = program.communicate(timeout=60)
     assert program.returncode == 0, errors
     assert output == "{'done': 'SUCCESS', 'stuck': 'PENDING', 'after': 'PENDING'}\n"
     _, alive = psutil.wait_procs(children, timeout=30)
