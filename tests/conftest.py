@@ -25,6 +25,7 @@ from processes.cpus import usable_cpus
 
 if TYPE_CHECKING:
     import distributed
+    import trustme
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -137,6 +138,28 @@ def new_client(dask: DaskRunner) -> Callable[..., distributed.Client]:
     from distributed import Client
 
     return partial(Client, dask._connection.client.scheduler.address, set_as_default=False)
+
+
+@pytest.fixture(scope="session")
+def authority() -> trustme.CA:
+    """What gives servers their certificates."""
+    import trustme
+
+    return trustme.CA()
+
+
+@pytest.fixture
+def trusted(authority: trustme.CA, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Let the authority be one that this machine trusts."""
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+
+
+@pytest.fixture
+def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let servers on this machine be called directly."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.hookimpl(trylast=True)

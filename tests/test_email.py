@@ -15,7 +15,6 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
-import trustme
 from servers import PASSWORD, USER, Inbox, dripping, mail_server, page_of, server_context
 
 from processes import Process, Task, TaskDependency
@@ -32,18 +31,6 @@ from processes.comms.deadline import Deadline
 from processes.comms.html import spelled_duration
 from processes.comms.languages import LANGUAGES
 from processes.comms.palettes import PALETTES
-
-
-@pytest.fixture(scope="module")
-def authority():
-    return trustme.CA()
-
-
-@pytest.fixture
-def trusted(authority, monkeypatch, tmp_path):
-    """Let the authority be one that this machine trusts."""
-    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
 
 
 def refuse(api_token):
@@ -193,12 +180,9 @@ def test_one_file_can_hold_key_and_certificate(report, authority, trusted, tmp_p
 
 
 @pytest.mark.parametrize(("name", "is_trusted"), [("localhost", False), ("other.example.org", True)])
-def test_a_wrong_certificate_gets_neither_login_nor_mail(
-    report, authority, monkeypatch, tmp_path, name, is_trusted
-):
+def test_a_wrong_certificate_gets_neither_login_nor_mail(report, authority, request, name, is_trusted):
     if is_trusted:
-        authority.cert_pem.write_to_path(tmp_path / "ca.pem")
-        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+        request.getfixturevalue("trusted")
     with mail_server(tls=server_context(authority, name)) as (host, inbox):
         with pytest.raises(ConnectionError, match=r"nothing was sent: [^.]+\. For an authority of your own"):
             send(report, config(host, secure=(), credentials=(USER, PASSWORD)))

@@ -7,9 +7,10 @@ import subprocess
 import sys
 
 import pytest
-import trustme
 from servers import PASSWORD, mail_server, page_of, server_context, serving
 from test_docs import snippets_of
+
+pytestmark = pytest.mark.usefixtures("no_proxies", "trusted")
 
 SNIPPETS = [snippet.code for snippet in snippets_of("docs/notifications.md").values()]
 SECRET = "the-secret-of-the-hook"
@@ -20,26 +21,16 @@ def snippet_with(text: str) -> str:
     return found
 
 
-@pytest.fixture
-def authority(tmp_path):
-    authority = trustme.CA()
-    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
-    return authority
-
-
 def run(code, folder, **environment):
     """Run a snippet as a script, in a folder of its own, and return what it prints."""
     (folder / "snippet.py").write_text(code, encoding="utf-8")
-    proxies = {name for name in os.environ if name.lower().endswith("_proxy")}
     done = subprocess.run(
         [sys.executable, "-W", "error", "snippet.py"],
         cwd=folder,
         capture_output=True,
         encoding="utf-8",
         timeout=120,
-        env={name: value for name, value in os.environ.items() if name not in proxies}
-        | {"PYTHONUTF8": "1", "SSL_CERT_FILE": str(folder / "ca.pem")}
-        | environment,
+        env=os.environ | {"PYTHONUTF8": "1"} | environment,
     )
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout

@@ -11,7 +11,6 @@ import time
 from datetime import UTC, datetime
 
 import pytest
-import trustme
 from servers import dripping, refusing, server_context, serving
 
 from processes import Process, Task, TaskDependency
@@ -29,9 +28,7 @@ from processes.comms.transport import WebhookError
 
 
 @pytest.fixture(autouse=True)
-def no_proxies_and_short_delays(monkeypatch):
-    for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
+def short_delays(no_proxies, monkeypatch):
     monkeypatch.setattr(transport, "FIRST_DELAY", 0.001)
 
 
@@ -228,9 +225,7 @@ def test_a_server_that_drips_is_left_after_a_while(report, monkeypatch):
             send(report, None, url=f"http://{host}:{port}/x", timeout=0.5)
 
 
-def test_a_server_that_drips_through_tls_is_left_after_a_while(report, authority, monkeypatch, tmp_path):
-    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+def test_a_server_that_drips_through_tls_is_left_after_a_while(report, authority, trusted, monkeypatch):
     monkeypatch.setattr(deadline, "TIMEOUTS", 1)
     with dripping(b"HTTP/1.1", tls=server_context(authority)) as (host, port):
         with pytest.raises(WebhookError, match=r"did not answer in full within 0\.5 s"):
@@ -287,24 +282,16 @@ def test_redirects_in_a_circle_end(report):
         send(report, server)
 
 
-@pytest.fixture(scope="module")
-def authority():
-    return trustme.CA()
-
-
-def test_https_works_with_a_certificate_that_is_trusted(report, authority, monkeypatch, tmp_path):
-    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+def test_https_works_with_a_certificate_that_is_trusted(report, authority, trusted):
     with serving(tls=server_context(authority, "localhost")) as server:
         send(report, server, url=server.url(scheme="https", host="localhost"))
     assert len(server.requests) == 1
 
 
-@pytest.mark.parametrize(("name", "trusted"), [("localhost", False), ("other.example.org", True)])
-def test_a_wrong_certificate_gets_nothing(report, authority, monkeypatch, tmp_path, name, trusted):
-    if trusted:
-        authority.cert_pem.write_to_path(tmp_path / "ca.pem")
-        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+@pytest.mark.parametrize(("name", "is_trusted"), [("localhost", False), ("other.example.org", True)])
+def test_a_wrong_certificate_gets_nothing(report, authority, request, name, is_trusted):
+    if is_trusted:
+        request.getfixturevalue("trusted")
     with serving(tls=server_context(authority, name)) as server:
         with pytest.raises(
             WebhookError, match=r"nothing was sent: [^.]+\. The environment variable SSL_CERT"
