@@ -38,21 +38,24 @@ def lines_of(path: Path) -> list[str]:
     return [re.sub(r"^\S+ \S+ ", "", line) for line in path.read_text().splitlines()]
 
 
+class Collector(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+
 @pytest.fixture
 def heard():
     """What a handler on the root logger gets."""
-    records: list[logging.LogRecord] = []
-
-    class Handler(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            records.append(record)
-
-    handler = Handler()
+    handler = Collector()
     root = logging.getLogger()
     root.addHandler(handler)
     logging.getLogger("chatty.quiet").setLevel(logging.INFO)
     logging.getLogger("chatty.alone").propagate = False
-    yield records
+    yield handler.records
     root.removeHandler(handler)
     logging.getLogger("chatty.quiet").setLevel(logging.NOTSET)
     logging.getLogger("chatty.alone").propagate = True
@@ -106,18 +109,13 @@ def test_a_failure_is_one_error_record_that_carries_all_that_is_known(runner, tm
         Task("bad", chatty_failure, log_path=path, args=("four",), retries=1, retry_on=(ValueError,)),
         Task("below", chatty, args=("x",), dependencies=[TaskDependency("bad")]),
     ]
-    records: list[logging.LogRecord] = []
-
-    class Handler(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            records.append(record)
-
+    collector = Collector()
     with Process(tasks) as process:
-        process.get_task("bad").logger.addHandler(Handler())
+        process.get_task("bad").logger.addHandler(collector)
         report = process.run(runner=runner)
-    levels = [record.levelname for record in records if record.name == "processes.bad"]
+    levels = [record.levelname for record in collector.records if record.name == "processes.bad"]
     assert levels == ["INFO", "WARNING", "ERROR"]
-    error = next(record for record in records if record.levelname == "ERROR")
+    error = next(record for record in collector.records if record.levelname == "ERROR")
     assert error.task_context["task_name"] == "bad"
     assert error.task_context["downstream_impact"] == ["below"]
     assert error.task_context == vars(report.errored["bad"].error)

@@ -16,19 +16,15 @@ from pathlib import Path
 
 import programs
 import pytest
+from test_logs_alike import lines_of
 
 from processes import Process, ProcessPoolRunner, Task, TaskDependency, ThreadRunner
 from processes.runners.pool import wire
 
 
-def told(path: Path) -> list[str]:
-    """The lines of a log file without their times."""
-    return [re.sub(r"^\S+ \S+ ", "", line) for line in path.read_text().splitlines()]
-
-
 def printed(path: Path) -> list[str]:
     """What a task has printed, by its log file."""
-    return [line.removeprefix("INFO output: ") for line in told(path) if line.startswith("INFO output: ")]
+    return [line.removeprefix("INFO output: ") for line in lines_of(path) if line.startswith("INFO output: ")]
 
 
 def run(runner, tmp_path, *functions, **options):
@@ -56,7 +52,7 @@ def talk():
 def test_what_a_task_prints_stands_in_its_log_file_line_by_line(runner, tmp_path, capfd):
     report, _ = run(runner, tmp_path, talk)
     assert report.results == {"talk": False}
-    assert told(tmp_path / "talk") == [
+    assert lines_of(tmp_path / "talk") == [
         "INFO processes.talk: Starting talk.",
         "INFO output: one 1",
         "WARNING mine: a record",
@@ -184,7 +180,7 @@ def test_a_logger_of_the_program_that_prints_is_not_heard_twice(runner, tmp_path
         run(runner, tmp_path, log)
     finally:
         logging.getLogger("mine.printed").removeHandler(handler)
-    assert told(tmp_path / "log")[1:-1] == ["ERROR mine.printed: once"]
+    assert lines_of(tmp_path / "log")[1:-1] == ["ERROR mine.printed: once"]
 
 
 def print_bytes():
