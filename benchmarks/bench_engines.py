@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from measuring import call_fresh, seconds_per_run, take_turns
+from measuring import microseconds_a_task, take_turns
 from subjects import ON_ENGINES
 from tables import Table
 
@@ -20,8 +20,7 @@ def measure(settings: Settings) -> Iterator[Table]:
     """Measure no-ops on warm workers of each engine, with this library and without."""
 
     def sample(row: str, shape: str) -> list[float]:
-        seconds: list[float] = call_fresh(seconds_per_run, row, shape, size, "no-op", settings.workers)
-        return [second / size * 1e6 for second in seconds]
+        return microseconds_a_task(row, shape, size, "no-op", settings.workers)
 
     size = 100 if settings.quick else 500
     table = Table(f"{size} no-ops on {settings.workers} warm workers of other people's engines: µs a task")

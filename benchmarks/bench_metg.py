@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from measuring import NotMeasuredError, call_fresh, take_turns, time_runs, warm
 from shapes import SHAPES, WIDTH
-from subjects import POOL, SEQUENTIAL, THREADS, WARM_POOLS
+from subjects import POOL, SEQUENTIAL, SLOW, THREADS, WARM_POOLS
 from tables import Table
 from work import expected_results, hash_on
 
@@ -34,7 +34,6 @@ ALONE = [SEQUENTIAL, "graphlib, bare loop", "dask, sync"]  # one worker: the thr
 ROWS = [*ALONE, THREADS, "ThreadPoolExecutor", "dask, threads", POOL, *WARM_POOLS]
 QUICK_ROWS = [SEQUENTIAL, THREADS, "ThreadPoolExecutor", POOL, "ProcessPoolExecutor, fork"]
 SIZE = 12 * WIDTH  # nodes: twelve steps
-SLOW = ("dask, distributed", "ray")
 MOST_ROUNDS = 2  # this table takes longer than all others ...
 ONCE_SECONDS = 2  # ... so what takes longer than that is measured once
 EFFICIENT = 0.5

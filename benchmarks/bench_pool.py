@@ -6,8 +6,8 @@ from time import time
 from typing import TYPE_CHECKING
 
 from cold import first_result_at
-from measuring import call_fresh, seconds_per_run, take_turns
-from subjects import PEER_POOLS, POOL, WARM_POOLS
+from measuring import call_fresh, microseconds_a_task, seconds_per_run, take_turns
+from subjects import PEER_POOLS, POOL, SLOW, WARM_POOLS
 from tables import Table
 from work import BURN_SECONDS
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 BARE_FORKS = "bare forks, a share each"  # knows independent nodes only
 BARE_INTERPRETER = "python -c pass"
-SLOW = ("dask, distributed", "ray")  # left out of a quick look
 TAKE_LAMBDAS = ["loky", "joblib", *SLOW]  # of the peers
 FEWER = {(row, shape): 500 for row in SLOW for shape in ("wide", "chain", "random")}
 FEWER["joblib", "chain"] = 100
@@ -41,8 +40,7 @@ def measure(settings: Settings) -> Iterator[Table]:
 def _no_ops(settings: Settings, what: str, shape: str, size: int, work: str, peers: list[str]) -> Table:
     def sample(row: str) -> list[float]:
         tasks = min(size, FEWER.get((row, shape), size))
-        seconds = call_fresh(seconds_per_run, row, shape, tasks, work, settings.workers)
-        return [second / tasks * 1e6 for second in seconds]
+        return microseconds_a_task(row, shape, tasks, work, settings.workers)
 
     title = f"{size:_} {what} on {settings.workers} warm workers".replace("_", " ")
     return _compared(title, "µs a task", settings, [POOL, *peers], sample, POOL)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
-from measuring import call_fresh, seconds_per_run, take_turns
+from measuring import microseconds_a_task, take_turns
 from subjects import POOL, SEQUENTIAL, THREADS
 from tables import Table
 
@@ -27,8 +26,12 @@ def measure(settings: Settings) -> Iterator[Table]:
     for shape in GROWING:
         yield _growth(settings, shape)
     size = 1_000 if settings.quick else 10_000
+
+    def sample(row: str, shape: str) -> list[float]:
+        return microseconds_a_task(row, shape, size, "no-op", settings.workers)
+
     table = Table(f"Other shapes, {size:_} no-ops: µs a task".replace("_", " "))
-    take_turns(table, settings.rounds, OTHERS, ROWS, partial(_sample, settings.workers, size))
+    take_turns(table, settings.rounds, OTHERS, ROWS, sample)
     yield table
 
 
@@ -37,7 +40,7 @@ def _growth(settings: Settings, shape: str) -> Table:
     *small, large = columns
 
     def sample(row: str, column: str) -> list[float]:
-        return _sample(settings.workers, columns[column], row, shape)
+        return microseconds_a_task(row, shape, columns[column], "no-op", settings.workers)
 
     table = Table(f"No-ops, {shape}: µs a task")
     take_turns(table, settings.rounds, small, ROWS, sample)
@@ -45,8 +48,3 @@ def _growth(settings: Settings, shape: str) -> Table:
         take_turns(table, min(settings.rounds, LARGE_ROUNDS), [large], LARGE_ROWS, sample)
     table.add_growth(list(columns))
     return table
-
-
-def _sample(workers: int, size: int, subject: str, shape: str) -> list[float]:
-    seconds = call_fresh(seconds_per_run, subject, shape, size, "no-op", workers)
-    return [second / size * 1e6 for second in seconds]

@@ -136,6 +136,12 @@ def call_fresh(function: Callable[..., Any], *args: Any, under: Sequence[str] = 
     return json.loads(output.splitlines()[-1])
 
 
+def microseconds_a_task(subject: str, shape: str, size: int, work: str, workers: int) -> list[float]:
+    """Time runs of a graph on warm workers, in a fresh interpreter."""
+    seconds = call_fresh(seconds_per_run, subject, shape, size, work, workers)
+    return [second / size * 1e6 for second in seconds]
+
+
 # What is called in a fresh interpreter
 
 
@@ -175,10 +181,6 @@ def time_runs(
         start = perf_counter()
         results = run()
         seconds.append(perf_counter() - start)
-        _check(results, expected)
+        if results != expected:
+            raise ValueError("the results are wrong")
     return seconds
-
-
-def _check(results: list[int], expected: list[int]) -> None:
-    if results != expected:
-        raise ValueError("the results are wrong")

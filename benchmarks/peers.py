@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     Done = SimpleQueue[tuple[int, Future[int]]]
 
 
+CLUSTER: dict[str, Any] = {"threads_per_worker": 1, "dashboard_address": None, "silence_logs": "CRITICAL"}
+
 # The standard library
 
 
@@ -113,9 +115,7 @@ def dask_cluster(workers: int, *, last_only: bool = False) -> Iterator[Run]:
         }
         return list(client.get(calls, keys[-1:] if last_only else keys))
 
-    cluster = distributed.LocalCluster(
-        n_workers=workers, threads_per_worker=1, dashboard_address=None, silence_logs="CRITICAL"
-    )
+    cluster = distributed.LocalCluster(n_workers=workers, **CLUSTER)
     with cluster, distributed.Client(cluster) as client:
         yield run
 

@@ -74,9 +74,7 @@ def our_runner_on_loky(workers: int) -> Iterator[Run]:
 def our_runner_on_dask(workers: int) -> Iterator[Run]:
     from processes import DaskRunner
 
-    with DaskRunner(
-        n_workers=workers, threads_per_worker=1, dashboard_address=None, silence_logs="CRITICAL"
-    ) as runner:
+    with DaskRunner(n_workers=workers, **peers.CLUSTER) as runner:
         yield partial(run_process, runner)
 
 
@@ -156,6 +154,8 @@ PEER_POOLS = [
 
 WARM_POOLS = [name for name in PEER_POOLS if not name.endswith(("forkserver", "spawn"))]
 """Those that still differ once their workers run."""
+
+SLOW = ("dask, distributed", "ray")  # where others take microseconds a task, they take milliseconds
 
 ON_ENGINES = {"processes: on loky": "loky", "processes: on dask": "dask, distributed"}
 """What runs graphs on an engine of other people's, and that engine by itself."""
