@@ -20,9 +20,16 @@ def started(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen
             program.kill()
 
 
+def ended(
+    command: Sequence[str | os.PathLike[str]], seconds: float = 120, **options: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end, and tell how it ended and what it has printed."""
+    return subprocess.run(command, capture_output=True, text=True, timeout=seconds, **options)
+
+
 def output_of(command: Sequence[str | os.PathLike[str]], seconds: float = 120, **options: Any) -> str:
     """Run a program to its end, and give what it prints; it must end well, and complain of nothing."""
-    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False, **options)
+    done = ended(command, seconds, **options)
     assert (done.returncode, done.stderr) == (0, ""), done.stderr + done.stdout
     return done.stdout
 

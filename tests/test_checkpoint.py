@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from programs import output_of, started
+from programs import ended, output_of, started
 
 from processes import (
     Process,
@@ -470,7 +470,7 @@ def test_two_programs_cannot_have_one_file_at_a_time(tmp_path):
     pipes: dict[str, Any] = {"cwd": tmp_path, "stdout": subprocess.PIPE, "text": True}
     with started(command, env=environment, stdin=subprocess.PIPE, **pipes) as program:
         assert program.stdout.readline() == "there\n"
-        second = subprocess.run(command, capture_output=True, cwd=tmp_path, text=True, timeout=60)
+        second = ended(command, cwd=tmp_path)
         assert second.returncode == 1
         assert "BlockingIOError" in second.stderr
         assert "another run has this checkpoint" in second.stderr

@@ -3,13 +3,13 @@
 import json
 import os
 import re
-import subprocess
 import sys
 import sysconfig
 import textwrap
 from pathlib import Path
 
 import pytest
+from programs import ended
 
 from processes import TaskStatus
 from processes.demo import measures
@@ -227,12 +227,10 @@ def test_a_file_that_cannot_be_parsed_costs_its_package_and_what_is_joined(write
 
 
 def demo(folder, *arguments):
-    return subprocess.run(
+    return ended(
         [sys.executable, "-m", "processes", "demo", *arguments],
+        300,
         cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=300,
         env=os.environ | {"PYTHONWARNINGS": "error"},
     )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import subprocess
 import sys
 import threading
 import types
@@ -13,7 +12,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 
 import numpy as np
 import pytest
-from programs import output_of, wait_until
+from programs import ended, output_of, wait_until
 
 from processes import (
     DaskRunner,
@@ -147,7 +146,7 @@ if __name__ == "__main__":
 def test_objects_of_a_scripts_classes_come_back_as_the_scripts_own(engine, tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT)
     command = [sys.executable, "script.py", engine]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    done = ended(command, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "True __main__\nTrue 3\nOwnError: on purpose\n"
 
@@ -370,7 +369,7 @@ def test_a_client_that_is_closed_is_refused(new_client):
 
 def test_without_dask_the_error_says_what_to_install():
     program = "import sys; sys.modules['distributed'] = None; import processes; processes.DaskRunner()"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    done = ended([sys.executable, "-c", program])
     assert done.stderr.endswith(
         "ModuleNotFoundError: DaskRunner needs dask.distributed, which is not installed: "
         "pip install distributed\n"

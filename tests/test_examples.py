@@ -3,12 +3,12 @@
 import ast
 import asyncio
 import os
-import subprocess
 import sys
 import textwrap
 from pathlib import Path
 
 import pytest
+from programs import ended
 
 FOLDER = Path(__file__).parents[1] / "examples"
 EXAMPLES = sorted(path.stem for path in FOLDER.glob("*.py"))
@@ -16,12 +16,10 @@ RANKING = "stdlib_ranking"  # what it prints depends on the interpreter
 
 
 def run(name, folder, *arguments):
-    done = subprocess.run(
+    done = ended(
         [sys.executable, "-W", "error", str(FOLDER / f"{name}.py"), *arguments],
+        300,
         cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=300,
         env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1", "DASK_TEMPORARY_DIRECTORY": str(folder)},
     )
     assert done.returncode == 0, done.stderr

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 import psutil
 import pytest
-from programs import output_of, started, wait_until
+from programs import ended, output_of, started, wait_until
 
 import processes.process
 import processes.runners.thread
@@ -295,9 +295,7 @@ except Stop:
 
 @pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="Windows sends no signals to threads")
 def test_a_handler_is_called_soon_whatever_ctrl_c_does_in_the_program():
-    done = subprocess.run(
-        [sys.executable, "-c", STRUCK_ELSEWHERE], capture_output=True, text=True, timeout=60
-    )
+    done = ended([sys.executable, "-c", STRUCK_ELSEWHERE])
     assert done.stdout.splitlines()[0] == "Stop"
 
 

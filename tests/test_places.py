@@ -14,6 +14,7 @@ from pathlib import Path
 
 import programs
 import pytest
+from programs import ended
 
 from processes import Process, ProcessPoolRunner, Task, TaskDependency
 from processes.runners.pool import child
@@ -336,7 +337,7 @@ FREEZE = "sys.frozen, sys.executable, interpreter = True, '/no/program', sys.exe
 
 def test_a_frozen_program_is_refused_workers(tmp_path):
     program = REPEATED.format(change=FREEZE)
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    done = ended([sys.executable, "-c", program])
     assert done.stdout == "once\n"
     assert done.stderr.splitlines()[-1] == (
         "RuntimeError: Worker processes are started with a Python interpreter, but '/no/program' is a frozen "
@@ -621,14 +622,7 @@ def for_a_prompt(program: str) -> list[str]:
 
 
 def test_a_program_may_be_typed_at_the_prompt(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-q", "-i"],
-        input="\n".join(for_a_prompt(PROGRAM)) + "\n",
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    done = ended([sys.executable, "-q", "-i"], input="\n".join(for_a_prompt(PROGRAM)) + "\n", cwd=tmp_path)
     assert "Error" not in done.stderr
     assert done.stdout.startswith(OUTPUT)
     assert "in broken" in done.stdout
@@ -759,14 +753,12 @@ print(type(run("process").results["shift"]) is Point)
 )
 def test_functions_and_classes_of_notebook_cells_run_in_processes(tmp_path):
     environment = {**os.environ, "JUPYTER_PLATFORM_DIRS": "1", "IPYTHONDIR": str(tmp_path / "ipython")}
-    done = subprocess.run(
+    done = ended(
         [sys.executable, "-W", "ignore", "-c", KERNEL_CLIENT],
+        180,
         input=json.dumps(CELLS),
         cwd=tmp_path,
         env=environment,
-        capture_output=True,
-        text=True,
-        timeout=180,
     )
     assert done.returncode == 0, done.stderr
     defined, more, identities, failure, alike, again = json.loads(done.stdout.splitlines()[-1])

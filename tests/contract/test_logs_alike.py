@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from functions import SENDING
-from programs import output_of
+from programs import ended, output_of
 
 from processes import Process, Task, TaskDependency
 
@@ -217,9 +217,7 @@ if __name__ == "__main__":
     ],
 )
 def test_a_signal_that_strikes_while_a_record_is_logged_is_for_the_program(number, expected, tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-c", SIGNALLED, number], cwd=tmp_path, capture_output=True, text=True, timeout=60
-    )
+    done = ended([sys.executable, "-c", SIGNALLED, number], cwd=tmp_path)
     assert (done.returncode, done.stdout) == expected, done.stderr
 
 
@@ -271,9 +269,7 @@ def test_the_handler_of_last_resort_speaks_as_without_us(named_runner, tmp_path)
         "    raise ValueError('not printed')\n"
         "Process([Task('loud', loud), Task('bad', bad)]).run(runner=sys.argv[1])\n"
     )
-    done = subprocess.run(
-        [sys.executable, str(script), named_runner], capture_output=True, text=True, timeout=60, check=True
-    )
+    done = ended([sys.executable, str(script), named_runner], check=True)
     assert done.stderr == "said once\n"
     assert done.stdout == ""
 
@@ -326,7 +322,7 @@ Process([Task("configure", configure)]).run(runner=sys.argv[1])
 def test_a_task_may_configure_handlers_of_its_own(named_runner, tmp_path):
     (tmp_path / "own.py").write_text(OWN_HANDLERS)
     command = [sys.executable, "own.py", named_runner]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True)
+    done = ended(command, cwd=tmp_path, check=True)
     assert (done.stdout, done.stderr) == ("", "mine: said once\n")
 
 
@@ -358,7 +354,7 @@ print(report.results["say"] == (sys.argv[1] != "process"))
 def test_a_logger_that_a_task_keeps_from_propagating_is_not_heard_above(named_runner, tmp_path):
     (tmp_path / "own.py").write_text(OWN_LOGGER)
     command = [sys.executable, "own.py", named_runner]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True)
+    done = ended(command, cwd=tmp_path, check=True)
     assert (done.stdout, done.stderr) == ("True\n", "own: said once\n")
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from contextvars import ContextVar, copy_context
 from pathlib import Path
 
 import pytest
-from programs import output_of
+from programs import ended, output_of
 
 from processes import Process, Task
 
@@ -464,8 +463,6 @@ def test_a_script_without_guard_is_not_run_again_by_processes_that_a_task_starts
 
 def test_a_script_that_multiprocessing_imports_starts_no_run_of_its_own(tmp_path):
     (tmp_path / "program.py").write_text(WITHOUT_GUARD)
-    done = subprocess.run(
-        [sys.executable, "program.py"], cwd=tmp_path, capture_output=True, text=True, timeout=60
-    )
+    done = ended([sys.executable, "program.py"], cwd=tmp_path)
     assert done.stdout.splitlines() == ["{'one': 1}", "1"]
     assert "RuntimeError: A process of multiprocessing imports this module" in done.stderr

@@ -14,6 +14,7 @@ import psutil
 import pytest
 from faulty_runs import needs_guard, run_in_new_python
 from misbehaving import start_thread
+from programs import ended
 
 from processes import Process, ProcessPoolRunner, Task, TaskDependency
 
@@ -294,9 +295,7 @@ def test_the_task_behind_one_that_left_no_descriptor_gets_another_worker(what):
         "report.raise_for_errors()\n"
         "print(report.results['first'] == report.metrics['next'].pid)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", USES_UP_DESCRIPTORS + script], capture_output=True, text=True, timeout=60
-    )
+    done = ended([sys.executable, "-c", USES_UP_DESCRIPTORS + script])
     said = "said by a task\n" if "import" in what else ""
     assert (done.returncode, done.stdout, done.stderr) == (0, "False\n", said)
 

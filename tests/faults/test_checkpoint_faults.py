@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 import sys
 import threading
 import warnings
@@ -14,6 +13,7 @@ from typing import Any
 
 import pytest
 from faulty_runs import time_limit
+from programs import ended
 
 from processes import Process, ProcessExecutionReport, Task, TaskDependency
 
@@ -190,9 +190,7 @@ for warning in caught:
 def test_a_disk_that_is_full_costs_the_results_that_do_not_fit(runner, tmp_path):
     outputs = []
     for _ in range(2):
-        done = subprocess.run(
-            [sys.executable, "-c", FULL, runner], cwd=tmp_path, capture_output=True, text=True, timeout=60
-        )
+        done = ended([sys.executable, "-c", FULL, runner], cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         outputs.append(done.stdout.splitlines())
     (none, first), (taken, second) = outputs
@@ -208,15 +206,7 @@ def test_a_disk_that_is_full_from_the_start_is_an_error_before_anything_runs(tmp
     outputs = []
     for limit in ("(10, resource.RLIM_INFINITY)", "(1_000_000, resource.RLIM_INFINITY)"):
         program = FULL.replace("(1_000_000, resource.RLIM_INFINITY)", limit).replace("def make", NOTED_MAKE)
-        outputs.append(
-            subprocess.run(
-                [sys.executable, "-c", program, "sequential"],
-                cwd=tmp_path,
-                capture_output=True,
-                text=True,
-                timeout=60,
-            )
-        )
+        outputs.append(ended([sys.executable, "-c", program, "sequential"], cwd=tmp_path))
         said = f"OSError: [Errno 27] File too large: {str(tmp_path / 'run.ckpt')!r}" in outputs[-1].stderr
         assert said == (len(outputs) == 1)
         assert ("making" in outputs[-1].stdout) == (len(outputs) == 2)

@@ -17,7 +17,7 @@ import numpy as np
 import psutil
 import pytest
 from misbehaving import die, die_once, kill_from, make_and_tell, note
-from programs import started, wait_until
+from programs import ended, started, wait_until
 
 from processes import (
     DaskRunner,
@@ -216,7 +216,7 @@ if __name__ == "__main__":
 def test_a_run_ends_when_its_cluster_does(tmp_path):
     (tmp_path / "program.py").write_text(ENDED_CLUSTER)
     command = [sys.executable, "program.py"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    done = ended(command, cwd=tmp_path)
     assert done.stdout == "WorkerDiedError SKIPPED\n", done.stderr
 
 

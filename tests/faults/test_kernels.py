@@ -12,7 +12,7 @@ import sys
 
 import psutil
 import pytest
-from programs import output_of, started, wait_until
+from programs import ended, output_of, started, wait_until
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or platform.machine() != "x86_64" or sys.maxsize < 1 << 32,
@@ -90,7 +90,7 @@ error = Process([Task("dies", speak_and_die)]).run(runner="process").exceptions[
 print(error.exitcode, error.stderr, end="")
 """
     command = [sys.executable, "-c", f"{REFUSE}\nrefuse(319, {errno.EPERM})\n{program}"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = ended(command)
     assert (done.stdout, done.stderr) == ("3 the last words\n", "the last words\n")
 
 

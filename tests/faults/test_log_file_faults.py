@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import subprocess
 import sys
 import time
 import warnings
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from faulty_runs import run_beside_others, time_limit
+from programs import ended
 
 from processes import Process, Task, TaskDependency
 
@@ -116,9 +116,7 @@ def test_many_tasks_that_share_a_full_disk_say_it_once_in_a_usual_program(runner
         f"print(len(Process(tasks).run(runner={runner!r}).successes))\n"
     )
     for flags, warned in (([], 1), (["-W", "error"], 0)):
-        done = subprocess.run(
-            [sys.executable, *flags, "-c", script], capture_output=True, text=True, timeout=60
-        )
+        done = ended([sys.executable, *flags, "-c", script])
         assert (done.returncode, done.stdout) == (0, "30\n"), done.stderr
         assert done.stderr.count("RuntimeWarning") == warned, done.stderr
 

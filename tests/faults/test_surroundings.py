@@ -23,7 +23,7 @@ import psutil
 import pytest
 from faulty_runs import needs_guard, run_in_new_python, time_limit
 from misbehaving import share
-from programs import output_of, started, wait_until
+from programs import ended, output_of, started, wait_until
 
 from processes import Process, ProcessPoolRunner, Task
 from processes.runners.pool import abilities, wire
@@ -316,12 +316,9 @@ def test_a_run_works_where_standard_streams_are_closed(closed, tmp_path):
     )
     result = tmp_path / "result"
     closing = " ".join(f"{descriptor}>&-" for descriptor in closed)
-    done = subprocess.run(
+    done = ended(
         ["sh", "-c", f'exec "$@" {closing}', "sh", sys.executable, "-c", script, str(result)],
         stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
     )
     assert done.returncode == 0, done.stderr
     assert result.read_text() == "well"
@@ -643,9 +640,7 @@ def test_a_run_that_may_start_few_processes_makes_do_with_them(processes):
     prefix = as_somebody()
     assert prefix is not None
     # A worker that may not fork its guard says so on stderr, and another one does the work.
-    done = subprocess.run(
-        [*prefix, sys.executable, "-c", script], capture_output=True, text=True, timeout=60, cwd="/"
-    )
+    done = ended([*prefix, sys.executable, "-c", script], cwd="/")
     assert (done.returncode, done.stdout) == (0, "well\n"), done.stderr + done.stdout
 
 
