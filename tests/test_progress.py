@@ -45,6 +45,14 @@ def terminal(monkeypatch):
         yield stream, written
 
 
+def shown_by(code, terminal, **options):
+    """Run a program on the terminal, and give what was written there."""
+    stream, written = terminal
+    command = [sys.executable, "-c", code]
+    subprocess.run(command, stdout=stream, stderr=stream, timeout=60, check=True, **options)
+    return written()
+
+
 def test_the_last_plain_line_counts_every_task_once():
     stream = io.StringIO()
     some_of_each_kind().run(runner="sequential", observers=[Progress(stream)])
@@ -186,7 +194,6 @@ Process([Task("talks", print, args=("said by a task",))]).run(runner="sequential
 
 
 def test_what_tasks_log_to_the_terminal_stands_above_the_line(terminal):
-    stream, written = terminal
     code = """
 import logging, sys
 from processes import Process, Task
@@ -198,9 +205,7 @@ logging.getLogger("elsewhere").addHandler(Elsewhere())
 Process([Task("logs", logging.warning, args=("by a task",))]).run(runner="sequential", progress=True)
 assert logging.root.handlers[0].stream is sys.stderr
 """
-    command = [sys.executable, "-c", code]
-    assert subprocess.run(command, stdout=stream, stderr=stream, timeout=60).returncode == 0
-    text = written()
+    text = shown_by(code, terminal)
     assert re.search(r"\rlogged: by a task\s*\n", text)
     assert "1/1 done" in text
 
@@ -230,9 +235,7 @@ with ProcessPoolRunner(1) as runner:
     assert "\\x1b" not in error.stderr
     Process(tasks[:1]).run(runner=runner)
 """
-    command = [sys.executable, "-c", code]
-    assert subprocess.run(command, cwd=tmp_path, stdout=stream, stderr=stream, timeout=60).returncode == 0
-    text = written()
+    text = shown_by(code, terminal, cwd=tmp_path)
     for line in ("said by a task", "said by a task too!", "last words"):
         assert re.search(rf"\r{line}\r?\n", text), text
     assert text.endswith("said by a task too!\r\n")
@@ -257,9 +260,7 @@ def begin_a_line():
 tasks = [Task("draws", draw_bar), Task("begins", begin_a_line)]
 Process(tasks).run(runner="process", max_workers=1, progress=True).raise_for_errors()
 """
-    command = [sys.executable, "-c", code]
-    assert subprocess.run(command, stdout=stream, stderr=stream, timeout=60).returncode == 0
-    text = written()
+    text = shown_by(code, terminal)
     for line in ("bar: all", "this line has no end"):
         assert re.search(rf"\r{line}\r?\n", text), text
     assert "10 %" not in text
@@ -277,9 +278,7 @@ def wrap():
 tasks = [Task("returns", pprint.PrettyPrinter), Task("wraps", wrap)]
 Process(tasks).run(runner="process", max_workers=1, progress=True).raise_for_errors()
 """
-    command = [sys.executable, "-c", code]
-    assert subprocess.run(command, stdout=stream, stderr=stream, timeout=60).returncode == 0
-    text = written()
+    text = shown_by(code, terminal)
     for line in ("wrapped", "Python's own"):
         assert re.search(rf"[\r\n]{line}\r?\n", text), text
 
@@ -308,10 +307,7 @@ def tell(*files):
 tasks = [Task("tells", tell, args=(sys.stdout, sys.stderr))]
 Process(tasks).run(runner={runner!r}, progress=True).raise_for_errors()
 """
-    assert (
-        subprocess.run([sys.executable, "-c", code], stdout=stream, stderr=stream, timeout=60).returncode == 0
-    )
-    text = written()
+    text = shown_by(code, terminal)
     assert "told to <stdout>" in text
     assert "told to <stderr>" in text
 
