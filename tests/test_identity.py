@@ -21,11 +21,18 @@ if __name__ == "__main__":
 """
 
 
-def outcomes_of(script: str, tmp_path) -> tuple[object, object]:
+def outcomes_of(script: str, tmp_path) -> tuple[dict[str, object], dict[str, object]]:
     """Run a script's tasks in order and on a worker; return what came of both."""
     (tmp_path / "script.py").write_text(script + RUN)
     (tmp_path / "library.py").write_text(LIBRARY)
     return tuple(json.loads(output_of([sys.executable, "script.py"], cwd=tmp_path)))
+
+
+def same_outcomes_of(script: str, tmp_path) -> dict[str, object]:
+    """Run a script's tasks in order and on a worker; return what came of both, which must be the same."""
+    in_order, on_a_worker = outcomes_of(script, tmp_path)
+    assert on_a_worker == in_order
+    return in_order
 
 
 SENTINELS = """
@@ -775,11 +782,10 @@ def tasks():
 
 
 def test_enumerations_of_a_script_are_alike_in_a_worker(tmp_path):
-    in_order, on_a_worker = outcomes_of(ENUMERATIONS, tmp_path)
-    assert in_order["members-color"] == [["RED", "RED"], ["CRIMSON", "RED"], ["BLUE", "BLUE"]]
-    assert all(found for name, found in in_order.items() if name.startswith("found-"))
-    assert in_order["call"] == [3, True]
-    assert on_a_worker == in_order
+    outcomes = same_outcomes_of(ENUMERATIONS, tmp_path)
+    assert outcomes["members-color"] == [["RED", "RED"], ["CRIMSON", "RED"], ["BLUE", "BLUE"]]
+    assert all(found for name, found in outcomes.items() if name.startswith("found-"))
+    assert outcomes["call"] == [3, True]
 
 
 @pytest.mark.parametrize(
@@ -926,14 +932,11 @@ def test_enumerations_of_a_script_are_alike_in_a_worker(tmp_path):
     ],
 )
 def test_a_script_finds_its_own_objects_in_a_worker(script, expected, tmp_path):
-    in_order, on_a_worker = outcomes_of(script, tmp_path)
-    assert in_order == expected
-    assert on_a_worker == expected
+    assert same_outcomes_of(script, tmp_path) == expected
 
 
 def test_a_script_that_multiprocessing_has_given_a_second_name_finds_its_own_objects(tmp_path):
-    in_order, on_a_worker = outcomes_of("import multiprocessing\n" + SENTINELS, tmp_path)
-    assert on_a_worker == in_order
+    same_outcomes_of("import multiprocessing\n" + SENTINELS, tmp_path)
 
 
 LOCALS = """
@@ -955,8 +958,7 @@ def tasks():
 
 
 def test_what_a_function_has_made_does_not_bring_along_what_that_function_names(tmp_path):
-    in_order, on_a_worker = outcomes_of(LOCALS, tmp_path)
-    assert on_a_worker == in_order == {"lambda": 3, "square": 9}
+    assert same_outcomes_of(LOCALS, tmp_path) == {"lambda": 3, "square": 9}
 
 
 OF_A_LIBRARY = """
@@ -972,7 +974,7 @@ def tasks():
 
 
 def test_type_parameters_of_a_library_are_its_own_in_a_worker_that_has_not_imported_it_yet(tmp_path):
-    assert outcomes_of(OF_A_LIBRARY, tmp_path) == ({"same": True}, {"same": True})
+    assert same_outcomes_of(OF_A_LIBRARY, tmp_path) == {"same": True}
 
 
 ALIASES = """
@@ -1007,20 +1009,15 @@ def tasks():
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="there are no type aliases before Python 3.12")
 def test_type_aliases_of_a_script_travel(tmp_path):
-    in_order, on_a_worker = outcomes_of(ALIASES, tmp_path)
-    assert (
-        in_order
-        == on_a_worker
-        == {
-            "shortest": 1,
-            "tell": [True, "list[int]", ["T"]],
-            "forest": "Tree",
-            "number": "int | float",
-            "same": 4,
-            "name": "Unclear",
-            "itself": "Unclearer",
-        }
-    )
+    assert same_outcomes_of(ALIASES, tmp_path) == {
+        "shortest": 1,
+        "tell": [True, "list[int]", ["T"]],
+        "forest": "Tree",
+        "number": "int | float",
+        "same": 4,
+        "name": "Unclear",
+        "itself": "Unclearer",
+    }
 
 
 TYPE_PARAMETERS = """
@@ -1078,8 +1075,7 @@ def test_type_parameters_of_functions_travel(tmp_path):
         "put": 2,
         "box": "__main__.Box[str, int]",
     }
-    in_order, on_a_worker = outcomes_of(TYPE_PARAMETERS, tmp_path)
-    assert in_order == on_a_worker == expected
+    assert same_outcomes_of(TYPE_PARAMETERS, tmp_path) == expected
 
 
 DEFAULTS = """
@@ -1111,10 +1107,9 @@ def tasks():
 
 @pytest.mark.skipif(sys.version_info < (3, 13), reason="no defaults of type parameters before Python 3.13")
 def test_defaults_of_type_parameters_travel(tmp_path):
-    in_order, on_a_worker = outcomes_of(DEFAULTS, tmp_path)
     parameters = ["typing.NoDefault", "<class 'int'>", "[<class 'int'>, <class 'str'>]"]
     told = ["__main__.Pair[str, int, [int, str]]", parameters]
-    assert in_order == on_a_worker == {"swap": [2, 1], "tell": told, "old": ["Later"]}
+    assert same_outcomes_of(DEFAULTS, tmp_path) == {"swap": [2, 1], "tell": told, "old": ["Later"]}
 
 
 DEFERRED = """
@@ -1207,28 +1202,23 @@ def tasks():
 
 @pytest.mark.skipif(sys.version_info < (3, 14), reason="before Python 3.14 annotations are evaluated at once")
 def test_annotations_may_name_what_only_type_checkers_know(tmp_path):
-    in_order, on_a_worker = outcomes_of(DEFERRED, tmp_path)
-    assert (
-        in_order
-        == on_a_worker
-        == {
-            "same": 1,
-            "again": 1,
-            "method": 3,
-            "node": "Node(value=1, left=Node(value=2, left=None, right=None), right=None)False",
-            "slotted": 4,
-            "pair": [1, 2],
-            "protocol": "Reads",
-            "row": {"price": 1.5},
-            "hints": [["later", "Later"], ["price", "float"]],
-            "own-hints": [["kind", "Later"]],
-            "fields": ["value", "left", "right"],
-            "extended": [1, None, None, 7],
-            "add-0": 1,
-            "add-1": 2,
-            "add-2": 3,
-        }
-    )
+    assert same_outcomes_of(DEFERRED, tmp_path) == {
+        "same": 1,
+        "again": 1,
+        "method": 3,
+        "node": "Node(value=1, left=Node(value=2, left=None, right=None), right=None)False",
+        "slotted": 4,
+        "pair": [1, 2],
+        "protocol": "Reads",
+        "row": {"price": 1.5},
+        "hints": [["later", "Later"], ["price", "float"]],
+        "own-hints": [["kind", "Later"]],
+        "fields": ["value", "left", "right"],
+        "extended": [1, None, None, 7],
+        "add-0": 1,
+        "add-1": 2,
+        "add-2": 3,
+    }
 
 
 NEW_SENTINELS = """
@@ -1269,24 +1259,19 @@ def tasks():
 
 @pytest.mark.skipif(sys.version_info < (3, 15), reason="Python has no sentinels before 3.15")
 def test_sentinels_of_a_script_are_the_same_in_a_worker(tmp_path):
-    in_order, on_a_worker = outcomes_of(NEW_SENTINELS, tmp_path)
-    assert (
-        in_order
-        == on_a_worker
-        == {
-            "get": "missing",
-            "missing": [True, False, "MISSING"],
-            "other": [False, True, "<other>"],
-            "method": True,
-            "attribute": True,
-            "all": None,
-            "still-all": True,
-            "given": None,
-            "told": [True, False, "MISSING"],
-            "local": "local",
-            "typed": [{"a": 1}, "frozendict"],
-        }
-    )
+    assert same_outcomes_of(NEW_SENTINELS, tmp_path) == {
+        "get": "missing",
+        "missing": [True, False, "MISSING"],
+        "other": [False, True, "<other>"],
+        "method": True,
+        "attribute": True,
+        "all": None,
+        "still-all": True,
+        "given": None,
+        "told": [True, False, "MISSING"],
+        "local": "local",
+        "typed": [{"a": 1}, "frozendict"],
+    }
 
 
 LAZY_IMPORTS = """
@@ -1346,9 +1331,7 @@ assert Process(tasks()).run(runner="process", max_workers=1).results["otherwise"
 
 @pytest.mark.skipif(sys.version_info < (3, 15), reason="imports cannot wait before Python 3.15")
 def test_imports_that_wait_for_their_first_use_wait_in_workers_too(tmp_path):
-    in_order, on_a_worker = outcomes_of(LAZY_IMPORTS, tmp_path)
-    assert in_order == on_a_worker
-    assert on_a_worker == {
+    assert same_outcomes_of(LAZY_IMPORTS, tmp_path) == {
         "parse": ["a", "ContentHandler"],
         "otherwise": "b",
         "find": [[], "b"],
@@ -1399,10 +1382,9 @@ def tasks():
 
 
 def test_typed_dicts_of_a_script_travel(tmp_path):
-    in_order, on_a_worker = outcomes_of(TYPED_DICTS, tmp_path)
-    assert in_order["total"] == 2.5
-    assert in_order["noted"][2:4] == [["author", "id", "price"], ["note"]]
-    assert on_a_worker == in_order
+    outcomes = same_outcomes_of(TYPED_DICTS, tmp_path)
+    assert outcomes["total"] == 2.5
+    assert outcomes["noted"][2:4] == [["author", "id", "price"], ["note"]]
 
 
 RETURNED = """
@@ -1605,8 +1587,7 @@ def tasks():
 
 
 def test_a_task_can_hand_its_filters_of_warnings_on(tmp_path):
-    in_order, on_a_worker = outcomes_of(FILTERS, tmp_path)
-    assert in_order == on_a_worker == {"hand-on": [True, "ignore"]}
+    assert same_outcomes_of(FILTERS, tmp_path) == {"hand-on": [True, "ignore"]}
 
 
 CACHED = """
