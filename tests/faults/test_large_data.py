@@ -262,12 +262,18 @@ def test_beyond_so_many_mappings_data_is_copied(monkeypatch, workers):
     assert len(mappings._mapped) == mappings.MOST_MAPPINGS - 3
 
 
-def test_an_argument_of_many_tasks_is_written_once_and_private_to_each(monkeypatch, workers):
-    written = []
+@pytest.fixture
+def written(monkeypatch):
+    """Grows with each file that this process writes for large data."""
+    files = []
     write_file = buffers.write_file
     monkeypatch.setattr(
-        "processes.runners.pool.parcel.write_file", lambda memories: written.append(1) or write_file(memories)
+        "processes.runners.pool.parcel.write_file", lambda memories: files.append(1) or write_file(memories)
     )
+    return files
+
+
+def test_an_argument_of_many_tasks_is_written_once_and_private_to_each(written, workers):
     shared = {"arrays": [ramp(2), ramp(3)]}
     array = shared["arrays"][0]
     text = b"x" * MB
@@ -288,12 +294,7 @@ def look_at(array: np.ndarray) -> tuple[Any, ...]:
     return type(array), array.dtype, array.shape, flags.writeable, flags.f_contiguous, array.tobytes()
 
 
-def test_an_array_in_a_file_is_opened_in_the_worker_and_not_copied(tmp_path, monkeypatch, workers):
-    written = []
-    write_file = buffers.write_file
-    monkeypatch.setattr(
-        "processes.runners.pool.parcel.write_file", lambda memories: written.append(1) or write_file(memories)
-    )
+def test_an_array_in_a_file_is_opened_in_the_worker_and_not_copied(tmp_path, written, workers):
     path = tmp_path / "array"
     ramp(2).tofile(path)
     shape = (-1, 512)
@@ -434,12 +435,7 @@ def test_tables_of_text_are_taken_apart_once_each(monkeypatch, workers):
     assert sum(value is words for value in dumped) <= 5
 
 
-def test_large_data_that_functions_bring_is_written_once_and_private_to_each(monkeypatch, workers):
-    written = []
-    write_file = buffers.write_file
-    monkeypatch.setattr(
-        "processes.runners.pool.parcel.write_file", lambda memories: written.append(1) or write_file(memories)
-    )
+def test_large_data_that_functions_bring_is_written_once_and_private_to_each(written, workers):
     array = ramp(4)
 
     def read() -> float:
@@ -526,7 +522,7 @@ def test_arguments_keep_their_order_when_large_and_small_results_are_mixed(worke
 
 
 @pytest.mark.parametrize("reads_itself", [False, True])
-def test_a_large_object_of_the_programs_own_class_goes_on_as_it_came(reads_itself, monkeypatch, workers):
+def test_a_large_object_of_the_programs_own_class_goes_on_as_it_came(reads_itself, written, workers):
     class State:  # local, so that it goes by value
         def __init__(self, array: np.ndarray) -> None:
             self.array = array
@@ -546,11 +542,6 @@ def test_a_large_object_of_the_programs_own_class_goes_on_as_it_came(reads_itsel
     def use(state: State, number: int) -> tuple[bool, tuple[float, bool]]:
         return type(state) is kind and state.next[0] is state, scribble(state.array, number)
 
-    written = []
-    write_file = buffers.write_file
-    monkeypatch.setattr(
-        "processes.runners.pool.parcel.write_file", lambda memories: written.append(1) or write_file(memories)
-    )
     with ProcessPoolRunner(1) as other_workers:
         report = run(
             workers,
