@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import KW_ONLY, dataclass, field, fields, replace
 from functools import cached_property
 from math import isfinite
 from typing import TYPE_CHECKING, Any
@@ -121,21 +121,16 @@ class ProcessExecutionReport:
 
     entries: dict[str, TaskReportEntry] = field(default_factory=dict)
     process_name: str = ""
-    runner: str = field(default="", kw_only=True, compare=False)
-    elapsed_seconds: float = field(default=0.0, kw_only=True, compare=False)
-    metrics: Mapping[str, TaskMetrics] = field(default_factory=dict, kw_only=True, compare=False, repr=False)
-    from_checkpoint: tuple[str, ...] = field(default=(), kw_only=True, compare=False, repr=False)
-    exceptions: dict[str, BaseException] = field(
-        default_factory=dict, kw_only=True, compare=False, repr=False
-    )
-    dependencies: Mapping[str, tuple[str, ...]] = field(
-        default_factory=dict, kw_only=True, compare=False, repr=False
-    )
-    parameters: dict[str, tuple[str, ...]] = field(
-        default_factory=dict, kw_only=True, compare=False, repr=False
-    )
-    bound: Mapping[str, object] = field(default_factory=dict, kw_only=True, compare=False, repr=False)
-    whole: ProcessExecutionReport | None = field(default=None, kw_only=True, compare=False, repr=False)
+    _: KW_ONLY
+    runner: str = field(default="", compare=False)
+    elapsed_seconds: float = field(default=0.0, compare=False)
+    metrics: Mapping[str, TaskMetrics] = field(default_factory=dict, compare=False)
+    from_checkpoint: tuple[str, ...] = field(default=(), compare=False)
+    exceptions: dict[str, BaseException] = field(default_factory=dict, compare=False)
+    dependencies: Mapping[str, tuple[str, ...]] = field(default_factory=dict, compare=False)
+    parameters: dict[str, tuple[str, ...]] = field(default_factory=dict, compare=False)
+    bound: Mapping[str, object] = field(default_factory=dict, compare=False)
+    whole: ProcessExecutionReport | None = field(default=None, compare=False)
 
     # Made once: a loop that asks for one entry after the other shall not make all of them each time.
 
