@@ -61,3 +61,11 @@ def check_retries(retries: object) -> None:
         raise TypeError(f"retries must be a non-negative int, not {type_name(retries)}")
     if retries < 0:
         raise ValueError(f"retries must be a non-negative int, not {brief_repr(retries)}")
+
+
+def check_timeout(timeout: object) -> None:
+    """Refuse what is no positive number of seconds for a server to answer in."""
+    if not is_number(timeout):
+        raise TypeError(f"timeout must be a positive number of seconds, not {brief_repr(timeout)}")
+    if not 0 < timeout < 1e6:
+        raise ValueError(f"timeout must be a positive number of seconds, not {brief_repr(timeout)}")

@@ -7,8 +7,7 @@ import threading
 from contextlib import suppress
 from typing import Self
 
-from ..checks import is_number
-from ..failure import HAS_DAEMONS, brief_repr
+from ..failure import HAS_DAEMONS
 
 TIMEOUTS = 10  # a whole exchange may take so many times as long as each answer in it
 
@@ -67,11 +66,3 @@ class Deadline:
         for connection in list(self._connections):
             with suppress(OSError):  # the other side was faster
                 connection.shutdown(socket.SHUT_RDWR)
-
-
-def check_timeout(timeout: object) -> None:
-    """Refuse what is no positive number of seconds."""
-    if not is_number(timeout):
-        raise TypeError(f"timeout must be a positive number of seconds, not {brief_repr(timeout)}")
-    if not 0 < timeout < 1e6:
-        raise ValueError(f"timeout must be a positive number of seconds, not {brief_repr(timeout)}")

@@ -14,12 +14,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from ..caller import warn_caller
-from ..checks import is_host_name, is_int
+from ..checks import check_timeout, is_host_name, is_int
 from ..failure import brief_repr
 from ..visible import visible
 from .base import ReportChannel
 from .content import ReportContent, checked_content
-from .deadline import Deadline, check_timeout
+from .deadline import Deadline
 from .html import DIVISORS, HTMLEmailStyle, checked_style, render_page
 from .languages import report_title
 

@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from ..checks import check_retries, is_host_name
+from ..checks import check_retries, check_timeout, is_host_name
 from ..visible import visible
 from .base import ReportChannel
 from .content import ReportContent, checked_content
-from .deadline import check_timeout
 from .view import ErrorView, Limits, TaskView, Viewer
 
 if TYPE_CHECKING:
