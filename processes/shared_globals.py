@@ -317,7 +317,7 @@ def looked_up_for(named: Named, among: Mapping[str, Any]) -> dict[str, Any]:
         if type(annotation) is str:
             words = re.findall(r"[^\W\d]\w*", annotation)
             found |= {word: among[word] for word in words if _is_for_annotations(among.get(word))}
-    if any(map(_asks_for_subclasses, _codes_of(named))):
+    if any("__subclasses__" in names_in(code) for code in _codes_of(named)):
         items = list(among.items())  # at once, as other threads may add to them
         found |= {name: value for name, value in items if _is_defined_beside(named, value)}
     return found
@@ -328,11 +328,6 @@ def _codes_of(named: Named) -> list[object]:
     if isinstance(named, FunctionType):
         return [named.__code__]
     return [getattr(getattr(item, "__func__", item), "__code__", None) for item in vars(named).values()]
-
-
-def _asks_for_subclasses(code: object) -> bool:
-    """Tell whether code, or that of functions in it, asks a class for its subclasses."""
-    return "__subclasses__" in names_in(code)
 
 
 def names_in(code: object) -> Iterator[str]:

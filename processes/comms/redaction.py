@@ -187,7 +187,8 @@ class Redactor:
         for entry in entries:
             if entry.error is not None:
                 self._learn_text(entry.error.exception)
-                self._learn_traceback(entry.error.traceback_str)
+                for part, source in _parts(entry.error.traceback_str):
+                    self._learn_text(part, source)
 
     def learn(self, values: Iterable[tuple[str, object]]) -> None:
         """Look for secrets in named values and all that is in them, the nearest first."""
@@ -238,10 +239,6 @@ class Redactor:
                 whole = named.end
         for match in _IN_URL.finditer(text):
             self._add(match[2])
-
-    def _learn_traceback(self, text: str) -> None:
-        for part, source in _parts(text):
-            self._learn_text(part, source)
 
     def _add_repr_or_text(self, text: str) -> None:
         """Learn a secret that is either a value itself or, in a traced variable, the repr of one."""

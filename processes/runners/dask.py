@@ -318,7 +318,7 @@ class DaskRunner(ProcessRunner):
             )
         try:
             self._threads: int = sum(self._client.nthreads().values())
-            _subscribe(self._client)[self._run] = self._note_begin
+            _subscribe(self._client)[self._run] = partial(self._tell, self._begin)
         except BaseException:
             self._close_connection()
             raise
@@ -387,9 +387,6 @@ class DaskRunner(ProcessRunner):
     def _tell(self, news: Callable[..., Message | None], *about: Any) -> None:
         self._news.append(partial(news, *about))
         self._waker.set()
-
-    def _note_begin(self, *about: Any) -> None:
-        self._tell(self._begin, *about)
 
     def _note_end(self, ticket: int, future: Future[Any]) -> None:
         try:
