@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .process import Process
     from .task import Task
 
+LISTED = 10  # names of failed tasks in the message of an error
 JSON_DEPTH = 100  # containers inside each other; what lies deeper is rendered by repr
 JSON_INT_BITS = 2048  # Python may refuse to write larger ints in decimal (see sys.set_int_max_str_digits)
 
@@ -437,9 +438,9 @@ class ProcessExecutionReport:
         )
 
 
-def _listed(names: Mapping[str, object], shown: int = 10) -> str:
-    listed = ", ".join(list(names)[:shown])
-    return listed if len(names) <= shown else f"{listed} and {len(names) - shown} more"
+def _listed(names: Mapping[str, object]) -> str:
+    listed = ", ".join(list(names)[:LISTED])
+    return listed if len(names) <= LISTED else f"{listed} and {len(names) - LISTED} more"
 
 
 def _lost_exception(entry: TaskReportEntry) -> BaseException:

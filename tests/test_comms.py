@@ -59,7 +59,7 @@ def test_importing_the_package_imports_no_library_for_mail_or_pages():
 def test_the_report_is_sent_always_or_on_errors():
     good, bad = report_of(int), report_of(int, fail)
     recorder = Recorder()
-    notify_after(good, (recorder,))
+    notify_after(good, (recorder,), "always")
     notify_after(good, (recorder,), "error")
     notify_after(bad, (recorder,), "error")
     assert [list(report.entries) for report, _ in recorder.sent] == [["t0"], ["t0", "t1"]]
@@ -68,7 +68,7 @@ def test_the_report_is_sent_always_or_on_errors():
 def test_after_an_interrupt_a_slow_channel_does_not_hold_up_the_caller(monkeypatch):
     monkeypatch.setattr(processes.comms.after_run, "INTERRUPT_SECONDS", 0.01)
     blocked, recorder = Blocked(), Recorder()
-    notify_after(report_of(int), (blocked, recorder), interrupted=True)
+    notify_after(report_of(int), (blocked, recorder), "always", interrupted=True)
     assert recorder.sent == []
     blocked.let.set()
     for thread in threading.enumerate():

@@ -43,7 +43,7 @@ def check_notify(notify: object, notify_on: str) -> tuple[ReportChannel, ...]:
 def notify_after(
     report: ProcessExecutionReport,
     channels: tuple[ReportChannel, ...],
-    notify_on: str = "always",
+    notify_on: str,
     *,
     interrupted: bool = False,
 ) -> None:
@@ -55,7 +55,7 @@ def notify_after(
         The whole report.
     channels : tuple of ReportChannel
         As :func:`check_notify` gives them.
-    notify_on : {"always", "error"}, default "always"
+    notify_on : {"always", "error"}
         Send it in any case, or only if a task failed.
     interrupted : bool, default False
         Whether Ctrl-C ended the run. What is not sent after a second is sent by a thread then, for which
