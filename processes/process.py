@@ -14,7 +14,7 @@ from .durations import expected_durations
 from .events import TaskFinished
 from .exceptions import TaskNotFoundError
 from .execution_report import ProcessExecutionReport, TaskReportEntry
-from .failure import HAS_DAEMONS, brief_repr
+from .failure import HAS_DAEMONS, brief_repr, type_name
 from .graph import Draft, Graph, unknown_task
 from .interrupt import LOOK_SECONDS
 from .observers.log_files import LogFiles
@@ -87,7 +87,7 @@ class Process:
         self, tasks: list[Task], name: str = "", *, runner: str | ProcessRunner | None = None
     ) -> None:
         if not isinstance(tasks, list):
-            raise TypeError(f"tasks must be list, not {brief_repr(tasks)}")
+            raise TypeError(f"tasks must be list, not {type_name(tasks)}: write Process([…])")
         for task in tasks:
             if not isinstance(task, Task):
                 raise _no_task(task)

@@ -69,6 +69,15 @@ def same_name(name: str) -> Any:
     ("give", "message"),
     [
         (
+            lambda: Process((Task("a", int), Task("b", int))),
+            "tasks must be list, not tuple: write Process([…])",
+        ),
+        (
+            lambda: Process([]).run(runner=dict),
+            "runner must be str or ProcessRunner, not <class 'dict'>: "
+            "write 'thread', ThreadRunner(8) or ExecutorRunner(executor)",
+        ),
+        (
             lambda: Process([]).run(observers=print),
             "observers must be a list of callables, not <built-in function print>: write observers=[…]",
         ),

@@ -63,7 +63,10 @@ def make_runner(runner: str | ProcessRunner, max_workers: int | None = None) -> 
     if isinstance(runner, ProcessRunner):
         return runner
     if not isinstance(runner, str):
-        raise TypeError(f"runner must be str or ProcessRunner, not {brief_repr(runner)}")
+        raise TypeError(
+            f"runner must be str or ProcessRunner, not {brief_repr(runner)}: "
+            "write 'thread', ThreadRunner(8) or ExecutorRunner(executor)"
+        )
     if runner not in RUNNERS:
         known = ", ".join(repr(name) for name in RUNNERS)
         raise ValueError(f"unknown runner {brief_repr(runner)}; the known ones are {known}")
