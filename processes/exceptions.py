@@ -48,7 +48,7 @@ class SerializationError(ProcessesError):
     path : str
         Where the culprit stands, as in ``kwargs['cfg'].lock``.
     type_name : str
-        The culprit's type, as in ``_thread.lock``.
+        The culprit's type, as in ``_thread.lock``; the attribute is `type`.
     """
 
     def __init__(
