@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING
 
 from .failure import brief_repr, type_name
@@ -45,6 +46,21 @@ def check_count(name: str, count: object) -> None:
         raise TypeError(f"{name} must be int or None, not {brief_repr(count)}")
     if count < 1:
         raise ValueError(f"{name} must be at least 1, not {brief_repr(count)}")
+
+
+def check_plain(name: str, function: object) -> None:
+    """Refuse a coroutine function where nobody awaits what it returns: to call it does nothing.
+
+    Raises
+    ------
+    TypeError
+        If it is one.
+    """
+    if iscoroutinefunction(function):
+        raise TypeError(
+            f"{name} is a coroutine function, which nobody awaits: make it a plain one, which may call "
+            "asyncio.run"
+        )
 
 
 def check_retries(retries: object) -> None:

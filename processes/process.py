@@ -9,6 +9,7 @@ from contextvars import copy_context
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
 
+from .checks import check_plain
 from .comms.after_run import INTERRUPT_SECONDS, check_notify, notify_after
 from .durations import expected_durations
 from .events import TaskFinished
@@ -691,6 +692,7 @@ def _check_observers(observers: Iterable[Observer]) -> list[Observer]:
     for observer in found:
         if not callable(observer):
             raise TypeError(f"an observer must be callable with an event, not {brief_repr(observer)}")
+        check_plain(f"observer {function_name(observer)}", observer)
     return found
 
 

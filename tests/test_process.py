@@ -60,6 +60,10 @@ def test_a_dependency_that_is_refused_leaves_the_task_as_it_was(need, error):
     assert needs(process) == {"make": [], "use": ["make"]}
 
 
+async def watch_later(event: object) -> None:
+    """To call it does nothing."""
+
+
 def same_name(name: str) -> Any:
     """Make an object whose class is called as a builtin one is."""
     return type(name, (), {"__module__": "numpy"})()
@@ -80,6 +84,11 @@ def same_name(name: str) -> Any:
         (
             lambda: Process([]).run(observers=print),
             "observers must be a list of callables, not <built-in function print>: write observers=[…]",
+        ),
+        (
+            lambda: Process([]).run(observers=[watch_later]),
+            "observer watch_later is a coroutine function, which nobody awaits: make it a plain one, "
+            "which may call asyncio.run",
         ),
         (
             lambda: Process([]).run(notify=print),

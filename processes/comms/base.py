@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING
+
+from ..checks import check_plain
 
 if TYPE_CHECKING:
     from ..execution_report import ProcessExecutionReport
@@ -39,15 +40,5 @@ class ReportChannel(ABC):
 
 
 def check_sends(channel: object) -> None:
-    """Refuse a channel whose `send_report` is a coroutine function: to call it sends nothing.
-
-    Raises
-    ------
-    TypeError
-        If it is one.
-    """
-    if iscoroutinefunction(getattr(channel, "send_report", None)):
-        raise TypeError(
-            f"{type(channel).__name__}.send_report is a coroutine function, which nobody awaits: make it a "
-            "plain one, which may call asyncio.run"
-        )
+    """Refuse a channel whose `send_report` is a coroutine function."""
+    check_plain(f"{type(channel).__name__}.send_report", getattr(channel, "send_report", None))
