@@ -79,7 +79,7 @@ def same_name(name: str) -> Any:
         (
             lambda: Process([]).run(runner=dict),
             "runner must be str or ProcessRunner, not <class 'dict'>: "
-            "write 'thread', ThreadRunner(8) or ExecutorRunner(executor)",
+            "write 'thread', ThreadRunner(8), ExecutorRunner(executor) or DaskRunner(client)",
         ),
         (
             lambda: Process([]).run(observers=print),

@@ -95,7 +95,7 @@ def test_all_workers_that_are_needed_at_once_start_before_anything_is_serialized
         (
             {"max_workers": 2, "runner": ThreadRunner(3)},
             ValueError,
-            "max_workers=2 has no effect on a runner instance; give it to ThreadRunner",
+            "max_workers=2 has no effect on a runner instance; leave it out, or give it to ThreadRunner",
         ),
     ],
 )

@@ -65,7 +65,7 @@ def make_runner(runner: str | ProcessRunner, max_workers: int | None = None) -> 
     if not isinstance(runner, str):
         raise TypeError(
             f"runner must be str or ProcessRunner, not {brief_repr(runner)}: "
-            "write 'thread', ThreadRunner(8) or ExecutorRunner(executor)"
+            "write 'thread', ThreadRunner(8), ExecutorRunner(executor) or DaskRunner(client)"
         )
     if runner not in RUNNERS:
         known = ", ".join(repr(name) for name in RUNNERS)
@@ -101,7 +101,7 @@ def choose_runner(
     if chosen is runner and max_workers is not None:
         raise ValueError(
             f"max_workers={max_workers!r} has no effect on a runner instance; "
-            f"give it to {type(runner).__name__}"
+            f"leave it out, or give it to {type(runner).__name__} where that takes it"
         )
     if parallel is not None and parallel == (chosen.name == "sequential"):
         raise ValueError(
