@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 import threading
@@ -11,6 +10,7 @@ from types import FunctionType
 from typing import Any
 
 import pytest
+from holding import SIZE, Holder, count_alive
 
 from processes import Process, ProcessPoolRunner, SerializationError, Task
 from processes.runners.pool.variants import MOST_BYTES, Patterns, make_variant
@@ -179,27 +179,6 @@ def test_what_closures_have_in_common_is_the_patterns():
         remade = make_variant(variant.pattern, variant.data)
         assert remade() == function()
         assert remade()[0] is shared
-
-
-SIZE = 33_333
-
-
-class Holder:
-    def __init__(self) -> None:
-        self.held = list(map(str, range(SIZE)))
-
-    def count(self) -> int:
-        return count_alive(self.held)
-
-    def __call__(self) -> int:
-        return self.count()
-
-
-def count_alive(held: list[str]) -> int:
-    """Count the lists of that size that this process has, after the first: the argument is one."""
-    assert len(held) == SIZE
-    gc.collect()
-    return sum(type(found) is list and len(found) == SIZE for found in gc.get_objects())
 
 
 @pytest.mark.parametrize("how", ["closure", "default", "partial", "method", "object"])

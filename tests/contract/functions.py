@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Coroutine, Iterator
@@ -169,3 +170,12 @@ class HoldsPool:
 
     def workers(self):
         return self.pool.max_workers
+
+
+def where() -> tuple[int, str]:
+    return os.getpid(), threading.current_thread().name
+
+
+def fail_with_marker(message: str) -> None:
+    marker = len(message)
+    raise ValueError(message, marker)

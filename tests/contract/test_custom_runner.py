@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from functions import add, count_attempts, fail_with_marker, where
 
 from processes import Process, ProcessRunner, Task, TaskDependency, TaskStatus, ThreadRunner
 from processes.attempt import Attempt, Started, Worker
@@ -69,24 +70,6 @@ def test_it_is_short():
     assert not [name for name in names if name.startswith("_") and name != "__init__"]
 
 
-def add(*numbers: int, bonus: int = 0) -> int:
-    return sum(numbers) + bonus
-
-
-def fail(message: str) -> None:
-    marker = len(message)
-    raise ValueError(message, marker)
-
-
-def fail_until(path: str, attempts: int) -> int:
-    with Path(path).open("a") as file:
-        file.write("x")
-    made = len(Path(path).read_text())
-    if made < attempts:
-        raise ConnectionError(made)
-    return made
-
-
 def essential_tasks(folder: Path) -> list[Task]:
     folder.mkdir()
     return [
@@ -101,10 +84,10 @@ def essential_tasks(folder: Path) -> list[Task]:
                 TaskDependency("one", use_result_as_additional_kwargs=True, additional_kwarg_name="bonus"),
             ],
         ),
-        Task("bad", fail, args=("bang",)),
+        Task("bad", fail_with_marker, args=("bang",)),
         Task("below", add, dependencies=[TaskDependency("bad")]),
-        Task("again", fail_until, args=(str(folder / "again"), 3), retries=2),
-        Task("given-up", fail_until, args=(str(folder / "up"), 9), retries=1, retry_delay=0.001),
+        Task("again", count_attempts, args=(str(folder / "again"), 3), retries=2),
+        Task("given-up", count_attempts, args=(str(folder / "up"), 9), retries=1, retry_delay=0.001),
         Task("dropped", add, args=(7,), keep_result=False),
         Task("exits", sys.exit, args=(3,)),
     ]
@@ -184,10 +167,6 @@ def test_one_instance_serves_runs_at_the_same_time_and_in_each_other():
     assert [report.results for report in reports] == [{f"t{i}": i for i in range(6)}] * 3
 
 
-def where() -> tuple[int, str]:
-    return os.getpid(), threading.current_thread().name
-
-
 @pytest.mark.parametrize("default", ["sequential", "thread", "process"])
 def test_it_serves_single_tasks_of_a_run_on_another_runner(default):
     custom = ThreadEachRunner()
@@ -216,7 +195,11 @@ def test_it_serves_single_tasks_of_a_run_on_another_runner(default):
 
 
 def test_other_runners_serve_single_tasks_of_its_run():
-    tasks = [Task("mine", where), Task("process", where, runner="process"), Task("bad", fail, args=("no",))]
+    tasks = [
+        Task("mine", where),
+        Task("process", where, runner="process"),
+        Task("bad", fail_with_marker, args=("no",)),
+    ]
     report = Process(tasks, runner=ThreadEachRunner()).run()
     assert report.runner == "thread-each"
     assert report.results["mine"][0] == os.getpid() != report.results["process"][0]
@@ -249,7 +232,7 @@ class WithPair(ThreadEachRunner):
 def test_each_run_opens_and_closes_it_once_also_when_tasks_fail():
     with WithPair() as runner:
         for _ in range(2):
-            Process([Task("bad", fail, args=("x",)), Task("ok", add)]).run(runner=runner)
+            Process([Task("bad", fail_with_marker, args=("x",)), Task("ok", add)]).run(runner=runner)
     assert runner.events == ["enter", "open", "close", "open", "close", "exit"]
 
 

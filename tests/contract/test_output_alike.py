@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import io
 import logging
 import os
 import re
 import signal
-import subprocess
 import sys
 import threading
 from pathlib import Path
 
 import programs
 import pytest
+from printing import fail, first, print_bytes, redirect, second, talk, wait, write_everywhere
 from test_logs_alike import lines_of
 
 from processes import Process, ProcessPoolRunner, Task, TaskDependency, ThreadRunner
@@ -35,20 +32,6 @@ def run(runner, tmp_path, *functions, **options):
     return report, [printed(tmp_path / function.__name__) for function in functions]
 
 
-def talk():
-    print("one", 1)
-    logging.getLogger("mine").warning("a record")
-    print("two\nthree")
-    print("four", file=sys.stderr)
-    sys.stdout.writelines(["five\n", "si", "x\n"])
-    sys.stdout.buffer.write(b"seven \xff\n")
-    print("10 %\r20 %\r30 %")
-    print("dos\r")
-    print()
-    print("no end", end="")
-    return sys.stdout.isatty()
-
-
 def test_what_a_task_prints_stands_in_its_log_file_line_by_line(runner, tmp_path, capfd):
     report, _ = run(runner, tmp_path, talk)
     assert report.results == {"talk": False}
@@ -61,14 +44,6 @@ def test_what_a_task_prints_stands_in_its_log_file_line_by_line(runner, tmp_path
         "INFO processes.talk: Finished talk.",
     ]
     assert "one" not in capfd.readouterr().out
-
-
-def first():
-    print("of the first")
-
-
-def second():
-    print("of the second")
 
 
 def test_nothing_is_captured_where_that_was_not_asked_for_or_a_task_has_no_log_file(
@@ -96,12 +71,6 @@ def test_a_later_run_prints_where_it_always_does(named_runner, tmp_path, capfd):
     assert printed(tmp_path / "first") == ["of the first"] * 2
     assert capfd.readouterr().out.splitlines() == ["of the first"] * 2
     assert sys.stdout is out
-
-
-def fail():
-    print("before")
-    sys.stdout.write("the end")
-    raise ValueError("wrong")
 
 
 def test_a_failure_comes_after_what_was_printed(runner, tmp_path):
@@ -142,25 +111,9 @@ def test_lines_of_tasks_that_run_at_the_same_time_do_not_mix(runner, tmp_path):
             assert [line for line in lines if line.startswith(f"t{n} ")] == [f"t{n} {i}" for i in range(300)]
 
 
-async def wait():
-    import asyncio  # here, because workers import this module
-
-    print("begins")
-    await asyncio.sleep(0)
-    await asyncio.to_thread(print, "of a thread of the loop")
-    print("ends")
-
-
 def test_what_a_coroutine_prints_is_captured(runner, tmp_path):
     _, [lines] = run(runner, tmp_path, wait)
     assert lines == ["begins", "of a thread of the loop", "ends"]
-
-
-def redirect():
-    with contextlib.redirect_stdout(io.StringIO()) as inner:
-        print("for itself")
-    print("outside")
-    return inner.getvalue()
 
 
 def test_a_task_may_redirect_what_it_prints_itself(tmp_path):
@@ -181,10 +134,6 @@ def test_a_logger_of_the_program_that_prints_is_not_heard_twice(runner, tmp_path
     finally:
         logging.getLogger("mine.printed").removeHandler(handler)
     assert lines_of(tmp_path / "log")[1:-1] == ["ERROR mine.printed: once"]
-
-
-def print_bytes():
-    sys.stdout.write(b"bytes")  # type: ignore[arg-type]
 
 
 def test_text_streams_take_text_alone(runner, tmp_path):
@@ -208,17 +157,6 @@ def test_a_stream_captures_too(runner, tmp_path):
 
 
 # In worker processes alone
-
-
-def write_everywhere():
-    print("Python")
-    os.write(1, b"descriptor\n")
-    subprocess.run([sys.executable, "-c", "print('child')"], check=True)
-    subprocess.run(["/bin/sh", "-c", "echo shell >&2"], check=True)
-    ctypes.CDLL(None).puts(b"C")
-    thread = threading.Thread(target=print, args=("thread",))
-    thread.start()
-    thread.join()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="it asks for a shell and the C library")

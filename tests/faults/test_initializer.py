@@ -8,26 +8,9 @@ from collections import Counter
 
 import pytest
 from faulty_runs import run_in_new_python, time_limit
+from preparing import hang, look, prepare, prepare_slowly
 
 from processes import Process, ProcessPoolRunner, SerializationError, Task, WorkerDiedError
-
-prepared = None
-
-
-def prepare() -> None:
-    global prepared
-    prepared = os.getpid()
-    os.environ["PREPARED"] = "yes"
-    os.chdir("/")
-    threading.Thread(target=threading.Event().wait, daemon=True).start()
-
-
-def look() -> tuple[int | None, str | None, str]:
-    return prepared, os.environ.get("PREPARED"), os.getcwd()
-
-
-async def prepare_slowly() -> None:
-    prepare()
 
 
 @pytest.mark.parametrize("initializer", [prepare, prepare_slowly])
@@ -81,10 +64,6 @@ def test_an_initializer_that_fails_costs_the_attempt_and_is_called_again(tmp_pat
         "tries-again": 2,
         "fine": 1,
     }
-
-
-def hang() -> None:
-    threading.Event().wait()
 
 
 @pytest.mark.parametrize(

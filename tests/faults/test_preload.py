@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from faulty_runs import time_limit
+from preparing import loaded
 
 from processes import Process, ProcessPoolRunner, Task, WorkerDiedError
 
@@ -24,10 +25,6 @@ def module(tmp_path, monkeypatch):
         return name
 
     return make
-
-
-def loaded(name: str) -> tuple[bool, int]:
-    return name in sys.modules, os.getpid()
 
 
 NOTED = "import os, pathlib\nwith open({path!r}, 'a') as file:\n    print(os.getpid(), file=file)\n"

@@ -1,0 +1,71 @@
+"""Functions that print, for workers that are many: they import this, and no pytest."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import io
+import logging
+import os
+import subprocess
+import sys
+import threading
+
+
+def talk():
+    print("one", 1)
+    logging.getLogger("mine").warning("a record")
+    print("two\nthree")
+    print("four", file=sys.stderr)
+    sys.stdout.writelines(["five\n", "si", "x\n"])
+    sys.stdout.buffer.write(b"seven \xff\n")
+    print("10 %\r20 %\r30 %")
+    print("dos\r")
+    print()
+    print("no end", end="")
+    return sys.stdout.isatty()
+
+
+def first():
+    print("of the first")
+
+
+def second():
+    print("of the second")
+
+
+def fail():
+    print("before")
+    sys.stdout.write("the end")
+    raise ValueError("wrong")
+
+
+async def wait():
+    import asyncio  # here, because workers import this module
+
+    print("begins")
+    await asyncio.sleep(0)
+    await asyncio.to_thread(print, "of a thread of the loop")
+    print("ends")
+
+
+def redirect():
+    with contextlib.redirect_stdout(io.StringIO()) as inner:
+        print("for itself")
+    print("outside")
+    return inner.getvalue()
+
+
+def print_bytes():
+    sys.stdout.write(b"bytes")  # type: ignore[arg-type]
+
+
+def write_everywhere():
+    print("Python")
+    os.write(1, b"descriptor\n")
+    subprocess.run([sys.executable, "-c", "print('child')"], check=True)
+    subprocess.run(["/bin/sh", "-c", "echo shell >&2"], check=True)
+    ctypes.CDLL(None).puts(b"C")
+    thread = threading.Thread(target=print, args=("thread",))
+    thread.start()
+    thread.join()
