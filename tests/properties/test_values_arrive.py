@@ -10,8 +10,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import pandas as pd
-import pyarrow as pa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -40,6 +38,27 @@ def numbers_of(size: int) -> np.ndarray:
     return np.arange(size // 8, dtype=np.float64)
 
 
+# Imported where they are used: each of xdist's workers collects all tests, and pandas takes 0.3 s.
+
+
+def frame_of(size: int) -> Any:
+    import pandas as pd
+
+    return pd.DataFrame({"a": numbers_of(size), "b": numbers_of(size) * 2})
+
+
+def texts_of(size: int) -> Any:
+    import pandas as pd
+
+    return pd.Series(["text"] * (size // 64))
+
+
+def table_of(size: int) -> Any:
+    import pyarrow as pa
+
+    return pa.table({"a": numbers_of(size)})
+
+
 data = st.one_of(
     sizes.map(bytes_of),
     sizes.map(lambda size: bytes_of(size)[::2]),
@@ -48,9 +67,9 @@ data = st.one_of(
     sizes.map(lambda size: bytearray(bytes_of(size))),
     sizes.map(lambda size: "é" * (size // 2)),
     sizes.map(lambda size: [str(number) for number in range(size // 16)]),
-    sizes.map(lambda size: pd.DataFrame({"a": numbers_of(size), "b": numbers_of(size) * 2})),
-    sizes.map(lambda size: pd.Series(["text"] * (size // 64))),
-    sizes.map(lambda size: pa.table({"a": numbers_of(size)})),
+    sizes.map(frame_of),
+    sizes.map(texts_of),
+    sizes.map(table_of),
     sizes.map(lambda size: Pair(size, numbers_of(size))),
     st.sampled_from([None, True, 2**70, 1.5, "", Decimal("1.5"), datetime(2026, 1, 1, tzinfo=UTC), {1, 2}]),
     st.just(Counter("values")),
