@@ -201,10 +201,9 @@ def output_of(program: str, folder: Path, seed: int = 0, **environment: str) -> 
 def test_fingerprints_are_the_same_in_each_process_and_wherever_the_code_stands(tmp_path):
     first = output_of(MANY + PRINT, tmp_path, 1)
     assert len(first.splitlines()) > 50
-    assert output_of(MANY + PRINT, tmp_path, 2) == first
     moved = MANY.replace("):\n", "):  # a comment\n\n")
     (tmp_path / "elsewhere").mkdir()
-    assert output_of("# moved\n" * 20 + moved + PRINT, tmp_path / "elsewhere", 3) == first
+    assert output_of("# moved\n" * 20 + moved + PRINT, tmp_path / "elsewhere", 2) == first
 
 
 HELPERS = {
