@@ -328,3 +328,16 @@ def act(fault: str, mark: str, number: int, given: object, *values: int) -> Any:
     if fault == "takes too long":
         time.sleep(3600)
     return number + sum(values)
+
+
+def take(megabytes: int, seconds: float) -> int:
+    block = bytearray(megabytes << 20)
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        block[::4096] = b"x" * len(block[::4096])
+    return len(block)
+
+
+def take_and_tell(megabytes: int) -> int:
+    take(megabytes, 0)
+    return os.getpid()

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -12,47 +10,12 @@ from pathlib import Path
 
 import psutil
 import pytest
+from changing import change_everything, fork_and_return, leave_process, look, zone
 from faulty_runs import needs_guard, run_in_new_python
 from misbehaving import start_thread
 from programs import ended
 
 from processes import Process, ProcessPoolRunner, Task, TaskDependency
-
-
-def look() -> dict[str, object]:
-    umask = os.umask(0)
-    os.umask(umask)
-    return {
-        "pid": os.getpid(),
-        "folder": os.getcwd(),
-        "umask": umask,
-        "environment": dict(os.environ),
-        "zone": time.tzname,
-        "path": list(sys.path),
-        "recursion": sys.getrecursionlimit(),
-        "handlers": [
-            str(signal.getsignal(number)) for number in (signal.SIGTERM, signal.SIGALRM, signal.SIGUSR1)
-        ],
-        "blocked": signal.pthread_sigmask(signal.SIG_BLOCK, ()),
-        "timer": signal.getitimer(signal.ITIMER_REAL),
-    }
-
-
-def change_everything() -> None:
-    os.chdir("/")
-    os.umask(0o177)
-    os.environ["CHANGED"] = "yes"
-    os.environ.pop("PATH", None)
-    os.environ["TZ"] = "AAA-1"
-    if hasattr(time, "tzset"):  # not on Windows
-        time.tzset()
-    sys.path.insert(0, "/nowhere")
-    sys.setrecursionlimit(5000)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGALRM, lambda *_: os._exit(1))
-    signal.signal(signal.SIGUSR1, lambda *_: None)
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
-    signal.alarm(100)
 
 
 def test_the_next_task_on_a_worker_finds_the_parents_state_again(tmp_path, monkeypatch):
@@ -66,10 +29,6 @@ def test_the_next_task_on_a_worker_finds_the_parents_state_again(tmp_path, monke
     report.raise_for_errors()
     assert report.results["after"] == report.results["before"]
     assert report.results["before"]["folder"] == str(tmp_path)
-
-
-def zone() -> str:
-    return time.tzname[0]
 
 
 @pytest.mark.skipif(not hasattr(time, "tzset"), reason="the time zone is that of the system")
@@ -326,12 +285,6 @@ def test_the_task_behind_one_that_left_a_thread_at_work_gets_another_worker(syst
     assert {entry.attempts for entry in report.entries.values()} == {1}
 
 
-def leave_process(file: str) -> tuple[int, int]:
-    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"])
-    Path(file).write_text(str(child.pid))
-    return os.getpid(), child.pid
-
-
 @needs_guard
 def test_a_process_that_a_task_leaves_goes_on_until_its_worker_ends(tmp_path):
     process = Process([Task("leaves", leave_process, args=(str(tmp_path / "pid"),))])
@@ -339,17 +292,6 @@ def test_a_process_that_a_task_leaves_goes_on_until_its_worker_ends(tmp_path):
         _, child = process.run(runner=runner).results["leaves"]
         assert psutil.Process(child).status() != psutil.STATUS_ZOMBIE
     assert not psutil.pid_exists(child)
-
-
-def fork_and_return(how: str) -> str:
-    pid = os.fork()
-    if pid:
-        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        return f"parent of one that ended with {status}"
-    logging.getLogger("forked").warning("a record of the child")
-    if how == "exits":
-        sys.exit(7)
-    return "child"
 
 
 def test_a_task_that_forks_and_returns_in_both_processes_has_one_result():

@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 
 import pytest
 from faulty_runs import run_in_new_python
 from interpreters import HAS_GIL
-from misbehaving import leak
+from misbehaving import leak, take, take_and_tell
 from test_surroundings import linux, needs_groups, run_among_mounts
 
 from processes import MemoryLimitError, Process, ProcessPoolRunner, Task, TaskDependency, TaskStatus
 from processes.cgroup import group_folders
 
 MB = 1 << 20
-
-
-def take(megabytes: int, seconds: float) -> int:
-    block = bytearray(megabytes * MB)
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        block[::4096] = b"x" * len(block[::4096])
-    return len(block)
 
 
 def test_the_task_that_passes_the_limit_is_ended_and_named_and_others_go_on():
@@ -50,11 +41,6 @@ def test_a_worker_whose_tasks_leave_half_of_its_memory_behind_makes_place_for_an
     assert len({report.results[f"leak{i}"] for i in range(6)}) >= 2
     assert [report.results[f"small{i}"] for i in range(30)] == [i**2 for i in range(30)]
     assert {entry.attempts for entry in report.entries.values()} == {1}
-
-
-def take_and_tell(megabytes: int) -> int:
-    take(megabytes, 0)
-    return os.getpid()
 
 
 @pytest.mark.skipif(not HAS_GIL, reason="without the GIL Python gives memory back a moment later")
