@@ -135,21 +135,28 @@ def wait_for(path):
         time.sleep(0.005)
 
 def build(path):
-    # Behind the one that waits stands what is far too large for a socket; the other worker takes it over.
-    tasks = [Task(f"t{i}", abs, args=(i,), priority=1) for i in range(200)]
+    # Behind the one that waits stands more than a socket takes; the other worker takes it over.
+    behind = [Task(f"behind{i}", len, args=(bytes(100_000),)) for i in range(9)]
     return Process([
-        *tasks,
-        Task("waits", wait_for, args=(path,)),
-        Task("large", len, args=(bytes(30_000_000),)),
-        Task("quick", abs, args=(1,)),
-        Task("tells", Path.touch, args=(path,), dependencies=[TaskDependency("large")]),
+        *[Task(f"t{i}", abs, args=(i,), priority=2) for i in range(200)],
+        Task("waits", wait_for, args=(path,), priority=1),
+        *behind,
+        Task("tells", Path.touch, args=(path,), dependencies=[TaskDependency(task.name) for task in behind]),
     ])
+
+def meet(mine, other):
+    mine.touch()
+    wait_for(other)
 
 def main():
     with ProcessPoolRunner(2) as runner:
-        for number in range(5):
+        for number in range(2):
             report = build(Path(f"done{number}")).run(runner=runner)
-            assert len(report.results) == 204, report
+            assert len(report.results) == 211, report
+            # Neither tells anything that would wake the program before both workers have got theirs.
+            one, other = Path(f"one{number}"), Path(f"other{number}")
+            tasks = [Task("one", meet, args=(one, other)), Task("other", meet, args=(other, one))]
+            assert len(Process(tasks).run(runner=runner).results) == 2
     print("well")
 
 thread = threading.Thread(target=main)
