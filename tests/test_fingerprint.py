@@ -221,6 +221,7 @@ def unused():
 
 SCRIPT = """
 import dataclasses
+import enum
 import functools
 import shop
 from shop import total
@@ -275,11 +276,16 @@ def decorated():
 class Weight:
     grams: int = dataclasses.field(default=1, metadata={"unit": "g"})
 
+class Colour(enum.Enum):
+    RED = 1
+    BLUE = 2
+
 MAY_CHANGE = set()
 VALUES = dict(
     inner=inner, outer=outer, late=late, closed=closed(1), uses_names=uses_names, nested=nested, total=total,
     by_module=lambda: shop.total(1), cart=Cart, method=Cart(3).sum, partial=functools.partial(outer, 1),
     noted=noted, decorated=decorated, ordered=[1, 2], keyed={"a": 1}, number=1, text="x", weight=Weight,
+    colour=Colour.RED,
 )
 """
 
@@ -300,6 +306,7 @@ EDITS: dict[str, tuple[str, str, str, set[str]]] = {
     "a field's metadata": ("program.py", '"unit": "g"', '"unit": "kg"', {"weight"}),
     "a list": ("program.py", "ordered=[1, 2]", "ordered=[2, 1]", {"ordered"}),
     "a number's type": ("program.py", "number=1", "number=1.0", {"number"}),
+    "a member of an enumeration": ("program.py", "colour=Colour.RED", "colour=Colour.BLUE", {"colour"}),
     "a comment": ("program.py", "LIMIT = 10", "LIMIT = 10  # the most", set()),
     "another module": ("shop.py", "* RATE", "+ RATE", {"total", "by_module"}),
     "another module's global": ("shop.py", "RATE = 2", "RATE = 3", {"total", "by_module"}),
