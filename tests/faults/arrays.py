@@ -83,6 +83,11 @@ def use_up_descriptors() -> np.ndarray:
     return make()  # and leaves them open
 
 
+def clear_and_fail(values: list[Any]) -> NoReturn:
+    values.clear()
+    raise ValueError
+
+
 def die(array: np.ndarray) -> NoReturn:
     os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError

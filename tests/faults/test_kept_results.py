@@ -18,6 +18,7 @@ from arrays import (
     SIZE,
     add_one,
     are_one,
+    clear_and_fail,
     die,
     double,
     grow,
@@ -280,6 +281,15 @@ def test_a_failure_shows_the_value_as_the_function_left_it(workers):
     error = run(tasks, workers).errored["use"].error
     (shown,) = error.args
     assert (shown[0], shown[1:].sum()) == (-1, TOTAL)
+
+
+def test_a_failure_shows_the_value_though_the_function_has_left_little_of_it(workers):
+    tasks = [
+        Task("make", lambda: [bytes(200_000)], keep_result=False),
+        Task("use", clear_and_fail, dependencies=behind("make")),
+    ]
+    report = run(tasks, workers)
+    assert report.errored["use"].error.args == ([],)
 
 
 def test_a_death_costs_the_task_that_had_the_value():
