@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+import sys
 import zlib
 from pathlib import Path
 
@@ -40,6 +41,21 @@ def values_in(path: Path) -> dict[str, tuple[bytes, ...]]:
 
 
 THREE = {"a": (b"one",), "b": (b"two", b"", b"\0" * 100_000), "c": (b"the last", b"of three")}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no limit for the size of files")
+def test_what_the_system_refuses_when_a_file_is_begun_names_the_file(tmp_path):
+    import resource
+
+    path = tmp_path / "checkpoint"
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(MAGIC) - 1, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large") as caught:
+            CheckpointFile(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert caught.value.filename == os.path.realpath(path)
 
 
 def test_what_was_written_is_read_again_and_the_latest_counts(tmp_path):

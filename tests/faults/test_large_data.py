@@ -743,6 +743,25 @@ def test_descriptors_that_arrive_are_for_this_process_alone(monkeypatch):
         os.close(descriptor)
 
 
+@pytest.mark.skipif(not wire.CAN_SEND_DESCRIPTORS, reason="there is no side channel")
+def test_a_socket_is_read_from_its_first_frame_on_where_there_is_no_descriptor_for_a_side_channel():
+    import resource
+
+    one, other = wire.socket_pair()
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with one, other:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
+        try:
+            ours = wire.open_side_channel(one)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        one.sendall(wire.frame(wire.READY, 7, b"body")[0])
+        theirs = wire.take_side_channel(other)
+        reader = wire.FrameReader(other)
+        reader.receive()
+    assert (ours, theirs, list(reader.frames)) == (None, None, [(wire.READY, 7, b"body")])
+
+
 def test_a_file_that_cannot_be_mapped_is_read(monkeypatch):
     monkeypatch.delattr(os, "preadv", raising=False)  # some systems lack it
     data = memoryview(os.urandom(200_001))
