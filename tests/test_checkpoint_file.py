@@ -74,6 +74,7 @@ def test_a_record_is_dropped_wherever_it_was_cut_short_and_the_next_one_takes_it
         shutil.copy(path, copy)
         os.truncate(copy, size)
         assert values_in(copy) == before
+        assert copy.stat().st_size == begin
         write(copy, {"d": (b"next",)})
         assert values_in(copy) == before | {"d": (b"next",)}
 
