@@ -125,6 +125,18 @@ def test_a_warm_worker_takes_over_what_the_caller_has_when_the_run_begins(tmp_pa
     assert "NEW" not in first["environment"]
 
 
+def test_a_warm_worker_takes_over_what_the_program_has_changed_in_a_class():
+    class Settings:  # local, so that it goes by value
+        factor = 1
+
+    with ProcessPoolRunner(1) as runner:
+        found = []
+        for Settings.factor in (1, 2):
+            task = Task("look", lambda settings: settings.factor, args=(Settings(),))
+            found.append(Process([task]).run(runner=runner).results["look"])
+    assert found == [1, 2]
+
+
 RUNS_IN_A_ROW = """
 import sys, threading, time
 from pathlib import Path
