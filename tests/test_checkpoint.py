@@ -352,6 +352,15 @@ def test_retries_are_counted_as_in_the_run_that_made_them(runner, tmp_path, ran)
     assert ran.read_text() == "xxx"
 
 
+def test_tasks_that_need_resources_are_taken_over_too(make, ran, tmp_path):
+    saved = [make(name, resources={"db": 1}) for name in ("one", "two")]
+    path = tmp_path / "run.ckpt"
+    Process(saved).run(resources={"db": 1}, checkpoint=path)
+    process = Process([*saved, make("three", resources={"db": 1})])
+    process.run(resources={"db": 1}, checkpoint=path).raise_for_errors()
+    assert taken(ran) == ["one", "three", "two"]
+
+
 @pytest.mark.parametrize("value", [3, True, ["run.ckpt"], ""])
 def test_what_is_no_path_is_refused_before_anything_runs(value, make, ran):
     error = ValueError if value == "" else TypeError

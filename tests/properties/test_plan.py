@@ -291,3 +291,10 @@ def test_where_nothing_can_start_what_waits_for_different_resources_is_not_looke
     available["r0"] = Counted(1)
     assert plan.rank_of_next(0, available) == 0
     assert sum(amount.asked for amount in available.values()) < 2 * kinds + 50
+
+
+def test_what_is_ready_after_a_run_was_taken_over_goes_in_order():
+    graph = Graph([Task(f"t{n}", abs) for n in range(7)])
+    plan = Plan(graph, [0] * 7, durations=[7, 3, 6, 2, 1, 5, 4])  # ranks 0, 4, 1, 5, 6, 2, 3
+    plan.take_over([0])
+    assert [plan.take(0) for _ in range(6)] == [2, 5, 6, 1, 3, 4]
