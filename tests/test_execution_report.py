@@ -10,6 +10,7 @@ import pickle
 import signal
 import sys
 import threading
+import time
 import traceback
 import types
 import warnings
@@ -154,6 +155,24 @@ def test_the_attempts_of_a_task_add_up_to_its_metrics(runner):
     assert whole.peak_rss_bytes == max(attempt.peak_rss_bytes for attempt in attempts)
     assert (whole.worker, whole.pid) == (attempts[-1].worker, attempts[-1].pid)
     assert list(metrics) == ["bad", "good"]
+
+
+def test_what_waits_for_a_delay_or_a_dependency_is_not_queued(runner):
+    def fail() -> None:
+        time.sleep(0.05)
+        raise ConnectionError
+
+    tasks = [
+        Task("flaky", fail, retries=1, retry_delay=0.05),
+        Task("slow", time.sleep, args=(0.05,), priority=1),
+        Task("after", work, dependencies=[TaskDependency("slow")]),
+    ]
+    report = Process(tasks).run(runner=runner)
+    first, second = [attempt for name, attempt in report.metrics.attempts() if name == "flaky"]
+    assert second.started_at - second.queue_seconds >= first.started_at + 0.07
+    slow, after = report.metrics["slow"], report.metrics["after"]
+    assert after.started_at - after.queue_seconds >= slow.started_at + 0.03
+    assert report.entries["flaky"].elapsed_seconds >= 0.08  # of both attempts, without the delay
 
 
 # Copies
