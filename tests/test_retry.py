@@ -25,6 +25,12 @@ def test_jitter_draws_from_zero_to_the_full_length():
         assert 0 <= min(drawn) <= max(drawn) <= full(attempt)
 
 
+def test_a_backoff_may_be_nothing_and_need_not_grow():
+    for options in ({"base": 0}, {"base": 1, "maximum": 0}):
+        assert exponential_backoff(**options)(3) == 0
+    assert exponential_backoff(2, factor=1, jitter=False)(3) == 2
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
