@@ -32,6 +32,7 @@ LAST_ONLY = {
     CLUSTER: partial(dask_cluster, last_only=True),
     RAY: partial(ray_cluster, last_only=True),
 }
+MOST_ROUNDS = 2
 MOST_RUNS = 3
 ENOUGH_SECONDS = 1.0
 MB = 1 << 20
@@ -50,7 +51,7 @@ def measure(settings: Settings) -> Iterator[Table]:
         table = Table(f"{title}, {settings.workers} warm workers")
         take_turns(
             table,
-            settings.rounds,
+            min(settings.rounds, MOST_ROUNDS),
             ["s"],
             _rows(case[0], quick=settings.quick),
             lambda row, _column, case=case: call_fresh(seconds_with_data, row, *case, settings.workers),
