@@ -1,9 +1,9 @@
 """The loop that takes a run from its first task to its last.
 
 The scheduler owns every policy: order, retries and their delays, time limits, the skip cascade,
-resources. It works in the thread that called ``run()``. Another one touches a run's state only while that
-thread sleeps, one at a time, to go on after a success (:meth:`Scheduler._go_on`). It blocks in its runner's
-`wait`, or in :meth:`Scheduler._wait_for_any`, and nowhere else.
+resources. It works in the thread that called ``run()``. Others touch a run's state only while that thread
+sleeps (:meth:`Scheduler._go_on`), or is kept by a task's function or by an observer (`stand_in`), one at a
+time. It blocks in its runner's `wait`, or in :meth:`Scheduler._wait_for_any`, and nowhere else.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ from .resources import exact
 from .retry import delay_after
 from .runners import make_runner
 from .runners.waker import Waker, shorter
+from .stand_in import StandIn
 from .task import function_name
 from .task_log import record_sink, warn
 from .task_types import TaskResult, TaskStatus
@@ -149,8 +150,7 @@ class Scheduler:
         self._numbered, self._number_of = _numbered_runners(graph.tasks, runner, self.runner)
         self._needs = _needs_of(graph.tasks)
         self._only_runner = self._numbered[0] if len(self._numbered) == 1 and self._needs is None else None
-        runners = dict.fromkeys([self.runner, *self._numbered])
-        self._runners = sorted(runners, key=lambda one: one.performs_while_waiting)
+        self._runners = list(dict.fromkeys([self.runner, *self._numbered]))
         is_shared = _shared_functions(graph.tasks)
         for one in self._runners:
             one.is_shared = is_shared
@@ -171,6 +171,7 @@ class Scheduler:
         self._interrupt = Interrupt(
             self._waker.set, inside={perform.__code__, dump.__code__}, outside=Scheduler.run.__code__
         )
+        self._stand_in = StandIn(self._drive_for_another, self._waker.set)
         self._cancelled = False
         self._error: BaseException | None = None  # raised where another thread went on
 
@@ -208,28 +209,41 @@ class Scheduler:
             for runner in self._runners:
                 runner.open(self._waker)
                 steps.callback(runner.close)
-            try:
-                self._tell(RunStarted(self.process_name, tuple(self.graph.names), self.runner.name))
-                if self._saved:
-                    self._take_over_saved()
-                for number, runner in enumerate(self._numbered):
-                    runner.prepare(self._plan.count_ready(number))
-                wait = self.runner.wait if len(self._runners) == 1 else self._wait_for_any
-                while self._plan.unfinished and not (self._cancelled or self._interrupt.happened):
-                    self._start_ready_attempts()
-                    if self._untold:
-                        self._tell_observers()
-                    self._take(wait(self._longest_wait()))
-                    if self._timers and self._timers[0][0] <= (now := monotonic()):
-                        self._take(wait(0))  # what has ended while something kept this thread is not late
-                        self._fire_due_timers(now)
-                if self._error is not None:
-                    raise self._error
-            finally:
-                for ticket in reversed(self._running):
-                    steps.callback(self._stop, ticket)
+            steps.callback(self._stop_running, steps)
+            steps.callback(self._stand_in.close)
+            self._tell(RunStarted(self.process_name, tuple(self.graph.names), self.runner.name))
+            if self._saved:
+                self._take_over_saved()
+            for number, runner in enumerate(self._numbered):
+                runner.prepare(self._plan.count_ready(number))
+            self._drive(self.runner.wait if len(self._runners) == 1 else self._wait_for_any)
+            if self._error is not None:
+                raise self._error
         if self._interrupt.happened:
             raise KeyboardInterrupt
+
+    def _drive(self, wait: Callable[[float | None], list[Message]], kept_by: object = None) -> None:
+        """Take steps until the run is over; with `kept_by` for as long as that keeps the run's own thread."""
+        while (
+            self._plan.unfinished
+            and not (self._cancelled or self._interrupt.happened)
+            and self._stand_in.kept_by is kept_by
+        ):
+            self._start_ready_attempts()
+            if self._untold and kept_by is None:
+                with self._stand_in:
+                    self._tell_observers()
+                continue
+            self._take(wait(self._longest_wait()))
+            if self._timers and self._timers[0][0] <= (now := monotonic()):
+                self._take(wait(0))  # what has ended while something kept this thread is not late
+                self._fire_due_timers(now)
+
+    def _drive_for_another(self, kept_by: object) -> None:
+        try:
+            self._drive(self._wait_for_others, kept_by)
+        except BaseException as error:
+            self._error, self._cancelled = error, True
 
     def _end(self, start: float) -> None:
         self.elapsed_seconds = perf_counter() - start
@@ -383,22 +397,27 @@ class Scheduler:
 
     def _wait_for_any(self, timeout: float | None) -> list[Message]:
         """Wait for messages of several runners."""
-        messages = self._collect()
+        performing = next((runner for runner in self._runners if runner.performs_while_waiting), None)
+        if performing is None:
+            return self._wait_for_others(timeout)
+        self._take(self._wait_for_others(0))  # sends what they were given
+        with self._stand_in:
+            messages = performing.wait(0)
+        return messages + self._wait_for_others(0)
+
+    def _wait_for_others(self, timeout: float | None) -> list[Message]:
+        """Wait for messages of those runners that call no function themselves."""
+        runners = [runner for runner in self._runners if not runner.performs_while_waiting]
+        messages = _collect(runners)
         if not messages and timeout != 0:
-            self._sleep_until_any_has_some(timeout)
-            messages = self._collect()
+            self._sleep_until_any_has_some(runners, timeout)
+            messages = _collect(runners)
         return messages
 
-    def _collect(self) -> list[Message]:
-        messages = [message for runner in self._runners for message in runner.wait(0)]
-        if self._runners[-1].performs_while_waiting:  # and what has come meanwhile
-            messages += [message for runner in self._runners[:-1] for message in runner.wait(0)]
-        return messages
-
-    def _sleep_until_any_has_some(self, timeout: float | None) -> None:
-        for runner in self._runners:
+    def _sleep_until_any_has_some(self, runners: list[ProcessRunner], timeout: float | None) -> None:
+        for runner in runners:
             timeout = shorter(timeout, runner.poll_seconds)
-        descriptors = [fd for runner in self._runners if (fd := runner.fileno()) is not None]
+        descriptors = [fd for runner in runners if (fd := runner.fileno()) is not None]
         if not descriptors:
             self._waker.wait(timeout)
             return
@@ -556,6 +575,10 @@ class Scheduler:
         self._stop(ticket)
         self._end_attempt(Finished(ticket, outcome, time() - elapsed, elapsed, 0.0, 0, began.worker))
 
+    def _stop_running(self, steps: ExitStack) -> None:
+        for ticket in reversed(self._running):
+            steps.callback(self._stop, ticket)
+
     def _stop(self, ticket: int) -> None:
         self._runner_of(ticket).stop(ticket)
         attempt = self._running[ticket][1]
@@ -575,6 +598,10 @@ class Scheduler:
     def _tell_observers(self) -> None:
         while self._untold:
             _call_observers(self._observers, self._untold.popleft())
+
+
+def _collect(runners: Iterable[ProcessRunner]) -> list[Message]:
+    return [message for runner in runners for message in runner.wait(0)]
 
 
 def _call_observers(observers: list[Observer], event: Event) -> None:

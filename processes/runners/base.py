@@ -27,8 +27,9 @@ class ProcessRunner(ABC):
     """The base of all runners; derive from it to write your own.
 
     An object that a user holds is a description: it can serve many runs, also at the same time. Each
-    run works on a copy of it (:meth:`for_run`) and calls, in one thread, :meth:`open`, :meth:`prepare`, then
-    :meth:`start`, :meth:`wait` and :meth:`stop` as often as it needs, and :meth:`close` at the end.
+    run works on a copy of it (:meth:`for_run`) and calls, in one thread at a time, :meth:`open`,
+    :meth:`prepare`, then :meth:`start`, :meth:`wait` and :meth:`stop` as often as it needs, and :meth:`close`
+    at the end.
     State of a run is therefore made in :meth:`open`, and what all runs of a ``with`` block share
     stands in an object that the copies share.
 
@@ -56,9 +57,6 @@ class ProcessRunner(ABC):
     starts_anywhere : bool
         Whether :meth:`start` may be called, and alone gets an attempt going, in any thread that has the run's
         turn; see :meth:`processes.runners.waker.Waker.take_turn`.
-    performs_while_waiting : bool
-        Whether :meth:`wait` calls the functions itself; others are asked before such a one, to send what they
-        were given.
     is_sated : bool
         Whether it wants to be asked for messages before more is started, though there are free slots.
     results : dict of str to TaskResult
@@ -73,7 +71,6 @@ class ProcessRunner(ABC):
     takes_sealed: ClassVar[bool] = False
     heeds_order: bool = False
     starts_anywhere: ClassVar[bool] = False
-    performs_while_waiting: ClassVar[bool] = False
     is_sated: bool = False
     results: dict[str, TaskResult]
     is_shared: Callable[[object], bool]
@@ -142,6 +139,11 @@ class ProcessRunner(ABC):
         while inbox:
             messages.append(inbox.popleft())
         return messages
+
+    @property
+    def performs_while_waiting(self) -> bool:
+        """Whether the next :meth:`wait` calls a function itself; other runners go on meanwhile."""
+        return False
 
     @property
     def poll_seconds(self) -> float | None:

@@ -23,44 +23,47 @@ class SequentialRunner(ProcessRunner):
     """
 
     name: ClassVar[str] = "sequential"
-    performs_while_waiting: ClassVar[bool] = True
 
     def open(self, waker: Waker) -> None:
         super().open(waker)
         self._worker = Worker.here("sequential")
         self._handlers = handlers_of_signals()  # those of the program, and none that a task installs
-        self._next: Attempt | None = None
+        self._attempt: Attempt | None = None  # for the next wait, or in it
         self._thread = ThreadRunner(1)
         self._thread.open(waker)
 
     @property
     def free_slots(self) -> int:
-        return 0 if self._next is not None or self._thread.held else 1
+        return 0 if self._attempt is not None or self._thread.held else 1
+
+    @property
+    def performs_while_waiting(self) -> bool:
+        return self._attempt is not None
 
     def start(self, attempt: Attempt) -> None:
         if attempt.timeout is None:
-            self._next = attempt
+            self._attempt = attempt
         else:
             self._thread.start(attempt)
 
     def wait(self, timeout: float | None) -> list[Message]:
-        attempt, self._next = self._next, None
-        if attempt is None:
+        if self._attempt is None:
             return self._thread.wait(timeout)
-        finished = perform(attempt, self._worker)
+        finished = perform(self._attempt, self._worker)
+        self._attempt = None
         try:
             if type(finished.outcome) is Raised and is_raised_in(finished.outcome.exception, self._handlers):
                 raise finished.outcome.exception
             return [finished]
         finally:
-            del attempt, finished  # as in `perform`: an exception's frames lead to this one
+            del finished  # as in `perform`: an exception's frames lead to this one
 
     def stack_of(self, ticket: int) -> str:
         return self._thread.stack_of(ticket)
 
     def stop(self, ticket: int) -> None:
-        if self._next is not None and self._next.ticket == ticket:
-            self._next = None
+        if self._attempt is not None and self._attempt.ticket == ticket:
+            self._attempt = None
         else:
             self._thread.stop(ticket)
 

@@ -128,11 +128,6 @@ def meet(folder: Path, own: str, other: str) -> None:
     await_file(folder / other)
 
 
-def begin_and_write(began: Path, path: Path) -> None:
-    write_file(began)
-    write_file(path)
-
-
 def nap_and_write(seconds: float, path: Path) -> None:
     time.sleep(seconds)
     write_file(path)

@@ -27,7 +27,6 @@ from functions import (
     add,
     await_both,
     await_file,
-    begin_and_write,
     count_attempts,
     fail,
     give_back_a_process_that_has_run,
@@ -470,32 +469,60 @@ def test_a_value_that_does_not_tell_its_class_harms_no_run(runner):
         assert {report.results[name] for name in ("takes", "calls", "both")} == {"called"}
 
 
-@pytest.mark.parametrize("runner", ["thread", "process"])
-def test_a_limit_holds_while_a_sequential_task_keeps_the_run(runner, tmp_path):
-    tasks = [
-        Task("late", nap_and_write, args=(0.5, tmp_path / "late"), timeout=0.1, runner=runner),
-        Task("in-time", nap_and_write, args=(0, tmp_path / "in-time"), timeout=60, runner=runner),
-        Task("keeps", await_both, args=(tmp_path / "late", tmp_path / "in-time"), runner="sequential"),
+def tasks_for_a_thread_to_drive(folder):
+    """Make a run of four steps: a retry, what follows it, a time limit, what waits for its resources."""
+    again, need = [TaskDependency("again")], {"one": 1}
+    return [
+        Task("again", count_attempts, args=(folder / "attempts", 2), retries=1),
+        Task("below", write_file, args=(folder / "below",), dependencies=again),
+        Task("late", nap_and_write, args=(1, folder / "late"), timeout=0.1, resources=need, priority=1),
+        Task("freed", write_file, args=(folder / "freed",), resources=need),
     ]
-    report = Process(tasks).run(runner="sequential", max_workers=2)
-    assert set(report.successes) == {"in-time", "keeps"}
+
+
+@pytest.mark.parametrize("runner", ["thread", "process"])
+def test_others_go_on_while_a_sequential_task_has_the_runs_own_thread(runner, tmp_path):
+    tasks = [
+        *tasks_for_a_thread_to_drive(tmp_path),
+        Task("keeps", await_both, args=(tmp_path / "below", tmp_path / "freed"), runner="sequential"),
+        Task("then", threading.get_ident, dependencies=[TaskDependency("keeps")], runner="sequential"),
+    ]
+    report = Process(tasks).run(runner=runner, resources={"one": 1})
+    assert set(report.errored) == {"late"}
     assert str(report.exceptions["late"]) == "Task 'late' timed out after 0.1s"
-    assert report.entries["late"].elapsed_seconds >= 0.5
+    assert report.results["then"] == threading.get_ident()
 
 
 @pytest.mark.parametrize("runner", ["thread", "process"])
-def test_what_ends_in_time_while_an_observer_keeps_the_run_is_a_success(runner, tmp_path):
+def test_a_run_goes_on_while_an_observer_keeps_its_own_thread(runner, tmp_path):
+    told_in = []
+
     def observe(event):
-        if isinstance(event, TaskFinished) and event.name == "quick":
-            await_file(tmp_path / "in-time")
-            time.sleep(3)  # beyond the limit
+        if not told_in:
+            await_both(tmp_path / "below", tmp_path / "freed")
+        told_in.append(threading.get_ident())
+
+    process = Process(tasks_for_a_thread_to_drive(tmp_path))
+    report = process.run(runner=runner, resources={"one": 1}, observers=[observe])
+    assert set(report.errored) == {"late"}
+    assert told_in == [threading.get_ident()] * 12  # five starts, a retry, four ends, and the run's own two
+
+
+@pytest.mark.parametrize("runner", ["thread", "process"])
+def test_limits_hold_by_what_calls_took_where_nobody_could_look_meanwhile(runner, tmp_path):
+    def keep_the_run(_) -> float:
+        await_file(tmp_path / "in-time")
+        time.sleep(3)  # beyond the limits
+        return 0.0
 
     tasks = [
-        Task("quick", await_file, args=(tmp_path / "began",)),
-        Task("in-time", begin_and_write, args=(tmp_path / "began", tmp_path / "in-time"), timeout=2),
+        Task("keeps", count_attempts, args=(tmp_path / "n", 2), retries=1, retry_delay=keep_the_run),
+        Task("in-time", nap_and_write, args=(0, tmp_path / "in-time"), timeout=2),
+        Task("late", nap_and_write, args=(2.5, tmp_path / "late"), timeout=2),
     ]
-    report = Process(tasks).run(runner=runner, max_workers=2, observers=[observe])
-    report.raise_for_errors()
+    report = Process(tasks).run(runner=runner, max_workers=3)
+    assert set(report.successes) == {"keeps", "in-time"}
+    assert str(report.exceptions["late"]) == "Task 'late' timed out after 2s"
 
 
 def test_higher_priority_goes_first_then_the_longer_chain_below():
