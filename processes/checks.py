@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from inspect import iscoroutinefunction
+from inspect import iscoroutinefunction, isgeneratorfunction
 from typing import TYPE_CHECKING
 
 from .failure import brief_repr, type_name
@@ -49,17 +49,21 @@ def check_count(name: str, count: object) -> None:
 
 
 def check_plain(name: str, function: object) -> None:
-    """Refuse a coroutine function where nobody awaits what it returns: to call it does nothing.
+    """Refuse a function of which nothing runs when it is called, where nobody does more than that.
 
     Raises
     ------
     TypeError
-        If it is one.
+        If it is a coroutine function or a generator function.
     """
     if iscoroutinefunction(function):
         raise TypeError(
             f"{name} is a coroutine function, which nobody awaits: make it a plain one, which may call "
             "asyncio.run"
+        )
+    if isgeneratorfunction(function):
+        raise TypeError(
+            f"{name} is a generator function, of which nothing runs: make it a plain one, without yield"
         )
 
 

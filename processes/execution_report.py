@@ -369,7 +369,7 @@ class ProcessExecutionReport:
         Raises
         ------
         TypeError
-            If `tasks` is no list of str, or `send_report` of a channel is a coroutine function.
+            If `tasks` is no list of str, or `send_report` of a channel is a coroutine or generator function.
         """
         from .comms.base import check_sends
         from .interrupt import is_of_signal

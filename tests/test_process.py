@@ -64,6 +64,10 @@ async def watch_later(event: object) -> None:
     """To call it does nothing."""
 
 
+def watch_in_turn(event):
+    yield event
+
+
 def same_name(name: str) -> Any:
     """Make an object whose class is called as a builtin one is."""
     return type(name, (), {"__module__": "numpy"})()
@@ -89,6 +93,11 @@ def same_name(name: str) -> Any:
             lambda: Process([]).run(observers=[watch_later]),
             "observer watch_later is a coroutine function, which nobody awaits: make it a plain one, "
             "which may call asyncio.run",
+        ),
+        (
+            lambda: Process([]).run(observers=[watch_in_turn]),
+            "observer watch_in_turn is a generator function, of which nothing runs: make it a plain one, "
+            "without yield",
         ),
         (
             lambda: Process([]).run(notify=print),

@@ -22,7 +22,8 @@ def check_notify(notify: object, notify_on: str) -> tuple[ReportChannel, ...]:
     Raises
     ------
     TypeError
-        If `notify` is no iterable of ReportChannel, or `send_report` of one is a coroutine function.
+        If `notify` is no iterable of ReportChannel, or `send_report` of one is a coroutine or generator
+        function.
     ValueError
         If `notify_on` is neither ``"always"`` nor ``"error"``.
     """

@@ -40,5 +40,5 @@ class ReportChannel(ABC):
 
 
 def check_sends(channel: object) -> None:
-    """Refuse a channel whose `send_report` is a coroutine function."""
+    """Refuse a channel whose `send_report` is a coroutine or generator function."""
     check_plain(f"{type(channel).__name__}.send_report", getattr(channel, "send_report", None))
