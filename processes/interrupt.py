@@ -7,8 +7,10 @@ import os
 import signal
 import threading
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from .clock import monotonic
 from .failure import entries_of
 
 if TYPE_CHECKING:
@@ -83,12 +85,15 @@ class Interrupt:
     ----------
     happened : bool
         True once a SIGINT came.
+    happened_at : float
+        When the first one came, on the monotonic clock.
     look_seconds : float or None
         How long a wait of the run's thread may last; None where no signal can come.
     """
 
     def __init__(self, wake: Callable[[], object], inside: Container[CodeType], outside: CodeType) -> None:
         self.happened = False
+        self.happened_at = inf
         self.look_seconds: float | None = None
         self._wake = wake
         self._inside = inside
@@ -125,7 +130,8 @@ class Interrupt:
 
     def note(self) -> None:
         """Remember a SIGINT, for the runs around this one too."""
-        self.happened = True
+        if not self.happened:
+            self.happened, self.happened_at = True, monotonic()
         self._wake()
         if self._outer is not None:
             self._outer.note()

@@ -62,6 +62,8 @@ _TICKETS = count(1)
 
 LONGEST_WAIT = 86_400.0  # seconds: system calls refuse to wait for more than 24 days
 
+TELL_SECONDS = 1.0  # after a Ctrl-C, for what the observers have not been told yet; then of the end alone
+
 NO_ATTEMPTS = (0, 0.0)  # and the seconds that they took
 
 _SUCCESS = TaskStatus.SUCCESS  # the members of an enum are slow to look up before Python 3.12
@@ -597,7 +599,9 @@ class Scheduler:
 
     def _tell_observers(self) -> None:
         while self._untold:
-            _call_observers(self._observers, self._untold.popleft())
+            event = self._untold.popleft()
+            if monotonic() < self._interrupt.happened_at + TELL_SECONDS or isinstance(event, RunFinished):
+                _call_observers(self._observers, event)
 
 
 def _collect(runners: Iterable[ProcessRunner]) -> list[Message]:

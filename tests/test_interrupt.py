@@ -18,7 +18,16 @@ from programs import ended, output_of, started, wait_until
 
 import processes.process
 import processes.runners.thread
-from processes import Process, RunStarted, Task, TaskDependency, TaskFinished, TaskStatus, ThreadRunner
+from processes import (
+    Process,
+    RunFinished,
+    RunStarted,
+    Task,
+    TaskDependency,
+    TaskFinished,
+    TaskStatus,
+    ThreadRunner,
+)
 from processes.runners.pool.child import Child
 
 SCRIPT = """
@@ -180,6 +189,23 @@ def handled_by(handler: Callable[..., object], number: int = signal.SIGALRM) -> 
         yield
     finally:
         signal.signal(number, previous)
+
+
+def test_after_a_ctrl_c_slow_observers_are_not_told_of_all_that_they_have_missed():
+    ran, told = [], []
+
+    def observe(event: object) -> None:
+        if not told:
+            wait_until(lambda: len(ran) == 400)
+            signal.raise_signal(signal.SIGINT)
+        told.append(event)
+        time.sleep(0.1)
+
+    process = Process([Task(f"t{number}", ran.append, args=(number,)) for number in range(400)])
+    with pytest.raises(KeyboardInterrupt):
+        process.run(runner="thread", observers=[observe])
+    assert isinstance(told[-1], RunFinished)
+    assert len(told) < 100  # of more than 800
 
 
 def test_a_handler_of_the_users_own_is_left_alone(runner):
