@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import threading
 import time
 from collections import defaultdict
 from html.parser import HTMLParser
@@ -376,6 +377,25 @@ def test_attempts_that_are_too_short_for_bars_share_them():
     assert len(timeline.all("rect", class_="errored")) == 1
     assert left_out(timeline)[0].startswith("Attempts that took less than 0.2 % of the time share a bar")
     assert [one.text for one in timeline.all("tbody")[0].all("td")[1:]] == ["5,000", "90 %"]
+
+
+def test_a_worker_counts_that_ran_only_what_was_attempted_again():
+    calls, release = [], threading.Event()
+
+    def late_once() -> None:
+        calls.append(1)
+        if len(calls) == 1:
+            release.wait(60)
+
+    report = Process([Task("late", late_once, timeout=0.05, retries=1)]).run(runner="thread", max_workers=1)
+    release.set()
+    page = Page(report.to_html())
+    assert len(page.section("timeline").all("tbody")[0].all("tr")) == 2
+    facts = page.root.all("dl", class_="facts")[0]
+    told = dict(
+        zip([one.text for one in facts.all("dt")], [one.text for one in facts.all("dd")], strict=True)
+    )
+    assert told["workers"] == "2"
 
 
 def test_workers_that_are_not_drawn_are_counted():

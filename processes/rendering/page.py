@@ -199,7 +199,7 @@ def to_html(report: ProcessExecutionReport, content: ReportContent | None = None
         started=_date(spans[0].start) if spans else "",
         statuses=_statuses(entries),
         tasks=len(entries),
-        facts=_facts(report),
+        facts=_facts(report, spans),
         failures=[(numbers[entry.name], view) for entry, view in zip(failed, failures, strict=False)],
         failures_left_out=len(failed) - len(failures),
         with_details=with_details,
@@ -260,7 +260,7 @@ def _statuses(entries: list[TaskReportEntry]) -> list[tuple[str, str, int]]:
     ]
 
 
-def _facts(report: ProcessExecutionReport) -> list[tuple[str, str]]:
+def _facts(report: ProcessExecutionReport, spans: list[Span]) -> list[tuple[str, str]]:
     """Give what was measured of the whole run: how much, and what it is."""
     entries, metrics = report.entries.values(), report.metrics.values()
     in_tasks = sum(entry.elapsed_seconds for entry in entries)
@@ -275,7 +275,7 @@ def _facts(report: ProcessExecutionReport) -> list[tuple[str, str]]:
         facts.append((_duration(cpu), "of processor time"))
     if peak:
         facts.append((f"{_megabytes(peak)} MB", "peak memory of a process"))
-    if workers := len({(one.host, one.worker) for one in metrics}):
+    if workers := len({(span.metrics.host, span.metrics.worker) for span in spans}):
         facts.append((_number(workers), "worker" if workers == 1 else "workers"))
     if retries:
         facts.append((_number(retries), "retry" if retries == 1 else "retries"))
