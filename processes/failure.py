@@ -195,6 +195,15 @@ def behind_type(exception: BaseException, text: str) -> str:
     return f"{_type_name(exception)}: {text}" if text else _type_name(exception)
 
 
+def notes_of(exception: BaseException) -> list[str]:
+    """Return the notes of an exception, without calling code of the user's."""
+    try:
+        notes = object.__getattribute__(exception, "__dict__").get("__notes__")
+    except Exception:  # of a class that has its own idea of `__dict__`
+        return []
+    return [note for note in notes if type(note) is str] if type(notes) is list else []
+
+
 def name_of_class(cls: type, name: str = "__name__") -> str:
     """Return a class's name, or its `__module__` or `__qualname__`, whatever its metaclass makes of these."""
     return str(vars(type)[name].__get__(cls))

@@ -512,6 +512,7 @@ class Scheduler:
             self._plan.delay(index)
             heappush(self._timers, (monotonic() + delay, 0, index))
             return
+        failure = _with_hint(task, exception, failure)
         args = tuple(map(_shown, attempt.args))
         kwargs = {name: _shown(value) for name, value in attempt.kwargs.items()}
         error_data = error_data_of(task, args, kwargs, failure, self._downstream(index))
@@ -700,6 +701,30 @@ def _with_variables_of(failure: Failure, error: ProcessesError) -> Failure:
     """Describe an error of ours that a failure has led to, with the variables of where that was."""
     told = describe_failure(error.with_traceback(None))
     return Failure(told.exception, told.traceback_str, failure.traced_vars, failure.traced_vars_location)
+
+
+def _with_hint(task: Task, exception: BaseException, failure: Failure) -> Failure:
+    """Note what is forgotten most, where a function lacked an argument: to pass a result on."""
+    if type(exception) is not TypeError or exception.__traceback__ is not None:
+        return failure  # it was called, or is no function's refusal of its arguments
+    if not any(word in failure.exception for word in ("missing", "at least", "(0 given)", "got 0")):
+        return failure
+    for dependency in task.dependencies:
+        if not (dependency.use_result_as_additional_args or dependency.use_result_as_additional_kwargs):
+            need, keyword = repr(dependency.task_name), dependency.additional_kwarg_name
+            how = (
+                f"use_result_as_additional_kwargs=True, additional_kwarg_name={keyword!r}"
+                if keyword
+                else "use_result_as_additional_args=True"
+            )
+            hint = (
+                f"Task {task.name!r} depends on {need}, but does not get its result: "
+                f"TaskDependency({need}, {how}) passes it on."
+            )
+            exception.add_note(hint)
+            text = f"{failure.traceback_str}{hint}\n"
+            return Failure(failure.exception, text, failure.traced_vars, failure.traced_vars_location)
+    return failure
 
 
 def error_data_of(

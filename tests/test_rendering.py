@@ -99,6 +99,32 @@ def test_a_failure_without_live_exception_shows_its_text():
     assert str(report).splitlines()[-1] == "bad: boom"
 
 
+def test_a_failure_shows_its_first_notes_in_a_line_each():
+    error = ValueError("boom")
+    for note in ("in line 7\nof the file", "\x1b[31mred", "x" * 400, "a fourth one"):
+        error.add_note(note)
+    report = report_of(
+        entry("bad", TaskStatus.ERRORED, error=ErrorData(exception="boom")), exceptions={"bad": error}
+    )
+    assert str(report).splitlines()[-4:] == [
+        "bad: ValueError: boom",
+        "    in line 7 of the file",
+        "    \\x1b[31mred",
+        f"    {'x' * 297}...",
+    ]
+
+
+class Veiled(Exception):
+    """An exception with attributes of its own design."""
+
+    __dict__ = property(lambda self: 1 / 0)
+
+
+def test_an_exception_that_hides_its_notes_shows_none():
+    report = report_of(entry("bad", TaskStatus.ERRORED, error=ErrorData()), exceptions={"bad": Veiled()})
+    assert str(report).splitlines()[-1] == "bad: Veiled"
+
+
 class Nameless(type):
     """Makes classes that do not tell their name."""
 

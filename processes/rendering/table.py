@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..failure import behind_type
+from ..failure import behind_type, notes_of
 from ..task_types import TaskStatus
 from ..visible import visible
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 SHOWN_TASKS = 50  # more rows than that nobody reads in a terminal
 SHOWN_FAILURES = 20
+SHOWN_NOTES = 3
 NAME_CHARACTERS = 60
 MESSAGE_CHARACTERS = 300
 
@@ -131,10 +132,10 @@ def _failures(report: ProcessExecutionReport) -> list[str]:
 
 def _failure(report: ProcessExecutionReport, entry: TaskReportEntry) -> list[str]:
     """Tell in a few lines why a task failed, where, and what was skipped for it."""
-    text = entry.error.exception if entry.error is not None else ""
-    if entry.name in report.exceptions:
-        text = behind_type(report.exceptions[entry.name], text)
-    lines = [_on_one_line(text, MESSAGE_CHARACTERS)]
+    text, notes = entry.error.exception if entry.error is not None else "", []
+    if (exception := report.exceptions.get(entry.name)) is not None:
+        text, notes = behind_type(exception, text), notes_of(exception)[:SHOWN_NOTES]
+    lines = [_on_one_line(text, MESSAGE_CHARACTERS) for text in (text, *notes)]
     if entry.error is not None and entry.error.traced_vars_location:
         lines.append(f"at {_on_one_line(entry.error.traced_vars_location, MESSAGE_CHARACTERS)}")
     if entry.error is not None and entry.error.downstream_impact:

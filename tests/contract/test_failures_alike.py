@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import pdb  # noqa: T100 - it is what is tested
 import sys
 import threading
@@ -19,6 +20,7 @@ from functions import SENDING
 from programs import output_of
 
 from processes import Process, ProcessExecutionReport, Task, TaskDependency
+from processes.failure import notes_of
 
 # How a task is made has no part in how its failure looks.
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -215,6 +217,34 @@ def test_arguments_that_do_not_fit_are_an_error_of_the_call_itself(runner):
     assert error.traceback_str == f"TypeError: {error.exception}\n"
     assert "missing 2 required positional arguments: 'one' and 'two'" in error.exception
     assert (error.traced_vars, error.traced_vars_location) == ({}, "")
+
+
+def test_a_result_that_is_not_passed_on_is_named_where_it_is_missing(runner):
+    tasks = [
+        Task("make", int),
+        Task("use", math.sqrt, dependencies=[TaskDependency("make")]),
+        Task(
+            "name",
+            failing.fail_for_lack_of_arguments,
+            dependencies=[TaskDependency("make", additional_kwarg_name="one")],
+        ),
+        Task("alone", failing.fail_for_lack_of_arguments),
+        Task("many", math.sqrt, args=(1, 2), dependencies=[TaskDependency("make")]),
+    ]
+    report = Process(tasks).run(runner=runner)
+    hints = {
+        "use": "Task 'use' depends on 'make', but does not get its result: "
+        "TaskDependency('make', use_result_as_additional_args=True) passes it on.",
+        "name": "Task 'name' depends on 'make', but does not get its result: "
+        "TaskDependency('make', use_result_as_additional_kwargs=True, additional_kwarg_name='one') "
+        "passes it on.",
+    }
+    assert {name: notes_of(error) for name, error in report.exceptions.items()} == {
+        name: [hints[name]] if name in hints else [] for name in ("use", "name", "alone", "many")
+    }
+    for name, hint in hints.items():
+        assert report.entries[name].error.traceback_str.endswith(f"\n{hint}\n")
+        assert hint in str(report)
 
 
 def test_a_debugger_walks_through_the_frames_of_a_live_exception(runner):
