@@ -13,6 +13,7 @@ from .collector import collector_paused
 from .exceptions import ProcessesError
 from .failure import DICTS, brief_repr, exception_line, name_of_class
 from .parameters import is_bound, parameter_names
+from .results import Results
 from .task import function_name
 from .task_types import TaskResult, TaskStatus
 
@@ -153,7 +154,7 @@ class ProcessExecutionReport:
     @cached_property
     def results(self) -> dict[str, Any]:
         """What the tasks that succeeded returned, by name."""
-        return {name: entry.result for name, entry in self.successes.items()}
+        return Results(self.entries, self.exceptions)
 
     @cached_property
     def redactors(self) -> dict[tuple[str, ...], Redactor]:

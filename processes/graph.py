@@ -296,7 +296,7 @@ def bind(
 
 def unknown_task(name: str, names: Iterable[str]) -> str:
     """Say that no task has a name, and which name was perhaps meant."""
-    return f"No task of this process has the name {name!r}{_hint(name, names)}"
+    return f"No task of this process has the name {name!r}{did_you_mean(name, names)}"
 
 
 def _index_of_names(tasks: list[Task]) -> dict[str, int]:
@@ -337,7 +337,7 @@ def _dependencies(tasks: list[Task], index: dict[str, int]) -> list[tuple[int, .
             missing = error.args[0]
             raise DependencyNotFoundError(
                 f"Task {task.name!r} depends on {missing!r}, which is no task of this process"
-                f"{_hint(missing, index)}"
+                f"{did_you_mean(missing, index)}"
             ) from None
     return dependencies
 
@@ -419,7 +419,8 @@ def _heights(dependencies: list[tuple[int, ...]]) -> list[int]:
     return heights
 
 
-def _hint(name: str, names: Iterable[str]) -> str:
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """Give the nearest of some names as the end of a message; empty if none is near."""
     from difflib import get_close_matches
 
     name, names = name.lower(), list(names)

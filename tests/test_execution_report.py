@@ -95,6 +95,37 @@ def test_what_is_measured_is_given_by_keyword_only():
         ProcessExecutionReport({}, "name", "thread")
 
 
+def test_a_result_that_there_is_none_of_is_an_error_that_says_why():
+    tasks = [
+        Task("bad", int, args=("x",)),
+        Task("behind", abs, dependencies=[TaskDependency("bad", True)]),
+        Task("good", abs, args=(-1,)),
+        Task("late", abs, args=(-1,), dependencies=[TaskDependency("good")], priority=-1),
+    ]
+    results = Process(tasks).run(runner="sequential", fail_fast=True).results
+    told = {}
+    for name in ("bad", "behind", "late", "Good", "god", "x", 3):
+        with pytest.raises(KeyError) as caught:
+            results[name]
+        told[name] = caught.value.args[0]
+    assert told == {
+        "bad": "Task 'bad' has no result: it failed: ValueError: invalid literal for int() with base 10: 'x'",
+        "behind": "Task 'behind' has no result: it was skipped, since a task that it depends on has failed",
+        "late": "Task 'late' has no result: it did not run to its end",
+        "Good": "There is no task 'Good'; did you mean 'good'?",
+        "god": "There is no task 'god'; did you mean 'good'?",
+        "x": "There is no task 'x'",
+        3: "3 is no task's name",
+    }
+    assert (results.get("bad"), "bad" in results) == (None, False)
+    for again in (
+        pickle.loads(pickle.dumps(results)),
+        copy.deepcopy(results),
+        json.loads(json.dumps(results)),
+    ):
+        assert (type(again), again) == (dict, {**results})
+
+
 @pytest.mark.parametrize("name", ["results", "successes", "errored", "skipped"])
 def test_what_a_loop_asks_for_again_and_again_is_made_once(report, name):
     assert getattr(report, name) is getattr(report, name)

@@ -1,0 +1,60 @@
+"""What a run's tasks returned, by name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .failure import behind_type, brief_repr
+from .task_types import TaskStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .execution_report import TaskReportEntry
+
+MAX_CHARACTERS = 300  # of a failure, in the message of an error
+
+
+class Results(dict[str, Any]):
+    """The results of the tasks that succeeded; the KeyError for another one says why it has none.
+
+    Parameters
+    ----------
+    entries : mapping of str to TaskReportEntry
+        All entries of the report, by name.
+    exceptions : mapping of str to BaseException
+        What the tasks that failed have raised, by name.
+    """
+
+    def __init__(
+        self, entries: Mapping[str, TaskReportEntry], exceptions: Mapping[str, BaseException]
+    ) -> None:
+        success = TaskStatus.SUCCESS
+        super().__init__({name: entry.result for name, entry in entries.items() if entry.status is success})
+        # Texts alone: who keeps the results is to keep nothing else of a report.
+        self._missing = {
+            name: _why_none(entry, exceptions.get(name))
+            for name, entry in (entries.items() if len(self) < len(entries) else ())
+            if entry.status is not success
+        }
+
+    def __missing__(self, name: object) -> Any:
+        if name in self._missing:
+            raise KeyError(f"Task {name!r} has no result: {self._missing[name]}")
+        if not isinstance(name, str):
+            raise KeyError(f"{brief_repr(name)} is no task's name")
+        from .graph import did_you_mean
+
+        raise KeyError(f"There is no task {name!r}{did_you_mean(name, [*self, *self._missing])}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (dict(self),)
+
+
+def _why_none(entry: TaskReportEntry, exception: BaseException | None) -> str:
+    if entry.status is TaskStatus.ERRORED:
+        text = entry.error.exception if entry.error is not None else ""
+        return f"it failed: {text if exception is None else behind_type(exception, text)}"[:MAX_CHARACTERS]
+    if entry.status is TaskStatus.SKIPPED:
+        return "it was skipped, since a task that it depends on has failed"
+    return "it did not run to its end"
