@@ -115,6 +115,16 @@ class Scheduler:
         While recorders are told of a success: what the function returned, sealed or not; else None.
     """
 
+    # The interpreter finds the attributes of an object quickly up to 30 of them, or in slots.
+    __slots__ = (
+        "_available", "_began", "_cancelled", "_captures_output", "_downstream", "_earlier", "_error",
+        "_fail_fast", "_has_watchers", "_interrupt", "_needed_by", "_needs", "_number_of", "_numbered",
+        "_observers", "_only_runner", "_plan", "_ranks", "_ready_at", "_recorders", "_runners",
+        "_running", "_saved", "_saves", "_sealed", "_stand_in", "_timers", "_untold", "_values", "_waker",
+        "elapsed_seconds", "graph", "metrics", "process_name", "results", "returned", "runner",
+        "taken_over",
+    )  # fmt: skip
+
     def __init__(
         self,
         graph: Graph,

@@ -71,3 +71,4 @@ class StandIn:
         self._wake()
         if self._thread is not None and self._thread.is_alive():
             self._thread.join()
+        del self._drive  # it holds the run, which holds this

@@ -583,6 +583,21 @@ def test_a_result_is_let_go_as_soon_as_its_last_dependant_has_it(runner):
     assert report.results == {"make": None, "uses": 2, "uses-too": True, "looks": None}
 
 
+@pytest.mark.parametrize("runner", ["sequential", "thread", "process"])
+def test_what_a_run_has_made_needs_no_garbage_collection_to_be_let_go_of(runner):
+    if runner == "thread" and not HAS_GIL:
+        pytest.skip("without the GIL it is freed by the thread that made it, once that goes on")
+    tasks = [Task("make", Holder, args=(1,)), Task("last", int, runner="sequential")]
+    gc.disable()
+    try:
+        report = Process(tasks).run(runner=runner, observers=[lambda _: None])
+        made = weakref.ref(report.results["make"])
+        del report
+        assert made() is None
+    finally:
+        gc.enable()
+
+
 @pytest.mark.parametrize("runner", ["thread", "process"])
 def test_the_failure_of_a_sequential_task_keeps_no_value_that_came_meanwhile(runner):
     def fail(seconds):
