@@ -153,7 +153,7 @@ class ProcessExecutionReport:
 
     @cached_property
     def results(self) -> dict[str, Any]:
-        """What the tasks that succeeded returned, by name."""
+        """What the tasks that succeeded returned, by name; a KeyError says why another one has none."""
         return Results(self.entries, self.exceptions)
 
     @cached_property
