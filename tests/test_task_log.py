@@ -20,6 +20,7 @@ from programs import output_of
 from processes.error_data import ErrorData
 from processes.events import TaskFinished, TaskRetried, TaskStarted
 from processes.observers.log_files import LogFiles
+from processes.process import Process
 from processes.task import Task
 from processes.task_log import TaskFileHandler, record_sink
 from processes.task_types import TaskResult
@@ -128,6 +129,16 @@ def test_handlers_of_a_task_without_file_are_closed_too():
     task.logger.addHandler(added)
     task.close_handlers()
     assert task.logger.handlers == []
+
+
+def test_a_process_closes_its_tasks_handlers_at_the_end_of_its_block_and_lets_errors_pass(tmp_path):
+    first, second = (Task(name, work, tmp_path / name) for name in ("first", "second"))
+    with pytest.raises(LookupError), Process([first, second]) as process:
+        process.remove_task("first")
+        assert first.logger.handlers == []
+        assert second.logger.handlers != []
+        raise LookupError
+    assert second.logger.handlers == []
 
 
 def test_any_text_can_be_written(path):

@@ -29,11 +29,13 @@ from raising import (
     throw_with,
 )
 
+import processes
 from processes import (
     Process,
     ProcessesError,
     SerializationError,
     Task,
+    TaskRetried,
     TaskStatus,
     WorkerDiedError,
 )
@@ -339,6 +341,8 @@ def test_a_retry_that_cannot_be_decided_fails_its_task_alone(runner):
         error, entry = report.exceptions[name], report.entries[name]
         assert type(error) is ProcessesError
         assert str(error).startswith(f"Task {name!r} failed and is not attempted again: {text}"), name
+        must_tell = "whether an exception is one of its types" if name == "type" else "a number of seconds"
+        assert str(error).endswith(f"; it must tell {must_tell}"), name
         assert len(str(error)) < 500
         assert type(error.__cause__) is ConnectionError, name
         assert entry.attempts == (2 if name == "table" else 1), name
@@ -346,7 +350,16 @@ def test_a_retry_that_cannot_be_decided_fails_its_task_alone(runner):
         assert "ConnectionError\n\nThe above exception was the direct cause" in entry.error.traceback_str
         assert list(entry.error.traced_vars) == ["make"], name  # those of the function, not of ours
     assert type(report.exceptions["table"].__context__) is KeyError
-    assert "return {1: 0.0}[attempt]" in report.entries["table"].error.traceback_str
+    told = report.entries["table"].error.traceback_str
+    assert "return {1: 0.0}[attempt]" in told
+    assert processes.__file__.removesuffix("__init__.py") not in told
+
+
+def test_a_retry_delay_below_nothing_is_none(runner):
+    events = []
+    task = Task("again", throw, args=(ConnectionError,), retries=1, retry_delay=lambda _: -inf)
+    Process([task]).run(runner=runner, observers=[events.append])
+    assert [event.delay for event in events if isinstance(event, TaskRetried)] == [0.0]
 
 
 def test_a_keyboard_interrupt_in_a_retry_delay_is_for_the_program(runner):
