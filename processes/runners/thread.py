@@ -125,7 +125,6 @@ class ThreadRunner(ProcessRunner):
         self._attempts.put(None)
         for thread in self._threads:
             thread.join()
-        self._threads = []
 
     def deliver(self, message: Message) -> None:
         """Go on here after a success, if the run's own thread sleeps; else tell it."""
