@@ -300,10 +300,13 @@ def test_a_report_without_live_exceptions_raises_their_texts():
     ]
 
 
-def test_of_many_failures_the_first_ten_are_named():
-    report = report_of(*(entry(f"t{number}", TaskStatus.ERRORED) for number in range(25)))
-    with pytest.raises(ExceptionGroup, match=r"^25 of 25 tasks failed: t0, t1, .*, t9 and 15 more"):
+@pytest.mark.parametrize(("count", "end"), [(10, ", t9"), (25, ", t9 and 15 more")])
+def test_of_many_failures_the_first_ten_are_named(count, end):
+    report = report_of(*(entry(f"t{number}", TaskStatus.ERRORED) for number in range(count)))
+    with pytest.raises(ExceptionGroup) as caught:
         report.raise_for_errors()
+    assert caught.value.message.startswith(f"{count} of {count} tasks failed: t0, t1, ")
+    assert caught.value.message.endswith(end)
 
 
 # JSON

@@ -14,8 +14,16 @@ from pathlib import Path
 import pytest
 from functions import add, count_attempts, fail_with_marker, where
 
-from processes import Process, ProcessRunner, Task, TaskDependency, TaskStatus, ThreadRunner
-from processes.attempt import Attempt, Started, Worker
+from processes import (
+    Process,
+    ProcessRunner,
+    SerializationError,
+    Task,
+    TaskDependency,
+    TaskStatus,
+    ThreadRunner,
+)
+from processes.attempt import Attempt, Finished, Returned, Sealed, Started, Worker
 from processes.perform import perform
 
 
@@ -302,6 +310,46 @@ def test_what_its_start_raises_ends_the_run_whichever_thread_goes_on_with_it():
         process.run(runner=RunsOutOfThreads(2))
     assert process.runner.results["t199"].worked
     assert process.runner.results["one-too-many"].status is TaskStatus.PENDING
+
+
+class Lost(Sealed):
+    """A result that is not where it was any more."""
+
+    def open(self) -> object:
+        raise SerializationError("the result is lost")
+
+
+class LosesResults(ThreadEachRunner):
+    """Leaves results where they were made."""
+
+    def deliver(self, message) -> None:
+        if isinstance(message, Finished):
+            message.outcome = Returned(Lost())
+        super().deliver(message)
+
+
+def test_a_result_that_cannot_be_opened_fails_the_task_that_needs_it_and_the_one_that_shows_it():
+    tasks = [
+        Task("shown", add, args=(1,)),
+        Task("dropped", add, args=(2,), keep_result=False),
+        Task("needs", add, dependencies=[TaskDependency("dropped", True)], runner="thread"),
+        Task("waits", add, dependencies=[TaskDependency("shown")], runner="thread"),
+        Task("below", add, dependencies=[TaskDependency("needs")]),
+    ]
+    report = Process(tasks).run(runner=LosesResults())
+    assert {name: (entry.status.name, entry.attempts) for name, entry in report.entries.items()} == {
+        "shown": ("ERRORED", 1),
+        "dropped": ("SUCCESS", 1),
+        "needs": ("ERRORED", 0),
+        "waits": ("SUCCESS", 1),
+        "below": ("SKIPPED", 0),
+    }
+    errors = {name: entry.error for name, entry in report.errored.items()}
+    assert {error.exception for error in errors.values()} == {"the result is lost"}
+    assert {name: error.downstream_impact for name, error in errors.items()} == {
+        "shown": ["waits"],
+        "needs": ["below"],
+    }
 
 
 def test_a_class_that_lacks_a_part_cannot_be_made():

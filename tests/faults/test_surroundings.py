@@ -25,7 +25,7 @@ from faulty_runs import needs_guard, run_in_new_python, time_limit
 from misbehaving import share
 from programs import ended, output_of, started, wait_until
 
-from processes import Process, ProcessPoolRunner, Task
+from processes import Process, ProcessPoolRunner, Task, TaskDependency
 from processes.runners.pool import abilities, wire
 
 # What the scripts below share: a graph that uses what a pool has, and the check of its report.
@@ -598,6 +598,18 @@ def test_small_messages_go_at_once_where_sockets_are_those_of_tcp(monkeypatch):
             assert end.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
+def test_a_run_wakes_its_thread_where_there_is_no_eventfd(monkeypatch):
+    monkeypatch.delattr(os, "eventfd", raising=False)
+    tasks = [Task("worker", abs, args=(-1,)), Task("thread", time.sleep, args=(0.1,), runner="thread")]
+    tasks += [
+        Task(f"{name}-next", os.getpid, dependencies=[TaskDependency(name)], runner=runner)
+        for name, runner in (("worker", "thread"), ("thread", "process"))
+    ]
+    # In a thread, which waits until something comes: the main thread looks for signals now and then.
+    entries = list(Process(tasks).stream(runner="process", max_workers=1))
+    assert [entry.error for entry in entries] == [None] * 4
+
+
 # ---- No leave to start processes -------------------------------------------------------------------------
 
 
@@ -952,7 +964,7 @@ print(report.results, report.exceptions["exits"].exitcode, report.exceptions["ki
 ENDS_BY_SIGPIPE = """
 import os, signal, sys, time
 import psutil
-from processes import Process, ProcessPoolRunner, Task
+from processes import Process, ProcessPoolRunner, Task, TaskDependency
 
 def await_status(process, status):
     while process.status() != status:
