@@ -16,6 +16,7 @@ from functions import add, count_attempts, fail_with_marker, where
 
 from processes import (
     Process,
+    ProcessPoolRunner,
     ProcessRunner,
     SerializationError,
     Task,
@@ -289,6 +290,28 @@ def test_it_is_asked_for_messages_as_often_as_it_says():
     thread.start()
     thread.join(30)
     assert [report.results for report in reports] == [{"late": True}]
+
+
+class CountsLooks(ThreadEachRunner):
+    """Counts how often it is asked for messages."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.looks: list[float | None] = []
+
+    def wait(self, timeout: float | None):
+        self.looks.append(timeout)
+        return super().wait(timeout)
+
+
+def test_a_run_of_several_runners_sleeps_until_something_comes():
+    runner = CountsLooks()
+    tasks = [
+        Task("there", os.getpid, runner=ProcessPoolRunner(1)),
+        Task("later", time.sleep, args=(0.3,), dependencies=[TaskDependency("there")]),
+    ]
+    assert len(Process(tasks).run(runner=runner).successes) == 2
+    assert len(runner.looks) < 100
 
 
 class RunsOutOfThreads(ThreadRunner):
