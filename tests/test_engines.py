@@ -9,6 +9,7 @@ import sys
 import threading
 import types
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -31,6 +32,16 @@ from processes.runners.dask import OnCluster
 
 def add(*numbers: int) -> int:
     return sum(numbers)
+
+
+def hold(begun: Path, go_on: Path) -> None:
+    begun.touch()
+    wait_until(go_on.exists)
+
+
+def fail_after(path: Path) -> None:
+    wait_until(path.exists)
+    raise LookupError
 
 
 def append(numbers: list[int]) -> list[int]:
@@ -90,6 +101,20 @@ def test_an_executor_of_threads_gives_functions_copies_and_says_all_once(caplog,
     assert [record.name for record in caplog.records].count("chatty.engine") == 2
     assert path.read_text().count("chatty.engine: appended") == 1
     assert report.metrics["without"].pid == os.getpid()
+
+
+def test_what_an_executor_has_not_begun_when_the_run_ends_is_never_run(tmp_path):
+    begun, go_on, unwanted = (tmp_path / name for name in ("begun", "go-on", "unwanted"))
+    tasks = [
+        Task("holds", hold, args=(begun, go_on)),
+        Task("behind", unwanted.touch),
+        Task("fails", fail_after, args=(begun,), runner="thread"),
+    ]
+    with ThreadPoolExecutor(1) as executor:
+        report = Process(tasks).run(runner=ExecutorRunner(executor, max_workers=2), fail_fast=True)
+        go_on.touch()
+    assert list(report.errored) == ["fails"]
+    assert not unwanted.exists()
 
 
 def test_a_result_that_cannot_travel_and_an_argument_that_cannot_cost_their_own_tasks(executor):

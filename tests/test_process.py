@@ -121,7 +121,7 @@ def same_name(name: str) -> Any:
             "Duplicate task name: load (case does not count)",
         ),
         (
-            lambda: Task("a", int, dependencies=[TaskDependency("Load"), TaskDependency("LOAD")]),
+            lambda: Task("a", int, dependencies=[TaskDependency(name) for name in ("x", "Load", "LOAD")]),
             "Duplicate dependency name: load (task 'a'); name each dependency once (case does not count)",
         ),
         (lambda: Task("a", int, keep_result=same_name("bool")), "keep_result must be bool, not numpy.bool"),

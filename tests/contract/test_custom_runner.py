@@ -304,13 +304,15 @@ class CountsLooks(ThreadEachRunner):
         return super().wait(timeout)
 
 
-def test_a_run_of_several_runners_sleeps_until_something_comes():
+@pytest.mark.parametrize("beside", [None, ProcessPoolRunner(1)])
+def test_a_run_of_one_or_several_runners_sleeps_until_something_comes(beside):
     runner = CountsLooks()
     tasks = [
-        Task("there", os.getpid, runner=ProcessPoolRunner(1)),
-        Task("later", time.sleep, args=(0.3,), dependencies=[TaskDependency("there")]),
+        Task("there", os.getpid, runner=beside),
+        Task("here", time.sleep, args=(0.1,), dependencies=[TaskDependency("there")]),
+        Task("later", time.sleep, args=(0.3,), dependencies=[TaskDependency("here")]),
     ]
-    assert len(Process(tasks).run(runner=runner).successes) == 2
+    assert len(Process(tasks).run(runner=runner).successes) == 3
     assert len(runner.looks) < 100
 
 
