@@ -316,6 +316,35 @@ def test_a_run_of_one_or_several_runners_sleeps_until_something_comes(beside):
     assert len(runner.looks) < 100
 
 
+class TellsOfDelivery(ThreadEachRunner):
+    """Lets others wait until an attempt's end has been delivered."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.delivered = threading.Event()
+
+    def deliver(self, message) -> None:
+        super().deliver(message)
+        if isinstance(message, Finished):
+            self.delivered.set()
+
+
+def test_what_ends_while_a_sequential_task_keeps_the_run_is_followed_up_before_the_next_one():
+    runner, began, went_on = TellsOfDelivery(), threading.Event(), threading.Event()
+
+    def keep() -> None:
+        began.set()
+        runner.delivered.wait(30)
+
+    tasks = [
+        Task("ends", began.wait, args=(30,), runner=runner),
+        Task("follows", went_on.set, dependencies=[TaskDependency("ends")], runner=runner),
+        Task("keeps", keep),
+        Task("next", went_on.wait, args=(30,)),
+    ]
+    assert Process(tasks).run(runner="sequential").results["next"]
+
+
 class RunsOutOfThreads(ThreadRunner):
     """Cannot start what is named so."""
 
