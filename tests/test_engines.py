@@ -126,6 +126,8 @@ def test_a_result_that_cannot_travel_and_an_argument_that_cannot_cost_their_own_
     }
     assert (report.entries["takes"].attempts, report.entries["gives"].attempts) == (0, 1)
     assert report.results == {"ok": 0}
+    assert str(report.exceptions["takes"]).startswith("Task 'takes' cannot be sent to a worker process: ")
+    assert str(report.exceptions["gives"]).startswith("The result of task 'gives' cannot be brought back: ")
 
 
 SCRIPT = """

@@ -263,7 +263,7 @@ def test_a_secret_that_an_entry_was_given_later_is_redacted():
 
 def test_the_page_is_returned_and_written_where_it_is_wanted(tmp_path):
     report = report_of(entry("\ud800日本", result="\ud800"))
-    path = tmp_path / "new" / "page.html"
+    path = tmp_path / "new" / "newer" / "page.html"
     text = report.to_html(path)
     assert path.read_text(encoding="utf-8") == text == report.to_html()
     assert report.to_html(str(path)) == text
