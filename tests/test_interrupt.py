@@ -208,6 +208,23 @@ def test_after_a_ctrl_c_slow_observers_are_not_told_of_all_that_they_have_missed
     assert len(told) < 100  # of more than 800
 
 
+def test_ctrl_c_ends_a_program_whose_coroutine_goes_on_beside_its_event_loop():
+    script = (
+        "import asyncio, os, signal, time\n"
+        "from processes import Process, Task\n"
+        "async def go_on():\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    time.sleep(60)\n"
+        "async def main():\n"
+        "    Process([Task('long', go_on)]).run(runner='sequential')\n"
+        "try:\n"
+        "    asyncio.new_event_loop().run_until_complete(main())\n"
+        "except KeyboardInterrupt:\n"
+        "    print('interrupted')\n"
+    )
+    assert output_of([sys.executable, "-c", script], 30) == "interrupted\n"
+
+
 def test_a_handler_of_the_users_own_is_left_alone(runner):
     seen = []
     tasks = [
