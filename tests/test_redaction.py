@@ -216,7 +216,7 @@ def test_an_argument_is_known_by_its_parameters_name():
 def test_the_parameters_of_partials_methods_and_builtins_are_found_where_there_are_any():
     from functools import wraps
 
-    def one(url, token):
+    def one(url, token, *keys, force=False, **others):
         """Never called."""
 
     @wraps(one)
@@ -227,8 +227,8 @@ def test_the_parameters_of_partials_methods_and_builtins_are_found_where_there_a
         def login(self, password):
             """Never called."""
 
-    assert parameter_names(partial(one, "u")) == ("token",)
-    assert parameter_names(wrapped) == ("url", "token")
+    assert parameter_names(partial(one, "u")) == ("token", "*keys")
+    assert parameter_names(wrapped) == ("url", "token", "*keys")
     assert parameter_names(Client().login) == ("password",)
     assert parameter_names(dict) == ()
     assert parameter_names(3) == ()
