@@ -667,6 +667,41 @@ def test_metrics_tell_who_ran_a_task_and_when(runner):
     assert report.elapsed_seconds > 0
 
 
+def burn() -> None:
+    end = time.thread_time() + 0.05
+    while time.thread_time() < end:
+        pass
+
+
+def burn_in_a_thread() -> None:
+    thread = threading.Thread(target=burn)
+    thread.start()
+    thread.join()
+
+
+def test_processor_time_is_that_of_the_functions_thread_or_of_its_worker_process(shared_workers):
+    waits, burnt = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        waits.set()
+        burnt.wait(30)
+
+    def burn_meanwhile() -> None:
+        waits.wait(30)
+        burn()
+        burnt.set()
+
+    tasks = [
+        Task("waits", wait),
+        Task("burns", burn_meanwhile),
+        Task("lets-burn", burn_in_a_thread, runner="process"),
+    ]
+    metrics = Process(tasks).run(runner="thread").metrics
+    assert metrics["waits"].cpu_seconds < metrics["burns"].cpu_seconds / 2
+    assert metrics["burns"].cpu_seconds > 0.04
+    assert metrics["lets-burn"].cpu_seconds > 0.04
+
+
 def test_a_stream_gives_each_entry_as_its_task_ends(runner):
     tasks = [Task("bad", fail), Task("skipped", add, dependencies=[TaskDependency("bad")]), Task("ok", add)]
     stream = Process(tasks).stream(runner=runner)
