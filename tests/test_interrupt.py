@@ -144,6 +144,23 @@ def test_the_report_of_an_interrupted_stream_does_not_wait_for_what_goes_on(monk
     assert stream.report is report
 
 
+def test_a_stream_that_is_closed_waits_for_what_goes_on(monkeypatch):
+    monkeypatch.setattr(processes.process, "INTERRUPT_SECONDS", 0.01)
+    began = threading.Event()
+
+    def go_on():
+        began.set()
+        time.sleep(0.2)
+
+    stream = Process([Task("long", go_on), Task("next", int)]).stream(runner="sequential")
+    assert began.wait(30)
+    stream.close()
+    assert {name: entry.status.name for name, entry in stream.report.entries.items()} == {
+        "long": "SUCCESS",
+        "next": "PENDING",
+    }
+
+
 def interrupt_the_program(number: int) -> int:
     if number == 100:
         os.kill(os.getpid(), signal.SIGINT)

@@ -480,6 +480,18 @@ def test_a_value_that_does_not_tell_its_class_harms_no_run(runner):
         assert {report.results[name] for name in ("takes", "calls", "both")} == {"called"}
 
 
+def test_a_sequential_task_starts_while_threads_go_on():
+    went_on = threading.Event()
+    tasks = [
+        Task("ends", time.sleep, args=(0.1,)),
+        Task("next", went_on.set, dependencies=[TaskDependency("ends")], runner="sequential"),
+        Task("goes-on", went_on.wait, args=(30,)),
+    ]
+    # In a thread, which waits until something comes: the main thread looks for signals now and then.
+    entries = Process(tasks).stream(runner="thread")
+    assert {entry.name: entry.result for entry in entries} == {"ends": None, "next": None, "goes-on": True}
+
+
 def tasks_for_a_thread_to_drive(folder):
     """Make a run of four steps: a retry, what follows it, a time limit, what waits for its resources."""
     again, need = [TaskDependency("again")], {"one": 1}

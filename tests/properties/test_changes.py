@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from processes import Process, Task, TaskDependency
@@ -54,6 +54,8 @@ def change(process: Process, kind: str, *args) -> None:
 
 @steadily
 @given(st.lists(changes, max_size=14))
+@example([("add", "t4", ["t0"]), ("remove", "t4"), ("remove", "t0")])
+@example([("depend", "t2", "t0"), ("depend", "t2", "t1"), ("remove", "t2"), ("remove", "t0")])
 def test_one_change_after_the_other_does_what_each_does_alone(drawn):
     process, model = made(AT_FIRST), AT_FIRST
     for step in drawn:
