@@ -41,6 +41,7 @@ from functions import (
     write_file,
 )
 from interpreters import HAS_GIL
+from programs import wait_until
 
 from processes import (
     Process,
@@ -617,6 +618,44 @@ def test_what_a_run_has_made_needs_no_garbage_collection_to_be_let_go_of(runner)
         made = weakref.ref(report.results["make"])
         del report
         assert made() is None
+    finally:
+        gc.enable()
+
+
+def test_a_thread_that_has_nothing_to_do_keeps_nothing_of_what_it_did():
+    if not HAS_GIL:
+        pytest.skip("without the GIL it is freed by the thread that made it, once that goes on")
+    made = []
+
+    def make():
+        value = Holder(1)
+        made.append(weakref.ref(value))
+        return value
+
+    tasks = [
+        Task("make", make, keep_result=False),
+        Task("uses", Holder.times, kwargs={"number": 2}, dependencies=[TaskDependency("make", True)]),
+        Task("goes-on", wait_until, args=(lambda: made and made[0]() is None,)),
+    ]
+    Process(tasks).run(runner="thread").raise_for_errors()
+
+
+def test_a_failure_on_a_thread_is_freed_with_its_report_at_once():
+    if not HAS_GIL:
+        pytest.skip("without the GIL it may be freed later")
+
+    class Failure(Exception):
+        pass
+
+    def fail():
+        raise Failure
+
+    process = Process([Task("bad", fail)])
+    gc.disable()
+    try:
+        failure = weakref.ref(process.run(runner="thread").exceptions["bad"])
+        process = None
+        assert failure() is None
     finally:
         gc.enable()
 
