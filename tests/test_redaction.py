@@ -246,6 +246,9 @@ class Client:
 
     __call__ = fetch
 
+    def log_in(self, token=KEY):
+        login(token)
+
     @property
     def fetching(self):
         return lambda: self.fetch()
@@ -279,6 +282,7 @@ def login_with_lock(lock, password):
 
 BOUND = {
     "method": Client(KEY).fetch,
+    "default of a method": Client("").log_in,
     "object": Client(KEY),
     "closure": Client(KEY).fetching,
     "default": with_default,
