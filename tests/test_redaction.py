@@ -272,6 +272,16 @@ def with_default(token=KEY):
     login("", token)
 
 
+def closed_over_an_empty_cell(token):
+    def call():
+        login(token)
+        return never_set
+
+    if not token:
+        never_set = 0
+    return call
+
+
 def login_with(settings):
     login(settings["password"])
 
@@ -285,6 +295,7 @@ BOUND = {
     "default of a method": Client("").log_in,
     "object": Client(KEY),
     "closure": Client(KEY).fetching,
+    "closure with an empty cell": closed_over_an_empty_cell(KEY),
     "default": with_default,
     "keyword default": lambda *, token=KEY: login(token),
     "partial, by position": partial(login, KEY),

@@ -622,7 +622,7 @@ def test_what_a_run_has_made_needs_no_garbage_collection_to_be_let_go_of(runner)
         gc.enable()
 
 
-def test_a_thread_that_has_nothing_to_do_keeps_nothing_of_what_it_did():
+def test_nothing_keeps_what_was_passed_or_returned_while_a_run_goes_on():
     if not HAS_GIL:
         pytest.skip("without the GIL it is freed by the thread that made it, once that goes on")
     made = []
@@ -635,7 +635,8 @@ def test_a_thread_that_has_nothing_to_do_keeps_nothing_of_what_it_did():
     tasks = [
         Task("make", make, keep_result=False),
         Task("uses", Holder.times, kwargs={"number": 2}, dependencies=[TaskDependency("make", True)]),
-        Task("goes-on", wait_until, args=(lambda: made and made[0]() is None,)),
+        Task("last", make, keep_result=False, dependencies=[TaskDependency("uses")]),
+        Task("goes-on", wait_until, args=(lambda: [value() for value in made] == [None, None],)),
     ]
     Process(tasks).run(runner="thread").raise_for_errors()
 
