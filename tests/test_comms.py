@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import threading
 
@@ -68,7 +69,9 @@ def test_the_report_is_sent_always_or_on_errors():
 def test_after_an_interrupt_a_slow_channel_does_not_hold_up_the_caller(monkeypatch):
     monkeypatch.setattr(processes.comms.after_run, "INTERRUPT_SECONDS", 0.01)
     blocked, recorder = Blocked(), Recorder()
-    notify_after(report_of(int), (blocked, recorder), "always", interrupted=True)
+    process = Process([Task("interrupts", signal.raise_signal, args=(signal.SIGINT,))])
+    with pytest.raises(KeyboardInterrupt):
+        process.run(runner="sequential", notify=[blocked, recorder])
     assert recorder.sent == []
     blocked.let.set()
     for thread in threading.enumerate():

@@ -522,7 +522,8 @@ def test_values_nested_deeper_than_any_stack_become_json():
 
 
 def test_ints_that_python_does_not_write_become_json():
-    assert in_json(10**600) == 10**600
+    for digits in (600, 700):
+        assert in_json(10**digits) == 10**digits
     assert in_json(2**50_000) == hex(2**50_000)
 
 

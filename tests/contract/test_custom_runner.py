@@ -282,14 +282,15 @@ class HearsNothing(ThreadEachRunner):
         return super().wait(timeout)
 
 
-def test_it_is_asked_for_messages_as_often_as_it_says():
+@pytest.mark.parametrize("beside", [None, "sequential"])
+def test_it_is_asked_for_messages_as_often_as_it_says(beside):
     runner, reports = HearsNothing(), []
-    process = Process([Task("late", runner.asked.wait, args=(30,))])
+    process = Process([Task("late", runner.asked.wait, args=(30,)), Task("beside", add, runner=beside)])
     # Not in the main thread, which looks for signals from time to time.
     thread = threading.Thread(target=lambda: reports.append(process.run(runner=runner)), daemon=True)
     thread.start()
     thread.join(30)
-    assert [report.results for report in reports] == [{"late": True}]
+    assert [report.results for report in reports] == [{"late": True, "beside": 0}]
 
 
 class CountsLooks(ThreadEachRunner):

@@ -60,6 +60,11 @@ def test_nothing_is_captured_where_that_was_not_asked_for_or_a_task_has_no_log_f
     assert capfd.readouterr().out.splitlines() == ["of the second"]
 
 
+def test_what_a_task_prints_stays_out_of_its_log_file_where_nobody_asked_for_it(runner, tmp_path):
+    Process([Task("first", first, log_path=tmp_path / "first")]).run(runner=runner)
+    assert printed(tmp_path / "first") == []
+
+
 def test_a_later_run_prints_where_it_always_does(named_runner, tmp_path, capfd):
     out = sys.stdout
     with ThreadRunner() if named_runner == "thread" else ProcessPoolRunner(1) as warm:

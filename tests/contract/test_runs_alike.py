@@ -52,6 +52,7 @@ from processes import (
     Task,
     TaskDependency,
     TaskFinished,
+    TaskRetried,
     TaskStarted,
     TaskStatus,
     ThreadRunner,
@@ -820,6 +821,8 @@ def test_observers_see_a_run_in_order_and_one_that_raises_is_left_out(runner):
         ["TaskStarted", "TaskStarted", "TaskStarted", "TaskRetried", "TaskFinished", "TaskFinished"]
     )
     assert events[0] == ("name", ("bad", "ok"), runner)
+    bad = [event for event in events if isinstance(event, (TaskStarted, TaskRetried)) and event.name == "bad"]
+    assert [event.attempt for event in bad] == [1, 1, 2]
 
 
 class BrokenObserver:
