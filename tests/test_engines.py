@@ -24,6 +24,7 @@ from processes import (
     TaskDependency,
     TaskFinished,
     TaskStarted,
+    TaskStatus,
     ThreadRunner,
     WorkerDiedError,
 )
@@ -128,6 +129,23 @@ def test_a_result_that_cannot_travel_and_an_argument_that_cannot_cost_their_own_
     assert report.results == {"ok": 0}
     assert str(report.exceptions["takes"]).startswith("Task 'takes' cannot be sent to a worker process: ")
     assert str(report.exceptions["gives"]).startswith("The result of task 'gives' cannot be brought back: ")
+
+
+class CannotCancel(Executor):
+    """Its calls cannot be taken back, as with Parsl, and never end."""
+
+    class Future(Future):
+        def cancel(self) -> bool:
+            raise NotImplementedError
+
+    def submit(self, *call, **more) -> Future:
+        return self.Future()
+
+
+def test_a_run_ends_though_its_executor_takes_no_call_back():
+    tasks = [Task("stuck", add), Task("fails", int, args=("one",), runner="thread")]
+    report = Process(tasks).run(runner=ExecutorRunner(CannotCancel()), fail_fast=True)
+    assert report.entries["stuck"].status is TaskStatus.PENDING
 
 
 SCRIPT = """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from concurrent.futures import CancelledError, Executor
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -142,7 +143,8 @@ class ExecutorRunner(ProcessRunner):
         held = self._held.pop(ticket, None)
         if held is not None:  # else its end has been delivered
             self._to_begin.discard(ticket)
-            held[1].cancel()  # what runs already is left behind
+            with suppress(Exception):  # Parsl's futures raise
+                held[1].cancel()  # what runs already is left behind
 
     def close(self) -> None:
         for ticket in tuple(self._held):
