@@ -131,6 +131,20 @@ def test_a_result_that_cannot_travel_and_an_argument_that_cannot_cost_their_own_
     assert str(report.exceptions["gives"]).startswith("The result of task 'gives' cannot be brought back: ")
 
 
+def fail_once(path: Path) -> str:
+    if not path.exists():
+        path.touch()
+        raise ConnectionError("the first time")
+    return "the second time"
+
+
+def test_an_executor_that_makes_the_same_call_once_makes_every_attempt(dask, tmp_path):
+    executor = dask._connection.client.get_executor(pure=True)
+    tasks = [Task("fails-once", fail_once, args=(tmp_path / "failed",), retries=1)]
+    report = Process(tasks).run(runner=ExecutorRunner(executor))
+    assert report.results == {"fails-once": "the second time"}
+
+
 class CannotCancel(Executor):
     """Its calls cannot be taken back, as with Parsl, and never end."""
 

@@ -48,6 +48,8 @@ class Request:
         Where the results of other attempts belong among the arguments; they come beside the request.
     sender : tuple
         Who has sent it.
+    ticket : int
+        By it no two requests of a sender are the same: some engines make the same call once.
     levels : bytes
         The log levels of the sender, and whose loggers are the engine's own.
     has_file, captures_output : bool
@@ -64,6 +66,7 @@ class Request:
         "places",
         "sender",
         "task_name",
+        "ticket",
     )
 
     def __init__(
@@ -74,6 +77,7 @@ class Request:
         places: Sequence[list[Place]],
         levels: bytes,
     ) -> None:
+        self.ticket = attempt.ticket
         self.task_name = attempt.task_name
         self.frame_filter = attempt.frame_filter
         self.has_file = attempt.on_record is not None
