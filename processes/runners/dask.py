@@ -395,7 +395,8 @@ class DaskRunner(ProcessRunner):
             elif future.status != "finished":
                 self._tell(self._lose, ticket, RuntimeError(f"its future is {future.status}"))
             elif future.type is Kept:
-                rest = self._client.submit(getattr, future, "response", pure=False)
+                # Itself, where a call that Dask makes again meanwhile ends with a response.
+                rest = self._client.submit(getattr, future, "response", future, pure=False)
                 rest.add_done_callback(partial(self._note_end, ticket))
             else:
                 self._ended.append((ticket, future))
@@ -468,9 +469,12 @@ class DaskRunner(ProcessRunner):
             return None
         return Started(ticket, monotonic(), self._requests.worker(*worker))
 
-    def _finish(self, ticket: int, response: Response | None) -> Message | None:
+    def _finish(self, ticket: int, response: Response | Kept | None) -> Message | None:
         if response is None:
             return self._lose(ticket, RuntimeError("what it has answered is gone"))
+        if isinstance(response, Kept):  # of a call that Dask has made again, with another end
+            kept, response = response, response.response
+            response.value = kept.value
         self._left.pop(ticket, None)
         held = self._held.pop(ticket, None)
         if held is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import warnings
 from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
 from contextlib import suppress
 from multiprocessing import get_context
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -148,6 +150,37 @@ def test_dask_computes_again_what_was_kept_by_a_worker_that_died(tmp_path):
     report = Process(tasks).run(runner=DaskRunner(n_workers=1))
     assert report.results["sum"] == 200_000
     assert len(path.read_text().split()) == 2
+
+
+def make_much(path: Path, in_first: bool) -> object:
+    """Return much in the first call alone, or in the others."""
+    is_first = not path.exists()
+    path.touch()
+    return np.ones(20_000) if is_first is in_first else "little"
+
+
+@with_threads_of_dask
+@pytest.mark.parametrize("much_in_first", [True, False])
+def test_what_dask_computes_again_may_have_another_end(much_in_first, tmp_path):
+    from distributed import Client, LocalCluster
+
+    with (
+        LocalCluster(n_workers=2, processes=False, dashboard_address=":0") as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        gather = client.gather
+
+        async def lose_and_gather(futures, **options):
+            client.gather = gather
+            held_by = await client.scheduler.who_has()
+            holders = [worker for worker in cluster.workers.values() if [worker.address] in held_by.values()]
+            await asyncio.gather(*[worker.close() for worker in holders])
+            return await gather(futures, **options)
+
+        client.gather = lose_and_gather
+        tasks = [Task("make", make_much, args=(tmp_path / "called", much_in_first))]
+        report = Process(tasks).run(runner=DaskRunner(client))
+    assert np.size(report.results["make"]) == (1 if much_in_first else 20_000)
 
 
 def test_an_attempt_that_needs_a_result_that_is_lost_says_so(dask):
