@@ -171,6 +171,8 @@ class OnCluster(Sealed):
         if self._data is not None:
             return self._data
         try:
+            if _is_lost(self.future):
+                self.client.sync(_compute_again, self.client, [self.future])
             data: Buffer = self.client.gather(self.future).value
         except Exception as error:
             return SerializationError(
@@ -179,6 +181,19 @@ class OnCluster(Sealed):
                 task_name=self._task_name,
             )
         return data
+
+
+def _is_lost(future: Any) -> bool:
+    """Tell whether a result is gone because the worker died too that was to compute it again."""
+    return bool(future.status == "error")
+
+
+async def _compute_again(client: Client, futures: Sequence[Future[Kept]]) -> None:
+    """Have results computed that are lost, and what they need."""
+    lost = list(filter(_is_lost, futures))
+    if lost:
+        with suppress(KeyError):  # it has done so, but this client has let go of something that they need
+            await client.retry(lost, asynchronous=True)
 
 
 class _Connection:
@@ -349,16 +364,19 @@ class DaskRunner(ProcessRunner):
 
     def _submit(self, held: _Held) -> None:
         held.tries += 1
-        if sum(map(len, held.packed)) < LARGE:
+        if sum(map(len, held.packed)) < LARGE and not any(map(_is_lost, held.inputs)):
             self._send(held, held.packed)
-        else:  # what belongs to a call goes through the scheduler
-            self._client.loop.add_callback(self._send_large, held)
+        else:
+            self._client.loop.add_callback(self._prepare_and_send, held)
 
-    async def _send_large(self, held: _Held) -> None:
+    async def _prepare_and_send(self, held: _Held) -> None:
+        packed: Packed | Future[Packed] = held.packed
         try:
-            if not self._threads:  # a cluster may grow for a call; data only waits, and for 30 s
-                await self._client.gather(self._client.submit(bool, pure=False), asynchronous=True)
-            (packed,) = await self._client.scatter([held.packed], hash=False, asynchronous=True)
+            await _compute_again(self._client, held.inputs)
+            if sum(map(len, held.packed)) >= LARGE:  # what belongs to a call goes through the scheduler
+                if not self._threads:  # a cluster may grow for a call; data only waits, and for 30 s
+                    await self._client.gather(self._client.submit(bool, pure=False), asynchronous=True)
+                (packed,) = await self._client.scatter([held.packed], hash=False, asynchronous=True)
         except Exception as error:
             self._tell(self._lose, held.attempt.ticket, error)
         else:

@@ -152,6 +152,55 @@ def test_dask_computes_again_what_was_kept_by_a_worker_that_died(tmp_path):
     assert len(path.read_text().split()) == 2
 
 
+def make_and_wait_in_second_call(path: Path) -> np.ndarray:
+    note(path, 1)
+    if path.read_text().split() == ["1", "1"]:
+        wait_until(path.with_name("release").exists)
+    return np.ones(200_000)
+
+
+@with_threads_of_dask
+@pytest.mark.parametrize("needed_by", ["a task", "the report"])
+def test_what_is_lost_while_dask_computes_it_again_is_computed_once_more(needed_by, tmp_path):
+    import dask
+    from distributed import Client, LocalCluster
+
+    path = tmp_path / "called"
+    futures = []
+
+    def note_future(event) -> None:
+        if type(event) is TaskFinished and event.name == "make":
+            futures.append(event.result._sealed.future)
+
+    def lose_twice() -> None:
+        wait_until(lambda: futures)
+        for calls in 1, 2:
+            wait_until(lambda calls=calls: len(path.read_text().split()) == calls)
+            client.sync(lose_worker, futures[0].key)
+        wait_until(lambda: futures[0].status == "error")
+
+    async def lose_worker(key: str) -> None:
+        task = cluster.scheduler.tasks[key]
+        (worker,) = task.who_has or [task.processing_on]
+        await cluster.scheduler.remove_worker(worker.address, stimulus_id="lost")
+
+    tasks = [
+        Task("make", make_and_wait_in_second_call, args=(path,)),
+        Task("lose", lose_twice, dependencies=[TaskDependency("make")], runner="thread"),
+    ]
+    if needed_by == "a task":
+        tasks += [Task("sum", np.sum, dependencies=[TaskDependency("make", True), TaskDependency("lose")])]
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
+        LocalCluster(n_workers=3, processes=False, dashboard_address=":0") as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        report = Process(tasks).run(runner=DaskRunner(client), observers=[note_future])
+        (tmp_path / "release").touch()
+    report.raise_for_errors()
+    assert report.results["make"].sum() == report.results.get("sum", 200_000) == 200_000
+
+
 def make_much(path: Path, in_first: bool) -> object:
     """Return much in the first call alone, or in the others."""
     is_first = not path.exists()
