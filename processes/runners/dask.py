@@ -20,6 +20,7 @@ from ..exceptions import SerializationError
 from ..failure import brief_repr
 from ..pickling import LARGE, load
 from ..task_log import keep_from_last_resort, warn
+from ..task_types import TaskStatus
 from .base import ProcessRunner
 from .remote import Requests, respond, whoever_runs
 
@@ -161,19 +162,17 @@ class OnCluster(Sealed):
             self._data = None
         return self._opened[0]
 
-    def leave(self) -> None:
-        """Bring the value here, since the run ends."""
+    def leave(self, *, waits: bool) -> None:
+        """Bring the value here, since the run ends; unless it `waits`, only one that is there."""
         if not self._opened:
-            self._data = self._fetch()
+            self._data = self._fetch(waits=waits)
         self.client = self.future = None
 
-    def _fetch(self) -> Buffer | SerializationError:
+    def _fetch(self, *, waits: bool = True) -> Buffer | SerializationError:
         if self._data is not None:
             return self._data
         try:
-            if _is_lost(self.future):
-                self.client.sync(_compute_again, self.client, [self.future])
-            data: Buffer = self.client.gather(self.future).value
+            data: Buffer = self.client.sync(_bring, self.client, self.future, waits=waits).value
         except Exception as error:
             return SerializationError(
                 f"The result of task {self._task_name!r} stayed on the Dask cluster and is lost: "
@@ -186,6 +185,17 @@ class OnCluster(Sealed):
 def _is_lost(future: Any) -> bool:
     """Tell whether a result is gone because the worker died too that was to compute it again."""
     return bool(future.status == "error")
+
+
+async def _bring(client: Client, future: Future[Kept], *, waits: bool) -> Any:
+    """Bring what is kept here; unless it `waits`, only what is there."""
+    if waits:
+        await _compute_again(client, [future])
+        return await client.gather(future, asynchronous=True)
+    found = await client.scheduler.gather(keys=[future.key])  # which has nothing computed
+    if found["status"] != "OK":
+        raise RuntimeError("its worker is gone, and the run has ended before its time")
+    return found["data"][future.key]
 
 
 async def _compute_again(client: Client, futures: Sequence[Future[Kept]]) -> None:
@@ -535,8 +545,10 @@ class DaskRunner(ProcessRunner):
         self._held.clear()
         self._used.has_left_attempts |= bool(self._left)
         self._left.clear()
+        # Where nobody is left to compute what is lost, a Ctrl-C must not wait for that.
+        is_complete = all(result.status is not TaskStatus.PENDING for result in self.results.values())
         for value in tuple(self._values):
-            value.leave()
+            value.leave(waits=is_complete)
         self._close_connection()
 
     def _close_connection(self) -> None:

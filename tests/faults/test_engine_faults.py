@@ -31,6 +31,7 @@ from processes import (
     TaskFinished,
     TaskStarted,
     TaskStatus,
+    ThreadRunner,
     WorkerDiedError,
 )
 from processes.runners import dask as module
@@ -199,6 +200,36 @@ def test_what_is_lost_while_dask_computes_it_again_is_computed_once_more(needed_
         (tmp_path / "release").touch()
     report.raise_for_errors()
     assert report.results["make"].sum() == report.results.get("sum", 200_000) == 200_000
+
+
+@with_threads_of_dask
+def test_a_run_that_ends_before_its_time_does_not_wait_for_a_worker_to_compute_again():
+    from distributed import Client, LocalCluster
+
+    def lose_and_fail() -> None:
+        (worker,) = cluster.scheduler.workers
+        client.sync(cluster.scheduler.remove_worker, worker, stimulus_id="lost")
+        raise ValueError("lost")
+
+    one_thread = ThreadRunner(1)
+    behind = [TaskDependency("make")]
+    tasks = [
+        Task("make", np.ones, args=(200_000,)),
+        Task("fail", lose_and_fail, dependencies=behind, runner=one_thread, priority=1),
+        Task("never", abs, args=(-1,), dependencies=behind, runner=one_thread),
+    ]
+    with (
+        LocalCluster(n_workers=1, processes=False, dashboard_address=":0") as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        limit = threading.Timer(20, cluster.scale, args=(2,))
+        limit.start()
+        report = Process(tasks).run(runner=DaskRunner(client), fail_fast=True)
+        limit.cancel()
+    assert report.entries["never"].status is TaskStatus.PENDING
+    assert "'make' stayed on the Dask cluster and is lost: RuntimeError('its worker is gone, and" in str(
+        report.exceptions["make"]
+    )
 
 
 def make_much(path: Path, in_first: bool) -> object:
