@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import pickle
+import signal
 from collections import deque
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from importlib.util import find_spec
-from threading import Lock
+from threading import Lock, current_thread, main_thread
 from typing import TYPE_CHECKING, Any, Final, Self
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -25,7 +26,7 @@ from .base import ProcessRunner
 from .remote import Requests, respond, whoever_runs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import ClassVar
 
     from distributed import Client, Future, LocalCluster
@@ -123,7 +124,34 @@ def _unpack(packed: Packed) -> Request:
     return request
 
 
+def dask_setup(_: object) -> None:
+    """Leave Ctrl-C to the program, in a worker of a cluster of ours; Dask calls it by this name.
+
+    A terminal interrupts all its processes. A worker would end, and what it holds would be lost.
+    """
+    if current_thread() is main_thread():  # else it is no process of its own
+        signal.signal(signal.SIGINT, lambda *_: None)  # SIG_IGN would go on to what tasks start
+        if hasattr(signal, "pthread_sigmask"):
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+
+
 # In the program
+
+
+@contextmanager
+def _ctrl_c_held_up() -> Iterator[None]:
+    """Hold up a Ctrl-C; threads that are started meanwhile, and workers that these start, hear of none."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    from multiprocessing import resource_tracker
+
+    resource_tracker.ensure_running()  # a thread that starts it hears of them again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _pack(request: Request) -> Packed:
@@ -220,13 +248,23 @@ class _Connection:
         if not self._is_ours:
             self.client: Client = address_or_client
             return
-        if address_or_client is None:
-            options = {"n_workers": usable_cpus(), "threads_per_worker": 1, "dashboard_address": ":0"}
-            # An attempt whose worker died is ours to repeat, and tasks may have processes of their own.
-            settings = {"distributed.scheduler.allowed-failures": 0, "distributed.worker.daemon": False}
-            with dask.config.set(settings):
-                address_or_client = self._cluster = LocalCluster(**(options | local_cluster))
-        self.client = Client(address_or_client, set_as_default=False)
+        try:
+            if address_or_client is None:
+                options = {"n_workers": usable_cpus(), "threads_per_worker": 1, "dashboard_address": ":0"}
+                preload = dask.config.get("distributed.worker.preload")  # a name, or a list
+                preload = [preload] if isinstance(preload, str) else preload
+                settings = {
+                    "distributed.scheduler.allowed-failures": 0,  # what is lost is ours to repeat
+                    "distributed.worker.daemon": False,  # tasks may have processes of their own
+                    "distributed.worker.preload": [__name__, *preload],
+                }
+                with dask.config.set(settings), _ctrl_c_held_up():
+                    address_or_client = self._cluster = LocalCluster(**(options | local_cluster))
+            self.client = Client(address_or_client, set_as_default=False)
+        except BaseException:
+            if self._cluster is not None:
+                self._cluster.close()
+            raise
 
     def close(self) -> None:
         if self._is_ours:

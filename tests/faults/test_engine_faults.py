@@ -425,3 +425,21 @@ def test_a_ctrl_c_ends_a_run_on_an_engine(engine, tmp_path):
     assert output == "{'done': 'SUCCESS', 'stuck': 'PENDING', 'after': 'PENDING'}\n"
     _, alive = psutil.wait_procs(children, timeout=30)
     assert alive == []
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="signals cannot be held up")
+def test_a_ctrl_c_while_a_cluster_is_started_is_one(tmp_path):
+    (tmp_path / "program.py").write_text(INTERRUPTED)
+    with started(
+        [sys.executable, "program.py", "dask"],
+        cwd=tmp_path,
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as program:
+        children = psutil.Process(program.pid).children
+        wait_until(lambda: any("spawn_main" in str(child.cmdline()) for child in children()), 60)
+        os.killpg(program.pid, signal.SIGINT)
+        output, errors = program.communicate(timeout=60)
+    assert output == "{'done': 'PENDING', 'stuck': 'PENDING', 'after': 'PENDING'}\n", errors
