@@ -1574,20 +1574,25 @@ import pickle
 import warnings
 import cloudpickle
 
-warnings.simplefilter("ignore", DeprecationWarning)
+class OwnWarning(Warning):
+    pass
 
-def hand_on():
-    filters = pickle.loads(cloudpickle.dumps(warnings.filters))
+warnings.simplefilter("ignore", DeprecationWarning)
+warnings.simplefilter("ignore", OwnWarning)
+
+def hand_on(dumps):
+    filters = pickle.loads(dumps(warnings.filters))
     found = [entry for entry in filters if entry[2] is DeprecationWarning]
-    return len(filters) == len(warnings.filters), found[0][0]
+    return len(filters) == len(warnings.filters), found[0][0], filters[0][2].__name__
 
 def tasks():
-    return [Task("hand-on", hand_on)]
+    return [Task("joblib", hand_on, args=(cloudpickle.dumps,)), Task("plain", hand_on, args=(pickle.dumps,))]
 """
 
 
 def test_a_task_can_hand_its_filters_of_warnings_on(tmp_path):
-    assert same_outcomes_of(FILTERS, tmp_path) == {"hand-on": [True, "ignore"]}
+    told = [True, "ignore", "OwnWarning"]
+    assert same_outcomes_of(FILTERS, tmp_path) == {"joblib": told, "plain": told}
 
 
 CACHED = """

@@ -7,6 +7,7 @@ other libraries stays at home.
 from __future__ import annotations
 
 import _socket
+import copyreg
 import os
 import pickle
 import sys
@@ -366,6 +367,10 @@ class _Named(type):
     def __subclasscheck__(cls, subclass: type) -> bool:
         named = (cls.__module__, cls.__qualname__)
         return any((base.__module__, base.__qualname__) == named for base in subclass.__mro__)
+
+
+# Libraries hand filters on to processes of their own, and pickle would not find the class by its name.
+copyreg.pickle(_Named, lambda named: (_category, (named.__module__, named.__qualname__)))
 
 
 _OF_MODULES: dict[str, tuple[Callable[[], Any], Callable[[Any], None]]] = {
