@@ -81,6 +81,9 @@ _WHAT_COUNTS: Final[dict[str, Callable[[Any], object]]] = {
     "dataclasses.Field": lambda one: (one.name, one.metadata),  # of the rest the methods are made
     "pydantic._internal._decorators.Decorator": lambda one: (one.cls_var_name, one.info),
     "numba.core.registry.CPUDispatcher": lambda one: (one.py_func, one.targetoptions),
+    # Tensors name their memory by its address when they are pickled.
+    "torch.storage.TypedStorage": lambda one: (one.dtype, one._untyped_storage),  # noqa: SLF001
+    "torch.storage.UntypedStorage": lambda one: sys.modules["torch"].ByteTensor(one.cpu()).numpy(),
     # Where they write is not what a task returns.
     **dict.fromkeys(("loguru._logger.Logger", "rich.console.Console"), lambda _: None),
 }

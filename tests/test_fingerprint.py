@@ -465,6 +465,20 @@ def test_models_of_pydantic_count_with_all_that_is_written_in_them(tmp_path):
         assert {name for name in unedited if unedited[name] != edited[name]} == expected, after
 
 
+def test_tensors_count_with_what_is_in_them_and_not_with_where_they_stand():
+    torch = pytest.importorskip("torch")
+
+    def made_of(start: float, size: int) -> tuple[object, ...]:
+        tensor = torch.arange(start, start + size)
+        return tensor, tensor[2:4], tensor.to_sparse(), tensor.to(torch.bfloat16), torch.nn.Parameter(tensor)
+
+    for size in (7, 100_000):
+        tensors = made_of(1.0, size), made_of(1.0, size), made_of(2.0, size)  # none takes another's place
+        first, second, other = ([*map(Fingerprints().digest, values)] for values in tensors)
+        assert first == second
+        assert len({*first, *other}) == 10
+
+
 WAITING = """
 lazy import json, missing, pack.far, shop
 lazy from prices import price
