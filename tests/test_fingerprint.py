@@ -465,6 +465,36 @@ def test_models_of_pydantic_count_with_all_that_is_written_in_them(tmp_path):
         assert {name for name in unedited if unedited[name] != edited[name]} == expected, after
 
 
+FROZEN = """
+import attrs
+
+@attrs.frozen
+class Point:
+    x: int = 1
+    y: int = attrs.field(default=2, validator=attrs.validators.lt(5))
+
+    def total(self):
+        return self.x + self.y
+
+MAY_CHANGE = set()
+VALUES = dict(point=Point(), made=lambda x: Point(x))
+"""
+
+
+def test_frozen_classes_of_attrs_count_with_all_that_is_written_in_them(tmp_path):
+    pytest.importorskip("attrs")
+    unedited = output_of(FROZEN + PRINT, tmp_path, 1)
+    assert output_of(FROZEN + PRINT, tmp_path, 2) == unedited
+    for before, after in (
+        ("int = 1", "int = 3"),
+        ("lt(5)", "lt(6)"),
+        (".x +", ".x -"),
+        ("default=2", "default=2, eq=False"),
+    ):
+        edited = output_of(FROZEN.replace(before, after) + PRINT, tmp_path)
+        assert not {*unedited.splitlines()} & {*edited.splitlines()}, after
+
+
 def test_tensors_count_with_what_is_in_them_and_not_with_where_they_stand():
     torch = pytest.importorskip("torch")
 
