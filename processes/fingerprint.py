@@ -355,10 +355,13 @@ class _Writer:
 
     def write_object(self, value: Any) -> None:
         reduce = copyreg.dispatch_table.get(type(value))
-        reduced = value.__reduce_ex__(PROTOCOL) if reduce is None else reduce(value)
+        reduced: Any = value.__reduce_ex__(PROTOCOL) if reduce is None else reduce(value)
         if isinstance(reduced, str):
-            self._put_name(b"global", getattr(value, "__module__", None), reduced)
-            return
+            module = getattr(value, "__module__", None)
+            self._put_name(b"global", module, reduced)
+            if module is None or self._fingerprints.version(module) is not None:
+                return
+            reduced = type(value), (), object.__getstate__(value)  # the user's own is what it is made of
         make, args, *rest = reduced
         self._put(b"object")
         self.write(make)

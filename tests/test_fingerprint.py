@@ -280,12 +280,24 @@ class Colour(enum.Enum):
     RED = 1
     BLUE = 2
 
+class Named:
+    def __init__(self, function):
+        self.function = function
+    def __call__(self):
+        return self.function()
+    def __reduce__(self):
+        return "by_name"
+
+@Named
+def by_name():
+    return 5
+
 MAY_CHANGE = set()
 VALUES = dict(
     inner=inner, outer=outer, late=late, closed=closed(1), uses_names=uses_names, nested=nested, total=total,
     by_module=lambda: shop.total(1), cart=Cart, method=Cart(3).sum, partial=functools.partial(outer, 1),
     noted=noted, decorated=decorated, ordered=[1, 2], keyed={"a": 1}, number=1, text="x", weight=Weight,
-    colour=Colour.RED,
+    colour=Colour.RED, by_name=by_name,
 )
 """
 
@@ -302,6 +314,7 @@ EDITS: dict[str, tuple[str, str, str, set[str]]] = {
     "an annotation": ("program.py", "n: int", "n: float", {"noted"}),
     "a decorator": ("program.py", "return function(*args)", "return function()", {"decorated"}),
     "what is decorated": ("program.py", "    return 1\n", "    return 2\n", {"decorated"}),
+    "what has a name": ("program.py", "return 5", "return 6", {"by_name"}),
     "a field's default": ("program.py", "default=1", "default=2", {"weight"}),
     "a field's metadata": ("program.py", '"unit": "g"', '"unit": "kg"', {"weight"}),
     "a list": ("program.py", "ordered=[1, 2]", "ordered=[2, 1]", {"ordered"}),
