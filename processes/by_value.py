@@ -38,15 +38,17 @@ import cloudpickle
 from .annotations import OF_CLASSES, annotations_of, are_known
 from .collector import collector_paused
 from .exception_state import dump_exception, load_exception
-from .importable import can_be_imported, look_for_home, stays_away
+from .importable import can_be_imported, goes_by_value, look_for_home, stays_away
 from .pickling import ATOMS, LARGE, PROTOCOL, Pickled, first_of_run, modules_of_run
 from .rebuild import (
     by_id,
     data_type_of,
     fill_class,
     fill_function,
+    fill_global,
     fill_module,
     fill_object,
+    find_global,
     find_module,
     find_named,
     find_object,
@@ -243,6 +245,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         if is_safe and can_be_imported(kind):  # pandas makes a class for each `itertuples()`
             _LIBRARY_TYPES[id(kind)] = kind
         reduced = self._reduce_object(obj)
+        if type(reduced) is str:
+            return _reduce_global(obj, reduced)
         if _is_of_nothing(reduced) and not can_be_imported(kind):  # a sentinel, as far as can be told
             return self._reduce_bare_object(obj)
         self._ordinary.add(id(kind))
@@ -428,6 +432,18 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         return self._shared[name]
 
 
+def _reduce_global(obj: Any, name: str) -> Any:
+    """Reduce an object that goes by its name, as its class says, where no worker finds it by that."""
+    module = getattr(obj, "__module__", None)
+    if module is None or not goes_by_value(module):
+        return name
+    places = find_named(globals_of(module) or {}, name), first_of_run.get((module, name))
+    if not any(found is obj for found in places):
+        return name  # which pickle refuses
+    state = (module, name, object.__getstate__(obj))
+    return find_global, (module, name, type(obj)), state, None, None, fill_global
+
+
 def _is_of_nothing(reduced: Any) -> bool:
     """Tell whether an object that has been reduced has nothing of its own."""
     return reduced[0] is _NEW_OBJECT and len(reduced[1]) == 1 and reduced[2] is None and not any(reduced[3:])
@@ -438,10 +454,9 @@ def _imported_from(name: str, value: object) -> ModuleType | None:
     for module_name, module in list(sys.modules.items()):
         values = getattr(module, "__dict__", {})
         # By its own name: multiprocessing gives the script a second one.
-        if values.get(name) is value and module_name == values.get("__name__") != "__main__":
-            look_for_home(module_name)
-            if module_name not in cloudpickle.list_registry_pickle_by_value():
-                return module
+        is_there = values.get(name) is value and module_name == values.get("__name__")
+        if is_there and not goes_by_value(module_name):
+            return module
     return None
 
 

@@ -32,14 +32,19 @@ _looked_for: set[str] = set()  # modules of which is known whether they are foun
 def can_be_imported(named: Any) -> bool:
     """Tell whether what bears a name is found under it in another process."""
     name = named.__module__
-    look_for_home(name)
-    if name == "__main__" or name in cloudpickle.list_registry_pickle_by_value():
+    if goes_by_value(name):
         return False
     try:
         # Type parameters, type aliases and sentinels have a name alone.
         return attrgetter(getattr(named, "__qualname__", "") or named.__name__)(sys.modules[name]) is named
     except (AttributeError, KeyError):
         return False
+
+
+def goes_by_value(name: str) -> bool:
+    """Tell whether what belongs to the module of this name goes by value."""
+    look_for_home(name)
+    return name == "__main__" or name in cloudpickle.list_registry_pickle_by_value()
 
 
 def go_by_value(module: ModuleType) -> None:

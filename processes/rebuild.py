@@ -141,6 +141,28 @@ def fill_object(obj: Any, state: tuple[str, str, Any]) -> None:
     _empty_objects.discard((module, name))
 
 
+def find_global(module: str, name: str, cls: type) -> Any:
+    """Find a global that goes by its name: where it is at home, else what this run has brought first."""
+    found = _found_at_home(module, name)
+    # An engine's worker may have a class of its own for it.
+    return found if type(found).__qualname__ == cls.__qualname__ else find_object(module, name, cls)
+
+
+def fill_global(obj: Any, state: tuple[str, str, Any]) -> None:
+    """Give a global its state, unless it is at home."""
+    if _found_at_home(*state[:2]) is not obj:
+        fill_object(obj, state)
+
+
+def _found_at_home(module: str, name: str) -> Any:
+    """Find a global of a module that has not come by value; None if there is no such thing."""
+    return find_named(vars(sys.modules[module]), name) if _is_at_home(module) else None
+
+
+def _is_at_home(module: str) -> bool:
+    return module in sys.modules and module not in modules_of_run
+
+
 def make_named(
     module: str,
     name: str,
@@ -150,7 +172,7 @@ def make_named(
     kwargs: Mapping[str, Any] | None = None,
 ) -> Any:
     """Find the global of a module that is known by its identity, or make it."""
-    is_at_home = module in sys.modules and module not in modules_of_run
+    is_at_home = _is_at_home(module)
     found = find_named(vars(sys.modules[module]), name) if is_at_home else first_of_run.get((module, name))
     if type(found) is not kind:
         found = make_unnamed(module, make, args, kwargs)

@@ -109,6 +109,46 @@ def tasks():
     ]
 """
 
+GO_BY_NAME = """
+class Missing:
+    def __reduce__(self):
+        return "MISSING"
+
+MISSING = Missing()
+
+class Logged:
+    def __init__(self, function):
+        self.function, self.calls = function, []
+
+    def __reduce__(self):
+        return self.function.__name__
+
+    def __call__(self, number):
+        self.calls.append(number)
+        return self.function(number)
+
+@Logged
+def factorial(number):
+    return number * factorial(number - 1) if number else 1
+
+def is_missing(value, default=MISSING):
+    return value is MISSING, value is default
+
+def give(value):
+    return value
+
+def tasks():
+    report = Process([Task("give", give, args=(MISSING,))]).run(runner="process")
+    return [
+        Task("missing", is_missing, args=(MISSING,)),
+        Task("give", give, args=(MISSING,), keep_result=False),
+        Task("given", is_missing, dependencies=[TaskDependency("give", use_result_as_additional_args=True)]),
+        Task("result", is_missing, args=(report.results["give"],)),
+        Task("factorial", factorial, args=(4,)),
+        Task("calls", lambda named: (named is factorial, factorial.calls[-5:]), args=(factorial,)),
+    ]
+"""
+
 PASSED_ON = """
 MISSING = object()
 
@@ -816,6 +856,17 @@ def test_enumerations_of_a_script_are_alike_in_a_worker(tmp_path):
             },
         ),
         (
+            GO_BY_NAME,
+            {
+                "missing": [True, True],
+                "give": None,
+                "given": [True, True],
+                "result": [True, True],
+                "factorial": 24,
+                "calls": [True, [4, 3, 2, 1, 0]],
+            },
+        ),
+        (
             PASSED_ON,
             {"give": None, "take": [True, True], "hand-on": None, "taken": [True, True]},
         ),
@@ -920,6 +971,7 @@ def test_enumerations_of_a_script_are_alike_in_a_worker(tmp_path):
         *(
             "sentinels",
             "of a class",
+            "go by name",
             "passed on",
             "stores",
             "functions",
