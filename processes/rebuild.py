@@ -225,13 +225,13 @@ def make_reference(text: str, keywords: dict[str, Any], names: dict[str, Any] | 
     return made
 
 
-def make_type_variable(own_id: str, module: str, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+def make_type_variable(
+    own_id: str, module: str, make: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any]
+) -> Any:
     """Make a type variable, or find it where it was made before, or came from."""
-    from typing import TypeVar
-
     from cloudpickle.cloudpickle import _lookup_class_or_track
 
-    return _lookup_class_or_track(own_id, make_unnamed(module, TypeVar, args, keywords))
+    return _lookup_class_or_track(own_id, make_unnamed(module, make, args, keywords))
 
 
 def make_code(file: str, arguments: tuple[Any, ...]) -> CodeType:

@@ -161,9 +161,10 @@ def _reduce_known_by_identity(named: Any) -> Any:
         kwargs = {"type_params": named.__type_params__}
     else:
         kwargs = _default_of(named)
+    make = _maker_of(named)
     if _is_global(named):
-        return make_named, (module, name, kind, kind, args, kwargs)
-    return make_unnamed, (module, kind, args, kwargs)
+        return make_named, (module, name, kind, make, args, kwargs)
+    return make_unnamed, (module, make, args, kwargs)
 
 
 def _reduce_type_variable(variable: Any) -> Any:
@@ -180,13 +181,22 @@ def _reduce_type_variable(variable: Any) -> Any:
         keywords["infer_variance"] = variable.__infer_variance__
     constraints = part_of(variable, "constraints", ())
     own_id = _get_or_create_tracker_id(variable)
-    return make_type_variable, (own_id, variable.__module__, (variable.__name__, *constraints), keywords)
+    args = (variable.__name__, *constraints)
+    return make_type_variable, (own_id, variable.__module__, _maker_of(variable), args, keywords)
 
 
 def _default_of(parameter: Any) -> dict[str, Any]:
-    """Return the default of a type parameter as a keyword, if it has one (Python 3.13 and later)."""
+    """Return the default of a type parameter as a keyword, if it has one."""
     has_default = getattr(parameter, "has_default", None)
     return {"default": part_of(parameter, "default")} if has_default and has_default() else {}
+
+
+def _maker_of(named: Any) -> Any:
+    """Return what makes a thing of this kind: before Python 3.13, `typing` makes nothing with a default."""
+    kind = type(named)
+    if sys.version_info < (3, 13) and _default_of(named):
+        return getattr(sys.modules["typing_extensions"], kind.__name__)
+    return kind
 
 
 def _reduce_forward_reference(reference: Any) -> Any:

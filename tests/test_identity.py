@@ -1164,6 +1164,39 @@ def test_defaults_of_type_parameters_travel(tmp_path):
     assert same_outcomes_of(DEFAULTS, tmp_path) == {"swap": [2, 1], "tell": told, "old": ["Later"]}
 
 
+BACKPORTED = """
+from typing import Generic
+from typing_extensions import ParamSpec, TypeVar, TypeVarTuple, Unpack
+
+T = TypeVar("T", default=int)
+P = ParamSpec("P", default=[int, str])
+Ts = TypeVarTuple("Ts", default=Unpack[tuple[int, str]])
+
+class Box(Generic[T]):
+    value: T
+
+def same(box: Box[T], *args: P.args, **kwargs: P.kwargs) -> T:
+    return box.value
+
+def tell(*others):
+    return [(one.has_default(), str(one.__default__)) for one in (*Box.__parameters__, T, P, Ts, *others)]
+
+def tasks():
+    return [
+        Task("tell", tell, args=(T, P, Ts)),
+        Task("same", lambda *others: [*map(id, others)] == [id(T), id(P), id(Ts)], args=(T, P, Ts)),
+        Task("hints", lambda: str(sorted(same.__annotations__))),
+    ]
+"""
+
+
+def test_defaults_that_an_older_python_knows_by_typing_extensions_travel(tmp_path):
+    pytest.importorskip("typing_extensions")
+    found = same_outcomes_of(BACKPORTED, tmp_path)
+    assert [has_default for has_default, _ in found["tell"]] == [True] * 7
+    assert found["same"] is True
+
+
 DEFERRED = """
 import dataclasses, functools, threading
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypedDict, get_type_hints
