@@ -205,8 +205,8 @@ def _instance_parts(value: Any, path: str) -> Iterator[tuple[str, object]]:
     """Give what an object's ``__reduce_ex__`` hands to the pickler."""
     reducer = copyreg.dispatch_table.get(type(value))
     reduced = reducer(value) if reducer else value.__reduce_ex__(4)
-    if not isinstance(reduced, tuple):
-        return
+    if isinstance(reduced, str):  # it goes by its name, and with its state where no worker finds it by that
+        reduced = type(value), (), object.__getstate__(value)
     make, arguments, state, items, pairs = (*reduced, None, None, None)[:5]
     yield (f"type({path})" if make is type(value) else f"{path}.__reduce__()[0]"), make
     for i, argument in enumerate(arguments):

@@ -408,18 +408,30 @@ def guarded(function):
 @guarded
 def load():
     return 1
+
+class Guarded:
+    def __init__(self, function):
+        self.function, self.lock = function, threading.Lock()
+
+    def __reduce__(self):
+        return self.function.__name__
+
+@Guarded
+def save():
+    return 1
 """
 
 
+@pytest.mark.parametrize(("name", "path"), [("load", "func.__closure__['lock']"), ("save", "func.lock")])
 def test_the_culprit_is_what_a_decorator_keeps_and_not_what_it_decorates(
-    monkeypatch: pytest.MonkeyPatch,
+    name: str, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = types.ModuleType("decorating")  # goes by value, as a script does
     monkeypatch.setitem(sys.modules, "decorating", module)
     exec(DECORATING, vars(module))
     with pytest.raises(SerializationError) as caught:
-        dump(module.load, task_name="load", what="func")
-    assert (caught.value.path, caught.value.type) == ("func.__closure__['lock']", "_thread.lock")
+        dump(getattr(module, name), task_name="load", what="func")
+    assert (caught.value.path, caught.value.type) == (path, "_thread.lock")
 
 
 def test_the_error_names_task_argument_place_and_advice() -> None:
