@@ -60,7 +60,8 @@ def forward_records(send: Callable[[bytes], None], is_importing: Callable[[], bo
 
     Handlers that a task configures in the worker get their records too. Those that modules configure when
     they are imported for a function have their like in the parent, which has imported them before: they
-    would say everything once more.
+    would say everything once more. Levels that modules set then, and which of their loggers propagate, the
+    parent may have changed since.
 
     Parameters
     ----------
@@ -70,15 +71,24 @@ def forward_records(send: Callable[[bytes], None], is_importing: Callable[[], bo
         Tells whether a function is being loaded just now.
     """
     call_handlers, add_handler = logging.Logger.callHandlers, logging.Logger.addHandler
-    basic_config = logging.basicConfig
+    set_level, basic_config = logging.Logger.setLevel, logging.basicConfig
+    of_modules: set[logging.Logger] = set()  # that they have configured when they were imported
 
     def send_and_call_handlers(logger: logging.Logger, record: logging.LogRecord) -> None:
-        send(dump_record(record, *reach_of(logger)))
+        send(dump_record(record, *reach_of(logger, of_modules)))
         call_handlers(logger, record)
 
     def add_handler_of_task(logger: logging.Logger, handler: logging.Handler) -> None:
-        if not is_importing():
+        if is_importing():
+            of_modules.add(logger)
+        else:
             add_handler(logger, handler)
+
+    def set_level_of_task(logger: logging.Logger, level: int | str) -> None:
+        if is_importing():
+            of_modules.add(logger)
+        else:
+            set_level(logger, level)
 
     def configure_for_task(**options: Any) -> None:
         is_asked_by_logging = sys._getframe(1).f_globals is vars(logging)  # noqa: SLF001 - by `logging.info`
@@ -87,14 +97,18 @@ def forward_records(send: Callable[[bytes], None], is_importing: Callable[[], bo
 
     logging.Logger.callHandlers = send_and_call_handlers  # type: ignore[assignment, method-assign]
     logging.Logger.addHandler = add_handler_of_task  # type: ignore[assignment, method-assign]
+    logging.Logger.setLevel = set_level_of_task  # type: ignore[assignment, method-assign]
     logging.basicConfig = configure_for_task
     logging.lastResort = logging.NullHandler()  # the parent's own speaks
 
 
-def reach_of(logger: logging.Logger) -> tuple[str, bool]:
-    """Tell how far up a logger's records go here, and whether a task has configured a handler on the way."""
+def reach_of(logger: logging.Logger, of_modules: Collection[logging.Logger] = ()) -> tuple[str, bool]:
+    """Tell how far up a logger's records go here, and whether a task has configured a handler on the way.
+
+    Of loggers that modules have configured, the parent knows whether they propagate.
+    """
     is_handled = bool(logger.handlers)
-    while logger.propagate and logger.parent is not None:
+    while (logger.propagate or logger in of_modules) and logger.parent is not None:
         logger = logger.parent
         is_handled |= bool(logger.handlers)
     return logger.name, is_handled

@@ -307,6 +307,39 @@ def test_what_is_logged_is_said_once_whatever_modules_configure(named_runner, tm
     assert sorted((tmp_path / "own.log").read_text().splitlines()) == ["sold 1", "sold 2"]
 
 
+LIBRARY = """
+import logging
+
+log = logging.getLogger("library")
+log.addHandler(logging.StreamHandler())
+log.setLevel(logging.INFO)
+log.propagate = False
+
+def work():
+    log.info("of no interest")
+    log.warning("said once")
+"""
+
+USES_LIBRARY = """
+import logging, sys
+import library
+from processes import Process, Task
+
+logging.basicConfig(format="program: %(message)s")
+library.log.handlers.clear()
+library.log.setLevel(logging.WARNING)
+library.log.propagate = True
+Process([Task("work", library.work)]).run(runner=sys.argv[1])
+"""
+
+
+def test_what_the_program_has_changed_in_a_librarys_logger_holds(named_runner, tmp_path):
+    (tmp_path / "library.py").write_text(LIBRARY)
+    (tmp_path / "uses.py").write_text(USES_LIBRARY)
+    done = ended([sys.executable, "uses.py", named_runner], cwd=tmp_path, check=True)
+    assert (done.stdout, done.stderr) == ("", "program: said once\n")
+
+
 OWN_HANDLERS = """
 import logging, sys
 from processes import Process, Task

@@ -304,8 +304,8 @@ class _Loop:
         """Send the parent what is logged, from its levels on."""
         from ..logs import forward_records
 
-        forward_records(self._send_record, lambda: is_loading)
         self._settings.set_up("logging")
+        forward_records(self._send_record, lambda: is_loading)
 
     def _perform(self, body: bytes | memoryview) -> int:
         """Perform an attempt and send how it ended; return the peak memory of this process, in bytes."""
