@@ -102,6 +102,23 @@ def forward_records(send: Callable[[bytes], None], is_importing: Callable[[], bo
     logging.lastResort = logging.NullHandler()  # the parent's own speaks
 
 
+def leave_configurations(is_importing: Callable[[], bool]) -> None:
+    """Let no module configure all of logging when it is imported for a function; see :func:`forward_records`.
+
+    That would open the program's log files once more, and disable loggers that the program has made since.
+    """
+    from logging import config
+
+    def for_tasks(configure: Callable[..., None]) -> Callable[..., None]:
+        def configure_for_task(*args: Any, **options: Any) -> None:
+            if not is_importing():
+                configure(*args, **options)
+
+        return configure_for_task
+
+    config.dictConfig, config.fileConfig = for_tasks(config.dictConfig), for_tasks(config.fileConfig)
+
+
 def reach_of(logger: logging.Logger, of_modules: Collection[logging.Logger] = ()) -> tuple[str, bool]:
     """Tell how far up a logger's records go here, and whether a task has configured a handler on the way.
 

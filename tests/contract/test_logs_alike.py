@@ -307,6 +307,43 @@ def test_what_is_logged_is_said_once_whatever_modules_configure(named_runner, tm
     assert sorted((tmp_path / "own.log").read_text().splitlines()) == ["sold 1", "sold 2"]
 
 
+SETTINGS = """
+import logging.config
+
+to_file = {"class": "logging.FileHandler", "filename": "all.log", "mode": "w"}
+root = {"level": "INFO", "handlers": ["file"]}
+logging.config.dictConfig({"version": 1, "handlers": {"file": to_file}, "root": root})
+"""
+
+CONFIGURED = """
+import settings
+import logging
+
+log = logging.getLogger("configured")
+
+def work():
+    log.debug("worked")
+"""
+
+WORKS = """
+import sys
+import configured
+from processes import Process, Task
+
+configured.log.warning("begun")
+configured.log.setLevel("DEBUG")
+Process([Task("work", configured.work)]).run(runner=sys.argv[1])
+"""
+
+
+def test_a_module_that_configures_logging_configures_it_once(named_runner, tmp_path):
+    for name, source in (("settings", SETTINGS), ("configured", CONFIGURED), ("works", WORKS)):
+        (tmp_path / f"{name}.py").write_text(source)
+    assert output_of([sys.executable, "works.py", named_runner], cwd=tmp_path) == ""
+    said = (tmp_path / "all.log").read_text().splitlines()
+    assert said == ["begun", "Starting work.", "worked", "Finished work."]
+
+
 LIBRARY = """
 import logging
 

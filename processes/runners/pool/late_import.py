@@ -18,6 +18,7 @@ _LATE = {
     "copy",
     "decimal",
     "logging",
+    "logging.config",
     "multiprocessing.process",
     "multiprocessing.resource_tracker",
     "platform",

@@ -170,7 +170,8 @@ class _Loop:
     def run(self) -> None:
         fill_reserve()
         fill_spare()
-        import_late({**self._settings.acts(), "logging": self._set_up_logging})
+        own = {"logging": self._set_up_logging, "logging.config": self._set_up_configurations}
+        import_late({**self._settings.acts(), **own})
         self._send(wire.frame(wire.READY, 0, pickle.dumps(os.getpid())))
         while (attempt := self._next_attempt()) is not None:
             self._ticket, body = attempt
@@ -306,6 +307,11 @@ class _Loop:
 
         self._settings.set_up("logging")
         forward_records(self._send_record, lambda: is_loading)
+
+    def _set_up_configurations(self) -> None:
+        from ..logs import leave_configurations
+
+        leave_configurations(lambda: is_loading)
 
     def _perform(self, body: bytes | memoryview) -> int:
         """Perform an attempt and send how it ended; return the peak memory of this process, in bytes."""
