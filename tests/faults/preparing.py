@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import warnings
 
 prepared = None
 
@@ -14,10 +15,12 @@ def prepare() -> None:
     prepared = os.getpid()
     os.environ["PREPARED"] = "yes"
     os.chdir("/")
+    warnings.filterwarnings("ignore", "of no interest")  # which are errors in tests
     threading.Thread(target=threading.Event().wait, daemon=True).start()
 
 
 def look() -> tuple[int | None, str | None, str]:
+    warnings.warn("of no interest", stacklevel=1)
     return prepared, os.environ.get("PREPARED"), os.getcwd()
 
 

@@ -119,7 +119,12 @@ class Settings:
             _, set_up = _OF_MODULES[name]
             set_up(self._of_modules[name])
             if name == "warnings":
-                self._filters = sys.modules[name].filters[:]
+                self.keep_filters()
+
+    def keep_filters(self) -> None:
+        """Let a function find the filters of warnings as they are now."""
+        if (warnings := sys.modules.get("warnings")) is not None:
+            self._filters = warnings.filters[:]
 
     def filter_warnings_anew(self) -> None:
         """Put back what a function's imports have changed: in the program, its own filters came last."""

@@ -431,6 +431,7 @@ class _Loop:
         if isinstance(finished.outcome, Raised):
             return finished
         self._initializer = None
+        self._settings.keep_filters()
         self._keep_changes()
         return None
 
