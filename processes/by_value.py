@@ -54,6 +54,7 @@ from .rebuild import (
     find_object,
     find_shared_module,
     from_parent,
+    give_state,
     globals_of,
     ids,
     make_class,
@@ -249,6 +250,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return _reduce_global(obj, reduced)
         if _is_of_nothing(reduced) and not can_be_imported(kind):  # a sentinel, as far as can be told
             return self._reduce_bare_object(obj)
+        if reduced[0] is _NEW_OBJECT and hasattr(kind, "__getattr__") and not hasattr(kind, "__setstate__"):
+            return _without_look_for_setstate(*reduced)
         self._ordinary.add(id(kind))
         return reduced
 
@@ -442,6 +445,17 @@ def _reduce_global(obj: Any, name: str) -> Any:
         return name  # which pickle refuses
     state = (module, name, object.__getstate__(obj))
     return find_global, (module, name, type(obj)), state, None, None, fill_global
+
+
+def _without_look_for_setstate(
+    make: Any, arguments: Any, state: Any, items: Any = None, pairs: Any = None
+) -> Any:
+    """Let an object get its state without being asked for `__setstate__`.
+
+    Its class looks elsewhere for what it lacks, as in an object that it wraps; and for that one too, without
+    end, as long as it has none.
+    """
+    return make, arguments, state, items, pairs, None if state is None else give_state
 
 
 def _is_of_nothing(reduced: Any) -> bool:

@@ -130,15 +130,20 @@ def fill_object(obj: Any, state: tuple[str, str, Any]) -> None:
     module, name, own = state
     if serves_run() and (module, name) not in _empty_objects:
         return
-    if own is not None and hasattr(obj, "__setstate__"):
+    if own is not None and hasattr(type(obj), "__setstate__"):
         obj.__setstate__(own)
     elif own is not None:
-        attributes, slots = own if isinstance(own, tuple) else (own, None)
-        if attributes:
-            vars(obj).update(attributes)
-        for attribute, value in (slots or {}).items():
-            setattr(obj, attribute, value)
+        give_state(obj, own)
     _empty_objects.discard((module, name))
+
+
+def give_state(obj: Any, own: Any) -> None:
+    """Give an object its attributes, as pickle does where the class has no `__setstate__`."""
+    attributes, slots = own if isinstance(own, tuple) else (own, None)
+    if attributes:
+        vars(obj).update(attributes)
+    for attribute, value in (slots or {}).items():
+        setattr(obj, attribute, value)
 
 
 def find_global(module: str, name: str, cls: type) -> Any:

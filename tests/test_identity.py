@@ -1680,6 +1680,47 @@ def test_a_task_can_hand_its_filters_of_warnings_on(tmp_path):
     assert same_outcomes_of(FILTERS, tmp_path) == {"joblib": told, "plain": told}
 
 
+DELEGATES = """
+class Wrapper:
+    def __init__(self, wrapped, *others):
+        self.wrapped, self.others = wrapped, others
+
+    def __getattr__(self, name):
+        return getattr(self.wrapped, name)
+
+class Slotted(Wrapper):
+    __slots__ = ("extra",)
+
+class Table(dict):
+    def __getattr__(self, name):
+        return self.columns[name]
+
+text, slotted, table = Wrapper("a text"), Slotted("another"), Table(a=1)
+slotted.extra, table.columns = 5, {"b": 2}
+
+def tell(text, slotted, table):
+    return text.upper(), slotted.upper(), slotted.extra, table.b, table["a"]
+
+def give(*values):
+    return values
+
+def tasks():
+    given = [TaskDependency("give", use_result_as_additional_args=True)]
+    return [
+        Task("given", tell, args=(text, slotted, table)),
+        Task("globals", lambda: tell(text, slotted, table)),
+        Task("give", give, args=(text, slotted, table), keep_result=False),
+        Task("results", lambda values: tell(*values), dependencies=given),
+    ]
+"""
+
+
+def test_objects_whose_class_looks_elsewhere_for_what_they_lack_travel(tmp_path):
+    told = ["A TEXT", "ANOTHER", 5, 2, 1]
+    expected = {"given": told, "globals": told, "give": None, "results": told}
+    assert same_outcomes_of(DELEGATES, tmp_path) == expected
+
+
 CACHED = """
 import threading
 
