@@ -98,6 +98,9 @@ _LIBRARY_NAMES: Final[dict[int, object]] = {}  # classes and functions that go b
 # What objects are made with whose class says nothing of it.
 _NEW_OBJECT: Final = copyreg.__newobj__  # type: ignore[attr-defined]
 
+# What pydantic makes of a whole schema, in which other classes and functions stand: these come first.
+_WHOLE_SCHEMAS: Final = ("__pydantic_core_schema__", "__pydantic_serializer__", "__pydantic_validator__")
+
 # What is made anew with each member of an enumeration.
 _OF_EACH_MEMBER: Final = {"_name_", "_value_", "__objclass__", "_sort_order_", "_inverted_"}
 
@@ -313,6 +316,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return self._leave_out(cls, class_id)
         _, arguments, (attributes, slots), _, _, fill = reduced
         attributes.pop("__msgspec_cache__", None)  # which msgspec puts into any class, and makes anew
+        for name in filter(attributes.__contains__, _WHOLE_SCHEMAS):
+            attributes[name] = attributes.pop(name)
         if annotations := annotations_of(cls):
             attributes = {name: value for name, value in attributes.items() if name not in OF_CLASSES}
             attributes["__annotations__"] = annotations

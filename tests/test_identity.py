@@ -1680,6 +1680,72 @@ def test_a_task_can_hand_its_filters_of_warnings_on(tmp_path):
     assert same_outcomes_of(FILTERS, tmp_path) == {"joblib": told, "plain": told}
 
 
+MODELS = """
+from typing import Generic, Optional, TypeVar
+import pydantic
+
+T = TypeVar("T")
+
+class Point(pydantic.BaseModel):
+    x: int = 1
+
+    @pydantic.field_validator("x")
+    @classmethod
+    def check(cls, x):
+        assert Line is not None
+        return x + 1
+
+class Line(pydantic.BaseModel):
+    points: list[Point]
+    within: "Optional[Page[Line]]" = None
+
+    @pydantic.model_validator(mode="after")
+    def check(self):
+        assert isinstance(self.points[0], Point)
+        return self
+
+class Page(pydantic.BaseModel, Generic[T]):
+    items: list[T]
+
+    @pydantic.field_serializer("items")
+    def write(self, items):
+        return [str(Line) and item.model_dump() for item in items]
+
+Line.model_rebuild()
+ADAPTER = pydantic.TypeAdapter(list[Line])
+
+def line():
+    return Line(points=[Point(x=2)], within=Page[Line](items=[Line(points=[Point(x=4)])]))
+
+def write(*models):
+    return [model.model_dump_json() for model in models]
+
+def read(data):
+    return write(*ADAPTER.validate_python(data))
+
+@pydantic.validate_call
+def checked(lines: list[Line], number: int):
+    return len(lines), number
+
+def tasks():
+    page = Page[Point](items=[Point(x=3)])
+    return [
+        Task("line", write, args=(line(),)),
+        Task("page", write, args=(page,)),
+        Task("made", lambda: write(line(), page)),
+        Task("read", read, args=([{"points": [{"x": 5}]}],)),
+        Task("checked", checked, args=([line()], "3")),
+    ]
+"""
+
+
+def test_models_of_pydantic_that_name_each_other_travel(tmp_path):
+    pytest.importorskip("pydantic")
+    found = same_outcomes_of(MODELS, tmp_path)
+    assert found["page"] == ['{"items":[{"x":4}]}']
+    assert found["checked"] == [1, 3]
+
+
 DELEGATES = """
 class Wrapper:
     def __init__(self, wrapped, *others):
