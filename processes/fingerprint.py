@@ -80,6 +80,13 @@ _DERIVED: Final = {
 _WHAT_COUNTS: Final[dict[str, Callable[[Any], object]]] = {
     "dataclasses.Field": lambda one: (one.name, one.metadata),  # of the rest the methods are made
     "pydantic._internal._decorators.Decorator": lambda one: (one.cls_var_name, one.info),
+    "pydantic.type_adapter.TypeAdapter": lambda one: (one._type, one._config),  # noqa: SLF001
+    "pydantic._internal._validate_call.ValidateCallWrapper": lambda one: (
+        one.function,
+        typing.get_type_hints(one.schema_type, include_extras=True),  # it looks at values by these
+        one.validate_return,
+        one.config_wrapper.config_dict,
+    ),
     "numba.core.registry.CPUDispatcher": lambda one: (one.py_func, one.targetoptions),
     # Tensors name their memory by its address when they are pickled.
     "torch.storage.TypedStorage": lambda one: (one.dtype, one._untyped_storage),  # noqa: SLF001

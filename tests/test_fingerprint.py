@@ -444,10 +444,17 @@ class Order(pydantic.BaseModel):
     def total(self) -> int:
         return self.price * len(self.lines)
 
+ADAPTER = pydantic.TypeAdapter(list[Order])
+
+@pydantic.validate_call(config={"strict": True})
+def checked(lines: list[Line]):
+    return lines[0]
+
 MAY_CHANGE = set()
 VALUES = dict(
     line=lambda x: Line(), order=lambda x: Order(), none=lambda x: x,
     a_line=Line(), an_order=Order(lines=[Line()]),
+    adapter=lambda x: ADAPTER.validate_python(x), checked=checked,
 )
 """
 
@@ -462,10 +469,13 @@ def test_models_of_pydantic_count_with_all_that_is_written_in_them(tmp_path):
         return fingerprints_in(folder, {"program.py": MODELS.replace(before, after)})
 
     unedited = fingerprints("", "")
-    orders = {"order", "an_order"}
+    orders = {"order", "an_order", "adapter"}
     for before, after, expected in (
         ("", "", set()),
-        ("count: int = 1", "count: int = 2", {"line", "a_line", *orders}),
+        ("count: int = 1", "count: int = 2", {"line", "a_line", "checked", *orders}),
+        ("Adapter(list[Order])", "Adapter(set[Order])", {"adapter"}),
+        ("lines[0]", "lines[1]", {"checked"}),
+        ('{"strict": True}', '{"strict": False}', {"checked"}),
         ("forbid", "allow", orders),
         ("gt=0", "gt=1", orders),
         ("list[Line] =", "tuple[Line, ...] =", orders),
