@@ -10,6 +10,7 @@ into a hash:
 - What a compiled module of the user's holds is its name, and that module's file.
 - An import that waits for its first use (Python 3.15) is done: what it brings counts as any global does.
 - What belongs to Python or to an installed package is its name, and the version that the package tells.
+  So are objects that are globals there.
 - Any other object is what it is reduced to for a pickle.
 
 Where in doubt the digest differs, and a task runs once more than it had to. It cannot see what a function
@@ -26,6 +27,7 @@ import sys
 import threading
 import types
 import typing
+from collections.abc import Mapping
 from contextlib import suppress
 from contextvars import ContextVar
 from enum import Enum
@@ -58,7 +60,7 @@ from .interrupt import is_of_signal
 from .pickling import LARGE, PROTOCOL, is_simple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
     from importlib.machinery import ModuleSpec
 
 _DIGEST_BYTES: Final = 20
@@ -91,6 +93,7 @@ _WHAT_COUNTS: Final[dict[str, Callable[[Any], object]]] = {
     # Tensors name their memory by its address when they are pickled.
     "torch.storage.TypedStorage": lambda one: (one.dtype, one._untyped_storage),  # noqa: SLF001
     "torch.storage.UntypedStorage": lambda one: sys.modules["torch"].ByteTensor(one.cpu()).numpy(),
+    "random.SystemRandom": lambda _: None,  # it has no state
     # Where they write is not what a task returns.
     **dict.fromkeys(("loguru._logger.Logger", "rich.console.Console"), lambda _: None),
 }
@@ -136,6 +139,7 @@ class Fingerprints:
         self._large: dict[tuple[int, int], tuple[object, bytes]] = {}  # by address and size
         self._sources: dict[str, tuple[bytes, frozenset[str]]] = {}
         self._versions: dict[str, str | None] = {}
+        self._names: dict[str, dict[int, tuple[str, object]]] = {}  # of a library's globals, by module and id
 
     def of_call(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
         """Return the fingerprint of a call.
@@ -218,6 +222,20 @@ class Fingerprints:
             self._versions[module] = _library_version(module)
         return self._versions[module]
 
+    def name_in_library(self, value: object) -> str | None:
+        """Return the name of an object that is a global of a library, in the module of its class; else None.
+
+        What is in such a one is the library's affair, as in the generator that all share who draw at random.
+        """
+        module = type(value).__module__
+        if module not in self._names:
+            is_of_library = module in sys.modules and self.version(module) is not None
+            found = list(vars(sys.modules[module]).items()) if is_of_library else []
+            self._names[module] = {id(one): (name, one) for name, one in found}
+        name, _ = self._names[module].get(id(value), (None, None))
+        is_content = name is not None and isinstance(value, Mapping)  # as the environment
+        return None if is_content else name
+
     def code(self, code: CodeType) -> _Code:
         """Return what is to know of code."""
         known = self._codes.get(id(code))
@@ -287,7 +305,9 @@ class _Writer:
         elif issubclass(kind, Enum):
             self.write((kind, value._name_, value._value_))
         elif not self._is_again(value):
-            if tell := _WHAT_COUNTS.get(f"{kind.__module__}.{kind.__qualname__}"):
+            if name := self._fingerprints.name_in_library(value):
+                self._put_name(b"global", kind.__module__, name)
+            elif tell := _WHAT_COUNTS.get(f"{kind.__module__}.{kind.__qualname__}"):
                 self.write((kind, tell(value)))
             else:
                 self.write_object(value)

@@ -47,7 +47,7 @@ assert changed <= MAY_CHANGE, changed
 
 MANY = """
 import abc, collections, contextlib, dataclasses, datetime, decimal, enum, functools, logging, pathlib
-import random, re, threading, types, typing
+import random, re, secrets, threading, types, typing
 import numpy as np
 import pandas as pd
 
@@ -181,6 +181,7 @@ VALUES = dict(
     categories=pd.Series(list("abca"), dtype="category"), dates=pd.date_range("2020", periods=3, tz="UTC"),
     scalar=np.float64(1), data_type=np.dtype("i4,f8"), generator=np.random.default_rng(3),
     rng=random.Random(3),
+    choice=random.choice, draw=random.random, rand=np.random.rand, secret=secrets.choice,
     names={"a", "b", "c", "d"}, nested=[{"k": ({"x", "y"}, [None, 1.5, -0.0, float("nan"), 10**5000])}],
     raw=b"x" * 300_000, mutable=bytearray(b"abc"), numbers=range(3), when=datetime.datetime(2020, 1, 1),
     exact=decimal.Decimal("1.10"), path=pathlib.Path("/tmp/x"), pattern=re.compile("a+"),
@@ -610,7 +611,7 @@ def test_what_has_no_fingerprint_has_none_and_costs_nothing_else():
             (n for n in "abc"),
             Hostile(ValueError()),
             Hostile(SystemExit(1)),
-            threading.current_thread(),
+            threading.Thread(),
             deep,
         ]
         for function in functions * 2:
