@@ -94,8 +94,8 @@ _WHAT_COUNTS: Final[dict[str, Callable[[Any], object]]] = {
     "torch.storage.TypedStorage": lambda one: (one.dtype, one._untyped_storage),  # noqa: SLF001
     "torch.storage.UntypedStorage": lambda one: sys.modules["torch"].ByteTensor(one.cpu()).numpy(),
     "random.SystemRandom": lambda _: None,  # it has no state
-    # Where they write is not what a task returns.
-    **dict.fromkeys(("loguru._logger.Logger", "rich.console.Console"), lambda _: None),
+    # Where they write, and how a connection is encrypted, is not what a task returns.
+    **dict.fromkeys(("loguru._logger.Logger", "rich.console.Console", "ssl.SSLContext"), lambda _: None),
 }
 
 _TYPE_ALIAS: Final = [kind] if (kind := getattr(typing, "TypeAliasType", None)) else []  # from 3.12 on

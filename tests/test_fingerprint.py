@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
 import sys
 import threading
 from collections.abc import Callable
@@ -589,6 +590,12 @@ def test_what_a_task_logs_and_prints_through_counts_by_its_class_alone(module, n
     made = Fingerprints()
     assert made.of_call(lambda: first.print(""), (), {})
     assert made.of_call(print, (first,), {}) == made.of_call(print, (second,), {})
+
+
+def test_how_a_connection_is_encrypted_does_not_count():
+    made = Fingerprints()
+    one, other = ssl.create_default_context(), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    assert made.of_call(print, (one,), {}) == made.of_call(print, (other,), {})
 
 
 def test_what_has_no_fingerprint_has_none_and_costs_nothing_else():
