@@ -37,7 +37,9 @@ class StandIn:
         self._drive = drive
         self._wake = wake
         self._driving = threading.Lock()  # held by who stands in
-        self._is_over = threading.Event()
+        self._is_over = False
+        self._bell = threading.Event()
+        self._is_parked = False  # whether it waits for the bell alone
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> None:
@@ -47,6 +49,8 @@ class StandIn:
             with suppress(RuntimeError):  # no thread can be started: the run waits then
                 self._thread.start()
         self.kept_by = object()
+        if self._is_parked:
+            self._bell.set()
 
     def __exit__(self, *_: object) -> None:
         self.kept_by = None
@@ -56,18 +60,24 @@ class StandIn:
                 pass
 
     def _watch(self) -> None:
-        seen = None
-        while not self._is_over.wait(KEPT_SECONDS):
+        while True:
+            self._bell.clear()
+            if self._is_over:
+                return
+            # First this, then the look at who keeps the run; who enters a block does it the other way round.
+            self._is_parked = True
             kept_by = self.kept_by
-            if kept_by is not None and kept_by is seen:
+            self._is_parked = kept_by is None
+            rang = self._bell.wait(None if kept_by is None else KEPT_SECONDS)
+            if not rang and self.kept_by is kept_by:
                 with self._driving:
                     self._drive(kept_by)
-            seen = kept_by
 
     def close(self) -> None:
         """End the thread; also where a signal has raised while a block was left."""
         self.kept_by = None
-        self._is_over.set()
+        self._is_over = True
+        self._bell.set()
         self._wake()
         if self._thread is not None and self._thread.is_alive():
             self._thread.join()
