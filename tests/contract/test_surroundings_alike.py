@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import sys
 from contextvars import ContextVar, copy_context
 from pathlib import Path
@@ -116,7 +117,7 @@ print(Process([Task("hints", annotated, args=(None,))]).run(runner=sys.argv[1]).
 """
 
 SETTINGS = """
-import decimal, locale, logging, socket, sys, warnings
+import decimal, locale, logging, multiprocessing, socket, sys, warnings
 from processes import ProcessPoolRunner, Process, Task
 
 class Odd(UserWarning): pass
@@ -136,7 +137,8 @@ def third():
     return str(decimal.Decimal(1) / 3)
 
 def settings():
-    return socket.getdefaulttimeout(), locale.setlocale(locale.LC_NUMERIC), sys.argv[1:]
+    method = multiprocessing.get_start_method()
+    return socket.getdefaulttimeout(), locale.setlocale(locale.LC_NUMERIC), sys.argv[1:], method
 
 def run(runner):
     tasks = [Task(function.__name__, function) for function in (deep, digits, third, settings)]
@@ -153,6 +155,8 @@ warnings.simplefilter("ignore", Fine)
 decimal.getcontext().prec = 5
 locale.setlocale(locale.LC_ALL, "C.UTF-8")
 socket.setdefaulttimeout(7)
+first, *_, last = multiprocessing.get_all_start_methods()
+multiprocessing.set_start_method(last)
 name = sys.argv[1]
 with ProcessPoolRunner(1) as pool:
     runner = pool if name == "process" else name
@@ -165,6 +169,7 @@ with ProcessPoolRunner(1) as pool:
     decimal.getcontext().prec = 3
     locale.setlocale(locale.LC_ALL, "C")
     socket.setdefaulttimeout(None)
+    multiprocessing.set_start_method(first, force=True)
     run(runner)
 """
 
@@ -187,11 +192,12 @@ def test_a_function_finds_what_the_text_of_its_annotations_means(named_runner, t
 
 def test_the_settings_of_a_program_hold_for_its_tasks(named_runner, tmp_path):
     before, after = map(eval, run_program(tmp_path, SETTINGS, named_runner))
+    first, *_, last = multiprocessing.get_all_start_methods()
     assert before == {
         "deep": 0,
         "digits": 9001,
         "third": "0.33333",
-        "settings": (7.0, "C.UTF-8", [named_runner]),
+        "settings": (7.0, "C.UTF-8", [named_runner], last),
         "userwarning": "UserWarning('a warning')",
         "deprecationwarning": "DeprecationWarning",
         "odd": "Odd('a warning')",
@@ -201,7 +207,7 @@ def test_the_settings_of_a_program_hold_for_its_tasks(named_runner, tmp_path):
     assert errors == {"deep": "RecursionError", "digits": "ValueError('Ex"}
     assert after == {
         "third": "0.333",
-        "settings": (None, "C", [named_runner]),
+        "settings": (None, "C", [named_runner], first),
         "userwarning": "UserWarning('a warning')",
         "deprecationwarning": "DeprecationWarning",
         "odd": "Odd",

@@ -19,6 +19,7 @@ _LATE = {
     "decimal",
     "logging",
     "logging.config",
+    "multiprocessing.context",
     "multiprocessing.process",
     "multiprocessing.resource_tracker",
     "platform",

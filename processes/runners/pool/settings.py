@@ -325,6 +325,18 @@ def _share_resource_tracker(told: tuple[str, int] | None) -> None:
             os.close(descriptor)
 
 
+def _tell_start_method() -> str | None:
+    """Return how the program's processes by `multiprocessing` start, if it has been said or asked."""
+    context: Any = sys.modules["multiprocessing.context"]
+    method: str | None = context._default_context.get_start_method(allow_none=True)  # noqa: SLF001
+    return method
+
+
+def _set_start_method(told: str | None) -> None:
+    if told is not None:
+        sys.modules["multiprocessing.context"]._default_context.set_start_method(told, force=True)  # noqa: SLF001
+
+
 _Filter = tuple[str, str, tuple[str, str], str, int]
 
 
@@ -381,6 +393,7 @@ copyreg.pickle(_Named, lambda named: (_category, (named.__module__, named.__qual
 _OF_MODULES: dict[str, tuple[Callable[[], Any], Callable[[Any], None]]] = {
     "decimal": (_tell_decimal_context, _set_decimal_context),
     "logging": (_tell_logging, _set_logging),
+    "multiprocessing.context": (_tell_start_method, _set_start_method),
     "multiprocessing.process": (_tell_authentication_key, _set_authentication_key),
     "multiprocessing.resource_tracker": (_tell_resource_tracker, _share_resource_tracker),
     "warnings": (_tell_warnings, _set_warnings),
