@@ -10,7 +10,6 @@ into a hash:
 - What a compiled module of the user's holds is its name, and that module's file.
 - An import that waits for its first use (Python 3.15) is done: what it brings counts as any global does.
 - What belongs to Python or to an installed package is its name, and the version that the package tells.
-  So are objects that are globals there.
 - Any other object is what it is reduced to for a pickle.
 
 Where in doubt the digest differs, and a task runs once more than it had to. It cannot see what a function
@@ -27,7 +26,6 @@ import sys
 import threading
 import types
 import typing
-from collections.abc import Mapping
 from contextlib import suppress
 from contextvars import ContextVar
 from enum import Enum
@@ -60,7 +58,7 @@ from .interrupt import is_of_signal
 from .pickling import LARGE, PROTOCOL, is_simple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from importlib.machinery import ModuleSpec
 
 _DIGEST_BYTES: Final = 20
@@ -97,6 +95,9 @@ _WHAT_COUNTS: Final[dict[str, Callable[[Any], object]]] = {
     # Where they write, and how a connection is encrypted, is not what a task returns.
     **dict.fromkeys(("loguru._logger.Logger", "rich.console.Console", "ssl.SSLContext"), lambda _: None),
 }
+
+# What all share who draw at random: its state is of the world, as the clock.
+_SHARED_GENERATORS: Final = {"random": "_inst", "numpy.random.mtrand": "_rand"}
 
 _TYPE_ALIAS: Final = [kind] if (kind := getattr(typing, "TypeAliasType", None)) else []  # from 3.12 on
 _LAZY_IMPORT: Final[type | None] = getattr(types, "LazyImportType", None)  # from Python 3.15 on
@@ -139,7 +140,6 @@ class Fingerprints:
         self._large: dict[tuple[int, int], tuple[object, bytes]] = {}  # by address and size
         self._sources: dict[str, tuple[bytes, frozenset[str]]] = {}
         self._versions: dict[str, str | None] = {}
-        self._names: dict[str, dict[int, tuple[str, object]]] = {}  # of a library's globals, by module and id
 
     def of_call(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
         """Return the fingerprint of a call.
@@ -222,20 +222,6 @@ class Fingerprints:
             self._versions[module] = _library_version(module)
         return self._versions[module]
 
-    def name_in_library(self, value: object) -> str | None:
-        """Return the name of an object that is a global of a library, in the module of its class; else None.
-
-        What is in such a one is the library's affair, as in the generator that all share who draw at random.
-        """
-        module = type(value).__module__
-        if module not in self._names:
-            is_of_library = module in sys.modules and self.version(module) is not None
-            found = list(vars(sys.modules[module]).items()) if is_of_library else []
-            self._names[module] = {id(one): (name, one) for name, one in found}
-        name, _ = self._names[module].get(id(value), (None, None))
-        is_content = name is not None and isinstance(value, Mapping)  # as the environment
-        return None if is_content else name
-
     def code(self, code: CodeType) -> _Code:
         """Return what is to know of code."""
         known = self._codes.get(id(code))
@@ -304,10 +290,10 @@ class _Writer:
             self.write_named(value)
         elif issubclass(kind, Enum):
             self.write((kind, value._name_, value._value_))
+        elif _is_shared_generator(value):
+            self._put(b"shared", kind.__module__)
         elif not self._is_again(value):
-            if name := self._fingerprints.name_in_library(value):
-                self._put_name(b"global", kind.__module__, name)
-            elif tell := _WHAT_COUNTS.get(f"{kind.__module__}.{kind.__qualname__}"):
+            if tell := _WHAT_COUNTS.get(f"{kind.__module__}.{kind.__qualname__}"):
                 self.write((kind, tell(value)))
             else:
                 self.write_object(value)
@@ -571,6 +557,13 @@ _WRITERS: Final[dict[type, Callable[[_Writer, Any], None]]] = {
 }
 
 _PYTHON: Final = f"{sys.implementation.cache_tag} {sys.flags.optimize}".encode()
+
+
+def _is_shared_generator(value: object) -> bool:
+    """Tell whether an object is the one that a module's functions draw from."""
+    module = type(value).__module__
+    name = _SHARED_GENERATORS.get(module)
+    return name is not None and vars(sys.modules[module]).get(name) is value
 
 
 def _annotation_texts(named: Any) -> list[tuple[str, str]]:

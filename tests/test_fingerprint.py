@@ -393,6 +393,23 @@ def test_what_a_compiled_module_holds_counts_with_its_file_or_its_librarys_versi
     assert {name for name in before if before[name] == after[name]} == {"none"}
 
 
+def test_an_object_that_an_installed_package_has_made_counts_with_its_contents(tmp_path):
+    package = tmp_path / "site-packages" / "lib"
+    package.mkdir(parents=True)
+    program = f"import sys\nsys.path.insert(0, {str(package.parent)!r})\nfrom lib import settings\n"
+    program += "MAY_CHANGE = set()\nVALUES = dict(call=lambda x: settings.limit, value=settings, none=len)\n"
+
+    def fingerprints(limit: int) -> dict[str, str]:
+        source = (
+            f"__version__ = '1'\nclass Settings:\n    pass\nsettings = Settings()\nsettings.limit = {limit}\n"
+        )
+        (package / "__init__.py").write_text(source)
+        return fingerprints_in(tmp_path, {"program.py": program})
+
+    before, after = fingerprints(1), fingerprints(2)
+    assert {name for name in before if before[name] == after[name]} == {"none"}
+
+
 ALIASES = """
 import typing
 
@@ -618,7 +635,7 @@ def test_what_has_no_fingerprint_has_none_and_costs_nothing_else():
             (n for n in "abc"),
             Hostile(ValueError()),
             Hostile(SystemExit(1)),
-            threading.Thread(),
+            threading.current_thread(),
             deep,
         ]
         for function in functions * 2:
