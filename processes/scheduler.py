@@ -245,7 +245,8 @@ class Scheduler:
             if self._untold and kept_by is None:
                 with self._stand_in:
                     self._tell_observers()
-                continue
+                if self._stand_in.has_driven:
+                    continue  # the run may be over
             self._take(wait(self._longest_wait()))
             if self._timers and self._timers[0][0] <= (now := monotonic()):
                 self._take(wait(0))  # what has ended while something kept this thread is not late
