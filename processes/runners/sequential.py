@@ -51,9 +51,12 @@ class SequentialRunner(ProcessRunner):
             return self._thread.wait(timeout)
         finished = perform(self._attempt, self._worker)
         self._attempt = None
-        if type(finished.outcome) is Raised and is_raised_in(finished.outcome.exception, self._handlers):
-            raise finished.outcome.exception
-        return [finished]
+        try:
+            if type(finished.outcome) is Raised and is_raised_in(finished.outcome.exception, self._handlers):
+                raise finished.outcome.exception
+            return [finished]
+        finally:
+            del finished  # as in `perform`: an exception's frames lead to this one
 
     def stack_of(self, ticket: int) -> str:
         return self._thread.stack_of(ticket)
