@@ -162,6 +162,37 @@ def test_a_run_ends_though_its_executor_takes_no_call_back():
     assert report.entries["stuck"].status is TaskStatus.PENDING
 
 
+class AtHome:
+    """Can be read in one process alone."""
+
+    def __init__(self, home: int) -> None:
+        self.home = home
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return be_at_home, (self.home,)
+
+
+def be_at_home(home: int) -> AtHome:
+    if os.getpid() != home:
+        raise LookupError("not at home")
+    return AtHome(home)
+
+
+def make_at_home() -> AtHome:
+    return AtHome(os.getpid())
+
+
+def test_what_cannot_be_read_where_it_arrives_costs_its_own_task(executor):
+    tasks = [Task("takes", id, args=(make_at_home(),)), Task("gives", make_at_home), Task("ok", add)]
+    report = Process(tasks).run(runner=ExecutorRunner(executor))
+    assert report.results == {"ok": 0}
+    for name, what in (("takes", "args, kwargs"), ("gives", "result")):
+        error = report.exceptions[name]
+        assert type(error) is SerializationError
+        assert f"Task {name!r}: {what} arrived, but could not be deserialized: LookupError" in str(error)
+        assert report.entries[name].attempts == 1
+
+
 SCRIPT = """
 import sys
 from concurrent.futures import ProcessPoolExecutor

@@ -80,6 +80,7 @@ def same_name(name: str) -> Any:
             lambda: Process((Task("a", int), Task("b", int))),
             "tasks must be list, not tuple: write Process([…])",
         ),
+        (lambda: Process([], 5), "name must be str, not 5"),
         (
             lambda: Process([]).run(runner=dict),
             "runner must be str or ProcessRunner, not <class 'dict'>: "

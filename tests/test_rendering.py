@@ -16,6 +16,7 @@ from processes.error_data import ErrorData
 from processes.execution_report import ProcessExecutionReport, TaskReportEntry
 from processes.graph import Graph
 from processes.measurements import TaskMetrics
+from processes.process import Process
 from processes.rendering.drawing import to_dot, to_mermaid
 from processes.task import Task
 from processes.task_types import TaskDependency, TaskStatus
@@ -276,8 +277,8 @@ def test_a_graph_is_drawn_for_graphviz():
 
 
 def test_an_empty_graph_is_drawn():
-    assert to_mermaid(Graph([])) == "flowchart TD\n"
-    assert to_dot(Graph([])) == "digraph {\n    node [shape=box]\n}\n"
+    assert Process([]).to_mermaid() == "flowchart TD\n"
+    assert Process([]).to_dot() == "digraph {\n    node [shape=box]\n}\n"
 
 
 names = st.text(st.characters(), min_size=1).filter(lambda text: text.split() == [text])

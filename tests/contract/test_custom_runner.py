@@ -258,6 +258,11 @@ def test_what_its_open_raises_ends_the_run_and_closes_what_was_opened():
     with pytest.raises(ConnectionError, match="no cluster there"):
         Process(tasks).run(runner=opened)
     assert opened.events == ["open", "close"]
+    stream = Process(tasks).stream(runner=opened)
+    with pytest.raises(ConnectionError, match="no cluster there"):
+        next(stream)
+    assert opened.events == ["open", "close"] * 2
+    assert {entry.status for entry in stream.report.entries.values()} == {TaskStatus.PENDING}
 
 
 class HearsNothing(ThreadEachRunner):

@@ -267,6 +267,42 @@ def test_a_time_limit_counts_as_a_transient_failure(runner, release):
     assert entry.elapsed_seconds < 10
 
 
+@pytest.mark.parametrize("runner", ["sequential", "thread"])
+def test_a_late_answer_changes_nothing(runner):
+    go_on, left_behind, events = threading.Event(), [], []
+
+    def answer_late() -> None:
+        left_behind.append(threading.current_thread())
+        go_on.wait(30)
+
+    def let_it_answer() -> None:
+        go_on.set()
+        left_behind[0].join(30)
+
+    tasks = [
+        Task("late", answer_late, timeout=0.1),
+        *(Task(name, function) for name, function in (("lets", let_it_answer), ("a", add), ("b", add))),
+    ]
+    options = {"max_workers": 1} if runner == "thread" else {}
+    report = Process(tasks).run(runner=runner, observers=[events.append], **options)
+    assert statuses(report) == {"late": ERRORED, "lets": SUCCESS, "a": SUCCESS, "b": SUCCESS}
+    # Nor is there room for one more than before.
+    told = [type(event) for event in events if isinstance(event, (TaskStarted, TaskFinished))]
+    assert told == [TaskStarted, TaskFinished] * 4
+
+
+def test_a_task_behind_one_with_a_time_limit_runs_as_soon_as_that_has_ended():
+    behind = [TaskDependency("limited")]
+    tasks = [
+        Task("limited", time.sleep, args=(0.1,), timeout=20),
+        Task("next", threading.get_ident, dependencies=behind),
+    ]
+    # In a thread, which waits until something comes: the main thread looks for signals now and then.
+    stream = Process(tasks).stream(runner="sequential")
+    assert len(list(stream)) == 2
+    assert stream.report.elapsed_seconds < 10
+
+
 def test_a_second_run_starts_afresh(runner, tmp_path):
     process = Process([Task("count", count_attempts, args=(str(tmp_path / "a"), 0))])
     assert [process.run(runner=runner).results["count"] for _ in range(3)] == [1, 2, 3]
