@@ -325,8 +325,8 @@ def test_a_run_of_one_or_several_runners_sleeps_until_something_comes(beside):
 class TellsOfDelivery(ThreadEachRunner):
     """Lets others wait until an attempt's end has been delivered."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, limit: int = 3) -> None:
+        super().__init__(limit)
         self.delivered = threading.Event()
 
     def deliver(self, message) -> None:
@@ -349,6 +349,35 @@ def test_what_ends_while_a_sequential_task_keeps_the_run_is_followed_up_before_t
         Task("next", went_on.wait, args=(30,)),
     ]
     assert Process(tasks).run(runner="sequential").results["next"]
+
+
+class TellsAll(TellsOfDelivery):
+    """Looks at no message."""
+
+    def wait(self, timeout: float | None):
+        messages = ProcessRunner.wait(self, timeout)
+        for message in messages:
+            if isinstance(message, Finished):
+                self.threads.pop(message.ticket, None)
+        return messages
+
+
+@pytest.mark.leaves_threads
+def test_late_answers_are_ignored_though_it_tells_of_them():
+    runner, go_on = TellsAll(1), threading.Event()
+
+    def let_it_answer() -> bool:
+        go_on.set()
+        return runner.delivered.wait(30)
+
+    tasks = [
+        Task("late", go_on.wait, args=(30,), timeout=0.1),
+        Task("lets", let_it_answer),
+        Task("last", add),
+    ]
+    report = Process(tasks).run(runner=runner)
+    assert type(report.exceptions["late"]) is TimeoutError
+    assert report.results == {"lets": True, "last": 0}
 
 
 class RunsOutOfThreads(ThreadRunner):
