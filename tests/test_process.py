@@ -7,6 +7,7 @@ import pickle
 import re
 import time
 import weakref
+from inspect import signature
 from typing import Any
 
 import pytest
@@ -368,3 +369,8 @@ def test_a_run_that_cannot_be_is_refused_before_it_begins(runner, options, error
     with pytest.raises(error, match=re.escape(message)):
         process.run(runner=runner, **options)
     assert done == []
+
+
+def test_a_stream_takes_what_a_run_takes():
+    run, stream = (signature(method).parameters for method in (Process.run, Process.stream))
+    assert [*stream.values()] == [*run.values()]
