@@ -187,7 +187,7 @@ class Draft:
         self.dependencies += _dependencies([task], self.index)
         self._count(self.dependencies[-1], 1)
         self._needed_by.append(0)
-        self.passed.append(what_is_passed(task.dependencies) if task.dependencies else None)
+        self.passed.append(what_is_passed(task.dependencies))
         self.tasks.append(task)
         self.index[name] = len(self.tasks) - 1  # the last of all: another thread may look for it
 

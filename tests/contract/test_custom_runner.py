@@ -433,6 +433,7 @@ def test_a_result_that_cannot_be_opened_fails_the_task_that_needs_it_and_the_one
         "waits": ("SUCCESS", 1),
         "below": ("SKIPPED", 0),
     }
+    assert report.entries["shown"].elapsed_seconds > 0
     errors = {name: entry.error for name, entry in report.errored.items()}
     assert {error.exception for error in errors.values()} == {"the result is lost"}
     assert {name: error.downstream_impact for name, error in errors.items()} == {
