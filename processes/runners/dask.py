@@ -368,8 +368,6 @@ class DaskRunner(ProcessRunner):
         self._held: dict[int, _Held] = {}  # by ticket
         self._left: dict[int, Future[Any]] = {}  # left behind at their time limit, and still running
         self._news: deque[Callable[[], Message | None]] = deque()  # of other threads, for the run's own
-        self._ended: deque[tuple[int, Future[Any]]] = deque()  # with a response; for the client's thread
-        self._collects = False  # whether it brings responses here at the moment
         self._counts = False  # whether it counts threads at the moment
         self._values: WeakSet[OnCluster] = WeakSet()
         self._used = self._connection or self._connect()
@@ -455,9 +453,13 @@ class DaskRunner(ProcessRunner):
         self._waker.set()
 
     def _note_end(self, ticket: int, future: Future[Any]) -> None:
+        self._client.loop.add_callback(self._bring_response, ticket, future)
+
+    async def _bring_response(self, ticket: int, future: Future[Any]) -> None:
+        # Here, in the thread of the client's loop, nothing becomes of a future between two looks at it.
         try:
             if future.status == "error":
-                self._tell(self._lose, ticket, future.exception())
+                self._tell(self._lose, ticket, await future.exception(asynchronous=True))
             elif future.status != "finished":
                 self._tell(self._lose, ticket, RuntimeError(f"its future is {future.status}"))
             elif future.type is Kept:
@@ -465,27 +467,9 @@ class DaskRunner(ProcessRunner):
                 rest = self._client.submit(getattr, future, "response", future, pure=False)
                 rest.add_done_callback(partial(self._note_end, ticket))
             else:
-                self._ended.append((ticket, future))
-                self._client.loop.add_callback(self._collect)
-        except Exception as error:  # the client has been closed
+                self._tell(self._finish, ticket, await self._client.gather(future, asynchronous=True))
+        except (Exception, asyncio.CancelledError) as error:
             self._tell(self._lose, ticket, error)
-
-    async def _collect(self) -> None:
-        """Bring responses here, all at once that have come meanwhile."""
-        if self._collects:
-            return
-        self._collects = True
-        while self._ended:
-            ended = dict(self._ended.popleft() for _ in range(len(self._ended)))
-            try:
-                responses = await self._client.gather(ended, errors="skip", asynchronous=True)
-            except Exception as error:
-                for ticket in ended:
-                    self._tell(self._lose, ticket, error)
-            else:
-                for ticket, response in responses.items():
-                    self._tell(self._finish, ticket, response)
-        self._collects = False
 
     async def _count_threads(self) -> None:
         with suppress(Exception):  # the scheduler is gone; the client tries to find it again, and then closes
@@ -535,9 +519,7 @@ class DaskRunner(ProcessRunner):
             return None
         return Started(ticket, monotonic(), self._requests.worker(*worker))
 
-    def _finish(self, ticket: int, response: Response | Kept | None) -> Message | None:
-        if response is None:
-            return self._lose(ticket, RuntimeError("what it has answered is gone"))
+    def _finish(self, ticket: int, response: Response | Kept) -> Message | None:
         if isinstance(response, Kept):  # of a call that Dask has made again, with another end
             kept, response = response, response.response
             response.value = kept.value

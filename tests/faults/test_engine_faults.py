@@ -153,11 +153,11 @@ def test_dask_computes_again_what_was_kept_by_a_worker_that_died(tmp_path):
     assert len(path.read_text().split()) == 2
 
 
-def make_and_wait_in_second_call(path: Path) -> np.ndarray:
+def make_and_wait_in_second_call(path: Path, count: int) -> np.ndarray:
     note(path, 1)
     if path.read_text().split() == ["1", "1"]:
         wait_until(path.with_name("release").exists)
-    return np.ones(200_000)
+    return np.ones(count)
 
 
 @with_threads_of_dask
@@ -186,7 +186,7 @@ def test_what_is_lost_while_dask_computes_it_again_is_computed_once_more(needed_
         await cluster.scheduler.remove_worker(worker.address, stimulus_id="lost")
 
     tasks = [
-        Task("make", make_and_wait_in_second_call, args=(path,)),
+        Task("make", make_and_wait_in_second_call, args=(path, 200_000)),
         Task("lose", lose_twice, dependencies=[TaskDependency("make")], runner="thread"),
     ]
     if needed_by == "a task":
@@ -230,6 +230,36 @@ def test_a_run_that_ends_before_its_time_does_not_wait_for_a_worker_to_compute_a
     assert "'make' stayed on the Dask cluster and is lost: RuntimeError('its worker is gone, and" in str(
         report.exceptions["make"]
     )
+
+
+@with_threads_of_dask
+def test_a_result_that_is_lost_on_its_way_holds_up_no_other(tmp_path):
+    from distributed import Client, LocalCluster
+
+    path = tmp_path / "called"
+    tasks = [
+        Task("lost", make_and_wait_in_second_call, args=(path, 1)),
+        Task(
+            "await", wait_until, args=(lambda: path.exists() and len(path.read_text()) == 4,), runner="thread"
+        ),
+        Task("other", abs, args=(-1,), dependencies=[TaskDependency("await")]),
+        Task("go", (tmp_path / "release").touch, dependencies=[TaskDependency("other")], runner="thread"),
+    ]
+    with (
+        LocalCluster(n_workers=3, processes=False, dashboard_address=":0") as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        gather = client.gather
+
+        async def lose_and_gather(futures, **options):
+            client.gather = gather
+            (worker,) = [worker for worker in cluster.scheduler.workers.values() if worker.has_what]
+            await cluster.scheduler.remove_worker(worker.address, stimulus_id="lost")
+            return await gather(futures, **options)
+
+        client.gather = lose_and_gather
+        report = Process(tasks).run(runner=DaskRunner(client))
+    report.raise_for_errors()
 
 
 def make_much(path: Path, in_first: bool) -> object:
