@@ -245,7 +245,7 @@ class Scheduler:
             if self._untold and kept_by is None:
                 with self._stand_in:
                     self._tell_observers()
-                if self._stand_in.has_driven:
+                if self._stand_in.has_driven or self._cancelled or self._interrupt.happened:
                     continue  # the run may be over
             self._take(wait(self._longest_wait()))
             if self._timers and self._timers[0][0] <= (now := monotonic()):

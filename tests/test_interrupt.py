@@ -25,6 +25,7 @@ from processes import (
     Task,
     TaskDependency,
     TaskFinished,
+    TaskStarted,
     TaskStatus,
     ThreadRunner,
 )
@@ -427,6 +428,20 @@ def test_a_signal_that_strikes_in_an_observer_ends_the_run(has_checkpoint, tmp_p
     assert process.report.entries["next"].status is TaskStatus.PENDING
     if has_checkpoint:
         Process([Task("other", abs, args=(-1,))]).run(checkpoint=path)  # nobody has the file any more
+
+
+def test_what_waits_for_an_observer_is_not_begun_after_a_ctrl_c():
+    ran = []
+
+    def interrupt(event: object) -> None:
+        if isinstance(event, TaskStarted):
+            signal.raise_signal(signal.SIGINT)
+
+    process = Process([Task("one", ran.append, args=(1,))])
+    with pytest.raises(KeyboardInterrupt):
+        process.run(runner="sequential", observers=[interrupt])
+    assert ran == []
+    assert process.report.entries["one"].status is TaskStatus.PENDING
 
 
 def test_a_signal_that_strikes_while_a_thread_starts_ends_the_run(monkeypatch, tmp_path):
