@@ -131,8 +131,8 @@ def dask_setup(_: object) -> None:
     """
     if current_thread() is main_thread():  # else it is no process of its own
         signal.signal(signal.SIGINT, lambda *_: None)  # SIG_IGN would go on to what tasks start
-        if hasattr(signal, "pthread_sigmask"):
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+    if hasattr(signal, "pthread_sigmask"):  # and so would this, from thread to thread
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
 
 
 # In the program

@@ -473,3 +473,16 @@ def test_a_ctrl_c_while_a_cluster_is_started_is_one(tmp_path):
         os.killpg(program.pid, signal.SIGINT)
         output, errors = program.communicate(timeout=60)
     assert output == "{'done': 'PENDING', 'stuck': 'PENDING', 'after': 'PENDING'}\n", errors
+
+
+def see_sigint_in_a_child() -> str:
+    program = "from signal import *; print(getsignal(SIGINT) is default_int_handler, pthread_sigmask(0, []))"
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="signals cannot be held up")
+@pytest.mark.parametrize("has_processes", [True, False])
+def test_what_a_task_starts_on_dask_hears_of_a_ctrl_c(has_processes, dask):
+    runner = dask if has_processes else DaskRunner(n_workers=1, processes=False)
+    report = Process([Task("child", see_sigint_in_a_child)]).run(runner=runner)
+    assert report.results == {"child": "True set()\n"}
