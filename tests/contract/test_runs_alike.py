@@ -518,6 +518,18 @@ def test_a_value_that_does_not_tell_its_class_harms_no_run(runner):
         assert {report.results[name] for name in ("takes", "calls", "both")} == {"called"}
 
 
+def test_the_next_sequential_task_starts_though_nothing_comes_from_other_runners():
+    went_on = threading.Event()
+    tasks = [
+        Task("keeps", time.sleep, args=(0.1,)),
+        Task("next", went_on.set, dependencies=[TaskDependency("keeps")]),
+        Task("waits", went_on.wait, args=(30,), runner="thread"),
+    ]
+    # In a thread, which waits until something comes: the main thread looks for signals now and then.
+    entries = Process(tasks).stream(runner="sequential")
+    assert {entry.name: entry.result for entry in entries} == {"keeps": None, "next": None, "waits": True}
+
+
 def test_a_sequential_task_starts_while_threads_go_on():
     went_on = threading.Event()
     tasks = [
