@@ -577,7 +577,7 @@ def _annotation_texts(named: Any) -> list[tuple[str, str]]:
 def _steps_and_constants(code: CodeType) -> object:
     """Return what code does, but for the line number that a class's body in a function has in it."""
     if code.co_name == "__hash__" and code.co_filename.startswith("<attrs generated "):
-        return code.co_code  # its one constant is a hash of text, which differs from run to run
+        return code.co_names  # its one constant is a hash of text, which differs from run to run, as its sign
     if "__firstlineno__" not in code.co_names:  # as from Python 3.13 on
         return code.co_code, [constant for constant in code.co_consts if type(constant) is not CodeType]
     import dis
