@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Say what ``-n auto`` is: two workers for each processor, since many tests wait."""
-    return 2 * usable_cpus()
+    """Say what ``-n auto`` is: three workers for each processor, since many tests wait."""
+    return 3 * usable_cpus()
 
 
 RUNNERS = ("sequential", "thread", "process")

@@ -478,18 +478,20 @@ VALUES = dict(
 """
 
 
+def fingerprints_of_each(texts: list[str], folder: Path) -> list[dict[str, str]]:
+    """Run programs one after the other in one Python, which imports a large library once."""
+    paths = [folder / f"program{number}.py" for number in range(len(texts))]
+    for path, text in zip(paths, texts, strict=True):
+        path.write_text(text + PRINT + "print()\n")
+    run_each = "import runpy, sys\nfor path in sys.argv[1:]: runpy.run_path(path, run_name='__main__')"
+    printed = programs.output_of([sys.executable, "-c", run_each, *paths]).split("\n\n")[:-1]
+    return [dict(line.split() for line in lines.splitlines()) for lines in printed]
+
+
 def test_models_of_pydantic_count_with_all_that_is_written_in_them(tmp_path):
     pytest.importorskip("pydantic")
-
-    def fingerprints(before: str, after: str) -> dict[str, str]:
-        folder = tmp_path / str(len([*tmp_path.iterdir()]))
-        folder.mkdir()
-        assert before in MODELS
-        return fingerprints_in(folder, {"program.py": MODELS.replace(before, after)})
-
-    unedited = fingerprints("", "")
     orders = {"order", "an_order", "adapter"}
-    for before, after, expected in (
+    edits = (
         ("", "", set()),
         ("count: int = 1", "count: int = 2", {"line", "a_line", "checked", *orders}),
         ("Adapter(list[Order])", "Adapter(set[Order])", {"adapter"}),
@@ -502,9 +504,14 @@ def test_models_of_pydantic_count_with_all_that_is_written_in_them(tmp_path):
         ("return price", "return price + 1", orders),
         ("computed_field", 'computed_field(alias="sum")', orders),
         ("price * len", "price + len", orders),
-    ):
-        edited = fingerprints(before, after)
-        assert {name for name in unedited if unedited[name] != edited[name]} == expected, after
+    )
+    assert all(before in MODELS for before, _, _ in edits)
+    unedited, *edited = fingerprints_of_each(
+        [MODELS, *(MODELS.replace(before, after) for before, after, _ in edits)], tmp_path
+    )
+    assert unedited
+    for (_, after, expected), now in zip(edits, edited, strict=True):
+        assert {name for name in unedited if unedited[name] != now[name]} == expected, after
 
 
 FROZEN = """
@@ -527,14 +534,18 @@ def test_frozen_classes_of_attrs_count_with_all_that_is_written_in_them(tmp_path
     pytest.importorskip("attrs")
     unedited = output_of(FROZEN + PRINT, tmp_path, 1)
     assert output_of(FROZEN + PRINT, tmp_path, 2) == unedited
-    for before, after in (
+    edits = (
         ("int = 1", "int = 3"),
         ("lt(5)", "lt(6)"),
         (".x +", ".x -"),
         ("default=2", "default=2, eq=False"),
-    ):
-        edited = output_of(FROZEN.replace(before, after) + PRINT, tmp_path)
-        assert not {*unedited.splitlines()} & {*edited.splitlines()}, after
+    )
+    first, *edited = fingerprints_of_each(
+        [FROZEN, *(FROZEN.replace(before, after) for before, after in edits)], tmp_path
+    )
+    assert first == dict(line.split() for line in unedited.splitlines())
+    for (_, after), now in zip(edits, edited, strict=True):
+        assert not {*first.values()} & {*now.values()}, after
 
 
 def test_tensors_count_with_what_is_in_them_and_not_with_where_they_stand():

@@ -11,6 +11,9 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from processes.memory import own_memory
+
+MB = 1 << 20
 SIZE = 1 << 18  # numbers: 2 MB
 
 _addresses: set[int] = set()  # of the arrays that this process has made
@@ -95,6 +98,59 @@ def die(array: np.ndarray) -> NoReturn:
 
 def sleep_on(array: np.ndarray) -> None:
     time.sleep(3600)
+
+
+def ramp(megabytes: int) -> np.ndarray:
+    return np.arange(megabytes * MB // 8, dtype=np.float64)
+
+
+def scribble(array: np.ndarray, number: int = 0) -> tuple[float, bool]:
+    """Write all over an array; return the sum of what was there, and whether it could be written to."""
+    total = float(array.sum())
+    array[:] = number
+    return total, bool((array == number).all())
+
+
+def give_back(value: Any, *_: Any) -> Any:
+    return value
+
+
+def read_or_scribble(array: np.ndarray, number: int) -> tuple[float, bool]:
+    return scribble(array, number) if number % 3 == 2 else (float(array.sum()), array.flags.writeable)
+
+
+def look_at(array: np.ndarray) -> tuple[Any, ...]:
+    flags = array.flags
+    return type(array), array.dtype, array.shape, flags.writeable, flags.f_contiguous, array.tobytes()
+
+
+class Index:
+    """Holds many small things, and counts how often it is taken apart."""
+
+    taken_apart = 0
+
+    def __init__(self, size: int) -> None:
+        self.words = [f"word {number}" for number in range(size)]
+        self.first = self.words[:1000]
+
+    def __getstate__(self) -> Any:
+        Index.taken_apart += 1
+        return vars(self)
+
+
+def look_up(index: Index, number: int, *, also: list[str] | None = None) -> tuple[str, bool]:
+    found = index.words[number]
+    index.words[number] = "somebody wrote here"
+    return found, also is None or also is index.first
+
+
+def holds_and_fails(number: int) -> None:
+    array = np.full(1 << 20, number)
+    raise ValueError(array.size)
+
+
+def own_memory_of_worker() -> int:
+    return own_memory(os.getpid())
 
 
 def work(number: int, size: int, fault: str, *values: np.ndarray) -> np.ndarray:

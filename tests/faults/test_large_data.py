@@ -20,6 +20,18 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+from arrays import (
+    MB,
+    Index,
+    give_back,
+    holds_and_fails,
+    look_at,
+    look_up,
+    own_memory_of_worker,
+    ramp,
+    read_or_scribble,
+    scribble,
+)
 from faulty_runs import run_in_new_python, time_limit
 from interpreters import HAS_GIL
 from programs import output_of
@@ -34,10 +46,7 @@ from processes import (
     TaskFinished,
     WorkerDiedError,
 )
-from processes.memory import own_memory
 from processes.runners.pool import buffers, descriptors, functions, mappings, wire
-
-MB = 1 << 20
 
 
 @pytest.fixture(scope="module")
@@ -56,17 +65,6 @@ def run(runner: ProcessPoolRunner, *tasks: Task, **arguments: Any) -> ProcessExe
 
 def behind(*names: str) -> list[TaskDependency]:
     return [TaskDependency(name, use_result_as_additional_args=True) for name in names]
-
-
-def ramp(megabytes: int) -> np.ndarray:
-    return np.arange(megabytes * MB // 8, dtype=np.float64)
-
-
-def scribble(array: np.ndarray, number: int = 0) -> tuple[float, bool]:
-    """Write all over an array; return the sum of what was there, and whether it could be written to."""
-    total = float(array.sum())
-    array[:] = number
-    return total, bool((array == number).all())
 
 
 def values_of(kind: str) -> Any:
@@ -113,10 +111,6 @@ KINDS = [
     "DataFrame",
     "Arrow table",
 ]
-
-
-def give_back(value: Any, *_: Any) -> Any:
-    return value
 
 
 def same(one: Any, other: Any) -> bool:
@@ -198,10 +192,6 @@ def test_every_consumer_may_write_and_nobody_else_sees_it(workers):
     made = report.results["make"]
     assert (made == ramp(4)).all()
     made[:] = 0  # the report's own is writable too
-
-
-def read_or_scribble(array: np.ndarray, number: int) -> tuple[float, bool]:
-    return scribble(array, number) if number % 3 == 2 else (float(array.sum()), array.flags.writeable)
 
 
 def test_who_comes_after_one_that_wrote_sees_nothing_of_it_and_an_idle_worker_holds_nothing():
@@ -289,11 +279,6 @@ def test_an_argument_of_many_tasks_is_written_once_and_private_to_each(written, 
     assert (array == ramp(2)).all()
 
 
-def look_at(array: np.ndarray) -> tuple[Any, ...]:
-    flags = array.flags
-    return type(array), array.dtype, array.shape, flags.writeable, flags.f_contiguous, array.tobytes()
-
-
 def test_an_array_in_a_file_is_opened_in_the_worker_and_not_copied(tmp_path, written, workers):
     path = tmp_path / "array"
     ramp(2).tofile(path)
@@ -350,26 +335,6 @@ def test_an_array_in_a_file_is_the_one_that_was_opened(tmp_path, workers):
     opened = np.memmap(path, np.float64, "r")
     other.replace(path)
     assert run(workers, Task("sum", np.sum, args=(opened,))).results == {"sum": 0.0}
-
-
-class Index:
-    """Holds many small things, and counts how often it is taken apart."""
-
-    taken_apart = 0
-
-    def __init__(self, size: int) -> None:
-        self.words = [f"word {number}" for number in range(size)]
-        self.first = self.words[:1000]
-
-    def __getstate__(self) -> Any:
-        Index.taken_apart += 1
-        return vars(self)
-
-
-def look_up(index: Index, number: int, *, also: list[str] | None = None) -> tuple[str, bool]:
-    found = index.words[number]
-    index.words[number] = "somebody wrote here"
-    return found, also is None or also is index.first
 
 
 @pytest.mark.parametrize("runner", ["literal", "result"])
@@ -1003,15 +968,6 @@ def test_nothing_large_has_a_name_and_nothing_is_left(workers):
     gc.collect()
     assert not buffers._open_files
     assert "processes-data" not in Path("/proc/self/maps").read_text()
-
-
-def holds_and_fails(number: int) -> None:
-    array = np.full(1 << 20, number)
-    raise ValueError(array.size)
-
-
-def own_memory_of_worker() -> int:
-    return own_memory(os.getpid())
 
 
 def test_a_failure_leaves_no_memory_taken_in_its_worker():
