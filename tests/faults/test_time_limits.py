@@ -26,6 +26,7 @@ from programs import output_of
 
 import processes
 from processes import Process, ProcessPoolRunner, Task, TaskDependency
+from processes.runners.pool import boot
 
 STUCK = (sleep_on, loop, compute_in_c, ignore_sigterm)
 
@@ -178,6 +179,24 @@ def test_a_worker_that_hangs_at_its_end_does_not_hold_up_the_run():
     with ProcessPoolRunner(1) as runner:
         pid = Process([Task("hangs", hang_at_the_end)]).run(runner=runner).results["hangs"]
     assert not psutil.pid_exists(pid)
+
+
+def compute_at_the_end(seconds: float, file: Path) -> None:
+    def compute() -> None:
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            pass
+        file.touch()
+
+    atexit.register(compute)
+
+
+@needs_guard
+def test_a_worker_that_computes_at_its_end_is_given_the_time(tmp_path):
+    file = tmp_path / "what a tool has measured"
+    process = Process([Task("computes", compute_at_the_end, args=(boot.LEAVE_SECONDS * 1.1, file))])
+    process.run(runner="process").raise_for_errors()
+    assert file.exists()
 
 
 STOPPED = """

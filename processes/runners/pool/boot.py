@@ -17,8 +17,9 @@ from .abilities import CHILDREN_FILE
 GRACE_SECONDS = 0.2  # from SIGTERM to SIGKILL: a guess, enough for a handler that removes a file
 CLEAR_LINE = b"\r\x1b[2K"  # what a worker writes before its own line, where there is a progress line
 ERROR_BYTES = 4096  # of standard error: a page, enough for what an interpreter says at its end
-# Together less than what the parent gives a guard to end.
 LEAVE_SECONDS = 1.0  # for a worker that was told to end, with its atexit handlers
+LEAVE_BUSILY_SECONDS = 10.0  # for one that computes meanwhile: tools write then what they have measured
+# Together less than what the parent gives a guard to end.
 TRACKER_SECONDS = 3.0  # for a resource tracker of multiprocessing to come up and remove what the others leave
 READ_SECONDS = 0.5  # for whoever reads standard error to go on, when the worker has ended
 
@@ -140,9 +141,10 @@ def _write_down(crash_fd: int, words: bytes) -> None:
 class _Guard:
     """The process that outlives the worker, to end what it leaves and to tell how it ended.
 
-    SIGTERM ends the worker now, SIGUSR1 in `LEAVE_SECONDS` unless it ends by itself. What the worker and its
-    children write to standard error passes through here; its end is kept for the error of a death. Where
-    nobody reads standard error, the worker waits, and not its guard.
+    SIGTERM ends the worker now. SIGUSR1 asks for that when it has computed nothing in `LEAVE_SECONDS`, or in
+    `LEAVE_BUSILY_SECONDS`, unless it ends by itself. What the worker and its children write to standard error
+    passes through here; its end is kept for the error of a death. Where nobody reads standard error, the
+    worker waits, and not its guard.
 
     Parameters
     ----------
@@ -162,6 +164,7 @@ class _Guard:
         self._parent, self._errors, self._crash_fd = parent, errors, crash_fd
         self._worker_pid = worker_pid
         self._worker = os.pidfd_open(worker_pid)
+        self._computed = 0.0
         self._asked, bell = os.pipe()
         self._error_tail = b""
         self._unwritten = written  # to standard error; while there is any, no more is read
@@ -187,6 +190,7 @@ class _Guard:
         from time import monotonic
 
         kill_at: float | None = None
+        longest = 0.0  # until when that is put off
         while True:
             left = None if kill_at is None else max(0.0, kill_at - monotonic()) * 1000
             poll = self._until_room if self._unwritten else self._until_errors
@@ -195,14 +199,27 @@ class _Guard:
                 self._write_errors()
             if self._errors in ready and not self._read_errors():
                 self._until_errors.unregister(self._errors)  # nobody has it open any more
+            if kill_at and kill_at <= monotonic() < longest and self._has_computed():
+                kill_at += LEAVE_SECONDS
             if self._worker in ready or self._parent in ready or (kill_at and monotonic() >= kill_at):
                 self._end()
             if self._asked in ready:
                 if signal.SIGTERM in os.read(self._asked, 64):
                     os.kill(self._worker_pid, signal.SIGTERM)
-                    kill_at = monotonic() + GRACE_SECONDS
+                    kill_at, longest = monotonic() + GRACE_SECONDS, 0.0
                 elif kill_at is None:
-                    kill_at = monotonic() + LEAVE_SECONDS
+                    kill_at, longest = monotonic() + LEAVE_SECONDS, monotonic() + LEAVE_BUSILY_SECONDS
+                    self._has_computed()
+
+    def _has_computed(self) -> bool:
+        """Tell whether the worker has had a hundredth of a processor's time since this was asked last."""
+        from time import clock_gettime
+
+        before, self._computed = self._computed, 0.0
+        with suppress(OSError):
+            # Where Linux counts that of another process: see clock_getcpuclockid(3), which Python lacks.
+            self._computed = clock_gettime(~self._worker_pid << 3 | 2)
+        return self._computed - before > LEAVE_SECONDS / 100
 
     def _read_errors(self) -> bool:
         """Read once what the worker has written to standard error; False at its end."""

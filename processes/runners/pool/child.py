@@ -20,7 +20,7 @@ from ...perform import CALLERS, format_stack
 from ...pickling import LARGE, load
 from ..stacks import places_in, unescape
 from . import abilities, wire
-from .boot import CLEAR_LINE, ERROR_BYTES, GRACE_SECONDS, LEAVE_SECONDS, MARK
+from .boot import CLEAR_LINE, ERROR_BYTES, GRACE_SECONDS, LEAVE_BUSILY_SECONDS, LEAVE_SECONDS, MARK
 from .death import Death
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ _CALLERS = CALLERS | {load.__code__.co_filename, os.path.join(_FOLDER, "worker.p
 MOST_BACKLOG = LARGE + wire.CHUNK
 """Bytes that an idle worker may have still to be sent: the rest of a frame whose attempt was taken back."""
 
-_END_SECONDS = 5.0  # for a process that was told to end; its guard gives it one
+_END_SECONDS = 5.0  # for a process that was told to end now
 
 
 class Cargo:
@@ -418,7 +418,8 @@ class Child:
         """Ask the worker to end by itself; its guard, or :meth:`close`, sees to it that it does."""
         if self._end_at is not None:
             return
-        self._end_at = monotonic() + (_END_SECONDS if abilities.CAN_GUARD else LEAVE_SECONDS)
+        guards = LEAVE_BUSILY_SECONDS + _END_SECONDS
+        self._end_at = monotonic() + (guards if abilities.CAN_GUARD else LEAVE_SECONDS)
         with suppress(OSError):
             self.socket.shutdown(socket.SHUT_WR)
         if self._token_write >= 0:
