@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 
-TYPE_CHECKING = False  # typing is not imported: it would be the costliest part of a worker's start
+TYPE_CHECKING: bool = False  # typing is not imported: it would be the costliest part of a worker's start
 if TYPE_CHECKING:
     from collections.abc import Callable
     from inspect import Signature

@@ -45,7 +45,7 @@ from .failure import (
 )
 from .pickling import ATOMS, PROTOCOL, Pickled, dump_value, modules_of_run
 
-TYPE_CHECKING = False  # typing is not imported: it would be the costliest part of a worker's start
+TYPE_CHECKING: bool = False  # typing is not imported: it would be the costliest part of a worker's start
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any, Final

@@ -16,7 +16,7 @@ import builtins
 import sys
 from itertools import islice
 
-TYPE_CHECKING = False  # typing itself would take longer to import than all of this module
+TYPE_CHECKING: bool = False  # typing itself would take longer to import than all of this module
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
     from traceback import TracebackException

@@ -12,7 +12,7 @@ from .attempt import Finished, Outcome, Raised, Returned
 from .failure import HAS_DAEMONS, describe_failure, drop_leading_frames
 from .memory import reserve
 
-TYPE_CHECKING = False  # typing is not imported: it would be the costliest part of a worker's start
+TYPE_CHECKING: bool = False  # typing is not imported: it would be the costliest part of a worker's start
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
     from typing import Any, Final

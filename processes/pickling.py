@@ -13,7 +13,7 @@ from __future__ import annotations
 import pickle
 import sys
 
-TYPE_CHECKING = False  # typing takes longer to import than all of this module
+TYPE_CHECKING: bool = False  # typing takes longer to import than all of this module
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
     from types import CellType, FunctionType, ModuleType

@@ -25,7 +25,7 @@ from .pickling import (
     serves_run,
 )
 
-TYPE_CHECKING = False  # typing is not imported: it would be the costliest part of a worker's start
+TYPE_CHECKING: bool = False  # typing is not imported: it would be the costliest part of a worker's start
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import ModuleType

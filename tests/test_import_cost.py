@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import jedi
 import programs
 import pytest
 
@@ -88,6 +89,17 @@ def test_the_list_of_public_names_is_complete():
     namespace: dict[str, object] = {}
     exec("from processes import *", namespace)
     assert set(processes.__all__) <= set(namespace)
+
+
+def test_editors_that_run_nothing_complete_the_public_names_and_what_a_run_gives(monkeypatch, tmp_path):
+    monkeypatch.setattr(jedi.settings, "cache_directory", tmp_path)
+
+    def completed(program: str) -> set[str]:
+        script = jedi.Script(program, environment=jedi.InterpreterEnvironment())
+        return {completion.name for completion in script.complete()}
+
+    assert completed("from processes import ") >= set(processes.__all__)
+    assert completed("from processes import Process\nProcess([]).run().") >= {"entries", "results", "to_html"}
 
 
 def test_every_public_exception_and_runner_is_in_the_list():

@@ -6,7 +6,7 @@ import os
 import re
 import sys
 
-TYPE_CHECKING = False  # typing is not imported: it would be the costliest part of a worker's start
+TYPE_CHECKING: bool = False  # typing is not imported: it would be the costliest part of a worker's start
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from types import FrameType

@@ -9,7 +9,7 @@ from io import BufferedWriter, FileIO, TextIOWrapper
 
 from .boot import CLEAR_LINE
 
-TYPE_CHECKING = False  # typing is not imported: it would be the costliest part of a worker's start
+TYPE_CHECKING: bool = False  # typing is not imported: it would be the costliest part of a worker's start
 if TYPE_CHECKING:
     from collections.abc import Container
     from typing import Any

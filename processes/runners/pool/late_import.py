@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from importlib.machinery import PathFinder
 
-TYPE_CHECKING = False  # typing is one of them
+TYPE_CHECKING: bool = False  # typing is one of them
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from importlib.machinery import ModuleSpec

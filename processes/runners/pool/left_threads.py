@@ -8,7 +8,7 @@ import sys
 import threading
 from _thread import _count as count_threads
 
-TYPE_CHECKING = False  # typing is not imported: it would be the costliest part of a worker's start
+TYPE_CHECKING: bool = False  # typing is not imported: it would be the costliest part of a worker's start
 if TYPE_CHECKING:
     from collections.abc import Iterable
 

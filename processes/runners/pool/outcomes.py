@@ -14,7 +14,7 @@ from ..failures import dump_failure, failure_on_the_way, load_failure
 from . import wire
 from .descriptors import make_room
 
-TYPE_CHECKING = False  # typing is not imported: it would be the costliest part of a worker's start
+TYPE_CHECKING: bool = False  # typing is not imported: it would be the costliest part of a worker's start
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any

@@ -15,7 +15,7 @@ import time
 from contextlib import suppress
 from functools import cache, partial
 
-TYPE_CHECKING = False  # typing is not imported: it would be the costliest part of a worker's start
+TYPE_CHECKING: bool = False  # typing is not imported: it would be the costliest part of a worker's start
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any

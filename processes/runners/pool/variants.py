@@ -15,7 +15,7 @@ from types import CellType, FunctionType
 from ...annotations import ARE_DEFERRED, annotations_of
 from ...pickling import ATOMS, PROTOCOL, dump_simple_arguments, is_simple
 
-TYPE_CHECKING = False  # typing is not imported: it would be the costliest part of a worker's start
+TYPE_CHECKING: bool = False  # typing is not imported: it would be the costliest part of a worker's start
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
     from typing import Any

@@ -27,7 +27,7 @@ from collections import deque
 from contextlib import suppress
 from struct import Struct
 
-TYPE_CHECKING = False  # typing is not imported: it would be the costliest part of a worker's start
+TYPE_CHECKING: bool = False  # typing is not imported: it would be the costliest part of a worker's start
 if TYPE_CHECKING:
     import socket as sockets
     from _socket import socket

@@ -30,7 +30,7 @@ from .settings import Settings
 from .surroundings import Surroundings
 from .variants import make_variant
 
-TYPE_CHECKING = False  # typing is not imported: it would be the costliest part of a worker's start
+TYPE_CHECKING: bool = False  # typing is not imported: it would be the costliest part of a worker's start
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any, NoReturn
