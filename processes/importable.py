@@ -79,7 +79,13 @@ def _is_found(name: str, file: str | None) -> bool:
         except Exception:  # another's finder, which wants to be asked otherwise
             return True
         if spec is not None:
-            return not spec.has_location or file is None or _is_same_file(str(spec.origin), file)
+            if not spec.has_location or file is None:
+                return True
+            origin = str(spec.origin)
+            if spec.submodule_search_locations is not None:
+                # The folder tells: icecream, for one, gives itself the file of one of its modules.
+                origin, file = os.path.dirname(origin), os.path.dirname(file)  # noqa: PTH120 - as below
+            return _is_same_file(origin, file)
     return False
 
 

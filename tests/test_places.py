@@ -442,6 +442,21 @@ def test_functions_of_a_package_that_was_loaded_from_beside_the_path_run_in_proc
     assert output_of(["-c", program], tmp_path) == f"{RUN}\n"
 
 
+def test_a_package_that_calls_one_of_its_modules_its_file_is_imported_in_processes(tmp_path):
+    (tmp_path / "icy").mkdir()
+    (tmp_path / "icy" / "__init__.py").write_text("from . import about\nglobals().update(vars(about))")
+    (tmp_path / "icy" / "about.py").write_text("version = '1'")
+    (tmp_path / "icy" / "tools.py").write_text(
+        "import threading\nlock = threading.Lock()\ndef ask():\n    return lock.locked()\n"
+    )
+    program = (
+        "from icy.tools import ask\n"
+        "from processes import Process, Task\n"
+        "print(Process([Task('asks', ask)]).run(runner='process').results)\n"
+    )
+    assert output_of(["-c", program], tmp_path) == "{'asks': False}\n"
+
+
 MODULES = {
     "a script without a suffix": """
 import sys
