@@ -332,6 +332,24 @@ def test_settings_may_be_of_a_programs_own_classes(named_runner, tmp_path):
     assert run_program(tmp_path, OF_CLASSES_OF_ITS_OWN, named_runner) == [str(looked)]
 
 
+GOES_ELSEWHERE = """
+import os, sys
+sys.path.insert(0, "folder")
+import tools
+from processes import Process, Task
+os.chdir("/")
+print(Process([Task("name", tools.name)]).run(runner=sys.argv[1]).results)
+"""
+
+
+def test_a_relative_folder_of_the_path_stays_where_it_was_when_the_program_goes_elsewhere(
+    named_runner, tmp_path
+):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "tools.py").write_text("def name():\n    return __name__\n")
+    assert run_program(tmp_path, GOES_ELSEWHERE, named_runner) == ["{'name': 'tools'}"]
+
+
 LIBRARY = """
 import warnings
 warnings.filterwarnings("default", module="library")

@@ -12,6 +12,7 @@ import os
 import pickle
 import sys
 import time
+from _frozen_importlib_external import FileFinder  # what importlib.machinery takes it from
 from contextlib import suppress
 from functools import cache, partial
 
@@ -33,7 +34,7 @@ def tell_settings(environment: Mapping[str, str], *, has_line: bool) -> dict[str
     """
     return {
         "above_line": [descriptor for descriptor in (1, 2) if has_line and os.isatty(descriptor)],
-        "sys_path": _plain(list(sys.path)),
+        "sys_path": _plain([_searched(entry) for entry in sys.path]),
         "main": _tell_main(),
         "argv": _plain([word for word in getattr(sys, "argv", ()) if isinstance(word, str)]),
         "folder": find_folder(),
@@ -133,6 +134,12 @@ class Settings:
             if warnings.filters != self._filters:
                 warnings.resetwarnings()
                 warnings.filters += self._filters
+
+
+def _searched(entry: Any) -> Any:
+    """Return the folder that a relative entry of the path has stood for since imports first looked there."""
+    finder = sys.path_importer_cache.get(entry) if isinstance(entry, str) else None
+    return finder.path if isinstance(finder, FileFinder) else entry
 
 
 def _tell_umask() -> int | None:
