@@ -57,25 +57,40 @@ def look_for_home(name: str) -> None:
     """Let what belongs to a module go by value if nobody else would find that where it was loaded from."""
     if name in _looked_for or name not in sys.modules:
         return
-    top, module = name.partition(".")[0], sys.modules[name]
-    if top not in _WORKERS_OWN and not _is_at_home(name, top, module):
+    module = sys.modules[name]
+    if name.partition(".")[0] not in _WORKERS_OWN and not _is_at_home(name, module):
         go_by_value(module)
     _looked_for.add(name)  # not before: another thread may ask for it meanwhile
 
 
-def _is_at_home(name: str, top: str, module: ModuleType) -> bool:
+def _is_at_home(name: str, module: ModuleType) -> bool:
     """Tell whether a module, or the package that it is in, is found where it was loaded from."""
     if module is modules_of_run.get(name):
         return False  # we are a worker, and it came by value
-    file = getattr(sys.modules.get(top, module), "__file__", None)
-    return (file is not None and file.endswith(_COMPILED)) or _is_found(top, file)
+    package, file = _outermost_with_file(name)
+    return (file is not None and file.endswith(_COMPILED)) or _is_found(package, file)
+
+
+def _outermost_with_file(name: str) -> tuple[str, str | None]:
+    """Return the package that a module is in, and its file; namespaces have none, and may lie anywhere."""
+    parts = name.split(".")
+    for end in range(1, len(parts) + 1):
+        package = ".".join(parts[:end])
+        file = getattr(sys.modules.get(package), "__file__", None)
+        if file is not None:
+            return package, file
+    return parts[0], None
 
 
 def _is_found(name: str, file: str | None) -> bool:
     """Tell whether a module would be imported, and from this file if it is from any."""
+    path: Sequence[str] | None = None
+    if namespace := name.rpartition(".")[0]:
+        specs = find_specs(namespace)
+        path = (specs and specs[-1].submodule_search_locations) or ()
     for finder in sys.meta_path:
         try:
-            spec = finder.find_spec(name, None)
+            spec = finder.find_spec(name, path)
         except Exception:  # another's finder, which wants to be asked otherwise
             return True
         if spec is not None:

@@ -442,6 +442,23 @@ def test_functions_of_a_package_that_was_loaded_from_beside_the_path_run_in_proc
     assert output_of(["-c", program], tmp_path) == f"{RUN}\n"
 
 
+@pytest.mark.parametrize("other", ["__init__.py", "sub/plugin.py"])
+def test_functions_below_a_namespace_run_in_processes_though_another_package_has_its_name(tmp_path, other):
+    # As with `pytest --import-mode=importlib`, where each folder `tests` on the path is the other one.
+    (tmp_path / "mine" / "sub").mkdir(parents=True)
+    (tmp_path / "mine" / "sub" / "plugin.py").write_text(PLUGIN)
+    (tmp_path / "tests" / "sub").mkdir(parents=True)
+    (tmp_path / "tests" / other).write_text("")
+    program = LOADER + (
+        "from types import ModuleType\n"
+        "for name, folder in [('tests', 'mine'), ('tests.sub', 'mine/sub')]:\n"
+        "    sys.modules[name] = ModuleType(name)\n"
+        "    sys.modules[name].__path__ = [folder]\n"
+        "print(load('tests.sub.plugin', 'mine/sub/plugin.py').run())"
+    )
+    assert output_of(["-c", program], tmp_path) == f"{RUN}\n"
+
+
 def test_a_package_that_calls_one_of_its_modules_its_file_is_imported_in_processes(tmp_path):
     (tmp_path / "icy").mkdir()
     (tmp_path / "icy" / "__init__.py").write_text("from . import about\nglobals().update(vars(about))")
