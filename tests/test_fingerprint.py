@@ -548,6 +548,39 @@ def test_frozen_classes_of_attrs_count_with_all_that_is_written_in_them(tmp_path
         assert not {*first.values()} & {*now.values()}, after
 
 
+CHECKED = """
+from beartype import BeartypeConf, beartype
+
+class Point:
+    pass
+
+@beartype(conf=BeartypeConf(is_color=True))
+def double(number: int | None, point: "Point | None" = None) -> int:
+    return number * 2
+
+MAY_CHANGE = set()
+VALUES = dict(double=double, calls=lambda x: double(x), other=len)
+"""
+
+
+def test_functions_that_beartype_checks_count_as_they_are_written(tmp_path):
+    pytest.importorskip("beartype")
+    unedited = output_of(CHECKED + PRINT, tmp_path, 1)
+    assert output_of(CHECKED + PRINT, tmp_path, 2) == unedited
+    edits = (
+        ("number * 2", "number * 3"),
+        ("int | None", "int | str"),
+        ("=True", "=False"),
+        ("= None", "= 1"),
+    )
+    first, *edited = fingerprints_of_each(
+        [CHECKED, *(CHECKED.replace(before, after) for before, after in edits)], tmp_path
+    )
+    assert first == dict(line.split() for line in unedited.splitlines())
+    for (_, after), now in zip(edits, edited, strict=True):
+        assert {name for name in first if first[name] != now[name]} == {"double", "calls"}, after
+
+
 def test_tensors_count_with_what_is_in_them_and_not_with_where_they_stand():
     torch = pytest.importorskip("torch")
 
