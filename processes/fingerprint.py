@@ -372,7 +372,7 @@ class _Writer:
         if isinstance(reduced, str):
             module = getattr(value, "__module__", None)
             self._put_name(b"global", module, reduced)
-            if module is None or self._fingerprints.version(module) is not None:
+            if module is None or self._fingerprints.version(module) is not None or _is_compiled(module):
                 return
             reduced = type(value), (), object.__getstate__(value)  # the user's own is what it is made of
         make, args, *rest = reduced

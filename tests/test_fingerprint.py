@@ -365,10 +365,19 @@ class Stand:
 
 Stand.__module__ = encode_basestring.__module__  # as one has that is compiled there
 
+class Kind(type):
+    __module__ = property(str)
+
+class Function(metaclass=Kind):  # as functions of Cython are
+    __module__ = encode_basestring.__module__
+
+    def __reduce__(self):
+        return "function"
+
 MAY_CHANGE = set()
 VALUES = dict(
     by_name=lambda x: encode_basestring(x), by_module=lambda x: {package}._json.encode_basestring(x),
-    itself=encode_basestring, a_class=Stand, an_object=[Stand()], none=lambda x: x,
+    itself=encode_basestring, a_class=Stand, an_object=[Stand()], function=Function(), none=lambda x: x,
 )
 """
 
