@@ -161,13 +161,22 @@ def _await(coroutine: Coroutine[Any, Any, Any]) -> Any:
         except BaseException as exception:
             return None, exception
 
+    def run() -> tuple[Any, BaseException | None]:
+        catching = catch()
+        try:
+            return asyncio.run(catching)
+        except BaseException as exception:  # there may be no event loop to be had
+            catching.close()
+            coroutine.close()
+            return None, exception
+
     try:
         asyncio.get_running_loop()
         is_in_loop = True
     except RuntimeError:
         is_in_loop = False
     # Not run in the clause above: what the coroutine raises would have that error for its context.
-    value, exception = _call_on_thread(lambda: asyncio.run(catch())) if is_in_loop else asyncio.run(catch())
+    value, exception = _call_on_thread(run) if is_in_loop else run()
     if exception is not None:
         raise exception
     return value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import errno
 import functools
 import gc
 import operator
@@ -167,6 +168,21 @@ def test_a_coroutine_runs_where_an_event_loop_is_running_already(runner):
         return Process([Task("coroutine", slowly, args=(1,))]).run(runner=runner)
 
     assert asyncio.run(main()).results == {"coroutine": 101}
+
+
+def test_a_coroutine_for_which_there_is_no_event_loop_fails_with_the_reason(monkeypatch):
+    import asyncio
+
+    def refuse():
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    async def main():
+        with monkeypatch.context() as patch:
+            patch.setattr(asyncio.events, "new_event_loop", refuse)
+            return Process([Task("coroutine", slowly, args=(1,))]).run(runner="sequential")
+
+    error = asyncio.run(main()).exceptions["coroutine"]
+    assert (type(error), error.errno) == (OSError, errno.EMFILE)
 
 
 @pytest.mark.parametrize("log_path", [None, "log"])
