@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 
 from .cgroup import group_folders, read
 
@@ -11,18 +12,22 @@ from .cgroup import group_folders, read
 def usable_cpus() -> int:
     """Count the processors that this process may use.
 
-    The affinity mask counts, and on Linux the quota of the control group that the process is in and of
-    those above it: a container that may use 1.5 processors has 2.
+    The affinity mask counts, or what Python was told by ``-X cpu_count`` or ``PYTHON_CPU_COUNT`` (3.13), and
+    on Linux the quota of the control group that the process is in and of those above it: a container that may
+    use 1.5 processors has 2.
 
     Returns
     -------
     int
         At least 1.
     """
-    try:
-        cpus = len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS and Windows have no such call
-        cpus = os.cpu_count() or 1
+    if sys.version_info >= (3, 13):
+        cpus = os.process_cpu_count() or 1
+    else:
+        try:
+            cpus = len(os.sched_getaffinity(0))
+        except AttributeError:  # macOS and Windows have no such call
+            cpus = os.cpu_count() or 1
     return max(1, math.ceil(min(cpus, _cgroup_quota())))
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 
 import psutil
 import pytest
+from programs import output_of
 
 from processes import Process, ProcessPoolRunner, Task, TaskDependency, ThreadRunner
 from processes.cpus import usable_cpus
@@ -53,6 +55,12 @@ def test_there_are_four_threads_and_a_worker_process_per_processor():
     assert process.runner.max_workers == 4
     process.run(runner="process")
     assert process.runner.max_workers == usable_cpus()
+
+
+@pytest.mark.skipif(sys.version_info < (3, 13), reason="earlier ones cannot be told")
+def test_there_are_as_many_worker_processes_as_python_was_told_that_there_are_processors():
+    script = "from processes import ProcessPoolRunner; print(ProcessPoolRunner().max_workers)"
+    assert output_of([sys.executable, "-X", "cpu_count=1", "-c", script]) == "1\n"
 
 
 class CountsWorkers:
