@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,17 @@ def test_a_worker_whose_tasks_leave_half_of_its_memory_behind_makes_place_for_an
     assert len({report.results[f"leak{i}"] for i in range(6)}) >= 2
     assert [report.results[f"small{i}"] for i in range(30)] == [i**2 for i in range(30)]
     assert {entry.attempts for entry in report.entries.values()} == {1}
+
+
+def test_what_the_module_of_a_function_takes_is_not_left_by_its_tasks(tmp_path, monkeypatch):
+    Path(tmp_path, "takes_much.py").write_text(
+        "import os\n\ntable = bytearray(b'x') * (60 << 20)\n\ndef pid(number):\n    return os.getpid()\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    pid = import_module("takes_much").pid
+    tasks = [Task(f"pid{i}", pid, args=(i,)) for i in range(4)]
+    report = Process(tasks).run(runner=ProcessPoolRunner(1, memory_limit=100 * MB))
+    assert len(set(report.results.values())) == 1
 
 
 @pytest.mark.skipif(not HAS_GIL, reason="without the GIL Python gives memory back a moment later")

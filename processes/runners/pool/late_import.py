@@ -31,28 +31,34 @@ _LATE = {
 }
 
 
-def import_late(acts: Mapping[str, Callable[[], None]]) -> None:
+def import_late(begin: Callable[[], None], acts: Mapping[str, Callable[[], None]]) -> None:
     """Find these modules from now on where they are now, whatever comes before them on the path.
 
     Parameters
     ----------
+    begin : callable
+        What is to be done before any module is imported.
     acts : mapping of str to callable
         What is to be done when a module of this name has been imported; at once if it is already.
     """
     for name in acts.keys() & sys.modules.keys():
         acts[name]()
-    sys.meta_path.insert(0, _Finder(sys.path[1:], acts))  # without the package's own folder
+    sys.meta_path.insert(0, _Finder(sys.path[1:], begin, acts))  # without the package's own folder
 
 
 class _Finder:
-    def __init__(self, path: Sequence[str], acts: Mapping[str, Callable[[], None]]) -> None:
+    def __init__(
+        self, path: Sequence[str], begin: Callable[[], None], acts: Mapping[str, Callable[[], None]]
+    ) -> None:
         self._path = path
+        self._begin = begin
         self._acts = acts
 
     def find_spec(
         self, name: str, path: Sequence[str] | None, _target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """Find one of these modules; None leaves all others to the finders that follow."""
+        self._begin()
         if name not in _LATE:
             return None
         spec = PathFinder.find_spec(name, self._path if path is None else path)

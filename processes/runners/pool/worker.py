@@ -155,6 +155,7 @@ class _Loop:
         self._settings = Settings()
         self._left_threads = LeftThreads()
         self._memory_at_start = own_memory(self._worker.pid)
+        self._memory_before_import = 0  # of the modules that a function needs; 0 until there is one
         self._memory_lately = mapped_memory(self._worker.pid)
         self._attempts = 0
         self._seconds = 0.0  # of calls, since somebody has looked at the descriptors
@@ -171,7 +172,7 @@ class _Loop:
         fill_reserve()
         fill_spare()
         own = {"logging": self._set_up_logging, "logging.config": self._set_up_configurations}
-        import_late({**self._settings.acts(), **own})
+        import_late(self._note_import, {**self._settings.acts(), **own})
         self._send(wire.frame(wire.READY, 0, pickle.dumps(os.getpid())))
         while (attempt := self._next_attempt()) is not None:
             self._ticket, body = attempt
@@ -300,6 +301,11 @@ class _Loop:
         if self._surroundings is not None:
             self._surroundings.close()
         self._surroundings = Surroundings()
+
+    def _note_import(self) -> None:
+        """Note the memory before the first of the modules is imported that are loaded just now."""
+        if is_loading and not self._memory_before_import:
+            self._memory_before_import = own_memory(self._worker.pid)
 
     def _set_up_logging(self) -> None:
         """Send the parent what is logged, from its levels on."""
@@ -464,11 +470,15 @@ class _Loop:
     ) -> Any:
         if variant is None:
             data = self._serialized[number]
+            self._memory_before_import = 0
             if isinstance(data, (bytes, memoryview)):
                 function = _loaded(load, data, task_name=task_name, what="func")
             else:
                 function = _loaded(data.load, task_name)
             del self._serialized[number]
+            if self._memory_before_import:
+                # Another worker would have these modules as soon: no task has left them behind.
+                self._memory_at_start += own_memory(self._worker.pid) - self._memory_before_import
             self._settings.filter_warnings_anew()
         else:
             pattern_number, values = variant
