@@ -69,10 +69,13 @@ def cannot_load(error: BaseException, task_name: str, what: str | tuple[str, ...
             "There was no memory left for it: pass less at a time, or let go of results by keep_result=False."
         )
     else:
-        advice = 'Pass plain data and build the rest inside the function, or give the task runner="thread".'
+        advice = (
+            "Pass plain data and build the rest inside the function, let an initializer prepare the workers, "
+            'or give the task runner="thread".'
+        )
     return SerializationError(
         f"Task {task_name!r}: {path} arrived, but could not be deserialized: "
-        f"{exception_line(error)}. {advice}",
+        f"{exception_line(error).removesuffix('.')}. {advice}",
         task_name=task_name,
         path=path,
     )

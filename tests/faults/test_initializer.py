@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import threading
 from collections import Counter
+from importlib import import_module
 
+import preparing
 import pytest
 from faulty_runs import run_in_new_python, time_limit
 from preparing import hang, look, prepare, prepare_slowly
@@ -25,6 +27,23 @@ def test_an_initializer_runs_before_the_first_task_and_what_it_changes_stays(ini
                 assert (prepared_in, environment, folder) == (report.metrics[name].pid, "yes", "/")
                 pids.add(prepared_in)
     assert len(pids) <= 2, "a worker was taken for changed by its initializer"
+
+
+def test_a_function_whose_module_needs_prepared_workers_says_what_prepares_them(tmp_path, monkeypatch):
+    (tmp_path / "of_a_framework.py").write_text(
+        "import preparing\n"
+        "if preparing.prepared is None:\n"
+        "    raise RuntimeError('Settings are not loaded yet.')\n"
+        "def model():\n"
+        "    return 'found'\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(preparing, "prepared", os.getpid())
+    process = Process([Task("model", import_module("of_a_framework").model)])
+    error = process.run(runner=ProcessPoolRunner(1)).exceptions["model"]
+    assert "RuntimeError: Settings are not loaded yet. Pass" in str(error)
+    assert "let an initializer prepare the workers" in str(error)
+    assert process.run(runner=ProcessPoolRunner(1, initializer=prepare)).results == {"model": "found"}
 
 
 def test_an_initializer_is_called_once_in_each_worker_and_run(tmp_path):
