@@ -584,7 +584,7 @@ class Stream:
     def __next__(self) -> TaskReportEntry:
         try:
             entry = self._next_entry()
-        except KeyboardInterrupt:
+        except BaseException:  # Ctrl-C, or what a handler of a signal has raised
             self._end(interrupted=True)
             raise
         if entry is None:

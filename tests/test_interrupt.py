@@ -122,17 +122,31 @@ def test_a_real_ctrl_c_that_a_function_swallows_ends_the_run_all_the_same():
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_the_report_of_an_interrupted_stream_does_not_wait_for_what_goes_on(monkeypatch):
+class Struck(Exception):
+    pass
+
+
+def strike(*_: object) -> None:
+    raise Struck
+
+
+@pytest.mark.parametrize(
+    ("number", "error"),
+    [(signal.SIGINT, KeyboardInterrupt), (signal.SIGALRM, Struck)],
+    ids=["ctrl-c", "handler"],
+)
+def test_the_report_of_an_interrupted_stream_does_not_wait_for_what_goes_on(number, error, monkeypatch):
     monkeypatch.setattr(processes.process, "INTERRUPT_SECONDS", 0.01)
     looped, let_go = threading.Event(), threading.Event()
 
     def interrupt_and_go_on():
         assert looped.wait(30)
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), number)
         let_go.wait(30)
 
-    stream = Process([Task("long", interrupt_and_go_on), Task("next", int)]).stream(runner="sequential")
-    with pytest.raises(KeyboardInterrupt), stream:
+    process = Process([Task("long", interrupt_and_go_on), Task("next", int)])
+    stream = process.stream(runner="sequential")
+    with handled_by(strike), pytest.raises(error), stream:
         looped.set()
         for _ in stream:
             pass
@@ -142,7 +156,7 @@ def test_the_report_of_an_interrupted_stream_does_not_wait_for_what_goes_on(monk
     let_go.set()
     stream._thread.join(30)
     assert {entry.status for entry in report.entries.values()} == {TaskStatus.PENDING}
-    assert stream.report is report
+    assert stream.report is process.report is report
 
 
 def test_a_stream_that_is_closed_waits_for_what_goes_on(monkeypatch):
@@ -389,14 +403,6 @@ class SendsSignals:
         while time.monotonic() < give_up_at:
             pass
         return SendsSignals, (self.number,)
-
-
-class Struck(Exception):
-    pass
-
-
-def strike(*_: object) -> None:
-    raise Struck
 
 
 @pytest.mark.parametrize(
