@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable
 from contextvars import ContextVar
+
+from .forks import fork_safe_lock
 
 Listener = Callable[[logging.LogRecord], None]
 
@@ -16,7 +17,7 @@ is_handled: ContextVar[bool] = ContextVar("processes_log_record_is_handled", def
 """Whether the program's handlers have a record just now, which listeners have had already."""
 
 _original_call_handlers = logging.Logger.callHandlers
-_lock = threading.Lock()  # guards _captures and the exchange of Logger.callHandlers
+_lock = fork_safe_lock()  # guards _captures and the exchange of Logger.callHandlers
 _captures = 0
 
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import codecs
 import logging
 import sys
-import threading
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
+from .forks import fork_safe_lock
 from .log_capture import is_handled
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ MOST_IN_LINE = 1 << 20  # characters; what has no end is told in pieces
 
 _captured: ContextVar[tuple[Lines, ...] | None] = ContextVar("processes_captured_output", default=None)
 
-_lock = threading.Lock()  # guards _captures and the exchange of the streams
+_lock = fork_safe_lock()  # guards _captures and the exchange of the streams
 _captures = 0
 
 

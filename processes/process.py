@@ -16,6 +16,7 @@ from .events import TaskFinished
 from .exceptions import TaskNotFoundError
 from .execution_report import ProcessExecutionReport, TaskReportEntry
 from .failure import HAS_DAEMONS, brief_repr, type_name
+from .forks import fork_safe_lock
 from .graph import Draft, Graph, unknown_task
 from .interrupt import LOOK_SECONDS
 from .observers.log_files import LogFiles
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from .events import Event, Observer
     from .runners.base import ProcessRunner
 
-_changing = threading.RLock()  # guards what processes are made of: of two changes at a time one would be lost
+_changing = fork_safe_lock()  # guards what processes are made of: of two changes at a time one would be lost
 
 
 class Process:

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from functools import partial
 from math import inf
 from sys import float_info
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from .checks import check_retries, is_int, is_number
 from .exceptions import CircularDependencyError
 from .failure import brief_repr, name_of_class, type_name
+from .forks import fork_safe_lock
 from .task_log import TaskLogger, create_log_file
 from .task_types import TaskDependency
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .runners.base import ProcessRunner
     from .task_types import TaskResult
 
-_making_logger = Lock()  # guards the loggers that tasks get when they are first asked for
+_making_logger = fork_safe_lock()  # guards the loggers that tasks get when they are first asked for
 
 
 class Task:

@@ -872,6 +872,54 @@ def test_a_process_that_was_forked_beside_a_warm_pool_leaves_its_workers_alone(t
     assert output_of(["-W", "error", "-c", FORKED, *how], tmp_path) == "0 True\n"
 
 
+FORKED_BESIDE_RUN = """
+import linecache, os, signal, sys, threading, warnings
+from processes import Process, ProcessPoolRunner, Task
+
+warnings.simplefilter("ignore", DeprecationWarning)  # that we fork beside threads is the point
+_, where, what = sys.argv
+is_there, forks = threading.Event(), threading.Event()
+
+def run():
+    here = Task("here", abs, args=(-1,), log_path=os.devnull, runner="thread")
+    return len(Process([here, Task("there", abs, args=(-1,))]).run(runner=runner).results)
+
+def pause(frame, event, _):
+    if frame.f_code.co_filename.endswith(where):
+        line = linecache.getline(frame.f_code.co_filename, frame.f_lineno)
+        if what in line and not is_there.is_set():
+            is_there.set()
+            forks.wait(30)
+        return pause
+
+def run_and_pause():
+    sys.settrace(pause)
+    threading.settrace(pause)
+    run()
+
+with ProcessPoolRunner(1) as runner:
+    run()
+    thread = threading.Thread(target=run_and_pause)
+    thread.start()
+    is_there.wait(30)
+    os.register_at_fork(before=forks.set)
+    child = os.fork()
+    if not child:
+        signal.alarm(20)
+        os._exit(run())
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    thread.join()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+@pytest.mark.parametrize(
+    ("where", "what"), [("shelf.py", "self._pid != os.getpid()"), ("log_capture.py", "_captures += 1")]
+)
+def test_a_process_that_was_forked_while_a_thread_had_a_lock_can_run(tmp_path, where, what):
+    assert output_of(["-W", "error", "-c", FORKED_BESIDE_RUN, where, what], tmp_path) == "2\n"
+
+
 def test_a_run_may_happen_while_an_event_loop_runs(runner):
     import asyncio  # here, because workers import this module
 

@@ -13,7 +13,6 @@ from contextlib import suppress
 from functools import partial
 from itertools import count
 from math import ceil
-from threading import Lock
 from time import sleep, time
 from typing import TYPE_CHECKING, ClassVar, Self
 from weakref import WeakValueDictionary
@@ -24,6 +23,7 @@ from ...clock import monotonic
 from ...cpus import usable_cpus
 from ...exceptions import MemoryLimitError, SerializationError, WorkerDiedError
 from ...failure import brief_repr
+from ...forks import fork_safe_lock
 from ...memory import can_look_at_others, usable_memory
 from ...pickling import ARGUMENTS, dump_simple_arguments
 from ...task_log import keep_from_last_resort
@@ -60,7 +60,9 @@ OUTPUT_SECONDS = 1.0  # how often we look for what running attempts have printed
 MOST_RECEIVED = 16  # times in a row from a worker that logs so fast that there is always more; a guess
 POLL_SECONDS = 0.1  # how often we look for what no descriptor tells: memory; deaths or all, in some systems
 
-_entering = Lock()  # guards the shelves of runners: several threads may enter and leave blocks of one
+_entering = (
+    fork_safe_lock()
+)  # guards the shelves of runners: several threads may enter and leave blocks of one
 
 
 class ProcessPoolRunner(ProcessRunner):

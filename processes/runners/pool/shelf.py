@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-import threading
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+from ...forks import fork_safe_lock
 from .child import inheritance
 
 if TYPE_CHECKING:
     from .child import Child
+
+_moving = fork_safe_lock()  # guards what all shelves hold: runs in several threads share one
 
 
 class Shelf:
@@ -30,7 +32,6 @@ class Shelf:
     def __init__(self, room: int) -> None:
         self.blocks = 0
         self._room = room
-        self._lock = threading.Lock()  # guards all below: runs in several threads share a shelf
         self._runs = 0
         self._children: list[Child] = []
         self._closed = False
@@ -42,13 +43,13 @@ class Shelf:
 
     def begin_run(self) -> None:
         """Note that a run begins."""
-        with self._lock:
+        with _moving:
             self._leave_to_parent()
             self._runs += 1
 
     def end_run(self, children: list[Child]) -> list[Child]:
         """Keep the workers of a run that ends; return those for which there is no room, to be ended."""
-        with self._lock:
+        with _moving:
             self._leave_to_parent()
             if self._closed:
                 return children
@@ -60,21 +61,23 @@ class Shelf:
 
     def take(self) -> Child | None:
         """Give a worker that lives, and has what it would have if it started now; None if there is none."""
-        with self._lock:
+        while (child := self._pop()) is not None:
+            if child.process.poll() is not None:
+                child.close()
+            elif child.inherited == inheritance():
+                break
+            else:
+                end([child])
+        return child
+
+    def _pop(self) -> Child | None:
+        with _moving:
             self._leave_to_parent()
-            while self._children:
-                child = self._children.pop()
-                if child.process.poll() is not None:
-                    child.close()
-                elif child.inherited == inheritance():
-                    return child
-                else:
-                    end([child])
-        return None
+            return self._children.pop() if self._children else None
 
     def close(self) -> None:
         """End all workers, and take none any more."""
-        with self._lock:
+        with _moving:
             self._leave_to_parent()
             self._closed = True
             children, self._children = self._children, []
