@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
+from weakref import WeakSet
 
 from ...forks import fork_safe_lock
 from .child import inheritance
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from .child import Child
 
 _moving = fork_safe_lock()  # guards what all shelves hold: runs in several threads share one
+_shelves: WeakSet[Shelf] = WeakSet()
 
 
 class Shelf:
@@ -35,7 +37,7 @@ class Shelf:
         self._runs = 0
         self._children: list[Child] = []
         self._closed = False
-        self._pid = os.getpid()
+        _shelves.add(self)
 
     def __reduce__(self) -> tuple[type[None], tuple[()]]:
         # A copy of its runner has no workers yet: these stay with the block that has started them.
@@ -44,13 +46,11 @@ class Shelf:
     def begin_run(self) -> None:
         """Note that a run begins."""
         with _moving:
-            self._leave_to_parent()
             self._runs += 1
 
     def end_run(self, children: list[Child]) -> list[Child]:
         """Keep the workers of a run that ends; return those for which there is no room, to be ended."""
         with _moving:
-            self._leave_to_parent()
             if self._closed:
                 return children
             children = self._children + children
@@ -72,24 +72,30 @@ class Shelf:
 
     def _pop(self) -> Child | None:
         with _moving:
-            self._leave_to_parent()
             return self._children.pop() if self._children else None
 
     def close(self) -> None:
         """End all workers, and take none any more."""
         with _moving:
-            self._leave_to_parent()
             self._closed = True
             children, self._children = self._children, []
         end(children)
 
-    def _leave_to_parent(self) -> None:
+    def leave_to_parent(self) -> None:
         """In a process that was forked: leave the workers to the one that has started them."""
-        if self._pid != os.getpid():
-            self._pid = os.getpid()
-            self._runs = 0
-            while self._children:
-                self._children.pop().leave_to_parent()
+        self._runs = 0
+        while self._children:
+            self._children.pop().leave_to_parent()
+
+
+def _leave_all_to_parent() -> None:
+    for shelf in _shelves:
+        shelf.leave_to_parent()
+
+
+if hasattr(os, "register_at_fork"):
+    # At once: a program that becomes a daemon closes all descriptors; their numbers are soon other files'.
+    os.register_at_fork(after_in_child=_leave_all_to_parent)
 
 
 def end(children: list[Child]) -> None:
