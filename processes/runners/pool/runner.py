@@ -60,9 +60,7 @@ OUTPUT_SECONDS = 1.0  # how often we look for what running attempts have printed
 MOST_RECEIVED = 16  # times in a row from a worker that logs so fast that there is always more; a guess
 POLL_SECONDS = 0.1  # how often we look for what no descriptor tells: memory; deaths or all, in some systems
 
-_entering = (
-    fork_safe_lock()
-)  # guards the shelves of runners: several threads may enter and leave blocks of one
+_entering = fork_safe_lock()  # guards runners' shelves: several threads may enter and leave blocks of one
 
 
 class ProcessPoolRunner(ProcessRunner):
