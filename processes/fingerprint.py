@@ -532,7 +532,6 @@ _LOCKS: Final = (type(threading.Lock()), type(threading.RLock()), threading.loca
 _WRITERS: Final[dict[type, Callable[[_Writer, Any], None]]] = {
     str: _Writer.write_text,
     **dict.fromkeys((type(None), bool, int, float, complex), _Writer.write_number),
-    **dict.fromkeys((type(...), type(NotImplemented)), _Writer.write_number),
     **dict.fromkeys((bytes, bytearray), _Writer.write_bytes),
     PickleBuffer: _Writer.write_pickle_buffer,
     tuple: _Writer.write_tuple,

@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
+import pickle
+import re
 import socket
 import ssl
 import sys
 import threading
+import uuid
+from array import array
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
 from contextvars import ContextVar
-from pathlib import Path
-from typing import Any
+from dataclasses import field
+from enum import Enum, IntEnum
+from functools import lru_cache, partial
+from pathlib import Path, PurePosixPath
+from pickle import PickleBuffer
+from random import Random, SystemRandom
+from signal import Signals
+from types import CellType, FunctionType, MappingProxyType
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import programs
 import pytest
 
 from processes.fingerprint import Fingerprints, NoFingerprintError
+from processes.pickling import LARGE
 
 PRINT = """
 import contextlib, copy, inspect, pickle
@@ -218,7 +234,10 @@ def unused():
     pass
 """,
     "prices.py": "def price(n):\n    return n + 1\n",
-    "late.py": "from prices import price\n",
+    "late.py": "from prices import price\nfrom tools import lists\n",
+    "tools/__init__.py": "",
+    "tools/lists.py": "from . import pairs\n",
+    "tools/pairs.py": "PAIR = 2\n",
 }
 
 SCRIPT = """
@@ -328,12 +347,14 @@ EDITS: dict[str, tuple[str, str, str, set[str]]] = {
     "what another module calls": ("prices.py", "n + 1", "n + 2", {"total", "by_module", "late"}),
     "what nobody calls": ("shop.py", "    pass", "    return 1", set()),
     "a module that a function imports": ("late.py", "import price", "import price as price", {"late"}),
+    "what such a module imports": ("tools/pairs.py", "PAIR = 2", "PAIR = 3", {"late"}),
 }
 
 
 def fingerprints_in(folder: Path, files: dict[str, str]) -> dict[str, str]:
     """Write a program and its modules into a folder; give the fingerprints of its functions, by name."""
     for name, text in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text)
     lines = output_of(files["program.py"] + PRINT, folder, PYTHONDONTWRITEBYTECODE="1").splitlines()
     return dict(line.split() for line in lines)
@@ -352,6 +373,133 @@ def test_an_edit_changes_the_fingerprints_of_what_needs_it_and_no_others(edit, u
     files[file] = files[file].replace(before, after)
     found = fingerprints_in(tmp_path, files)
     assert {name for name in unedited if unedited[name] != found[name]} == expected
+
+
+class Worn:
+    """Two methods, and a state."""
+
+    size = 1
+
+    def __init__(self, age: int) -> None:
+        self.age = age
+
+    def wash(self) -> int:
+        return self.age
+
+    def mend(self) -> int:
+        return self.age + 1
+
+
+class Kind(type):
+    """A metaclass."""
+
+
+class Reduced:
+    """What is made of something else than its attributes."""
+
+    def __init__(self, *made_of: Any) -> None:
+        self.made_of = made_of
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self.made_of
+
+
+def variants() -> list[Any]:
+    """Make values of which no two are the same, but for one thing."""
+
+    def function(code: Callable[..., object], **attributes: Any) -> Any:
+        code.__name__ = code.__qualname__ = "function"
+        for name, value in attributes.items():
+            setattr(code, name, value)
+        return code
+
+    def cls(*bases: type, kind: Any = type, name: str = "Class", **attributes: Any) -> type:
+        made: type = kind(name, bases, {"__qualname__": name, "__module__": __name__} | attributes)
+        return made
+
+    def holding(number: int) -> Any:
+        return function(lambda: number)
+
+    def holding_nothing() -> Any:
+        if not variants:
+            held = 1
+        return function(lambda: held)
+
+    def given(x: Any = 1, *, y: Any = 1) -> Any:
+        return x, y
+
+    annotated = [function(lambda x: x, __annotations__={"x": kind}) for kind in (int, float, "int")]
+    nothing, large = print, bytes(LARGE)
+    same_memory = memoryview(bytes(LARGE + 2))
+    return [
+        *(None, True, False, 0, 1, 2, 10, -1, 10**400, 0.0, -0.0, 1.0, 1j, ..., NotImplemented),
+        *("", "1", "None", "\ud800", b"", b"1", bytearray(b"1"), PickleBuffer(b"1"), memoryview),
+        *(large, bytearray(large), PickleBuffer(large), large + b"1", b"1" + large, b"2" + large),
+        *(PickleBuffer(same_memory), PickleBuffer(same_memory[:-1])),
+        *((), (1,), (1, 2), (2, 1), ((1,), 2), (1, (2,)), [], [1], [1, 2], [[1], 2], [1, [2]]),
+        *({}, {1: 2}, {2: 1}, {1: 1, 2: 2}, {2: 2, 1: 1}, MappingProxyType({1: 3}), {1: {2: 3}}),
+        *(set(), {1}, {1, 2}, {(1, 2)}, frozenset(), frozenset({1})),
+        *(range(2), range(3), slice(2), list[int], list[str], int | str, int | bytes, uuid.UUID(int=1)),
+        *(uuid.UUID(int=2), deque([1]), deque([2]), deque([1], 5), Counter("a"), OrderedDict({1: 2})),
+        *(array("i", [1]), array("i", [2]), array("l", [1]), Exception(1), Exception(2), ValueError(1)),
+        *(Signals.SIGINT, Signals.SIGTERM, re.compile("a"), re.compile("a", re.IGNORECASE)),
+        *(len, abs, math.sin, math.cos, "x".join, "y".join, "x".split, [1].append, [2].append, [1].pop),
+        *(str.join, str.split, bytes.join, (1).__add__, (2).__add__, (1).__sub__, int.from_bytes),
+        *(
+            str.maketrans,
+            bytes.maketrans,
+            bool.from_bytes,
+            vars(int)["from_bytes"],
+            vars(int)["real"],
+            vars(int)["imag"],
+            json,
+            pickle,
+        ),
+        *(int, float, OrderedDict, Worn, Worn(1), Worn(2), Worn(1).wash, Worn(2).wash, Worn(1).mend),
+        *(Reduced(len, ()), Reduced(abs, ()), Reduced(len, (1,)), Reduced(len, (), 1), Reduced(len, (), 2)),
+        *(Reduced(len, (), None, [1]), Reduced(len, (), None, [2]), Reduced(len, (), None, None, [(1, 2)])),
+        *(Reduced(len, (), None, None, [(2, 1)]), Reduced(len, (), 1, None, None, setattr)),
+        *(staticmethod(len), staticmethod(abs), classmethod(len), property(len), property(abs)),
+        *(property(len, abs), property(len, None, abs), property(len, doc="text"), vars(Worn)["wash"]),
+        *(partial(print), partial(print, 1), partial(print, 2), partial(print, sep=""), partial(len, 1)),
+        *(lru_cache(len), lru_cache(abs), lru_cache(1)(len), lru_cache(typed=True)(len)),
+        *(function(lambda: 1), function(lambda: 2), function(lambda: 1.0), function(lambda: nothing)),
+        *(function(lambda: len), function(lambda: abs), function(lambda: json.dumps), holding_nothing()),
+        *(function(lambda: json.loads), function(lambda x: x), function(lambda *x: x)),
+        *(function(lambda **x: x), function(lambda x, y: x), function(lambda x, y: y)),
+        *(function(lambda x, *, y: x), function(lambda x, /, y: x), function(lambda: (yield))),
+        *(function(lambda: lambda: 1), function(lambda: lambda: 2), *annotated, given),
+        *(holding(1), holding(2)),
+        *(FunctionType(given.__code__, {}, argdefs=(2,)), FunctionType(given.__code__, {})),
+        *(function(lambda: 1, __defaults__=(1,)), function(lambda: 1, __kwdefaults__={"x": 1})),
+        *(function(lambda: 1, mark=1), function(lambda: 1, mark=2), function(lambda: 1, __module__="x")),
+        *(given.__code__, holding.__code__, CellType(), CellType(1), CellType(2)),
+        *(cls(), cls(int), cls(Worn), cls(name="Other"), cls(kind=Kind), cls(x=1), cls(x=2), cls(y=1)),
+        *(cls(__doc__="text"), cls(__annotations__={"x": int}), cls(__annotations__={"x": str})),
+        *(cls(__slots__=("x",)), cls(__slots__=("y",)), cls(x=function(lambda: 1)), cls(x=len)),
+        *(Enum("Class", {"A": 1}), Enum("Class", {"A": 2}), Enum("Class", {"B": 1}), IntEnum("Class", "A")),
+        *(ContextVar("x"), ContextVar("y"), WeakKeyDictionary({Worn: 1}), WeakKeyDictionary({Worn: 2})),
+        *(WeakValueDictionary({1: Worn}), WeakValueDictionary({2: Worn}), threading.Lock()),
+        *(threading.RLock(), threading.local(), Random(1), Random(2), SystemRandom()),
+        *(field(metadata={"a": 1}), field(metadata={"a": 2}), TypeVar("A"), TypeVar("B")),
+        *(Path("a"), Path("b"), PurePosixPath("a")),
+    ]
+
+
+def test_whatever_differs_in_one_thing_has_another_fingerprint():
+    values = variants()
+    calls = [
+        *((len, (value,), {}) for value in values),
+        *((value, (), {}) for value in values if callable(value)),
+        *((len, (1, 2), {}), (len, (), {"a": 1}), (len, (), {"b": 1}), (len, (1,), {"a": 1})),
+        *((len, ([1], [2]), {}), (len, (), {"a": [1]}), (len, (), {"b": [1]}), (len, ([1],), {"a": [1]})),
+    ]
+    made = Fingerprints()
+    found: dict[bytes, object] = {}
+    for call in calls:
+        assert found.setdefault(made.of_call(*call), call) is call
+    made = Fingerprints()
+    assert [made.of_call(*call) for call in calls] == [*found]
 
 
 COMPILED = """
@@ -473,6 +621,7 @@ class Order(pydantic.BaseModel):
         return self.price * len(self.lines)
 
 ADAPTER = pydantic.TypeAdapter(list[Order])
+NUMBERS = pydantic.TypeAdapter(list[int], config={"strict": False})
 
 @pydantic.validate_call(config={"strict": True})
 def checked(lines: list[Line]):
@@ -482,7 +631,8 @@ MAY_CHANGE = set()
 VALUES = dict(
     line=lambda x: Line(), order=lambda x: Order(), none=lambda x: x,
     a_line=Line(), an_order=Order(lines=[Line()]),
-    adapter=lambda x: ADAPTER.validate_python(x), checked=checked,
+    adapter=lambda x: ADAPTER.validate_python(x), numbers=lambda x: NUMBERS.validate_python(x),
+    checked=checked,
 )
 """
 
@@ -504,6 +654,7 @@ def test_models_of_pydantic_count_with_all_that_is_written_in_them(tmp_path):
         ("", "", set()),
         ("count: int = 1", "count: int = 2", {"line", "a_line", "checked", *orders}),
         ("Adapter(list[Order])", "Adapter(set[Order])", {"adapter"}),
+        ('{"strict": False}', "None", {"numbers"}),
         ("lines[0]", "lines[1]", {"checked"}),
         ('{"strict": True}', '{"strict": False}', {"checked"}),
         ("forbid", "allow", orders),
