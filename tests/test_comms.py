@@ -87,6 +87,9 @@ def test_wrong_channels_are_refused_before_a_run():
     assert check_notify([recorder], "error") == (recorder,)
     with pytest.raises(TypeError, match=r"write notify=\[Recorder\(…\)\]"):
         check_notify(recorder, "always")
+    for value in (1, "x"):
+        with pytest.raises(TypeError, match=rf"notify must be a list of channels, not {value!r}"):
+            check_notify(value, "always")
     with pytest.raises(TypeError, match="must hold ReportChannel objects, not 'x'"):
         check_notify(["x"], "always")
     with pytest.raises(ValueError, match="notify_on must be 'always' or 'error', not 'never'"):

@@ -93,7 +93,7 @@ def test_values_of_trusted_libraries_are_plain_and_those_of_users_are_not() -> N
     for value in trusted:
         assert dump([value], task_name="t", what="x").plain, value
         assert not dump([value], task_name="t", what="x").modules, value
-    for value in (there_and_back, lambda: 1, functools.partial(there_and_back)):
+    for value in (there_and_back, lambda: 1, functools.partial(there_and_back), in_class(1)):
         assert not dump([value], task_name="t", what="x").plain, value
 
 

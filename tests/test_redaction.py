@@ -10,7 +10,7 @@ import sys
 import threading
 import weakref
 from collections import namedtuple
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -59,6 +59,8 @@ SECRET_NAMES = [
     "client_secret",
     "self.token",
     "credentials",
+    "session_id",
+    "ConnectionString",
 ]
 
 
@@ -97,7 +99,8 @@ def test_an_ordinary_name_is_no_secrets():
 @pytest.mark.parametrize("name", ["iban", "payer_iban", "payerIban", "IBAN"])
 def test_names_of_the_users_own_are_secrets_too(name):
     assert Redactor(("iban",)).is_secret(name)
-    assert not Redactor().is_secret(name)
+    assert not Redactor(("customer",)).is_secret(name)
+    assert Redactor(("payer_iban",)).is_secret("payeriban")
 
 
 @dataclass
@@ -109,6 +112,7 @@ class Settings:
 @dataclass(slots=True)
 class Slim:
     api_key: str
+    unset: str = field(init=False, repr=False)
 
 
 Login = namedtuple("Login", ["user", "password"])
@@ -126,6 +130,7 @@ frozendict: type[dict] = getattr(builtins, "frozendict", dict)  # from Python 3.
         {"config": {"a": [{"credentials": {"user": "somebody", "other": TOKEN}}]}},
         {"settings": Settings("db", TOKEN)},
         {"settings": [Slim(TOKEN)]},
+        {"settings": ({"password": TOKEN}, 1)},
         {"login": Login("bob", TOKEN)},
         {"url": f"https://bob:{'tok3n-in-url'}@host/path"},
     ],
@@ -138,7 +143,7 @@ def test_a_secret_among_the_arguments_is_gone_wherever_it_stands_again(kwargs):
         kwargs=kwargs,
         exception=text,
         traceback_str=f"Traceback (most recent call last):\nIOError: {text}\n",
-        traced_vars={"message": repr(text), "t": repr(token), "headers": repr({"Authorization": token})},
+        traced_vars={"message": repr(text), "t": repr(token)},
         traced_vars_location="file.py:1 in f",
     )
     whole = sent(report)
@@ -180,6 +185,15 @@ def test_a_secret_in_a_traced_variable_is_gone_from_text_and_traceback():
         traced_vars={"api_key": "'abcdef123456'", "n": "1", "request": "<Request 'abcdef123456'>"},
     )
     assert "abcdef" not in sent(report)
+    report = report_of(exception=f"refused: {TOKEN}", traced_vars={"headers": repr({"Authorization": TOKEN})})
+    assert "sk-live" not in sent(report)
+
+
+def test_a_secret_that_a_traceback_names_is_gone_from_all_else():
+    source = '  File "x.py", line 1, in f\n    login(password="abcdef123456")\nE: refused\n'
+    for traceback in (source, "E: refused: password=abcdef123456\n"):
+        report = report_of(exception="refused: abcdef123456", traceback_str=traceback)
+        assert "abcdef" not in sent(report)
 
 
 def test_the_parts_of_a_secret_between_white_space_are_secrets():
@@ -353,6 +367,7 @@ def test_a_short_secret_is_hidden_under_its_name():
     }
     assert redactor.variable("token", "'abc'") == REDACTED
     assert redactor.variable("token", "None") == "None"
+    assert redactor.variable("o", "{[1]: 2}") == "{[1]: 2}"
     assert (
         redactor.variable("o", "Settings(host='db', password='abc')")
         == "Settings(host='db', password='<redacted>')"
@@ -487,12 +502,14 @@ def test_redaction_can_be_turned_off():
     report = report_of(kwargs={"token": "abcdefgh"}, exception="abcdefgh")
     assert "abcdefgh" in sent(report, redact=False)
     assert isinstance(Redactor.for_report(report, ReportContent(redact=False)), TransparentRedactor)
+    assert "bcdefghi" in sent(report_of(result={"token": "bcdefghi"}), redact=False)
 
 
 def test_names_can_be_added():
     report = report_of(kwargs={"payer_iban": "DE001234567"}, exception="no account DE001234567")
     assert "DE00" in sent(report)
     assert "DE00" not in sent(report, redact_names=("iban",))
+    assert "DE00" not in sent(report, redact_names=["iban"])
 
 
 def test_hostile_objects_are_looked_at_without_running_their_code():
@@ -630,7 +647,8 @@ def test_a_report_that_was_changed_is_learned_afresh_when_it_is_sent():
 
 
 def test_wrong_content_is_refused():
-    with pytest.raises(TypeError, match="redact must be bool, not 'no'"):
-        ReportContent(redact="no")
+    for switch in ("show_traceback", "show_traced_vars", "redact"):
+        with pytest.raises(TypeError, match=f"{switch} must be bool, not 'no'"):
+            ReportContent(**{switch: "no"})
     with pytest.raises(TypeError, match="redact_names must be a tuple of str"):
         ReportContent(redact_names="iban")

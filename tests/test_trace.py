@@ -177,7 +177,7 @@ def test_times_are_microseconds_from_the_first_attempt_on():
 
 
 def test_workers_stand_in_the_order_of_their_numbers():
-    metrics = {f"t{number}": ran(number, 20, f"thread-{number}") for number in (10, 9, 1, 2)}
+    metrics = {f"t{number}": ran(10 - number, 20, f"thread-{number}") for number in (10, 9, 1, 2)}
     trace = Trace(report_of(metrics))
     assert list(trace.rows.values()) == ["thread-1", "thread-2", "thread-9", "thread-10"]
     assert list(trace.processes.values()) == ["thread-1 … thread-10 on a"]
