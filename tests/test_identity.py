@@ -192,6 +192,19 @@ def cube(x):
 def alone(x):
     return x
 
+class Tally:
+    def __getstate__(self):
+        return [self.counts]
+
+    def __setstate__(self, state):
+        [self.counts] = state
+
+TALLY = Tally()
+
+def tally(x):
+    TALLY.counts[x] = 1
+    return len(TALLY.counts)
+
 class Stats:
     seen = CACHE
 
@@ -207,10 +220,13 @@ def count(x, *, log=LOG):
 def tasks():
     CACHE.clear()
     LOG.clear()
+    TALLY.counts = {0: 1}
     return [
         Task("square", square, args=(1,)),
         Task("cube", cube, args=(2,)),
         Task("alone", alone, args=(2,)),
+        Task("tally", tally, args=(1,)),
+        Task("tally-more", tally, args=(2,)),
         Task("note", Stats().note, args=(5,)),
         Task("count", count, args=(6,)),
         *[Task(f"made-{x}", remember(CACHE)(square), args=(x,)) for x in (10, 11, 12)],
@@ -876,6 +892,8 @@ def test_enumerations_of_a_script_are_alike_in_a_worker(tmp_path):
                 "square": [1, 1],
                 "cube": [2, 2],
                 "alone": [1, 2],
+                "tally": 2,
+                "tally-more": 3,
                 "note": [3, 1],
                 "count": [2, 2],
                 "made-10": [4, 4],

@@ -312,7 +312,7 @@ def test_a_process_that_a_task_leaves_goes_on_until_its_worker_ends(tmp_path):
     assert not psutil.pid_exists(child)
 
 
-def test_a_task_that_forks_and_returns_in_both_processes_has_one_result():
+def test_a_task_that_forks_and_returns_in_both_processes_has_one_result(caplog):
     tasks = [Task(how, fork_and_return, args=(how,)) for how in ("returns", "exits")]
     tasks += [Task(f"good{i}", pow, args=(i, 2)) for i in range(20)]
     report = Process(tasks).run(runner="process", max_workers=1)
@@ -321,3 +321,4 @@ def test_a_task_that_forks_and_returns_in_both_processes_has_one_result():
         "exits": "parent of one that ended with 7",
         **{f"good{i}": i**2 for i in range(20)},
     }
+    assert "a record of the child" not in caplog.text
