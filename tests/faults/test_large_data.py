@@ -525,6 +525,39 @@ def test_a_large_object_of_the_programs_own_class_goes_on_as_it_came(reads_itsel
     assert not written, "it was serialized anew"
 
 
+def test_a_large_exception_of_the_programs_own_classes_goes_on_as_it_came(workers):
+    class Part:  # local, so that it goes by value
+        data = b""
+
+    class Refused(Exception):
+        part = b""
+
+    def with_part() -> Exception:
+        error = ValueError("refused")
+        error.part = Part()  # type: ignore[attr-defined]
+        error.part.data = bytes(2 * MB)  # type: ignore[attr-defined]
+        return error
+
+    def own() -> Exception:
+        error = Refused("refused")
+        error.part = bytes(2 * MB)
+        return error
+
+    def kinds(error: Any) -> tuple[str, str]:
+        return type(error).__name__, type(error.part).__name__
+
+    with ProcessPoolRunner(1) as others:
+        report = run(
+            workers,
+            Task("with-part", with_part),
+            Task("own", own),
+            Task("use-part", kinds, dependencies=behind("with-part"), runner=others),
+            Task("use-own", kinds, dependencies=behind("own"), runner=others),
+        )
+    assert report.results["use-part"] == ("ValueError", "Part")
+    assert report.results["use-own"] == ("Refused", "bytes")
+
+
 def test_results_pass_between_runners(workers):
     tasks = [
         Task("made-in-process", ramp, args=(2,)),
