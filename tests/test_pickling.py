@@ -372,6 +372,8 @@ LOCKED: list[tuple[Callable[[Any], object], str]] = [
     (ring, "[3]"),
     (in_module, ".cfg.lock"),
     (in_class, ".lock"),
+    (lambda lock: in_class(classmethod(closing_over(lock))), ".lock.__func__.__closure__['value']"),
+    (lambda lock: in_class(property(closing_over(lock))), ".lock.fget.__closure__['value']"),
     (in_enumeration, "type(x).lock"),
     (lambda lock: np.array([1, lock], dtype=object), ".__getstate__()[4][1]"),
 ]
@@ -537,6 +539,7 @@ def test_whatever_reading_a_value_raises_is_a_serialization_error(error: str) ->
     assert f"Task 't': result arrived, but could not be deserialized: {error}: from a pickle" in str(
         caught.value
     )
+    assert (caught.value.task_name, caught.value.path) == ("t", "result")
     assert type(caught.value.__cause__).__name__ == error
 
 
