@@ -17,6 +17,7 @@ from typing import Any
 
 import cloudpickle
 import pytest
+from waiting import touch, wait_for_files
 
 from processes import (
     Process,
@@ -230,6 +231,18 @@ def test_threads_may_enter_and_leave_blocks_of_one_runner():
                 pass
 
     at_once(enter_and_leave)
+
+
+def test_a_run_may_outlast_the_block_of_its_runner(tmp_path):
+    begun = threading.Event()
+    process = Process([Task("waits", wait_for_files, args=(tmp_path, 1))])
+    with ThreadPoolExecutor(1) as pool:
+        with ProcessPoolRunner(1) as runner:
+            observers = [lambda event: begun.set() if isinstance(event, TaskStarted) else None]
+            run = pool.submit(process.run, runner=runner, observers=observers)
+            assert begun.wait(60)
+        touch(tmp_path, 1)
+        assert run.result(60).results == {"waits": True}
 
 
 def test_a_task_has_one_logger_whoever_asks_first():
