@@ -318,7 +318,7 @@ VALUES = dict(
     inner=inner, outer=outer, late=late, closed=closed(1), uses_names=uses_names, nested=nested, total=total,
     by_module=lambda: shop.total(1), cart=Cart, method=Cart(3).sum, partial=functools.partial(outer, 1),
     noted=noted, decorated=decorated, ordered=[1, 2], keyed={"a": 1}, number=1, text="x", weight=Weight,
-    colour=Colour.RED, by_name=by_name,
+    colour=Colour.RED, by_name=by_name, module=[shop],
 )
 """
 
@@ -342,10 +342,10 @@ EDITS: dict[str, tuple[str, str, str, set[str]]] = {
     "a number's type": ("program.py", "number=1", "number=1.0", {"number"}),
     "a member of an enumeration": ("program.py", "colour=Colour.RED", "colour=Colour.BLUE", {"colour"}),
     "a comment": ("program.py", "LIMIT = 10", "LIMIT = 10  # the most", set()),
-    "another module": ("shop.py", "* RATE", "+ RATE", {"total", "by_module"}),
-    "another module's global": ("shop.py", "RATE = 2", "RATE = 3", {"total", "by_module"}),
-    "what another module calls": ("prices.py", "n + 1", "n + 2", {"total", "by_module", "late"}),
-    "what nobody calls": ("shop.py", "    pass", "    return 1", set()),
+    "another module": ("shop.py", "* RATE", "+ RATE", {"total", "by_module", "module"}),
+    "another module's global": ("shop.py", "RATE = 2", "RATE = 3", {"total", "by_module", "module"}),
+    "what another module calls": ("prices.py", "n + 1", "n + 2", {"total", "by_module", "late", "module"}),
+    "what nobody calls": ("shop.py", "    pass", "    return 1", {"module"}),
     "a module that a function imports": ("late.py", "import price", "import price as price", {"late"}),
     "what such a module imports": ("tools/pairs.py", "PAIR = 2", "PAIR = 3", {"late"}),
 }
@@ -429,7 +429,8 @@ def variants() -> list[Any]:
         return x, y
 
     annotated = [function(lambda x: x, __annotations__={"x": kind}) for kind in (int, float, "int")]
-    nothing, large = print, bytes(LARGE)
+    nothing, large, marked = print, bytes(LARGE), partial(print)
+    marked.mark = 1  # type: ignore[attr-defined]
     same_memory = memoryview(bytes(LARGE + 2))
     return [
         *(None, True, False, 0, 1, 2, 10, -1, 10**400, 0.0, -0.0, 1.0, 1j, ..., NotImplemented),
@@ -442,6 +443,7 @@ def variants() -> list[Any]:
         *(range(2), range(3), slice(2), list[int], list[str], int | str, int | bytes, uuid.UUID(int=1)),
         *(uuid.UUID(int=2), deque([1]), deque([2]), deque([1], 5), Counter("a"), OrderedDict({1: 2})),
         *(array("i", [1]), array("i", [2]), array("l", [1]), Exception(1), Exception(2), ValueError(1)),
+        *(re.RegexFlag(1 << 20), re.RegexFlag(1 << 21), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)),
         *(Signals.SIGINT, Signals.SIGTERM, re.compile("a"), re.compile("a", re.IGNORECASE)),
         *(len, abs, math.sin, math.cos, "x".join, "y".join, "x".split, [1].append, [2].append, [1].pop),
         *(str.join, str.split, bytes.join, (1).__add__, (2).__add__, (1).__sub__, int.from_bytes),
@@ -461,7 +463,14 @@ def variants() -> list[Any]:
         *(Reduced(len, (), None, None, [(2, 1)]), Reduced(len, (), 1, None, None, setattr)),
         *(staticmethod(len), staticmethod(abs), classmethod(len), property(len), property(abs)),
         *(property(len, abs), property(len, None, abs), property(len, doc="text"), vars(Worn)["wash"]),
-        *(partial(print), partial(print, 1), partial(print, 2), partial(print, sep=""), partial(len, 1)),
+        *(
+            marked,
+            partial(print),
+            partial(print, 1),
+            partial(print, 2),
+            partial(print, sep=""),
+            partial(len, 1),
+        ),
         *(lru_cache(len), lru_cache(abs), lru_cache(1)(len), lru_cache(typed=True)(len)),
         *(function(lambda: 1), function(lambda: 2), function(lambda: 1.0), function(lambda: nothing)),
         *(function(lambda: len), function(lambda: abs), function(lambda: json.dumps), holding_nothing()),
