@@ -9,10 +9,12 @@ import subprocess
 import sys
 import threading
 import weakref
+from base64 import b64encode, urlsafe_b64encode
 from collections import namedtuple
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -194,6 +196,27 @@ def test_a_secret_that_a_traceback_names_is_gone_from_all_else():
     for traceback in (source, "E: refused: password=abcdef123456\n"):
         report = report_of(exception="refused: abcdef123456", traceback_str=traceback)
         assert "abcdef" not in sent(report)
+
+
+def test_a_secret_is_gone_in_whatever_spelling():
+    secret = "k\u00e4/y+w\\rd?'~\"\u00ff\u00fe"
+    redactor, in_json = Redactor(), json.dumps(secret, ensure_ascii=False)[1:-1]
+    redactor.learn([("token", secret)])
+    for spelled in (
+        *(
+            secret,
+            repr(secret)[1:-1],
+            ascii(secret)[1:-1],
+            repr(secret.encode())[2:-1],
+            json.dumps(secret)[1:-1],
+        ),
+        *(in_json, repr(in_json)[1:-1], json.dumps(in_json)[1:-1], quote(secret), quote(secret, safe="")),
+    ):
+        assert redactor.text(f"x {spelled} x") == "x <redacted> x"
+    for user in ("b", "bo", "bob"):
+        for encode in (b64encode, urlsafe_b64encode):
+            text = redactor.text(encode(f"{user}:{secret}?".encode()).decode())
+            assert len(text.replace(REDACTED, "")) <= 10  # of the name, the colon and the end
 
 
 def test_the_parts_of_a_secret_between_white_space_are_secrets():
