@@ -778,21 +778,16 @@ VALUES = dict(
 
 @pytest.mark.skipif(sys.version_info < (3, 15), reason="imports cannot wait before Python 3.15")
 def test_what_an_import_that_waits_will_bring_counts(tmp_path):
-    (tmp_path / "pack").mkdir()
-    files = HELPERS | {"pack/__init__.py": "", "pack/far.py": "def gain(n):\n    return n + 1\n"}
-
-    def fingerprints(**edited: str) -> dict[str, str]:
-        for name, source in (files | edited).items():
-            (tmp_path / name).write_text(source)
-        lines = output_of(WAITING + PRINT, tmp_path, PYTHONDONTWRITEBYTECODE="1").splitlines()
-        return dict(line.split() for line in lines)
+    packed = {"pack/__init__.py": "", "pack/far.py": "def gain(n):\n    return n + 1\n"}
+    files = {"program.py": WAITING, **HELPERS, **packed}
 
     def changed(name: str) -> set[str]:
-        after = fingerprints(**{name: files[name].replace("+ 1", "+ 2").replace("* RATE", "+ RATE")})
+        edited = files[name].replace("+ 1", "+ 2").replace("* RATE", "+ RATE")
+        after = fingerprints_in(tmp_path, files | {name: edited})
         return {name for name, digest in after.items() if digest != before[name]}
 
-    before = fingerprints()
-    assert fingerprints() == before
+    before = fingerprints_in(tmp_path, files)
+    assert fingerprints_in(tmp_path, files) == before
     assert changed("shop.py") == {"by_module"}
     assert changed("prices.py") == {"by_module", "by_name"}
     assert changed("pack/far.py") == {"submodule"}
