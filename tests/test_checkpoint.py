@@ -12,8 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
-from programs import ended, output_of, started
+from programs import ended, output_of, started, wait_until
 
 from processes import (
     Process,
@@ -459,6 +460,8 @@ def test_a_program_that_was_killed_goes_on_where_it_was(how, runner, tmp_path):
         (tmp_path / "script.py").write_text(script)
     with started(command, env=environment, **pipes) as program:
         assert program.stdout.readline() == "there\n"
+        # Python hears a signal that comes just before it begins to read when it has read.
+        wait_until(lambda: psutil.Process(program.pid).status() == psutil.STATUS_SLEEPING)
         program.send_signal(getattr(signal, how))
         program.wait(timeout=60)
     assert (tmp_path / "ran").read_text().split() == ["t0", "t1", "t2", "t3"]
