@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from .failure import bounded_dataclass_repr
 
-@dataclass
+
+@dataclass(repr=False)
 class ErrorData:
     """Why and how a task failed.
 
@@ -43,3 +45,5 @@ class ErrorData:
     traceback_str: str = ""
     traced_vars: dict[str, str] = field(default_factory=dict)
     traced_vars_location: str = ""
+
+    __repr__ = bounded_dataclass_repr

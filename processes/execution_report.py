@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .caller import warn_caller
 from .collector import collector_paused
 from .exceptions import ProcessesError
-from .failure import DICTS, brief_repr, exception_line, name_of_class
+from .failure import DICTS, bounded_dataclass_repr, brief_repr, exception_line, name_of_class
 from .parameters import is_bound, parameter_names
 from .results import Results
 from .task import function_name
@@ -34,7 +34,7 @@ JSON_DEPTH = 100  # containers inside each other; what lies deeper is rendered b
 JSON_INT_BITS = 2048  # Python may refuse to write larger ints in decimal (see sys.set_int_max_str_digits)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class TaskReportEntry:
     """What became of one task.
 
@@ -69,6 +69,8 @@ class TaskReportEntry:
     attempts: int
     result: Any | None = None
     error: ErrorData | None = None
+
+    __repr__ = bounded_dataclass_repr
 
     @classmethod
     def of(cls, name: str, task: Task, result: TaskResult, function: str) -> TaskReportEntry:

@@ -15,6 +15,7 @@ import _thread
 import builtins
 import sys
 from itertools import islice
+from reprlib import recursive_repr
 
 TYPE_CHECKING: bool = False  # typing itself would take longer to import than all of this module
 if TYPE_CHECKING:
@@ -232,6 +233,16 @@ def bounded_repr(value: object, max_characters: int = MAX_CHARACTERS) -> str:
 def brief_repr(value: object) -> str:
     """Return the repr of any value as messages show it: see :func:`bounded_repr`."""
     return bounded_repr(value, MAX_BRIEF)
+
+
+@recursive_repr("...")
+def bounded_dataclass_repr(instance: Any) -> str:
+    """Return the repr of a data class with its fields bounded in size, not in time: whoever asks waits."""
+    texts = (
+        f"{name}={_render(getattr(instance, name), MAX_CHARACTERS, threaded=True, parents=())}"
+        for name in instance.__dataclass_fields__
+    )
+    return f"{_type_name(instance)}({', '.join(texts)})"
 
 
 def type_name(value: object) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from .failure import brief_repr, type_name
+from .failure import bounded_dataclass_repr, brief_repr, type_name
 
 if TYPE_CHECKING:
     from .attempt import Sealed
@@ -41,7 +41,7 @@ class _Unopened:
     _sealed: Sealed | None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class TaskResult(_Unopened):
     """How a task ended.
 
@@ -67,6 +67,8 @@ class TaskResult(_Unopened):
     error_data: ErrorData | None = None
     elapsed_seconds: float = 0.0
     attempts: int = 0
+
+    __repr__ = bounded_dataclass_repr
 
     def __getattr__(self, name: str) -> Any:
         """Open the result when it is first asked for, if it is sealed: until then the field is not set."""

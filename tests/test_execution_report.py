@@ -487,6 +487,33 @@ def test_a_value_that_lies_about_its_class_becomes_json():
     assert in_json_once([Liar()]) == ["Liar()"]
 
 
+def test_a_console_shows_the_values_of_a_task_in_bounded_size():
+    class Row:
+        def __repr__(self) -> str:
+            return "Row()"
+
+    class Broken:
+        def __repr__(self) -> str:
+            raise RuntimeError("not loaded")
+
+    rows = [Row()] * 100_000
+    broken = TaskReportEntry("a", "work", (rows,), {"rows": rows}, TaskStatus.ERRORED, 1.5, 1, Broken())
+    broken.error = ErrorData("a", args=(rows,), kwargs={"rows": rows}, traceback_str="x" * 100_000)
+    shown = repr(broken)
+    assert len(shown) < 50_000
+    assert shown.startswith("TaskReportEntry(name='a', function='work', args=([Row(), Row(), ")
+    assert shown.count("more items") == 2
+    assert "result=<Broken object whose __repr__ raised RuntimeError: not loaded>, error=ErrorData(" in shown
+    assert len(repr(broken.error)) < 20_000
+    assert len(repr(TaskResult.success(rows))) < 10_000
+
+
+def test_a_console_shows_a_task_whose_result_holds_its_own_entry():
+    found: list[object] = []
+    found += [entry("a", result=found), entry("b", result=found)]
+    assert "..." in repr(found[0])
+
+
 def test_a_value_that_holds_itself_is_rendered_by_repr():
     values: list[object] = [1]
     values.append(values)
