@@ -435,11 +435,14 @@ class Scheduler:
             self._waker.wait(timeout)
             return
         with selectors.DefaultSelector() as selector:
-            for descriptor in (*descriptors, self._waker.fileno()):
+            for descriptor in descriptors:
                 selector.register(descriptor, selectors.EVENT_READ)
+            bell = selector.register(self._waker.fileno(), selectors.EVENT_READ)
             if self._waker.arm():
                 with self._waker.lend_turn():
-                    selector.select(timeout)
+                    came = selector.select(timeout)
+                if (bell, selectors.EVENT_READ) in came:
+                    self._waker.hush()
             self._waker.disarm()
 
     # Ending

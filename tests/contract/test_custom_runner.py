@@ -310,7 +310,34 @@ class CountsLooks(ThreadEachRunner):
         return super().wait(timeout)
 
 
-@pytest.mark.parametrize("beside", [None, ProcessPoolRunner(1)])
+class HasDescriptor(ThreadEachRunner):
+    """Tells of messages by a descriptor."""
+
+    def open(self, waker):
+        super().open(waker)
+        self.ended = []
+        self.reading, self.writing = os.pipe()
+
+    def fileno(self) -> int:
+        return self.reading
+
+    def deliver(self, message) -> None:
+        self.ended.append(message)
+        os.write(self.writing, b"1")
+
+    def wait(self, timeout: float | None):
+        while self.ended:
+            os.read(self.reading, 1)
+            super().deliver(self.ended.pop(0))
+        return super().wait(timeout)
+
+    def close(self) -> None:
+        super().close()
+        os.close(self.reading)
+        os.close(self.writing)
+
+
+@pytest.mark.parametrize("beside", [None, HasDescriptor(), ProcessPoolRunner(1)])
 def test_a_run_of_one_or_several_runners_sleeps_until_something_comes(beside):
     runner = CountsLooks()
     tasks = [
