@@ -74,8 +74,8 @@ class Interrupt:
 
     Parameters
     ----------
-    wake : callable
-        Ends the run's wait; called from the signal handler.
+    end_run : callable
+        Ends the run at its next step; called from the signal handler.
     inside : container of CodeType
         The code whose callees are the user's.
     outside : CodeType
@@ -91,11 +91,11 @@ class Interrupt:
         How long a wait of the run's thread may last; None where no signal can come.
     """
 
-    def __init__(self, wake: Callable[[], object], inside: Container[CodeType], outside: CodeType) -> None:
+    def __init__(self, end_run: Callable[[], object], inside: Container[CodeType], outside: CodeType) -> None:
         self.happened = False
         self.happened_at = inf
         self.look_seconds: float | None = None
-        self._wake = wake
+        self._end_run = end_run
         self._inside = inside
         self._outside = outside
         self._outer: Interrupt | None = None  # of the run whose task started this one
@@ -116,10 +116,12 @@ class Interrupt:
         # Where the user's function has put a handler in our place, that one stays.
         if self.look_seconds is not None and _signal.getsignal(signal.SIGINT) == self.handle:
             _signal.signal(signal.SIGINT, self._previous)
+        self._pid = 0
+        del self._end_run  # it holds the run, which holds this
 
     def handle(self, number: int, frame: FrameType | None) -> None:
         """Handle a SIGINT."""
-        if os.getpid() != self._pid:  # it was forked during the run, which is none of its own
+        if os.getpid() != self._pid:  # forked during the run, which is none of its own; or the run is over
             self._previous(number, frame)
             return
         self.note()
@@ -132,6 +134,6 @@ class Interrupt:
         """Remember a SIGINT, for the runs around this one too."""
         if not self.happened:
             self.happened, self.happened_at = True, monotonic()
-        self._wake()
+        self._end_run()
         if self._outer is not None:
             self._outer.note()

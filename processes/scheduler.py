@@ -181,7 +181,7 @@ class Scheduler:
         self._timers: list[tuple[float, int, int]] = []
         self._waker = Waker(self._go_on)
         self._interrupt = Interrupt(
-            self._waker.set, inside={perform.__code__, dump.__code__}, outside=Scheduler.run.__code__
+            self.cancel, inside={perform.__code__, dump.__code__}, outside=Scheduler.run.__code__
         )
         self._stand_in = StandIn(self._drive_for_another, self._waker.set)
         self._cancelled = False
@@ -236,16 +236,12 @@ class Scheduler:
 
     def _drive(self, wait: Callable[[float | None], list[Message]], kept_by: object = None) -> None:
         """Take steps until the run is over; with `kept_by` for as long as that keeps the run's own thread."""
-        while (
-            self._plan.unfinished
-            and not (self._cancelled or self._interrupt.happened)
-            and self._stand_in.kept_by is kept_by
-        ):
+        while self._plan.unfinished and not self._cancelled and self._stand_in.kept_by is kept_by:
             self._start_ready_attempts()
             if self._untold and kept_by is None:
                 with self._stand_in:
                     self._tell_observers()
-                if self._stand_in.has_driven or self._cancelled or self._interrupt.happened:
+                if self._stand_in.has_driven or self._cancelled:
                     continue  # the run may be over
             self._take(wait(self._longest_wait()))
             if self._timers and self._timers[0][0] <= (now := monotonic()):

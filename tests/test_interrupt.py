@@ -282,6 +282,17 @@ def test_a_handler_that_a_function_installs_stays_after_the_run():
         signal.signal(signal.SIGINT, previous)
 
 
+def test_a_handler_that_a_function_installs_before_that_of_the_run_interrupts_the_program_after_the_run():
+    def handle_first() -> None:
+        previous = signal.getsignal(signal.SIGINT)
+        signal.signal(signal.SIGINT, lambda *args: previous(*args))
+
+    with handled_by(signal.default_int_handler, signal.SIGINT):
+        Process([Task("installs", handle_first)]).run(runner="sequential").raise_for_errors()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+
 def test_ctrl_c_before_the_first_task_leaves_a_report_too(runner):
     def interrupted():
         signal.raise_signal(signal.SIGINT)
