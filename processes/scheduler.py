@@ -390,6 +390,8 @@ class Scheduler:
             to_next_timer = min(max(0.0, self._timers[0][0] - monotonic()), LONGEST_WAIT)
             return shorter(to_next_timer, look_seconds)
         if not self._running:
+            if self._cancelled or not self._plan.unfinished or self._best_startable() is not None:
+                return 0.0  # what was started has ended at once: an argument could not be opened
             # A ready task that cannot start now never could: nothing runs that would make room for it.
             raise RuntimeError(
                 "The run is stuck: nothing runs and nothing can start [this is a bug in processes]"

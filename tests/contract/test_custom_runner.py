@@ -469,6 +469,18 @@ def test_a_result_that_cannot_be_opened_fails_the_task_that_needs_it_and_the_one
     }
 
 
+@pytest.mark.parametrize("runner", ["thread", None], ids=["another", "the-same"])
+@pytest.mark.parametrize("fail_fast", [False, True])
+def test_a_run_ends_in_good_order_though_nothing_runs_where_a_result_cannot_be_opened(runner, fail_fast):
+    tasks = [Task("dropped", add, keep_result=False)]
+    needs = [TaskDependency("dropped", True)]
+    tasks += [Task(name, add, dependencies=needs, runner=runner) for name in ("one", "other")]
+    report = Process(tasks).run(runner=LosesResults(1), fail_fast=fail_fast)
+    statuses = [entry.status.name for entry in report.entries.values()]
+    assert statuses[:2] == ["SUCCESS", "ERRORED"]
+    assert statuses[2] == "ERRORED" or fail_fast
+
+
 def test_a_class_that_lacks_a_part_cannot_be_made():
     class Incomplete(ProcessRunner):
         def start(self, attempt: Attempt) -> None:
