@@ -412,6 +412,8 @@ class Scheduler:
         if performing is None:
             return self._wait_for_others(timeout)
         self._take(self._wait_for_others(0))  # sends what they were given
+        if self._cancelled:
+            return []
         with self._stand_in:
             messages = performing.wait(0)
         return messages + self._wait_for_others(0)

@@ -753,6 +753,17 @@ def test_fail_fast_leaves_the_rest_pending(runner):
     assert statuses(report) == {"bad": ERRORED, "t0": PENDING, "t1": PENDING, "t2": PENDING}
 
 
+def test_fail_fast_begins_no_sequential_task_after_an_argument_that_cannot_be_sent():
+    ran = []
+    tasks = [
+        Task("bad", repr, args=(threading.Lock(),), runner="process"),
+        Task("other", ran.append, args=(1,)),
+    ]
+    report = Process(tasks).run(runner="sequential", fail_fast=True)
+    assert statuses(report) == {"bad": ERRORED, "other": PENDING}
+    assert ran == []
+
+
 def test_a_runner_held_open_keeps_its_workers_from_run_to_run():
     process = Process([Task("pid", os.getpid)])
     with ProcessPoolRunner(1) as runner:
