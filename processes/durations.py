@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import inf
+from sys import float_info
 from typing import TYPE_CHECKING
 
 from .checks import is_number
@@ -65,7 +65,7 @@ def _checked_name(name: object) -> str:
 def _checked_seconds(name: str, seconds: object) -> float:
     if not is_number(seconds):
         raise TypeError(f"durations[{name!r}] must be a number of seconds, not {brief_repr(seconds)}")
-    if not 0 <= seconds < inf:
+    if not 0 <= seconds <= float_info.max:
         raise ValueError(
             f"durations[{name!r}] must be a number of seconds from 0 on, not {brief_repr(seconds)}"
         )

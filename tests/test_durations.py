@@ -94,6 +94,7 @@ def test_a_stream_takes_them_too():
         ({"one": True}, TypeError, r"durations\['one'\] must be a number of seconds, not True"),
         ({"one": -1}, ValueError, r"durations\['one'\] must be a number of seconds from 0 on, not -1"),
         ({"one": nan}, ValueError, r"durations\['one'\] must be .* not nan"),
+        ({"one": 10**400}, ValueError, r"durations\['one'\] must be .* not 1000"),
         ({"other": inf}, ValueError, r"durations\['other'\] must be .* not inf"),
     ],
 )
