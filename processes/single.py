@@ -24,6 +24,8 @@ def run_task(task: Task, process: Process | None) -> TaskResult:
     alone = copy(task)
     alone.dependencies = []
     alone.resources = {}  # there is nobody to share with
+    if task.has_logger:
+        alone._logger = task.logger  # noqa: SLF001 - the copy would make another one
     try:
         if process is not None:
             downstream = [below.name for below in process.get_dependant_tasks(task.name)]

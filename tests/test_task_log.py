@@ -503,6 +503,23 @@ def test_the_level_of_the_file_counts(path):
     assert [line.rpartition(": ")[2] for line in path.read_text().splitlines()] == ["high"]
 
 
+def test_a_task_that_runs_alone_logs_through_its_own_logger(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    task = Task("a", int, path.name, args=("x",))
+    added = Collector()
+    task.logger.addHandler(added)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    task.run()
+    assert path.read_text().count("invalid literal") == 2
+    assert [record.levelname for record in added.records] == ["INFO", "ERROR"]
+    assert added.records[1].task_context["task_name"] == "a"
+    task.close_handlers()
+    task.run()
+    assert path.read_text().count("invalid literal") == 2
+    assert os.listdir() == []
+
+
 def test_a_closed_sink_writes_no_more(path):
     sink = record_sink(Task("a", work, path))
     sink(record_of("before"))
