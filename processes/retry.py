@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from .checks import is_number
 from .exceptions import ProcessesError, WorkerDiedError
 from .failure import brief_repr, describe_failure, drop_leading_frames, exception_line
+from .interrupt import is_of_signal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,9 +58,9 @@ def delay_after(
             return None
         asked = "retry_delay"
         seconds = retry_delay(attempt) if callable(retry_delay) else retry_delay
-    except KeyboardInterrupt:
-        raise
     except BaseException as error:  # sys.exit() is no more meant for the program here than in a task
+        if is_of_signal(error):
+            raise
         drop_leading_frames(error, {__name__})
         did = f"raised {exception_line(error)}"
         undecided = _undecided(task_name, attempt, asked, did)

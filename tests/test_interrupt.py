@@ -431,6 +431,17 @@ def test_a_signal_that_strikes_while_an_argument_is_serialized_ends_the_run(numb
     assert process.report.entries["slow"].status is TaskStatus.PENDING
 
 
+def test_a_signal_that_strikes_while_the_delay_of_a_retry_is_decided_ends_the_run():
+    def decide(attempt: int) -> float:
+        signal.raise_signal(signal.SIGALRM)
+        return 0.0
+
+    process = Process([Task("bad", int, args=("x",), retries=1, retry_on=(ValueError,), retry_delay=decide)])
+    with handled_by(strike), pytest.raises(Struck):
+        process.run(runner="sequential")
+    assert process.report.entries["bad"].status is TaskStatus.PENDING
+
+
 @pytest.mark.parametrize("has_checkpoint", [True, False], ids=["checkpoint", "observer"])
 def test_a_signal_that_strikes_in_an_observer_ends_the_run(has_checkpoint, tmp_path):
     def observe(event):
