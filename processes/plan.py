@@ -222,8 +222,6 @@ class Plan:
         self._make_ready(task)
 
     def _make_ready(self, task: int) -> None:
-        if (state := self._states[task]) is not WAITING and state is not DELAYED:
-            raise self._refusal(task, READY)
         self._states[task] = READY
         group, rank = self._groups[task], self.ranks[task]
         if group in self._trees:

@@ -245,6 +245,12 @@ def test_what_is_not_allowed_raises_and_changes_nothing(drawn, data):
             with pytest.raises(IndexError):
                 plan.take(group)
             assert contents(plan) == before
+    for task in range(drawn.size if drawn.needs else 0):
+        group, state = drawn.groups[task], plan.state(task)
+        if group in plan._trees and state is not READY:
+            with pytest.raises(RuntimeError, match=f"'t{task}' cannot go from {state.name} to RUNNING"):
+                plan.take(group, plan.ranks[task])
+            assert contents(plan) == before
 
 
 @steadily
