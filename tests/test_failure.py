@@ -89,8 +89,6 @@ def test_causes_contexts_notes_and_groups_are_in_the_traceback() -> None:
             members = [ValueError("first"), ExceptionGroup("inner", [TypeError("second")])]
             members[0].add_note("a note on a member")
             raise ExceptionGroup("outer", members) from None
-        finally:
-            assert True
 
     exception = catch(fail)
     exception.__suppress_context__ = False
@@ -283,6 +281,22 @@ def test_a_text_that_hangs_costs_a_second_and_not_the_frames(release: threading.
     failure = describe_failure(catch(fail))
     assert time.monotonic() - start < SOON
     assert failure.exception == "<unprintable Hanging object>"
+    assert "in fail" in failure.traceback_str
+
+
+def test_a_file_name_that_hangs_costs_a_second_and_not_the_frames(release: threading.Event) -> None:
+    class Hanging:
+        def __repr__(self) -> str:
+            release.wait(60)
+            return "at last"
+
+    def fail() -> None:
+        raise OSError(2, "no such file", Hanging())
+
+    start = time.monotonic()
+    failure = describe_failure(catch(fail))
+    assert time.monotonic() - start < SOON
+    assert failure.exception == "<unprintable FileNotFoundError object>"
     assert "in fail" in failure.traceback_str
 
 
@@ -599,4 +613,5 @@ def test_it_imports_next_to_nothing() -> None:
         "spec.loader.exec_module(module)\n"
         "print(*sorted(set(sys.modules) - before))"
     )
-    assert set(output_of([sys.executable, "-c", code]).split()) <= {"__future__", "itertools"}
+    # The last one comes with pickle, which workers need anyway.
+    assert set(output_of([sys.executable, "-c", code]).split()) <= {"__future__", "itertools", "reprlib"}

@@ -379,7 +379,12 @@ def test_what_ends_while_a_sequential_task_keeps_the_run_is_followed_up_before_t
 
 
 class TellsAll(TellsOfDelivery):
-    """Looks at no message."""
+    """Looks at no message, and tells once more of a start."""
+
+    def deliver(self, message) -> None:
+        if isinstance(message, Finished):
+            super().deliver(Started(message.ticket, time.monotonic(), message.worker))
+        super().deliver(message)
 
     def wait(self, timeout: float | None):
         messages = ProcessRunner.wait(self, timeout)
@@ -426,6 +431,36 @@ def test_what_its_start_raises_ends_the_run_whichever_thread_goes_on_with_it():
         process.run(runner=RunsOutOfThreads(2))
     assert process.runner.results["t199"].worked
     assert process.runner.results["one-too-many"].status is TaskStatus.PENDING
+
+
+class TellsOfFailedStart(RunsOutOfThreads):
+    """Lets others wait until it could not start something."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self.failed = threading.Event()
+
+    def start(self, attempt: Attempt) -> None:
+        try:
+            super().start(attempt)
+        except RuntimeError:
+            self.failed.set()
+            raise
+
+
+def test_what_its_start_raises_while_a_task_keeps_the_run_ends_it_too():
+    runner, went_on = TellsOfFailedStart(), []
+    tasks = [
+        Task("keeps", runner.failed.wait, args=(30,)),
+        Task("next", went_on.append, args=(1,), dependencies=[TaskDependency("keeps")]),
+        Task("one", add, runner=runner),
+        Task("one-too-many", add, dependencies=[TaskDependency("one", True)], runner=runner),
+    ]
+    process = Process(tasks)
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        process.run(runner="sequential")
+    assert process.report.entries["one-too-many"].status is TaskStatus.PENDING
+    assert went_on == []
 
 
 class Lost(Sealed):
