@@ -50,7 +50,7 @@ def _arguments_from(process: Process | None, task: Task) -> tuple[tuple[Any, ...
     results = {} if process is None else process.runner.results
     values = []
     for dependency in task.dependencies:
-        result = results.get(dependency.task_name)
+        result = results.get(dependency.task_name.lower())
         if result is None or not result.worked:
             state = "unknown" if result is None else result.status.value
             raise DependencyNotFoundError(

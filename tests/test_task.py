@@ -350,6 +350,14 @@ def test_a_task_without_its_process_or_its_dependencies_fails_before_any_attempt
     assert needy.run(process).attempts == 1
 
 
+def test_a_task_that_runs_alone_gets_the_results_of_its_dependencies_whatever_the_case_of_their_names():
+    needy = Task("needy", abs, dependencies=[TaskDependency("source", True)])
+    process = Process([Task("source", work), needy])
+    process.run()
+    needy.dependencies[0].task_name = "SOURCE"
+    assert needy.run(process).result == 42
+
+
 def test_a_task_refuses_to_run_in_what_is_no_process():
     with pytest.raises(TypeError, match="executing_process must be Process or None, not str"):
         Task("a", work).run("process")
