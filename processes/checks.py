@@ -30,6 +30,23 @@ def is_host_name(name: str) -> bool:
     return True
 
 
+def check_bool(name: str, value: object) -> None:
+    """Refuse what is no bool; one of NumPy's is none, though it looks like one.
+
+    Raises
+    ------
+    TypeError
+        If it is none.
+    """
+    if not isinstance(value, bool):
+        raise no_bool(name, value)
+
+
+def no_bool(name: str, value: object) -> TypeError:
+    """Make the error of :func:`check_bool`, for what is made so often that a call would count."""
+    return TypeError(f"{name} must be bool, not {type_name(value)}")
+
+
 def check_count(name: str, count: object) -> None:
     """Refuse what is no positive whole number; None means the default.
 

@@ -9,7 +9,7 @@ from contextvars import copy_context
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
 
-from .checks import check_plain
+from .checks import check_bool, check_plain
 from .comms.after_run import INTERRUPT_SECONDS, check_notify, notify_after
 from .durations import expected_durations
 from .events import TaskFinished
@@ -475,11 +475,14 @@ class Process:
         configured = choose_runner(
             self._configured_runner if runner is None else runner, parallel, max_workers, len(graph.tasks)
         )
+        check_bool("progress", progress)
+        check_bool("fail_fast", fail_fast)
+        check_bool("capture_output", capture_output)
         observers = _check_observers(observers)
         if anyone_hears(graph.tasks):
             recorders = (LogFiles(graph.tasks), *recorders)
         has_line = False
-        if _check_bool("progress", progress):
+        if progress:
             from .observers.progress import Progress
 
             shown = Progress()
@@ -492,8 +495,8 @@ class Process:
             observers=observers,
             recorders=recorders,
             resources=_check_resources(resources, graph.tasks),
-            fail_fast=_check_bool("fail_fast", fail_fast),
-            captures_output=_check_bool("capture_output", capture_output),
+            fail_fast=fail_fast,
+            captures_output=capture_output,
             durations=expected_durations(durations, graph.names),
             has_line=has_line,
         )
@@ -676,12 +679,6 @@ def _index_of(task_name: str, members: Graph | Draft) -> int:
 
 def _no_task(task: object) -> TypeError:
     return TypeError(f"tasks must be Task objects, not {brief_repr(task)}")
-
-
-def _check_bool(name: str, value: object) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError(f"{name} must be bool, not {brief_repr(value)}")
-    return value
 
 
 def _check_observers(observers: Iterable[Observer]) -> list[Observer]:

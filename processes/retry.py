@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sys import float_info
 from typing import TYPE_CHECKING
 
-from .checks import is_number
+from .checks import check_bool, is_number
 from .exceptions import ProcessesError, WorkerDiedError
 from .failure import brief_repr, describe_failure, drop_leading_frames, exception_line
 from .interrupt import is_of_signal
@@ -110,7 +110,7 @@ def exponential_backoff(
     Raises
     ------
     TypeError
-        If one of these is no number.
+        If one of the first three is no number, or `jitter` no bool.
     ValueError
         If `base` or `maximum` is negative, or `factor` is below 1.
 
@@ -122,6 +122,7 @@ def exponential_backoff(
     >>> [wait(attempt) for attempt in (1, 2, 3, 4)]
     [0.5, 1.0, 2.0, 3]
     """
+    check_bool("jitter", jitter)
     for name, value in (("base", base), ("factor", factor), ("maximum", maximum)):
         if not is_number(value):
             raise TypeError(f"{name} must be a number, not {brief_repr(value)}")

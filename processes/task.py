@@ -9,7 +9,7 @@ from math import inf
 from sys import float_info
 from typing import TYPE_CHECKING, Any
 
-from .checks import check_retries, is_int, is_number
+from .checks import check_retries, is_int, is_number, no_bool
 from .exceptions import CircularDependencyError
 from .failure import brief_repr, name_of_class, type_name
 from .forks import fork_safe_lock
@@ -145,7 +145,7 @@ class Task:
         if type(priority) is not int and not is_int(priority):
             raise TypeError(f"priority must be int, not {type_name(priority)}")
         if keep_result is not True and keep_result is not False:
-            raise TypeError(f"keep_result must be bool, not {type_name(keep_result)}")
+            raise no_bool("keep_result", keep_result)
         self.func = func
         self.log_path = log_path
         self.args = args

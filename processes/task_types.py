@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from .checks import no_bool
 from .failure import bounded_dataclass_repr, brief_repr, type_name
 
 if TYPE_CHECKING:
@@ -165,9 +166,9 @@ class TaskDependency:
         if not isinstance(task_name, str):
             raise TypeError(f"task_name must be str, not {type_name(task_name)}: name the task, as in 'load'")
         if use_result_as_additional_args is not True and use_result_as_additional_args is not False:
-            raise TypeError(_no_bool("use_result_as_additional_args", use_result_as_additional_args))
+            raise no_bool("use_result_as_additional_args", use_result_as_additional_args)
         if use_result_as_additional_kwargs is not True and use_result_as_additional_kwargs is not False:
-            raise TypeError(_no_bool("use_result_as_additional_kwargs", use_result_as_additional_kwargs))
+            raise no_bool("use_result_as_additional_kwargs", use_result_as_additional_kwargs)
         if not isinstance(additional_kwarg_name, str):
             raise TypeError(f"additional_kwarg_name must be str, not {type_name(additional_kwarg_name)}")
         if use_result_as_additional_kwargs and not additional_kwarg_name.isidentifier():
@@ -193,7 +194,3 @@ class TaskDependency:
             f"TaskDependency({self.task_name!r}, {self.use_result_as_additional_args!r}, "
             f"{self.use_result_as_additional_kwargs!r}, {self.additional_kwarg_name!r})"
         )
-
-
-def _no_bool(parameter: str, value: object) -> str:
-    return f"{parameter} must be bool, not {type_name(value)}"

@@ -50,9 +50,10 @@ def test_a_backoff_that_would_go_below_nothing_or_shrink_is_refused(options, mes
         ({"base": "1"}, "base must be a number, not '1'"),
         ({"base": 1, "factor": None}, "factor must be a number, not None"),
         ({"base": 1, "maximum": True}, "maximum must be a number, not True"),
+        ({"base": 1, "jitter": 0.1}, "jitter must be bool, not float"),
     ],
 )
-def test_a_backoff_of_what_is_no_number_is_refused(options, message):
+def test_a_backoff_of_the_wrong_types_is_refused(options, message):
     with pytest.raises(TypeError, match=f"^{message}$"):
         exponential_backoff(**options)
 

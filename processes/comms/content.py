@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..checks import check_bool
 from ..failure import brief_repr
 
 
@@ -37,8 +38,7 @@ class ReportContent:
 
     def __post_init__(self) -> None:
         for switch in ("show_traceback", "show_traced_vars", "redact"):
-            if not isinstance(getattr(self, switch), bool):
-                raise TypeError(f"{switch} must be bool, not {brief_repr(getattr(self, switch))}")
+            check_bool(switch, getattr(self, switch))
         names: object = self.redact_names
         if not isinstance(names, (tuple, list)) or not all(isinstance(name, str) for name in names):
             raise TypeError(f"redact_names must be a tuple of str, as in ('iban',), not {brief_repr(names)}")
