@@ -16,6 +16,7 @@ from .task_types import TaskResult
 if TYPE_CHECKING:
     from .process import Process
     from .task import Task
+    from .task_types import TaskDependency
 
 
 def run_task(task: Task, process: Process | None) -> TaskResult:
@@ -46,16 +47,20 @@ def run_task(task: Task, process: Process | None) -> TaskResult:
 
 
 def _arguments_from(process: Process | None, task: Task) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Put the results that a process's latest run has for a task's dependencies behind its arguments."""
-    results = {} if process is None else process.runner.results
-    values = []
-    for dependency in task.dependencies:
-        result = results.get(dependency.task_name.lower())
-        if result is None or not result.worked:
-            state = "unknown" if result is None else result.status.value
-            raise DependencyNotFoundError(
-                f"Task {task.name!r} needs the result of {dependency.task_name!r}, which is {state}; "
-                "give Task.run a process that has run it"
-            )
-        values.append(result.result)
+    """Put the results of a task's dependencies behind its own arguments."""
+    values = [_result_for(task, dependency, process) for dependency in task.dependencies]
     return bind(task.args, task.kwargs, what_is_passed(task.dependencies), values)
+
+
+def _result_for(task: Task, dependency: TaskDependency, process: Process | None) -> Any:
+    """Return what a process's latest run has for a dependency; an error tells why it has nothing."""
+    name = dependency.task_name.lower()
+    need = f"Task {task.name!r} needs the result of {name!r}, which"
+    result = None if process is None else process.runner.results.get(name)
+    if process is None or result is None or not result.worked:
+        state = "unknown" if result is None else result.status.value
+        raise DependencyNotFoundError(f"{need} is {state}; give Task.run a process that has run it")
+    is_passed = dependency.use_result_as_additional_args or dependency.use_result_as_additional_kwargs
+    if is_passed and not process.get_task(name).keep_result:
+        raise DependencyNotFoundError(f"{need} was not kept; give {name!r} keep_result=True")
+    return result.result

@@ -358,6 +358,22 @@ def test_a_task_that_runs_alone_gets_the_results_of_its_dependencies_whatever_th
     assert needy.run(process).result == 42
 
 
+def test_a_task_that_runs_alone_says_that_a_result_that_it_needs_was_not_kept():
+    tasks = [
+        Task("source", work, keep_result=False),
+        Task("needy", abs, dependencies=[TaskDependency("source", True)]),
+        Task("waits", work, dependencies=[TaskDependency("source")]),
+    ]
+    process = Process(tasks)
+    process.run()
+    assert tasks[2].run(process).result == 42
+    result = tasks[1].run(process)
+    assert (type(result.exception), result.attempts) == (DependencyNotFoundError, 0)
+    assert str(result.exception) == (
+        "Task 'needy' needs the result of 'source', which was not kept; give 'source' keep_result=True"
+    )
+
+
 def test_a_task_refuses_to_run_in_what_is_no_process():
     with pytest.raises(TypeError, match="executing_process must be Process or None, not str"):
         Task("a", work).run("process")
