@@ -402,7 +402,10 @@ class ProcessExecutionReport:
         from .exception_state import Carried
 
         carried = {name: Carried(error) for name, error in self.exceptions.items()}
-        return {**vars(self), "exceptions": carried, "bound": {}, "redactors": {}}
+        state = {**vars(self), "exceptions": carried, "bound": {}}
+        for made in ("results", "redactors"):  # anew when asked for: the first would be a plain dict
+            state.pop(made, None)
+        return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         from .exception_state import released

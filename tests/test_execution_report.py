@@ -102,7 +102,8 @@ def test_a_result_that_there_is_none_of_is_an_error_that_says_why():
         Task("good", abs, args=(-1,)),
         Task("late", abs, args=(-1,), dependencies=[TaskDependency("good")], priority=-1),
     ]
-    results = Process(tasks).run(runner="sequential", fail_fast=True).results
+    report = Process(tasks).run(runner="sequential", fail_fast=True)
+    results = report.results
     told = {}
     for name in ("bad", "behind", "late", "Good", "god", "x", 3):
         with pytest.raises(KeyError) as caught:
@@ -118,6 +119,8 @@ def test_a_result_that_there_is_none_of_is_an_error_that_says_why():
         3: "3 is no task's name",
     }
     assert (results.get("bad"), "bad" in results) == (None, False)
+    with pytest.raises(KeyError, match="it was skipped"):
+        pickle.loads(pickle.dumps(report)).results["behind"]
     for again in (
         pickle.loads(pickle.dumps(results)),
         copy.deepcopy(results),
