@@ -313,7 +313,7 @@ def _index_of_names(tasks: list[Task]) -> dict[str, int]:
 
 
 def _duplicate(name: str) -> ValueError:
-    return ValueError(f"Duplicate task name: {name} (case does not count)")
+    return ValueError(f"Duplicate task name: {name} (case does not count); give one of them another name")
 
 
 def _are_checked(names: list[str]) -> bool:

@@ -309,7 +309,9 @@ def check_resources(resources: object) -> Mapping[str, float]:
     if resources is None:
         return {}
     if not isinstance(resources, Mapping):
-        raise TypeError(f"resources must be a mapping, not {type_name(resources)}")
+        raise TypeError(
+            f"resources must be a mapping, not {type_name(resources)}: write resources={{'name': amount}}"
+        )
     for resource, amount in resources.items():
         if not isinstance(resource, str):
             raise TypeError(f"resources must have str keys, not {brief_repr(resource)}")
@@ -328,7 +330,7 @@ def _check_log_path(log_path: object) -> None:
 
 def _check_kwargs(kwargs: object) -> None:
     if not isinstance(kwargs, dict):
-        raise TypeError(f"kwargs must be dict, not {type_name(kwargs)}")
+        raise TypeError(f"kwargs must be dict, not {type_name(kwargs)}: write kwargs={{'name': value}}")
     for key in kwargs:
         if not isinstance(key, str):
             raise TypeError(f"kwargs must be dict with str keys, not {brief_repr(key)}")

@@ -88,8 +88,11 @@ def test_names_are_read_anew_and_case_does_not_matter():
 
 @pytest.mark.parametrize("tasks", [[task("a"), task("b"), task("A")], [task("b")] * 2])
 def test_a_duplicate_name_is_refused(tasks):
-    with pytest.raises(ValueError, match=rf"^Duplicate task name: {tasks[-1].name} \(case does not count\)$"):
+    with pytest.raises(ValueError) as caught:
         Graph(tasks)
+    assert str(caught.value) == (
+        f"Duplicate task name: {tasks[-1].name} (case does not count); give one of them another name"
+    )
 
 
 @pytest.mark.parametrize(("name", "error"), [(3, TypeError), ("a b", ValueError), ("", ValueError)])

@@ -138,7 +138,7 @@ def test_retries_none_means_none_at_all():
         ({"args": [1]}, TypeError, "args must be tuple, not list: write args=(value,)"),
         ({"args": "abc"}, TypeError, "args must be tuple, not str: write args=(value,)"),
         ({"args": None}, TypeError, "args must be tuple, not NoneType: write args=(value,)"),
-        ({"kwargs": [("a", 1)]}, TypeError, "kwargs must be dict, not list"),
+        ({"kwargs": [("a", 1)]}, TypeError, "kwargs must be dict, not list: write kwargs={'name': value}"),
         ({"kwargs": {1: 2}}, TypeError, "kwargs must be dict with str keys, not 1"),
         (
             {"dependencies": (TaskDependency("b"),)},
@@ -231,7 +231,11 @@ def test_retries_none_means_none_at_all():
             ({"priority": value}, TypeError, f"priority must be int, not {kind}")
             for value, kind in [("1", "str"), (1.0, "float"), (True, "bool"), (None, "NoneType")]
         ),
-        ({"resources": ["db"]}, TypeError, "resources must be a mapping, not list"),
+        (
+            {"resources": ["db"]},
+            TypeError,
+            "resources must be a mapping, not list: write resources={'name': amount}",
+        ),
         ({"resources": {1: 1}}, TypeError, "resources must have str keys, not 1"),
         *(
             (
