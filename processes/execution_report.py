@@ -106,7 +106,7 @@ class ProcessExecutionReport:
     elapsed_seconds : float, default 0.0
         How long the run took on the wall clock, in seconds.
     metrics : mapping of str to TaskMetrics, default {}
-        What was measured of each task that was started.
+        What was measured of each task of which an attempt has ended.
     from_checkpoint : tuple of str, default ()
         The tasks that were not run, as a checkpoint had their results; nothing is measured of these.
     exceptions : dict of str to BaseException, default {}
