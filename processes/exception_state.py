@@ -356,13 +356,14 @@ def _frame(entry: TracebackType, variables: dict[int, dict[str, str]]) -> tuple[
     code = frame.f_code
     module = str(frame.f_globals.get("__name__", "?"))
     # For each instruction, of two bytes: the lines and columns that it was made of, as far as they are known.
-    position = next(islice(code.co_positions(), entry.tb_lasti // 2, None), (None,) * 4)
-    line, end_line, column, end_column = position
-    if line is None or end_line is None or column is None or end_column is None:
-        line = end_line = entry.tb_lineno
-        column = end_column = -1
+    # A line of -1 is one that is not.
+    position: Any = next(islice(code.co_positions(), entry.tb_lasti // 2, None), (None,) * 4)
+    if None in position:
+        line: int | None = entry.tb_lineno
+        line = -1 if line is None else line
+        position = (line, line, -1, -1)
     names = (code.co_filename, code.co_name, code.co_qualname)
-    return names, (line, end_line, column, end_column), module, variables.get(id(frame), {})
+    return names, position, module, variables.get(id(frame), {})
 
 
 def _variables_of_frames(table: list[BaseException]) -> dict[int, dict[str, str]]:
@@ -531,13 +532,8 @@ def _traceback(frames: list[tuple[Any, ...]]) -> TracebackType | None:
     """
     traceback = None
     for names, position, module, variables in reversed(frames):
-        texts = {name: VariableText(text) for name, text in variables.items()}
-        try:
-            code, instruction = _stub(*names, *position, tuple(texts))
-        except ValueError:  # a name that only a dict of variables can have, such as "None"
-            texts = {}
-            code, instruction = _stub(*names, *position, ())
-        frame = FunctionType(code, {"__name__": module})(*texts.values()).gi_frame
+        code, instruction = _stub(*names, *position, tuple(variables))
+        frame = FunctionType(code, {"__name__": module})(*map(VariableText, variables.values())).gi_frame
         traceback = TracebackType(traceback, frame, instruction, position[0])
     return traceback
 
@@ -564,15 +560,18 @@ def _stub(
     import opcode
 
     division = ast.BinOp(ast.Constant(1), ast.Div(), ast.Constant(0))
-    parameters = ast.arguments([], [ast.arg(variable) for variable in variables], None, [], [], None, [])
+    arguments = [ast.arg(f"v{number}") for number in range(len(variables))]
+    parameters = ast.arguments([], arguments, None, [], [], None, [])
     function = ast.FunctionDef("stub", parameters, [ast.Expr(ast.Yield()), ast.Expr(division)], [])
     if sys.version_info >= (3, 12):
         function.type_params = []
     for node in ast.walk(function):
         if isinstance(node, (ast.expr, ast.stmt, ast.arg)):
-            node.lineno, node.end_lineno = line, end_line
+            node.lineno, node.end_lineno = max(line, 1), max(end_line, 1)
             node.col_offset, node.end_col_offset = column, end_column
-    module = compile(ast.Module([function], []), file, "exec", dont_inherit=True)
+    module = compile(ast.Module([function], []), "", "exec", dont_inherit=True)
     code = next(constant for constant in module.co_consts if isinstance(constant, CodeType))
     division_at = 2 * code.co_code[::2].index(opcode.opmap["BINARY_OP"])
-    return code.replace(co_name=name, co_qualname=qualname), division_at
+    # Names are put in afterwards: compilers refuse some that code, and dicts of variables, may have.
+    code = code.replace(co_filename=file, co_name=name, co_qualname=qualname, co_varnames=variables)
+    return code if line >= 0 else code.replace(co_linetable=b""), division_at

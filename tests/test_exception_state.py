@@ -533,6 +533,46 @@ def test_a_debugger_sees_the_variables_as_text() -> None:
     assert frames[0].f_globals["__name__"] == __name__
 
 
+def test_variables_may_have_any_name() -> None:
+    names = {name: number for number, name in enumerate(("None", "__debug__", "a b", "", "\ud800", "\0"))}
+    copy = there_and_back(catch(lambda: exec("1 / 0", names)))
+    assert copy.__traceback__ is not None
+    frame = copy.__traceback__.tb_next.tb_frame  # type: ignore[union-attr]
+    found = {**frame.f_locals}
+    assert found == {name: str(number) for name, number in names.items() if name != "__builtins__"}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"co_linetable": b""},
+        {"co_filename": "no\0file"},
+        {"co_filename": "no\ud800file"},
+        {"co_name": "no\0name", "co_qualname": "no\ud800name"},
+        {"co_firstlineno": 1 << 30},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_code_that_no_compiler_makes_has_its_frames_all_the_same(changes: dict[str, Any]) -> None:
+    def fail() -> float:
+        return 1 / 0
+
+    fail.__code__ = fail.__code__.replace(**changes)
+    original = catch(fail)
+    assert frames_of(there_and_back(original)) == frames_of(original)
+
+
+def frames_of(exception: BaseException) -> list[tuple[object, ...]]:
+    """The file, line and function of each frame."""
+    found: list[tuple[object, ...]] = []
+    entry = exception.__traceback__
+    while entry is not None:
+        code = entry.tb_frame.f_code
+        found.append((code.co_filename, entry.tb_lineno, code.co_name, code.co_qualname))
+        entry = entry.tb_next
+    return found
+
+
 def test_only_the_innermost_frames_carry_variables() -> None:
     copy = there_and_back(catch(dive, FRAMES_WITH_VARIABLES + 5))
     frames = [entry[0] for entry in traceback.walk_tb(copy.__traceback__)]
