@@ -253,6 +253,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return _reduce_global(obj, reduced)
         if _is_of_nothing(reduced) and not can_be_imported(kind):  # a sentinel, as far as can be told
             return self._reduce_bare_object(obj)
+        if reduced[0] is find_object:
+            return reduced  # from which nothing follows for others of its kind
         if reduced[0] is _NEW_OBJECT and hasattr(kind, "__getattr__") and not hasattr(kind, "__setstate__"):
             return _without_look_for_setstate(*reduced)
         self._ordinary.add(id(kind))

@@ -1779,7 +1779,7 @@ class Table(dict):
     def __getattr__(self, name):
         return self.columns[name]
 
-text, slotted, table = Wrapper("a text"), Slotted("another"), Table(a=1)
+text, slotted, table, others = Wrapper("a text"), Slotted("another"), Table(a=1), [Wrapper("of no name")]
 slotted.extra, table.columns = 5, {"b": 2}
 
 def tell(text, slotted, table):
@@ -1793,6 +1793,7 @@ def tasks():
     return [
         Task("given", tell, args=(text, slotted, table)),
         Task("globals", lambda: tell(text, slotted, table)),
+        Task("others", lambda: (text.upper(), others[0].upper())),
         Task("give", give, args=(text, slotted, table), keep_result=False),
         Task("results", lambda values: tell(*values), dependencies=given),
     ]
@@ -1801,7 +1802,8 @@ def tasks():
 
 def test_objects_whose_class_looks_elsewhere_for_what_they_lack_travel(tmp_path):
     told = ["A TEXT", "ANOTHER", 5, 2, 1]
-    expected = {"given": told, "globals": told, "give": None, "results": told}
+    others = ["A TEXT", "OF NO NAME"]
+    expected = {"given": told, "globals": told, "others": others, "give": None, "results": told}
     assert same_outcomes_of(DELEGATES, tmp_path) == expected
 
 
