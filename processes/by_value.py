@@ -62,8 +62,10 @@ from .rebuild import (
     make_enum,
     make_function,
     make_named,
+    make_object,
     make_skeleton,
     make_unnamed,
+    makes_of,
     of_id,
 )
 from .reducers import REDUCERS, place_in_file
@@ -255,10 +257,10 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return self._reduce_bare_object(obj)
         if reduced[0] is find_object:
             return reduced  # from which nothing follows for others of its kind
-        if reduced[0] is _NEW_OBJECT and hasattr(kind, "__getattr__") and not hasattr(kind, "__setstate__"):
-            return _without_look_for_setstate(*reduced)
-        self._ordinary.add(id(kind))
-        return reduced
+        makeable = _makeable(kind, reduced)
+        if makeable is reduced:
+            self._ordinary.add(id(kind))
+        return makeable
 
     def _reduce_object(self, obj: Any) -> Any:
         """Reduce an object as its class says; one that is a global stays that wherever it is met."""
@@ -452,6 +454,17 @@ def _reduce_global(obj: Any, name: str) -> Any:
         return name  # which pickle refuses
     state = (module, name, object.__getstate__(obj))
     return find_global, (module, name, type(obj)), state, None, None, fill_global
+
+
+def _makeable(kind: Any, reduced: Any) -> Any:
+    """Return how an object is made that pickle would fail to make; most stay as they are reduced."""
+    if reduced[0] is not _NEW_OBJECT:
+        return reduced
+    if not makes_of(kind, reduced[1][1:]):
+        reduced = make_object, *reduced[1:]
+    if hasattr(kind, "__getattr__") and not hasattr(kind, "__setstate__"):
+        return _without_look_for_setstate(*reduced)
+    return reduced
 
 
 def _without_look_for_setstate(

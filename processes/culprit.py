@@ -12,6 +12,7 @@ from functools import _lru_cache_wrapper, partial
 from itertools import islice
 from types import FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any, Final
+from weakref import ReferenceType, WeakKeyDictionary, WeakValueDictionary
 
 from .annotations import OF_CLASSES, annotations_of
 from .clock import monotonic
@@ -158,7 +159,7 @@ def _can_dump(value: object) -> bool:
 def _parts(value: Any, path: str) -> Iterator[tuple[str, object]]:
     """Give what a value is made of, each part with its path."""
     kind = type(value)
-    if kind in DICTS:
+    if kind in DICTS or kind is WeakKeyDictionary or kind is WeakValueDictionary:
         yield from ((f"list({path})[{i}]", key) for i, key in enumerate(value))
         yield from ((f"{path}[{_short(key)}]", item) for key, item in value.items())
     elif kind is list or isinstance(value, tuple):
@@ -179,6 +180,9 @@ def _parts(value: Any, path: str) -> Iterator[tuple[str, object]]:
         yield from ((f"{path}.{name}", item) for name, item in vars(value).items())
     elif kind is classmethod or kind is staticmethod:
         yield f"{path}.__func__", value.__func__
+    elif kind is ReferenceType:
+        yield f"{path}()", value()
+        yield f"{path}.__callback__", value.__callback__
     elif isinstance(value, type):
         own = {name: item for name, item in vars(value).items() if name not in _NOT_SENT}
         yield from ((f"{path}.{name}", item) for name, item in own.items())

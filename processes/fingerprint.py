@@ -50,7 +50,7 @@ from types import (
     WrapperDescriptorType,
 )
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeGuard
-from weakref import WeakKeyDictionary, WeakValueDictionary
+from weakref import ReferenceType, WeakKeyDictionary, WeakValueDictionary
 
 from .annotations import annotations_of
 from .failure import brief_repr
@@ -448,6 +448,10 @@ class _Writer:
             self._put(type(weak).__name__.encode())
             self.write(list(weak.items()))
 
+    def write_reference(self, reference: ReferenceType[Any]) -> None:
+        self._put(b"weak")
+        self.write(reference())
+
     def write_variable(self, variable: ContextVar[Any]) -> None:
         self._put(b"context variable", variable.name)
         with suppress(LookupError):  # it holds nothing
@@ -553,6 +557,7 @@ _WRITERS: Final[dict[type, Callable[[_Writer, Any], None]]] = {
     functools.partial: _Writer.write_partial,
     **dict.fromkeys(_TYPE_ALIAS, _Writer.write_alias),
     **dict.fromkeys((WeakKeyDictionary, WeakValueDictionary), _Writer.write_weak_dict),
+    ReferenceType: _Writer.write_reference,
     ContextVar: _Writer.write_variable,
     CellType: _Writer.write_cell,
     CodeType: _Writer.write_code,

@@ -27,7 +27,7 @@ from .pickling import (
 
 TYPE_CHECKING: bool = False  # typing is not imported: it would be the costliest part of a worker's start
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from types import ModuleType
     from typing import Any
 
@@ -65,6 +65,8 @@ class _Reader(threading.local):
 
 
 reader = _Reader()
+
+_HAS_VARARGS = 0x04  # inspect.CO_VARARGS
 
 # What has been made and not yet filled: globals by their module and name, functions by their id.
 _empty_objects: set[tuple[str, str]] = set()
@@ -115,12 +117,35 @@ def first_brought(module: str, name: str, value: Any) -> Any:
     return first_of_run.setdefault((module, name), value) if serves_run() else value
 
 
+def make_object(cls: type, *args: Any) -> Any:
+    """Make an object without its state: by its class, or by the first base that takes these arguments.
+
+    One of them has told which these are; most tell none.
+    """
+    maker: Any = next(base for base in cls.__mro__ if makes_of(base, args))
+    return maker.__new__(cls, *args)
+
+
+def makes_of(cls: type, args: Sequence[Any]) -> bool:
+    """Tell whether the code of a class makes objects of these arguments; True if it has none for that."""
+    make: Any = cls.__new__
+    code = getattr(make, "__code__", None)
+    if code is None:
+        return True
+    count = 1 + len(args)
+    return (
+        count >= code.co_argcount - len(make.__defaults__ or ())
+        and (count <= code.co_argcount or bool(code.co_flags & _HAS_VARARGS))
+        and code.co_kwonlyargcount == len(make.__kwdefaults__ or ())
+    )
+
+
 def find_object(module: str, name: str, cls: type, *args: Any) -> Any:
     """Find the global that this run has brought first, or make it, without its state."""
     if not serves_run():
-        return cls.__new__(cls, *args)
+        return make_object(cls, *args)
     if (module, name) not in first_of_run:
-        first_of_run[module, name] = cls.__new__(cls, *args)
+        first_of_run[module, name] = make_object(cls, *args)
         _empty_objects.add((module, name))
     return first_of_run[module, name]
 

@@ -15,7 +15,7 @@ import threading
 import typing
 from types import CellType
 from typing import TYPE_CHECKING, Any, Final
-from weakref import WeakKeyDictionary, WeakValueDictionary
+from weakref import ReferenceType, WeakKeyDictionary, WeakValueDictionary
 
 from cloudpickle.cloudpickle import _get_or_create_tracker_id
 
@@ -75,6 +75,12 @@ def _reduce_cell(cell: CellType) -> Any:
 
 def _reduce_weak_dict(weak: WeakKeyDictionary[Any, Any] | WeakValueDictionary[Any, Any]) -> Any:
     return type(weak), (), None, None, iter(list(weak.items()))
+
+
+def _reduce_reference(reference: ReferenceType[Any]) -> Any:
+    """Reduce a weak reference to what it refers to, which others have to keep where it arrives."""
+    target = reference()
+    return ReferenceType, (set() if target is None else target, reference.__callback__)
 
 
 def _reduce_struct(layout: struct.Struct) -> Any:
@@ -250,6 +256,7 @@ REDUCERS: Final[dict[type, Callable[[Any], Any]]] = {
     CellType: _reduce_cell,
     WeakKeyDictionary: _reduce_weak_dict,
     WeakValueDictionary: _reduce_weak_dict,
+    ReferenceType: _reduce_reference,
     struct.Struct: _reduce_struct,
     threading.local: _reduce_thread_local,
     typing.TypeVar: _reduce_type_variable,

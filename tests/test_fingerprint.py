@@ -25,7 +25,7 @@ from random import Random, SystemRandom
 from signal import Signals
 from types import CellType, FunctionType, MappingProxyType
 from typing import Any, TypeVar
-from weakref import WeakKeyDictionary, WeakValueDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary, ref
 
 import programs
 import pytest
@@ -489,6 +489,7 @@ def variants() -> list[Any]:
         *(Enum("Class", {"A": 1}), Enum("Class", {"A": 2}), Enum("Class", {"B": 1}), IntEnum("Class", "A")),
         *(ContextVar("x"), ContextVar("y"), WeakKeyDictionary({Worn: 1}), WeakKeyDictionary({Worn: 2})),
         *(WeakValueDictionary({1: Worn}), WeakValueDictionary({2: Worn}), threading.Lock()),
+        *(ref(Worn), ref(Enum)),
         *(threading.RLock(), threading.local(), Random(1), Random(2), SystemRandom()),
         *(field(metadata={"a": 1}), field(metadata={"a": 2}), TypeVar("A"), TypeVar("B")),
         *(Path("a"), Path("b"), PurePosixPath("a")),

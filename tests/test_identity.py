@@ -633,6 +633,21 @@ def both():
 def of_class():
     return grown(Counter.get, Counter.add)
 
+def noting(notes):
+    def note(word):
+        notes[word] = len(notes)
+
+    return note
+
+NOTES = {}
+note = noting(NOTES)
+
+def noted(first, second):
+    NOTES.clear()
+    first("a")
+    second("b")
+    return dict(NOTES)
+
 def is_odd():
     odd = lambda n: n > 0 and even(n - 1)
     even = lambda n: n == 0 or odd(n - 1)
@@ -650,6 +665,9 @@ def tasks():
         Task("given", grown, args=(get, add)),
         Task("local", local),
         Task("local-given", grown, args=(steps, step, step)),
+        Task("noted", noted, args=(note, noting(NOTES))),
+        Task("noted-later", noting(NOTES), args=("c",), dependencies=[TaskDependency("noted")]),
+        Task("notes", lambda: NOTES, dependencies=[TaskDependency("noted-later")]),
         Task("odd", is_odd(), args=(7,)),
     ]
 """
@@ -971,6 +989,9 @@ def test_enumerations_of_a_script_are_alike_in_a_worker(tmp_path):
                 "given": 1,
                 "local": 1,
                 "local-given": 2,
+                "noted": {"a": 0, "b": 1},
+                "noted-later": None,
+                "notes": {"a": 0, "b": 1, "c": 2},
                 "odd": True,
             },
         ),
@@ -1805,6 +1826,122 @@ def test_objects_whose_class_looks_elsewhere_for_what_they_lack_travel(tmp_path)
     others = ["A TEXT", "OF NO NAME"]
     expected = {"given": told, "globals": told, "others": others, "give": None, "results": told}
     assert same_outcomes_of(DELEGATES, tmp_path) == expected
+
+
+MADE_OF_MORE = """
+from collections import namedtuple
+
+class Square(namedtuple("Rectangle", "width height")):
+    def __new__(cls, width):
+        return super().__new__(cls, width, width)
+
+class Point(tuple):
+    def __new__(cls, x, y):
+        return super().__new__(cls, (x, y))
+
+class Length(float):
+    def __new__(cls, value, *, unit):
+        length = super().__new__(cls, value)
+        length.unit = unit
+        return length
+
+class Zero(int):
+    def __new__(cls):
+        return super().__new__(cls, 0)
+
+class Model:
+    def __new__(cls, name, scale=1):
+        model = super().__new__(cls)
+        model.name, model.scale = name, scale
+        return model
+
+class Only:
+    only = None
+
+    def __new__(cls, value=3):
+        if cls.only is None:
+            cls.only = super().__new__(cls)
+        return cls.only
+
+point, length, zero, model, only = Point(1, 2), Length(2.5, unit="m"), Zero(), Model("a", scale=2), Only()
+square, models = Square(5), [Model("b"), Model("c")]
+
+def tell(point, length, zero, square, *models):
+    return point, length, length.unit, zero, square.height, [(model.name, model.scale) for model in models]
+
+def give(*values):
+    return values
+
+def is_only(it):
+    return it is Only()
+
+def tasks():
+    values = point, length, zero, square, model, *models
+    given = [TaskDependency("give", use_result_as_additional_args=True)]
+    return [
+        Task("given", tell, args=values),
+        Task("globals", lambda: tell(point, length, zero, square, model, *models)),
+        Task("give", give, args=values, keep_result=False),
+        Task("results", lambda values: tell(*values), dependencies=given),
+        Task("only", is_only, args=(only,)),
+    ]
+"""
+
+
+def test_objects_whose_class_wants_more_than_pickle_knows_travel(tmp_path):
+    told = [[1, 2], 2.5, "m", 0, 5, [["a", 2], ["b", 1], ["c", 1]]]
+    expected = {"given": told, "globals": told, "give": None, "results": told, "only": True}
+    assert same_outcomes_of(MADE_OF_MORE, tmp_path) == expected
+
+
+TREE = """
+from weakref import WeakSet, ref
+
+class Node:
+    def __init__(self, parent=None):
+        self.parent = parent and ref(parent)
+        self.children = []
+        if parent:
+            parent.children.append(self)
+
+root = Node()
+child = Node(root)
+nodes = WeakSet([root, child])
+
+def is_whole(root):
+    return [node.parent() is root for node in root.children]
+
+def count():
+    new = Node()
+    nodes.add(new)
+    before = len(nodes)
+    del new
+    return before, len(nodes), root in nodes, child in nodes
+
+def orphaned(child):
+    return child.parent() is None
+
+def give():
+    return root
+
+def tasks():
+    given = [TaskDependency("give", use_result_as_additional_args=True)]
+    return [
+        Task("given", is_whole, args=(root,)),
+        Task("globals", lambda: child.parent() is root),
+        Task("global-alone", lambda: len(child.parent().children)),
+        Task("set", count),
+        Task("give", give, keep_result=False),
+        Task("result", is_whole, dependencies=given),
+        Task("orphan", orphaned, args=(child,)),
+    ]
+"""
+
+
+def test_weak_references_travel_with_what_they_refer_to(tmp_path):
+    in_order, on_a_worker = outcomes_of(TREE, tmp_path)
+    assert (in_order.pop("orphan"), on_a_worker.pop("orphan")) == (False, True)
+    assert on_a_worker == in_order
 
 
 CACHED = """

@@ -228,6 +228,16 @@ def test_a_large_value_without_large_parts_is_read_from_pieces_too(value: object
     assert load(list(pickled.stream), task_name="t", what="x") == value
 
 
+def test_a_pickle_is_read_from_pieces_of_any_size() -> None:
+    value = [1, "x" * 300, b"y" * 300, {"a": 2.5}]
+    data = dump(value, task_name="t", what="x").data
+    for size in (1, 7, len(data)):
+        pieces = [data[start : start + size] for start in range(0, len(data), size)]
+        assert load(pieces, task_name="t", what="x") == value
+    with pytest.raises(SerializationError, match="another protocol"):
+        load([pickle.dumps(1, 0)], task_name="t", what="x")
+
+
 FRAME = 1 << 16  # bytes; from there on the pickler writes what is in one piece by itself
 
 
@@ -326,6 +336,14 @@ def generator() -> Iterator[int]:
     yield 1
 
 
+HELD: list[Config] = []
+
+
+def held(config: Config) -> Config:
+    HELD.append(config)
+    return config
+
+
 def in_class(lock: object) -> type:
     cls = type("Late", (), {"__module__": "__main__"})  # as if it were of a script
     cls.lock = lock  # type: ignore[attr-defined] # behind what each class has of itself
@@ -371,6 +389,9 @@ LOCKED: list[tuple[Callable[[Any], object], str]] = [
     (lambda lock: with_lock_global, ".__globals__['LOCK']"),
     (ring, "[3]"),
     (in_module, ".cfg.lock"),
+    (lambda lock: weakref.ref(held(Config(lock))), "().lock"),
+    (lambda lock: weakref.ref(held(Config(0)), closing_over(lock)), ".__callback__.__closure__['value']"),
+    (lambda lock: weakref.WeakValueDictionary(a=held(Config(lock))), "['a'].lock"),
     (in_class, ".lock"),
     (lambda lock: in_class(classmethod(closing_over(lock))), ".lock.__func__.__closure__['value']"),
     (lambda lock: in_class(property(closing_over(lock))), ".lock.fget.__closure__['value']"),
@@ -600,6 +621,22 @@ def test_what_is_weak_travels_with_what_it_holds_and_what_is_a_threads_without()
     assert vars(there_and_back(local)) == {}
 
 
+def test_a_weak_reference_refers_to_what_comes_along_and_to_nothing_else() -> None:
+    point = Point(1)
+    reference, alive, again = there_and_back((weakref.ref(point), point, weakref.ref(point)))
+    assert reference() is again() is alive
+    assert there_and_back(weakref.ref(point))() is None
+    gone = weakref.ref(Point(2))
+    assert there_and_back(gone)() is None
+
+
+def test_a_weak_reference_calls_back() -> None:
+    point, gone = Point(1), []
+    reference, alive, seen = there_and_back((weakref.ref(point, gone.append), point, gone))
+    del alive
+    assert seen == [reference]
+
+
 class Answering(types.ModuleType):
     """A module that has more than what is written in it."""
 
@@ -613,8 +650,10 @@ def test_a_module_with_a_class_of_its_own_travels_by_its_name(monkeypatch: pytes
     module.__class__ = Answering
     monkeypatch.setitem(sys.modules, module.__name__, module)
     assert there_and_back([module]) == [module]
-    with pytest.raises(SerializationError, match="Answering"):
-        there_and_back(Answering("elsewhere"))
+    monkeypatch.setitem(sys.modules, "answering_alone", Answering("answering_alone"))
+    for name in ("elsewhere", "answering_alone"):
+        with pytest.raises(SerializationError, match="Answering"):
+            there_and_back(sys.modules.get(name, Answering(name)))
 
 
 def test_what_wrapt_has_decorated_travels_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -622,6 +661,13 @@ def test_what_wrapt_has_decorated_travels_by_its_name(monkeypatch: pytest.Monkey
     decorated = wrapt.decorator(lambda wrapped, _, args, kwargs: wrapped(*args, **kwargs))(textwrap.dedent)
     monkeypatch.setattr(textwrap, "dedent", decorated)
     assert there_and_back(decorated) is decorated
+
+
+def test_a_template_of_jinja_travels_though_its_class_wants_the_source() -> None:
+    template = pytest.importorskip("jinja2").Template(
+        "{% for n in range(3) %}{{ n }} {{ word }} {% endfor %}"
+    )
+    assert there_and_back(template).render(word="x") == "0 x 1 x 2 x "
 
 
 def test_a_layout_of_binary_data_travels() -> None:
