@@ -150,10 +150,7 @@ class _Sink:
 
     def take_buffer(self, buffer: pickle.PickleBuffer) -> bool:
         """Keep a large buffer; True leaves a small one in the pickle."""
-        try:
-            memory = buffer.raw()
-        except BufferError:
-            return True  # it is not contiguous
+        memory = buffer.raw()
         if memory.nbytes < LARGE:
             return True
         self.buffers.append(memory)
