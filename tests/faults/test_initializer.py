@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import Counter
+from functools import partial
 from importlib import import_module
 
 import preparing
@@ -93,6 +94,21 @@ def test_an_initializer_that_hangs_or_dies_costs_its_attempts(initializer, limit
     with time_limit(60):
         report = Process(tasks).run(runner=ProcessPoolRunner(2, initializer=initializer))
     assert [type(exception) for exception in report.exceptions.values()] == [error] * 3
+
+
+def test_an_initializer_that_cannot_be_read_costs_each_attempt_that_waits_for_it():
+    class Unreadable:
+        def __reduce__(self):
+            return int, ("no number",)
+
+    initializer = partial(print, Unreadable())
+    tasks = [Task(f"t{n}", abs, args=(n,)) for n in range(2)]
+    errors = Process(tasks).run(runner=ProcessPoolRunner(1, initializer=initializer)).exceptions
+    for name in ("t0", "t1"):
+        text = (
+            f"Task {name!r}: initializer arrived, but could not be deserialized: ValueError: invalid literal"
+        )
+        assert str(errors[name]).startswith(text)
 
 
 SCRIPT = """

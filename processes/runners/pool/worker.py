@@ -429,7 +429,9 @@ class _Loop:
     def _initialize(self, number: int, task_name: str, frame_filter: str | None) -> Finished | None:
         """Call the pool's initializer for the first attempt of a run; tell how it ended if it failed."""
         try:
-            function = self._functions.get(number) or self._load_function(number, None, task_name)
+            function = self._functions.get(number)
+            if function is None:
+                function = self._load_function(number, None, task_name, "initializer")
         except (SerializationError, KeyboardInterrupt) as error:
             return self._not_begun(error)
         attempt = Attempt(self._ticket, task_name, function, (), {}, None, frame_filter)
@@ -466,13 +468,13 @@ class _Loop:
         return number not in self._functions and number not in self._serialized
 
     def _load_function(
-        self, number: int, variant: tuple[int, bytes | memoryview] | None, task_name: str
+        self, number: int, variant: tuple[int, bytes | memoryview] | None, task_name: str, what: str = "func"
     ) -> Any:
         if variant is None:
             data = self._serialized[number]
             self._memory_before_import = 0
             if isinstance(data, (bytes, memoryview)):
-                function = _loaded(load, data, task_name=task_name, what="func")
+                function = _loaded(load, data, task_name=task_name, what=what)
             else:
                 function = _loaded(data.load, task_name)
             del self._serialized[number]
