@@ -269,6 +269,32 @@ def test_classes_are_as_they_are_when_a_run_begins_and_not_when_its_worker_was_f
     assert output_of(command, cwd=tmp_path) == "(1, 1)\n(2, 2)\n"
 
 
+WITHIN_A_TASK = """
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from processes import ExecutorRunner, Process, Task
+
+def double(number):
+    return 2 * number
+
+def give(function):
+    return function
+
+def within():
+    with ProcessPoolExecutor(1, mp_context=get_context("fork")) as executor:
+        report = Process([Task("give", give, args=(double,))]).run(runner=ExecutorRunner(executor))
+    return report.results["give"](21)
+
+print(Process([Task("within", within)]).run(runner="process").results["within"])
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_forked_engine_within_a_task_gives_functions_back_that_it_was_given(tmp_path):
+    (tmp_path / "script.py").write_text(WITHIN_A_TASK)
+    assert output_of([sys.executable, "script.py"], cwd=tmp_path) == "42\n"
+
+
 LIMITED = """
 LIMIT = 0
 SEEN = []

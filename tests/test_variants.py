@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 from functools import partial
@@ -99,10 +98,24 @@ def renamed(name: str) -> Any:
     return function
 
 
-def unfinished() -> Any:
-    if os.environ.get("no such variable"):
+def perhaps(is_bound: bool) -> Any:
+    if is_bound:
         value = 1
-    return lambda: value  # its cell is empty
+    return lambda: value  # its cell may be empty
+
+
+def with_keyword(value: object) -> Any:
+    return lambda *, keyword=value: keyword
+
+
+def with_defaults(*values: object) -> Any:
+    function = adder(1)
+    function.__defaults__ = values
+    return function
+
+
+LOCK = threading.Lock()
+LOCKS = [threading.Lock()]
 
 
 @pytest.mark.parametrize(
@@ -115,7 +128,12 @@ def unfinished() -> Any:
         (decorated(adder(1)), adder(2)),
         (annotated(int), annotated(str)),
         (renamed("a"), renamed("b")),
-        (unfinished(), unfinished()),
+        (perhaps(False), perhaps(False)),
+        (perhaps(True), perhaps(False)),
+        (with_keyword(1), with_keyword(LOCK)),
+        (with_keyword(1), with_keyword("x" * MOST_BYTES)),
+        (with_defaults(1), with_defaults(1, 2)),
+        (adder(1), adder(LOCKS)),
     ],
     ids=[
         "by reference",
@@ -126,14 +144,15 @@ def unfinished() -> Any:
         "other annotations",
         "another name",
         "empty cells",
+        "an empty cell",
+        "a lock as the default of a keyword",
+        "a long default of a keyword",
+        "more defaults",
+        "a global",
     ],
 )
 def test_what_differs_in_more_than_values_is_no_variant(first, second):
     assert sent(first, second) == [None, None]
-
-
-LOCK = threading.Lock()
-LOCKS = [threading.Lock()]
 
 
 @pytest.mark.parametrize(
