@@ -645,6 +645,15 @@ class Answering(types.ModuleType):
         return 42
 
 
+def test_an_object_that_goes_by_the_name_of_another_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = types.ModuleType("decorating")  # goes by value, as a script does
+    monkeypatch.setitem(sys.modules, "decorating", module)
+    exec(DECORATING, vars(module))
+    guarded, guarded.lock, module.save = module.save, None, None
+    with pytest.raises(SerializationError, match="not the same object|not found as decorating.save"):
+        there_and_back(guarded)
+
+
 def test_a_module_with_a_class_of_its_own_travels_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     module = types.ModuleType("json.answering")
     module.__class__ = Answering
