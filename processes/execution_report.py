@@ -12,7 +12,7 @@ from .caller import warn_caller
 from .collector import collector_paused
 from .exceptions import ProcessesError
 from .failure import DICTS, bounded_dataclass_repr, brief_repr, exception_line, name_of_class
-from .parameters import is_bound, parameter_names
+from .parameters import ParameterNames, is_bound
 from .results import Results
 from .task import function_name
 from .task_types import TaskResult, TaskStatus
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .comms.content import ReportContent
     from .comms.redaction import Redactor
     from .error_data import ErrorData
-    from .graph import Graph
+    from .graph import Graph, Passed
     from .measurements import TaskMetrics
     from .process import Process
     from .task import Task
@@ -113,7 +113,10 @@ class ProcessExecutionReport:
         The exception of each failed task: of its own type, with traceback, cause and notes.
     dependencies : mapping of str to tuple of str, default {}
         What a task depends on, where it depends on any; pages and traces draw the graph by it.
-    parameters : dict of str to tuple of str, default {}
+    passed : mapping of str to tuple or None, default {}
+        What of the results of its dependencies a task was passed, as :class:`Graph` has it, where that is
+        any; channels learn secrets by it.
+    parameters : mapping of str to tuple of str, default {}
         What the function of a task calls its positional arguments, where it has any; channels tell by these
         names which values are secrets.
     bound : mapping of str to object, default {}
@@ -132,7 +135,8 @@ class ProcessExecutionReport:
     from_checkpoint: tuple[str, ...] = field(default=(), compare=False)
     exceptions: dict[str, BaseException] = field(default_factory=dict, compare=False)
     dependencies: Mapping[str, tuple[str, ...]] = field(default_factory=dict, compare=False)
-    parameters: dict[str, tuple[str, ...]] = field(default_factory=dict, compare=False)
+    passed: Mapping[str, Passed] = field(default_factory=dict, compare=False)
+    parameters: Mapping[str, tuple[str, ...]] = field(default_factory=dict, compare=False)
     bound: Mapping[str, object] = field(default_factory=dict, compare=False)
     whole: ProcessExecutionReport | None = field(default=None, compare=False)
 
@@ -200,14 +204,6 @@ class ProcessExecutionReport:
         distinct = {id(function): function for function in functions}  # tasks often share one
         function_names = {key: function_name(function) for key, function in distinct.items()}
         bound = {key for key, function in distinct.items() if is_bound(function)}
-        with_args = [
-            (name, function)
-            for name, task, function in zip(graph.names, graph.tasks, functions, strict=True)
-            if task.args
-        ]
-        argument_names = {
-            key: parameter_names(distinct[key]) for key in {id(function) for _, function in with_args}
-        }
         pending = TaskResult.pending()
         with collector_paused():
             entries = {
@@ -221,7 +217,8 @@ class ProcessExecutionReport:
                 name: result.exception for name, result in results.items() if result.exception is not None
             },
             dependencies=graph.dependency_names(),
-            parameters={name: argument_names[id(function)] for name, function in with_args},
+            passed=graph.passed_by_name(),
+            parameters=ParameterNames(graph.names, functions),
             bound={
                 name: function
                 for name, function in zip(graph.names, functions, strict=True)
@@ -402,7 +399,8 @@ class ProcessExecutionReport:
         from .exception_state import Carried
 
         carried = {name: Carried(error) for name, error in self.exceptions.items()}
-        state = {**vars(self), "exceptions": carried, "bound": {}}
+        named = {**self.parameters}  # else the functions themselves would have to be pickled
+        state = {**vars(self), "exceptions": carried, "parameters": named, "bound": {}}
         for made in ("results", "redactors"):  # anew when asked for: the first would be a plain dict
             state.pop(made, None)
         return state

@@ -109,6 +109,10 @@ class Graph:
         """Return by name what a task depends on, for those that depend on any."""
         return DependencyNames(self.names, self.dependencies)
 
+    def passed_by_name(self) -> PassedByName:
+        """Return by name what of the results of its dependencies a task is passed, where that is any."""
+        return PassedByName(self.names, self.dependencies, self.passed)
+
     def descendants(self, task: int) -> list[int]:
         """Return all tasks that depend on one, directly or not, in order."""
         found: set[int] = set()
@@ -258,6 +262,30 @@ class DependencyNames(LazyMapping[tuple[str, ...]]):
             name: tuple([names[other] for other in needed])
             for name, needed in zip(names, self._dependencies, strict=True)
             if needed
+        }
+
+
+class PassedByName(LazyMapping["Passed"]):
+    """By name what of the results of its dependencies a task is passed, for those that are passed any.
+
+    Parameters
+    ----------
+    names : list of str
+        The names of the tasks, by index.
+    dependencies, passed : list
+        As :class:`Graph` has them.
+    """
+
+    def __init__(self, names: list[str], dependencies: list[tuple[int, ...]], passed: list[Passed]) -> None:
+        self._names = names
+        self._dependencies = dependencies
+        self._passed = passed
+
+    def _make(self) -> dict[str, Passed]:
+        return {
+            name: passed
+            for name, needed, passed in zip(self._names, self._dependencies, self._passed, strict=True)
+            if needed and passed != ()
         }
 
 

@@ -7,13 +7,40 @@ from functools import partial
 from types import BuiltinFunctionType, FunctionType, MethodType, MethodWrapperType, ModuleType
 from typing import TYPE_CHECKING
 
+from .lazy_mapping import LazyMapping
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
 _TAKES_REST = 0x04  # inspect.CO_VARARGS
 # Asked directly, a subclass's properties of the same names do not run.
 _PARTIAL = [vars(partial)[part] for part in ("func", "args", "keywords")]
+
+
+class ParameterNames(LazyMapping[tuple[str, ...]]):
+    """By task what its function calls its positional arguments, where it has any.
+
+    Parameters
+    ----------
+    tasks : sequence of str
+        The names of tasks.
+    functions : sequence of callable
+        Their functions.
+    """
+
+    def __init__(self, tasks: Sequence[str], functions: Sequence[Callable[..., Any]]) -> None:
+        self._tasks = tasks
+        self._functions = functions
+
+    def _make(self) -> dict[str, tuple[str, ...]]:
+        distinct = {id(function): function for function in self._functions}  # tasks often share one
+        known = {key: parameter_names(function) for key, function in distinct.items()}
+        return {
+            task: names
+            for task, function in zip(self._tasks, self._functions, strict=True)
+            if (names := known[id(function)])
+        }
 
 
 def parameter_names(func: object) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 import pytest
 
-from processes import Process, ProcessExecutionReport, Task, TaskReportEntry, TaskStatus
+from processes import Process, ProcessExecutionReport, Task, TaskDependency, TaskReportEntry, TaskStatus
 from processes.comms import ReportChannel, ReportContent, WebhookChannel, WebhookConfig, render_report_html
 from processes.comms.redaction import REDACTED, Redactor, TransparentRedactor
 from processes.error_data import ErrorData
@@ -248,6 +248,59 @@ def test_an_argument_is_known_by_its_parameters_name():
     assert "letmein" not in whole
     assert "tok-12" not in whole
     assert "bob" in whole
+
+
+def test_a_result_is_known_by_the_parameter_of_another_task_that_takes_it():
+    def fetch(page, token):
+        refuse(token)
+
+    def fetch_all(*tokens):
+        return len(tokens)
+
+    def passing(**how):
+        return [TaskDependency("log-in", **how)]
+
+    tasks = [
+        Task("log-in", lambda: "tok-1234567"),
+        Task("by-position", fetch, args=(1,), dependencies=passing(use_result_as_additional_args=True)),
+        Task("alone", fetch_all, dependencies=passing(use_result_as_additional_args=True)),
+        Task(
+            "by-keyword",
+            lambda **options: len(options),
+            dependencies=passing(use_result_as_additional_kwargs=True, additional_kwarg_name="api_key"),
+        ),
+        Task("by-no-secrets-name", str.upper, dependencies=passing(use_result_as_additional_args=True)),
+        Task("only-behind", int, dependencies=passing()),
+    ]
+
+    def hidden(*names):
+        report = Process([task for task in tasks if task.name in ("log-in", *names)]).run(runner="sequential")
+        assert len(report.entries) == 1 + len(names)
+        assert sent(report).count("tok-1234567") == sent(pickle.loads(pickle.dumps(report))).count(
+            "tok-1234567"
+        )
+        return "tok-1234567" not in sent(report)
+
+    assert hidden("by-position")
+    assert hidden("alone")
+    assert hidden("by-keyword")
+    assert not hidden("by-no-secrets-name", "only-behind")
+    assert not hidden()
+
+
+def test_a_result_of_a_dependency_is_shown_by_the_name_of_the_parameter_that_takes_it():
+    def check(rows):
+        raise ValueError("no rows")
+
+    tasks = [
+        Task("load", list),
+        Task("check", check, dependencies=[TaskDependency("load", use_result_as_additional_args=True)]),
+    ]
+    report = Process(tasks).run(runner="sequential")
+    for one in (report, pickle.loads(pickle.dumps(report))):
+        page = render_report_html(one)
+        assert ">rows</td>" in page
+        assert "args[0]" not in page
 
 
 def test_the_parameters_of_partials_methods_and_builtins_are_found_where_there_are_any():

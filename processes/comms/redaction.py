@@ -20,6 +20,7 @@ from types import MemberDescriptorType, ModuleType
 from typing import TYPE_CHECKING
 
 from ..failure import DICTS, bounded_repr
+from ..graph import bind
 from ..parameters import bound_values, named_arguments
 from .needles import Needles
 
@@ -177,7 +178,9 @@ class Redactor:
         entries = sorted(whole.entries.values(), key=lambda entry: entry.error is None)
         roots: list[tuple[str, object]] = []
         for entry in entries:
-            roots += _arguments(entry, parameters.get(entry.name, ()))
+            names = parameters.get(entry.name, ())
+            roots += _arguments(entry, names)
+            roots += [one for one in _results_passed(whole, entry, names) if self.is_secret(*one)]
             if entry.error is not None:
                 roots += entry.error.traced_vars.items()
             if entry.name in whole.bound:
@@ -437,6 +440,18 @@ def _arguments(entry: TaskReportEntry, names: Sequence[str]) -> Iterator[tuple[s
         yield from entry.error.kwargs.items()
     yield from named_arguments(names, entry.args)
     yield from entry.kwargs.items()
+
+
+def _results_passed(
+    report: ProcessExecutionReport, entry: TaskReportEntry, names: Sequence[str]
+) -> Iterator[tuple[str, object]]:
+    """Give the results of other tasks that a task was passed, by the names of its parameters."""
+    if entry.name in report.passed:
+        sources = [report.entries.get(name) for name in report.dependencies[entry.name]]
+        needed = [None if source is None else source.result for source in sources]
+        args, kwargs = bind(entry.args, {}, report.passed[entry.name], needed)
+        yield from list(named_arguments(names, args))[len(entry.args) :]
+        yield from kwargs.items()
 
 
 def _members(value: Any) -> list[tuple[str, object]]:
