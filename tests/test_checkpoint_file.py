@@ -165,6 +165,23 @@ def test_a_file_that_cannot_be_written_anew_stays_as_it_is(tmp_path):
     assert values_in(path).keys() == {"gone", "stays"}
 
 
+def test_a_file_that_becomes_shorter_while_it_is_open_is_read_and_copied_no_further(tmp_path):
+    path = tmp_path / "run.ckpt"
+    before, end = write(path, {"gone": (b"g" * 2_000_000,), "cut": (b"c" * 1000,)})
+    file = CheckpointFile(path)
+    try:
+        os.truncate(path, end - 1)
+        with pytest.raises(OSError, match="the file is shorter than it was") as caught:
+            file.read(file.records["cut"])
+        assert caught.value.filename == os.path.realpath(path)
+    finally:
+        file.close({"cut"})  # it would be written anew
+    assert os.listdir(tmp_path) == ["run.ckpt"]
+    assert path.stat().st_size == end - 1
+    assert values_in(path).keys() == {"gone"}
+    assert path.stat().st_size == before
+
+
 def test_the_file_does_not_grow_without_bound(tmp_path):
     path = tmp_path / "run.ckpt"
     for number in range(50):

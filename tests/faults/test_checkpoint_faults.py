@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import sys
 import threading
 import warnings
@@ -102,6 +103,50 @@ def test_a_result_that_cannot_be_read_again_is_made_again_with_all_below(
     assert report.from_checkpoint == ("kept",)
     (message,) = messages
     assert "The saved result of task 'hostile' cannot be used, so it runs again" in message
+
+
+class StoppedError(Exception):
+    """What the program's handler of a signal raises."""
+
+
+class Signalled:
+    """Gets a signal when it is first pickled."""
+
+    def __init__(self, number: int) -> None:
+        self.due = [number]
+
+    def __reduce__(self) -> Any:
+        while self.due:
+            signal.raise_signal(self.due.pop())
+        return abs, (-1,)
+
+
+@pytest.mark.parametrize(
+    "task",
+    [Task("job", Signalled, args=(signal.SIGTERM,)), Task("job", id, args=(Signalled(signal.SIGTERM),))],
+    ids=["result", "argument"],
+)
+def test_a_signal_whose_handler_raises_while_something_is_pickled_ends_the_run(task, tmp_path):
+    def stop(*_: object) -> None:
+        raise StoppedError
+
+    previous = signal.signal(signal.SIGTERM, stop)
+    try:
+        with pytest.raises(StoppedError):
+            run(tmp_path / "run.ckpt", [task, Task("later", abs, args=(-1,))], "sequential")
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+    assert run(tmp_path / "run.ckpt", [Task("later", abs, args=(-1,))], "sequential")[0].from_checkpoint == ()
+
+
+def test_a_ctrl_c_while_a_result_is_pickled_ends_the_run_when_that_is_saved(tmp_path):
+    tasks = [Task("job", Signalled, args=(signal.SIGINT,)), Task("later", abs, args=(-1,))]
+    process = Process(tasks)
+    with time_limit(60), pytest.raises(KeyboardInterrupt):
+        process.run(runner="sequential", checkpoint=tmp_path / "run.ckpt")
+    assert process.report is not None
+    assert list(process.report.successes) == ["job"]
+    assert run(tmp_path / "run.ckpt", tasks[:1], "sequential")[0].from_checkpoint == ("job",)
 
 
 def test_what_has_no_fingerprint_runs_each_time_and_one_warning_says_why(runner, tmp_path):
