@@ -17,12 +17,11 @@ if TYPE_CHECKING:
     from ..execution_report import ProcessExecutionReport, TaskReportEntry
     from .content import ReportContent
 
-MAX_RESULT = 2_000  # characters, as all that follow but the last
+MAX_RESULT = 2_000  # characters, as the next three
 MAX_MESSAGE = 4_000
 MAX_TRACEBACK = 20_000  # some 250 lines; what is worth reading stands at the two ends
 MAX_VARIABLE = 2_000
 MAX_VARIABLES = 100  # of one task
-MAX_NAMES = 100  # of skipped tasks, for one failure
 MIN_TEXT = 200  # characters that are shown of each text in any case
 MIN_VARIABLES = 5
 

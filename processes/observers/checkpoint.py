@@ -167,7 +167,7 @@ class Checkpoint:
         """Read a task's value; False if that cannot be."""
         name = self._graph.names[task]
         record = self._file.records[name]
-        if task in self._values or record.head.sizes is None:
+        if task in self._values:
             return True
         try:
             data, *buffers = self._file.read(record)
