@@ -13,11 +13,12 @@ import threading
 import time
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from servers import PASSWORD, USER, Inbox, dripping, mail_server, page_of, server_context
 
-from processes import Process, Task, TaskDependency
+from processes import Process, ProcessExecutionReport, Task, TaskDependency, TaskReportEntry, TaskStatus
 from processes.comms import (
     EmailChannel,
     HTMLEmailStyle,
@@ -534,9 +535,46 @@ def test_a_duration_is_written_as_people_do():
 
 
 PAGES = """<!DOCTYPE html><meta charset="utf-8"><title></title>{frames}<script>
+const widthOf = (page) => page.documentElement.scrollWidth;
+const brokenIn = (page) => {{
+  let count = 0, cells = 0;
+  for (const cell of page.querySelectorAll("td[width]:not([width$='%'])")) {{
+    const text = cell.firstChild;
+    cells++;
+    for (const word of text.data.matchAll(/[^ ]+/g)) {{
+      const range = page.createRange();
+      range.setStart(text, word.index);
+      range.setEnd(text, word.index + word[0].length);
+      count += range.getClientRects().length - 1;
+    }}
+  }}
+  return `${{cells}}-${{count}}`;
+}};
 onload = () => document.title = [...document.querySelectorAll("iframe")].map(
-    frame => frame.contentDocument.documentElement.scrollWidth).join(" ")
+    frame => {measured}(frame.contentDocument)).join(" ")
 </script>"""
+
+
+def seen_on_a_phone(folder: Path, mails: dict[str, str], measured: str) -> list[str]:
+    """Let a browser show mails as a phone does; return what is measured of each."""
+    for name, page in mails.items():
+        (folder / f"{name}.html").write_text(page, encoding="utf-8")
+    frames = "".join(f'<iframe src="{name}.html" width="390" height="900"></iframe>' for name in mails)
+    pages = PAGES.format(frames=frames, measured=measured)
+    (folder / "all.html").write_text(pages, encoding="utf-8")
+    done = subprocess.run(
+        [
+            *(BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"),
+            *(f"--user-data-dir={folder / 'profile'}", "--allow-file-access-from-files", "--hide-scrollbars"),
+            *("--dump-dom", (folder / "all.html").as_uri()),
+        ],
+        capture_output=True,
+        timeout=60,
+        check=True,
+    )
+    title = re.search(rb"<title>([\d -]+)</title>", done.stdout)
+    assert title is not None
+    return title[1].decode().split()
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
@@ -547,27 +585,15 @@ def test_a_browser_shows_the_mail_on_a_phone_without_cutting_it_off(tmp_path):
         Task("result", identity, args=("x" * 500,)),
     ]
     report = Process(tasks, "nightly" * 30).run(runner="sequential")
-    for palette in PALETTES:
-        page = render_report_html(report, HTMLEmailStyle(palette, "de"))
-        (tmp_path / f"{palette}.html").write_text(page, encoding="utf-8")
-    frames = "".join(
-        f'<iframe src="{palette}.html" width="390" height="900"></iframe>' for palette in PALETTES
-    )
-    (tmp_path / "all.html").write_text(PAGES.format(frames=frames), encoding="utf-8")
-    done = subprocess.run(
-        [
-            *(BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"),
-            *(
-                f"--user-data-dir={tmp_path / 'profile'}",
-                "--allow-file-access-from-files",
-                "--hide-scrollbars",
-            ),
-            *("--dump-dom", (tmp_path / "all.html").as_uri()),
-        ],
-        capture_output=True,
-        timeout=60,
-        check=True,
-    )
-    widths = re.search(rb"<title>([\d ]+)</title>", done.stdout)
-    assert widths is not None
-    assert widths[1].split() == [b"390"] * len(PALETTES)
+    mails = {one: render_report_html(report, HTMLEmailStyle(one, "de")) for one in PALETTES}
+    assert seen_on_a_phone(tmp_path, mails, "widthOf") == ["390"] * len(PALETTES)
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
+def test_a_browser_breaks_no_word_that_tells_how_a_task_ended(tmp_path):
+    entries = {
+        status.value: TaskReportEntry(status.value, "work", (), {}, status, 1.0, 1) for status in TaskStatus
+    }
+    report = ProcessExecutionReport(entries)
+    mails = {one: render_report_html(report, HTMLEmailStyle(language=one)) for one in LANGUAGES}
+    assert seen_on_a_phone(tmp_path, mails, "brokenIn") == ["4-0"] * len(LANGUAGES)

@@ -140,6 +140,8 @@ def render_page(
         number=number,
         duration=partial(spelled_duration, style.language),
         max_names=MAX_NAMES,
+        # Of the column that tells how tasks ended, in pixels: no word in it is broken, be it German.
+        status_width=22 + 8 * max(len(word) for status in STATUSES for word in words[status].split()),
     )
 
 
