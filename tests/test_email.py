@@ -260,6 +260,14 @@ def test_a_server_that_drips_through_tls_is_left_after_a_while(authority, truste
         assert deadline.passed
 
 
+def test_a_connection_that_is_made_when_the_time_is_over_is_shut_down():
+    with socket.create_server(("127.0.0.1", 0)) as server, Deadline(0.001) as deadline:
+        deadline._timer.join(30)
+        assert deadline.passed
+        with deadline.connect(server.getsockname(), 30) as connection:
+            assert connection.recv(1) == b""  # the server has sent none
+
+
 def test_a_server_that_hangs_up_is_an_error(report):
     with socket.create_server(("127.0.0.1", 0)) as rude:
         thread = threading.Thread(target=lambda: rude.accept()[0].close())
@@ -575,6 +583,18 @@ def seen_on_a_phone(folder: Path, mails: dict[str, str], measured: str) -> list[
     title = re.search(rb"<title>([\d -]+)</title>", done.stdout)
     assert title is not None
     return title[1].decode().split()
+
+
+def test_of_many_arguments_and_variables_the_first_hundred_are_shown_and_the_others_counted():
+    def many(*numbers):
+        locals_ = ", ".join(f"v{index}" for index in range(150))
+        exec(f"def inner():\n    {locals_} = range(150)\n    raise ValueError\ninner()")
+
+    report = Process([Task("many", many, args=tuple(range(120)))]).run(runner="sequential")
+    page = render_report_html(report)
+    assert re.findall(r">…</td>\s*<td[^>]*>(.*?)</td>", page) == ["+ 20", "+ 50"]
+    shown = re.findall(r">(numbers|args\[\d+\]|v\d+)</td>", page)
+    assert len(shown) == 200
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")

@@ -23,7 +23,7 @@ from pathlib import Path, PurePosixPath
 from pickle import PickleBuffer
 from random import Random, SystemRandom
 from signal import Signals
-from types import CellType, FunctionType, MappingProxyType
+from types import CellType, FunctionType, MappingProxyType, ModuleType
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary, WeakValueDictionary, ref
 
@@ -792,6 +792,26 @@ def test_what_an_import_that_waits_will_bring_counts(tmp_path):
     assert changed("shop.py") == {"by_module"}
     assert changed("prices.py") == {"by_module", "by_name"}
     assert changed("pack/far.py") == {"submodule"}
+
+
+def test_modules_that_name_each_other_count_with_what_code_names_in_them():
+    left, right = ModuleType("left"), ModuleType("right")
+    vars(left).update(right=right, number=1, other=1)
+    vars(right).update(left=left)
+    function = eval("lambda: left.right.left.number", {"left": left})
+    before = Fingerprints().of_call(function, (), {})
+    vars(left).update(other=2)
+    assert Fingerprints().of_call(function, (), {}) == before
+    vars(left).update(number=2)
+    assert Fingerprints().of_call(function, (), {}) != before
+
+
+def test_a_weak_dict_that_holds_itself_counts_with_what_else_it_holds():
+    weak: WeakValueDictionary[str, Any] = WeakValueDictionary()
+    weak["self"] = weak
+    before = Fingerprints().of_call(len, (weak,), {})
+    weak["other"] = weak
+    assert Fingerprints().of_call(len, (weak,), {}) != before
 
 
 def test_a_context_variable_counts_with_what_it_holds():

@@ -240,6 +240,12 @@ def test_a_body_that_drips_does_not_hide_the_status(report, monkeypatch):
             send(report, None, url=f"http://{host}:{port}/x", timeout=0.5)
 
 
+def test_a_body_that_does_not_come_does_not_hide_the_status(report):
+    with refusing(b"HTTP/1.1 500 Broken\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nsome") as (host, port):
+        with pytest.raises(WebhookError, match="answered 500 Broken: an empty body"):
+            send(report, None, url=f"http://{host}:{port}/x")
+
+
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 def test_a_redirect_on_the_same_server_is_followed_by_the_same_post(report, status):
     with serving((status, {"Location": "/other"}, b""), (200, {}, b"")) as server:

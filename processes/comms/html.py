@@ -166,8 +166,7 @@ def failures_that_fit(viewer: Viewer, failed: Iterable[TaskReportEntry], room: i
 
 def _size(view: TaskView) -> int:
     error = view.error
-    if error is None:
-        return 0
+    assert error is not None
     values = {**(error.arguments or {}), **(error.traced_vars or {})}
     return len(error.exception) + len(error.traceback or "") + sum(map(len, values.values()))
 
