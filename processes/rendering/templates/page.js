@@ -26,18 +26,18 @@
     });
   }
 
-  // Rows are found by what stands in them.
+  // Rows are found by what stands in them, and counted where a box or a search hides some.
   const find = document.getElementById("find");
   const found = document.getElementById("found");
   const texts = rows.map((row) => row.textContent.toLowerCase());
   find.parentElement.hidden = false;
-  find.addEventListener("input", () => {
+  find.closest("fieldset").addEventListener("input", () => {
     const wanted = find.value.trim().toLowerCase();
     let count = 0;
     rows.forEach((row, index) => {
       row.hidden = !texts[index].includes(wanted);
-      count += !row.hidden;
+      count += !row.hidden && document.getElementById(`show-${row.className}`).checked;
     });
-    found.textContent = wanted ? `${count} of ${rows.length}` : "";
+    found.textContent = wanted || count < rows.length ? `${count} of ${rows.length}` : "";
   });
 }
