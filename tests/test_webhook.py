@@ -321,6 +321,34 @@ def test_a_result_that_is_huge_or_has_no_repr_is_bounded():
     assert "RuntimeError" in body["entries"]["none"]["result"]
 
 
+def test_what_is_left_out_of_a_value_is_counted_with_what_was_when_it_was_rendered():
+    def fail(text, rows):
+        raise ValueError("x" * 30_000)
+
+    tasks = [
+        Task("text", lambda: "x" * 10_000),
+        Task("rows", lambda: [7] * 10_000),
+        Task("fails", fail, args=("y" * 9_000, [7] * 9_000)),
+    ]
+    report = Process(tasks).run(runner="sequential")
+    with serving() as server:
+        send(report, server)
+    entries = server.bodies[0]["entries"]
+    error = entries["fails"]["error"]
+    texts = {
+        entries["text"]["result"]: len(repr("x" * 10_000)),
+        error["exception"]: 30_000,
+        error["traced_vars"]["text"]: len(repr("y" * 9_000)),
+    }
+    for text, size in texts.items():
+        shown, left_out = re.fullmatch(r"(.*)… (\d+) more characters", text).groups()
+        assert len(shown) + int(left_out) == size
+    rows = {entries["rows"]["result"]: 10_000, error["traced_vars"]["rows"]: 9_000}
+    for text, size in rows.items():
+        shown, left_out = re.fullmatch(r"(.*)… > (\d+) more characters", text).groups()
+        assert size < len(shown) + int(left_out) <= 3 * size
+
+
 def fail_at_length():
     raise ValueError("a line\n" * 2_000)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..rendering.templating import template
 from ..visible import visible
@@ -118,7 +118,7 @@ def render_page(
     entries = list(report.entries.values())
     shown = _shown(entries, MAX_ROWS // divisor)
     failed = [entry for entry in entries if entry.error is not None]
-    limits = Limits(result=MAX_CELL, left_out=partial(_left_out, words, number)).divided(divisor)
+    limits = Limits(MAX_CELL, left_out=words["more_characters"], number=number).divided(divisor)
     viewer = Viewer(report, content, limits)
     failures = failures_that_fit(viewer, failed[: max(1, MAX_FAILURES // divisor)], MAX_DETAILS // divisor)
     counts = {status: sum(entry.status.value == status for entry in entries) for status in STATUSES}
@@ -190,7 +190,3 @@ def spelled_duration(language: str, seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest} s"
     return f"{spelled_number(language, minutes // 60)} h {minutes % 60} min"
-
-
-def _left_out(words: dict[str, str], number: Any, count: int) -> str:
-    return words["more_characters"].format(count=number(count))

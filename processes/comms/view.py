@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -25,10 +26,7 @@ MAX_VARIABLES = 100  # of one task
 MIN_TEXT = 200  # characters that are shown of each text in any case
 MIN_VARIABLES = 5
 
-
-def in_english(count: int) -> str:
-    """Say how many characters were left out."""
-    return f"… {count} more characters"
+_LEFT_OUT_BEFORE = re.compile(r"… (\d{1,18}) more (characters|bytes|items)")  # by `failure`
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +39,10 @@ class Limits:
         Of each one.
     variables : int
         How many variables and arguments.
-    left_out : callable
-        Says, from a number of characters, that so many were left out.
+    left_out : str
+        Says that ``{count}`` characters were left out.
+    number : callable
+        Spells a number.
     """
 
     result: int = MAX_RESULT
@@ -50,7 +50,8 @@ class Limits:
     traceback: int = MAX_TRACEBACK
     variable: int = MAX_VARIABLE
     variables: int = MAX_VARIABLES
-    left_out: Callable[[int], str] = in_english
+    left_out: str = "… {count} more characters"
+    number: Callable[[int], str] = str
 
     def divided(self, by: int) -> Limits:
         """Return limits for where there is less room; results stay as they are."""
@@ -181,11 +182,20 @@ class Viewer:
         if len(text) <= room:
             return text
         if "\n" not in text:
-            return text[:room] + self._limits.left_out(len(text) - room)
+            return text[:room] + self._left_out(text[room:])
         head, tail = text[: room // 3], text[-(room - room // 3) :]
         if "\n" in head and "\n" in tail:
             head, tail = head[: head.rindex("\n")], tail[tail.index("\n") + 1 :]
-        return f"{head}\n{self._limits.left_out(len(text) - len(head) - len(tail))} …\n{tail}"
+        return f"{head}\n{self._left_out(text[len(head) : len(text) - len(tail)])} …\n{tail}"
+
+    def _left_out(self, text: str) -> str:
+        """Say how many characters are left out with a part of a text, and were when that was rendered."""
+        count, is_all = len(text), True
+        for before in _LEFT_OUT_BEFORE.finditer(text):
+            count += int(before[1]) - len(before[0])
+            is_all = is_all and before[2] == "characters"
+        number = self._limits.number(count)
+        return self._limits.left_out.format(count=number if is_all else f"> {number}")
 
 
 def _last_line(traceback: str, exception: str) -> str:

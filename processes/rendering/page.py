@@ -174,8 +174,8 @@ def to_html(report: ProcessExecutionReport, content: ReportContent | None = None
     entries = list(report.entries.values())
     numbers = {name: number for number, name in enumerate(report.entries, start=1)}
     content = checked_content(content)
-    viewer = Viewer(report, content, Limits(result=MAX_CELL))
-    brief = Viewer(report, content, Limits(result=MAX_CELL, message=MAX_CELL))
+    viewer = Viewer(report, content, Limits(MAX_CELL, number=_number))
+    brief = Viewer(report, content, Limits(MAX_CELL, MAX_CELL, number=_number))
     failed = [entry for entry in entries if entry.error is not None]
     last_start = monotonic() + MAX_SECONDS
     in_time = takewhile(lambda _: monotonic() < last_start, failed[:MAX_FAILURES])
