@@ -41,7 +41,7 @@ from .plan import Plan, State
 from .resources import exact
 from .retry import delay_after
 from .runners import make_runner
-from .runners.waker import Waker, shorter
+from .runners.waker import CalledOff, Waker, shorter
 from .stand_in import StandIn
 from .task import function_name
 from .task_log import record_sink, warn
@@ -213,7 +213,7 @@ class Scheduler:
         start = perf_counter()
         self._ready_at = [time()] * len(self._ready_at)
         # Told before it begins what is done at its end: backwards, all of it, though a signal raises in one.
-        with self._interrupt, ExitStack() as steps:
+        with self._interrupt, suppress(CalledOff), ExitStack() as steps:
             steps.callback(self._end, start)
             steps.callback(self._open_results)
             steps.callback(self._values.clear)
@@ -281,7 +281,7 @@ class Scheduler:
     def cancel(self) -> None:
         """End the run at its next step; may be called from any thread."""
         self._cancelled = True
-        self._waker.set()
+        self._waker.call_off()
 
     # Starting
 
@@ -646,7 +646,7 @@ def _open(value: Any) -> Any:
 
 def _shown(value: Any) -> Any:
     """Open a value if it is sealed and can be opened."""
-    with suppress(SerializationError):
+    with suppress(SerializationError, CalledOff):
         return _open(value)
     return value
 

@@ -7,10 +7,11 @@ import os
 import pickle
 import signal
 from collections import deque
+from concurrent import futures
 from contextlib import contextmanager, suppress
 from functools import partial
 from importlib.util import find_spec
-from threading import Lock, current_thread, main_thread
+from threading import Lock, Thread, current_thread, main_thread
 from typing import TYPE_CHECKING, Any, Final, Self
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -18,15 +19,17 @@ from ..attempt import Finished, Returned, Sealed, Started, put_in, take_sealed_o
 from ..clock import monotonic
 from ..cpus import usable_cpus
 from ..exceptions import SerializationError
-from ..failure import brief_repr
+from ..failure import HAS_DAEMONS, brief_repr
 from ..pickling import LARGE, load
 from ..task_log import keep_from_last_resort, warn
 from ..task_types import TaskStatus
 from .base import ProcessRunner
+from .failures import load_failure
 from .remote import Requests, respond, whoever_runs
+from .waker import CalledOff
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Coroutine, Iterator, Sequence
     from typing import ClassVar
 
     from distributed import Client, Future, LocalCluster
@@ -49,6 +52,10 @@ LOOK_SECONDS: Final = 1.0  # how often we ask how many threads there are: cluste
 LONELY_SECONDS: Final = (
     30.0  # without a worker, after which we say so: one may come still, or nobody starts one
 )
+
+HEAR_SECONDS: Final = 0.1  # how often who waits for the cluster looks whether the run is called off
+
+BRING_SECONDS: Final = 0.5  # for results to come here from the cluster after a Ctrl-C, all of them together
 
 END_SECONDS: Final = 1.25
 """How long a worker of our own may go on with an attempt that was left; Dask kills it after four fifths."""
@@ -101,7 +108,7 @@ class Kept:
         return len(self.value)  # by which Dask knows when to put it on a disk
 
 
-def respond_here(packed: Packed, run: str, ticket: int, *kept: Kept) -> Response | Kept:
+def respond_here(packed: Packed, run: str, ticket: int, *kept: Kept | Response) -> Response | Kept:
     """Tell the program that an attempt begins, and perform it."""
     from distributed import get_worker
     from distributed.utils import sync
@@ -110,11 +117,36 @@ def respond_here(packed: Packed, run: str, ticket: int, *kept: Kept) -> Response
     # Not by `worker.log_event`, which returns before it has told; the call may be the end of this process.
     begun = (run, ticket, *whoever_runs())
     sync(worker.loop, worker.scheduler.log_event, topic=TOPIC, msg=begun)
-    response = respond(_unpack(packed), [each.value for each in kept])
+    response = respond(_unpack(packed), map(_value_of, kept))
     if len(response.value) < LARGE:
         return response
     value, response.value = response.value, b""
     return Kept(response, value)
+
+
+def _value_of(kept: Kept | Response) -> Buffer:
+    """Return a result, serialized.
+
+    Raises
+    ------
+    SerializationError
+        If it was lost, and the call that Dask has made again did not return.
+    """
+    if isinstance(kept, Kept):
+        return kept.value
+    if kept.failure:
+        raise _failed_again(kept.task_name, load_failure(kept.failure).exception)
+    return kept.value
+
+
+def _failed_again(task_name: str, reason: BaseException) -> SerializationError:
+    error = SerializationError(
+        f"The result of task {task_name!r} was lost with its worker; Dask has called its function again, and "
+        f"that failed: {brief_repr(reason)}",
+        task_name=task_name,
+    )
+    error.__cause__ = reason
+    return error
 
 
 def _unpack(packed: Packed) -> Request:
@@ -172,42 +204,61 @@ class OnCluster(Sealed):
         Stands for the value; None once the run has ended.
     """
 
-    __slots__ = ("__weakref__", "_data", "_opened", "_task_name", "client", "future")
+    __slots__ = ("__weakref__", "_data", "_opened", "_task_name", "_wait_for", "client", "future")
 
-    def __init__(self, client: Client, future: Future[Kept], task_name: str) -> None:
+    def __init__(
+        self, client: Client, future: Future[Kept], task_name: str, wait_for: Callable[..., None]
+    ) -> None:
         self.client = client
         self.future: Future[Kept] | None = future
         self._task_name = task_name
+        self._wait_for: Callable[..., None] | None = wait_for
         self._data: Buffer | SerializationError | None = None  # serialized, or why it is lost
         self._opened: list[Any] = []
 
     def open(self) -> Any:
         if not self._opened:
-            data = self._fetch()
-            if isinstance(data, SerializationError):
-                raise data
-            self._opened.append(load(data, task_name=self._task_name, what="result"))
+            if self._data is None:
+                assert self._wait_for is not None
+                try:
+                    self._wait_for(self.bring, True)
+                except Exception as error:
+                    self._lose(error)
+            if isinstance(self._data, SerializationError):
+                raise self._data
+            assert self._data is not None
+            self._opened.append(load(self._data, task_name=self._task_name, what="result"))
             self._data = None
         return self._opened[0]
 
-    def leave(self, *, waits: bool) -> None:
-        """Bring the value here, since the run ends; unless it `waits`, only one that is there."""
-        if not self._opened:
-            self._data = self._fetch(waits=waits)
-        self.client = self.future = None
-
-    def _fetch(self, *, waits: bool = True) -> Buffer | SerializationError:
-        if self._data is not None:
-            return self._data
+    async def bring(self, waits: bool) -> None:
+        """Bring the value here; unless it `waits`, only one that is there."""
+        if self._opened or self._data is not None:
+            return
         try:
-            data: Buffer = self.client.sync(_bring, self.client, self.future, waits=waits).value
+            self._data = _value_of(await _bring(self.client, self.future, waits=waits))
         except Exception as error:
-            return SerializationError(
+            self._lose(error)
+
+    def leave(self, reason: Exception) -> None:
+        """Let go of the cluster, since the run ends; what is not here now is lost."""
+        if not self._opened and self._data is None:
+            self._lose(reason)
+        if self.future is not None:
+            self.future.release()
+        self.client = self.future = self._wait_for = None
+
+    def _lose(self, reason: Exception) -> None:
+        if isinstance(reason, SerializationError):
+            self._data = reason
+        elif self.future is not None and _is_lost(self.future):
+            self._data = _failed_again(self._task_name, reason)
+        else:
+            self._data = SerializationError(
                 f"The result of task {self._task_name!r} stayed on the Dask cluster and is lost: "
-                f"{brief_repr(error)}",
+                f"{brief_repr(reason)}",
                 task_name=self._task_name,
             )
-        return data
 
 
 def _is_lost(future: Any) -> bool:
@@ -219,11 +270,19 @@ async def _bring(client: Client, future: Future[Kept], *, waits: bool) -> Any:
     """Bring what is kept here; unless it `waits`, only what is there."""
     if waits:
         await _compute_again(client, [future])
-        return await client.gather(future, asynchronous=True)
+        gathering = asyncio.ensure_future(client.gather(future, asynchronous=True))
+        # If this is cancelled, that ends once the future is released. Tasks of its own would not, if it were.
+        gathering.add_done_callback(lambda _: gathering.cancelled() or gathering.exception())
+        return await asyncio.shield(gathering)
     found = await client.scheduler.gather(keys=[future.key])  # which has nothing computed
     if found["status"] != "OK":
         raise RuntimeError("its worker is gone, and the run has ended before its time")
     return found["data"][future.key]
+
+
+async def _bring_all(values: Sequence[OnCluster], waits: bool) -> None:
+    for value in values:
+        await value.bring(waits)
 
 
 async def _compute_again(client: Client, futures: Sequence[Future[Kept]]) -> None:
@@ -234,51 +293,113 @@ async def _compute_again(client: Client, futures: Sequence[Future[Kept]]) -> Non
             await client.retry(lost, asynchronous=True)
 
 
-class _Connection:
-    """A client, and the cluster behind it if it is our own."""
+def _wait_for(future: futures.Future[Any], look: Callable[[], object]) -> Any:
+    """Wait for what a loop does in its thread; what `look`, called again and again, raises ends that."""
+    try:
+        while not future.done():
+            futures.wait([future], HEAR_SECONDS)
+            look()
+        return future.result()
+    finally:
+        future.cancel()
 
-    def __init__(self, address_or_client: Any, local_cluster: dict[str, Any]) -> None:
-        import dask
-        from distributed import Client, LocalCluster
+
+class _Connection:
+    """A client; and its loop, and the cluster behind it, if they are our own.
+
+    Parameters
+    ----------
+    address_or_client : str, Client or None
+        As given to the runner.
+    local_cluster : dict
+        Options for a cluster that is started.
+    look : callable
+        Called again and again meanwhile; what it raises ends it.
+    """
+
+    def __init__(
+        self, address_or_client: Any, local_cluster: dict[str, Any], look: Callable[[], object]
+    ) -> None:
+        from distributed import Client
+        from distributed.utils import LoopRunner
 
         self.blocks = 0  # `with` blocks of the runner
         self.has_left_attempts = False  # whether workers may still be at some
+        self.client: Client = None  # until it is open
         self._cluster: LocalCluster | None = None
-        self._is_ours = not isinstance(address_or_client, Client)
-        if not self._is_ours:
-            self.client: Client = address_or_client
+        self._starting: asyncio.Future[LocalCluster]
+        self._loop_runner: LoopRunner | None = None
+        if isinstance(address_or_client, Client):
+            self.client = address_or_client
             return
+        self._loop_runner = LoopRunner()
+        with _ctrl_c_held_up():
+            self._loop_runner.start()
+        opening = self._open(address_or_client, local_cluster)
         try:
-            if address_or_client is None:
-                options = {"n_workers": usable_cpus(), "threads_per_worker": 1, "dashboard_address": ":0"}
-                preload = dask.config.get("distributed.worker.preload")  # a name, or a list
-                preload = [preload] if isinstance(preload, str) else preload
-                settings = {
-                    "distributed.scheduler.allowed-failures": 0,  # what is lost is ours to repeat
-                    "distributed.worker.daemon": False,  # tasks may have processes of their own
-                    "distributed.worker.preload": [__name__, *preload],
-                }
-                with dask.config.set(settings), _ctrl_c_held_up():
-                    address_or_client = self._cluster = LocalCluster(**(options | local_cluster))
-            self.client = Client(address_or_client, set_as_default=False)
+            _wait_for(asyncio.run_coroutine_threadsafe(opening, self._loop_runner.loop.asyncio_loop), look)
+        except Exception:
+            self.close()
+            raise
         except BaseException:
-            if self._cluster is not None:
-                self._cluster.close()
+            # In a thread of its own: workers that are about to start can only be ended once they have.
+            Thread(target=self.close, daemon=HAS_DAEMONS).start()
             raise
 
+    async def _open(self, address: str | None, local_cluster: dict[str, Any]) -> None:
+        import dask
+        from dask.utils import parse_timedelta
+        from distributed import Client
+
+        if address is None:
+            await self._start_cluster(local_cluster)
+        self.client = Client(address or self._cluster, asynchronous=True, set_as_default=False)
+        step_seconds = parse_timedelta(dask.config.get("distributed.comm.timeouts.connect"))
+        try:
+            # Dask has this limit for each of three steps, but none for one between them.
+            await asyncio.wait_for(self.client, 3 * step_seconds)
+        except TimeoutError:
+            raise TimeoutError(
+                f"the Dask scheduler at {address} takes connections, but does not answer; it is stopped, or "
+                "what listens there is another program"
+            ) from None
+
+    async def _start_cluster(self, local_cluster: dict[str, Any]) -> None:
+        import dask
+        from distributed import LocalCluster
+
+        options = {"n_workers": usable_cpus(), "threads_per_worker": 1, "dashboard_address": ":0"}
+        preload = dask.config.get("distributed.worker.preload")  # a name, or a list
+        preload = [preload] if isinstance(preload, str) else preload
+        settings = {
+            "distributed.scheduler.allowed-failures": 0,  # what is lost is ours to repeat
+            "distributed.worker.daemon": False,  # tasks may have processes of their own
+            "distributed.worker.preload": [__name__, *preload],
+        }
+        with dask.config.set(settings):
+            self._cluster = LocalCluster(**(options | local_cluster), asynchronous=True)
+            self._starting = asyncio.ensure_future(self._cluster)
+            await asyncio.shield(self._starting)
+
     def close(self) -> None:
-        if self._is_ours:
+        if self._loop_runner is None:
+            return
+        if self.client is not None:
             self.client.close()
         if self._cluster is not None:
-            if self.has_left_attempts:
-                self._cluster.sync(self._end_workers)
+            self._cluster.sync(self._end_workers)
             self._cluster.close()
+        self._loop_runner.stop()
 
     async def _end_workers(self) -> None:
         """End workers sooner than Dask does, which gives those that are at an attempt 4 seconds."""
         from distributed import Nanny
 
         assert self._cluster is not None
+        with suppress(Exception):
+            await self._starting  # until then Dask cannot end them
+        if not self.has_left_attempts:
+            return
         workers = self._cluster.workers.values()
         await asyncio.gather(
             *[worker.close(timeout=END_SECONDS) for worker in workers if isinstance(worker, Nanny)]
@@ -340,7 +461,7 @@ class DaskRunner(ProcessRunner):
     def __enter__(self) -> Self:
         with _entering:
             if self._connection is None:
-                self._connection = self._connect()
+                self._connection = self._connect(bool)  # Python's own handler hears of a Ctrl-C
             self._connection.blocks += 1
         return self
 
@@ -355,8 +476,8 @@ class DaskRunner(ProcessRunner):
             self._connection = None
         connection.close()
 
-    def _connect(self) -> _Connection:
-        return _Connection(self.address_or_client, self.local_cluster_kwargs)
+    def _connect(self, look: Callable[[], object]) -> _Connection:
+        return _Connection(self.address_or_client, self.local_cluster_kwargs, look)
 
     # One run
 
@@ -370,7 +491,7 @@ class DaskRunner(ProcessRunner):
         self._news: deque[Callable[[], Message | None]] = deque()  # of other threads, for the run's own
         self._counts = False  # whether it counts threads at the moment
         self._values: WeakSet[OnCluster] = WeakSet()
-        self._used = self._connection or self._connect()
+        self._used = self._connection or self._connect(self._hear)
         self._client = self._used.client
         if self._client.status == "closed":
             raise RuntimeError(
@@ -378,7 +499,8 @@ class DaskRunner(ProcessRunner):
                 "30 s after it has lost its scheduler; make another, or enter another `with` block"
             )
         try:
-            self._threads: int = sum(self._client.nthreads().values())
+            counting = self._in_loop(self._client.nthreads(asynchronous=True))
+            self._threads: int = sum(_wait_for(counting, self._hear).values())
             _subscribe(self._client)[self._run] = partial(self._tell, self._begin)
         except BaseException:
             self._close_connection()
@@ -446,6 +568,32 @@ class DaskRunner(ProcessRunner):
             held.future = future
             future.add_done_callback(partial(self._note_end, ticket))
 
+    def _bring_here(
+        self, bring: Callable[..., Coroutine[Any, Any, None]], *args: Any, seconds: float | None = None
+    ) -> None:
+        """Have the client's loop bring results, and wait: until the run is called off, or so long."""
+        deadline = None if seconds is None else monotonic() + seconds
+
+        def look() -> None:
+            self._look("lost results")
+            if deadline is None:
+                self._hear()
+            elif monotonic() > deadline:
+                raise TimeoutError
+
+        _wait_for(self._in_loop(bring(*args)), look)
+
+    def _in_loop(self, coroutine: Coroutine[Any, Any, Any]) -> futures.Future[Any]:
+        try:
+            return asyncio.run_coroutine_threadsafe(coroutine, self._client.loop.asyncio_loop)
+        except RuntimeError:  # the loop is closed
+            coroutine.close()
+            raise
+
+    def _hear(self) -> None:
+        if self._waker.is_called_off:
+            raise CalledOff
+
     # In threads of the client's
 
     def _tell(self, news: Callable[..., Message | None], *about: Any) -> None:
@@ -484,15 +632,16 @@ class DaskRunner(ProcessRunner):
 
     def wait(self, timeout: float | None) -> list[Message]:
         messages = super().wait(0 if self._news else timeout)
-        if monotonic() > self._looked_at + LOOK_SECONDS:
-            self._look()
+        self._look(f"{len(self._held)} of its attempts" if self._held else "")
         while self._news:
             if (message := self._news.popleft()()) is not None:
                 messages.append(message)
         return messages
 
-    def _look(self) -> None:
+    def _look(self, waiting: str) -> None:
         """Have the threads counted; where the client is closed, nothing else might tell of what it had."""
+        if monotonic() <= self._looked_at + LOOK_SECONDS:
+            return
         self._looked_at = monotonic()
         if self._client.status == "closed":
             for ticket in tuple(self._held):
@@ -501,13 +650,13 @@ class DaskRunner(ProcessRunner):
             # In the client's thread: a scheduler that is busy or gone may be silent for long.
             self._counts = True
             self._client.loop.add_callback(self._count_threads)
-        if self._threads or not self._held:
+        if self._threads or not waiting:
             self._had_workers_at = self._looked_at
         elif self._looked_at > self._had_workers_at + LONELY_SECONDS and not self._has_warned:
             self._has_warned = True
             warn(
                 f"the Dask cluster at {self._client.scheduler.address} has had no worker for "
-                f"{LONELY_SECONDS:g} s; {len(self._held)} of its attempts wait for one"
+                f"{LONELY_SECONDS:g} s; {waiting} wait for one"
             )
 
     def _begin(self, ticket: int, *worker: Any) -> Message | None:
@@ -530,7 +679,7 @@ class DaskRunner(ProcessRunner):
         finished = self._requests.finish(held.attempt, response)
         assert held.future is not None
         if held.future.type is Kept and isinstance(finished.outcome, Returned):
-            value = OnCluster(self._client, held.future, held.attempt.task_name)
+            value = OnCluster(self._client, held.future, held.attempt.task_name, self._bring_here)
             self._values.add(value)
             finished.outcome = Returned(value)
         return finished
@@ -565,11 +714,23 @@ class DaskRunner(ProcessRunner):
         self._held.clear()
         self._used.has_left_attempts |= bool(self._left)
         self._left.clear()
-        # Where nobody is left to compute what is lost, a Ctrl-C must not wait for that.
-        is_complete = all(result.status is not TaskStatus.PENDING for result in self.results.values())
-        for value in tuple(self._values):
-            value.leave(waits=is_complete)
+        self._bring_values()
         self._close_connection()
+
+    def _bring_values(self) -> None:
+        """Bring what stayed on the cluster here; nothing is computed again for a run that ends too soon."""
+        values = tuple(self._values)
+        is_complete = all(result.status is not TaskStatus.PENDING for result in self.results.values())
+        reason: Exception = RuntimeError("the run was ended before it had come here")
+        try:
+            self._bring_here(_bring_all, values, is_complete)
+        except CalledOff:
+            with suppress(TimeoutError):
+                self._bring_here(_bring_all, values, False, seconds=BRING_SECONDS)
+        except Exception as error:
+            reason = error
+        for value in values:
+            value.leave(reason)
 
     def _close_connection(self) -> None:
         if self._used is not self._connection:

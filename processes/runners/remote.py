@@ -26,7 +26,7 @@ from .failures import dump_failure, failure_on_the_way, load_failure
 from .logs import apply_levels, dump_record, handle_record, log_for, log_levels, reach_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from ..attempt import Outcome, Place
     from ..pickling import Buffer
@@ -104,6 +104,8 @@ class Response:
         Whether it was not the sender's own process that ran it: then nobody has heard the records yet.
     started_at, elapsed_seconds, cpu_seconds, peak_rss_bytes
         As in :class:`~processes.attempt.Finished`.
+    task_name : str
+        Whose attempt it was.
     worker : tuple of str, int, int
         Who ran it: host, process and thread.
     """
@@ -116,18 +118,21 @@ class Response:
         "peak_rss_bytes",
         "records",
         "started_at",
+        "task_name",
         "value",
         "worker",
     )
 
     def __init__(
         self,
+        task_name: str,
         finished: Finished,
         value: bytes,
         failure: bytes,
         records: list[bytes | str],
         is_elsewhere: bool,
     ) -> None:
+        self.task_name = task_name
         self.value = value
         self.failure = failure
         self.records = records
@@ -142,15 +147,16 @@ class Response:
 # In the worker
 
 
-def respond(request: Request, results: Sequence[Buffer] = ()) -> Response:
+def respond(request: Request, results: Iterable[Buffer] = ()) -> Response:
     """Perform an attempt in this thread; what goes wrong is part of the response.
 
     Parameters
     ----------
     request : Request
         The attempt.
-    results : sequence of bytes-like
-        Serialized results of other attempts, which are arguments of this one.
+    results : iterable of bytes-like
+        Serialized results of other attempts, which are arguments of this one; a SerializationError that it
+        raises is the attempt's failure.
     """
     worker = Worker.here("")
     is_elsewhere = request.sender != _whoever_is_here()
@@ -181,7 +187,7 @@ def respond(request: Request, results: Sequence[Buffer] = ()) -> Response:
             finished = perform(attempt, worker, owns_process=owns_process)
         del attempt
     value, failure = _pack(finished.outcome, request.task_name)
-    return Response(finished, value, failure, records, is_elsewhere)
+    return Response(request.task_name, finished, value, failure, records, is_elsewhere)
 
 
 def whoever_runs() -> tuple[str, int, int]:
@@ -205,7 +211,7 @@ def _take_over_levels(levels: bytes) -> None:
         apply_levels(*pickle.loads(levels))  # noqa: S301 - from our own sender
 
 
-def _load_call(request: Request, results: Sequence[Buffer]) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+def _load_call(request: Request, results: Iterable[Buffer]) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
     name = request.task_name
     reader.guest = f"{next(_attempts)} "
     try:

@@ -22,6 +22,10 @@ def shorter(wait: float | None, other: float | None) -> float | None:
     return min(wait, other)
 
 
+class CalledOff(BaseException):
+    """The run is to end before its time: raised by what waits for long for something else than messages."""
+
+
 class Waker:
     """Ends a wait of the one thread that drives a run, from any thread or signal handler.
 
@@ -36,12 +40,18 @@ class Waker:
     ----------
     go_on : callable
         Does the run's next step, with an attempt that has ended.
+
+    Attributes
+    ----------
+    is_called_off : bool
+        Whether the run is to end before its time: after a Ctrl-C, or where a stream is left.
     """
 
     def __init__(self, go_on: Callable[[Finished], None]) -> None:
         self._go_on: Callable[[Finished], None] | None = go_on  # until the end
         self._turn = threading.Lock()  # whoever has it may touch the run's state
         self._turn.acquire()
+        self.is_called_off = False
         self._is_set = False
         self._bell: Callable[[], object] | None = None  # how to wake the sleeper; None while nobody sleeps
         self._queue: SimpleQueue[None] = SimpleQueue()
@@ -54,6 +64,11 @@ class Waker:
         # both sees the other, and no wake-up is lost.
         self._is_set = True
         self.ring()
+
+    def call_off(self) -> None:
+        """Have the run end before its time; called from any thread, or from a signal handler."""
+        self.is_called_off = True
+        self.set()
 
     def ring(self) -> None:
         """Wake the sleeper; for who has its turn. Until it is awake, others may stand in for it still."""

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 import warnings
+from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -26,6 +28,7 @@ from processes import (
     ExecutorRunner,
     Process,
     RunStarted,
+    SerializationError,
     Task,
     TaskDependency,
     TaskFinished,
@@ -232,6 +235,107 @@ def test_a_run_that_ends_before_its_time_does_not_wait_for_a_worker_to_compute_a
     )
 
 
+def make_once(path: Path, die_then: bool) -> np.ndarray:
+    if path.exists():
+        if die_then:
+            die()
+        raise LookupError("it is made once")
+    path.touch()
+    return np.ones(200_000)
+
+
+@with_threads_of_dask
+@pytest.mark.parametrize("needed_by", ["a task", "a task on threads", "the report"])
+def test_what_is_lost_and_fails_when_it_is_computed_again_says_so(needed_by, tmp_path):
+    from distributed import Client, LocalCluster
+
+    def lose() -> None:
+        (worker,) = [worker for worker in cluster.scheduler.workers.values() if worker.has_what]
+        client.sync(cluster.scheduler.remove_worker, worker.address, stimulus_id="lost")
+
+    tasks = [
+        Task("make", make_once, args=(tmp_path / "made", False)),
+        Task("lose", lose, dependencies=[TaskDependency("make")], runner="thread"),
+    ]
+    if needed_by != "the report":
+        behind = [TaskDependency("make", True), TaskDependency("lose")]
+        tasks += [Task("sum", np.sum, dependencies=behind, runner="thread" if "thr" in needed_by else None)]
+    with (
+        LocalCluster(n_workers=2, processes=False, dashboard_address=":0") as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        report = Process(tasks).run(runner=DaskRunner(client))
+    assert set(report.exceptions) == {"make", *(["sum"] if needed_by != "the report" else [])}
+    for error in report.exceptions.values():
+        assert type(error) is SerializationError
+        assert str(error) == (
+            "The result of task 'make' was lost with its worker; Dask has called its function again, and "
+            "that failed: LookupError('it is made once')"
+        )
+        assert type(error.__cause__) is LookupError
+
+
+@with_threads_of_dask
+def test_what_is_lost_and_ends_its_worker_when_it_is_computed_again_says_so(tmp_path):
+    pid, made = tmp_path / "pid", tmp_path / "made"
+    tasks = [
+        Task("tell", lambda: pid.write_text(str(os.getpid()))),
+        Task("make", make_once, args=(made, True), dependencies=[TaskDependency("tell")]),
+        Task("kill", kill_from, args=(pid,), dependencies=[TaskDependency("make")], runner="thread"),
+    ]
+    report = Process(tasks).run(runner=DaskRunner(n_workers=1))
+    assert str(report.exceptions["make"]).startswith(
+        "The result of task 'make' was lost with its worker; Dask has called its function again, and that "
+        "failed: KilledWorker("
+    )
+
+
+@with_threads_of_dask
+@pytest.mark.parametrize("needed_by", ["a task on threads", "the report"])
+def test_a_ctrl_c_ends_a_run_that_waits_for_a_result_that_nobody_can_compute_again(needed_by, monkeypatch):
+    from distributed import Client, LocalCluster
+
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(module, "LONELY_SECONDS", 0.01)
+    told: list[str] = []
+
+    def lose() -> None:
+        (worker,) = cluster.scheduler.workers
+        client.sync(cluster.scheduler.remove_worker, worker, stimulus_id="lost")
+
+    def press_ctrl_c(message: object, *_: object) -> None:
+        told.append(str(message))
+        os.kill(os.getpid(), signal.SIGINT)
+
+    tasks = [
+        Task("make", np.ones, args=(200_000,)),
+        Task("lose", lose, dependencies=[TaskDependency("make")], runner="thread"),
+    ]
+    if needed_by != "the report":
+        behind = [TaskDependency("make", True), TaskDependency("lose")]
+        tasks += [Task("sum", np.sum, dependencies=behind, runner="thread")]
+    process = Process(tasks)
+    with (
+        LocalCluster(n_workers=1, processes=False, dashboard_address=":0") as cluster,
+        Client(cluster, set_as_default=False) as client,
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("always")
+        warnings.showwarning = press_ctrl_c
+        limit = threading.Timer(20, cluster.scale, args=(2,))
+        limit.start()
+        with pytest.raises(KeyboardInterrupt):
+            process.run(runner=DaskRunner(client))
+        limit.cancel()
+        where = f"the Dask cluster at {cluster.scheduler_address}"
+    assert told == [f"{where} has had no worker for 0.01 s; lost results wait for one"]
+    entries = process.report.entries
+    assert "'make' stayed on the Dask cluster and is lost: " in entries["make"].error.exception
+    assert {name: entry.status.name for name, entry in entries.items() if name != "make"} == (
+        {"lose": "SUCCESS"} if needed_by == "the report" else {"lose": "SUCCESS", "sum": "PENDING"}
+    )
+
+
 @with_threads_of_dask
 def test_a_result_that_is_lost_on_its_way_holds_up_no_other(tmp_path):
     from distributed import Client, LocalCluster
@@ -406,6 +510,55 @@ def test_a_scheduler_that_has_taken_the_place_of_another_tells_which_attempts_be
     assert report.entries["stuck"].elapsed_seconds < 15  # it was not waited for
 
 
+@contextmanager
+def silent_server() -> Iterator[tuple[str, threading.Event]]:
+    """Listen as a scheduler does, and never answer; tell where, and when a client has come."""
+    has_come = threading.Event()
+
+    def accept() -> None:
+        with suppress(OSError):
+            clients.append(server.accept()[0])
+            has_come.set()
+
+    clients: list[socket.socket] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(30)
+        accepting = threading.Thread(target=accept)
+        accepting.start()
+        yield f"tcp://127.0.0.1:{server.getsockname()[1]}", has_come
+        accepting.join(30)
+    for client in clients:
+        client.close()
+
+
+@with_threads_of_dask
+def test_a_scheduler_that_takes_connections_and_never_answers_is_given_up():
+    import dask
+
+    with (
+        dask.config.set({"distributed.comm.timeouts.connect": "100ms"}),
+        silent_server() as (address, _),
+        pytest.raises(TimeoutError, match=f"scheduler at {address} takes conn"),
+    ):
+        Process([Task("t", abs, args=(-1,))]).run(runner=DaskRunner(address))
+
+
+@with_threads_of_dask
+def test_a_ctrl_c_is_heard_while_a_scheduler_does_not_answer():
+    def press_ctrl_c() -> None:
+        if has_come.wait(30):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    process = Process([Task("t", abs, args=(-1,))])
+    with silent_server() as (address, has_come):
+        pressing = threading.Thread(target=press_ctrl_c)
+        pressing.start()
+        with pytest.raises(KeyboardInterrupt):
+            process.run(runner=DaskRunner(address))
+        pressing.join(30)
+    assert process.report.entries["t"].status is TaskStatus.PENDING
+
+
 # ---- Ctrl-C ----------------------------------------------------------------------------------------------
 
 INTERRUPTED = """
@@ -457,22 +610,43 @@ def test_a_ctrl_c_ends_a_run_on_an_engine(engine, tmp_path):
     assert alive == []
 
 
+HELD_UP = """
+import time
+from pathlib import Path
+
+Path("starts").touch()
+while not Path("go-on").exists():
+    time.sleep(0.01)
+"""
+
+
 @pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="signals cannot be held up")
-def test_a_ctrl_c_while_a_cluster_is_started_is_one(tmp_path):
+def test_a_ctrl_c_does_not_wait_for_a_cluster_that_is_started(tmp_path):
     (tmp_path / "program.py").write_text(INTERRUPTED)
+    (tmp_path / "held_up.py").write_text(HELD_UP)
+    go_on = tmp_path / "go-on"
     with started(
         [sys.executable, "program.py", "dask"],
         cwd=tmp_path,
+        env={**os.environ, "DASK_DISTRIBUTED__WORKER__PRELOAD": "held_up.py"},
         start_new_session=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     ) as program:
-        children = psutil.Process(program.pid).children
-        wait_until(lambda: any("spawn_main" in str(child.cmdline()) for child in children()), 60)
+        wait_until((tmp_path / "starts").exists, 60)
+        children = psutil.Process(program.pid).children(recursive=True)
+        limit = threading.Timer(60, go_on.touch)
+        limit.start()
         os.killpg(program.pid, signal.SIGINT)
-        output, errors = program.communicate(timeout=60)
-    assert output == "{'done': 'PENDING', 'stuck': 'PENDING', 'after': 'PENDING'}\n", errors
+        assert program.stdout.readline() == "{'done': 'PENDING', 'stuck': 'PENDING', 'after': 'PENDING'}\n"
+        assert not go_on.exists()
+        limit.cancel()
+        go_on.touch()
+        _, errors = program.communicate(timeout=60)
+    assert (program.returncode, errors) == (0, "")
+    _, alive = psutil.wait_procs(children, timeout=30)
+    assert alive == []
 
 
 def see_sigint_in_a_child() -> str:
