@@ -358,6 +358,18 @@ def test_large_results_stay_on_the_cluster_until_the_report_needs_them(dask):
     assert report.results["sum"] == 400_000
 
 
+@pytest.mark.usefixtures("dask")  # some of its client's threads outlive any cluster
+def test_a_large_result_is_told_of_though_its_worker_is_at_another_call(tmp_path):
+    release = tmp_path / "release"
+    tasks = [
+        Task("make", np.ones, args=(200_000,), priority=1, timeout=20),
+        Task("long", wait_until, args=(release.exists,)),
+        Task("release", release.touch, dependencies=[TaskDependency("make")], runner="thread"),
+    ]
+    runner = DaskRunner(n_workers=1, threads_per_worker=1, processes=False)
+    Process(tasks).run(runner=runner).raise_for_errors()
+
+
 def test_large_arguments_arrive(dask):
     array = np.arange(300_000)
     tasks = [Task("sum", np.sum, args=(array,)), Task("closure", lambda: int(array.sum()))]

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Sequence
     from typing import ClassVar
 
-    from distributed import Client, Future, LocalCluster
+    from distributed import Client, Future, LocalCluster, Worker
 
     from ..attempt import Attempt, Message
     from ..pickling import Buffer
@@ -115,13 +115,19 @@ def respond_here(packed: Packed, run: str, ticket: int, *kept: Kept | Response) 
 
     worker = get_worker()
     # Not by `worker.log_event`, which returns before it has told; the call may be the end of this process.
-    begun = (run, ticket, *whoever_runs())
+    begun = (run, ticket, worker.address, *whoever_runs())
     sync(worker.loop, worker.scheduler.log_event, topic=TOPIC, msg=begun)
     response = respond(_unpack(packed), map(_value_of, kept))
     if len(response.value) < LARGE:
         return response
     value, response.value = response.value, b""
     return Kept(response, value)
+
+
+def response_of(key: str, dask_worker: Worker) -> bytes:
+    """Return all of a result but its value, serialized."""
+    kept = dask_worker.data[key]
+    return pickle.dumps(getattr(kept, "response", kept))
 
 
 def _value_of(kept: Kept | Response) -> Buffer:
@@ -501,7 +507,7 @@ class DaskRunner(ProcessRunner):
         try:
             counting = self._in_loop(self._client.nthreads(asynchronous=True))
             self._threads: int = sum(_wait_for(counting, self._hear).values())
-            _subscribe(self._client)[self._run] = partial(self._tell, self._begin)
+            _subscribe(self._client)[self._run] = self._note_begin
         except BaseException:
             self._close_connection()
             raise
@@ -600,6 +606,13 @@ class DaskRunner(ProcessRunner):
         self._news.append(partial(news, *about))
         self._waker.set()
 
+    def _note_begin(self, ticket: int, worker_address: str, *worker: Any) -> None:
+        held = self._held.get(ticket)
+        if held is not None:
+            held.worker_address = worker_address
+            if held.attempt.timeout is not None:
+                self._tell(self._begin, ticket, *worker)
+
     def _note_end(self, ticket: int, future: Future[Any]) -> None:
         self._client.loop.add_callback(self._bring_response, ticket, future)
 
@@ -611,13 +624,26 @@ class DaskRunner(ProcessRunner):
             elif future.status != "finished":
                 self._tell(self._lose, ticket, RuntimeError(f"its future is {future.status}"))
             elif future.type is Kept:
-                # Itself, where a call that Dask makes again meanwhile ends with a response.
-                rest = self._client.submit(getattr, future, "response", future, pure=False)
-                rest.add_done_callback(partial(self._note_end, ticket))
+                await self._bring_response_of_kept(ticket, future)
             else:
                 self._tell(self._finish, ticket, await self._client.gather(future, asynchronous=True))
         except (Exception, asyncio.CancelledError) as error:
             self._tell(self._lose, ticket, error)
+
+    async def _bring_response_of_kept(self, ticket: int, future: Future[Any]) -> None:
+        held = self._held.get(ticket)
+        if held is not None and held.worker_address:
+            with suppress(Exception):  # that worker is gone, or another one has the value now
+                # Not by a call of Dask's, which would wait for a thread of that worker; others may be long.
+                found = await self._client.run(
+                    response_of, future.key, workers=[held.worker_address], asynchronous=True
+                )
+                response = pickle.loads(found[held.worker_address])  # noqa: S301 - from our own worker
+                self._tell(self._finish, ticket, response)
+                return
+        # Itself, where a call that Dask makes again meanwhile ends with a response.
+        rest = self._client.submit(getattr, future, "response", future, pure=False)
+        rest.add_done_callback(partial(self._note_end, ticket))
 
     async def _count_threads(self) -> None:
         with suppress(Exception):  # the scheduler is gone; the client tries to find it again, and then closes
@@ -660,11 +686,7 @@ class DaskRunner(ProcessRunner):
             )
 
     def _begin(self, ticket: int, *worker: Any) -> Message | None:
-        held = self._held.get(ticket)
-        if held is None:
-            return None
-        held.has_begun = True
-        if held.attempt.timeout is None:
+        if ticket not in self._held:
             return None
         return Started(ticket, monotonic(), self._requests.worker(*worker))
 
@@ -693,7 +715,7 @@ class DaskRunner(ProcessRunner):
         if any(future.status == "cancelled" for future in held.inputs):
             reason = RuntimeError("a result that it needs had stayed there, and is lost")
         # Of a call that has begun we have heard before Dask says that its worker is dead.
-        elif not held.has_begun and held.tries < MOST_TRIES and self._client.status != "closed":
+        elif not held.worker_address and held.tries < MOST_TRIES and self._client.status != "closed":
             self._submit(held)
             return None
         del self._held[ticket]
@@ -706,7 +728,7 @@ class DaskRunner(ProcessRunner):
 
     def stop(self, ticket: int) -> None:
         held = self._held.pop(ticket, None)
-        if held is not None and held.has_begun and held.future is not None:
+        if held is not None and held.worker_address and held.future is not None:
             self._left[ticket] = held.future  # so that Dask knows that its thread is at work
 
     def close(self) -> None:
@@ -740,14 +762,14 @@ class DaskRunner(ProcessRunner):
 class _Held:
     """An attempt that the cluster has."""
 
-    __slots__ = ("attempt", "future", "has_begun", "inputs", "packed", "tries")
+    __slots__ = ("attempt", "future", "inputs", "packed", "tries", "worker_address")
 
     def __init__(self, attempt: Attempt, packed: Packed, inputs: list[Any]) -> None:
         self.attempt = attempt
         self.packed = packed
         self.inputs = inputs
         self.future: Future[Any] | None = None
-        self.has_begun = False
+        self.worker_address = ""  # once it has begun
         self.tries = 0  # how often it was given to the cluster
 
 
