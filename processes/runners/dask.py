@@ -398,7 +398,7 @@ class _Connection:
         self._loop_runner.stop()
 
     async def _end_workers(self) -> None:
-        """End workers sooner than Dask does, which gives those that are at an attempt 4 seconds."""
+        """End workers sooner than Dask, which gives those at an attempt 4 s, or 30 in this process."""
         from distributed import Nanny
 
         assert self._cluster is not None
@@ -406,10 +406,13 @@ class _Connection:
             await self._starting  # until then Dask cannot end them
         if not self.has_left_attempts:
             return
-        workers = self._cluster.workers.values()
-        await asyncio.gather(
-            *[worker.close(timeout=END_SECONDS) for worker in workers if isinstance(worker, Nanny)]
-        )
+        closing = [
+            worker.close(
+                timeout=END_SECONDS, **({} if isinstance(worker, Nanny) else {"executor_wait": False})
+            )
+            for worker in self._cluster.workers.values()
+        ]
+        await asyncio.gather(*closing)
 
 
 class DaskRunner(ProcessRunner):

@@ -559,6 +559,20 @@ def test_a_ctrl_c_is_heard_while_a_scheduler_does_not_answer():
     assert process.report.entries["t"].status is TaskStatus.PENDING
 
 
+@with_threads_of_dask
+def test_a_cluster_of_threads_that_a_run_has_started_does_not_wait_for_what_is_left_behind(tmp_path):
+    release = tmp_path / "release"
+    limit = threading.Timer(20, release.touch)
+    limit.start()
+    tasks = [Task("stuck", wait_until, args=(release.exists,), timeout=0.2)]
+    report = Process(tasks).run(runner=DaskRunner(n_workers=1, processes=False))
+    was_waited_for = release.exists()
+    limit.cancel()
+    release.touch()
+    assert type(report.exceptions["stuck"]) is TimeoutError
+    assert not was_waited_for
+
+
 # ---- Ctrl-C ----------------------------------------------------------------------------------------------
 
 INTERRUPTED = """
