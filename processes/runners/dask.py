@@ -745,12 +745,14 @@ class DaskRunner(ProcessRunner):
     def _bring_values(self) -> None:
         """Bring what stayed on the cluster here; nothing is computed again for a run that ends too soon."""
         values = tuple(self._values)
+        if not values:
+            return
         is_complete = all(result.status is not TaskStatus.PENDING for result in self.results.values())
         reason: Exception = RuntimeError("the run was ended before it had come here")
         try:
             self._bring_here(_bring_all, values, is_complete)
         except CalledOff:
-            with suppress(TimeoutError):
+            with suppress(Exception):
                 self._bring_here(_bring_all, values, False, seconds=BRING_SECONDS)
         except Exception as error:
             reason = error
