@@ -55,7 +55,7 @@ LONELY_SECONDS: Final = (
 
 HEAR_SECONDS: Final = 0.1  # how often who waits for the cluster looks whether the run is called off
 
-BRING_SECONDS: Final = 0.5  # for results to come here from the cluster after a Ctrl-C, all of them together
+BRING_SECONDS: Final = 0.75  # for results to come here from the cluster after a Ctrl-C, all of them together
 
 END_SECONDS: Final = 1.25
 """How long a worker of our own may go on with an attempt that was left; Dask kills it after four fifths."""
@@ -750,6 +750,7 @@ class DaskRunner(ProcessRunner):
         is_complete = all(result.status is not TaskStatus.PENDING for result in self.results.values())
         reason: Exception = RuntimeError("the run was ended before it had come here")
         try:
+            self._hear()
             self._bring_here(_bring_all, values, is_complete)
         except CalledOff:
             with suppress(Exception):
