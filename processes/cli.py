@@ -63,6 +63,20 @@ class OutputFile(click.Path):
         return path.absolute()  # what is run may change the working directory
 
 
+def _amounts(ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]) -> dict[str, float]:
+    """Take resources apart that are given as ``database=2``; the run refuses amounts that are none."""
+    amounts = {}
+    for text in texts:
+        name, _, amount = text.partition("=")
+        try:
+            amounts[name] = float(amount)
+        except ValueError:
+            raise click.BadParameter(
+                f"{text!r} is no name and number, as in database=2", ctx, param
+            ) from None
+    return amounts
+
+
 class Program(click.Group):
     """The commands; Ctrl-C ends each with a status of its own, where click gives that of a failure."""
 
@@ -132,6 +146,14 @@ def main() -> None:
     metavar="FILE",
     help="Save each result to this file, and do not run again what an earlier run has saved there.",
 )
+@click.option(
+    "--resource",
+    "resources",
+    multiple=True,
+    metavar="NAME=AMOUNT",
+    callback=_amounts,
+    help="How much there is of what tasks name in their `resources`. May be given several times.",
+)
 @click.option("--only-errors", is_flag=True, help="Print only the tasks that did not succeed.")
 def run(
     target: str,
@@ -143,6 +165,7 @@ def run(
     json_path: Path | None,
     trace_path: Path | None,
     checkpoint: Path | None,
+    resources: dict[str, float],
     only_errors: bool,
 ) -> None:
     """Run a process and print its report.
@@ -165,7 +188,14 @@ def run(
     parallel = True if names_none and workers is not None and workers > 1 else None
     status = SOME_FAILED
     try:
-        process.run(parallel, workers, runner=runner, progress=progress, checkpoint=checkpoint)
+        process.run(
+            parallel,
+            workers,
+            runner=runner,
+            progress=progress,
+            resources=resources,
+            checkpoint=checkpoint,
+        )
     except KeyboardInterrupt:
         status = INTERRUPTED
     except (TypeError, ValueError, OSError) as error:

@@ -702,6 +702,7 @@ def _check_resources(resources: Mapping[str, float] | None, tasks: list[Task]) -
             if amount > available.get(name, 0):
                 raise ValueError(
                     f"Task {task.name!r} needs {amount!r} of the resource {name!r}, and the run has "
-                    f"{available.get(name, 0)!r}; pass run(resources={{{name!r}: …}})"
+                    f"{available.get(name, 0)!r}; pass run(resources={{{name!r}: …}}), "
+                    f"or --resource {name}=… on the command line"
                 )
     return available

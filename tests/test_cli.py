@@ -185,6 +185,20 @@ def test_a_process_that_names_its_runner_keeps_it(write, processes, tmp_path):
     assert json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["runner"] == "sequential"
 
 
+def test_resources_that_tasks_need_are_given_by_name_and_amount(write, processes):
+    write(
+        job="from processes import Process, Task\n"
+        "needs = {'database': 1, 'disk': 0.5}\n"
+        "p = Process([Task('a', int, resources=needs), Task('b', int, resources=needs)])"
+    )
+    status, _, errors = processes("run", "job.py", "--resource", "disk=1")
+    assert status == 2
+    assert "or --resource database=… on the command line" in " ".join(errors.split())
+    status, output, errors = processes("run", "job.py", "--resource", "disk=1", "--resource", "database=2")
+    assert (status, errors) == (0, "")
+    assert output.startswith("2 tasks, 2 succeeded, ")
+
+
 def test_failures_give_status_1_and_can_be_shown_alone(write, processes):
     write(job=BAD)
     status, output, _ = processes("run", "job.py")
@@ -373,6 +387,9 @@ WRONG_USAGES = [
     (["run", "job.py:double"], "neither a Process nor a function without parameters"),
     (["run", "job.py", "--runner", "proces"], "'proces' is not one of 'sequential', 'thread', 'process'"),
     (["run", "job.py", "--workers", "0"], "0 is not in the range x>=1"),
+    (["run", "job.py", "--resource", "database"], "'database' is no name and number, as in database=2"),
+    (["run", "job.py", "--resource", "database=two"], "'database=two' is no name and number"),
+    (["run", "job.py", "--resource", "database=0"], "resources['database'] must be a positive number, not 0"),
     (["run", "job.py", "--json", "job.py/report.json"], "cannot be made"),
     (["run", "job.py", "--json", "-"], "'-' is no file"),
     (["run", "job.py", "--json", ""], "is a directory"),
