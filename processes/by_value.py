@@ -231,6 +231,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         if kind is CodeType:
             _, arguments = self.dispatch_table[CodeType](obj)
             return make_code, (obj.co_filename, arguments)
+        if kind.__name__.endswith("Connection") and kind.__module__ == "multiprocessing.connection":
+            raise TypeError(f"cannot pickle {kind.__name__!r} object")  # what goes is a descriptor's number
         if kind.__name__ == "memmap" and kind is getattr(sys.modules.get("numpy"), "memmap", None):
             return self._reduce_memmap(obj)
         by_name = kind.__name__ == "cython_function_or_method"

@@ -49,7 +49,7 @@ def cannot_dump(
         advice = "Return what it holds instead"
     else:
         trouble = f"Task {task_name!r} cannot be sent to a worker process"
-        advice = "Create it inside the function"
+        advice = advice_for(kind)
     return SerializationError(
         f"{trouble}: {path} is {article} {kind}, which cannot be serialized{reason}. "
         f'{advice}, or give the task runner="thread".',
@@ -57,6 +57,19 @@ def cannot_dump(
         path=path,
         type_name=kind,
     )
+
+
+def advice_for(kind: str) -> str:
+    """Say what to do about an argument, or something that a function names, that cannot be serialized.
+
+    Parameters
+    ----------
+    kind : str
+        The name of its type, as in ``_thread.lock``.
+    """
+    if kind.startswith("multiprocessing."):  # who has one means to share it
+        return "Take one that multiprocessing.Manager() makes"
+    return "Create it inside the function"
 
 
 def cannot_load(error: BaseException, task_name: str, what: str | tuple[str, ...]) -> SerializationError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copyreg
 import functools
 import linecache
+import multiprocessing
 import os
 import pickle
 import socket
@@ -470,6 +471,30 @@ def test_the_error_names_task_argument_place_and_advice() -> None:
         "The result of task 'load' cannot be brought back: result[3].conn is a _thread.lock, which cannot be "
         'serialized. Return what it holds instead, or give the task runner="thread".'
     )
+
+
+@pytest.mark.parametrize("kind", ["Lock", "Event", "Queue"])
+def test_what_multiprocessing_shares_is_to_come_from_a_manager(kind: str) -> None:
+    context = multiprocessing.get_context("spawn" if sys.platform == "win32" else "fork")  # starts no tracker
+    shared = getattr(context, kind)()
+    with pytest.raises(SerializationError) as caught:
+        dump([shared], task_name="t", what="x")
+    assert caught.value.type.startswith("multiprocessing.")
+    assert str(caught.value).endswith(
+        ' Take one that multiprocessing.Manager() makes, or give the task runner="thread".'
+    )
+
+
+def test_the_end_of_a_pipe_is_not_sent_as_the_number_of_its_descriptor() -> None:
+    ends = multiprocessing.Pipe()
+    for end in ends:
+        with end, pytest.raises(SerializationError) as caught:
+            dump({"end": end}, task_name="t", what="x")
+        assert caught.value.path == "x['end']"
+        assert caught.value.type in {
+            "multiprocessing.connection.Connection",
+            "multiprocessing.connection.PipeConnection",
+        }
 
 
 def test_resources_of_every_kind_are_named(tmp_path: Path) -> None:

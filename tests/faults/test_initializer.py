@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import sys
 import threading
 from collections import Counter
 from functools import partial
@@ -141,6 +143,9 @@ def test_what_is_no_initializer_or_cannot_travel_is_refused_before_anything_runs
     process = Process([Task("touch", ran.touch)])
     with pytest.raises(SerializationError, match="The initializer cannot be sent .* is a _thread.lock"):
         process.run(runner=ProcessPoolRunner(initializer=lambda: lock))
+    shared = multiprocessing.get_context("spawn" if sys.platform == "win32" else "fork").Lock()
+    with pytest.raises(SerializationError, match=r"Take one that multiprocessing\.Manager\(\) makes\.$"):
+        process.run(runner=ProcessPoolRunner(initializer=partial(print, shared)))
     assert not ran.exists()
 
 

@@ -915,9 +915,11 @@ def _check_modules(names: Iterable[str]) -> None:
 
 
 def _unsendable_initializer(error: SerializationError) -> SerializationError:
+    from ...culprit import advice_for
+
     return SerializationError(
         f"The initializer cannot be sent to worker processes: {error.path} is a {error.type}, "
-        "which cannot be serialized. Create it inside the function.",
+        f"which cannot be serialized. {advice_for(error.type)}.",
         path=error.path,
         type_name=error.type,
     )
