@@ -43,7 +43,7 @@ from .retry import delay_after
 from .runners import make_runner
 from .runners.waker import CalledOff, Waker, shorter
 from .stand_in import StandIn
-from .task import function_name
+from .task import Task, function_name
 from .task_log import record_sink, warn
 from .task_types import TaskResult, TaskStatus
 
@@ -54,7 +54,6 @@ if TYPE_CHECKING:
     from .events import Event, Observer
     from .resources import Amounts
     from .runners.base import ProcessRunner
-    from .task import Task
 
 
 # Never the same twice in a process: a warm worker may still have, unread, what an earlier run took back.
@@ -718,11 +717,27 @@ def _with_variables_of(failure: Failure, error: ProcessesError) -> Failure:
 
 
 def _with_hint(task: Task, exception: BaseException, failure: Failure) -> Failure:
-    """Note what is forgotten most, where a function lacked an argument: to pass a result on."""
-    if type(exception) is not TypeError or exception.__traceback__ is not None:
-        return failure  # it was called, or is no function's refusal of its arguments
-    if not any(word in failure.exception for word in ("missing", "at least", "(0 given)", "got 0")):
+    """Note what is mistaken most about arguments, where that may be what a function has failed for."""
+    hint = _hint_for(task, exception, failure)
+    if not hint:
         return failure
+    exception.add_note(hint)
+    text = f"{failure.traceback_str}{hint}\n"
+    return Failure(failure.exception, text, failure.traced_vars, failure.traced_vars_location)
+
+
+def _hint_for(task: Task, exception: BaseException, failure: Failure) -> str:
+    if "Task" in failure.exception:  # as in "'Task' object is not iterable"
+        for value in (*task.args, *task.kwargs.values()):
+            if issubclass(type(value), Task):  # what a value says of its class may raise
+                return (
+                    f"Task {task.name!r} has task {value.name!r} itself among its arguments, not its result: "
+                    f"TaskDependency({value.name!r}, use_result_as_additional_args=True) passes that on."
+                )
+    if type(exception) is not TypeError or exception.__traceback__ is not None:
+        return ""  # it was called, or is no function's refusal of its arguments
+    if not any(word in failure.exception for word in ("missing", "at least", "(0 given)", "got 0")):
+        return ""
     for dependency in task.dependencies:
         if not (dependency.use_result_as_additional_args or dependency.use_result_as_additional_kwargs):
             need, keyword = repr(dependency.task_name), dependency.additional_kwarg_name
@@ -731,14 +746,16 @@ def _with_hint(task: Task, exception: BaseException, failure: Failure) -> Failur
                 if keyword
                 else "use_result_as_additional_args=True"
             )
-            hint = (
+            return (
                 f"Task {task.name!r} depends on {need}, but does not get its result: "
                 f"TaskDependency({need}, {how}) passes it on."
             )
-            exception.add_note(hint)
-            text = f"{failure.traceback_str}{hint}\n"
-            return Failure(failure.exception, text, failure.traced_vars, failure.traced_vars_location)
-    return failure
+    if task.log_path is not None and not task.args and not str(task.log_path).endswith(".log"):
+        return (
+            f"Task {task.name!r} has log_path={str(task.log_path)!r} and no args: "
+            "arguments of the function are args=(…)."
+        )
+    return ""
 
 
 def error_data_of(

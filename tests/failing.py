@@ -350,6 +350,10 @@ def fail_for_lack_of_arguments(one, two):
     """Is called without."""
 
 
+def take_apart(value):
+    return [*value]
+
+
 class Failing:
     """Fails as a method and as an instance."""
 

@@ -247,6 +247,35 @@ def test_a_result_that_is_not_passed_on_is_named_where_it_is_missing(runner):
         assert hint in str(report)
 
 
+def test_a_task_that_stands_for_its_result_is_named_where_a_function_fails_for_it(runner):
+    made = Task("make", list)
+    tasks = [
+        made,
+        Task("count", len, args=(made,)),
+        Task("root", failing.take_apart, kwargs={"value": made}),
+        Task("name", failing.fail_for_lack_of_arguments, kwargs={"one": made}),  # fails for something else
+    ]
+    report = Process(tasks).run(runner=runner)
+    assert {name: notes_of(error) for name, error in report.exceptions.items()} == {
+        name: [
+            f"Task {name!r} has task 'make' itself among its arguments, not its result: "
+            "TaskDependency('make', use_result_as_additional_args=True) passes that on."
+        ]
+        if name != "name"
+        else []
+        for name in ("count", "root", "name")
+    }
+
+
+def test_an_argument_that_stands_where_the_log_file_does_is_named(runner, tmp_path):
+    path = tmp_path / "data.csv"
+    report = Process([Task("load", failing.fail_for_lack_of_arguments, path)]).run(runner=runner)
+    (note,) = notes_of(report.exceptions["load"])
+    assert note == (
+        f"Task 'load' has log_path={str(path)!r} and no args: arguments of the function are args=(…)."
+    )
+
+
 def test_a_debugger_walks_through_the_frames_of_a_live_exception(runner):
     live = Process([Task("x", outer, args=(5,))]).run(runner=runner).exceptions["x"]
     output = io.StringIO()
