@@ -10,6 +10,7 @@ import operator
 import os
 import pickle
 import socket
+import sys
 import threading
 import time
 import warnings
@@ -974,6 +975,28 @@ def test_a_time_limit_does_not_count_what_importing_the_function_takes(tmp_path,
 
     report = Process([Task("work", work, timeout=4)]).run(runner="process")
     assert report.results == {"work": "done"}, report
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a worker does not tell where it stands there")
+def test_the_error_of_a_time_limit_tells_that_the_function_was_still_imported(tmp_path, monkeypatch):
+    (tmp_path / "endless_to_import.py").write_text(
+        f"import os, time\nif os.getpid() != {os.getpid()}:\n    time.sleep(3600)\n\ndef work(): ...\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    import endless_to_import  # type: ignore[import-not-found]
+
+    def use():
+        return endless_to_import.work()
+
+    use.__module__ = "no_module"  # goes by value, as a script's does
+    tasks = [Task("work", endless_to_import.work, timeout=1), Task("use", use, timeout=1)]
+    report = Process(tasks).run(runner="process")
+    for error in report.exceptions.values():
+        (note,) = error.__notes__
+        assert note.splitlines()[1].startswith('  File "<frozen importlib._bootstrap>"')
+        assert note.splitlines()[-3].endswith(", in <module>")
+        assert note.endswith("ProcessPoolRunner(preload=(…)) has modules imported before.")
+    assert list(report.exceptions) == ["work", "use"]
 
 
 def test_an_object_may_hold_the_pool_that_runs_its_methods():

@@ -61,8 +61,18 @@ _THREAD_VARIABLES = (
 
 _CRASH_BYTES = 1 << 16  # of what faulthandler wrote; a stack is seldom over 10 KB
 _STACK_SECONDS = 0.4  # for a worker to write its stack; it takes a millisecond, more on a busy machine
-_CALLERS = CALLERS | {load.__code__.co_filename, os.path.join(_FOLDER, "worker.py")}  # noqa: PTH118
+_CALLERS = CALLERS | {
+    load.__code__.co_filename,
+    os.path.join(os.path.dirname(load.__code__.co_filename), "rebuild.py"),  # noqa: PTH118, PTH120
+    os.path.join(_FOLDER, "worker.py"),  # noqa: PTH118
+}
 """The files with the frames of ours that are next to the user's in a worker."""
+
+_OF_AN_IMPORT = '  File "<frozen importlib._bootstrap>"'  # where a stack begins that no user's call is in
+_IMPORTING = (
+    "The function was not called yet: a new worker first imports what it needs, within the same limit.\n"
+    "ProcessPoolRunner(preload=(…)) has modules imported before."
+)
 
 MOST_BACKLOG = LARGE + wire.CHUNK
 """Bytes that an idle worker may have still to be sent: the rest of a frame whose attempt was taken back."""
@@ -477,7 +487,8 @@ class Child:
         while monotonic() < give_up_at and not any(file in text for file in _CALLERS):
             sleep(0.001)
             text = unescape(os.pread(descriptor, _CRASH_BYTES, before).decode(errors="replace"))
-        return format_stack(places_in(text), _CALLERS)  # the most recent call last
+        stack = format_stack(places_in(text), _CALLERS)  # the most recent call last
+        return f"{stack}{_IMPORTING}" if stack.startswith(_OF_AN_IMPORT) else stack
 
     def close(self) -> Death:
         """Wait until the process is gone and let go of all that belongs to it; return how it ended."""
