@@ -357,8 +357,10 @@ def _check_retry_delay(retry_delay: object) -> None:
     if callable(retry_delay):
         return
     if not is_number(retry_delay):
+        is_list = isinstance(retry_delay, (list, tuple))
+        hint = ": write lambda attempt: delays[attempt - 1]" if is_list else ""
         raise TypeError(
-            f"retry_delay must be a number of seconds or a callable, not {type_name(retry_delay)}"
+            f"retry_delay must be a number of seconds or a callable, not {type_name(retry_delay)}{hint}"
         )
     if not 0 <= retry_delay <= float_info.max:
         raise ValueError(

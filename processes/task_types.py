@@ -166,9 +166,9 @@ class TaskDependency:
         if not isinstance(task_name, str):
             raise TypeError(f"task_name must be str, not {type_name(task_name)}: name the task, as in 'load'")
         if use_result_as_additional_args is not True and use_result_as_additional_args is not False:
-            raise no_bool("use_result_as_additional_args", use_result_as_additional_args)
+            raise _no_bool("use_result_as_additional_args", use_result_as_additional_args)
         if use_result_as_additional_kwargs is not True and use_result_as_additional_kwargs is not False:
-            raise no_bool("use_result_as_additional_kwargs", use_result_as_additional_kwargs)
+            raise _no_bool("use_result_as_additional_kwargs", use_result_as_additional_kwargs)
         if not isinstance(additional_kwarg_name, str):
             raise TypeError(f"additional_kwarg_name must be str, not {type_name(additional_kwarg_name)}")
         if use_result_as_additional_kwargs and not additional_kwarg_name.isidentifier():
@@ -194,3 +194,13 @@ class TaskDependency:
             f"TaskDependency({self.task_name!r}, {self.use_result_as_additional_args!r}, "
             f"{self.use_result_as_additional_kwargs!r}, {self.additional_kwarg_name!r})"
         )
+
+
+def _no_bool(parameter: str, value: object) -> TypeError:
+    error = no_bool(parameter, value)
+    if isinstance(value, str) and value.isidentifier():  # it is meant as the keyword
+        keyword = brief_repr(value)
+        error = TypeError(
+            f"{error}: write use_result_as_additional_kwargs=True, additional_kwarg_name={keyword}"
+        )
+    return error

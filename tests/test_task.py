@@ -219,6 +219,12 @@ def test_retries_none_means_none_at_all():
             )
             for value, kind in [("1", "str"), (None, "NoneType"), (True, "bool"), (False, "bool")]
         ),
+        (
+            {"retry_delay": [1, 10]},
+            TypeError,
+            "retry_delay must be a number of seconds or a callable, not list: "
+            "write lambda attempt: delays[attempt - 1]",
+        ),
         *(
             (
                 {"retry_delay": value},

@@ -84,7 +84,16 @@ def test_a_dependency_keeps_its_name_in_lower_case_until_it_is_changed():
         ((None,), "task_name must be str, not NoneType: name the task, as in 'load'"),
         (("a", 1), "use_result_as_additional_args must be bool, not int"),
         (("a", None), "use_result_as_additional_args must be bool, not NoneType"),
-        (("a", False, "yes"), "use_result_as_additional_kwargs must be bool, not str"),
+        (
+            ("a", "data"),
+            "use_result_as_additional_args must be bool, not str: "
+            "write use_result_as_additional_kwargs=True, additional_kwarg_name='data'",
+        ),
+        (
+            ("a", False, "data"),
+            "use_result_as_additional_kwargs must be bool, not str: "
+            "write use_result_as_additional_kwargs=True, additional_kwarg_name='data'",
+        ),
         (("a", False, False, 3), "additional_kwarg_name must be str, not int"),
         (("a", False, True, None), "additional_kwarg_name must be str, not NoneType"),
         *(
