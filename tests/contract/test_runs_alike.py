@@ -833,9 +833,14 @@ def test_processor_time_is_that_of_the_functions_thread_or_of_its_worker_process
 
 def test_a_stream_gives_each_entry_as_its_task_ends(runner):
     tasks = [Task("bad", fail), Task("skipped", add, dependencies=[TaskDependency("bad")]), Task("ok", add)]
-    stream = Process(tasks).stream(runner=runner)
-    entries = {entry.name: entry.status for entry in stream}
+    process = Process(tasks)
+    stream = process.stream(runner=runner)
+    entries, raised = {}, {}
+    for entry in stream:
+        entries[entry.name] = entry.status
+        raised[entry.name] = type(process.runner.results[entry.name].exception)  # is there by now
     assert entries == {"bad": ERRORED, "skipped": SKIPPED, "ok": SUCCESS}
+    assert raised == {"bad": ValueError, "skipped": type(None), "ok": type(None)}
     assert statuses(stream.report) == entries
 
 
@@ -879,6 +884,30 @@ def test_leaving_a_stream_early_cancels_the_rest():
     with process.stream(runner="sequential") as stream:
         next(stream)
     assert PENDING in {entry.status for entry in stream.report.entries.values()}
+
+
+def test_a_stream_that_a_thread_reads_for_an_event_loop_ends_where_its_program_is_cancelled():
+    import asyncio  # here, because workers import this module
+
+    async def main():
+        process = Process([Task("quick", add), Task("endless", time.sleep, args=(3600,))])
+        program = asyncio.current_task()
+        loop = asyncio.get_running_loop()
+
+        def cancel(event) -> None:
+            if isinstance(event, TaskFinished) and event.name == "quick":
+                loop.call_soon_threadsafe(program.cancel)
+
+        with (
+            pytest.raises(asyncio.CancelledError),
+            process.stream(runner="process", observers=[cancel]) as stream,
+        ):
+            await asyncio.to_thread(list, stream)
+        program.uncancel()
+        return stream.report
+
+    report = asyncio.run(main())  # which waits for the thread
+    assert statuses(report) == {"quick": SUCCESS, "endless": PENDING}
 
 
 def test_observers_see_a_run_in_order_and_one_that_raises_is_left_out(runner):
