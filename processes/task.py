@@ -245,7 +245,10 @@ def checked_name(name: object) -> str:
     if not name.isidentifier() and name.split() != [name]:  # the first takes a third of the time
         if not name:
             raise ValueError("Task name cannot be empty")
-        raise ValueError(f"Task name cannot contain spaces: {brief_repr(name)}")
+        raise ValueError(
+            f"Task name cannot contain spaces: {brief_repr(name)}; "
+            "where names come from data, number the tasks"
+        )
     return name.lower()
 
 
