@@ -435,7 +435,8 @@ class Process:
         def put_entry(event: Event) -> None:
             if isinstance(event, TaskFinished):
                 task = graph.tasks[graph.index[event.name]]
-                entries.put(TaskReportEntry.of(event.name, task, event.result, function_name(task.func)))
+                result = scheduler.opened_result(event.name)
+                entries.put(TaskReportEntry.of(event.name, task, result, function_name(task.func)))
 
         scheduler = self._schedule(
             graph,

@@ -550,21 +550,25 @@ class Scheduler:
             self._tell(TaskFinished(name, result, from_checkpoint))
 
     def _open_results(self) -> None:
-        """Open the results that came sealed; one that cannot be opened is its task's failure after all."""
         for index in self._sealed:
-            name = self.graph.names[index]
-            result = self.results[name]
-            try:
-                _ = result.result  # opens it
-            except SerializationError as error:
-                task = self.graph.tasks[index]
-                failure = describe_failure(error.with_traceback(None))
-                self.results[name] = TaskResult.errored(
-                    error,
-                    error_data=error_data_of(task, task.args, task.kwargs, failure, self._downstream(index)),
-                    elapsed_seconds=result.elapsed_seconds,
-                    attempts=result.attempts,
-                )
+            self.opened_result(self.graph.names[index])
+
+    def opened_result(self, name: str) -> TaskResult:
+        """Return a task's result, opened; one that cannot be opened is its task's failure after all."""
+        result = self.results[name]
+        try:
+            _ = result.result  # opens it
+        except SerializationError as error:
+            index = self.graph.index[name]
+            task = self.graph.tasks[index]
+            failure = describe_failure(error.with_traceback(None))
+            result = self.results[name] = TaskResult.errored(
+                error,
+                error_data=error_data_of(task, task.args, task.kwargs, failure, self._downstream(index)),
+                elapsed_seconds=result.elapsed_seconds,
+                attempts=result.attempts,
+            )
+        return result
 
     # Timers: time limits of attempts, delays of retries
 

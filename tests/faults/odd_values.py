@@ -167,3 +167,16 @@ class Unloadable:
 
     def __reduce__(self) -> Any:
         return int, ("no number",)
+
+
+class ReadElsewhere:
+    """A large value that one process cannot read."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.data = bytearray(200_000)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if os.getpid() == state["pid"]:
+            raise RuntimeError("not here")
+        vars(self).update(state)

@@ -21,6 +21,7 @@ import numpy as np
 import psutil
 import pytest
 from misbehaving import die, die_once, kill_from, make_and_tell, note
+from odd_values import ReadElsewhere
 from programs import ended, started, wait_until
 
 from processes import (
@@ -412,6 +413,17 @@ def test_an_attempt_that_needs_a_result_that_is_lost_says_so(dask):
     assert "'sum' was lost by the Dask cluster: RuntimeError('a result that it needs" in str(
         report.exceptions["sum"]
     )
+
+
+def test_a_stream_has_all_entries_where_a_result_on_the_cluster_cannot_be_read_here(dask):
+    tasks = [
+        Task("make", ReadElsewhere, args=(os.getpid(),)),
+        Task("next", abs, args=(-1,), dependencies=[TaskDependency("make")]),
+    ]
+    with Process(tasks).stream(runner=dask) as stream:
+        seen = {entry.name: entry.status for entry in stream}
+    assert seen == {"make": TaskStatus.ERRORED, "next": TaskStatus.SUCCESS}
+    assert "could not be deserialized: RuntimeError: not here" in str(stream.report.exceptions["make"])
 
 
 def hide_package() -> None:
