@@ -11,7 +11,7 @@ Prints::
 
 from pathlib import Path
 
-from processes import Process, ProcessPoolRunner, Task, TaskDependency
+from processes import Process, ProcessPoolRunner, Task, results_of
 
 
 def write_texts():
@@ -35,8 +35,7 @@ with ProcessPoolRunner(2) as workers:
     paths = first.results["find"]
 
     tasks = [Task(path.stem, count_words, args=(path,)) for path in paths]
-    counts = [TaskDependency(task.name, use_result_as_additional_args=True) for task in tasks]
-    tasks.append(Task("total", add_up, dependencies=counts))
+    tasks.append(Task("total", add_up, dependencies=results_of(*(task.name for task in tasks))))
     second = Process(tasks).run(runner=workers)
 
 print(f"{len(second.entries)} tasks, {len(second.successes)} succeeded: {', '.join(second.entries)}")

@@ -13,7 +13,7 @@ Prints::
     Raised again, as itself: (ValueError("could not convert string to float: '0.5O'"),)
 """
 
-from processes import Process, Task, TaskDependency
+from processes import Process, Task, results_of
 
 PRICES = {"apple": "0.40", "pear": "0.5O"}  # the second ends in the letter O
 
@@ -23,16 +23,12 @@ def price(fruit):
     return float(text)
 
 
-def result_of(name):
-    return TaskDependency(name, use_result_as_additional_args=True)
-
-
 process = Process(
     [
         Task("apple", price, args=("apple",)),
         Task("pear", price, args=("pear",)),
-        Task("doubled-apple", lambda each: 2 * each, dependencies=[result_of("apple")]),
-        Task("basket", lambda *prices: sum(prices), dependencies=[result_of("apple"), result_of("pear")]),
+        Task("doubled-apple", lambda each: 2 * each, dependencies=results_of("apple")),
+        Task("basket", lambda *prices: sum(prices), dependencies=results_of("apple", "pear")),
     ]
 )
 report = process.run()

@@ -8,7 +8,7 @@ Prints::
 
 import os
 
-from processes import Process, Task, TaskDependency
+from processes import Process, Task, results_of
 
 SIZE = 200_000
 PARTS = 8
@@ -34,7 +34,7 @@ parts = [Task(f"part-{number}", count_primes, args=(Part(number),)) for number i
 total = Task(
     "total",
     lambda *parts: sum(part.primes for part in parts),
-    dependencies=[TaskDependency(part.name, use_result_as_additional_args=True) for part in parts],
+    dependencies=results_of(*(part.name for part in parts)),
 )
 
 report = Process([*parts, total]).run(runner="process")

@@ -13,7 +13,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
-from processes import Process, Task, TaskDependency
+from processes import Process, Task, results_of
 from processes.comms import HTMLEmailStyle, WebhookChannel, WebhookConfig, render_report_html
 
 
@@ -40,7 +40,7 @@ def fetch(url: str, api_token: str) -> list[int]:
 def main() -> None:
     tasks = [
         Task("fetch", fetch, kwargs={"url": "https://example.org/rows", "api_token": "tok-4f9a8c2e"}),
-        Task("count", len, dependencies=[TaskDependency("fetch", True)]),
+        Task("count", len, dependencies=results_of("fetch")),
         Task("other", sum, args=([1, 2, 3],)),
     ]
     report = Process(tasks, "example").run()

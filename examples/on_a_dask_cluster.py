@@ -11,7 +11,7 @@ Prints::
     longest: 80000
 """
 
-from processes import DaskRunner, Process, Task, TaskDependency
+from processes import DaskRunner, Process, Task, results_of
 
 
 def read(name, lines):
@@ -28,16 +28,9 @@ def main():
     for name, lines in (("spring", 15_000), ("autumn", 20_000)):
         tasks += [
             Task(f"read-{name}", read, args=(name, lines), keep_result=False),
-            Task(
-                f"words-{name}",
-                count_words,
-                dependencies=[TaskDependency(f"read-{name}", use_result_as_additional_args=True)],
-            ),
+            Task(f"words-{name}", count_words, dependencies=results_of(f"read-{name}")),
         ]
-    counts = [
-        TaskDependency(f"words-{name}", use_result_as_additional_args=True) for name in ("spring", "autumn")
-    ]
-    tasks.append(Task("longest", max, dependencies=counts))
+    tasks.append(Task("longest", max, dependencies=results_of("words-spring", "words-autumn")))
 
     with DaskRunner(n_workers=2) as runner:  # or DaskRunner("tcp://scheduler:8786")
         report = Process(tasks).run(runner=runner)

@@ -9,7 +9,7 @@ Prints::
 
 from concurrent.futures import ProcessPoolExecutor
 
-from processes import ExecutorRunner, Process, Task, TaskDependency
+from processes import ExecutorRunner, Process, Task, results_of
 
 
 def square(number):
@@ -22,7 +22,7 @@ def invert(number):
 
 def main():
     squares = [Task(f"square-{number}", square, args=(number,)) for number in range(10)]
-    behind = [TaskDependency(task.name, use_result_as_additional_args=True) for task in squares]
+    behind = results_of(*(task.name for task in squares))
     total = Task("total", lambda *numbers: sum(numbers), dependencies=behind)
     process = Process([*squares, total, Task("invert", invert, args=(0,))])
 

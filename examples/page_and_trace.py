@@ -13,7 +13,7 @@ import hashlib
 import json
 import time
 
-from processes import Process, Task, TaskDependency
+from processes import Process, Task, TaskDependency, results_of
 
 REGIONS = ("north", "south", "west")
 PRICES = {"north": "2.4O", "south": "1.90", "west": "3.10"}  # the first ends in the letter O
@@ -42,21 +42,17 @@ def fetch_rates():
     return answer
 
 
-def result_of(name):
-    return TaskDependency(name, use_result_as_additional_args=True)
-
-
 tasks = [Task("fetch-rates", fetch_rates, runner="thread", retries=2, retry_delay=0.02)]
 for region in REGIONS:
     key = {"api_key": "shop-4711-0815"}
     tasks += [
         Task(f"fetch-{region}", fetch, args=(region,), kwargs=key, runner="thread"),
-        Task(f"parse-{region}", parse, dependencies=[result_of(f"fetch-{region}")]),
-        Task(f"weigh-{region}", weigh, dependencies=[result_of(f"parse-{region}")]),
+        Task(f"parse-{region}", parse, dependencies=results_of(f"fetch-{region}")),
+        Task(f"weigh-{region}", weigh, dependencies=results_of(f"parse-{region}")),
     ]
 tasks += [
-    Task("south-and-west", max, dependencies=[result_of("weigh-south"), result_of("weigh-west")]),
-    Task("catalogue", max, dependencies=[TaskDependency("fetch-rates"), result_of("weigh-north")]),
+    Task("south-and-west", max, dependencies=results_of("weigh-south", "weigh-west")),
+    Task("catalogue", max, dependencies=[TaskDependency("fetch-rates"), *results_of("weigh-north")]),
 ]
 report = Process(tasks, name="prices", runner="process").run()
 

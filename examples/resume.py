@@ -11,7 +11,7 @@ Prints::
 import tempfile
 from pathlib import Path
 
-from processes import Process, Task, TaskDependency
+from processes import Process, Task, results_of
 
 
 def load(count):
@@ -38,8 +38,8 @@ def pipeline(folder, function):
     return Process(
         [
             Task("load", load, args=(3,)),
-            Task("squares", function, dependencies=[TaskDependency("load", True)]),
-            Task("write", write, args=(folder,), dependencies=[TaskDependency("squares", True)]),
+            Task("squares", function, dependencies=results_of("load")),
+            Task("write", write, args=(folder,), dependencies=results_of("squares")),
         ]
     )
 

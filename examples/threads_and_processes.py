@@ -14,7 +14,7 @@ Prints::
 import hashlib
 import threading
 
-from processes import Process, Task, TaskDependency
+from processes import Process, Task, results_of
 
 SERVERS = ("north", "south", "west")
 all_connected = threading.Barrier(len(SERVERS))
@@ -36,11 +36,7 @@ for server in SERVERS:
     # A barrier cannot travel to another process; on threads it need not.
     tasks += [
         Task(f"fetch-{server}", fetch, args=(server,), runner="thread"),
-        Task(
-            f"fingerprint-{server}",
-            fingerprint,
-            dependencies=[TaskDependency(f"fetch-{server}", use_result_as_additional_args=True)],
-        ),
+        Task(f"fingerprint-{server}", fingerprint, dependencies=results_of(f"fetch-{server}")),
     ]
 
 report = Process(tasks, runner="process").run()

@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from .runners.sequential import SequentialRunner
     from .runners.thread import ThreadRunner
     from .task import Task
-    from .task_types import TaskDependency, TaskResult, TaskStatus
+    from .task_types import TaskDependency, TaskResult, TaskStatus, results_of
 
 _MODULES = {
     "comms": (
@@ -105,7 +105,7 @@ _MODULES = {
     "runners.sequential": ("SequentialRunner",),
     "runners.thread": ("ThreadRunner",),
     "task": ("Task",),
-    "task_types": ("TaskDependency", "TaskResult", "TaskStatus"),
+    "task_types": ("TaskDependency", "TaskResult", "TaskStatus", "results_of"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
@@ -151,6 +151,7 @@ __all__ = [
     "WorkerDiedError",
     "exponential_backoff",
     "render_report_html",
+    "results_of",
 ]
 
 

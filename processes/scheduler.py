@@ -14,7 +14,7 @@ from contextlib import ExitStack, suppress
 from heapq import heappop, heappush
 from itertools import count
 from time import perf_counter, time
-from typing import TYPE_CHECKING, Any, assert_never
+from typing import TYPE_CHECKING, Any
 
 from .attempt import (
     Attempt,
@@ -25,13 +25,12 @@ from .attempt import (
     Started,
     TimedOut,
     Unsendable,
-    WorkerDied,
 )
 from .clock import monotonic
-from .error_data import ErrorData
 from .events import RunFinished, RunStarted, TaskFinished, TaskRetried, TaskStarted
 from .exceptions import ProcessesError, SerializationError
-from .failure import Failure, brief_repr, describe_failure
+from .failed_task import error_data_of, exception_of, with_hint, with_variables_of
+from .failure import brief_repr, describe_failure
 from .graph import Graph, bind
 from .interrupt import Interrupt, is_of_signal
 from .measurements import Measurements
@@ -43,7 +42,6 @@ from .retry import delay_after
 from .runners import make_runner
 from .runners.waker import CalledOff, Waker, shorter
 from .stand_in import StandIn
-from .task import Task, function_name
 from .task_log import record_sink, warn
 from .task_types import TaskResult, TaskStatus
 
@@ -54,6 +52,7 @@ if TYPE_CHECKING:
     from .events import Event, Observer
     from .resources import Amounts
     from .runners.base import ProcessRunner
+    from .task import Task
 
 
 # Never the same twice in a process: a warm worker may still have, unread, what an earlier run took back.
@@ -505,7 +504,7 @@ class Scheduler:
         self, index: int, attempt: Attempt, outcome: Outcome, attempts: int, elapsed: float
     ) -> None:
         task = self.graph.tasks[index]
-        exception, failure = _exception_of(outcome, task.name)
+        exception, failure = exception_of(outcome, task.name)
         delay = None
         if type(outcome) is not Unsendable:  # which it would be again
             try:
@@ -518,14 +517,14 @@ class Scheduler:
                     retry_delay=task.retry_delay,
                 )
             except ProcessesError as error:
-                exception, failure = error, _with_variables_of(failure, error)
+                exception, failure = error, with_variables_of(failure, error)
         if delay is not None:
             self._tell(TaskRetried(task.name, attempts, exception, delay))
             self._earlier[index] = (attempts, elapsed)
             self._plan.delay(index)
             heappush(self._timers, (monotonic() + delay, 0, index))
             return
-        failure = _with_hint(task, exception, failure)
+        failure = with_hint(task, exception, failure)
         args = tuple(map(_shown, attempt.args))
         kwargs = {name: _shown(value) for name, value in attempt.kwargs.items()}
         error_data = error_data_of(task, args, kwargs, failure, self._downstream(index))
@@ -694,86 +693,3 @@ def _numbered_runners(
 
 def _is_interrupted(outcome: Outcome) -> bool:
     return isinstance(outcome, Raised) and isinstance(outcome.exception, KeyboardInterrupt)
-
-
-def _exception_of(outcome: Outcome, task_name: str) -> tuple[BaseException, Failure]:
-    """Give what a failed attempt leaves: the live exception, and its description."""
-    match outcome:
-        case Raised(exception, failure):
-            return exception, failure
-        case Unsendable(exception) | WorkerDied(exception):
-            return exception, describe_failure(exception)
-        case TimedOut(limit, stack):
-            error = TimeoutError(f"Task {task_name!r} timed out after {limit:g}s")
-            if stack:
-                error.add_note(f"Where it stood (most recent call last):\n{stack.rstrip()}")
-            return error, describe_failure(error)
-        case Returned():
-            raise AssertionError("a returned value is no failure")
-        case _:
-            assert_never(outcome)
-
-
-def _with_variables_of(failure: Failure, error: ProcessesError) -> Failure:
-    """Describe an error of ours that a failure has led to, with the variables of where that was."""
-    told = describe_failure(error.with_traceback(None))
-    return Failure(told.exception, told.traceback_str, failure.traced_vars, failure.traced_vars_location)
-
-
-def _with_hint(task: Task, exception: BaseException, failure: Failure) -> Failure:
-    """Note what is mistaken most about arguments, where that may be what a function has failed for."""
-    hint = _hint_for(task, exception, failure)
-    if not hint:
-        return failure
-    exception.add_note(hint)
-    text = f"{failure.traceback_str}{hint}\n"
-    return Failure(failure.exception, text, failure.traced_vars, failure.traced_vars_location)
-
-
-def _hint_for(task: Task, exception: BaseException, failure: Failure) -> str:
-    if "Task" in failure.exception:  # as in "'Task' object is not iterable"
-        for value in (*task.args, *task.kwargs.values()):
-            if issubclass(type(value), Task):  # what a value says of its class may raise
-                return (
-                    f"Task {task.name!r} has task {value.name!r} itself among its arguments, not its result: "
-                    f"TaskDependency({value.name!r}, use_result_as_additional_args=True) passes that on."
-                )
-    if type(exception) is not TypeError or exception.__traceback__ is not None:
-        return ""  # it was called, or is no function's refusal of its arguments
-    if not any(word in failure.exception for word in ("missing", "at least", "(0 given)", "got 0")):
-        return ""
-    for dependency in task.dependencies:
-        if not (dependency.use_result_as_additional_args or dependency.use_result_as_additional_kwargs):
-            need, keyword = repr(dependency.task_name), dependency.additional_kwarg_name
-            how = (
-                f"use_result_as_additional_kwargs=True, additional_kwarg_name={keyword!r}"
-                if keyword
-                else "use_result_as_additional_args=True"
-            )
-            return (
-                f"Task {task.name!r} depends on {need}, but does not get its result: "
-                f"TaskDependency({need}, {how}) passes it on."
-            )
-    if task.log_path is not None and not task.args and not str(task.log_path).endswith(".log"):
-        return (
-            f"Task {task.name!r} has log_path={str(task.log_path)!r} and no args: "
-            "arguments of the function are args=(…)."
-        )
-    return ""
-
-
-def error_data_of(
-    task: Task, args: tuple[Any, ...], kwargs: dict[str, Any], failure: Failure, downstream: list[str]
-) -> ErrorData:
-    """Make what a report tells of a failed task."""
-    return ErrorData(
-        task_name=task.name,
-        function=function_name(task.func),
-        args=args,
-        kwargs=kwargs,
-        downstream_impact=downstream,
-        exception=failure.exception,
-        traceback_str=failure.traceback_str,
-        traced_vars=failure.traced_vars,
-        traced_vars_location=failure.traced_vars_location,
-    )

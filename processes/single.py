@@ -6,11 +6,12 @@ from copy import copy
 from typing import TYPE_CHECKING, Any
 
 from .exceptions import DependencyNotFoundError, ProcessesError
+from .failed_task import error_data_of
 from .failure import describe_failure
 from .graph import Graph, bind, what_is_passed
 from .observers.log_files import LogFiles
 from .runners.sequential import SequentialRunner
-from .scheduler import Scheduler, error_data_of
+from .scheduler import Scheduler
 from .task_types import TaskResult
 
 if TYPE_CHECKING:

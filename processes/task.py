@@ -43,7 +43,8 @@ class Task:
     kwargs : dict of str to object, optional
         Keyword arguments; None means none.
     dependencies : list of TaskDependency, optional
-        The tasks that must succeed first; None means none.
+        The tasks that must succeed first, with what is passed of their results (see
+        :func:`processes.results_of`); None means none.
     traced_vars_frame_filter : str, optional
         When the task fails, the variables of the innermost frame whose file or function has this text in
         its name are kept. None, or no such frame: of the innermost frame of all.
@@ -92,7 +93,7 @@ class Task:
     Examples
     --------
     >>> load = Task("load", lambda: [3, 1, 2])
-    >>> Task("order", sorted, dependencies=[TaskDependency("load", True)], timeout=5)
+    >>> Task("order", sorted, dependencies=results_of("load"), timeout=5)
     Task(name='order', func=sorted, dependencies=['load'])
     """
 
@@ -272,9 +273,12 @@ def check_dependencies(name: str, dependencies: object, kwargs: Mapping[str, obj
     passes_keywords = False
     for dependency in dependencies:
         if not isinstance(dependency, TaskDependency):
+            hint = "name the task, as in TaskDependency('load')"
+            if isinstance(dependency, list):
+                hint = "results_of makes a list, so write dependencies=results_of('load')"
             raise TypeError(
-                f"dependency must be of type TaskDependency, not {type_name(dependency)} (task {name!r}): "
-                "name the task, as in TaskDependency('load')"
+                f"dependency must be of type TaskDependency, not {type_name(dependency)} "
+                f"(task {name!r}): {hint}"
             )
         names.append(dependency.task_name.lower())
         if dependency.use_result_as_additional_kwargs:

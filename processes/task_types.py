@@ -196,6 +196,40 @@ class TaskDependency:
         )
 
 
+def results_of(*names: str, **keywords: str) -> list[TaskDependency]:
+    """Make the dependencies of a task that gets the results of others.
+
+    Parameters
+    ----------
+    *names : str
+        Tasks whose results are passed as positional arguments, behind the task's own and in this order.
+    **keywords : str
+        Tasks whose results are passed as keyword arguments: ``rate="daily-rate"`` passes that of the task
+        ``daily-rate`` as ``rate``.
+
+    Returns
+    -------
+    list of TaskDependency
+        What `dependencies` of a `Task` takes; a dependency that passes nothing can be added to it.
+
+    Raises
+    ------
+    TypeError
+        If a name is not a str.
+
+    Examples
+    --------
+    >>> results_of("sum", rate="daily-rate")
+    [TaskDependency('sum', True, False, ''), TaskDependency('daily-rate', False, True, 'rate')]
+    """
+    by_position = [TaskDependency(name, use_result_as_additional_args=True) for name in names]
+    by_keyword = [
+        TaskDependency(name, use_result_as_additional_kwargs=True, additional_kwarg_name=keyword)
+        for keyword, name in keywords.items()
+    ]
+    return by_position + by_keyword
+
+
 def _no_bool(parameter: str, value: object) -> TypeError:
     error = no_bool(parameter, value)
     if isinstance(value, str) and value.isidentifier():  # it is meant as the keyword

@@ -7,8 +7,9 @@ import pickle
 
 import pytest
 
+from processes import Process, Task
 from processes.error_data import ErrorData
-from processes.task_types import TaskDependency, TaskResult, TaskStatus
+from processes.task_types import TaskDependency, TaskResult, TaskStatus, results_of
 
 
 def test_a_status_is_one_of_four_with_its_name_in_lower_case_as_value():
@@ -130,3 +131,50 @@ def test_a_dependency_can_be_copied_and_pickled(duplicate):
 
 def test_a_dependency_shows_how_it_was_made():
     assert repr(TaskDependency("load", False, True, "rows")) == "TaskDependency('load', False, True, 'rows')"
+
+
+def test_results_are_passed_by_position_in_the_order_of_the_names_and_by_keyword():
+    tasks = [
+        Task("Two", int, args=(2,)),
+        Task("ten", int, args=(10,)),
+        Task("base", int, args=(3,)),
+        Task(
+            "power",
+            lambda *args, **kwargs: (args, kwargs),
+            dependencies=results_of("ten", "two", modulus="Base"),
+        ),
+    ]
+
+    assert Process(tasks).run().results["power"] == ((10, 2), {"modulus": 3})
+
+
+def test_what_passes_results_is_a_list_of_dependencies_that_others_can_be_added_to():
+    dependencies = [*results_of("rows", rate="daily-rate"), TaskDependency("setup")]
+
+    assert [vars(dependency) for dependency in dependencies] == [
+        vars(TaskDependency("rows", use_result_as_additional_args=True)),
+        vars(
+            TaskDependency("daily-rate", use_result_as_additional_kwargs=True, additional_kwarg_name="rate")
+        ),
+        vars(TaskDependency("setup")),
+    ]
+    assert results_of() == []
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: results_of(["a", "b"]), "task_name must be str, not list"),
+        (lambda: results_of(rate=Task("rate", int)), "task_name must be str, not Task"),
+        (lambda: results_of(**{"no keyword": "rate"}), "additional_kwarg_name must be the name of a keyword"),
+        (lambda: Task("a", sum, dependencies=[results_of("b")]), "results_of makes a list"),
+    ],
+)
+def test_names_that_are_none_and_lists_within_lists_are_refused(make, message):
+    with pytest.raises(TypeError, match=message):
+        make()
+
+
+def test_a_task_whose_result_is_passed_twice_is_refused():
+    with pytest.raises(ValueError, match="Duplicate dependency name: b"):
+        Task("a", sum, dependencies=results_of("b", start="b"))

@@ -24,6 +24,7 @@ from processes import (
     TaskResult,
     TaskRetried,
     TaskStarted,
+    results_of,
 )
 from processes.events import Event
 
@@ -41,6 +42,7 @@ tasks = [
     Task("count", count_words, kwargs=options, resources=needs, timeout=3),
     Task("show", print, dependencies=behind, retry_on=(OSError, ValueError)),
 ]
+assert_type(results_of("count", sep="show"), list[TaskDependency])
 process = Process(tasks, "words", runner="thread")
 
 # Other people's engines

@@ -15,12 +15,11 @@ import sysconfig
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from processes import Process, Task, TaskDependency
+from processes import Process, Task, results_of
 
 from . import measures
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from os import PathLike
 
 
@@ -57,19 +56,18 @@ def build(root: str | PathLike[str] | None = None) -> Process:
         )
         tasks += [parse, tokens, complexity]
     duplicates = Task(
-        "duplicates", measures.find_copies, dependencies=results_of(f"tokenize-{name}" for name in packages)
+        "duplicates",
+        measures.find_copies,
+        dependencies=results_of(*(f"tokenize-{name}" for name in packages)),
     )
     import_graph = Task(
-        "import-graph", measures.weigh_imports, dependencies=results_of(f"parse-{name}" for name in packages)
+        "import-graph",
+        measures.weigh_imports,
+        dependencies=results_of(*(f"parse-{name}" for name in packages)),
     )
     ranking = Task(
         "ranking",
         measures.rank,
-        dependencies=results_of(["duplicates", "import-graph", *(f"complexity-{name}" for name in packages)]),
+        dependencies=results_of("duplicates", "import-graph", *(f"complexity-{name}" for name in packages)),
     )
     return Process([*tasks, duplicates, import_graph, ranking], name="stdlib-ranking")
-
-
-def results_of(names: Iterable[str]) -> list[TaskDependency]:
-    """Depend on tasks, and take their results as further positional arguments."""
-    return [TaskDependency(name, use_result_as_additional_args=True) for name in names]

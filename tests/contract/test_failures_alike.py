@@ -234,10 +234,9 @@ def test_a_result_that_is_not_passed_on_is_named_where_it_is_missing(runner):
     report = Process(tasks).run(runner=runner)
     hints = {
         "use": "Task 'use' depends on 'make', but does not get its result: "
-        "TaskDependency('make', use_result_as_additional_args=True) passes it on.",
+        "dependencies=results_of('make') passes it on.",
         "name": "Task 'name' depends on 'make', but does not get its result: "
-        "TaskDependency('make', use_result_as_additional_kwargs=True, additional_kwarg_name='one') "
-        "passes it on.",
+        "dependencies=results_of(one='make') passes it on.",
     }
     assert {name: notes_of(error) for name, error in report.exceptions.items()} == {
         name: [hints[name]] if name in hints else [] for name in ("use", "name", "alone", "many")
@@ -259,7 +258,7 @@ def test_a_task_that_stands_for_its_result_is_named_where_a_function_fails_for_i
     assert {name: notes_of(error) for name, error in report.exceptions.items()} == {
         name: [
             f"Task {name!r} has task 'make' itself among its arguments, not its result: "
-            "TaskDependency('make', use_result_as_additional_args=True) passes that on."
+            "dependencies=results_of('make') passes that on."
         ]
         if name != "name"
         else []
