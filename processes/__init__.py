@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from .process import Process
     from .retry import exponential_backoff
     from .runners.base import ProcessRunner
-    from .runners.dask import DaskRunner
+    from .runners.dask.runner import DaskRunner
     from .runners.executor import ExecutorRunner
     from .runners.pool.runner import ProcessPoolRunner
     from .runners.sequential import SequentialRunner
@@ -99,7 +99,7 @@ _MODULES = {
     "process": ("Process",),
     "retry": ("exponential_backoff",),
     "runners.base": ("ProcessRunner",),
-    "runners.dask": ("DaskRunner",),
+    "runners.dask.runner": ("DaskRunner",),
     "runners.executor": ("ExecutorRunner",),
     "runners.pool.runner": ("ProcessPoolRunner",),
     "runners.sequential": ("SequentialRunner",),

@@ -28,7 +28,7 @@ from processes import (
     ThreadRunner,
     WorkerDiedError,
 )
-from processes.runners.dask import OnCluster
+from processes.runners.dask.values import OnCluster
 
 
 def add(*numbers: int) -> int:

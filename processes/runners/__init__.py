@@ -35,7 +35,7 @@ def _process(max_workers: int | None) -> ProcessRunner:
 
 
 def _dask(max_workers: int | None) -> ProcessRunner:
-    from .dask import DaskRunner
+    from .dask.runner import DaskRunner
 
     return DaskRunner() if max_workers is None else DaskRunner(n_workers=max_workers)
 

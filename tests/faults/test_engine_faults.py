@@ -38,7 +38,7 @@ from processes import (
     ThreadRunner,
     WorkerDiedError,
 )
-from processes.runners import dask as module
+from processes.runners.dask import runner as module
 
 # ---- Executors -------------------------------------------------------------------------------------------
 
@@ -427,11 +427,11 @@ def test_a_stream_has_all_entries_where_a_result_on_the_cluster_cannot_be_read_h
 
 
 def hide_package() -> None:
-    sys.modules["processes.runners.dask"] = None  # type: ignore[assignment]  # importing it fails
+    sys.modules["processes.runners.dask.call"] = None  # type: ignore[assignment]  # importing it fails
 
 
 def find_package_again() -> None:
-    del sys.modules["processes.runners.dask"]
+    del sys.modules["processes.runners.dask.call"]
 
 
 def test_workers_that_lack_this_package_say_so_and_stay(new_client):

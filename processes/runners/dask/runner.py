@@ -5,41 +5,39 @@ from __future__ import annotations
 import asyncio
 import os
 import pickle
-import signal
 from collections import deque
-from concurrent import futures
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import partial
 from importlib.util import find_spec
-from threading import Lock, Thread, current_thread, main_thread
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, Self
 from weakref import WeakKeyDictionary, WeakSet
 
-from ..attempt import Finished, Returned, Sealed, Started, put_in, take_sealed_out
-from ..clock import monotonic
-from ..cpus import usable_cpus
-from ..exceptions import SerializationError
-from ..failure import HAS_DAEMONS, brief_repr
-from ..pickling import LARGE, load
-from ..task_log import keep_from_last_resort, warn
-from ..task_types import TaskStatus
-from .base import ProcessRunner
-from .failures import load_failure
-from .remote import Requests, respond, whoever_runs
-from .waker import CalledOff
+from ...attempt import Finished, Returned, Started, put_in, take_sealed_out
+from ...clock import monotonic
+from ...exceptions import SerializationError
+from ...failure import brief_repr
+from ...pickling import LARGE
+from ...task_log import keep_from_last_resort, warn
+from ...task_types import TaskStatus
+from ..base import ProcessRunner
+from ..remote import Requests
+from ..waker import CalledOff
+from .call import CALL, TOPIC, Kept, pack, response_of
+from .connection import Connection, wait_for
+from .values import OnCluster, bring_all, compute_again, is_lost
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
+    from concurrent import futures
     from typing import ClassVar
 
-    from distributed import Client, Future, LocalCluster, Worker
+    from distributed import Client, Future
 
-    from ..attempt import Attempt, Message
-    from ..pickling import Buffer
-    from .remote import Request, Response
-    from .waker import Waker
-
-    Packed = list[bytes]
+    from ...attempt import Attempt, Message
+    from ..remote import Response
+    from ..waker import Waker
+    from .call import Packed
 
 ATTEMPTS_A_THREAD: Final = 4
 """Given to the cluster at a time; while we take a result and send the next attempt, others wait there.
@@ -53,12 +51,7 @@ LONELY_SECONDS: Final = (
     30.0  # without a worker, after which we say so: one may come still, or nobody starts one
 )
 
-HEAR_SECONDS: Final = 0.1  # how often who waits for the cluster looks whether the run is called off
-
 BRING_SECONDS: Final = 0.75  # for results to come here from the cluster after a Ctrl-C, all of them together
-
-END_SECONDS: Final = 1.25
-"""How long a worker of our own may go on with an attempt that was left; Dask kills it after four fifths."""
 
 MOST_TRIES: Final = 10
 """Of giving an attempt to the cluster, where it is lost before it has begun.
@@ -68,351 +61,7 @@ Dask itself makes 4. One that stands in line behind others loses its worker to e
 
 ITS_PACKAGES: Final = ("distributed", "tornado", "bokeh")  # those that Dask sets log levels for
 
-TOPIC: Final = "processes"  # of Dask's events; one for all programs, since schedulers forget none
-
-CALL: Final = "__import__('importlib').import_module('processes.runners.dask').respond_here(*given)"
-"""What Dask evaluates, for it names nothing of ours.
-
-It reads the functions and classes that it is given before it calls anything. A scheduler without this package
-could not do that, and a worker would end.
-"""
-
 _entering = Lock()  # guards the connections of runners: several threads may enter and leave blocks of one
-
-
-# On the cluster
-
-
-class Kept:
-    """A response whose value is large, and stays on the cluster until somebody there or here needs it.
-
-    Attributes
-    ----------
-    response : Response
-        All but the value.
-    value : bytes-like
-        The value, serialized.
-    """
-
-    __slots__ = ("response", "value")
-
-    def __init__(self, response: Response, value: bytes) -> None:
-        self.response = response
-        self.value = value
-
-    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
-        # From protocol 5 on it is not copied on its way.
-        return Kept, (self.response, pickle.PickleBuffer(self.value) if protocol >= 5 else bytes(self.value))
-
-    def __sizeof__(self) -> int:
-        return len(self.value)  # by which Dask knows when to put it on a disk
-
-
-def respond_here(packed: Packed, run: str, ticket: int, *kept: Kept | Response) -> Response | Kept:
-    """Tell the program that an attempt begins, and perform it."""
-    from distributed import get_worker
-    from distributed.utils import sync
-
-    worker = get_worker()
-    # Not by `worker.log_event`, which returns before it has told; the call may be the end of this process.
-    begun = (run, ticket, worker.address, *whoever_runs())
-    sync(worker.loop, worker.scheduler.log_event, topic=TOPIC, msg=begun)
-    response = respond(_unpack(packed), map(_value_of, kept))
-    if len(response.value) < LARGE:
-        return response
-    value, response.value = response.value, b""
-    return Kept(response, value)
-
-
-def response_of(key: str, dask_worker: Worker) -> bytes:
-    """Return all of a result but its value, serialized."""
-    kept = dask_worker.data[key]
-    return pickle.dumps(getattr(kept, "response", kept))
-
-
-def _value_of(kept: Kept | Response) -> Buffer:
-    """Return a result, serialized.
-
-    Raises
-    ------
-    SerializationError
-        If it was lost, and the call that Dask has made again did not return.
-    """
-    if isinstance(kept, Kept):
-        return kept.value
-    if kept.failure:
-        raise _failed_again(kept.task_name, load_failure(kept.failure).exception)
-    return kept.value
-
-
-def _failed_again(task_name: str, reason: BaseException) -> SerializationError:
-    error = SerializationError(
-        f"The result of task {task_name!r} was lost with its worker; Dask has called its function again, and "
-        f"that failed: {brief_repr(reason)}",
-        task_name=task_name,
-    )
-    error.__cause__ = reason
-    return error
-
-
-def _unpack(packed: Packed) -> Request:
-    head, function, arguments = packed
-    request: Request = pickle.loads(head)  # noqa: S301 - from our own sender
-    request.function, request.arguments = function, arguments
-    return request
-
-
-def dask_setup(_: object) -> None:
-    """Leave Ctrl-C to the program, in a worker of a cluster of ours; Dask calls it by this name.
-
-    A terminal interrupts all its processes. A worker would end, and what it holds would be lost.
-    """
-    if current_thread() is main_thread():  # else it is no process of its own
-        signal.signal(signal.SIGINT, lambda *_: None)  # SIG_IGN would go on to what tasks start
-    if hasattr(signal, "pthread_sigmask"):  # and so would this, from thread to thread
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
-
-
-# In the program
-
-
-@contextmanager
-def _ctrl_c_held_up() -> Iterator[None]:
-    """Hold up a Ctrl-C; threads that are started meanwhile, and workers that these start, hear of none."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    from multiprocessing import resource_tracker
-
-    resource_tracker.ensure_running()  # a thread that starts it hears of them again
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _pack(request: Request) -> Packed:
-    """Take a request apart into bytes, of which the last two may be large."""
-    function, arguments = request.function, request.arguments
-    request.function = request.arguments = b""
-    return [pickle.dumps(request), function, arguments]
-
-
-class OnCluster(Sealed):
-    """A value that is on the cluster.
-
-    Attributes
-    ----------
-    client : Client
-        Whose cluster that is.
-    future : Future or None
-        Stands for the value; None once the run has ended.
-    """
-
-    __slots__ = ("__weakref__", "_data", "_opened", "_task_name", "_wait_for", "client", "future")
-
-    def __init__(
-        self, client: Client, future: Future[Kept], task_name: str, wait_for: Callable[..., None]
-    ) -> None:
-        self.client = client
-        self.future: Future[Kept] | None = future
-        self._task_name = task_name
-        self._wait_for: Callable[..., None] | None = wait_for
-        self._data: Buffer | SerializationError | None = None  # serialized, or why it is lost
-        self._opened: list[Any] = []
-
-    def open(self) -> Any:
-        if not self._opened:
-            if self._data is None:
-                assert self._wait_for is not None
-                try:
-                    self._wait_for(self.bring, True)
-                except Exception as error:
-                    self._lose(error)
-            if isinstance(self._data, SerializationError):
-                raise self._data
-            assert self._data is not None
-            self._opened.append(load(self._data, task_name=self._task_name, what="result"))
-            self._data = None
-        return self._opened[0]
-
-    async def bring(self, waits: bool) -> None:
-        """Bring the value here; unless it `waits`, only one that is there."""
-        if self._opened or self._data is not None:
-            return
-        try:
-            self._data = _value_of(await _bring(self.client, self.future, waits=waits))
-        except Exception as error:
-            self._lose(error)
-
-    def leave(self, reason: Exception) -> None:
-        """Let go of the cluster, since the run ends; what is not here now is lost."""
-        if not self._opened and self._data is None:
-            self._lose(reason)
-        if self.future is not None:
-            self.future.release()
-        self.client = self.future = self._wait_for = None
-
-    def _lose(self, reason: Exception) -> None:
-        if isinstance(reason, SerializationError):
-            self._data = reason
-        elif self.future is not None and _is_lost(self.future):
-            self._data = _failed_again(self._task_name, reason)
-        else:
-            self._data = SerializationError(
-                f"The result of task {self._task_name!r} stayed on the Dask cluster and is lost: "
-                f"{brief_repr(reason)}",
-                task_name=self._task_name,
-            )
-
-
-def _is_lost(future: Any) -> bool:
-    """Tell whether a result is gone because the worker died too that was to compute it again."""
-    return bool(future.status == "error")
-
-
-async def _bring(client: Client, future: Future[Kept], *, waits: bool) -> Any:
-    """Bring what is kept here; unless it `waits`, only what is there."""
-    if waits:
-        await _compute_again(client, [future])
-        gathering = asyncio.ensure_future(client.gather(future, asynchronous=True))
-        # If this is cancelled, that ends once the future is released. Tasks of its own would not, if it were.
-        gathering.add_done_callback(lambda _: gathering.cancelled() or gathering.exception())
-        return await asyncio.shield(gathering)
-    found = await client.scheduler.gather(keys=[future.key])  # which has nothing computed
-    if found["status"] != "OK":
-        raise RuntimeError("its worker is gone, and the run has ended before its time")
-    return found["data"][future.key]
-
-
-async def _bring_all(values: Sequence[OnCluster], waits: bool) -> None:
-    for value in values:
-        await value.bring(waits)
-
-
-async def _compute_again(client: Client, futures: Sequence[Future[Kept]]) -> None:
-    """Have results computed that are lost, and what they need."""
-    lost = list(filter(_is_lost, futures))
-    if lost:
-        with suppress(KeyError):  # it has done so, but this client has let go of something that they need
-            await client.retry(lost, asynchronous=True)
-
-
-def _wait_for(future: futures.Future[Any], look: Callable[[], object]) -> Any:
-    """Wait for what a loop does in its thread; what `look`, called again and again, raises ends that."""
-    try:
-        while not future.done():
-            futures.wait([future], HEAR_SECONDS)
-            look()
-        return future.result()
-    finally:
-        future.cancel()
-
-
-class _Connection:
-    """A client; and its loop, and the cluster behind it, if they are our own.
-
-    Parameters
-    ----------
-    address_or_client : str, Client or None
-        As given to the runner.
-    local_cluster : dict
-        Options for a cluster that is started.
-    look : callable
-        Called again and again meanwhile; what it raises ends it.
-    """
-
-    def __init__(
-        self, address_or_client: Any, local_cluster: dict[str, Any], look: Callable[[], object]
-    ) -> None:
-        from distributed import Client
-        from distributed.utils import LoopRunner
-
-        self.blocks = 0  # `with` blocks of the runner
-        self.has_left_attempts = False  # whether workers may still be at some
-        self.client: Client = None  # until it is open
-        self._cluster: LocalCluster | None = None
-        self._starting: asyncio.Future[LocalCluster]
-        self._loop_runner: LoopRunner | None = None
-        if isinstance(address_or_client, Client):
-            self.client = address_or_client
-            return
-        self._loop_runner = LoopRunner()
-        with _ctrl_c_held_up():
-            self._loop_runner.start()
-        opening = self._open(address_or_client, local_cluster)
-        try:
-            _wait_for(asyncio.run_coroutine_threadsafe(opening, self._loop_runner.loop.asyncio_loop), look)
-        except Exception:
-            self.close()
-            raise
-        except BaseException:
-            # In a thread of its own: workers that are about to start can only be ended once they have.
-            Thread(target=self.close, daemon=HAS_DAEMONS).start()
-            raise
-
-    async def _open(self, address: str | None, local_cluster: dict[str, Any]) -> None:
-        import dask
-        from dask.utils import parse_timedelta
-        from distributed import Client
-
-        if address is None:
-            await self._start_cluster(local_cluster)
-        self.client = Client(address or self._cluster, asynchronous=True, set_as_default=False)
-        step_seconds = parse_timedelta(dask.config.get("distributed.comm.timeouts.connect"))
-        try:
-            # Dask has this limit for each of three steps, but none for one between them.
-            await asyncio.wait_for(self.client, 3 * step_seconds)
-        except TimeoutError:
-            raise TimeoutError(
-                f"the Dask scheduler at {address} takes connections, but does not answer; it is stopped, or "
-                "what listens there is another program"
-            ) from None
-
-    async def _start_cluster(self, local_cluster: dict[str, Any]) -> None:
-        import dask
-        from distributed import LocalCluster
-
-        options = {"n_workers": usable_cpus(), "threads_per_worker": 1, "dashboard_address": ":0"}
-        preload = dask.config.get("distributed.worker.preload")  # a name, or a list
-        preload = [preload] if isinstance(preload, str) else preload
-        settings = {
-            "distributed.scheduler.allowed-failures": 0,  # what is lost is ours to repeat
-            "distributed.worker.daemon": False,  # tasks may have processes of their own
-            "distributed.worker.preload": [__name__, *preload],
-        }
-        with dask.config.set(settings):
-            self._cluster = LocalCluster(**(options | local_cluster), asynchronous=True)
-            self._starting = asyncio.ensure_future(self._cluster)
-            await asyncio.shield(self._starting)
-
-    def close(self) -> None:
-        if self._loop_runner is None:
-            return
-        if self.client is not None:
-            self.client.close()
-        if self._cluster is not None:
-            self._cluster.sync(self._end_workers)
-            self._cluster.close()
-        self._loop_runner.stop()
-
-    async def _end_workers(self) -> None:
-        """End workers sooner than Dask, which gives those at an attempt 4 s, or 30 in this process."""
-        from distributed import Nanny
-
-        assert self._cluster is not None
-        with suppress(Exception):
-            await self._starting  # until then Dask cannot end them
-        if not self.has_left_attempts:
-            return
-        closing = [
-            worker.close(
-                timeout=END_SECONDS, **({} if isinstance(worker, Nanny) else {"executor_wait": False})
-            )
-            for worker in self._cluster.workers.values()
-        ]
-        await asyncio.gather(*closing)
 
 
 class DaskRunner(ProcessRunner):
@@ -465,7 +114,7 @@ class DaskRunner(ProcessRunner):
         _check(address_or_client, local_cluster_kwargs)
         self.address_or_client = address_or_client
         self.local_cluster_kwargs = local_cluster_kwargs
-        self._connection: _Connection | None = None  # as long as a `with` block lasts
+        self._connection: Connection | None = None  # as long as a `with` block lasts
 
     def __enter__(self) -> Self:
         with _entering:
@@ -485,8 +134,8 @@ class DaskRunner(ProcessRunner):
             self._connection = None
         connection.close()
 
-    def _connect(self, look: Callable[[], object]) -> _Connection:
-        return _Connection(self.address_or_client, self.local_cluster_kwargs, look)
+    def _connect(self, look: Callable[[], object]) -> Connection:
+        return Connection(self.address_or_client, self.local_cluster_kwargs, look)
 
     # One run
 
@@ -509,7 +158,7 @@ class DaskRunner(ProcessRunner):
             )
         try:
             counting = self._in_loop(self._client.nthreads(asynchronous=True))
-            self._threads: int = sum(_wait_for(counting, self._hear).values())
+            self._threads: int = sum(wait_for(counting, self._hear).values())
             _subscribe(self._client)[self._run] = self._note_begin
         except BaseException:
             self._close_connection()
@@ -536,12 +185,12 @@ class DaskRunner(ProcessRunner):
         except SerializationError as error:
             self.deliver(Finished.unsendable(attempt.ticket, error))
             return
-        held = self._held[attempt.ticket] = _Held(attempt, _pack(request), [value.future for value in inputs])
+        held = self._held[attempt.ticket] = _Held(attempt, pack(request), [value.future for value in inputs])
         self._submit(held)
 
     def _submit(self, held: _Held) -> None:
         held.tries += 1
-        if sum(map(len, held.packed)) < LARGE and not any(map(_is_lost, held.inputs)):
+        if sum(map(len, held.packed)) < LARGE and not any(map(is_lost, held.inputs)):
             self._send(held, held.packed)
         else:
             self._client.loop.add_callback(self._prepare_and_send, held)
@@ -549,7 +198,7 @@ class DaskRunner(ProcessRunner):
     async def _prepare_and_send(self, held: _Held) -> None:
         packed: Packed | Future[Packed] = held.packed
         try:
-            await _compute_again(self._client, held.inputs)
+            await compute_again(self._client, held.inputs)
             if sum(map(len, held.packed)) >= LARGE:  # what belongs to a call goes through the scheduler
                 if not self._threads:  # a cluster may grow for a call; data only waits, and for 30 s
                     await self._client.gather(self._client.submit(bool, pure=False), asynchronous=True)
@@ -590,7 +239,7 @@ class DaskRunner(ProcessRunner):
             elif monotonic() > deadline:
                 raise TimeoutError
 
-        _wait_for(self._in_loop(bring(*args)), look)
+        wait_for(self._in_loop(bring(*args)), look)
 
     def _in_loop(self, coroutine: Coroutine[Any, Any, Any]) -> futures.Future[Any]:
         try:
@@ -751,10 +400,10 @@ class DaskRunner(ProcessRunner):
         reason: Exception = RuntimeError("the run was ended before it had come here")
         try:
             self._hear()
-            self._bring_here(_bring_all, values, is_complete)
+            self._bring_here(bring_all, values, is_complete)
         except CalledOff:
             with suppress(Exception):
-                self._bring_here(_bring_all, values, False, seconds=BRING_SECONDS)
+                self._bring_here(bring_all, values, False, seconds=BRING_SECONDS)
         except Exception as error:
             reason = error
         for value in values:
