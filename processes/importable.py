@@ -9,8 +9,6 @@ from importlib.machinery import EXTENSION_SUFFIXES
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
-import cloudpickle
-
 from .pickling import modules_of_run
 
 if TYPE_CHECKING:
@@ -44,11 +42,23 @@ def can_be_imported(named: Any) -> bool:
 def goes_by_value(name: str) -> bool:
     """Tell whether what belongs to the module of this name goes by value."""
     look_for_home(name)
-    return name == "__main__" or name in cloudpickle.list_registry_pickle_by_value()
+    return name == "__main__" or name in _registered()
+
+
+def _registered() -> set[str]:
+    """Return the names of modules that cloudpickle is to take along."""
+    if "cloudpickle" not in sys.modules:  # who registers one has imported it
+        return set()
+    import cloudpickle
+
+    names: set[str] = cloudpickle.list_registry_pickle_by_value()
+    return names
 
 
 def go_by_value(module: ModuleType) -> None:
     """Let what belongs to a module go by value, and the module itself stay away from workers."""
+    import cloudpickle
+
     cloudpickle.register_pickle_by_value(module)
     stays_away.add(module.__name__)
 

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import pickle
 import sys
+from types import FunctionType
 
 TYPE_CHECKING: bool = False  # typing takes longer to import than all of this module
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
-    from types import CellType, FunctionType, ModuleType
+    from types import CellType, ModuleType
     from typing import Any, Final
 
     Buffer = bytes | bytearray | memoryview
@@ -206,6 +207,11 @@ def dump_value(
         if in_pieces and len(data) >= LARGE:
             return Pickled(b"", True, [data])
         return Pickled(data, True)
+    if type(value) is FunctionType:
+        from .importable import can_be_imported
+
+        if can_be_imported(value):  # most are, and cloudpickle takes a tenth of the time of a cold start
+            return Pickled(pickle.dumps(value, PROTOCOL), False)
     from .by_value import dump_by_value
 
     return dump_by_value(value, to_sender, in_pieces, classes, note_objects)

@@ -61,6 +61,17 @@ def test_a_worker_loads_only_what_its_first_function_needs(monkeypatch, tmp_path
     assert set(output_of(LOADED_BY_A_WORKER).split()) <= already
 
 
+def test_a_program_whose_functions_can_be_imported_needs_nothing_that_takes_others_along():
+    program = (
+        "import colorsys\n"
+        "from processes import Process, Task\n"
+        "tasks = [Task('hls', colorsys.rgb_to_hls, args=(1, 1, 1)), Task('failing', colorsys.rgb_to_yiq)]\n"
+        "report = Process(tasks).run(runner='process')\n"
+        "assert list(report.successes) == ['hls']"
+    )
+    assert (modules_after(program) - modules_after("pass")).isdisjoint(COSTLY)
+
+
 def test_each_public_name_can_be_imported_first():
     program = """
 import sys

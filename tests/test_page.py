@@ -431,7 +431,7 @@ graphs = st.integers(1, 25).flatmap(
 )
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 @given(graphs)
 def test_in_a_drawing_nothing_overlaps_and_lines_lead_to_the_right(drawn):
     dependencies = [[other for other in needed if other < node] for node, needed in enumerate(drawn)]

@@ -230,7 +230,7 @@ def test_names_are_there_as_they_are():
 times = st.one_of(st.floats(0, 10), st.integers(0, 5_000_000_000).map(lambda number: number / 1e9))
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 @given(
     st.lists(
         st.tuples(

@@ -19,7 +19,7 @@ ENDED = {SUCCEEDED, FAILED, SKIPPED}
 RESOURCES = ("disk", "memory")
 ENOUGH = dict.fromkeys(RESOURCES, 3)  # for any task
 
-steadily = settings(deadline=None, derandomize=True, database=None, max_examples=150)
+steadily = settings(deadline=None, derandomize=True, database=None, max_examples=100)
 
 
 @dataclass
