@@ -92,6 +92,7 @@ class Task:
 
     Examples
     --------
+    >>> from processes import results_of
     >>> load = Task("load", lambda: [3, 1, 2])
     >>> Task("order", sorted, dependencies=results_of("load"), timeout=5)
     Task(name='order', func=sorted, dependencies=['load'])

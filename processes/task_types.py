@@ -164,7 +164,7 @@ class TaskDependency:
         additional_kwarg_name: str = "",
     ) -> None:
         if not isinstance(task_name, str):
-            raise TypeError(f"task_name must be str, not {type_name(task_name)}: name the task, as in 'load'")
+            raise _no_name(task_name)
         if use_result_as_additional_args is not True and use_result_as_additional_args is not False:
             raise _no_bool("use_result_as_additional_args", use_result_as_additional_args)
         if use_result_as_additional_kwargs is not True and use_result_as_additional_kwargs is not False:
@@ -219,6 +219,9 @@ def results_of(*names: str, **keywords: str) -> list[TaskDependency]:
 
     Examples
     --------
+    >>> names = ["north", "south"]
+    >>> results_of(*names)
+    [TaskDependency('north', True, False, ''), TaskDependency('south', True, False, '')]
     >>> results_of("sum", rate="daily-rate")
     [TaskDependency('sum', True, False, ''), TaskDependency('daily-rate', False, True, 'rate')]
     """
@@ -228,6 +231,13 @@ def results_of(*names: str, **keywords: str) -> list[TaskDependency]:
         for keyword, name in keywords.items()
     ]
     return by_position + by_keyword
+
+
+def _no_name(task_name: object) -> TypeError:
+    hint = "name the task, as in 'load'"
+    if isinstance(task_name, (list, tuple)):
+        hint = "results_of(*names) makes the dependencies on several"
+    return TypeError(f"task_name must be str, not {type_name(task_name)}: {hint}")
 
 
 def _no_bool(parameter: str, value: object) -> TypeError:

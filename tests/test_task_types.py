@@ -164,7 +164,7 @@ def test_what_passes_results_is_a_list_of_dependencies_that_others_can_be_added_
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: results_of(["a", "b"]), "task_name must be str, not list"),
+        (lambda: results_of(["a", "b"]), r"task_name must be str, not list: results_of\(\*names\)"),
         (lambda: results_of(rate=Task("rate", int)), "task_name must be str, not Task"),
         (lambda: results_of(**{"no keyword": "rate"}), "additional_kwarg_name must be the name of a keyword"),
         (lambda: Task("a", sum, dependencies=[results_of("b")]), "results_of makes a list"),
