@@ -154,6 +154,10 @@ def main() -> None:
     callback=_amounts,
     help="How much there is of what tasks name in their `resources`. May be given several times.",
 )
+@click.option("--fail-fast", is_flag=True, help="End the run at the first failure.")
+@click.option(
+    "--capture-output", is_flag=True, help="Send what a task prints to its log file, if it has one."
+)
 @click.option("--only-errors", is_flag=True, help="Print only the tasks that did not succeed.")
 def run(
     target: str,
@@ -166,6 +170,8 @@ def run(
     trace_path: Path | None,
     checkpoint: Path | None,
     resources: dict[str, float],
+    fail_fast: bool,
+    capture_output: bool,
     only_errors: bool,
 ) -> None:
     """Run a process and print its report.
@@ -195,6 +201,8 @@ def run(
             progress=progress,
             resources=resources,
             checkpoint=checkpoint,
+            fail_fast=fail_fast,
+            capture_output=capture_output,
         )
     except KeyboardInterrupt:
         status = INTERRUPTED

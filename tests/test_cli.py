@@ -199,6 +199,27 @@ def test_resources_that_tasks_need_are_given_by_name_and_amount(write, processes
     assert output.startswith("2 tasks, 2 succeeded, ")
 
 
+def test_a_run_ends_at_the_first_failure_where_that_was_asked_for(write, processes):
+    write(
+        job="from processes import Process, Task\n"
+        "p = Process([Task('bad', int, args=('x',), priority=1), Task('good', int)], runner='sequential')"
+    )
+    status, output, _ = processes("run", "job.py", "--fail-fast")
+    assert status == 1
+    assert output.startswith("2 tasks, 1 failed, 1 pending, ")
+
+
+def test_what_tasks_print_goes_to_their_log_files_where_that_was_asked_for(write, processes, tmp_path):
+    write(
+        job="from processes import Process, Task\n"
+        "p = Process([Task('say', print, 'say.log', args=('hello',))], runner='sequential')"
+    )
+    status, output, _ = processes("run", "job.py", "--capture-output")
+    assert status == 0
+    assert "hello" not in output
+    assert " hello\n" in (tmp_path / "say.log").read_text(encoding="utf-8")
+
+
 def test_failures_give_status_1_and_can_be_shown_alone(write, processes):
     write(job=BAD)
     status, output, _ = processes("run", "job.py")
