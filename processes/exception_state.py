@@ -43,7 +43,7 @@ from .failure import (
     local_variables,
     name_of_class,
 )
-from .pickling import ATOMS, PROTOCOL, Pickled, dump_value, modules_of_run
+from .pickling import ATOMS, PROTOCOL, Pickled, dump_value, modules_of_run, registered_by_value
 
 TYPE_CHECKING: bool = False  # typing is not imported: it would be the costliest part of a worker's start
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ class _Writer:
     def _class(self, cls: type[BaseException]) -> bytes:
         """Return a class's pickle, empty where there is none to be had."""
         try:
-            if cls.__module__ not in {"__main__", *modules_of_run} and not _registered_by_value():
+            if cls.__module__ not in {"__main__", *modules_of_run} and not registered_by_value():
                 with suppress(pickle.PicklingError, AttributeError):  # then it is no importable class
                     return pickle.dumps(cls, PROTOCOL)
             pickled = dump_value(cls, self._to_sender)
@@ -383,12 +383,6 @@ def _variables_of_frames(table: list[BaseException]) -> dict[int, dict[str, str]
     for (key, name), text in bounded_reprs(values, VARIABLE_CHARACTERS).items():
         variables.setdefault(key, {})[name] = text
     return variables
-
-
-def _registered_by_value() -> bool:
-    """Tell whether the user has told cloudpickle to send some modules by value."""
-    cloudpickle = sys.modules.get("cloudpickle")
-    return cloudpickle is not None and bool(cloudpickle.list_registry_pickle_by_value())
 
 
 # ---- Reading ---------------------------------------------------------------------------------------------

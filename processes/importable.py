@@ -6,10 +6,11 @@ import os
 import sys
 from contextlib import suppress
 from importlib.machinery import EXTENSION_SUFFIXES
+from itertools import accumulate
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
-from .pickling import modules_of_run
+from .pickling import modules_of_run, registered_by_value
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,17 +43,8 @@ def can_be_imported(named: Any) -> bool:
 def goes_by_value(name: str) -> bool:
     """Tell whether what belongs to the module of this name goes by value."""
     look_for_home(name)
-    return name == "__main__" or name in _registered()
-
-
-def _registered() -> set[str]:
-    """Return the names of modules that cloudpickle is to take along."""
-    if "cloudpickle" not in sys.modules:  # who registers one has imported it
-        return set()
-    import cloudpickle
-
-    names: set[str] = cloudpickle.list_registry_pickle_by_value()
-    return names
+    packages = accumulate(str(name).split("."), "{}.{}".format)  # who registers one means what is in it too
+    return name == "__main__" or not registered_by_value().isdisjoint(packages)
 
 
 def go_by_value(module: ModuleType) -> None:

@@ -5,7 +5,8 @@ names the task, the culprit's place inside the value, and what to do. :func:`dum
 those words.
 
 Worker processes import this module before their first task. What cloudpickle is needed for stands in
-:mod:`processes.by_value`, which is imported for the first value that is more than numbers and text.
+:mod:`processes.by_value`, which is imported for the first value that is more than numbers and text, or a
+function that goes by its name.
 """
 
 from __future__ import annotations
@@ -88,6 +89,16 @@ def make_module(name: str) -> ModuleType:
         del module.__spec__
     modules_of_run[name] = module
     return module
+
+
+def registered_by_value() -> set[str]:
+    """Return the names of the modules and packages that cloudpickle is to take along."""
+    if "cloudpickle" not in sys.modules:  # who registers one has imported it
+        return set()
+    import cloudpickle  # another thread may not be done with that
+
+    names: set[str] = cloudpickle.list_registry_pickle_by_value()
+    return names
 
 
 def serves_run() -> bool:
@@ -207,7 +218,7 @@ def dump_value(
         if in_pieces and len(data) >= LARGE:
             return Pickled(b"", True, [data])
         return Pickled(data, True)
-    if type(value) is FunctionType:
+    if type(value) is FunctionType and not to_sender:  # what goes back may have come by value
         from .importable import can_be_imported
 
         if can_be_imported(value):  # most are, and cloudpickle takes a tenth of the time of a cold start

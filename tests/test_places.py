@@ -545,6 +545,23 @@ def test_a_module_that_goes_by_value_may_be_all_that_a_function_names(tmp_path, 
     assert output_of(["-c", program], tmp_path) == expected
 
 
+@pytest.mark.parametrize("decorator", ["", "@functools.lru_cache\n"])
+def test_what_is_in_a_package_goes_by_value_where_cloudpickle_is_to_take_that_along(tmp_path, decorator):
+    (tmp_path / "plugins").mkdir()
+    (tmp_path / "plugins" / "__init__.py").touch()
+    (tmp_path / "plugins" / "inner.py").write_text(
+        f"import functools\nOFFSET = 1\n{decorator}def shift(number):\n    return number + OFFSET\n"
+    )
+    program = (
+        "import cloudpickle, plugins.inner\n"
+        "from processes import Process, Task\n"
+        "cloudpickle.register_pickle_by_value(plugins)\n"
+        "plugins.inner.OFFSET = 10  # of which whoever imports it there knows nothing\n"
+        "print(Process([Task('shift', plugins.inner.shift, args=(2,))]).run(runner='process').results)"
+    )
+    assert output_of(["-c", program], tmp_path) == "{'shift': 12}\n"
+
+
 def test_a_module_from_beside_the_path_is_in_a_worker_for_one_run(tmp_path):
     (tmp_path / "plugins").mkdir()
     (tmp_path / "plugins" / "plugin.py").write_text(

@@ -17,6 +17,7 @@ from typing import Any
 
 import cloudpickle
 import pytest
+from programs import output_of
 from waiting import touch, wait_for_files
 
 from processes import (
@@ -171,6 +172,37 @@ def test_whether_a_module_can_be_imported_is_known_before_anybody_is_told(tmp_pa
         spec.loader.exec_module(module)
         assert at_once(lambda module=module: can_be_imported(module.double)) == [False] * 3
         cloudpickle.unregister_pickle_by_value(module)
+
+
+FAILS_DURING_AN_IMPORT = """
+import configparser, sys, threading
+from processes.exception_state import dump_exception, load_exception
+
+def there_and_back():
+    return load_exception(dump_exception(configparser.NoSectionError("name")).data)
+
+class Finder:
+    def find_spec(self, name, path, target=None):
+        if name == "cloudpickle.cloudpickle":  # while the package is known, and empty
+            thread.start()
+            while thread.is_alive() and not waits_for_import(sys._current_frames().get(thread.ident)):
+                pass
+
+def waits_for_import(frame):
+    return frame is not None and "importlib" in frame.f_code.co_filename
+
+there_and_back()
+raised = []
+thread = threading.Thread(target=lambda: raised.append(there_and_back()), daemon=True)
+sys.meta_path.insert(0, Finder())
+import cloudpickle
+thread.join(60)
+print(type(raised[0]) is configparser.NoSectionError)
+"""
+
+
+def test_what_is_raised_while_another_thread_imports_cloudpickle_is_not_lost():
+    assert output_of([sys.executable, "-c", FAILS_DURING_AN_IMPORT]) == "True\n"
 
 
 def test_whether_a_class_can_travel_is_known_before_anybody_is_told():
