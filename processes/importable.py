@@ -34,8 +34,10 @@ def can_be_imported(named: Any) -> bool:
     if goes_by_value(name):
         return False
     try:
-        # Type parameters, type aliases and sentinels have a name alone.
-        return attrgetter(getattr(named, "__qualname__", "") or named.__name__)(sys.modules[name]) is named
+        qualname = getattr(named, "__qualname__", None)
+        if qualname is None:  # type parameters, type aliases and sentinels have a name alone
+            qualname = named.__name__
+        return attrgetter(qualname)(sys.modules[name]) is named
     except (AttributeError, KeyError):
         return False
 

@@ -615,6 +615,13 @@ def make_cached(offset: int) -> Any:
     return add
 
 
+def nameless(number: int) -> int:
+    return 2 * number
+
+
+nameless.__qualname__ = ""
+
+
 @functools.cache
 def cached_here(number: int) -> int:
     return -number
@@ -632,6 +639,10 @@ def test_a_cached_function_that_can_be_imported_travels_by_its_name() -> None:
     assert there_and_back(cached_here) is cached_here
     assert there_and_back(functools.lru_cache(cached_here.__wrapped__)) is not cached_here
     assert there_and_back(functools.lru_cache(functools.partial(int, base=2)))("11") == 3
+
+
+def test_a_function_whose_name_leads_nowhere_travels() -> None:
+    assert there_and_back(nameless)(2) == 4
 
 
 def test_what_is_weak_travels_with_what_it_holds_and_what_is_a_threads_without() -> None:
