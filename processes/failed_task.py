@@ -65,9 +65,10 @@ def _hint_for(task: Task, exception: BaseException, failure: Failure) -> str:
     for dependency in task.dependencies:
         if not (dependency.use_result_as_additional_args or dependency.use_result_as_additional_kwargs):
             need, keyword = repr(dependency.task_name), dependency.additional_kwarg_name
+            named = f"{keyword}={need}" if keyword.isidentifier() else need
             return (
                 f"Task {task.name!r} depends on {need}, but does not get its result: "
-                f"dependencies=results_of({keyword + '=' if keyword else ''}{need}) passes it on."
+                f"dependencies=results_of({named}) passes it on."
             )
     if task.log_path is not None and not task.args and not str(task.log_path).endswith(".log"):
         return (

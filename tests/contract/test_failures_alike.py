@@ -228,6 +228,7 @@ def test_a_result_that_is_not_passed_on_is_named_where_it_is_missing(runner):
             failing.fail_for_lack_of_arguments,
             dependencies=[TaskDependency("make", additional_kwarg_name="one")],
         ),
+        Task("no-name", math.sqrt, dependencies=[TaskDependency("make", additional_kwarg_name="no name")]),
         Task("alone", failing.fail_for_lack_of_arguments),
         Task("many", math.sqrt, args=(1, 2), dependencies=[TaskDependency("make")]),
     ]
@@ -237,9 +238,11 @@ def test_a_result_that_is_not_passed_on_is_named_where_it_is_missing(runner):
         "dependencies=results_of('make') passes it on.",
         "name": "Task 'name' depends on 'make', but does not get its result: "
         "dependencies=results_of(one='make') passes it on.",
+        "no-name": "Task 'no-name' depends on 'make', but does not get its result: "
+        "dependencies=results_of('make') passes it on.",
     }
     assert {name: notes_of(error) for name, error in report.exceptions.items()} == {
-        name: [hints[name]] if name in hints else [] for name in ("use", "name", "alone", "many")
+        name: [hints[name]] if name in hints else [] for name in ("use", "name", "no-name", "alone", "many")
     }
     for name, hint in hints.items():
         assert report.entries[name].error.traceback_str.endswith(f"\n{hint}\n")
