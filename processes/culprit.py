@@ -206,7 +206,7 @@ def _parts(value: Any, path: str) -> Iterator[tuple[str, object]]:
 
 
 def _function_parts(function: FunctionType, path: str) -> Iterator[tuple[str, object]]:
-    from .shared_globals import names_in  # with cloudpickle
+    from .shared_globals import names_in
 
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         with suppress(ValueError):  # a variable that is not bound yet

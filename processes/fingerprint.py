@@ -54,6 +54,7 @@ from weakref import ReferenceType, WeakKeyDictionary, WeakValueDictionary
 
 from .annotations import annotations_of
 from .failure import brief_repr
+from .importable import find_specs
 from .interrupt import is_of_signal
 from .pickling import LARGE, PROTOCOL, is_simple
 
@@ -667,8 +668,6 @@ def _read_source(name: str) -> tuple[bytes, frozenset[str]]:
     """Return the digest of a module's source, and what it imports; nothing if it is a library's."""
     if name.partition(".")[0] in {*sys.stdlib_module_names, "__main__", "processes"}:
         return b"", frozenset()
-    from .importable import find_specs  # with cloudpickle
-
     own = b""
     others: set[str] = set()
     for spec in find_specs(name):  # the packages that it is in are imported too
