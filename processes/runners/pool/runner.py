@@ -67,8 +67,8 @@ class ProcessPoolRunner(ProcessRunner):
     """Several attempts at a time, each in a worker process; for functions that compute.
 
     Workers are fresh interpreters, so no ``if __name__ == "__main__"`` guard is needed, and they are
-    safe beside threads. They start when the first attempts come. Functions travel by cloudpickle:
-    lambdas, closures and what is defined in ``__main__`` or a notebook too.
+    safe beside threads. They start when the first attempts come. Functions that can be imported
+    travel by name; lambdas, closures and what is defined in ``__main__`` or a notebook by cloudpickle.
 
     A worker that dies costs the one attempt that it was running. An attempt that passes its time limit
     is ended for real, with all processes that it has started.
