@@ -365,9 +365,20 @@ def _dependencies(tasks: list[Task], index: dict[str, int]) -> list[tuple[int, .
             missing = error.args[0]
             raise DependencyNotFoundError(
                 f"Task {task.name!r} depends on {missing!r}, which is no task of this process"
-                f"{did_you_mean(missing, index)}"
+                f"{did_you_mean(missing, index) or _swapped(task, missing, index)}"
             ) from None
     return dependencies
+
+
+def _swapped(task: Task, missing: str, index: dict[str, int]) -> str:
+    """Give the end of a message where ``results_of(task="keyword")`` may be meant the other way round."""
+    for dependency in task.dependencies:
+        if dependency.task_name.lower() == missing and dependency.use_result_as_additional_kwargs:
+            keyword = dependency.additional_kwarg_name
+            name = next((name for name in index if name.replace("-", "_") == keyword.lower()), None)
+            if name is not None and missing.isidentifier():
+                return f"; did you mean results_of({missing}={name!r})?"
+    return ""
 
 
 def _order(names: list[str], dependencies: list[tuple[int, ...]]) -> list[int] | None:

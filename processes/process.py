@@ -78,9 +78,9 @@ class Process:
 
     Examples
     --------
-    >>> from processes import Process, Task, TaskDependency
+    >>> from processes import Process, Task, results_of
     >>> load = Task("load", lambda: [3, 1, 2])
-    >>> order = Task("order", sorted, dependencies=[TaskDependency("load", True)])
+    >>> order = Task("order", sorted, dependencies=results_of("load"))
     >>> Process([order, load]).run().results["order"]
     [1, 2, 3]
     """
@@ -89,7 +89,7 @@ class Process:
         self, tasks: list[Task], name: str = "", *, runner: str | ProcessRunner | None = None
     ) -> None:
         if not isinstance(tasks, list):
-            raise TypeError(f"tasks must be list, not {type_name(tasks)}: write Process([…])")
+            raise _no_tasks(tasks)
         for task in tasks:
             if not isinstance(task, Task):
                 raise _no_task(task)
@@ -265,10 +265,7 @@ class Process:
             If the graph would not hold.
         """
         if not isinstance(dependency, TaskDependency):
-            raise TypeError(
-                f"dependency must be of type TaskDependency, not {brief_repr(dependency)}: "
-                "name the task, as in TaskDependency('load')"
-            )
+            raise _no_dependency(dependency)
         with _changing:
             draft = self._begun_draft()
             index = _index_of(task_name, draft)
@@ -678,8 +675,25 @@ def _index_of(task_name: str, members: Graph | Draft) -> int:
     return index
 
 
+def _no_tasks(tasks: object) -> TypeError:
+    hint = "Process([…])" if isinstance(tasks, Task) else "Process(list(tasks))"
+    return TypeError(f"tasks must be list, not {type_name(tasks)}: write {hint}")
+
+
 def _no_task(task: object) -> TypeError:
-    return TypeError(f"tasks must be Task objects, not {brief_repr(task)}")
+    hint = ""
+    if isinstance(task, (list, tuple)):
+        hint = ": take the tasks out of it, as in [*tasks, other]"
+    elif callable(task):
+        hint = ": write Task('name', function)"
+    return TypeError(f"tasks must be Task objects, not {brief_repr(task)}{hint}")
+
+
+def _no_dependency(dependency: object) -> TypeError:
+    hint = "name the task, as in TaskDependency('load')"
+    if isinstance(dependency, list):
+        hint = "results_of makes a list: add what is in it one by one"
+    return TypeError(f"dependency must be of type TaskDependency, not {brief_repr(dependency)}: {hint}")
 
 
 def _check_observers(observers: Iterable[Observer]) -> list[Observer]:

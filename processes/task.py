@@ -125,7 +125,7 @@ class Task:
         if log_path is not None:
             _check_log_path(log_path)
         if not isinstance(args, tuple):
-            raise TypeError(f"args must be tuple, not {type_name(args)}: write args=(value,)")
+            raise TypeError(f"args must be tuple, not {type_name(args)}: {_hint(args, 'args=(value,)')}")
         if kwargs is not None:
             _check_kwargs(kwargs)
         if dependencies is not None:
@@ -243,7 +243,8 @@ def function_name(func: object) -> str:
 def checked_name(name: object) -> str:
     """Return a task's name in lower case, or refuse it."""
     if not isinstance(name, str):
-        raise TypeError(f"name must be str, not {type_name(name)}")
+        hint = ": write Task('name', function)" if callable(name) else ""
+        raise TypeError(f"name must be str, not {type_name(name)}{hint}")
     if not name.isidentifier() and name.split() != [name]:  # the first takes a third of the time
         if not name:
             raise ValueError("Task name cannot be empty")
@@ -267,20 +268,14 @@ def check_dependencies(name: str, dependencies: object, kwargs: Mapping[str, obj
         Its own keyword arguments, which no result may replace.
     """
     if not isinstance(dependencies, list):
-        raise TypeError(f"dependencies must be list, not {type_name(dependencies)}: write dependencies=[…]")
+        raise _no_list(name, dependencies)
     names: list[str] = []
     if not dependencies:
         return names
     passes_keywords = False
     for dependency in dependencies:
         if not isinstance(dependency, TaskDependency):
-            hint = "name the task, as in TaskDependency('load')"
-            if isinstance(dependency, list):
-                hint = "results_of makes a list, so write dependencies=results_of('load')"
-            raise TypeError(
-                f"dependency must be of type TaskDependency, not {type_name(dependency)} "
-                f"(task {name!r}): {hint}"
-            )
+            raise _no_dependency(name, dependency)
         names.append(dependency.task_name.lower())
         if dependency.use_result_as_additional_kwargs:
             passes_keywords = True
@@ -295,6 +290,41 @@ def check_dependencies(name: str, dependencies: object, kwargs: Mapping[str, obj
     if passes_keywords:
         _check_keywords(name, dependencies, kwargs)
     return names
+
+
+def _no_dependency(name: str, value: object) -> TypeError:
+    """Make the error of what stands among the dependencies of a task, and is none."""
+    hint = "name the task, as in TaskDependency('load')"
+    match value:
+        case str() | Task():
+            needed = brief_repr(value.name if isinstance(value, Task) else value)
+            hint = f"write *results_of({needed}) to get its result, or TaskDependency({needed}) to get none"
+        case list():
+            hint = "results_of makes a list, so write dependencies=results_of('load')"
+    return TypeError(
+        f"dependency must be of type TaskDependency, not {type_name(value)} (task {name!r}): {hint}"
+    )
+
+
+def _no_list(name: str, value: object) -> TypeError:
+    hint = "write dependencies=[…]"
+    match value:
+        case str() | Task():
+            needed = brief_repr(value.name if isinstance(value, Task) else value)
+            hint = f"write results_of({needed}) to get its result, or [TaskDependency({needed})] to get none"
+        case [list(), *_]:
+            hint = "results_of makes a list, so write dependencies=results_of('load')"
+        case Mapping():
+            hint = "write dependencies=results_of(rate='daily-rate')"
+    return TypeError(f"dependencies must be list, not {type_name(value)} (task {name!r}): {hint}")
+
+
+def _hint(value: object, otherwise: str) -> str:
+    """Say what to write instead of a value that is refused, which may be meant as dependencies."""
+    match value:
+        case TaskDependency() | [TaskDependency(), *_]:
+            return "write dependencies=results_of('load')"
+    return f"write {otherwise}"
 
 
 def _check_keywords(name: str, dependencies: list[TaskDependency], kwargs: Mapping[str, object]) -> None:
@@ -332,13 +362,21 @@ def check_resources(resources: object) -> Mapping[str, float]:
 
 def _check_log_path(log_path: object) -> None:
     if not isinstance(log_path, (str, os.PathLike)):
-        hint = ": arguments of the function are args=(…)" if isinstance(log_path, (tuple, list)) else ""
+        hint = ""
+        match log_path:
+            case TaskDependency() | [TaskDependency(), *_]:
+                hint = ": dependencies are dependencies=results_of('load')"
+            case [*_]:
+                hint = ": arguments of the function are args=(…)"
+            case dict():
+                hint = ": keyword arguments of the function are kwargs={…}"
         raise TypeError(f"log_path must be str, os.PathLike or None, not {type_name(log_path)}{hint}")
 
 
 def _check_kwargs(kwargs: object) -> None:
     if not isinstance(kwargs, dict):
-        raise TypeError(f"kwargs must be dict, not {type_name(kwargs)}: write kwargs={{'name': value}}")
+        hint = _hint(kwargs, "kwargs={'name': value}")
+        raise TypeError(f"kwargs must be dict, not {type_name(kwargs)}: {hint}")
     for key in kwargs:
         if not isinstance(key, str):
             raise TypeError(f"kwargs must be dict with str keys, not {brief_repr(key)}")

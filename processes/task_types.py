@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -174,7 +175,8 @@ class TaskDependency:
         if use_result_as_additional_kwargs and not additional_kwarg_name.isidentifier():
             raise TypeError(
                 "additional_kwarg_name must be the name of a keyword argument when "
-                f"use_result_as_additional_kwargs is True, not {brief_repr(additional_kwarg_name)}"
+                f"use_result_as_additional_kwargs is True, not {brief_repr(additional_kwarg_name)} "
+                f"(for the result of {brief_repr(task_name)})"
             )
         self.task_name = task_name.lower()
         self.use_result_as_additional_args = use_result_as_additional_args
@@ -234,9 +236,18 @@ def results_of(*names: str, **keywords: str) -> list[TaskDependency]:
 
 
 def _no_name(task_name: object) -> TypeError:
+    from .task import Task
+
     hint = "name the task, as in 'load'"
-    if isinstance(task_name, (list, tuple)):
-        hint = "results_of(*names) makes the dependencies on several"
+    match task_name:
+        case Task(name=name):
+            hint = f"write its name, {brief_repr(name)}"
+        case TaskDependency():
+            hint = "it goes beside others, as in [*results_of('load'), TaskDependency('setup')]"
+        case Mapping():
+            hint = "results_of(**names) makes dependencies whose results are keyword arguments"
+        case Iterable():
+            hint = "results_of(*names) makes the dependencies on several"
     return TypeError(f"task_name must be str, not {type_name(task_name)}: {hint}")
 
 

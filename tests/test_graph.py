@@ -14,7 +14,7 @@ from processes.exceptions import CircularDependencyError, DependencyNotFoundErro
 from processes.graph import Graph, bind, unknown_task
 from processes.process import Process
 from processes.task import Task
-from processes.task_types import TaskDependency
+from processes.task_types import TaskDependency, results_of
 
 
 def work() -> None: ...
@@ -106,12 +106,12 @@ def test_a_name_that_was_spoilt_since_is_refused(name, error):
 @pytest.mark.parametrize(
     ("dependencies", "error", "message"),
     [
-        (None, TypeError, "dependencies must be list, not NoneType: write dependencies=[…]"),
+        (None, TypeError, "dependencies must be list, not NoneType (task 'a'): write dependencies=[…]"),
         (
             ["b"],
             TypeError,
-            "dependency must be of type TaskDependency, not str (task 'a'): name the task, as in "
-            "TaskDependency('load')",
+            "dependency must be of type TaskDependency, not str (task 'a'): write *results_of('b') to get "
+            "its result, or TaskDependency('b') to get none",
         ),
         (
             [TaskDependency("b"), TaskDependency("B")],
@@ -141,6 +141,16 @@ def test_an_unknown_dependency_like_no_other_is_refused_without_a_guess():
     with pytest.raises(DependencyNotFoundError) as caught:
         graph(load="", b="xyz")
     assert str(caught.value) == "Task 'b' depends on 'xyz', which is no task of this process"
+
+
+def test_a_keyword_and_a_task_the_wrong_way_round_are_told():
+    total = Task("total", work, dependencies=results_of(daily_rate="tax"))
+    with pytest.raises(DependencyNotFoundError) as caught:
+        Graph([Task("daily-rate", work), total])
+    assert str(caught.value) == (
+        "Task 'total' depends on 'tax', which is no task of this process; "
+        "did you mean results_of(tax='daily-rate')?"
+    )
 
 
 @pytest.mark.parametrize("name", [1, None, Task("a", work)])

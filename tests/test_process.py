@@ -24,6 +24,7 @@ from processes import (
     TaskDependency,
     ThreadRunner,
     WebhookConfig,
+    results_of,
 )
 
 
@@ -79,7 +80,26 @@ def same_name(name: str) -> Any:
     [
         (
             lambda: Process((Task("a", int), Task("b", int))),
-            "tasks must be list, not tuple: write Process([…])",
+            "tasks must be list, not tuple: write Process(list(tasks))",
+        ),
+        (
+            lambda: Process(Task(name, int) for name in "ab"),
+            "tasks must be list, not generator: write Process(list(tasks))",
+        ),
+        (lambda: Process(Task("a", int)), "tasks must be list, not Task: write Process([…])"),
+        (
+            lambda: Process([abs]),
+            "tasks must be Task objects, not <built-in function abs>: write Task('name', function)",
+        ),
+        (
+            lambda: Process([[Task("a", abs)]]),
+            "tasks must be Task objects, not [Task(name='a', func=abs, dependencies=[])]: "
+            "take the tasks out of it, as in [*tasks, other]",
+        ),
+        (
+            lambda: Process([Task("a", abs)]).add_task_dependency("a", results_of("b")),
+            "dependency must be of type TaskDependency, not [TaskDependency('b', True, False, '')]: "
+            "results_of makes a list: add what is in it one by one",
         ),
         (lambda: Process([], 5), "name must be str, not 5"),
         (

@@ -25,7 +25,7 @@ from processes.process import Process
 from processes.runners import RUNNERS
 from processes.runners.sequential import SequentialRunner
 from processes.task import Task, check_resources, function_name
-from processes.task_types import TaskDependency, TaskStatus
+from processes.task_types import TaskDependency, TaskStatus, results_of
 
 
 def work() -> int:
@@ -116,6 +116,11 @@ def test_retries_none_means_none_at_all():
     [
         ({"name": 3}, TypeError, "name must be str, not int"),
         ({"name": None}, TypeError, "name must be str, not NoneType"),
+        (
+            {"name": abs},
+            TypeError,
+            "name must be str, not builtin_function_or_method: write Task('name', function)",
+        ),
         ({"name": b"a"}, TypeError, "name must be str, not bytes"),
         ({"name": ""}, ValueError, "Task name cannot be empty"),
         *(
@@ -145,19 +150,71 @@ def test_retries_none_means_none_at_all():
         (
             {"dependencies": (TaskDependency("b"),)},
             TypeError,
-            "dependencies must be list, not tuple: write dependencies=[…]",
+            "dependencies must be list, not tuple (task 'a'): write dependencies=[…]",
         ),
-        ({"dependencies": "b"}, TypeError, "dependencies must be list, not str: write dependencies=[…]"),
+        *(
+            (
+                {"dependencies": wrong},
+                TypeError,
+                f"dependencies must be list, not {type(wrong).__name__} (task 'a'): {hint}",
+            )
+            for wrong, hint in [
+                ("b", "write results_of('b') to get its result, or [TaskDependency('b')] to get none"),
+                (
+                    Task("b", int),
+                    "write results_of('b') to get its result, or [TaskDependency('b')] to get none",
+                ),
+                (
+                    (results_of("b"),),
+                    "results_of makes a list, so write dependencies=results_of('load')",
+                ),
+                ({"rate": "b"}, "write dependencies=results_of(rate='daily-rate')"),
+            ]
+        ),
         (
             {"dependencies": TaskDependency("b")},
             TypeError,
-            "dependencies must be list, not TaskDependency: write dependencies=[…]",
+            "dependencies must be list, not TaskDependency (task 'a'): write dependencies=[…]",
         ),
         (
             {"dependencies": [TaskDependency("b"), "c"]},
             TypeError,
-            "dependency must be of type TaskDependency, not str (task 'a'): name the task, as in "
+            "dependency must be of type TaskDependency, not str (task 'a'): write *results_of('c') to get "
+            "its result, or TaskDependency('c') to get none",
+        ),
+        (
+            {"dependencies": [Task("c", int)]},
+            TypeError,
+            "dependency must be of type TaskDependency, not Task (task 'a'): write *results_of('c') to get "
+            "its result, or TaskDependency('c') to get none",
+        ),
+        (
+            {"dependencies": [None]},
+            TypeError,
+            "dependency must be of type TaskDependency, not NoneType (task 'a'): name the task, as in "
             "TaskDependency('load')",
+        ),
+        (
+            {"args": results_of("b")},
+            TypeError,
+            "args must be tuple, not list: write dependencies=results_of('load')",
+        ),
+        (
+            {"kwargs": results_of(rate="b")},
+            TypeError,
+            "kwargs must be dict, not list: write dependencies=results_of('load')",
+        ),
+        (
+            {"log_path": results_of("b")},
+            TypeError,
+            "log_path must be str, os.PathLike or None, not list: "
+            "dependencies are dependencies=results_of('load')",
+        ),
+        (
+            {"log_path": {"rate": 1}},
+            TypeError,
+            "log_path must be str, os.PathLike or None, not dict: "
+            "keyword arguments of the function are kwargs={…}",
         ),
         (
             {"dependencies": [TaskDependency("b"), TaskDependency("c"), TaskDependency("B", True)]},

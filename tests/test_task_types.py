@@ -101,7 +101,7 @@ def test_a_dependency_keeps_its_name_in_lower_case_until_it_is_changed():
             (
                 ("a", False, True, name),
                 "additional_kwarg_name must be the name of a keyword argument when "
-                f"use_result_as_additional_kwargs is True, not {name!r}",
+                f"use_result_as_additional_kwargs is True, not {name!r} (for the result of 'a')",
             )
             for name in ("", "two words", "1st", "a-b")
         ),
@@ -165,8 +165,18 @@ def test_what_passes_results_is_a_list_of_dependencies_that_others_can_be_added_
     ("make", "message"),
     [
         (lambda: results_of(["a", "b"]), r"task_name must be str, not list: results_of\(\*names\)"),
-        (lambda: results_of(rate=Task("rate", int)), "task_name must be str, not Task"),
-        (lambda: results_of(**{"no keyword": "rate"}), "additional_kwarg_name must be the name of a keyword"),
+        (lambda: results_of(name for name in "ab"), r"not generator: results_of\(\*names\)"),
+        (lambda: results_of({"a", "b"}), r"not set: results_of\(\*names\)"),
+        (lambda: results_of({"rate": "a"}), r"not dict: results_of\(\*\*names\)"),
+        (lambda: results_of(rate=Task("Tax", int)), "task_name must be str, not Task: write its name, 'tax'"),
+        (
+            lambda: results_of(TaskDependency("a")),
+            r"not TaskDependency: it goes beside others, as in \[\*res",
+        ),
+        (
+            lambda: results_of(**{"no keyword": "rate"}),
+            r"the name of a keyword .*, not 'no keyword' \(for the result of 'rate'\)",
+        ),
         (lambda: Task("a", sum, dependencies=[results_of("b")]), "results_of makes a list"),
     ],
 )
