@@ -8,12 +8,16 @@ from .attempt import Raised, Returned, TimedOut, Unsendable, WorkerDied
 from .error_data import ErrorData
 from .failure import Failure, describe_failure
 from .task import Task, function_name
+from .task_types import TaskDependency
 
 if TYPE_CHECKING:
     from typing import Any
 
     from .attempt import Outcome
     from .exceptions import ProcessesError
+
+
+MAX_NAMES = 5  # of tasks, in a hint
 
 
 def exception_of(outcome: Outcome, task_name: str) -> tuple[BaseException, Failure]:
@@ -51,31 +55,67 @@ def with_hint(task: Task, exception: BaseException, failure: Failure) -> Failure
 
 
 def _hint_for(task: Task, exception: BaseException, failure: Failure) -> str:
-    if "Task" in failure.exception:  # as in "'Task' object is not iterable"
-        for value in (*task.args, *task.kwargs.values()):
-            if issubclass(type(value), Task):  # what a value says of its class may raise
-                return (
-                    f"Task {task.name!r} has task {value.name!r} itself among its arguments, not its result: "
-                    f"dependencies=results_of({value.name!r}) passes that on."
-                )
+    for keyword, value in (*(("", value) for value in task.args), *task.kwargs.items()):
+        if hint := _hint_for_argument(task, keyword, value, failure.exception):
+            return hint
     if type(exception) is not TypeError or exception.__traceback__ is not None:
         return ""  # it was called, or is no function's refusal of its arguments
     if not any(word in failure.exception for word in ("missing", "at least", "(0 given)", "got 0")):
-        return ""
+        return _hint_for_refusal(task, failure.exception)
     for dependency in task.dependencies:
         if not (dependency.use_result_as_additional_args or dependency.use_result_as_additional_kwargs):
-            need, keyword = repr(dependency.task_name), dependency.additional_kwarg_name
-            named = f"{keyword}={need}" if keyword.isidentifier() else need
+            passing = _results_of(dependency.task_name, dependency.additional_kwarg_name)
             return (
-                f"Task {task.name!r} depends on {need}, but does not get its result: "
-                f"dependencies=results_of({named}) passes it on."
+                f"Task {task.name!r} depends on {dependency.task_name!r}, but does not get its result: "
+                f"dependencies={passing} passes it on."
             )
     if task.log_path is not None and not task.args and not str(task.log_path).endswith(".log"):
         return (
             f"Task {task.name!r} has log_path={str(task.log_path)!r} and no args: "
             "arguments of the function are args=(…)."
         )
-    return ""
+    return _hint_for_refusal(task, failure.exception)
+
+
+def _hint_for_argument(task: Task, keyword: str, value: Any, text: str) -> str:
+    """Tell of an argument that stands for a result, alone or in a list, if the failure names its type."""
+    first: Any = value
+    if type(value) in (list, tuple) and value:
+        first = value[0]
+    if issubclass(type(first), Task):  # what a value says of its class may raise
+        name, what = first.name, f"task {first.name!r} itself"
+    elif issubclass(type(first), TaskDependency):
+        name, what = first.task_name, f"a dependency on {first.task_name!r}"
+    else:
+        return ""
+    if type(value).__name__ not in text and type(first).__name__ not in text:
+        return ""  # as "'Task' object is not iterable" does
+    return (
+        f"Task {task.name!r} has {what} among its arguments, not its result: "
+        f"dependencies={_results_of(name, keyword)} passes that on."
+    )
+
+
+def _hint_for_refusal(task: Task, text: str) -> str:
+    """Tell which results a function gets that has refused its arguments."""
+    passed = [repr(one.task_name) for one in task.dependencies if one.use_result_as_additional_args]
+    may_take_all = len(passed) > 1 and "keyword" not in text and "multiple" not in text
+    passed += [
+        f"{one.additional_kwarg_name}={one.task_name!r}"
+        for one in task.dependencies
+        if one.use_result_as_additional_kwargs
+    ]
+    if not passed or "argument" not in text:
+        return ""
+    if len(passed) > MAX_NAMES:
+        passed[MAX_NAMES:] = ["…"]
+    own = "its args and " if task.args else ""
+    how = ": a function takes any number of results as *values" if may_take_all else ""
+    return f"Task {task.name!r} passes {own}results_of({', '.join(passed)}){how}."
+
+
+def _results_of(name: str, keyword: str) -> str:
+    return f"results_of({keyword + '=' if keyword else ''}{name!r})"
 
 
 def error_data_of(

@@ -354,6 +354,10 @@ def take_apart(value):
     return [*value]
 
 
+def take_a_text(value):
+    return value.lower()
+
+
 class Failing:
     """Fails as a method and as an instance."""
 

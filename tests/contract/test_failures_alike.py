@@ -19,7 +19,7 @@ from failing import FAILURES, caught, facts_of, tidy
 from functions import SENDING
 from programs import output_of
 
-from processes import Process, ProcessExecutionReport, Task, TaskDependency
+from processes import Process, ProcessExecutionReport, Task, TaskDependency, results_of
 from processes.failure import notes_of
 
 # How a task is made has no part in how its failure looks.
@@ -251,22 +251,61 @@ def test_a_result_that_is_not_passed_on_is_named_where_it_is_missing(runner):
 
 def test_a_task_that_stands_for_its_result_is_named_where_a_function_fails_for_it(runner):
     made = Task("make", list)
+    (need,) = results_of("make")
+    wrong = {
+        "count": ((made,), {}),
+        "root": ((), {"value": made}),
+        "need": ((need,), {}),
+        "needs": ((), {"value": need}),
+        "lists": (([made],), {}),
+        "lists-needs": (([need],), {}),
+        "name": ((), {"one": made}),  # fails for something else
+    }
+    functions = {
+        "lists": "".join,
+        "lists-needs": failing.take_a_text,
+        "name": failing.fail_for_lack_of_arguments,
+    }
     tasks = [
-        made,
-        Task("count", len, args=(made,)),
-        Task("root", failing.take_apart, kwargs={"value": made}),
-        Task("name", failing.fail_for_lack_of_arguments, kwargs={"one": made}),  # fails for something else
+        Task(name, functions.get(name, failing.take_apart), args=args, kwargs=kwargs)
+        for name, (args, kwargs) in wrong.items()
     ]
-    report = Process(tasks).run(runner=runner)
+    report = Process([made, *tasks]).run(runner=runner)
     assert {name: notes_of(error) for name, error in report.exceptions.items()} == {
         name: [
-            f"Task {name!r} has task 'make' itself among its arguments, not its result: "
-            "dependencies=results_of('make') passes that on."
+            f"Task {name!r} has {'a dependency on' if 'need' in name else 'task'} 'make'"
+            f"{'' if 'need' in name else ' itself'} among its arguments, not its result: "
+            f"dependencies=results_of({'value=' if kwargs else ''}'make') passes that on."
         ]
         if name != "name"
         else []
-        for name in ("count", "root", "name")
+        for name, (_, kwargs) in wrong.items()
     }
+
+
+@pytest.mark.parametrize(
+    ("args", "dependencies", "passed"),
+    [
+        (
+            (),
+            results_of("a", "b", "c"),
+            "results_of('a', 'b', 'c'): a function takes any number of results as *values",
+        ),
+        ((), results_of("a", one="b"), "results_of('a', one='b')"),  # one gets two values
+        ((), results_of("a", "b", three="c"), "results_of('a', 'b', three='c')"),  # there is no three
+        ((0,), results_of(one="a"), "its args and results_of(one='a')"),
+        ((), results_of("a"), "results_of('a')"),  # two is missing
+        (
+            (),
+            results_of(*"abcdef"),
+            "results_of('a', 'b', 'c', 'd', 'e', …): a function takes any number of results as *values",
+        ),
+    ],
+)
+def test_a_function_that_refuses_results_says_which_it_gets(runner, args, dependencies, passed):
+    use = Task("use", failing.fail_for_lack_of_arguments, args=args, dependencies=dependencies)
+    report = Process([*(Task(name, int) for name in "abcdef"), use]).run(runner=runner)
+    assert notes_of(report.exceptions["use"]) == [f"Task 'use' passes {passed}."]
 
 
 def test_an_argument_that_stands_where_the_log_file_does_is_named(runner, tmp_path):
