@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 SOME_FAILED = 1
 NOTHING_RUN = 2
 INTERRUPTED = 130  # what shells report of a program that SIGINT ended
+MAX_CANDIDATES = 10  # names in a message
 
 
 class OutputFile(click.Path):
@@ -83,6 +84,12 @@ class Program(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except click.NoSuchOption as error:
+            takes_arguments = error.ctx and any(one.name == "arguments" for one in error.ctx.command.params)
+            if error.possibilities or not takes_arguments:
+                raise
+            hint = "Options of FILE_OR_MODULE itself stand behind a `--`."
+            raise click.UsageError(f"{error.message} {hint}", error.ctx) from error
         except KeyboardInterrupt:
             click.echo("Interrupted.", err=True)
             sys.exit(INTERRUPTED)
@@ -424,6 +431,8 @@ def _candidates(module: ModuleType) -> str:
         for name, value in vars(module).items()
         if isinstance(value, Process) or (_makes_something(value) and value.__module__ == module.__name__)
     ]
+    if len(names) > MAX_CANDIDATES:
+        names[MAX_CANDIDATES:] = ["…"]
     return f"; append :NAME with one of {', '.join(names)}" if names else ""
 
 

@@ -421,6 +421,13 @@ WRONG_USAGES = [
     (["run", "both.py"], "has more than one Process; append :NAME with one of first, second, build"),
     (["run", "none.py"], "has neither a Process nor a function `build`; append :NAME with one of other"),
     (["run", "none.py:other"], "'other' of 'none.py' returned 3, which is no Process"),
+    (["run", "many.py"], "append :NAME with one of f0, f1, f2, f3, f4, f5, f6, f7, f8, f9, …"),
+    (
+        ["run", "job.py", "--day", "3"],
+        "No such option '--day'. Options of FILE_OR_MODULE itself stand behind",
+    ),
+    (["run", "job.py", "--failfast"], "No such option '--failfast'. Did you mean '--fail-fast'?"),
+    (["demo", "--day"], "No such option '--day'."),
     (
         ["run", "guarded.py"],
         'nor a function `build` (what stands below `if __name__ == "__main__":` is not',
@@ -454,6 +461,7 @@ def test_wrong_usage_is_said_before_anything_runs(write, tmp_path):
             "def build(): return first"
         ),
         none="def other(): return 3\ndef with_parameters(a): pass",
+        many="\n".join(f"def f{number}(): pass" for number in range(200)),
         warm="from processes import Process, ThreadRunner\np = Process([], runner=ThreadRunner(3))",
     )
     (tmp_path / "folder").mkdir()
