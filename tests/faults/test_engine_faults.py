@@ -103,6 +103,18 @@ def test_a_dead_worker_of_dask_costs_the_attempt_that_it_was_at(tmp_path):
     assert report.entries["below"].status is TaskStatus.SKIPPED
 
 
+def test_a_script_without_guard_that_starts_a_cluster_is_told_of_it(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from processes import DaskRunner, Process, Task\n"
+        "Process([Task('a', int)]).run(runner=DaskRunner(n_workers=1))\n"
+    )
+    program = ended([sys.executable, script], cwd=tmp_path)
+    assert program.returncode == 1
+    lines = program.stderr.splitlines()  # Dask may say more behind
+    assert 'In a script, a run on a new cluster stands below `if __name__ == "__main__":`.' in lines
+
+
 @with_threads_of_dask
 def test_a_cluster_without_workers_grows_for_large_arguments_too():
     from distributed import Client, LocalCluster

@@ -100,7 +100,14 @@ class Connection:
         with dask.config.set(settings):
             self._cluster = LocalCluster(**(options | local_cluster), asynchronous=True)
             self._starting = asyncio.ensure_future(self._cluster)
-            await asyncio.shield(self._starting)
+            try:
+                await asyncio.shield(self._starting)
+            except RuntimeError as error:
+                # As that of "Nanny failed to start", above which a worker has printed why.
+                error.add_note(
+                    'In a script, a run on a new cluster stands below `if __name__ == "__main__":`.'
+                )
+                raise
 
     def close(self) -> None:
         if self._loop_runner is None:
