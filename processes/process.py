@@ -315,7 +315,7 @@ class Process:
         max_workers : int, optional
             How many attempts run at a time: 4 threads by default, and as many processes as this process
             may use processors. Below 1 counts as 1, which with ``parallel=True`` means sequentially. It
-            belongs to a runner named by a str; a runner instance has its own.
+            belongs to a runner named by a str; a runner instance has its own. Alone it chooses no runner.
         runner : str or ProcessRunner, optional
             ``"sequential"``, ``"thread"``, ``"process"``, ``"dask"``, or a runner; it wins over the
             constructor's.
