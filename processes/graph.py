@@ -205,7 +205,8 @@ class Draft:
                 if index in needed
             ]
             raise ValueError(
-                f"Task {name!r} cannot be removed: {', '.join(dependants)} depend on it; remove them first"
+                f"Task {name!r} cannot be removed: it is needed by {', '.join(dependants)}; "
+                "remove what needs it first"
             )
         self._count(self.dependencies[index], -1)
         self.dependencies[index] = ()

@@ -676,7 +676,12 @@ def _index_of(task_name: str, members: Graph | Draft) -> int:
 
 
 def _no_tasks(tasks: object) -> TypeError:
-    hint = "Process([…])" if isinstance(tasks, Task) else "Process(list(tasks))"
+    hint = "Process(list(tasks))"
+    match tasks:
+        case Task():
+            hint = "Process([…])"
+        case str():
+            hint = f"Process([…], {brief_repr(tasks)})"
     return TypeError(f"tasks must be list, not {type_name(tasks)}: write {hint}")
 
 

@@ -362,15 +362,13 @@ def check_resources(resources: object) -> Mapping[str, float]:
 
 def _check_log_path(log_path: object) -> None:
     if not isinstance(log_path, (str, os.PathLike)):
-        hint = ""
+        hint = "arguments of the function are args=(…)"
         match log_path:
             case TaskDependency() | [TaskDependency(), *_]:
-                hint = ": dependencies are dependencies=results_of('load')"
-            case [*_]:
-                hint = ": arguments of the function are args=(…)"
+                hint = "dependencies are dependencies=results_of('load')"
             case dict():
-                hint = ": keyword arguments of the function are kwargs={…}"
-        raise TypeError(f"log_path must be str, os.PathLike or None, not {type_name(log_path)}{hint}")
+                hint = "keyword arguments of the function are kwargs={…}"
+        raise TypeError(f"log_path must be str, os.PathLike or None, not {type_name(log_path)}: {hint}")
 
 
 def _check_kwargs(kwargs: object) -> None:

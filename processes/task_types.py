@@ -246,7 +246,7 @@ def _no_name(task_name: object) -> TypeError:
             hint = "it goes beside others, as in [*results_of('load'), TaskDependency('setup')]"
         case Mapping():
             hint = "results_of(**names) makes dependencies whose results are keyword arguments"
-        case Iterable():
+        case Iterable() if not isinstance(task_name, bytes):
             hint = "results_of(*names) makes the dependencies on several"
     return TypeError(f"task_name must be str, not {type_name(task_name)}: {hint}")
 

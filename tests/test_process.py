@@ -88,6 +88,10 @@ def same_name(name: str) -> Any:
         ),
         (lambda: Process(Task("a", int)), "tasks must be list, not Task: write Process([…])"),
         (
+            lambda: Process("shop", [Task("a", int)]),
+            "tasks must be list, not str: write Process([…], 'shop')",
+        ),
+        (
             lambda: Process([abs]),
             "tasks must be Task objects, not <built-in function abs>: write Task('name', function)",
         ),
@@ -354,7 +358,7 @@ def test_a_task_on_which_others_depend_is_not_removed(tmp_path):
     load = Task("load", int, tmp_path / "log")
     both = [Task(name, int, dependencies=[TaskDependency("load")]) for name in ("save", "send")]
     process = Process([load, *both])
-    message = "Task 'load' cannot be removed: 'save', 'send' depend on it; remove them first"
+    message = "Task 'load' cannot be removed: it is needed by 'save', 'send'; remove what needs it first"
     with pytest.raises(ValueError, match=re.escape(message)):
         process.remove_task("Load")
     assert needs(process) == {"load": [], "save": ["load"], "send": ["load"]}

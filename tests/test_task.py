@@ -139,9 +139,6 @@ def test_retries_none_means_none_at_all():
             )
             for value, kind in [(None, "NoneType"), ("work", "str"), (42, "int")]
         ),
-        ({"log_path": 3}, TypeError, "log_path must be str, os.PathLike or None, not int"),
-        ({"log_path": b"a"}, TypeError, "log_path must be str, os.PathLike or None, not bytes"),
-        ({"log_path": True}, TypeError, "log_path must be str, os.PathLike or None, not bool"),
         ({"args": [1]}, TypeError, "args must be tuple, not list: write args=(value,)"),
         ({"args": "abc"}, TypeError, "args must be tuple, not str: write args=(value,)"),
         ({"args": None}, TypeError, "args must be tuple, not NoneType: write args=(value,)"),
@@ -203,6 +200,15 @@ def test_retries_none_means_none_at_all():
             {"kwargs": results_of(rate="b")},
             TypeError,
             "kwargs must be dict, not list: write dependencies=results_of('load')",
+        ),
+        *(
+            (
+                {"log_path": wrong},
+                TypeError,
+                f"log_path must be str, os.PathLike or None, not {type(wrong).__name__}: "
+                "arguments of the function are args=(…)",
+            )
+            for wrong in (3, b"a", True, [1])
         ),
         (
             {"log_path": results_of("b")},

@@ -83,6 +83,7 @@ def test_a_dependency_keeps_its_name_in_lower_case_until_it_is_changed():
     [
         ((1,), "task_name must be str, not int: name the task, as in 'load'"),
         ((None,), "task_name must be str, not NoneType: name the task, as in 'load'"),
+        ((b"a",), "task_name must be str, not bytes: name the task, as in 'load'"),
         (("a", 1), "use_result_as_additional_args must be bool, not int"),
         (("a", None), "use_result_as_additional_args must be bool, not NoneType"),
         (
