@@ -51,7 +51,7 @@ class Task:
     timeout : float, optional
         Seconds that each attempt may take; a `TimeoutError` ends it then. None: no limit.
     retries : int, optional
-        How often a failed task is attempted again at most; None is 0.
+        How often a failed task is attempted again at most, after exceptions of `retry_on`; None is 0.
     retry_on : tuple of Exception subclasses, optional
         The exceptions after which it is attempted again. None: ConnectionError, TimeoutError (the time
         limit's too) and WorkerDiedError.
