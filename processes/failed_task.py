@@ -115,7 +115,7 @@ def _hint_for_refusal(task: Task, text: str) -> str:
 
 
 def _results_of(name: str, keyword: str) -> str:
-    return f"results_of({keyword + '=' if keyword else ''}{name!r})"
+    return f"results_of({keyword + '=' if keyword.isidentifier() else ''}{name!r})"
 
 
 def error_data_of(
