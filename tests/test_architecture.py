@@ -13,6 +13,8 @@ import pytest
 
 import processes
 
+pytestmark = pytest.mark.once
+
 PACKAGE = Path(processes.__file__).parent
 DOCUMENT = Path(__file__).parents[1] / "docs" / "architecture.md"
 ROOT = "processes"  # the row of the package itself

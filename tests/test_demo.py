@@ -262,6 +262,7 @@ def test_the_demo_refuses_a_folder_without_source_files(tmp_path):
     assert "no Python source files" in done.stderr
 
 
+@pytest.mark.once
 def test_the_demo_ranks_the_packages_of_the_standard_library(tmp_path):
     done = demo(tmp_path, "--no-compare", "--top", "1000")  # in sequence it would take ten seconds more
     assert done.returncode == 0, done.stdout + done.stderr

@@ -597,6 +597,7 @@ def test_of_many_arguments_and_variables_the_first_hundred_are_shown_and_the_oth
     assert len(shown) == 200
 
 
+@pytest.mark.once
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
 def test_a_browser_shows_the_mail_on_a_phone_without_cutting_it_off(tmp_path):
     tasks = [
@@ -609,6 +610,7 @@ def test_a_browser_shows_the_mail_on_a_phone_without_cutting_it_off(tmp_path):
     assert seen_on_a_phone(tmp_path, mails, "widthOf") == ["390"] * len(PALETTES)
 
 
+@pytest.mark.once
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
 def test_a_browser_breaks_no_word_that_tells_how_a_task_ended(tmp_path):
     entries = {

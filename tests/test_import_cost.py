@@ -102,6 +102,7 @@ def test_the_list_of_public_names_is_complete():
     assert set(processes.__all__) <= set(namespace)
 
 
+@pytest.mark.once
 def test_editors_that_run_nothing_complete_the_public_names_and_what_a_run_gives(monkeypatch, tmp_path):
     monkeypatch.setattr(jedi.settings, "cache_directory", tmp_path)
 

@@ -661,6 +661,7 @@ def redact_hostile_texts():
         sent(report_of(args=(text,), kwargs={"token": text}, exception=text, traceback_str=text))
 
 
+@pytest.mark.once
 def test_hostile_texts_take_linear_time():
     script = "import test_redaction; test_redaction.redact_hostile_texts()"
     subprocess.run(  # takes a second or two; with the square of a text's length it would be minutes

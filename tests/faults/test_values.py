@@ -226,7 +226,7 @@ def test_three_hundred_megabytes_travel_both_ways_at_once():
 
 
 @needs_memory
-@pytest.mark.skipif(sys.version_info >= (3, 12), reason="20 s of copying, which is the same in all versions")
+@pytest.mark.once
 def test_a_result_beyond_two_gibibytes_arrives():
     size = 2 * GIB + 1000
     with time_limit(240):

@@ -19,6 +19,8 @@ ENDED = {SUCCEEDED, FAILED, SKIPPED}
 RESOURCES = ("disk", "memory")
 ENOUGH = dict.fromkeys(RESOURCES, 3)  # for any task
 
+pytestmark = pytest.mark.once
+
 steadily = settings(deadline=None, derandomize=True, database=None, max_examples=100)
 
 
