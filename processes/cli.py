@@ -224,7 +224,7 @@ def run(
     all_written = all(
         [  # each, whatever becomes of the others
             _is_written(html_path, report.to_html),
-            _is_written(json_path, partial(_write_json, report)),
+            _is_written(json_path, partial(report.to_json, indent=2)),
             _is_written(trace_path, report.to_chrome_trace),
         ]
     )
@@ -301,10 +301,6 @@ def _is_written(path: Path | None, write: Callable[[Path], object]) -> bool:
         click.echo(f"Error: {str(path)!r} could not be written: {exception_line(error)}", err=True)
         return False
     return True
-
-
-def _write_json(report: ProcessExecutionReport, path: Path) -> None:
-    path.write_text(report.to_json(indent=2), encoding="utf-8")
 
 
 def _print(text: str) -> None:

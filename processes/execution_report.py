@@ -245,7 +245,9 @@ class ProcessExecutionReport:
                 ],
             )
 
-    def to_json(self, *, indent: int | None = None, **dumps_kwargs: Any) -> str:
+    def to_json(
+        self, path: str | os.PathLike[str] | None = None, *, indent: int | None = None, **dumps_kwargs: Any
+    ) -> str:
         """Give the whole report as JSON text.
 
         Whatever JSON does not know (values, keys that are no str, cycles, ``nan`` and ``inf``) is rendered by
@@ -253,6 +255,8 @@ class ProcessExecutionReport:
 
         Parameters
         ----------
+        path : str or os.PathLike, optional
+            A file to write the text to; missing folders are made. None: it is only returned.
         indent : int, optional
             Spaces by which each level is indented; None: all on one line.
         **dumps_kwargs
@@ -263,23 +267,31 @@ class ProcessExecutionReport:
         str
             An object with ``entries``, ``process_name``, ``runner``, ``elapsed_seconds``, ``metrics`` and
             ``from_checkpoint``.
+
+        Raises
+        ------
+        TypeError
+            If `path` is no path, or `json.dumps` has no such argument.
+        OSError
+            If the file cannot be written.
         """
         import json
 
         if "cls" not in dumps_kwargs:
             dumps_kwargs.setdefault("default", _repr)
-        return json.dumps(
-            {
+
+        def render() -> str:
+            plain = {
                 "entries": {name: _plain_entry(entry) for name, entry in self.entries.items()},
                 "process_name": self.process_name,
                 "runner": self.runner,
                 "elapsed_seconds": _plain(self.elapsed_seconds, []),
                 "metrics": {name: _plain(_fields(metrics), []) for name, metrics in self.metrics.items()},
                 "from_checkpoint": [*self.from_checkpoint],
-            },
-            indent=indent,
-            **dumps_kwargs,
-        )
+            }
+            return json.dumps(plain, indent=indent, **dumps_kwargs)
+
+        return _written(path, render)
 
     def to_html(
         self, path: str | os.PathLike[str] | None = None, *, content: ReportContent | None = None

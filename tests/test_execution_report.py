@@ -590,6 +590,19 @@ def test_a_value_that_changes_meanwhile_becomes_json():
     assert "Changing()" in str(in_json_once(changed))
 
 
+def test_the_json_is_returned_and_written_where_it_is_wanted(report, tmp_path):
+    path = tmp_path / "new" / "report.json"
+    text = report.to_json(path, indent=2, ensure_ascii=False)
+    assert path.read_text(encoding="utf-8") == text == report.to_json(indent=2, ensure_ascii=False)
+    assert report.to_json(str(path)) == path.read_text(encoding="utf-8") == report.to_json()
+
+
+@pytest.mark.parametrize("path", [1, True, b"report.json", ["report.json"]])
+def test_a_path_that_is_none_is_refused(path):
+    with pytest.raises(TypeError, match=r"^path must be str, os\.PathLike or None, not "):
+        ProcessExecutionReport().to_json(path)
+
+
 def test_arguments_are_passed_on_to_json_dumps(report):
     text = report.to_json(indent=2, sort_keys=True, ensure_ascii=False)
     assert text.startswith('{\n  "elapsed_seconds"')

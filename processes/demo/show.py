@@ -50,7 +50,7 @@ def show_demo(root: Path | None, *, workers: int | None, compare: bool, top: int
     runner = ProcessPoolRunner(workers)
     _say(f"{len(process.tasks)} tasks on {runner.max_workers} worker processes:")
     report = process.run(runner=runner, progress=True)
-    json_path.write_text(report.to_json(indent=2), encoding="utf-8")
+    report.to_json(json_path, indent=2)
     if len(report.successes) < len(report.entries):
         print(report)
         print(f"The report is in {json_path}.")
