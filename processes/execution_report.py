@@ -13,7 +13,7 @@ from .collector import collector_paused
 from .exceptions import ProcessesError
 from .failure import DICTS, bounded_dataclass_repr, brief_repr, exception_line, name_of_class
 from .parameters import ParameterNames, is_bound
-from .results import Results
+from .results import ByName, Results
 from .task import function_name
 from .task_types import TaskResult, TaskStatus
 
@@ -98,7 +98,7 @@ class ProcessExecutionReport:
     Parameters
     ----------
     entries : dict of str to TaskReportEntry, default {}
-        The entry of each task, in topological order.
+        The entry of each task, in topological order. Of a run, a KeyError tells the nearest name.
     process_name : str, default ""
         The name of the process.
     runner : str, default ""
@@ -211,7 +211,7 @@ class ProcessExecutionReport:
                 for name, task, function in zip(graph.names, graph.tasks, functions, strict=True)
             }
         return cls(
-            entries,
+            ByName(entries),
             process_name,
             exceptions={
                 name: result.exception for name, result in results.items() if result.exception is not None

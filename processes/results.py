@@ -1,21 +1,38 @@
-"""What a run's tasks returned, by name."""
+"""What there is of a run's tasks, by name; their results."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .failure import behind_type, brief_repr
 from .task_types import TaskStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from .execution_report import TaskReportEntry
 
 MAX_CHARACTERS = 300  # of a failure, in the message of an error
 
 
-class Results(dict[str, Any]):
+Value = TypeVar("Value")
+
+
+class ByName(dict[str, Value]):
+    """Something for each task, by name; the KeyError for another name tells the nearest one."""
+
+    def __missing__(self, name: object) -> Value:
+        if not isinstance(name, str):
+            raise KeyError(f"{brief_repr(name)} is no task's name")
+        from .graph import did_you_mean
+
+        raise KeyError(f"There is no task {name!r}{did_you_mean(name, self._names())}")
+
+    def _names(self) -> Iterable[str]:
+        return self
+
+
+class Results(ByName[Any]):
     """The results of the tasks that succeeded; the KeyError for another one says why it has none.
 
     Parameters
@@ -41,11 +58,10 @@ class Results(dict[str, Any]):
     def __missing__(self, name: object) -> Any:
         if name in self._missing:
             raise KeyError(f"Task {name!r} has no result: {self._missing[name]}")
-        if not isinstance(name, str):
-            raise KeyError(f"{brief_repr(name)} is no task's name")
-        from .graph import did_you_mean
+        return super().__missing__(name)
 
-        raise KeyError(f"There is no task {name!r}{did_you_mean(name, [*self, *self._missing])}")
+    def _names(self) -> Iterable[str]:
+        return [*self, *self._missing]
 
     def __reduce__(self) -> tuple[Any, ...]:
         return dict, (dict(self),)

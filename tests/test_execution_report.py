@@ -129,6 +129,24 @@ def test_a_result_that_there_is_none_of_is_an_error_that_says_why():
         assert (type(again), again) == (dict, {**results})
 
 
+def test_an_entry_that_there_is_none_of_is_an_error_that_tells_the_nearest_name():
+    report = Process([Task("Load", abs, args=(-1,)), Task("bad", int, args=("x",))]).run()
+    for one in (report, pickle.loads(pickle.dumps(report))):
+        for name, message in {
+            "Load": "There is no task 'Load'; did you mean 'load'?",
+            "x": "There is no task 'x'",
+            3: "3 is no task's name",
+        }.items():
+            with pytest.raises(KeyError) as caught:
+                one.entries[name]
+            assert caught.value.args[0] == message
+        assert (one.entries.get("Load"), "Load" in one.entries, list(one.entries)) == (
+            None,
+            False,
+            ["load", "bad"],
+        )
+
+
 @pytest.mark.parametrize("name", ["results", "successes", "errored", "skipped"])
 def test_what_a_loop_asks_for_again_and_again_is_made_once(report, name):
     assert getattr(report, name) is getattr(report, name)
