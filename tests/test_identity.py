@@ -21,11 +21,25 @@ if __name__ == "__main__":
 """
 
 
-def outcomes_of(script: str, tmp_path) -> tuple[dict[str, object], dict[str, object]]:
+Outcomes = tuple[dict[str, object], dict[str, object]]
+
+
+def outcomes_of(script: str, tmp_path) -> Outcomes:
     """Run a script's tasks in order and on a worker; return what came of both."""
     (tmp_path / "script.py").write_text(script + RUN)
     (tmp_path / "library.py").write_text(LIBRARY)
     return tuple(json.loads(output_of([sys.executable, "script.py"], cwd=tmp_path)))
+
+
+def outcomes_of_each(scripts: list[str], tmp_path) -> list[Outcomes]:
+    """Do the same with several scripts, one after the other in one Python."""
+    (tmp_path / "library.py").write_text(LIBRARY)
+    names = [f"script{number}.py" for number in range(len(scripts))]
+    for name, script in zip(names, scripts, strict=True):
+        (tmp_path / name).write_text(script + RUN)
+    run_each = "import runpy, sys\nfor name in sys.argv[1:]: runpy.run_path(name, run_name='__main__')"
+    output = output_of([sys.executable, "-c", run_each, *names], cwd=tmp_path)
+    return [tuple(json.loads(line)) for line in output.splitlines()]
 
 
 def same_outcomes_of(script: str, tmp_path) -> dict[str, object]:
@@ -862,168 +876,155 @@ def test_enumerations_of_a_script_are_alike_in_a_worker(tmp_path):
     assert outcomes["call"] == [3, True]
 
 
-@pytest.mark.parametrize(
-    ("script", "expected"),
-    [
-        (
-            SENTINELS,
-            {
-                "first": True,
-                "second": True,
-                "made": [True, True],
-                "method": False,
-                "set": True,
-                "in-object": False,
-                "given": True,
-                "other": False,
-                "give": 1,
-            },
-        ),
-        (
-            OF_A_CLASS,
-            {
-                "are-unset": [True, False, False],
-                "is-set": False,
-                "give": None,
-                "given": [True, True, False],
-                "result": [True, True, False],
-            },
-        ),
-        (
-            GO_BY_NAME,
-            {
-                "missing": [True, True],
-                "give": None,
-                "given": [True, True],
-                "result": [True, True],
-                "factorial": 24,
-                "calls": [True, [4, 3, 2, 1, 0]],
-            },
-        ),
-        (
-            PASSED_ON,
-            {"give": None, "take": [True, True], "hand-on": None, "taken": [True, True]},
-        ),
-        (
-            STORES,
-            {
-                "square": [1, 1],
-                "cube": [2, 2],
-                "alone": [1, 2],
-                "tally": 2,
-                "tally-more": 3,
-                "note": [3, 1],
-                "count": [2, 2],
-                "made-10": [4, 4],
-                "made-11": [5, 5],
-                "made-12": [6, 6],
-            },
-        ),
-        (
-            FUNCTIONS,
-            {
-                "mean": ["mean", 2.0],
-                "largest": ["largest", 3],
-                "least": ["least", 1],
-                "is-mean": True,
-                "itself": 5,
-                "best": None,
-                "label": ["largest"],
-                "step": "least",
-                "many": ["mean", "largest", "least"] * 3,
-                "calls": [2, 2, True],
-            },
-        ),
-        (
-            REBOUND,
-            {
-                "anew": None,
-                "default": [{"a": 1}, {}],
-                "class": {"a": 1},
-                "kinds": [1, True, True, 7],
-            },
-        ),
-        (
-            IMPORTED,
-            {
-                "label": ["mean", 1, 1],
-                "about": [5.976e24, 5.976e24, "low", "low"],
-                "required": [["x", "y"], []],
-                "model": 1,
-                "predict": [1, 1, 1],
-                "given": [1, 1, 1],
-                "key": "keyed",
-                "unset": [True, True],
-                "given-unset": [True, True, True, False],
-            },
-        ),
-        (
-            HOOKS,
-            {
-                "json": ["json", "lines"],
-                "method": ["json", "lines"],
-                "known": ["known"],
-                "another": ["json", "lines", "another"],
-                "descendants": ["Disc", "Round", "Shape", "Square"],
-                "round": "Round",
-            },
-        ),
-        (
-            ANNOTATED,
-            {
-                "load": 4,
-                "wrap": 5,
-                "box": [3],
-                "same": True,
-                "within": ["a"],
-                "once-more": ["a", "/a", "a"],
-                "hints": ["Decimal"],
-                "pickled": True,
-            },
-        ),
-        (
-            CELLS,
-            {
-                "both": [1, 2],
-                "class": 1,
-                "given": 1,
-                "local": 1,
-                "local-given": 2,
-                "noted": {"a": 0, "b": 1},
-                "noted-later": None,
-                "notes": {"a": 0, "b": 1, "c": 2},
-                "odd": True,
-            },
-        ),
-        (
-            WITHIN_OTHERS,
-            {
-                "settings": [True, True],
-                "add": None,
-                "count": [["a", "b"], True, True],
-                "look-up": [True, True, True, True, True],
-                "method": None,
-            },
-        ),
-    ],
-    ids=[
-        *(
-            "sentinels",
-            "of a class",
-            "go by name",
-            "passed on",
-            "stores",
-            "functions",
-            "rebound",
-            "imported",
-            "hooks",
-            "annotations",
-        ),
-        *("cells", "within others"),
-    ],
-)
-def test_a_script_finds_its_own_objects_in_a_worker(script, expected, tmp_path):
-    assert same_outcomes_of(script, tmp_path) == expected
+SCRIPTS = {
+    "sentinels": (
+        SENTINELS,
+        {
+            "first": True,
+            "second": True,
+            "made": [True, True],
+            "method": False,
+            "set": True,
+            "in-object": False,
+            "given": True,
+            "other": False,
+            "give": 1,
+        },
+    ),
+    "of a class": (
+        OF_A_CLASS,
+        {
+            "are-unset": [True, False, False],
+            "is-set": False,
+            "give": None,
+            "given": [True, True, False],
+            "result": [True, True, False],
+        },
+    ),
+    "go by name": (
+        GO_BY_NAME,
+        {
+            "missing": [True, True],
+            "give": None,
+            "given": [True, True],
+            "result": [True, True],
+            "factorial": 24,
+            "calls": [True, [4, 3, 2, 1, 0]],
+        },
+    ),
+    "passed on": (
+        PASSED_ON,
+        {"give": None, "take": [True, True], "hand-on": None, "taken": [True, True]},
+    ),
+    "stores": (
+        STORES,
+        {
+            "square": [1, 1],
+            "cube": [2, 2],
+            "alone": [1, 2],
+            "tally": 2,
+            "tally-more": 3,
+            "note": [3, 1],
+            "count": [2, 2],
+            "made-10": [4, 4],
+            "made-11": [5, 5],
+            "made-12": [6, 6],
+        },
+    ),
+    "functions": (
+        FUNCTIONS,
+        {
+            "mean": ["mean", 2.0],
+            "largest": ["largest", 3],
+            "least": ["least", 1],
+            "is-mean": True,
+            "itself": 5,
+            "best": None,
+            "label": ["largest"],
+            "step": "least",
+            "many": ["mean", "largest", "least"] * 3,
+            "calls": [2, 2, True],
+        },
+    ),
+    "rebound": (
+        REBOUND,
+        {
+            "anew": None,
+            "default": [{"a": 1}, {}],
+            "class": {"a": 1},
+            "kinds": [1, True, True, 7],
+        },
+    ),
+    "imported": (
+        IMPORTED,
+        {
+            "label": ["mean", 1, 1],
+            "about": [5.976e24, 5.976e24, "low", "low"],
+            "required": [["x", "y"], []],
+            "model": 1,
+            "predict": [1, 1, 1],
+            "given": [1, 1, 1],
+            "key": "keyed",
+            "unset": [True, True],
+            "given-unset": [True, True, True, False],
+        },
+    ),
+    "hooks": (
+        HOOKS,
+        {
+            "json": ["json", "lines"],
+            "method": ["json", "lines"],
+            "known": ["known"],
+            "another": ["json", "lines", "another"],
+            "descendants": ["Disc", "Round", "Shape", "Square"],
+            "round": "Round",
+        },
+    ),
+    "annotations": (
+        ANNOTATED,
+        {
+            "load": 4,
+            "wrap": 5,
+            "box": [3],
+            "same": True,
+            "within": ["a"],
+            "once-more": ["a", "/a", "a"],
+            "hints": ["Decimal"],
+            "pickled": True,
+        },
+    ),
+    "cells": (
+        CELLS,
+        {
+            "both": [1, 2],
+            "class": 1,
+            "given": 1,
+            "local": 1,
+            "local-given": 2,
+            "noted": {"a": 0, "b": 1},
+            "noted-later": None,
+            "notes": {"a": 0, "b": 1, "c": 2},
+            "odd": True,
+        },
+    ),
+    "within others": (
+        WITHIN_OTHERS,
+        {
+            "settings": [True, True],
+            "add": None,
+            "count": [["a", "b"], True, True],
+            "look-up": [True, True, True, True, True],
+            "method": None,
+        },
+    ),
+}
+
+
+def test_a_script_finds_its_own_objects_in_a_worker(tmp_path):
+    outcomes = outcomes_of_each([script for script, _ in SCRIPTS.values()], tmp_path)
+    for (name, (_, expected)), (in_order, on_a_worker) in zip(SCRIPTS.items(), outcomes, strict=True):
+        assert in_order == expected, name
+        assert on_a_worker == expected, name
 
 
 def test_a_script_that_multiprocessing_has_given_a_second_name_finds_its_own_objects(tmp_path):
