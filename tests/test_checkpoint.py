@@ -215,6 +215,7 @@ print(*report.from_checkpoint, report.results.get("look"), type(report.results["
 """
 
 
+@pytest.mark.parametrize("runner", ["thread", "process"])
 def test_classes_and_functions_of_a_script_come_back_as_the_scripts_own(runner, tmp_path):
     lines = []
     returned = "return function() + large[0].x if type(large[0]) is Point else 0"
@@ -441,8 +442,17 @@ print(len(report.from_checkpoint))
 """
 
 
-@pytest.mark.parametrize("how", ["SIGKILL", "SIGTERM", "SIGINT"])
-def test_a_program_that_was_killed_goes_on_where_it_was(how, runner, tmp_path):
+@pytest.mark.parametrize(
+    ("runner", "how"),
+    [
+        ("sequential", "SIGTERM"),
+        ("sequential", "SIGINT"),
+        ("thread", "SIGINT"),
+        ("process", "SIGINT"),
+        ("process", "SIGKILL"),
+    ],
+)
+def test_a_program_that_was_killed_goes_on_where_it_was(runner, how, tmp_path):
     import signal
 
     (tmp_path / "script.py").write_text(KILLED)

@@ -60,7 +60,15 @@ except KeyboardInterrupt:
 """
 
 
-@pytest.mark.parametrize("body", ["time.sleep(60)", "while True: pass"])
+@pytest.mark.parametrize(
+    ("runner", "body"),
+    [
+        ("sequential", "time.sleep(60)"),
+        ("sequential", "while True: pass"),
+        ("thread", "while True: pass"),
+        ("process", "time.sleep(60)"),
+    ],
+)
 def test_ctrl_c_ends_a_run_and_leaves_what_was_finished(runner, body, tmp_path):
     script = tmp_path / "busy.py"
     script.write_text(SCRIPT.format(body=body, workers=None if runner == "sequential" else 2))
@@ -344,7 +352,13 @@ except (Stop, SystemExit) as error:
 
 
 @pytest.mark.parametrize(
-    ("handler", "error"), [("exit", "SystemExit 7"), ("partial", "Stop struck"), ("object", "Stop struck")]
+    ("runner", "handler", "error"),
+    [
+        ("sequential", "partial", "Stop struck"),
+        ("thread", "exit", "SystemExit 7"),
+        ("process", "exit", "SystemExit 7"),
+        ("process", "object", "Stop struck"),
+    ],
 )
 def test_what_a_handler_of_the_programs_raises_leaves_the_run(runner, handler, error, tmp_path):
     (tmp_path / "struck.py").write_text(STRUCK)

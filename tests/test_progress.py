@@ -306,7 +306,7 @@ Process([Task("works", abs, args=(1,))]).run(runner="sequential", progress=True)
     assert "1/1 done" in written()
 
 
-@pytest.mark.parametrize("runner", ["sequential", "thread", "process"])
+@pytest.mark.parametrize("runner", ["thread", "process"])
 def test_the_programs_output_may_be_an_argument_while_the_progress_is_shown(terminal, runner):
     stream, written = terminal
     code = f"""
