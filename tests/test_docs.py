@@ -32,6 +32,7 @@ RUNNABLE = (
 )  # whose snippets all run as they stand
 USER_FOLDER = "/home/you"  # where the documents pretend that snippets stand
 TIME = re.compile(r"\b\d+\.\d+( s\b|(?=  ))")
+END = "=" * 80  # of what a snippet prints
 WORKER = re.compile(r"\b(process|thread|executor|dask)-\d+")
 
 
@@ -42,19 +43,16 @@ class Snippet(NamedTuple):
     output: str | None
 
 
-def snippets_of(document: str) -> dict[str, Snippet]:
-    """Return the snippets of a document, each under its file and line."""
+def snippets_of(document: str) -> dict[int, Snippet]:
+    """Return the snippets of a document, each under its line."""
     text = (FOLDER / document).read_text(encoding="utf-8")
     found = {}
     for match in re.finditer(
         r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", text, re.MULTILINE | re.DOTALL
     ):
         line = text.count("\n", 0, match.start()) + 2
-        found[f"{document}:{line}"] = Snippet(match[1], match[2])
+        found[line] = Snippet(match[1], match[2])
     return found
-
-
-SNIPPETS = {where: snippet for document in RUNNABLE for where, snippet in snippets_of(document).items()}
 
 
 def plain(output: str) -> str:
@@ -67,21 +65,39 @@ def test_there_are_snippets_with_outputs():
         assert any(snippet.output for snippet in snippets_of(document).values())
 
 
-@pytest.mark.parametrize("where", SNIPPETS)
-def test_a_snippet_runs_and_prints_what_is_shown(where, tmp_path):
-    code, output = SNIPPETS[where]
-    (tmp_path / "pipeline.py").write_text(code, encoding="utf-8")
+# Each as if it were the only one, in a folder of its own; the first one that fails ends it.
+RUN_EACH = f"""
+import os, runpy, sys
+
+folders, sys.argv[:] = sys.argv[1:], ["pipeline.py"]
+for folder in folders:
+    os.chdir(folder)
+    sys.path[0] = folder
+    runpy.run_path(os.path.join(folder, "pipeline.py"), run_name="__main__")
+    print({END!r}, flush=True)
+"""
+
+
+@pytest.mark.parametrize("document", RUNNABLE)
+def test_the_snippets_of_a_document_run_and_print_what_is_shown(document, tmp_path):
+    snippets = snippets_of(document)
+    folders = [tmp_path / f"line-{line}" for line in snippets]
+    for folder, (code, _) in zip(folders, snippets.values(), strict=True):
+        folder.mkdir()
+        (folder / "pipeline.py").write_text(code, encoding="utf-8")
     done = subprocess.run(
-        [sys.executable, "-W", "error", "pipeline.py"],
+        [sys.executable, "-W", "error", "-c", RUN_EACH, *folders],
         cwd=tmp_path,
         capture_output=True,
         encoding="utf-8",
-        timeout=120,
+        timeout=240,
         env=os.environ | {"PYTHONUTF8": "1", "DASK_TEMPORARY_DIRECTORY": str(tmp_path)},
     )
     assert done.returncode == 0, done.stderr
-    if output is not None:
-        assert plain(done.stdout.replace(str(tmp_path), USER_FOLDER)) == plain(output)
+    *printed, _ = done.stdout.split(f"{END}\n")
+    for folder, (_, shown), text in zip(folders, snippets.values(), printed, strict=True):
+        if shown is not None:
+            assert plain(text.replace(str(folder), USER_FOLDER)) == plain(shown), folder.name
 
 
 PACKAGE = Path(processes.__file__).parent
