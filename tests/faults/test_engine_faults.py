@@ -90,8 +90,7 @@ def test_a_dead_worker_of_dask_costs_the_attempt_that_it_was_at(tmp_path):
         *[Task(f"t{i}", note, args=(tmp_path / "called", i, np.ones(20_000))) for i in range(10)],  # large
         *[Task(f"t{i}", note, args=(tmp_path / "called", i)) for i in range(10, 40)],
     ]
-    with DaskRunner(n_workers=2) as runner:
-        report = Process(tasks).run(runner=runner)
+    report = Process(tasks).run(runner=DaskRunner(n_workers=1))
     assert list(report.exceptions) == ["dies"]
     error = report.exceptions["dies"]
     assert type(error) is WorkerDiedError
@@ -288,15 +287,53 @@ def test_what_is_lost_and_fails_when_it_is_computed_again_says_so(needed_by, tmp
         assert type(error.__cause__) is LookupError
 
 
+def make_and_wait_in_later_calls(path: Path) -> np.ndarray:
+    note(path, 1)
+    if len(path.read_text().split()) > 1:
+        wait_until(path.with_name("release").exists)
+    return np.ones(200_000)
+
+
 @with_threads_of_dask
 def test_what_is_lost_and_ends_its_worker_when_it_is_computed_again_says_so(tmp_path):
-    pid, made = tmp_path / "pid", tmp_path / "made"
+    import dask
+    from distributed import Client, LocalCluster
+
+    path = tmp_path / "called"
+    futures = []
+
+    def note_future(event) -> None:
+        if type(event) is TaskFinished and event.name == "make":
+            futures.append(event.result._sealed.future)
+
+    async def lose_worker() -> None:
+        (worker,) = [one for one in cluster.scheduler.workers.values() if one.processing or one.has_what]
+        await cluster.scheduler.remove_worker(worker.address, stimulus_id="lost")
+
+    def lose(call: int) -> None:
+        wait_until(lambda: len(path.read_text().split()) == call)
+        client.sync(lose_worker)
+
+    def lose_twice() -> None:
+        wait_until(lambda: futures)
+        lose(1)
+        lose(2)
+        wait_until(lambda: futures[0].status == "error")
+        losing_again.start()  # it is computed once more when the report needs it
+
+    losing_again = threading.Thread(target=lose, args=(3,))
     tasks = [
-        Task("tell", lambda: pid.write_text(str(os.getpid()))),
-        Task("make", make_once, args=(made, True), dependencies=[TaskDependency("tell")]),
-        Task("kill", kill_from, args=(pid,), dependencies=[TaskDependency("make")], runner="thread"),
+        Task("make", make_and_wait_in_later_calls, args=(path,)),
+        Task("lose", lose_twice, dependencies=[TaskDependency("make")], runner="thread"),
     ]
-    report = Process(tasks).run(runner=DaskRunner(n_workers=1))
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
+        LocalCluster(n_workers=4, processes=False, dashboard_address=":0") as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        report = Process(tasks).run(runner=DaskRunner(client), observers=[note_future])
+        losing_again.join()
+        (tmp_path / "release").touch()
     assert str(report.exceptions["make"]).startswith(
         "The result of task 'make' was lost with its worker; Dask has called its function again, and that "
         "failed: KilledWorker("

@@ -87,7 +87,7 @@ def values_of(kind: str) -> Any:
     if kind == "nested":
         return {"a": [array, (array, b"x" * 2 * MB)], "b": {"c": array * 2}, "small": [1, "two"]}
     if kind == "many small things":
-        return [str(number) for number in range(300_000)]
+        return [f"{number:0100}" for number in range(20_000)]
     if kind == "DataFrame":
         import pandas as pd  # here, because workers import this module
 
@@ -768,18 +768,16 @@ def test_a_file_that_cannot_be_mapped_is_read(monkeypatch):
 
 
 PROGRAM_WITHOUT_ROOM = """
-import resource, sys
+import resource
 import numpy as np
 from processes import Process, Task, TaskDependency
-limit = sys.argv[1]
-if limit == "files":  # no file may grow beyond 64 KB: ENOSPC, EFBIG
-    resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))
+resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))  # no file may grow beyond 64 KB: ENOSPC, EFBIG
 array = np.arange(500_000)
 tasks = [Task("make", np.arange, args=(500_000,))]
 tasks += [Task("global", lambda: 2 * float(array.sum()))]
 tasks += [Task(f"t{n}", lambda a, b: float(a.sum() + b.sum()), args=(array,), dependencies=[
     TaskDependency("make", True)]) for n in range(4)]
-report = Process(tasks).run(runner="process", max_workers=2)
+report = Process(tasks).run(runner="process", max_workers=1)
 report.raise_for_errors()
 print({value for name, value in report.results.items() if name != "make"} == {2 * float(array.sum())})
 """
@@ -788,7 +786,7 @@ print({value for name, value in report.results.items() if name != "make"} == {2 
 def test_where_no_file_can_be_written_data_goes_in_band():
     # Where there is no room for compiled code either, Python may leave half of it, for all programs.
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [sys.executable, "-c", PROGRAM_WITHOUT_ROOM, "files"]
+    command = [sys.executable, "-c", PROGRAM_WITHOUT_ROOM]
     assert output_of(command, env=environment) == "True\n"
 
 
@@ -930,7 +928,7 @@ with ProcessPoolRunner(2) as runner:
 
 
 def test_hundreds_of_large_results_work_with_few_descriptors():
-    assert output_of([sys.executable, "-c", PROGRAM_WITH_FEW_DESCRIPTORS, "600"], 200) == "601 True\n"
+    assert output_of([sys.executable, "-c", PROGRAM_WITH_FEW_DESCRIPTORS, "300"], 200) == "301 True\n"
 
 
 def pss(process: psutil.Process) -> int:
@@ -938,8 +936,8 @@ def pss(process: psutil.Process) -> int:
     return sum(one.memory_full_info().pss for one in [process, *process.children(recursive=True)])
 
 
-def test_eight_consumers_of_an_array_share_its_memory(tmp_path):
-    size, consumers = 64 if HAS_GIL else 128, 8  # without it, interpreters keep more memory of their own
+def test_four_consumers_of_an_array_share_its_memory(tmp_path):
+    size, consumers = 64 if HAS_GIL else 128, 4  # without it, interpreters keep more memory of their own
 
     def hold(array: np.ndarray, number: int) -> float:
         total = float(array.sum())  # touches all of it
@@ -1029,7 +1027,7 @@ def look(number):
 if __name__ == "__main__":
     seen = []
     with ProcessPoolRunner(1) as runner:
-        for number in range(8):
+        for number in range(5):
             TABLE = np.full(5_000_000, float(number))
             value, mapped = Process([Task("look", look, args=(number,))]).run(runner=runner).results["look"]
             assert value == number

@@ -261,7 +261,9 @@ def by_links():
     while True:
         kept = {"next": kept}  # CPython 3.13.0 itself crashes when it frees such a chain of tuples
 
-resource.setrlimit(resource.RLIMIT_AS, (200 << 20, resource.RLIM_INFINITY))
+with open("/proc/self/statm") as file:
+    taken = int(file.read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (taken + (80 << 20), resource.RLIM_INFINITY))
 tasks = [Task("once", at_once), Task("below", abs, dependencies=[TaskDependency("once", True)])]
 if sys.argv[1] == "process":  # threads share our own memory, which must not all be gone
     tasks += [Task(f"size-{size}", bit_by_bit, args=(size,)) for size in (1 << 20, 4096, 700, 27)]

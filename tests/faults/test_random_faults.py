@@ -110,7 +110,7 @@ def test_whatever_goes_wrong_the_report_is_complete_and_everybody_else_right(tmp
     with ProcessPoolRunner(2) as runner:
 
         @settings(
-            max_examples=80 if abilities.CAN_GUARD else 20,
+            max_examples=50 if abilities.CAN_GUARD else 15,
             deadline=None,
             database=None,
             suppress_health_check=[HealthCheck.too_slow],

@@ -10,7 +10,6 @@ import time
 from pathlib import Path
 
 import psutil
-import pytest
 from faulty_runs import needs_guard, run_beside_others, run_in_new_python
 from misbehaving import (
     Bomb,
@@ -28,19 +27,19 @@ import processes
 from processes import Process, ProcessPoolRunner, Task, TaskDependency
 from processes.runners.pool import boot
 
-STUCK = (sleep_on, loop, compute_in_c, ignore_sigterm)
 
-
-@pytest.mark.parametrize("function", STUCK)
-def test_a_task_that_is_stuck_ends_with_its_limit_and_tells_where_it_stood(function):
-    report = run_beside_others("process", Task("stuck", function, timeout=1))
-    error = report.exceptions["stuck"]
-    assert type(error) is TimeoutError
-    (note,) = error.__notes__
-    assert note.endswith(f", in {function.__name__}")
-    assert note.count("File") == 1
-    assert report.entries["stuck"].elapsed_seconds < 10
-    assert not psutil.pid_exists(report.metrics["stuck"].pid)
+def test_a_task_that_is_stuck_ends_with_its_limit_and_tells_where_it_stood():
+    functions = (sleep_on, loop, compute_in_c, ignore_sigterm)
+    report = run_beside_others(
+        "process", *(Task(function.__name__, function, timeout=1) for function in functions)
+    )
+    for name, error in report.exceptions.items():
+        assert type(error) is TimeoutError
+        (note,) = error.__notes__
+        assert note.endswith(f", in {name}")
+        assert note.count("File") == 1
+        assert report.entries[name].elapsed_seconds < 10
+        assert not psutil.pid_exists(report.metrics[name].pid)
 
 
 def test_a_task_that_heeds_no_sigterm_is_over_while_the_run_goes_on(tmp_path, system):
