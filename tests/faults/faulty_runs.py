@@ -68,6 +68,8 @@ def run_beside_others(
 
 
 needs_guard = pytest.mark.skipif(not abilities.CAN_GUARD, reason="workers have guards where there are pidfds")
+guarded_or_not = pytest.mark.parametrize("system", ["as it is", "without guard"], indirect=True)
+"""For what has to do with the end of a worker, and nothing with what waits in its pipes."""
 needs_tokens = pytest.mark.skipif(
     not abilities.CAN_TAKE_BACK, reason="what was sent cannot be taken back here"
 )

@@ -80,7 +80,7 @@ def ignore(value: object) -> None:
 
 HARMFUL = {
     "raises": (Bomb(int, "no number"), SerializationError, "invalid literal"),
-    "raises SystemExit": (Bomb(raise_system_exit, 4), SerializationError, "SystemExit: 4"),
+    "raises-system-exit": (Bomb(raise_system_exit, 4), SerializationError, "SystemExit: 4"),
     "exits": (Bomb(os._exit, 8), WorkerDiedError, "exited with code 8"),
     "segfaults": (Bomb(read_null), WorkerDiedError, "SIGSEGV"),
 }
@@ -114,10 +114,6 @@ def list_within_lists(depth: int) -> list[Any]:
 
 def turn_around(value: bytes) -> bytes:
     return value[-1:] + value[:-1]
-
-
-def make_bytes(size: int) -> bytes:
-    return b"x" * size
 
 
 LARGE = 100_000_000

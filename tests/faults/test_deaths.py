@@ -15,7 +15,14 @@ from pathlib import Path
 
 import psutil
 import pytest
-from faulty_runs import needs_guard, needs_tokens, run_beside_others, run_in_new_python, time_limit
+from faulty_runs import (
+    guarded_or_not,
+    needs_guard,
+    needs_tokens,
+    run_beside_others,
+    run_in_new_python,
+    time_limit,
+)
 from misbehaving import (
     add_line,
     await_text_and_fail,
@@ -86,6 +93,7 @@ def test_a_death_costs_its_own_attempt_and_names_its_cause(system):
             assert error.python_stack.rstrip() in report.errored[how].error.traceback_str
 
 
+@guarded_or_not
 def test_a_death_shows_the_end_of_what_its_worker_wrote_to_standard_error(system, capfd):
     text = "".join(f"line {number}\n" for number in range(1000))
     report = Process([Task("dies", write_much_and_exit, args=(text,))]).run(runner="process")
@@ -120,6 +128,7 @@ def test_what_a_task_has_printed_is_not_lost_with_a_later_one(capfd):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="it is glibc whose parser has no bottom")
+@guarded_or_not
 def test_an_overflow_of_the_c_stack_costs_its_own_attempt(system):
     report = run_beside_others("process", Task("overflows", overflow_the_stack))
     error = report.exceptions["overflows"]
@@ -419,6 +428,7 @@ def test_workers_that_cannot_start_fail_the_tasks_with_the_reason(monkeypatch, t
     assert "no-python" in str(report.exceptions["t0"])
 
 
+@guarded_or_not
 def test_workers_that_die_while_they_boot_fail_the_tasks_and_do_not_go_on_for_ever(
     monkeypatch, tmp_path, system
 ):
@@ -445,6 +455,7 @@ def test_an_interpreter_that_a_program_in_between_starts_says_so(monkeypatch, tm
     assert "must `exec` it" in report.exceptions["one"].stderr
 
 
+@guarded_or_not
 def test_workers_whose_python_lacks_a_module_say_so(monkeypatch, tmp_path, system):
     (tmp_path / "pickle.py").write_text("raise ImportError('no pickle here')\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
@@ -452,6 +463,7 @@ def test_workers_whose_python_lacks_a_module_say_so(monkeypatch, tmp_path, syste
     assert "ImportError: no pickle here" in report.exceptions["one"].stderr
 
 
+@guarded_or_not
 def test_what_a_worker_says_while_it_boots_goes_to_standard_error(monkeypatch, tmp_path, system, capfd):
     (tmp_path / "sitecustomize.py").write_text("import sys\nprint('a word', file=sys.stderr)\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
@@ -569,6 +581,7 @@ def test_a_stopped_worker_ends_with_its_time_limit(system):
     assert report.results == {f"good{i}": i**2 for i in range(10)}
 
 
+@guarded_or_not
 def test_a_worker_that_does_not_leave_is_ended(system, monkeypatch):
     if not abilities.CAN_GUARD:
         monkeypatch.setattr(child, "_END_SECONDS", 3600)  # the time for a guard

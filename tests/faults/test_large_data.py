@@ -172,7 +172,7 @@ def test_workers_stay_warm_though_the_lines_of_some_did_not_reach_them():
     value = bytes(300_000)
     pids = set()
     with ProcessPoolRunner(2) as runner:
-        for _ in range(20):
+        for _ in range(10):
             report = run(runner, *(Task(f"t{n}", give_back, args=(value, n)) for n in range(30)))
             assert set(report.results.values()) == {value}
             pids |= {metrics.pid for metrics in report.metrics.values()}

@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-from faulty_runs import run_in_new_python
+from faulty_runs import guarded_or_not, run_in_new_python
 from interpreters import HAS_GIL
 from misbehaving import leak, take, take_and_tell
 from test_surroundings import linux, needs_groups, run_among_mounts
@@ -34,6 +34,7 @@ def test_the_task_that_passes_the_limit_is_ended_and_named_and_others_go_on():
     assert report.results == {f"modest{i}": 20 * MB for i in range(10)}
 
 
+@guarded_or_not
 def test_a_worker_whose_tasks_leave_half_of_its_memory_behind_makes_place_for_another(system):
     tasks = [Task(f"leak{i}", leak, args=(50,)) for i in range(6)]
     tasks += [Task(f"small{i}", pow, args=(i, 2)) for i in range(30)]

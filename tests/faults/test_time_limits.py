@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import psutil
-from faulty_runs import needs_guard, run_beside_others, run_in_new_python
+from faulty_runs import guarded_or_not, needs_guard, run_beside_others, run_in_new_python
 from misbehaving import (
     Bomb,
     await_end,
@@ -61,6 +61,7 @@ def test_a_task_past_its_limit_has_the_time_to_clean_up(tmp_path):
     assert report.entries["cleans"].attempts > 1
 
 
+@guarded_or_not
 def test_many_tasks_that_heed_no_sigterm_do_not_hold_up_the_end_of_a_run_one_after_the_other(system):
     started = time.monotonic()
     tasks = [Task(f"deaf{n}", ignore_sigterm, timeout=1) for n in range(6)]
