@@ -936,8 +936,8 @@ def pss(process: psutil.Process) -> int:
     return sum(one.memory_full_info().pss for one in [process, *process.children(recursive=True)])
 
 
-def test_four_consumers_of_an_array_share_its_memory(tmp_path):
-    size, consumers = 64 if HAS_GIL else 128, 4  # without it, interpreters keep more memory of their own
+def test_eight_consumers_of_an_array_share_its_memory(tmp_path):
+    size, consumers = 64 if HAS_GIL else 128, 8  # without it, interpreters keep more memory of their own
 
     def hold(array: np.ndarray, number: int) -> float:
         total = float(array.sum())  # touches all of it
