@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import html
 import json
 import re
 import shutil
 import subprocess
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from queue import SimpleQueue
+from urllib.request import Request, urlopen
 
 import pytest
+from programs import wait_until
 from servers import at_work
 
 from processes.error_data import ErrorData
@@ -28,19 +30,21 @@ pytestmark = [
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
     "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run",
-    "--enable-logging=stderr", "--window-size=1280,900", "--dump-dom",
+    "--enable-logging=stderr", "--window-size=1280,900", "--remote-debugging-port=0",
+    "--disable-features=SpareRendererForSitePerProcess",  # no process that comes and goes by itself
 )  # fmt: skip
 DARK = "--blink-settings=preferredColorScheme=0"
 SECONDS = 120  # a browser's start takes one or two
 
-# It shows the page in a frame, does what a user would do, and writes down what came of it.
-AROUND = """<!DOCTYPE html><link rel="icon" href="data:,"><pre id="answer"></pre>
+# It shows the page in a frame, does what a user would do, and sends what came of it.
+AROUND = """<!DOCTYPE html><link rel="icon" href="data:,">
 <script>
 onload = () => {
   const frame = document.querySelector("iframe"), view = frame.contentWindow, page = frame.contentDocument;
   const answer = (() => { ACTION })();
   const loaded = view.performance.getEntriesByType("resource").map((entry) => entry.name);
-  document.querySelector("#answer").textContent = JSON.stringify({answer, loaded, harmed: window.harmed});
+  console.log("THE END");
+  fetch("/answer", {method: "POST", body: JSON.stringify({answer, loaded, harmed: window.harmed})});
 };
 </script>
 <iframe src="/page.html" width="1280" height="900" SANDBOX></iframe>"""
@@ -49,7 +53,14 @@ onload = () => {
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         self.server.asked.append(self.path)
-        text = self.server.pages.get(self.path, b"")
+        self.reply(self.server.pages.get(self.path, b""))
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.reply(b"")
+        self.server.answers.put(json.loads(body))
+
+    def reply(self, text):
         self.send_response(200)
         self.send_header("Content-Type", "text/html; charset=utf-8")
         self.send_header("Content-Length", str(len(text)))
@@ -63,31 +74,71 @@ class Handler(BaseHTTPRequestHandler):
 @contextmanager
 def serving(pages):
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.pages, server.asked = pages, []
+        server.pages, server.asked, server.answers = pages, [], SimpleQueue()
         with at_work(server):
             yield server
 
 
-@pytest.fixture
-def look(tmp_path):
-    """Show a page to the browser; gives the action's answer, and what it loaded, complained of and did."""
+class Browser:
+    """A browser that is up: to start it takes several times what a page takes that it shows."""
 
-    def look(page, action="return null", *flags, sandbox=""):
+    def __init__(self, folder, *flags):
+        self.log = folder / "log"
+        command = [BROWSER, *FLAGS, *flags, f"--user-data-dir={folder / 'profile'}", "about:blank"]
+        with self.log.open("w") as log:
+            self.program = subprocess.Popen(command, stdout=log, stderr=log)
+        try:
+            listening = "DevTools listening on ws://"
+            wait_until(lambda: listening in self.said(), SECONDS)
+            self.address = self.said().partition(listening)[2].partition("/")[0]
+            self.look("")  # all its processes are up
+        except BaseException:
+            self.end()
+            raise
+
+    def end(self):
+        self.program.terminate()  # and with it those that it has started
+        try:
+            self.program.wait(SECONDS)
+        finally:
+            self.program.kill()
+
+    def said(self):
+        return self.log.read_text("utf-8", "replace")
+
+    def tell(self, method, path):
+        request = Request(f"http://{self.address}/json/{path}", method=method)
+        with urlopen(request, timeout=SECONDS) as reply:
+            return reply.read()
+
+    def look(self, page, action="return null", *, sandbox=""):
+        """Show a page; gives the action's answer, and what the page loaded, complained of and did."""
         around = AROUND.replace("ACTION", action).replace("SANDBOX", sandbox)
-        pages = {"/": around.encode(), "/page.html": page.encode()}
-        with serving(pages) as server:
-            done = subprocess.run(
-                [BROWSER, *FLAGS, *flags, f"--user-data-dir={tmp_path / 'profile'}",
-                 f"http://127.0.0.1:{server.server_address[1]}/"],
-                capture_output=True, encoding="utf-8", errors="replace", timeout=SECONDS,
-            )  # fmt: skip
+        said_before = len(self.said())
+        with serving({"/": around.encode(), "/page.html": page.encode()}) as server:
+            tab = json.loads(self.tell("PUT", f"new?http://127.0.0.1:{server.server_address[1]}/"))
+            seen = server.answers.get(timeout=SECONDS)
+            self.tell("GET", f"close/{tab['id']}")
+            wait_until(lambda: "THE END" in self.said()[said_before:], SECONDS)
             asked = list(server.asked)
-        found = re.search(r'<pre id="answer">(.*?)</pre>', done.stdout, re.DOTALL)
-        assert found, done.stderr
-        said = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
-        return {**json.loads(html.unescape(found[1])), "said": said, "asked": asked}
+        said = self.said()[said_before:].partition("THE END")[0]
+        return {**seen, "said": re.findall(".*CONSOLE.*", said)[:-1], "asked": asked}
 
-    return look
+
+@pytest.fixture(scope="module")
+def look(tmp_path_factory):
+    """Show a page to a browser, which all tests share."""
+    browser = Browser(tmp_path_factory.mktemp("browser"))
+    yield browser.look
+    browser.end()
+
+
+@pytest.fixture
+def look_in_the_dark(tmp_path):
+    """Show a page to a browser of its own, whose user likes it dark."""
+    browser = Browser(tmp_path, DARK)
+    yield browser.look
+    browser.end()
 
 
 def check_quiet(seen):
@@ -146,8 +197,6 @@ def test_the_look_sees_what_a_page_must_not_do(look):
     assert "/image.png" in seen["asked"]
 
 
-SCHEMES = pytest.mark.parametrize("flags", [(), (DARK,)], ids=["light", "dark"])
-
 # The least contrast of any text on the page with what is behind it, as WCAG has it, and where that is.
 CONTRAST = """
 const luminance = ([r, g, b]) => {
@@ -179,13 +228,17 @@ return {least, count, page: view.getComputedStyle(page.body).backgroundColor};
 """
 
 
-@SCHEMES
-def test_all_text_can_be_read_in_light_and_in_dark(look, report, flags):
-    seen = look(report.to_html(), CONTRAST, *flags)
+@pytest.mark.parametrize(
+    ("browser", "background"),
+    [("look", "rgb(243, 244, 246)"), ("look_in_the_dark", "rgb(15, 23, 42)")],
+    ids=["light", "dark"],
+)
+def test_all_text_can_be_read_in_light_and_in_dark(request, report, browser, background):
+    seen = request.getfixturevalue(browser)(report.to_html(), CONTRAST)
     check_quiet(seen)
     assert seen["answer"]["count"] > 80
     assert seen["answer"]["least"][0] >= 4.5, seen["answer"]["least"]
-    assert seen["answer"]["page"] == ("rgb(15, 23, 42)" if flags else "rgb(243, 244, 246)")
+    assert seen["answer"]["page"] == background
 
 
 def test_a_failure_is_unfolded_by_a_click_and_by_the_link_of_its_row(look, report):
