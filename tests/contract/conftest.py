@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from functions import ENGINES
+from functions import ENGINES, NAMED
 
 from processes import ExecutorRunner
 from processes.runners import RUNNERS
-
-NAMED = ("sequential", "thread", "process")
 
 
 @pytest.fixture(params=NAMED)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 import re
-import subprocess
 import sys
 import threading
 from pathlib import Path
 
 import pytest
-from functions import SENDING
+from functions import NAMED, SENDING
 from programs import ended, output_of
 
 from processes import Process, Task, TaskDependency
@@ -242,35 +241,43 @@ def test_tasks_may_share_a_log_file(runner, tmp_path):
     assert sum("Finished" in line for line in lines) == 30
 
 
-def test_thousands_of_tasks_log_under_a_low_limit_of_open_files(named_runner, tmp_path):
-    script = tmp_path / "many.py"
-    script.write_text(
-        "import resource, sys\n"
-        "resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))\n"
-        "from processes import Process, Task\n"
-        "tasks = [Task(f't{i}', abs, log_path=f'logs/{i}.log', args=(-i,)) for i in range(3000)]\n"
-        "with Process(tasks) as process:\n"
-        "    process.run(runner=sys.argv[1]).raise_for_errors()\n"
-    )
-    subprocess.run([sys.executable, str(script), named_runner], cwd=tmp_path, check=True, timeout=120)
-    files = sorted((tmp_path / "logs").iterdir())
-    assert len(files) == 3000
-    assert "Finished t2999." in (tmp_path / "logs" / "2999.log").read_text()
+MANY_FILES = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+from processes import Process, Task
+for runner in sys.argv[1:]:
+    tasks = [Task(f"t{i}", abs, log_path=f"{runner}/{i}.log", args=(-i,)) for i in range(600)]
+    with Process(tasks) as process:
+        process.run(runner=runner).raise_for_errors()
+"""
 
 
-def test_the_handler_of_last_resort_speaks_as_without_us(named_runner, tmp_path):
-    script = tmp_path / "loud.py"
-    script.write_text(
-        "import logging, sys\n"
-        "from processes import Process, Task\n"
-        "def loud():\n"
-        "    logging.getLogger('app').warning('said once')\n"
-        "def bad():\n"
-        "    raise ValueError('not printed')\n"
-        "Process([Task('loud', loud), Task('bad', bad)]).run(runner=sys.argv[1])\n"
-    )
-    done = ended([sys.executable, str(script), named_runner], check=True)
-    assert done.stderr == "said once\n"
+def test_hundreds_of_tasks_log_under_a_lower_limit_of_open_files(tmp_path):
+    output_of([sys.executable, "-c", MANY_FILES, *NAMED], cwd=tmp_path)
+    for runner in NAMED:
+        files = sorted((tmp_path / runner).iterdir())
+        assert len(files) == 600, runner
+        assert "Finished t599." in (tmp_path / runner / "599.log").read_text(), runner
+
+
+LOUD = """
+import logging, sys
+from processes import Process, Task
+
+def loud(runner):
+    logging.getLogger("app").warning("said once on %s", runner)
+
+def bad():
+    raise ValueError("not printed")
+
+for runner in sys.argv[1:]:
+    Process([Task("loud", loud, args=(runner,)), Task("bad", bad)]).run(runner=runner)
+"""
+
+
+def test_the_handler_of_last_resort_speaks_as_without_us():
+    done = ended([sys.executable, "-c", LOUD, *NAMED], check=True)
+    assert done.stderr.splitlines() == [f"said once on {runner}" for runner in NAMED]
     assert done.stdout == ""
 
 
@@ -281,9 +288,9 @@ logging.basicConfig(level=logging.INFO, filename="shop.log", format="%(name)s %(
 log = logging.getLogger("shop")
 log.addHandler(logging.FileHandler("own.log"))
 
-def sell(number):
-    log.info("sold %s", number)
-    logging.info("done %s", number)
+def sell(runner, number):
+    log.info("sold %s on %s", number, runner)
+    logging.info("done %s on %s", number, runner)
 """
 
 SELLS = """
@@ -291,20 +298,21 @@ import sys
 import shop
 from processes import Process, Task
 
-tasks = [Task("one", shop.sell, args=(1,)), Task("two", shop.sell, args=(2,))]
-Process(tasks).run(runner=sys.argv[1], max_workers=None if sys.argv[1] == "sequential" else 1)
+for runner in sys.argv[1:]:
+    tasks = [Task("one", shop.sell, args=(runner, 1)), Task("two", shop.sell, args=(runner, 2))]
+    Process(tasks).run(runner=runner, max_workers=None if runner == "sequential" else 1)
 """
 
 
-def test_what_is_logged_is_said_once_whatever_modules_configure(named_runner, tmp_path):
+def test_what_is_logged_is_said_once_whatever_modules_configure(tmp_path):
     (tmp_path / "shop.py").write_text(SHOP)
     (tmp_path / "sells.py").write_text(SELLS)
-    command = [sys.executable, "sells.py", named_runner]
-    assert output_of(command, cwd=tmp_path) == ""
+    assert output_of([sys.executable, "sells.py", *NAMED], cwd=tmp_path) == ""
     lines = (tmp_path / "shop.log").read_text().splitlines()
     said = sorted(line for line in lines if not line.startswith("processes."))
-    assert said == ["root done 1", "root done 2", "shop sold 1", "shop sold 2"]
-    assert sorted((tmp_path / "own.log").read_text().splitlines()) == ["sold 1", "sold 2"]
+    whats = [f"{number} on {runner}" for number in (1, 2) for runner in NAMED]
+    assert said == sorted([f"root done {what}" for what in whats] + [f"shop sold {what}" for what in whats])
+    assert sorted((tmp_path / "own.log").read_text().splitlines()) == sorted(f"sold {what}" for what in whats)
 
 
 SETTINGS = """
@@ -321,8 +329,8 @@ import logging
 
 log = logging.getLogger("configured")
 
-def work():
-    log.debug("worked")
+def work(runner):
+    log.debug("worked on %s", runner)
 """
 
 WORKS = """
@@ -332,16 +340,23 @@ from processes import Process, Task
 
 configured.log.warning("begun")
 configured.log.setLevel("DEBUG")
-Process([Task("work", configured.work)]).run(runner=sys.argv[1])
+for runner in sys.argv[1:]:
+    Process([Task(f"on-{runner}", configured.work, args=(runner,))]).run(runner=runner)
 """
 
 
-def test_a_module_that_configures_logging_configures_it_once(named_runner, tmp_path):
+def test_a_module_that_configures_logging_configures_it_once(tmp_path):
     for name, source in (("settings", SETTINGS), ("configured", CONFIGURED), ("works", WORKS)):
         (tmp_path / f"{name}.py").write_text(source)
-    assert output_of([sys.executable, "works.py", named_runner], cwd=tmp_path) == ""
-    said = (tmp_path / "all.log").read_text().splitlines()
-    assert said == ["begun", "Starting work.", "worked", "Finished work."]
+    assert output_of([sys.executable, "works.py", *NAMED], cwd=tmp_path) == ""
+    assert (tmp_path / "all.log").read_text().splitlines() == [
+        "begun",
+        *(
+            line
+            for runner in NAMED
+            for line in (f"Starting on-{runner}.", f"worked on {runner}", f"Finished on-{runner}.")
+        ),
+    ]
 
 
 LIBRARY = """
@@ -352,9 +367,9 @@ log.addHandler(logging.StreamHandler())
 log.setLevel(logging.INFO)
 log.propagate = False
 
-def work():
+def work(runner):
     log.info("of no interest")
-    log.warning("said once")
+    log.warning("said once on %s", runner)
 """
 
 USES_LIBRARY = """
@@ -366,42 +381,45 @@ logging.basicConfig(format="program: %(message)s")
 library.log.handlers.clear()
 library.log.setLevel(logging.WARNING)
 library.log.propagate = True
-Process([Task("work", library.work)]).run(runner=sys.argv[1])
+for runner in sys.argv[1:]:
+    Process([Task("work", library.work, args=(runner,))]).run(runner=runner)
 """
 
 
-def test_what_the_program_has_changed_in_a_librarys_logger_holds(named_runner, tmp_path):
+def test_what_the_program_has_changed_in_a_librarys_logger_holds(tmp_path):
     (tmp_path / "library.py").write_text(LIBRARY)
     (tmp_path / "uses.py").write_text(USES_LIBRARY)
-    done = ended([sys.executable, "uses.py", named_runner], cwd=tmp_path, check=True)
-    assert (done.stdout, done.stderr) == ("", "program: said once\n")
+    done = ended([sys.executable, "uses.py", *NAMED], cwd=tmp_path, check=True)
+    assert done.stdout == ""
+    assert done.stderr.splitlines() == [f"program: said once on {runner}" for runner in NAMED]
 
 
 OWN_HANDLERS = """
 import logging, sys
 from processes import Process, Task
 
-def configure():
+def configure(runner):
     logging.basicConfig(format="mine: %(message)s")
-    logging.getLogger("app").warning("said once")
+    logging.getLogger("app").warning("said once on %s", runner)
 
-Process([Task("configure", configure)]).run(runner=sys.argv[1])
+for runner in sys.argv[1:]:
+    Process([Task("configure", configure, args=(runner,))]).run(runner=runner)
+    logging.getLogger().handlers.clear()  # those of a task that ran here
 """
 
 
-def test_a_task_may_configure_handlers_of_its_own(named_runner, tmp_path):
-    (tmp_path / "own.py").write_text(OWN_HANDLERS)
-    command = [sys.executable, "own.py", named_runner]
-    done = ended(command, cwd=tmp_path, check=True)
-    assert (done.stdout, done.stderr) == ("", "mine: said once\n")
+def test_a_task_may_configure_handlers_of_its_own():
+    done = ended([sys.executable, "-c", OWN_HANDLERS, *NAMED], check=True)
+    assert done.stdout == ""
+    assert done.stderr.splitlines() == [f"mine: said once on {runner}" for runner in NAMED]
 
 
 OWN_LOGGER = """
 import logging, sys
 from processes import Process, Task
 
-def get_logger():
-    logger = logging.getLogger("own")
+def get_logger(name):
+    logger = logging.getLogger(name)
     if not logger.handlers:
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("own: %(message)s"))
@@ -409,23 +427,22 @@ def get_logger():
         logger.propagate = False
     return logger
 
-def say():
-    get_logger().warning("said once")
+def say(runner):
+    get_logger(f"on.{runner}").warning("said once on %s", runner)
     return len(logging.getLogger().handlers)
 
 logging.basicConfig(format="program: %(message)s")
-if sys.argv[1] == "process":
-    logging.getLogger("own")  # it is there, and propagates
-report = Process([Task("say", say)]).run(runner=sys.argv[1])
-print(report.results["say"] == (sys.argv[1] != "process"))
+logging.getLogger("on.process")  # it is there, and propagates
+for runner in sys.argv[1:]:
+    report = Process([Task("say", say, args=(runner,))]).run(runner=runner)
+    print(runner, report.results["say"])
 """
 
 
-def test_a_logger_that_a_task_keeps_from_propagating_is_not_heard_above(named_runner, tmp_path):
-    (tmp_path / "own.py").write_text(OWN_LOGGER)
-    command = [sys.executable, "own.py", named_runner]
-    done = ended(command, cwd=tmp_path, check=True)
-    assert (done.stdout, done.stderr) == ("True\n", "own: said once\n")
+def test_a_logger_that_a_task_keeps_from_propagating_is_not_heard_above():
+    done = ended([sys.executable, "-c", OWN_LOGGER, *NAMED], check=True)
+    assert done.stdout.splitlines() == ["sequential 1", "thread 1", "process 0"]
+    assert done.stderr.splitlines() == [f"own: said once on {runner}" for runner in NAMED]
 
 
 class WithCode(Exception):

@@ -8,6 +8,7 @@ from contextvars import ContextVar, copy_context
 from pathlib import Path
 
 import pytest
+from functions import NAMED
 from programs import ended, output_of
 
 from processes import Process, Task
@@ -113,7 +114,8 @@ class Inner:
 def annotated(inner: Inner | None) -> list[Inner]:
     return [str(hint) for hint in typing.get_type_hints(annotated).values()]
 
-print(Process([Task("hints", annotated, args=(None,))]).run(runner=sys.argv[1]).results)
+for runner in sys.argv[1:]:
+    print(runner, Process([Task("hints", annotated, args=(None,))]).run(runner=runner).results)
 """
 
 SETTINGS = """
@@ -147,20 +149,20 @@ def run(runner):
     report = Process(tasks).run(runner=runner)
     print({**report.results, **{name: repr(error) for name, error in report.exceptions.items()}})
 
-sys.setrecursionlimit(5000)
-sys.set_int_max_str_digits(10000)
-warnings.filterwarnings("error", "A warn")
-warnings.simplefilter("ignore", DeprecationWarning)
-warnings.simplefilter("ignore", Fine)
-decimal.getcontext().prec = 5
-locale.setlocale(locale.LC_ALL, "C.UTF-8")
-socket.setdefaulttimeout(7)
 first, *_, last = multiprocessing.get_all_start_methods()
-multiprocessing.set_start_method(last)
-name = sys.argv[1]
 with ProcessPoolRunner(1) as pool:
-    runner = pool if name == "process" else name
-    run(runner)
+    runners = [pool if name == "process" else name for name in sys.argv[1:]]
+    sys.setrecursionlimit(5000)
+    sys.set_int_max_str_digits(10000)
+    warnings.filterwarnings("error", "A warn")
+    warnings.simplefilter("ignore", DeprecationWarning)
+    warnings.simplefilter("ignore", Fine)
+    decimal.getcontext().prec = 5
+    locale.setlocale(locale.LC_ALL, "C.UTF-8")
+    socket.setdefaulttimeout(7)
+    multiprocessing.set_start_method(last)
+    for runner in runners:
+        run(runner)
     # The same workers take over what is set now.
     sys.setrecursionlimit(2000)
     sys.set_int_max_str_digits(5000)
@@ -170,7 +172,8 @@ with ProcessPoolRunner(1) as pool:
     locale.setlocale(locale.LC_ALL, "C")
     socket.setdefaulttimeout(None)
     multiprocessing.set_start_method(first, force=True)
-    run(runner)
+    for runner in runners:
+        run(runner)
 """
 
 
@@ -179,40 +182,57 @@ def run_program(folder: Path, program: str, *arguments: str, how: str = "program
     return output_of([sys.executable, *how.split(), *arguments], cwd=folder).splitlines()
 
 
-@pytest.mark.parametrize("how", ["program.py", "-m program"])
-def test_functions_of_a_script_share_its_globals_which_others_find_by_name(named_runner, how, tmp_path):
-    (line,) = run_program(tmp_path, GLOBALS, named_runner, how=how)
+def on_each(line: object) -> list[str]:
+    """What a program prints that does the same on each runner."""
+    return [f"{runner} {line}" for runner in NAMED]
+
+
+@pytest.mark.parametrize(
+    ("runner", "how"),
+    [
+        ("sequential", "program.py"),
+        ("thread", "-m program"),
+        ("process", "program.py"),
+        ("process", "-m program"),
+    ],
+)
+def test_functions_of_a_script_share_its_globals_which_others_find_by_name(runner, how, tmp_path):
+    (line,) = run_program(tmp_path, GLOBALS, runner, how=how)
     assert eval(line) == FOUND
 
 
-def test_a_function_finds_what_the_text_of_its_annotations_means(named_runner, tmp_path):
+def test_a_function_finds_what_the_text_of_its_annotations_means(tmp_path):
     expected = {"hints": ["__main__.Inner | None", "list[__main__.Inner]"]}
-    assert run_program(tmp_path, ANNOTATED, named_runner) == [str(expected)]
+    assert run_program(tmp_path, ANNOTATED, *NAMED) == on_each(expected)
 
 
-def test_the_settings_of_a_program_hold_for_its_tasks(named_runner, tmp_path):
-    before, after = map(eval, run_program(tmp_path, SETTINGS, named_runner))
+def test_the_settings_of_a_program_hold_for_its_tasks(tmp_path):
+    printed = [eval(line) for line in run_program(tmp_path, SETTINGS, *NAMED)]
     first, *_, last = multiprocessing.get_all_start_methods()
-    assert before == {
+    before = {
         "deep": 0,
         "digits": 9001,
         "third": "0.33333",
-        "settings": (7.0, "C.UTF-8", [named_runner], last),
+        "settings": (7.0, "C.UTF-8", [*NAMED], last),
         "userwarning": "UserWarning('a warning')",
         "deprecationwarning": "DeprecationWarning",
         "odd": "Odd('a warning')",
         "fine": "Fine",
     }
-    errors = {name: after.pop(name)[:14] for name in ("deep", "digits")}
-    assert errors == {"deep": "RecursionError", "digits": "ValueError('Ex"}
-    assert after == {
+    assert dict(zip(NAMED, printed[:3], strict=True)) == dict.fromkeys(NAMED, before)
+    for found in printed[3:]:
+        found.update({name: found[name][:14] for name in ("deep", "digits")})
+    after = {
+        "deep": "RecursionError",
+        "digits": "ValueError('Ex",
         "third": "0.333",
-        "settings": (None, "C", [named_runner], first),
+        "settings": (None, "C", [*NAMED], first),
         "userwarning": "UserWarning('a warning')",
         "deprecationwarning": "DeprecationWarning",
         "odd": "Odd",
         "fine": "Fine('a warning')",
     }
+    assert dict(zip(NAMED, printed[3:], strict=True)) == dict.fromkeys(NAMED, after)
 
 
 FILTERS_IN_A_BLOCK = """
@@ -223,20 +243,20 @@ def warn():
     warnings.warn("a warning", DeprecationWarning)
 
 with ProcessPoolRunner(1) as pool:
-    runner = pool if sys.argv[1] == "process" else sys.argv[1]
-    for action in ("error", "ignore"):
-        with warnings.catch_warnings():
-            warnings.simplefilter(action)
-            print(Process([Task("warn", warn)]).run(runner=runner).exceptions)
+    for name in sys.argv[1:]:
+        for action in ("error", "ignore"):
+            with warnings.catch_warnings():
+                warnings.simplefilter(action)
+                report = Process([Task("warn", warn)]).run(runner=pool if name == "process" else name)
+                print(name, report.exceptions)
 """
 
 
 @pytest.mark.parametrize("option", ["", "-X context_aware_warnings=1 -X thread_inherit_context=1"])
-def test_filters_of_warnings_hold_where_the_run_stands_in_a_block_with_its_own(
-    named_runner, option, tmp_path
-):
-    printed = run_program(tmp_path, FILTERS_IN_A_BLOCK, named_runner, how=f"{option} program.py")
-    assert printed == ["{'warn': DeprecationWarning('a warning')}", "{}"]
+def test_filters_of_warnings_hold_where_the_run_stands_in_a_block_with_its_own(option, tmp_path):
+    printed = run_program(tmp_path, FILTERS_IN_A_BLOCK, *NAMED, how=f"{option} program.py")
+    found = ("{'warn': DeprecationWarning('a warning')}", "{}")
+    assert printed == [f"{name} {exceptions}" for name in NAMED for exceptions in found]
 
 
 LAZY = """
@@ -252,14 +272,15 @@ def look():
 
 for mode in ("all", "normal"):
     sys.set_lazy_imports(mode)
-    print(*Process([Task("look", look)]).run(runner=sys.argv[1]).results["look"])
+    for runner in sys.argv[1:]:
+        print(runner, *Process([Task("look", look)]).run(runner=runner).results["look"])
 """
 
 
 @pytest.mark.skipif(sys.version_info < (3, 15), reason="imports cannot wait before Python 3.15")
-def test_imports_wait_for_their_first_use_where_the_program_wants_that(named_runner, tmp_path):
-    how = "-X lazy_imports=all program.py"
-    assert run_program(tmp_path, LAZY, named_runner, how=how) == ["all lazy_import 2", "normal module 2"]
+def test_imports_wait_for_their_first_use_where_the_program_wants_that(tmp_path):
+    printed = run_program(tmp_path, LAZY, *NAMED, how="-X lazy_imports=all program.py")
+    assert printed == on_each("all lazy_import 2") + on_each("normal module 2")
 
 
 IN_AN_INTERPRETER = """
@@ -310,7 +331,8 @@ def look():
     level = logging.getLogger("app").getEffectiveLevel()
     return level + 0, logging.getLevelName(35), sys.argv[0] + "", "/nowhere" in sys.path
 
-print(Process([Task("look", look)]).run(runner=sys.argv[1]).results)
+for runner in sys.argv[1:]:
+    print(runner, Process([Task("look", look)]).run(runner=runner).results)
 """
 
 LEVELS = """
@@ -325,11 +347,11 @@ class Text(str):
 """
 
 
-def test_settings_may_be_of_a_programs_own_classes(named_runner, tmp_path):
+def test_settings_may_be_of_a_programs_own_classes(tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "levels.py").write_text(LEVELS)
     looked = {"look": (35, "NOTICE", "program.py", True)}
-    assert run_program(tmp_path, OF_CLASSES_OF_ITS_OWN, named_runner) == [str(looked)]
+    assert run_program(tmp_path, OF_CLASSES_OF_ITS_OWN, *NAMED) == on_each(looked)
 
 
 GOES_ELSEWHERE = """
@@ -338,16 +360,15 @@ sys.path.insert(0, "folder")
 import tools
 from processes import Process, Task
 os.chdir("/")
-print(Process([Task("name", tools.name)]).run(runner=sys.argv[1]).results)
+for runner in sys.argv[1:]:
+    print(runner, Process([Task("name", tools.name)]).run(runner=runner).results)
 """
 
 
-def test_a_relative_folder_of_the_path_stays_where_it_was_when_the_program_goes_elsewhere(
-    named_runner, tmp_path
-):
+def test_a_relative_folder_of_the_path_stays_where_it_was_when_the_program_goes_elsewhere(tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "tools.py").write_text("def name():\n    return __name__\n")
-    assert run_program(tmp_path, GOES_ELSEWHERE, named_runner) == ["{'name': 'tools'}"]
+    assert run_program(tmp_path, GOES_ELSEWHERE, *NAMED) == on_each({"name": "tools"})
 
 
 LIBRARY = """
@@ -364,34 +385,37 @@ sys.path.insert(0, ".")
 import library
 from processes import Process, Task
 warnings.simplefilter("ignore")
-print(Process([Task("warn", library.warn)]).run(runner=sys.argv[1]).results)
+for runner in sys.argv[1:]:
+    print(runner, Process([Task("warn", library.warn)]).run(runner=runner).results)
 """
 
 
-def test_the_programs_filters_come_before_those_of_what_is_imported(named_runner, tmp_path):
+def test_the_programs_filters_come_before_those_of_what_is_imported(tmp_path):
     (tmp_path / "library.py").write_text(LIBRARY)
-    assert run_program(tmp_path, WITH_LIBRARY, named_runner) == ["{'warn': 'fine'}"]
+    assert run_program(tmp_path, WITH_LIBRARY, *NAMED) == on_each({"warn": "fine"})
 
 
 LOGGED = """
 import logging, sys
 from processes import Process, Task
 
-def warn():
+def warn(runner):
     import warnings
-    warnings.warn("so odd")
+    warnings.warn(f"so odd on {runner}")
 
 logging.captureWarnings(True)
-with Process([Task("warn", warn, log_path="warn.log")]) as process:
-    process.run(runner=sys.argv[1]).raise_for_errors()
+for runner in sys.argv[1:]:
+    with Process([Task("warn", warn, log_path=f"{runner}.log", args=(runner,))]) as process:
+        process.run(runner=runner).raise_for_errors()
 """
 
 
-def test_warnings_that_a_program_logs_go_to_the_log_file_of_the_task(named_runner, tmp_path):
-    run_program(tmp_path, LOGGED, named_runner)
-    logged = (tmp_path / "warn.log").read_text()
-    assert "WARNING py.warnings" in logged
-    assert "UserWarning: so odd" in logged
+def test_warnings_that_a_program_logs_go_to_the_log_file_of_the_task(tmp_path):
+    run_program(tmp_path, LOGGED, *NAMED)
+    for runner in NAMED:
+        logged = (tmp_path / f"{runner}.log").read_text()
+        assert "WARNING py.warnings" in logged, runner
+        assert f"UserWarning: so odd on {runner}" in logged
 
 
 SHARED = """
@@ -405,16 +429,18 @@ def count(name):
     shared.close()
 
 shared = SharedMemory(create=True, size=1)
-for _ in range(2):
-    Process([Task("count", count, args=(shared.name,))]).run(runner=sys.argv[1]).raise_for_errors()
-print(shared.buf[0])
+for runner in sys.argv[1:]:
+    shared.buf[0] = 0
+    for _ in range(2):
+        Process([Task("count", count, args=(shared.name,))]).run(runner=runner).raise_for_errors()
+    print(runner, shared.buf[0])
 shared.close()
 shared.unlink()
 """
 
 
-def test_tasks_may_attach_shared_memory_of_the_programs(named_runner, tmp_path):
-    assert run_program(tmp_path, SHARED, named_runner) == ["2"]
+def test_tasks_may_attach_shared_memory_of_the_programs(tmp_path):
+    assert run_program(tmp_path, SHARED, *NAMED) == on_each(2)
 
 
 CUT = """
@@ -425,13 +451,14 @@ def fail(depth):
     return fail(depth - 1) if depth else 1 / 0
 
 sys.tracebacklimit = 1
-report = Process([Task("fail", fail, args=(5,))]).run(runner=sys.argv[1])
-print(report.errored["fail"].error.traceback_str.count("line"))
+for runner in sys.argv[1:]:
+    report = Process([Task("fail", fail, args=(5,))]).run(runner=runner)
+    print(runner, report.errored["fail"].error.traceback_str.count("line"))
 """
 
 
-def test_tracebacks_are_as_long_as_the_program_wants_them(named_runner, tmp_path):
-    assert run_program(tmp_path, CUT, named_runner) == ["1"]
+def test_tracebacks_are_as_long_as_the_program_wants_them(tmp_path):
+    assert run_program(tmp_path, CUT, *NAMED) == on_each(1)
 
 
 VARIABLE: ContextVar[str] = ContextVar("VARIABLE", default="unset")
