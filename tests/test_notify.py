@@ -32,7 +32,7 @@ from processes import (
 )
 from processes.error_data import ErrorData
 
-pytestmark = pytest.mark.usefixtures("no_proxies")
+pytestmark = pytest.mark.usefixtures("no_proxies", "no_authorities")
 
 
 # Ctrl-C
@@ -232,8 +232,17 @@ def spelled(token):
     ]
 
 
+@pytest.mark.usefixtures("shared_workers")
 @pytest.mark.parametrize(
-    "filters", [{}, {"only_errors": True}, {"tasks": ["local", "handed", "result"]}], ids=str
+    ("runner", "filters"),
+    [
+        ("sequential", {}),
+        ("thread", {}),
+        ("process", {}),
+        ("process", {"only_errors": True}),
+        ("process", {"tasks": ["local", "handed", "result"]}),
+    ],
+    ids=str,
 )
 def test_no_server_gets_a_secret_whatever_the_runner(runner, filters):
     with mail_server() as (host, inbox), serving() as server:

@@ -167,11 +167,6 @@ LONG = "x y" * 100_000
 
 
 @pytest.mark.parametrize(
-    "value",
-    [list(range(100_000)), LONG, -(10**10_000), Unshowable()],
-    ids=["list", "text", "number", "unshowable"],
-)
-@pytest.mark.parametrize(
     "give",
     [
         Process,
@@ -204,10 +199,11 @@ LONG = "x y" * 100_000
         lambda value: SlackChannel("https://localhost", content=value),
     ],
 )
-def test_an_error_about_an_argument_shows_only_the_start_of_a_large_one(give, value):
-    with pytest.raises((TypeError, ValueError)) as caught:
-        give(value)
-    assert 10 < len(str(caught.value)) < 600
+def test_an_error_about_an_argument_shows_only_the_start_of_a_large_one(give):
+    for value in (list(range(100_000)), LONG, -(10**10_000), Unshowable()):
+        with pytest.raises((TypeError, ValueError)) as caught:
+            give(value)
+        assert 10 < len(str(caught.value)) < 600, type(value)
 
 
 def passes(name: str, keyword: str) -> TaskDependency:

@@ -29,7 +29,7 @@ from processes.comms.transport import WebhookError
 
 
 @pytest.fixture(autouse=True)
-def short_delays(no_proxies, monkeypatch):
+def short_delays(no_proxies, no_authorities, monkeypatch):
     monkeypatch.setattr(transport, "FIRST_DELAY", 0.001)
 
 
@@ -350,12 +350,12 @@ def test_what_is_left_out_of_a_value_is_counted_with_what_was_when_it_was_render
 
 
 def fail_at_length():
-    raise ValueError("a line\n" * 2_000)
+    raise ValueError("a line\n" * 1_500)
 
 
 def test_of_many_failures_less_is_sent_of_each():
     with serving() as server:
-        for count in (100, 400):
+        for count in (100, 300):
             tasks = [Task(f"t{number}", fail_at_length) for number in range(count)]
             send(Process(tasks).run(runner="sequential"), server)
     (_, _, few), (_, _, many) = server.requests
@@ -510,19 +510,16 @@ def fail_with_much(text):
 
 
 @pytest.mark.parametrize("text", ["a", "*_`@<", "<!channel>", "ж", "漢", "😀", '"\\'])
-@pytest.mark.parametrize("channel", [SlackChannel, TeamsChannel, DiscordChannel])
-def test_a_chat_gets_no_more_than_it_takes(channel, text):
-    tasks = [Task(f"{text * 100}{number}", fail_with_much, args=(text,)) for number in range(40)]
+def test_a_chat_gets_no_more_than_it_takes(text):
+    tasks = [Task(f"{text * 100}{number}", fail_with_much, args=(text,)) for number in range(20)]
     report = Process(tasks, f"many {text}" * 300).run(runner="sequential")
     with serving() as server:
-        channel(server.url()).send_report(report, errors_only=False)
-    (_, _, data), (body,) = server.requests[0], server.bodies
-    if channel is SlackChannel:
-        assert 800 < len(body["text"]) <= 4_000
-    elif channel is DiscordChannel:
-        assert 800 < len(body["content"].encode("utf-16-le")) // 2 <= 2_000
-    else:
-        assert 800 < len(data) <= 28_000
+        for channel in (SlackChannel, TeamsChannel, DiscordChannel):
+            channel(server.url()).send_report(report, errors_only=False)
+    (slack, _, discord), (_, (_, _, teams_data), _) = server.bodies, server.requests
+    assert 800 < len(slack["text"]) <= 4_000
+    assert 800 < len(teams_data) <= 28_000
+    assert 800 < len(discord["content"].encode("utf-16-le")) // 2 <= 2_000
 
 
 def test_discord_mentions_nobody(report):

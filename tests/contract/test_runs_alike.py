@@ -968,13 +968,13 @@ def test_observers_are_called_in_the_thread_of_the_run_once_for_each_event(runne
 
     tasks = [
         Task(f"t{i}", add, args=(i,), dependencies=[TaskDependency(f"t{i - 3}", True)] if i > 2 else [])
-        for i in range(300)
+        for i in range(60)
     ]
     report = Process(tasks).run(runner=runner, observers=[note])
     report.raise_for_errors()
     assert threads == {threading.current_thread()}
     assert sorted(names) == sorted(report.entries)
-    assert all(names.index(f"t{i - 3}") < names.index(f"t{i}") for i in range(3, 300))
+    assert all(names.index(f"t{i - 3}") < names.index(f"t{i}") for i in range(3, 60))
 
 
 @pytest.mark.leaves_threads
