@@ -252,5 +252,5 @@ def nothing_is_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
             break
         if look >= 2:
             gc.collect()  # which takes 0.06 s of a processor
-        time.sleep(0.02)  # a thread that has ended its work takes a moment to be gone
+        time.sleep(0.02 if look < 2 else 0.2)  # a thread that has ended its work takes a moment to be gone
     assert left == (set(), set(), set()), f"left behind (descriptors, threads, processes): {left}"

@@ -658,14 +658,14 @@ def redact_hostile_texts():
     """Called in a process of its own, below."""
     for make in HOSTILE_TEXTS.values():
         text = make(15_000)
-        sent(report_of(args=(text,), kwargs={"token": text}, exception=text, traceback_str=text))
+        sent(report_of(kwargs={"token": text}, exception="no", traceback_str=text))
 
 
 @pytest.mark.once
 def test_hostile_texts_take_linear_time():
     script = "import test_redaction; test_redaction.redact_hostile_texts()"
     subprocess.run(  # takes a second or two; with the square of a text's length it would be minutes
-        [sys.executable, "-c", script], cwd=Path(__file__).parent, timeout=50, check=True
+        [sys.executable, "-c", script], cwd=Path(__file__).parent, timeout=30, check=True
     )
 
 
