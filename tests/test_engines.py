@@ -377,6 +377,7 @@ def test_large_arguments_arrive(dask):
     assert report.results == {"sum": array.sum(), "closure": array.sum()}
 
 
+@pytest.mark.usefixtures("shared_workers")
 @pytest.mark.parametrize("others", ["thread", "process", "executor"])
 def test_large_results_go_from_runner_to_runner(dask, executor, others):
     other = ExecutorRunner(executor) if others == "executor" else others

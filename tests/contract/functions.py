@@ -102,7 +102,8 @@ def count_attempts(path: str, succeed_at: int) -> int:
 
 def run_inner(runner: str) -> dict[str, int]:
     tasks = [Task("x", add, args=(1,)), Task("y", add, args=(2,), dependencies=[TaskDependency("x", True)])]
-    return Process(tasks).run(runner=runner).results
+    workers = None if runner == "sequential" else 1
+    return Process(tasks).run(runner=runner, max_workers=workers).results
 
 
 def give_back_a_process_that_has_run() -> Process:

@@ -330,16 +330,16 @@ def test_two_runs_of_one_process_in_two_threads_do_not_mix(runner):
     process = Process(
         [Task("a", add, args=(1,)), Task("b", add, args=(1,), dependencies=[TaskDependency("a", True)])]
     )
-    with ThreadPoolExecutor(4) as threads:
-        reports = list(threads.map(lambda _: process.run(runner=runner), range(4)))
-    assert [report.results for report in reports] == [{"a": 1, "b": 2}] * 4
+    with ThreadPoolExecutor(2) as threads:
+        reports = list(threads.map(lambda _: process.run(runner=runner), range(2)))
+    assert [report.results for report in reports] == [{"a": 1, "b": 2}] * 2
 
 
 @pytest.mark.parametrize("inner", ["sequential", "thread", "process"])
 def test_a_run_inside_a_task_works(runner, inner):
-    report = Process([Task(f"outer{i}", run_inner, args=(inner,)) for i in range(3)]).run(runner=runner)
+    report = Process([Task(f"outer{i}", run_inner, args=(inner,)) for i in range(2)]).run(runner=runner)
     report.raise_for_errors()
-    assert list(report.results.values()) == [{"x": 1, "y": 3}] * 3
+    assert list(report.results.values()) == [{"x": 1, "y": 3}] * 2
 
 
 def test_methods_reach_the_process_whose_tasks_they_are_in_every_run(runner):
@@ -413,7 +413,7 @@ def test_tasks_of_one_graph_run_on_different_runners():
     assert report.metrics["thread"].worker == report.results["thread"].name
 
 
-def test_many_tasks_on_three_runners_at_once_all_end():
+def test_many_tasks_on_three_runners_at_once_all_end(shared_workers):
     names = ("sequential", "thread", "process")
     tasks = [Task(f"t{i}", add, args=(i,), runner=names[i % 3]) for i in range(300)]
     report = Process(tasks).run(runner="thread")
@@ -467,6 +467,7 @@ def test_amounts_of_resources_are_exact(runner, tmp_path):
     report.raise_for_errors()
 
 
+@pytest.mark.usefixtures("shared_workers")
 @pytest.mark.parametrize("runner", ["thread", "process"])
 def test_tasks_that_each_need_another_amount_run_together_as_far_as_there_is_enough(runner):
     there_is = {"memory": 8, "disk": 3}
@@ -475,7 +476,7 @@ def test_tasks_that_each_need_another_amount_run_together_as_far_as_there_is_eno
         for n in range(300)
     }
     tasks = [Task(name, time.sleep, args=(1e-3,), resources=need) for name, need in needs.items()]
-    report = Process(tasks).run(runner=runner, max_workers=4, resources=there_is)
+    report = Process(tasks).run(runner=runner, resources=there_is)
     report.raise_for_errors()
     # What a task has taken it has at least as long as its call lasts.
     begins = [(metrics.started_at, 1, name) for name, metrics in report.metrics.items()]
@@ -774,7 +775,7 @@ def test_a_runner_held_open_keeps_its_workers_from_run_to_run():
     assert first == second != third
 
 
-@pytest.mark.parametrize("make", [SequentialRunner, ThreadRunner, ProcessPoolRunner])
+@pytest.mark.parametrize("make", [SequentialRunner, ThreadRunner, functools.partial(ProcessPoolRunner, 1)])
 def test_a_runner_instance_serves_runs_at_the_same_time(make):
     process = Process([Task(f"t{i}", add, args=(i,)) for i in range(20)])
     with make() as runner, ThreadPoolExecutor(3) as threads:
