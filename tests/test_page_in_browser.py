@@ -360,7 +360,7 @@ def test_without_scripts_all_can_be_used_but_search_and_sort(look, report):
 
 
 def test_thousands_of_tasks_are_shown_in_bounded_time(look):
-    names = [f"task-{number}" for number in range(4_000)]
+    names = [f"task-{number}" for number in range(2_000)]
     entries = {
         name: entry(
             name, TaskStatus.ERRORED, error=ErrorData(name, exception="boom", traceback_str="T" * 500)
@@ -390,7 +390,7 @@ def test_thousands_of_tasks_are_shown_in_bounded_time(look):
         page.getElementById("show-success").click();
         const failed = shown().length;
         const found = page.getElementById("find");
-        found.value = "task-39";
+        found.value = "task-19";
         found.dispatchEvent(new Event("input", {bubbles: true}));
         const timing = view.performance.getEntriesByType("navigation")[0];
         return {
@@ -401,7 +401,7 @@ def test_thousands_of_tasks_are_shown_in_bounded_time(look):
     )
     check_quiet(seen)
     answer = seen["answer"]
-    assert (answer["count"], answer["failed"], answer["found"]) == (4_000, 80, 2)
+    assert (answer["count"], answer["failed"], answer["found"]) == (2_000, 40, 2)
     assert answer["loaded"] < 30_000  # milliseconds; it takes less than one second where nothing else runs
     assert answer["used"] < 30_000
 

@@ -234,11 +234,11 @@ def test_records_of_threads_that_a_task_starts_are_its_own_in_processes(tmp_path
 
 def test_tasks_may_share_a_log_file(runner, tmp_path):
     path = tmp_path / "shared"
-    tasks = [Task(f"t{i}", chatty, log_path=path, args=(str(i),)) for i in range(30)]
+    tasks = [Task(f"t{i}", chatty, log_path=path, args=(str(i),)) for i in range(10)]
     Process(tasks).run(runner=runner).raise_for_errors()
     lines = lines_of(path)
     assert len(lines) == sum(line.count("processes.t") + line.count("chatty.") for line in lines)
-    assert sum("Finished" in line for line in lines) == 30
+    assert sum("Finished" in line for line in lines) == 10
 
 
 MANY_FILES = """
@@ -562,7 +562,7 @@ def test_what_a_handler_of_the_programs_raises_fails_the_attempt_that_logged(run
     tasks = [
         Task("logs", log_and_return, log_path=path, args=("oops",), retries=1, retry_on=(StopIteration,)),
         Task("below", abs, args=(-1,), dependencies=[TaskDependency("logs")]),
-        *[Task(f"other{i}", pow, args=(i, 2)) for i in range(10)],
+        *[Task(f"other{i}", pow, args=(i, 2)) for i in range(3)],
     ]
     handler = Strict()
     logging.getLogger("chatty.app").addHandler(handler)
@@ -574,7 +574,7 @@ def test_what_a_handler_of_the_programs_raises_fails_the_attempt_that_logged(run
     assert report.entries["logs"].attempts == 2
     assert "in emit" in report.entries["logs"].error.traceback_str
     assert list(report.skipped) == ["below"]
-    assert report.results == {f"other{i}": i**2 for i in range(10)}
+    assert report.results == {f"other{i}": i**2 for i in range(3)}
     if path is not None:
         assert path.read_text().count("chatty.app: oops") == 2
 
