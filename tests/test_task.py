@@ -15,6 +15,7 @@ import tracemalloc
 import types
 import weakref
 from pathlib import Path
+from typing import Any
 
 import pytest
 from programs import output_of
@@ -111,230 +112,236 @@ def test_retries_none_means_none_at_all():
     assert Task("a", work, retries=None).retries == 0
 
 
-@pytest.mark.parametrize(
-    ("arguments", "error", "message"),
-    [
-        ({"name": 3}, TypeError, "name must be str, not int"),
-        ({"name": None}, TypeError, "name must be str, not NoneType"),
+WRONG_ARGUMENTS: list[tuple[dict[str, Any], type[Exception], str]] = [
+    ({"name": 3}, TypeError, "name must be str, not int"),
+    ({"name": None}, TypeError, "name must be str, not NoneType"),
+    (
+        {"name": abs},
+        TypeError,
+        "name must be str, not builtin_function_or_method: write Task('name', function)",
+    ),
+    ({"name": b"a"}, TypeError, "name must be str, not bytes"),
+    ({"name": ""}, ValueError, "Task name cannot be empty"),
+    *(
         (
-            {"name": abs},
-            TypeError,
-            "name must be str, not builtin_function_or_method: write Task('name', function)",
-        ),
-        ({"name": b"a"}, TypeError, "name must be str, not bytes"),
-        ({"name": ""}, ValueError, "Task name cannot be empty"),
-        *(
-            (
-                {"name": value},
-                ValueError,
-                f"Task name cannot contain spaces: {value!r}; where names come from data, number the tasks",
-            )
-            for value in ("a b", " a", "a\n", "a\tb", "a\u00a0b", "  ")
-        ),
-        *(
-            (
-                {"func": value},
-                TypeError,
-                f"func must be callable, not {kind}: pass the function itself, without calling it",
-            )
-            for value, kind in [(None, "NoneType"), ("work", "str"), (42, "int")]
-        ),
-        ({"args": [1]}, TypeError, "args must be tuple, not list: write args=(value,)"),
-        ({"args": "abc"}, TypeError, "args must be tuple, not str: write args=(value,)"),
-        ({"args": None}, TypeError, "args must be tuple, not NoneType: write args=(value,)"),
-        ({"kwargs": [("a", 1)]}, TypeError, "kwargs must be dict, not list: write kwargs={'name': value}"),
-        ({"kwargs": {1: 2}}, TypeError, "kwargs must be dict with str keys, not 1"),
-        (
-            {"dependencies": (TaskDependency("b"),)},
-            TypeError,
-            "dependencies must be list, not tuple (task 'a'): write dependencies=[…]",
-        ),
-        *(
-            (
-                {"dependencies": wrong},
-                TypeError,
-                f"dependencies must be list, not {type(wrong).__name__} (task 'a'): {hint}",
-            )
-            for wrong, hint in [
-                ("b", "write results_of('b') to get its result, or [TaskDependency('b')] to get none"),
-                (
-                    Task("b", int),
-                    "write results_of('b') to get its result, or [TaskDependency('b')] to get none",
-                ),
-                (
-                    (results_of("b"),),
-                    "results_of makes a list, so write dependencies=results_of('load')",
-                ),
-                ({"rate": "b"}, "write dependencies=results_of(rate='daily-rate')"),
-            ]
-        ),
-        (
-            {"dependencies": TaskDependency("b")},
-            TypeError,
-            "dependencies must be list, not TaskDependency (task 'a'): write dependencies=[…]",
-        ),
-        (
-            {"dependencies": [TaskDependency("b"), "c"]},
-            TypeError,
-            "dependency must be of type TaskDependency, not str (task 'a'): write *results_of('c') to get "
-            "its result, or TaskDependency('c') to get none",
-        ),
-        (
-            {"dependencies": [Task("c", int)]},
-            TypeError,
-            "dependency must be of type TaskDependency, not Task (task 'a'): write *results_of('c') to get "
-            "its result, or TaskDependency('c') to get none",
-        ),
-        (
-            {"dependencies": [None]},
-            TypeError,
-            "dependency must be of type TaskDependency, not NoneType (task 'a'): name the task, as in "
-            "TaskDependency('load')",
-        ),
-        (
-            {"args": results_of("b")},
-            TypeError,
-            "args must be tuple, not list: write dependencies=results_of('load')",
-        ),
-        (
-            {"kwargs": results_of(rate="b")},
-            TypeError,
-            "kwargs must be dict, not list: write dependencies=results_of('load')",
-        ),
-        *(
-            (
-                {"log_path": wrong},
-                TypeError,
-                f"log_path must be str, os.PathLike or None, not {type(wrong).__name__}: "
-                "arguments of the function are args=(…)",
-            )
-            for wrong in (3, b"a", True, [1])
-        ),
-        (
-            {"log_path": results_of("b")},
-            TypeError,
-            "log_path must be str, os.PathLike or None, not list: "
-            "dependencies are dependencies=results_of('load')",
-        ),
-        (
-            {"log_path": {"rate": 1}},
-            TypeError,
-            "log_path must be str, os.PathLike or None, not dict: "
-            "keyword arguments of the function are kwargs={…}",
-        ),
-        (
-            {"dependencies": [TaskDependency("b"), TaskDependency("c"), TaskDependency("B", True)]},
+            {"name": value},
             ValueError,
-            "Duplicate dependency name: b (task 'a'); name each dependency once (case does not count)",
-        ),
+            f"Task name cannot contain spaces: {value!r}; where names come from data, number the tasks",
+        )
+        for value in ("a b", " a", "a\n", "a\tb", "a\u00a0b", "  ")
+    ),
+    *(
         (
-            {"dependencies": [TaskDependency("A")]},
-            CircularDependencyError,
-            "Task 'a' lists itself as a dependency.",
-        ),
-        (
-            {"traced_vars_frame_filter": 3},
+            {"func": value},
             TypeError,
-            "traced_vars_frame_filter must be a str or None, not int",
-        ),
-        *(
-            (
-                {"timeout": value},
-                TypeError,
-                f"timeout must be a positive number of seconds or None, not {kind}",
-            )
-            for value, kind in [("1", "str"), (True, "bool"), ([1], "list"), (1j, "complex")]
-        ),
-        *(
-            (
-                {"timeout": value},
-                ValueError,
-                f"timeout must be a positive number, not {brief_repr(value)}; None means no limit",
-            )
-            for value in (0, 0.0, -1, -0.5, math.nan, math.inf, 10**400)
-        ),
-        *(
-            ({"retries": value}, TypeError, f"retries must be a non-negative int, not {kind}")
-            for value, kind in [("3", "str"), (1.0, "float"), (0.0, "float"), (True, "bool"), (False, "bool")]
-        ),
-        ({"retries": -1}, ValueError, "retries must be a non-negative int, not -1"),
-        *(
-            (
-                {"retry_on": value},
-                TypeError,
-                "retry_on must be None or a tuple of Exception subclasses, as in (OSError,), "
-                f"not {brief_repr(value)}",
-            )
-            for value in (
-                OSError,
-                [OSError],
-                (OSError, "KeyError"),
-                (OSError, 3),
-                (KeyboardInterrupt,),
-                (OSError(),),
-                (int,),
-                "OSError",
-            )
-        ),
-        *(
-            (
-                {"retry_delay": value},
-                TypeError,
-                f"retry_delay must be a number of seconds or a callable, not {kind}",
-            )
-            for value, kind in [("1", "str"), (None, "NoneType"), (True, "bool"), (False, "bool")]
-        ),
+            f"func must be callable, not {kind}: pass the function itself, without calling it",
+        )
+        for value, kind in [(None, "NoneType"), ("work", "str"), (42, "int")]
+    ),
+    ({"args": [1]}, TypeError, "args must be tuple, not list: write args=(value,)"),
+    ({"args": "abc"}, TypeError, "args must be tuple, not str: write args=(value,)"),
+    ({"args": None}, TypeError, "args must be tuple, not NoneType: write args=(value,)"),
+    ({"kwargs": [("a", 1)]}, TypeError, "kwargs must be dict, not list: write kwargs={'name': value}"),
+    ({"kwargs": {1: 2}}, TypeError, "kwargs must be dict with str keys, not 1"),
+    (
+        {"dependencies": (TaskDependency("b"),)},
+        TypeError,
+        "dependencies must be list, not tuple (task 'a'): write dependencies=[…]",
+    ),
+    *(
         (
-            {"retry_delay": [1, 10]},
+            {"dependencies": wrong},
             TypeError,
-            "retry_delay must be a number of seconds or a callable, not list: "
-            "write lambda attempt: delays[attempt - 1]",
-        ),
-        *(
+            f"dependencies must be list, not {type(wrong).__name__} (task 'a'): {hint}",
+        )
+        for wrong, hint in [
+            ("b", "write results_of('b') to get its result, or [TaskDependency('b')] to get none"),
             (
-                {"retry_delay": value},
-                ValueError,
-                f"retry_delay must be a non-negative number of seconds, not {brief_repr(value)}",
-            )
-            for value in (-1, -0.5, math.nan, math.inf, 10**400)
-        ),
-        *(
-            ({"priority": value}, TypeError, f"priority must be int, not {kind}")
-            for value, kind in [("1", "str"), (1.0, "float"), (True, "bool"), (None, "NoneType")]
-        ),
+                Task("b", int),
+                "write results_of('b') to get its result, or [TaskDependency('b')] to get none",
+            ),
+            (
+                (results_of("b"),),
+                "results_of makes a list, so write dependencies=results_of('load')",
+            ),
+            ({"rate": "b"}, "write dependencies=results_of(rate='daily-rate')"),
+        ]
+    ),
+    (
+        {"dependencies": TaskDependency("b")},
+        TypeError,
+        "dependencies must be list, not TaskDependency (task 'a'): write dependencies=[…]",
+    ),
+    (
+        {"dependencies": [TaskDependency("b"), "c"]},
+        TypeError,
+        "dependency must be of type TaskDependency, not str (task 'a'): write *results_of('c') to get "
+        "its result, or TaskDependency('c') to get none",
+    ),
+    (
+        {"dependencies": [Task("c", int)]},
+        TypeError,
+        "dependency must be of type TaskDependency, not Task (task 'a'): write *results_of('c') to get "
+        "its result, or TaskDependency('c') to get none",
+    ),
+    (
+        {"dependencies": [None]},
+        TypeError,
+        "dependency must be of type TaskDependency, not NoneType (task 'a'): name the task, as in "
+        "TaskDependency('load')",
+    ),
+    (
+        {"args": results_of("b")},
+        TypeError,
+        "args must be tuple, not list: write dependencies=results_of('load')",
+    ),
+    (
+        {"kwargs": results_of(rate="b")},
+        TypeError,
+        "kwargs must be dict, not list: write dependencies=results_of('load')",
+    ),
+    *(
         (
-            {"resources": ["db"]},
+            {"log_path": wrong},
             TypeError,
-            "resources must be a mapping, not list: write resources={'name': amount}",
-        ),
-        ({"resources": {1: 1}}, TypeError, "resources must have str keys, not 1"),
-        *(
-            (
-                {"resources": {"db": value}},
-                TypeError,
-                f"resources['db'] must be a positive number, not {kind}",
-            )
-            for value, kind in [("1", "str"), (None, "NoneType"), (True, "bool")]
-        ),
-        *(
-            (
-                {"resources": {"db": value}},
-                ValueError,
-                f"resources['db'] must be a positive number, not {brief_repr(value)}",
-            )
-            for value in (0, -1, -0.5, math.nan, math.inf)
-        ),
-        *(
-            ({"keep_result": value}, TypeError, f"keep_result must be bool, not {kind}")
-            for value, kind in [(1, "int"), (None, "NoneType"), ("no", "str")]
-        ),
-    ],
-)
-def test_a_wrong_argument_is_refused_at_construction(arguments, error, message):
-    with pytest.raises(error) as caught:
+            f"log_path must be str, os.PathLike or None, not {type(wrong).__name__}: "
+            "arguments of the function are args=(…)",
+        )
+        for wrong in (3, b"a", True, [1])
+    ),
+    (
+        {"log_path": results_of("b")},
+        TypeError,
+        "log_path must be str, os.PathLike or None, not list: "
+        "dependencies are dependencies=results_of('load')",
+    ),
+    (
+        {"log_path": {"rate": 1}},
+        TypeError,
+        "log_path must be str, os.PathLike or None, not dict: "
+        "keyword arguments of the function are kwargs={…}",
+    ),
+    (
+        {"dependencies": [TaskDependency("b"), TaskDependency("c"), TaskDependency("B", True)]},
+        ValueError,
+        "Duplicate dependency name: b (task 'a'); name each dependency once (case does not count)",
+    ),
+    (
+        {"dependencies": [TaskDependency("A")]},
+        CircularDependencyError,
+        "Task 'a' lists itself as a dependency.",
+    ),
+    (
+        {"traced_vars_frame_filter": 3},
+        TypeError,
+        "traced_vars_frame_filter must be a str or None, not int",
+    ),
+    *(
+        (
+            {"timeout": value},
+            TypeError,
+            f"timeout must be a positive number of seconds or None, not {kind}",
+        )
+        for value, kind in [("1", "str"), (True, "bool"), ([1], "list"), (1j, "complex")]
+    ),
+    *(
+        (
+            {"timeout": value},
+            ValueError,
+            f"timeout must be a positive number, not {brief_repr(value)}; None means no limit",
+        )
+        for value in (0, 0.0, -1, -0.5, math.nan, math.inf, 10**400)
+    ),
+    *(
+        ({"retries": value}, TypeError, f"retries must be a non-negative int, not {kind}")
+        for value, kind in [("3", "str"), (1.0, "float"), (0.0, "float"), (True, "bool"), (False, "bool")]
+    ),
+    ({"retries": -1}, ValueError, "retries must be a non-negative int, not -1"),
+    *(
+        (
+            {"retry_on": value},
+            TypeError,
+            "retry_on must be None or a tuple of Exception subclasses, as in (OSError,), "
+            f"not {brief_repr(value)}",
+        )
+        for value in (
+            OSError,
+            [OSError],
+            (OSError, "KeyError"),
+            (OSError, 3),
+            (KeyboardInterrupt,),
+            (OSError(),),
+            (int,),
+            "OSError",
+        )
+    ),
+    *(
+        (
+            {"retry_delay": value},
+            TypeError,
+            f"retry_delay must be a number of seconds or a callable, not {kind}",
+        )
+        for value, kind in [("1", "str"), (None, "NoneType"), (True, "bool"), (False, "bool")]
+    ),
+    (
+        {"retry_delay": [1, 10]},
+        TypeError,
+        "retry_delay must be a number of seconds or a callable, not list: "
+        "write lambda attempt: delays[attempt - 1]",
+    ),
+    *(
+        (
+            {"retry_delay": value},
+            ValueError,
+            f"retry_delay must be a non-negative number of seconds, not {brief_repr(value)}",
+        )
+        for value in (-1, -0.5, math.nan, math.inf, 10**400)
+    ),
+    *(
+        ({"priority": value}, TypeError, f"priority must be int, not {kind}")
+        for value, kind in [("1", "str"), (1.0, "float"), (True, "bool"), (None, "NoneType")]
+    ),
+    (
+        {"resources": ["db"]},
+        TypeError,
+        "resources must be a mapping, not list: write resources={'name': amount}",
+    ),
+    ({"resources": {1: 1}}, TypeError, "resources must have str keys, not 1"),
+    *(
+        (
+            {"resources": {"db": value}},
+            TypeError,
+            f"resources['db'] must be a positive number, not {kind}",
+        )
+        for value, kind in [("1", "str"), (None, "NoneType"), (True, "bool")]
+    ),
+    *(
+        (
+            {"resources": {"db": value}},
+            ValueError,
+            f"resources['db'] must be a positive number, not {brief_repr(value)}",
+        )
+        for value in (0, -1, -0.5, math.nan, math.inf)
+    ),
+    *(
+        ({"keep_result": value}, TypeError, f"keep_result must be bool, not {kind}")
+        for value, kind in [(1, "int"), (None, "NoneType"), ("no", "str")]
+    ),
+]
+
+
+def refusal(arguments):
+    """Give the error that a task with these arguments is, as its type and text; None if it is made."""
+    try:
         Task(**{"name": "a", "func": work, **arguments})
-    assert type(caught.value) is error
-    assert str(caught.value) == message
+    except Exception as error:
+        return type(error), str(error)
+    return None
+
+
+def test_a_wrong_argument_is_refused_at_construction():
+    for arguments, error, message in WRONG_ARGUMENTS:
+        assert refusal(arguments) == (error, message), arguments
 
 
 @pytest.mark.parametrize("timeout", [1, 0.001, 3600, 1e300])
