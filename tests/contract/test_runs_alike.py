@@ -986,7 +986,7 @@ def test_the_error_of_a_time_limit_tells_where_the_function_stood(runner, functi
     if runner in ENGINES:
         pytest.skip("an engine does not tell")
     log_path = log_file and tmp_path / log_file
-    report = Process([Task("stuck", function, log_path, args=(3,), timeout=2)]).run(runner=runner)
+    report = Process([Task("stuck", function, log_path, args=(4,), timeout=2)]).run(runner=runner)
     (note,) = report.exceptions["stuck"].__notes__
     assert note.startswith("Where it stood (most recent call last):\n  File ")
     assert note.endswith(f", in {function.__name__}")
