@@ -303,6 +303,38 @@ def test_a_memory_error_on_a_thread_is_the_tasks_own():
     assert run_in_new_python(SHORT_OF_MEMORY, "thread") == "once MemoryError True\n"
 
 
+NO_MEMORY_LEFT = """
+import resource
+from processes.failure import describe_failure
+
+def fill(size):
+    kept = []
+    try:
+        while True:
+            kept.append(bytearray(size))
+    except MemoryError:
+        if size > 16:
+            fill(size // 4)
+        raise
+
+describe_failure(ValueError("what it imports is there"))
+with open("/proc/self/statm") as file:
+    taken = int(file.read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (taken + (40 << 20), resource.RLIM_INFINITY))
+try:
+    fill(1 << 16)
+except MemoryError as error:
+    failure = describe_failure(error)
+    text = failure.traceback_str
+    print(text.startswith("Traceback"), "in fill" in text, failure.traced_vars)
+"""
+
+
+@needs_limits
+def test_where_no_memory_is_left_the_variables_go_so_that_the_traceback_can_be_told():
+    assert run_in_new_python(NO_MEMORY_LEFT) == "True True {}\n"
+
+
 # ---- Retries ---------------------------------------------------------------------------------------------
 
 
