@@ -62,6 +62,9 @@ LONGEST_WAIT = 86_400.0  # seconds: system calls refuse to wait for more than 24
 
 TELL_SECONDS = 1.0  # after a Ctrl-C, for what the observers have not been told yet; then of the end alone
 
+# Not epoll, which takes a descriptor: the program may have used them up.
+_Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
+
 NO_ATTEMPTS = (0, 0.0)  # and the seconds that they took
 
 _SUCCESS = TaskStatus.SUCCESS  # the members of an enum are slow to look up before Python 3.12
@@ -432,7 +435,7 @@ class Scheduler:
         if not descriptors:
             self._waker.wait(timeout)
             return
-        with selectors.DefaultSelector() as selector:
+        with _Selector() as selector:
             for descriptor in descriptors:
                 selector.register(descriptor, selectors.EVENT_READ)
             bell = selector.register(self._waker.fileno(), selectors.EVENT_READ)
