@@ -118,6 +118,54 @@ def test_a_run_that_finds_no_descriptors_ends_with_the_reason_and_one_that_finds
     assert set(lines[2:]) == {"0 3", "3 0"}
 
 
+NONE_LEFT_FOR_WAITING = """
+import os, pathlib, resource, sys, threading, time
+from processes import Process, Task, TaskFinished
+resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))
+folder = pathlib.Path(sys.argv[1])
+
+def until(condition):
+    give_up_at = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < give_up_at
+        time.sleep(0.001)
+
+def work():
+    (folder / "begun").touch()
+    until((folder / "done").exists)
+
+def sleeps():
+    frame = sys._current_frames()[threading.main_thread().ident]
+    return "select" in frame.f_code.co_name
+
+def let_work_end(taken):
+    try:
+        until(sleeps)
+    finally:
+        os.close(taken.pop())
+        (folder / "done").touch()
+
+def use_up(event):
+    if isinstance(event, TaskFinished) and event.name == "look":
+        taken = []
+        try:
+            while True:
+                taken.append(os.dup(0))
+        except OSError:
+            threading.Thread(target=let_work_end, args=(taken,)).start()
+
+tasks = [
+    Task("work", work, runner="process"),
+    Task("look", until, args=((folder / "begun").exists,), runner="thread"),
+]
+print(len(Process(tasks).run(observers=[use_up]).successes))
+"""
+
+
+def test_a_run_on_several_runners_waits_on_though_the_program_takes_the_last_descriptor(tmp_path):
+    assert output_of([sys.executable, "-c", NONE_LEFT_FOR_WAITING, str(tmp_path)]) == "2\n"
+
+
 ROOM_FOR_ONE = """
 import os, resource, time
 from processes import Process, Task
