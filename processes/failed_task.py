@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, assert_never
 
 from .attempt import Raised, Returned, TimedOut, Unsendable, WorkerDied
 from .error_data import ErrorData
-from .failure import Failure, describe_failure
+from .exceptions import ProcessesError, SerializationError
+from .failure import Failure, describe_failure, name_of_class, type_name
+from .retry import TRANSIENT
 from .task import Task, function_name
 from .task_types import TaskDependency
 
@@ -14,7 +16,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .attempt import Outcome
-    from .exceptions import ProcessesError
 
 
 MAX_NAMES = 5  # of tasks, in a hint
@@ -44,9 +45,9 @@ def with_variables_of(failure: Failure, error: ProcessesError) -> Failure:
     return Failure(told.exception, told.traceback_str, failure.traced_vars, failure.traced_vars_location)
 
 
-def with_hint(task: Task, exception: BaseException, failure: Failure) -> Failure:
-    """Note what is mistaken most about arguments, where that may be what a function has failed for."""
-    hint = _hint_for(task, exception, failure)
+def with_hint(task: Task, exception: BaseException, failure: Failure, attempts: int) -> Failure:
+    """Note what is mistaken most about arguments and retries, where that may be why the task has failed."""
+    hint = _hint_for(task, exception, failure) or _hint_for_retries(task, exception, attempts)
     if not hint:
         return failure
     exception.add_note(hint)
@@ -112,6 +113,22 @@ def _hint_for_refusal(task: Task, text: str) -> str:
     own = "its args and " if task.args else ""
     how = ": a function takes any number of results as *values" if may_take_all else ""
     return f"Task {task.name!r} passes {own}results_of({', '.join(passed)}){how}."
+
+
+def _hint_for_retries(task: Task, exception: BaseException, attempts: int) -> str:
+    """Tell why there are attempts left, unless the task itself says what they are for."""
+    kind = type(exception)
+    if attempts > task.retries or kind in (ProcessesError, SerializationError):
+        return ""  # the last two say themselves what they mean for further attempts
+    if task.retry_on is None:
+        *names, last = (name_of_class(one) for one in TRANSIENT)
+        why = f"without retry_on, that is for {', '.join(names)} and {last}, not for {type_name(exception)}"
+    elif any(name_of_class(one) == name_of_class(kind) for one in task.retry_on):
+        module = name_of_class(kind, "__module__")
+        why = f"the {name_of_class(kind)} of {module} is none of those in its retry_on"
+    else:
+        return ""
+    return f"Task {task.name!r} was not attempted again, though retries={task.retries}: {why}."
 
 
 def _results_of(name: str, keyword: str) -> str:

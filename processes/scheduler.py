@@ -527,7 +527,7 @@ class Scheduler:
             self._plan.delay(index)
             heappush(self._timers, (monotonic() + delay, 0, index))
             return
-        failure = with_hint(task, exception, failure)
+        failure = with_hint(task, exception, failure, attempts)
         args = tuple(map(_shown, attempt.args))
         kwargs = {name: _shown(value) for name, value in attempt.kwargs.items()}
         error_data = error_data_of(task, args, kwargs, failure, self._downstream(index))

@@ -350,6 +350,10 @@ def fail_for_lack_of_arguments(one, two):
     """Is called without."""
 
 
+def fail_as(kind):
+    raise kind("told")
+
+
 def take_apart(value):
     return [*value]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import multiprocessing
 import pdb  # noqa: T100 - it is what is tested
 import sys
 import threading
@@ -312,6 +313,39 @@ def test_a_function_that_refuses_results_says_which_it_gets(runner):
     report = Process([*(Task(name, int) for name in "abcdef"), *tasks]).run(runner=runner)
     assert {name: notes_of(error) for name, error in report.exceptions.items()} == {
         f"use-{n}": [f"Task 'use-{n}' passes {passed}."] for n, (_, _, passed) in enumerate(refused)
+    }
+
+
+def test_why_a_failure_is_not_retried_is_told_where_it_may_surprise(runner):
+    told = {
+        "plain": (ValueError, {"retries": 2}, "without retry_on, that is for {}, not for ValueError"),
+        "namesake": (
+            multiprocessing.TimeoutError,
+            {"retries": 1},
+            "without retry_on, that is for {}, not for multiprocessing.context.TimeoutError",
+        ),
+        "namesake-of-one": (
+            multiprocessing.TimeoutError,
+            {"retries": 1, "retry_on": (KeyError, TimeoutError)},
+            "the TimeoutError of multiprocessing.context is none of those in its retry_on",
+        ),
+        "other": (ValueError, {"retries": 1, "retry_on": (KeyError,)}, None),
+        "given-up": (ConnectionError, {"retries": 1}, None),
+        "retried-once": (ValueError, {"retries": 1, "retry_on": (ValueError,)}, None),
+        "no-retries": (ValueError, {}, None),
+    }
+    tasks = [
+        Task(name, failing.fail_as, args=(kind,), **options) for name, (kind, options, _) in told.items()
+    ]
+    report = Process(tasks).run(runner=runner)
+    assert {name: notes_of(error) for name, error in report.exceptions.items()} == {
+        name: [
+            f"Task {name!r} was not attempted again, though retries={options['retries']}: "
+            f"{why.format('ConnectionError, TimeoutError and WorkerDiedError')}."
+        ]
+        if why
+        else []
+        for name, (_, options, why) in told.items()
     }
 
 
