@@ -69,3 +69,30 @@ def write_everywhere():
     thread = threading.Thread(target=print, args=("thread",))
     thread.start()
     thread.join()
+
+
+class AllButTwo:
+    """Becomes, where it is read, a list of all descriptors that may be had but two."""
+
+    def __reduce__(self):
+        return take_all_but_two, ()
+
+
+def take_all_but_two():
+    import resource  # here, because Windows has none
+
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, most))  # a system may allow a million
+    taken = []
+    with contextlib.suppress(OSError):
+        while True:
+            taken.append(os.dup(0))
+    for _ in range(2):
+        os.close(taken.pop())
+    return taken
+
+
+def let_go(taken):
+    for descriptor in taken:
+        os.close(descriptor)
+    print("let go")

@@ -12,7 +12,18 @@ from pathlib import Path
 
 import programs
 import pytest
-from printing import fail, first, print_bytes, redirect, second, talk, wait, write_everywhere
+from printing import (
+    AllButTwo,
+    fail,
+    first,
+    let_go,
+    print_bytes,
+    redirect,
+    second,
+    talk,
+    wait,
+    write_everywhere,
+)
 from test_logs_alike import lines_of
 
 from processes import Process, ProcessPoolRunner, Task, TaskDependency, ThreadRunner
@@ -258,6 +269,24 @@ def test_where_there_is_no_room_for_a_file_the_task_prints_where_it_always_does(
     report.raise_for_errors()
     assert printed(tmp_path / "first") == []
     assert capfd.readouterr().out.splitlines() == ["of the first"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit of open files to lower there")
+def test_where_no_descriptor_is_left_the_task_prints_where_it_always_does_and_so_can_the_next(
+    tmp_path, capfd
+):
+    tasks = [
+        Task("lets_go", let_go, args=(AllButTwo(),), log_path=tmp_path / "lets_go", priority=1),
+        Task("second", second, log_path=tmp_path / "second"),
+        Task("is_open", os.write, args=(2, b"still there\n")),
+    ]
+    report = Process(tasks).run(runner=ProcessPoolRunner(1), capture_output=True)
+    report.raise_for_errors()
+    assert len({metrics.pid for metrics in report.metrics.values()}) == 1
+    assert [printed(task.log_path) for task in tasks[:2]] == [[], ["of the second"]]
+    out, err = capfd.readouterr()
+    assert out.splitlines() == ["let go"]
+    assert err == "still there\n"
 
 
 PRINTS_AT_ONCE = """

@@ -6,6 +6,7 @@ nothing waits for a reader, however busy that is, and of a worker that was kille
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from contextlib import suppress
@@ -34,14 +35,22 @@ class TurnedOutput:
     Raises
     ------
     OSError
-        If no file can be made.
+        If no file can be made, or no descriptor is left to come back to where both go now.
     """
 
     def __init__(self) -> None:
         self.descriptor, self._path = _make_file()
         self.is_read_by_parent = False
+        self._before: list[int] = []
+        try:
+            for number in (1, 2):
+                self._before.append(_copy_of(number))
+        except OSError:
+            for descriptor in (self.descriptor, *self._before):
+                if descriptor >= 0:
+                    os.close(descriptor)
+            raise
         _flush()
-        self._before = [_copy_of(number) for number in (1, 2)]
         for number in (1, 2):
             os.dup2(self.descriptor, number)
         self._stream: Any = sys.stdout
@@ -146,7 +155,9 @@ def _copy_of(number: int) -> int:
     """Copy a descriptor; -1 if a task has closed it."""
     try:
         return os.dup(number)
-    except OSError:
+    except OSError as error:
+        if error.errno != errno.EBADF:
+            raise
         return -1
 
 
