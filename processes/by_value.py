@@ -592,18 +592,20 @@ def _can_travel(named: Any) -> bool:
     """Tell whether what only annotations name can be serialized; what cannot may not be needed either."""
     if not isinstance(named, (type, TypeVar)) or can_be_imported(named):
         return True
-    found = _can_travel_by_value.get(named)
-    if found is None:
-        found = _trials.found.get(named)
-    if found is None:
-        _trials.found[named] = found = True  # it may name itself
-        _trials.depth += 1
-        try:
-            dump_by_value(named, to_sender=False, in_pieces=False, classes=None, note_objects=False)
-        except Exception:  # as its contents raise it
-            found = False
+    found = _can_travel_by_value.get(named, _trials.found.get(named))
+    if found is not None:
+        return found
+    _trials.found[named] = found = True  # it may name itself
+    _trials.depth += 1
+    try:
+        dump_by_value(named, to_sender=False, in_pieces=False, classes=None, note_objects=False)
+    except KeyboardInterrupt:
+        _trials.found.clear()  # none of these trials comes to its end
+        raise
+    except BaseException:  # as its contents raise it
+        _trials.found[named] = found = False
+    finally:
         _trials.depth -= 1
-        _trials.found[named] = found
         if not _trials.depth:
             # One that failed on the way may have done so for this one alone.
             known = {other: can for other, can in _trials.found.items() if can or other is named}
