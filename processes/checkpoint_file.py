@@ -260,7 +260,7 @@ def _is_at(path: str, descriptor: int) -> bool:
     """Tell whether a path names an open file."""
     try:
         return os.path.samestat(os.fstat(descriptor), os.stat(path))  # noqa: PTH116
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
 
 

@@ -187,25 +187,28 @@ def test_bytes_that_were_changed_cost_the_tasks_they_belong_to(tmp_path):
     assert run(path, tasks, "sequential")[0].from_checkpoint == ("changed", "kept", "below")
 
 
-def clean_up(folder: Path, other: bytes | None) -> None:
-    """Remove a folder with all that is in it, and leave another checkpoint there."""
+def clean_up(folder: Path, leave: str, other: bytes) -> None:
+    """Remove a folder with all that is in it, and leave another checkpoint there, or a file in its place."""
     shutil.rmtree(folder)
-    if other is not None:
+    if leave == "checkpoint":
         folder.mkdir()
         (folder / "run.ckpt").write_bytes(other)
+    elif leave == "file":
+        folder.write_bytes(other)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="an open file cannot be removed there")
-@pytest.mark.parametrize("is_replaced", [False, True])
-def test_a_checkpoint_that_a_task_removes_or_replaces_is_lost_and_a_warning_says_so(is_replaced, tmp_path):
+@pytest.mark.parametrize("leave", ["nothing", "checkpoint", "file"])
+def test_a_checkpoint_that_a_task_removes_or_replaces_is_lost_and_a_warning_says_so(leave, tmp_path):
     folder, path = tmp_path / "out", tmp_path / "out" / "run.ckpt"
     run(path, [Task("of-another", abs, args=(-1,)), Task("large", bytes, args=(5_000_000,))], "sequential")
-    other = path.read_bytes() if is_replaced else None
-    tasks = [Task("small", abs, args=(-2,)), Task("clean", clean_up, args=(folder, other))]
+    other = path.read_bytes()
+    tasks = [Task("small", abs, args=(-2,)), Task("clean", clean_up, args=(folder, leave, other))]
     report, (message,) = run(path, tasks, "sequential")
     report.raise_for_errors()
     assert f"The checkpoint {str(path)!r} was removed or replaced while the run went on" in message
-    assert (path.read_bytes() if path.exists() else None) == other  # though it would have been written anew
+    there = path.read_bytes() if path.exists() else None
+    assert there == (other if leave == "checkpoint" else None)  # though it would have been written anew
 
 
 FULL = """
