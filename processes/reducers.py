@@ -140,7 +140,10 @@ def _reduce_text_file(file: io.TextIOWrapper) -> Any:
         # While a progress line is shown or output is captured, something else stands in its place in `sys`.
         if file in (getattr(sys, name), getattr(sys, f"__{name}__")):
             return getattr, (sys, name)
-    raise TypeError(f"cannot pickle an open file, {file.name!r}")  # cloudpickle would send what it contains
+    # cloudpickle would send what it contains.
+    if not hasattr(file, "name"):  # as around a buffer in memory
+        raise TypeError(f"cannot pickle {type(file).__name__!r} object")
+    raise TypeError(f"cannot pickle an open file, {file.name!r}")
 
 
 def _reduce_context_manager(manager: Any) -> Any:
