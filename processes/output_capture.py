@@ -42,16 +42,19 @@ class Lines:
 
     def __init__(self, on_record: Callable[[logging.LogRecord], None]) -> None:
         self._on_record = on_record
-        self._rest = ""  # the beginning of a line
+        self._begun: list[str] = []  # a line without end yet, in parts: to join them each time would take long
+        self._size = 0  # of these, in characters
         self._decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
 
     def write(self, text: str) -> None:
         """Take some text."""
-        *lines, rest = (self._rest + text).split("\n")
-        if len(rest) > MOST_IN_LINE:
-            lines.append(rest)
-            rest = ""
-        self._rest = rest
+        *lines, rest = text.split("\n")
+        if lines:
+            lines[0] = self._take_begun() + lines[0]
+        self._begun.append(rest)
+        self._size += len(rest)
+        if self._size > MOST_IN_LINE:
+            lines.append(self._take_begun())
         for line in lines:
             self._tell(line)
 
@@ -61,10 +64,14 @@ class Lines:
 
     def close(self) -> None:
         """Tell what comes after the last end of a line."""
-        self.write_bytes(b"")
-        if self._rest:
-            self._tell(self._rest)
-            self._rest = ""
+        if begun := self._take_begun():
+            self._tell(begun)
+
+    def _take_begun(self) -> str:
+        begun = "".join(self._begun)
+        self._begun.clear()
+        self._size = 0
+        return begun
 
     def _tell(self, line: str) -> None:
         last_state = line.rstrip("\r").rpartition("\r")[2]

@@ -254,6 +254,17 @@ def test_a_line_without_end_is_told_in_pieces(runner, tmp_path):
     assert max(map(len, lines)) < 1 << 21
 
 
+def test_many_parts_of_one_line_take_no_longer_than_as_many_lines(runner, tmp_path):
+    def dot():
+        for _ in range(200_000):
+            sys.stdout.write(".")
+
+    report, [lines] = run(runner, tmp_path, dot)
+    report.raise_for_errors()
+    assert lines == ["." * 200_000]
+    assert report.metrics["dot"].cpu_seconds < 5  # it was 20
+
+
 def test_where_there_is_no_room_for_a_file_the_task_prints_where_it_always_does(tmp_path, capfd):
     def no_file():
         def refuse():
