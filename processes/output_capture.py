@@ -64,6 +64,7 @@ class Lines:
 
     def close(self) -> None:
         """Tell what comes after the last end of a line."""
+        self.write(self._decoder.decode(b"", final=True))
         if begun := self._take_begun():
             self._tell(begun)
 

@@ -254,6 +254,16 @@ def test_a_line_without_end_is_told_in_pieces(runner, tmp_path):
     assert max(map(len, lines)) < 1 << 21
 
 
+def test_a_character_that_is_cut_off_at_the_end_is_told_too(runner, tmp_path):
+    def cut_off():
+        sys.stdout.buffer.write(b"one\nca\xc3")
+        sys.stdout.buffer.write(b"\xa9 \xe2\x82")
+
+    report, [lines] = run(runner, tmp_path, cut_off)
+    report.raise_for_errors()
+    assert lines == ["one", r"caé \xe2\x82"]
+
+
 def test_many_parts_of_one_line_take_no_longer_than_as_many_lines(runner, tmp_path):
     def dot():
         for _ in range(200_000):
