@@ -163,7 +163,8 @@ class _Loop:
         self._may_keep = sys.maxsize  # of memory beyond that, in bytes
         self._most_attempts: int | None = None
         self._preload: list[str] = []  # modules that are still to be imported
-        self._initializer: int | None = None  # the number of a function that is still to be called
+        self._initializer: int | None = None  # the number of a function
+        self._is_prepared = False  # whether all that has been done for this run
         self._output: TurnedOutput | None = None  # of the attempt, if it is captured
         self._kept: KeptHere | None = None  # the latest result, if it has been left here
         self._drop_spares: Callable[[], None] | None = None  # mappings of large arguments for the next task
@@ -279,6 +280,7 @@ class _Loop:
     def _set_up(self, setup: tuple[dict[str, Any], int, int | None, list[str], int | None]) -> None:
         """Begin a run in the state that its caller is in."""
         settings, self._may_keep, self._most_attempts, self._preload, self._initializer = setup
+        self._is_prepared = False
         self._kept = None
         self._serialized.clear()  # numbers of functions hold for one run
         self._functions.clear()
@@ -334,18 +336,12 @@ class _Loop:
         if files is None:
             self._send(wire.frame(wire.RESEND, self._ticket))
             return 0
-        if self._settings.misplaced is not None:
-            return self._answer(self._not_begun(self._settings.misplaced), task_name, may_keep=False)
-        if self._preload:
-            failure = self._import_modules(task_name, frame_filter)
+        if not self._is_prepared:
+            failure = self._prepare(flags, task_name, frame_filter)
             if failure is not None:
                 return self._answer(failure, task_name, may_keep=False)
-        if flags & wire.ANNOUNCE:
+        elif flags & wire.ANNOUNCE:
             self._announce_start()
-        if self._initializer is not None:
-            failure = self._initialize(self._initializer, task_name, frame_filter)
-            if failure is not None:
-                return self._answer(failure, task_name, may_keep=False)
         try:
             variant: tuple[int, bytes | memoryview] | None = None
             bound = 0
@@ -413,6 +409,21 @@ class _Loop:
         if text := output.close():
             self._send(wire.frame(wire.OUTPUT, self._ticket, text))
 
+    def _prepare(self, flags: int, task_name: str, frame_filter: str | None) -> Finished | None:
+        """Do what comes before the first call of a run; tell how this attempt ended if that failed."""
+        if self._settings.misplaced is not None:
+            return self._not_begun(self._settings.misplaced)
+        if self._preload and (failure := self._import_modules(task_name, frame_filter)) is not None:
+            return failure
+        if flags & wire.ANNOUNCE:
+            self._announce_start()
+        if self._initializer is not None:
+            failure = self._initialize(self._initializer, task_name, frame_filter)
+            if failure is not None:
+                return failure
+        self._is_prepared = True
+        return None
+
     def _import_modules(self, task_name: str, frame_filter: str | None) -> Finished | None:
         """Import what the pool shall have before the first attempt; tell how it ended if it failed."""
         while self._preload:
@@ -438,7 +449,6 @@ class _Loop:
         finished = perform(attempt, self._worker, owns_process=True)
         if isinstance(finished.outcome, Raised):
             return finished
-        self._initializer = None
         self._settings.keep_filters()
         self._keep_changes()
         return None
