@@ -86,7 +86,7 @@ class Checkpoint:
                     self._calls.append(None)
             self.saved = self._find_saved()
         except BaseException:
-            self._file.close(graph.names)
+            self._file.close(graph.index)
             raise
         self._values.clear()
 

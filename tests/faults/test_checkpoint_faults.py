@@ -8,6 +8,7 @@ import shutil
 import signal
 import sys
 import threading
+import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from faulty_runs import time_limit
 from programs import ended
 
 from processes import Process, ProcessExecutionReport, Task, TaskDependency
+from processes.checkpoint_file import CheckpointFile, Head
 
 
 def passed(name: str) -> TaskDependency:
@@ -185,6 +187,19 @@ def test_bytes_that_were_changed_cost_the_tasks_they_belong_to(tmp_path):
     assert (report.from_checkpoint, report.results["changed"]) == (("kept",), b"find me")
     assert ["not what was written" in message for message in messages] == [True]
     assert run(path, tasks, "sequential")[0].from_checkpoint == ("changed", "kept", "below")
+
+
+def test_a_ctrl_c_while_many_tasks_are_looked_at_is_heeded_soon(tmp_path):
+    path, names = tmp_path / "run.ckpt", [f"task-{number}" for number in range(30_000)]
+    file = CheckpointFile(path)
+    for name in names:
+        file.append(Head(name, b"key", b"id", 0.5, 1, None, 0), ())
+    file.close(set(names))
+    process = Process([Task(name, id, args=(Signalled(signal.SIGINT),)) for name in names])
+    begin = time.thread_time()
+    with pytest.raises(KeyboardInterrupt):
+        process.run(runner="sequential", checkpoint=path)
+    assert time.thread_time() - begin < 5  # it was 15
 
 
 def clean_up(folder: Path, leave: str, other: bytes) -> None:
