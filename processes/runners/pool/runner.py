@@ -602,14 +602,7 @@ class ProcessPoolRunner(ProcessRunner):
             if child.held and (peak := child.own_memory()) > limit:
                 self._put_back(child.take_back())
                 for job in child.held.values():
-                    name = job.attempt.task_name
-                    error = MemoryLimitError(
-                        f"Task {name!r} had {peak:,} bytes of memory, and its worker may have {limit:,}; "
-                        "raise memory_limit, or let the task work in smaller pieces",
-                        task_name=name,
-                        limit=limit,
-                        peak=peak,
-                    )
+                    error = _over_limit(job.attempt.task_name, limit, peak)
                     self._finish(job.attempt.ticket, WorkerDied(error), child.who, child.busy_since)
                 child.held.clear()
                 child.kill()
@@ -688,20 +681,25 @@ class ProcessPoolRunner(ProcessRunner):
         elif kind == wire.RETIRED:
             self._part_with(child)
         elif kind == wire.RESEND:
-            if (job := child.held.pop(ticket, None)) is not None:
-                function = job.function.pattern or job.function
-                for shipment in (job, function):
-                    shipment.do_without_files()
-                    child.has.discard(shipment)
-                if job.kept is None:
-                    self._queue_up(job)
-                else:
-                    child.give(job)  # no other has the argument
-                    self._unsent.add(child)
+            self._send_again(child, child.held.pop(ticket, None))
         else:
             assert kind == wire.READY
             self._failed_starts = 0
             child.who = Worker(child.label, pickle.loads(body), self._parent.host)  # noqa: S301 - our own worker
+
+    def _send_again(self, child: Child, job: Job | None) -> None:
+        """Let a job go out once more, without files, since those that it needs have not arrived."""
+        if job is None:
+            return
+        function = job.function.pattern or job.function
+        for shipment in (job, function):
+            shipment.do_without_files()
+            child.has.discard(shipment)
+        if job.kept is None:
+            self._queue_up(job)
+        else:
+            child.give(job)  # no other has the argument
+            self._unsent.add(child)
 
     def _log(self, child: Child, ticket: int, log: Callable[..., object], *args: object) -> None:
         """Log what a worker has sent; what the program's handlers raise fails its attempt."""
@@ -932,6 +930,16 @@ def _rank(job: Job) -> int:
 def _close(descriptors: list[int] | tuple[()] | None) -> None:
     for descriptor in descriptors or ():
         os.close(descriptor)
+
+
+def _over_limit(task_name: str, limit: int, peak: int) -> MemoryLimitError:
+    return MemoryLimitError(
+        f"Task {task_name!r} had {peak:,} bytes of memory, and its worker may have {limit:,}; "
+        "raise memory_limit, or let the task work in smaller pieces",
+        task_name=task_name,
+        limit=limit,
+        peak=peak,
+    )
 
 
 def _not_started(error: OSError, task_name: str) -> WorkerDiedError:
