@@ -165,7 +165,7 @@ def _reduce_known_by_identity(named: Any) -> Any:
         args = (name, named.__supertype__)
     elif isinstance(named, _TYPE_ALIAS):
         # A recursive one cannot be made before itself; nothing but its own value would tell the difference.
-        value = typing.Any if _is_recursive(named, named) else part_of(named, "value", typing.Any)
+        value = typing.Any if _is_recursive(named) else part_of(named, "value", typing.Any)
         args = (name, value)
         kwargs = {"type_params": named.__type_params__}
     else:
@@ -227,21 +227,26 @@ def _is_global(named: Any) -> bool:
     return values is not None and values.get(name) is named
 
 
-def _is_recursive(alias: Any, part: Any, around: tuple[Any, ...] = ()) -> bool:
-    """Tell whether a part of what an alias stands for names it again; it may stand in other aliases."""
-    inner: list[Any] = []
-    if isinstance(part, _TYPE_ALIAS):
-        if part not in around:  # else it names itself, which is its own affair
-            inner.append(part_of(part, "value"))
-            around = (*around, part)
-    elif not isinstance(part, type):  # a class may be typing.Union itself (Python 3.14 and later)
-        inner += getattr(part, "__args__", ())
-        inner += (
-            getattr(part, "__extra_names__", None) or {}
-        ).values()  # of a reference (Python 3.14 and later)
-        if (origin := getattr(part, "__origin__", None)) is not None:
-            inner.append(origin)
-    return any(one is alias or _is_recursive(alias, one, around) for one in inner)
+def _is_recursive(alias: Any) -> bool:
+    """Tell whether what an alias stands for names it again; it may stand in other aliases."""
+    seen: dict[int, Any] = {}  # by id, and kept, as what some stand for is made when it is asked for
+    pending = [part_of(alias, "value")]
+    while pending:
+        part = pending.pop()
+        if part is alias:
+            return True
+        if id(part) in seen:
+            continue
+        seen[id(part)] = part
+        if isinstance(part, _TYPE_ALIAS):
+            pending.append(part_of(part, "value"))
+        elif not isinstance(part, type):  # a class may be typing.Union itself (Python 3.14 and later)
+            pending += getattr(part, "__args__", ())
+            pending += (
+                getattr(part, "__extra_names__", None) or {}
+            ).values()  # of a reference, from there on
+            pending.append(getattr(part, "__origin__", None))
+    return False
 
 
 _OF_THIS_PYTHON: dict[type, Callable[[Any], Any]] = {}
