@@ -42,9 +42,7 @@ class Lines:
 
     def __init__(self, on_record: Callable[[logging.LogRecord], None]) -> None:
         self._on_record = on_record
-        self._begun: list[
-            str
-        ] = []  # a line without end yet, in parts: to join them each time would take long
+        self._begun: list[str] = []  # a line without end, in parts: to join them at each would take long
         self._size = 0  # of these, in characters
         self._decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
 

@@ -242,9 +242,8 @@ def _is_recursive(alias: Any) -> bool:
             pending.append(part_of(part, "value"))
         elif not isinstance(part, type):  # a class may be typing.Union itself (Python 3.14 and later)
             pending += getattr(part, "__args__", ())
-            pending += (
-                getattr(part, "__extra_names__", None) or {}
-            ).values()  # of a reference, from there on
+            names = getattr(part, "__extra_names__", None) or {}  # of a reference, from there on
+            pending += names.values()
             pending.append(getattr(part, "__origin__", None))
     return False
 
