@@ -210,11 +210,13 @@ def _children() -> set[int]:
     found: set[int] = set()
     unread = [os.getpid()]
     while unread:
-        for task in Path(f"/proc/{unread.pop()}/task").glob("*/children"):
-            with suppress(OSError):  # it has just ended
-                children = [int(pid) for pid in task.read_text().split()]
-                found.update(children)
-                unread += children
+        threads = f"/proc/{unread.pop()}/task"
+        with suppress(OSError):  # the process has just ended, or below, the thread
+            for thread in os.listdir(threads):
+                with suppress(OSError), open(f"{threads}/{thread}/children") as file:
+                    children = [int(pid) for pid in file.read().split()]
+                    found.update(children)
+                    unread += children
     return found
 
 
