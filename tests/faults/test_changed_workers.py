@@ -230,51 +230,68 @@ def behind(name):
     return [TaskDependency(name, use_result_as_additional_args=True)]
 """
 
-LEAVES_NO_DESCRIPTOR = {
-    "a large result": "assert run(Task('t', use_up_and_make)).results == {'t': make()}",
-    "a result that is kept": (
-        "tasks = Task('t', use_up_and_make, keep_result=False), Task('u', len, dependencies=behind('t'))\n"
-        "assert run(*tasks).results['u'] == 200_000"
-    ),
-    "an object": "assert run(Task('t', use_up_and_give_odd)).results['t'].value == make()",
-    "nothing that can travel": (
-        "error = run(Task('t', use_up_and_give_a_generator)).exceptions['t']\n"
-        "assert type(error) is SerializationError and 'result is a generator' in str(error)"
-    ),
-    "an exception": (
-        "report = run(Task('t', use_up_and_raise))\n"
-        "assert report.exceptions['t'].errno == 24\n"
-        "error = report.errored['t'].error\n"
-        "assert error.traced_vars == {'odd': 'odd'} and 'in use_up_and_raise' in error.traceback_str"
-    ),
+# Each has a worker of its own.
+LEAVES_NO_DESCRIPTOR = """
+def a_large_result():
+    return run(Task("t", use_up_and_make)).results == {"t": make()}
+
+def a_result_that_is_kept():
+    tasks = Task("t", use_up_and_make, keep_result=False), Task("u", len, dependencies=behind("t"))
+    return run(*tasks).results["u"] == 200_000
+
+def an_object():
+    return run(Task("t", use_up_and_give_odd)).results["t"].value == make()
+
+def nothing_that_can_travel():
+    error = run(Task("t", use_up_and_give_a_generator)).exceptions["t"]
+    return type(error) is SerializationError and "result is a generator" in str(error)
+
+def an_exception():
+    report = run(Task("t", use_up_and_raise))
+    error = report.errored["t"].error
+    is_its_own = report.exceptions["t"].errno == 24 and "in use_up_and_raise" in error.traceback_str
+    return is_its_own and error.traced_vars == {"odd": "odd"}
+
+for case in a_large_result, a_result_that_is_kept, an_object, nothing_that_can_travel, an_exception:
+    print(case.__name__, case())
+"""
+
+
+def test_a_task_that_leaves_no_descriptor_has_its_outcome():
+    assert run_in_new_python(USES_UP_DESCRIPTORS + LEAVES_NO_DESCRIPTOR).splitlines() == [
+        "a_large_result True",
+        "a_result_that_is_kept True",
+        "an_object True",
+        "nothing_that_can_travel True",
+        "an_exception True",
+    ]
+
+
+COMES_BEHIND_IT = """
+comes_behind_it = {
+    "a large result": [Task("next", make, priority=-1)],
+    "a large argument": [Task("next", len, args=(make(),), priority=-1)],
+    "its first import": [Task("next", log, priority=-1)],
+    "a result that is kept": [
+        Task("next", make, keep_result=False, priority=-1), Task("last", len, dependencies=behind("next"))
+    ],
 }
+for what, tasks in comes_behind_it.items():
+    report = run(Task("first", use_up), *tasks)
+    report.raise_for_errors()
+    print(what, report.results["first"] == report.metrics["next"].pid)
+"""
 
 
-@pytest.mark.parametrize("what", LEAVES_NO_DESCRIPTOR)
-def test_a_task_that_leaves_no_descriptor_has_its_outcome(what):
-    assert run_in_new_python(USES_UP_DESCRIPTORS + LEAVES_NO_DESCRIPTOR[what]) == ""
-
-
-COMES_BEHIND_IT = {
-    "a large result": "Task('next', make, priority=-1)",
-    "a large argument": "Task('next', len, args=(make(),), priority=-1)",
-    "its first import": "Task('next', log, priority=-1)",
-    "a result that is kept": (
-        "Task('next', make, keep_result=False, priority=-1), Task('last', len, dependencies=behind('next'))"
-    ),
-}
-
-
-@pytest.mark.parametrize("what", COMES_BEHIND_IT)
-def test_the_task_behind_one_that_left_no_descriptor_gets_another_worker(what):
-    script = (
-        f"report = run(Task('first', use_up), {COMES_BEHIND_IT[what]})\n"
-        "report.raise_for_errors()\n"
-        "print(report.results['first'] == report.metrics['next'].pid)"
-    )
-    done = ended([sys.executable, "-c", USES_UP_DESCRIPTORS + script])
-    said = "said by a task\n" if "import" in what else ""
-    assert (done.returncode, done.stdout, done.stderr) == (0, "False\n", said)
+def test_the_task_behind_one_that_left_no_descriptor_gets_another_worker():
+    done = ended([sys.executable, "-c", USES_UP_DESCRIPTORS + COMES_BEHIND_IT])
+    assert (done.returncode, done.stderr) == (0, "said by a task\n")
+    assert done.stdout.splitlines() == [
+        "a large result False",
+        "a large argument False",
+        "its first import False",
+        "a result that is kept False",
+    ]
 
 
 STAYS = {
