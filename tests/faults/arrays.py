@@ -91,15 +91,6 @@ def clear_and_fail(values: list[Any]) -> NoReturn:
     raise ValueError
 
 
-def die(array: np.ndarray) -> NoReturn:
-    os.kill(os.getpid(), signal.SIGKILL)
-    raise AssertionError
-
-
-def sleep_on(array: np.ndarray) -> None:
-    time.sleep(3600)
-
-
 def ramp(megabytes: int) -> np.ndarray:
     return np.arange(megabytes * MB // 8, dtype=np.float64)
 

@@ -19,13 +19,11 @@ from arrays import (
     add_one,
     are_one,
     clear_and_fail,
-    die,
     double,
     grow,
     in_order,
     leave_a_thread_behind,
     make,
-    sleep_on,
     spoil_and_fail,
     spoil_and_fail_once,
     sum_up,
@@ -292,10 +290,14 @@ def test_a_failure_shows_the_value_though_the_function_has_left_little_of_it(wor
     assert report.errored["use"].error.args == ([],)
 
 
+# From here on, workers that no other test has are not made to import NumPy.
+LARGE = 2 << 20  # bytes
+
+
 def test_a_death_costs_the_task_that_had_the_value():
     tasks = [
-        Task("make", make, keep_result=False),
-        Task("use", die, dependencies=behind("make")),
+        Task("make", bytearray, args=(LARGE,), keep_result=False),
+        Task("use", lambda _: os.kill(os.getpid(), signal.SIGKILL), dependencies=behind("make")),
         Task("below", abs, dependencies=behind("use")),
         *(Task(f"other{n}", pow, args=(n, 2)) for n in range(10)),
     ]
@@ -309,8 +311,8 @@ def test_a_death_costs_the_task_that_had_the_value():
 
 def test_a_time_limit_ends_the_task_that_has_the_value():
     tasks = [
-        Task("make", make, keep_result=False),
-        Task("use", sleep_on, dependencies=behind("make"), timeout=0.2),
+        Task("make", bytearray, args=(LARGE,), keep_result=False),
+        Task("use", lambda _: time.sleep(3600), dependencies=behind("make"), timeout=0.2),
         *(Task(f"other{n}", pow, args=(n, 2)) for n in range(10)),
     ]
     report = run(tasks, "process", max_workers=2)
@@ -323,13 +325,13 @@ def test_where_the_worker_dies_with_the_value_the_task_says_so(tmp_path, waits):
     pid_file, others_are_done = tmp_path / "pid", tmp_path / "done"
     others = {f"other{n}" for n in range(10)}
 
-    def make_and_tell() -> np.ndarray:
+    def make_and_tell() -> bytearray:
         pid_file.write_text(str(os.getpid()))
         with time_limit(20):
             # With another attempt in line, the worker would write the value before it begins that.
             while not (waits or others_are_done.exists()):
                 time.sleep(0.001)
-        return make()
+        return bytearray(LARGE)
 
     def kill_worker(event: object) -> None:
         if not isinstance(event, TaskFinished):
@@ -347,7 +349,7 @@ def test_where_the_worker_dies_with_the_value_the_task_says_so(tmp_path, waits):
     tasks = [
         Task("make", make_and_tell, keep_result=False),
         Task("late", time.sleep, args=(0.5 * waits,)),
-        Task("use", sum_up, dependencies=behind("make") + [TaskDependency("late")] * waits),
+        Task("use", len, dependencies=behind("make") + [TaskDependency("late")] * waits),
         Task("below", abs, dependencies=behind("use")),
         *(Task(f"other{n}", pow, args=(n, 2)) for n in range(10)),
     ]
@@ -453,11 +455,11 @@ def test_what_an_answer_sets_going_that_comes_before_a_run_of_several_runners_sl
     monkeypatch.setattr(ProcessPoolRunner, "_ask_for_kept", ask_who_is_stopped)
     monkeypatch.setattr(ProcessPoolRunner, "_flush", flush_slowly)
     tasks = [
-        Task("make", make, keep_result=False),
+        Task("make", bytearray, args=(LARGE,), keep_result=False),
         Task("wait", wait_for, args=(tmp_path / "asked",), runner="thread"),
-        Task("total", sum_up, dependencies=[*behind("make"), TaskDependency("wait")]),
+        Task("length", len, dependencies=[*behind("make"), TaskDependency("wait")]),
     ]
     # In a thread that no signal has to be looked for in, and which so sleeps until something comes.
     with time_limit(20), Process(tasks).stream(runner=ProcessPoolRunner(1)) as stream:
-        assert {entry.name for entry in stream} == {"make", "wait", "total"}
-    assert stream.report.results["total"] == TOTAL
+        assert {entry.name for entry in stream} == {"make", "wait", "length"}
+    assert stream.report.results["length"] == LARGE
