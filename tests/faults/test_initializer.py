@@ -149,7 +149,7 @@ def test_what_is_no_initializer_or_cannot_travel_is_refused_before_anything_runs
     assert not ran.exists()
 
 
-@pytest.mark.parametrize(("most", "count"), [(1, 10), (7, 30)])
+@pytest.mark.parametrize(("most", "count"), [(1, 4), (7, 15)])
 def test_a_worker_makes_place_for_another_after_so_many_tasks(most, count):
     tasks = [Task(f"t{n}", os.getpid) for n in range(count)]
     report = Process(tasks).run(runner=ProcessPoolRunner(2, max_tasks_per_worker=most))

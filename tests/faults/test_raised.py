@@ -263,7 +263,7 @@ def by_links():
 
 with open("/proc/self/statm") as file:
     taken = int(file.read().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (taken + (80 << 20), resource.RLIM_INFINITY))
+resource.setrlimit(resource.RLIMIT_AS, (taken + (48 << 20), resource.RLIM_INFINITY))
 tasks = [Task("once", at_once), Task("below", abs, dependencies=[TaskDependency("once", True)])]
 if sys.argv[1] == "process":  # threads share our own memory, which must not all be gone
     tasks += [Task(f"size-{size}", bit_by_bit, args=(size,)) for size in (1 << 20, 4096, 700, 27)]

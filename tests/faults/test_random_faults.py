@@ -37,7 +37,7 @@ EXPECTED = {
     "returns what ends its reader": WorkerDiedError,
     "takes too long": TimeoutError,
 }
-FAULTS = ["returns"] * 16 + list(EXPECTED)[1:6] * 4 + list(EXPECTED)[6:]
+FAULTS = ["returns"] * 32 + list(EXPECTED)[1:6] * 8 + list(EXPECTED)[6:]
 
 
 @st.composite
