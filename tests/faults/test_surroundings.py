@@ -499,8 +499,11 @@ Process([Task("writes", write)]).run(runner="process").raise_for_errors()
 """
 
 
-@pytest.mark.parametrize("command", ['exec "$@"', 'exec "$@" 1>&-'], ids=["as usual", "no standard output"])
-@pytest.mark.parametrize("to_a_file", [False, True], ids=["to a pipe", "to a file"])
+@pytest.mark.parametrize(
+    ("to_a_file", "command"),
+    [(False, 'exec "$@"'), (True, 'exec "$@" 1>&-')],
+    ids=["to a pipe", "to a file, with no standard output"],
+)
 def test_all_that_a_worker_writes_to_standard_error_arrives(to_a_file, command, tmp_path):
     arguments = ["sh", "-c", command, "sh", sys.executable, "-c", WRITTEN]
     with (tmp_path / "errors").open("w+") as errors:
