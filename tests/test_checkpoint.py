@@ -187,7 +187,6 @@ def test_results_come_back_as_they_were(runner, tmp_path):
 
 
 SCRIPT = """
-import sys
 from processes import Process, Task, TaskDependency
 
 class Point:
@@ -210,19 +209,24 @@ def passed(name):
 tasks = [Task("make", Point, args=(4,)), Task("double", double, dependencies=[passed("make")]),
          Task("large", make_large, dependencies=[passed("make")]),
          Task("look", look, dependencies=[passed("double"), passed("large")])]
-report = Process(tasks).run(runner=sys.argv[1], checkpoint="run.ckpt")
-print(*report.from_checkpoint, report.results.get("look"), type(report.results["make"]) is Point)
+for runner in ("thread", "process"):
+    report = Process(tasks).run(runner=runner, checkpoint=f"{{runner}}.ckpt")
+    is_own = type(report.results["make"]) is Point
+    print(runner, *report.from_checkpoint, report.results.get("look"), is_own)
 """
 
 
-@pytest.mark.parametrize("runner", ["thread", "process"])
-def test_classes_and_functions_of_a_script_come_back_as_the_scripts_own(runner, tmp_path):
+def test_classes_and_functions_of_a_script_come_back_as_the_scripts_own(tmp_path):
     lines = []
     returned = "return function() + large[0].x if type(large[0]) is Point else 0"
     for look in ("raise ValueError", returned, returned):
         (tmp_path / "script.py").write_text(SCRIPT.format(look=look))
-        lines.append(output_of([sys.executable, "script.py", runner], cwd=tmp_path).strip())
-    assert lines == ["None True", "make double large 13 True", "make double large look 13 True"]
+        lines += output_of([sys.executable, "script.py"], cwd=tmp_path).splitlines()
+    assert lines == [
+        f"{runner} {found}"
+        for found in ("None True", "make double large 13 True", "make double large look 13 True")
+        for runner in ("thread", "process")
+    ]
 
 
 def test_a_task_that_keeps_no_result_is_taken_over_with_what_its_dependants_need(runner, make, ran, tmp_path):
