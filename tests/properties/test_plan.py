@@ -22,7 +22,7 @@ ENOUGH = dict.fromkeys(RESOURCES, 3)  # for any task
 
 pytestmark = pytest.mark.once
 
-steadily = settings(deadline=None, derandomize=True, database=None, max_examples=100)
+steadily = settings(deadline=None, derandomize=True, database=None, max_examples=50)
 
 
 @dataclass
