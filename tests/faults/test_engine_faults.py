@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from faulty_runs import time_limit
 from misbehaving import die, die_once, kill_from, make_and_tell, note
 from odd_values import ReadElsewhere
 from programs import ended, started, wait_until
@@ -100,6 +101,17 @@ def test_a_dead_worker_of_dask_costs_the_attempt_that_it_was_at(tmp_path):
     assert (report.results["dies-once"], report.entries["dies-once"].attempts) == ("lives", 2)
     assert sorted(map(int, (tmp_path / "called").read_text().split())) == list(range(40))
     assert report.entries["below"].status is TaskStatus.SKIPPED
+
+
+@with_threads_of_dask
+def test_a_worker_that_dask_has_given_up_is_replaced(tmp_path):
+    import dask
+
+    # As where a machine is so busy that a worker which died is not back within those 15 s.
+    with dask.config.set({"distributed.deploy.lost-worker-timeout": "1ms"}), time_limit(120):
+        task = Task("dies-once", die_once, args=(tmp_path / "died",), retries=1)
+        report = Process([task]).run(runner=DaskRunner(n_workers=1))
+    assert report.results == {"dies-once": "lives"}
 
 
 def test_a_script_without_guard_that_starts_a_cluster_is_told_of_it(tmp_path):

@@ -109,6 +109,15 @@ class Connection:
                 )
                 raise
 
+    def replace_workers(self) -> None:
+        """Start others for workers that a cluster of our own has given up.
+
+        Dask does that for one that has died and is not back after 15 s, as on a busy machine.
+        """
+        cluster = self._cluster  # its lost ones are still in `worker_spec`
+        if cluster is not None and len(cluster.workers) < len(cluster.worker_spec):
+            cluster.scale(len(cluster.worker_spec))
+
     def close(self) -> None:
         if self._loop_runner is None:
             return

@@ -321,6 +321,7 @@ class DaskRunner(ProcessRunner):
         if monotonic() <= self._looked_at + LOOK_SECONDS:
             return
         self._looked_at = monotonic()
+        self._used.replace_workers()
         if self._client.status == "closed":
             for ticket in tuple(self._held):
                 self._tell(self._lose, ticket, RuntimeError("its client is closed"))
