@@ -31,7 +31,7 @@ from processes.runners.pool import boot
 def test_a_task_that_is_stuck_ends_with_its_limit_and_tells_where_it_stood():
     functions = (sleep_on, loop, compute_in_c, ignore_sigterm)
     report = run_beside_others(
-        "process", *(Task(function.__name__, function, timeout=0.5) for function in functions)
+        "process", *(Task(function.__name__, function, timeout=1) for function in functions)
     )
     for name, error in report.exceptions.items():
         assert type(error) is TimeoutError
