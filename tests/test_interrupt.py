@@ -257,10 +257,12 @@ def test_ctrl_c_ends_a_program_whose_coroutine_goes_on_beside_its_event_loop():
         "    time.sleep(60)\n"
         "async def main():\n"
         "    Process([Task('long', go_on)]).run(runner='sequential')\n"
+        "loop = asyncio.new_event_loop()\n"
         "try:\n"
-        "    asyncio.new_event_loop().run_until_complete(main())\n"
+        "    loop.run_until_complete(main())\n"
         "except KeyboardInterrupt:\n"
         "    print('interrupted')\n"
+        "loop.close()\n"
     )
     assert output_of([sys.executable, "-c", script], 30) == "interrupted\n"
 
