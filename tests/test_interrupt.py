@@ -63,7 +63,7 @@ except KeyboardInterrupt:
 @pytest.mark.parametrize(
     ("runner", "body"),
     [
-        ("sequential", "time.sleep(60)"),
+        ("sequential", "while True: time.sleep(0.1)"),  # just before a long one it would not be heard
         ("sequential", "while True: pass"),
         ("thread", "while True: pass"),
         ("process", "time.sleep(60)"),
