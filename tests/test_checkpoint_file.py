@@ -108,7 +108,7 @@ def test_a_file_that_was_cut_short_when_it_was_made_is_a_new_one(size, tmp_path)
 def test_a_file_of_another_kind_is_refused_and_left_as_it_is(content, tmp_path):
     path = tmp_path / "prices.csv"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"prices.csv' is a file of another kind, which is left as it is"):
+    with pytest.raises(ValueError, match="prices.csv['\"] is a file of another kind, which is left as it is"):
         CheckpointFile(path)
     assert path.read_bytes() == content
 

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import selectors
+import shlex
 import subprocess
 import sys
 import threading
@@ -369,7 +370,7 @@ def test_on_windows_workers_of_a_virtual_environment_are_started_without_its_red
 @pytest.mark.skipif(sys.platform == "win32", reason="a shell script is no program on Windows")
 def test_a_program_that_runs_again_in_the_place_of_its_workers_ends_with_advice(tmp_path):
     program, script = tmp_path / "program", tmp_path / "script.py"
-    program.write_text(f"#!/bin/sh\nexec {sys.executable} {script}\n")
+    program.write_text(f"#!/bin/sh\nexec {shlex.join([sys.executable, str(script)])}\n")
     program.chmod(0o755)
     script.write_text(REPEATED.format(change=f"sys.executable = {str(program)!r}"))
     output = output_of([str(script)], tmp_path)

@@ -7,6 +7,7 @@ import functools
 import os
 import pty
 import select
+import shlex
 import shutil
 import signal
 import socket
@@ -586,10 +587,11 @@ def test_a_run_works_where_dev_shm_cannot_be_used():
 
 @linux
 def test_a_run_works_where_the_temporary_folder_is_full(tmp_path):
+    folder = shlex.quote(str(tmp_path))
     fill = (
-        f"mount -t tmpfs -o size=4k none {tmp_path}\n"
-        f"head -c 4096 /dev/zero > {tmp_path}/filled\n"
-        f"export TMPDIR={tmp_path}"
+        f"mount -t tmpfs -o size=4k none {folder}\n"
+        f"head -c 4096 /dev/zero > {folder}/filled\n"
+        f"export TMPDIR={folder}"
     )
     assert run_among_mounts(fill, RUN) == "well\n"
 
@@ -837,7 +839,7 @@ print(os.listdir("/dev/shm"), os.listdir(tempfile.gettempdir()))
 
 @linux
 def test_nothing_is_left_in_dev_shm_and_in_the_temporary_folder(tmp_path):
-    empty = f"mount -t tmpfs none /dev/shm\nexport TMPDIR={tmp_path}"
+    empty = f"mount -t tmpfs none /dev/shm\nexport TMPDIR={shlex.quote(str(tmp_path))}"
     assert run_among_mounts(empty, LEAVES) == "[] []\n"
 
 
