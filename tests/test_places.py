@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import zipfile
 from pathlib import Path
 
 import programs
@@ -320,6 +321,28 @@ Task 'refused-4': args, kwargs arrived, but could not be deserialized: ValueErro
 def test_objects_of_a_scripts_classes_run_and_travel(tmp_path):
     (tmp_path / "script.py").write_text(WITH_CLASSES)
     assert output_of(["script.py", str(tmp_path / "marker")], tmp_path) == CLASSES_OUTPUT
+
+
+ZIPPED = """
+import logging
+from processes import Process, Task
+
+def warn():
+    logging.warning("heard")
+    return logging.__file__
+
+report = Process([Task("warns", warn)]).run(runner="process", max_workers=1)
+print(report.results["warns"] == logging.__file__)
+"""
+
+
+def test_pythons_library_may_stand_in_a_zip_file(tmp_path):  # as the embeddable build for Windows has it
+    library = Path(os.__file__).parent
+    with zipfile.ZipFile(tmp_path / "library.zip", "w") as file:
+        for path in [*library.glob("logging/*.py"), library / "traceback.py", library / "weakref.py"]:
+            file.write(path, path.relative_to(library))
+    done = ended([sys.executable, "-c", ZIPPED], cwd=tmp_path, env=os.environ | {"PYTHONPATH": "library.zip"})
+    assert (done.stdout, done.stderr) == ("True\n", "heard\n")
 
 
 REPEATED = """

@@ -11,6 +11,7 @@ from importlib.machinery import PathFinder
 TYPE_CHECKING: bool = False  # typing is one of them
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from importlib.abc import Loader
     from importlib.machinery import ModuleSpec
     from types import ModuleType
 
@@ -63,11 +64,20 @@ class _Finder:
             return None
         spec = PathFinder.find_spec(name, self._path if path is None else path)
         if name in self._acts and spec is not None and spec.loader is not None:
-            execute, act = spec.loader.exec_module, self._acts[name]
+            loader = _own(spec.loader)
+            execute, act = loader.exec_module, self._acts[name]
 
             def execute_and_act(module: ModuleType) -> None:
                 execute(module)
                 act()
 
-            spec.loader.exec_module = execute_and_act  # type: ignore[method-assign]
+            loader.exec_module = execute_and_act  # type: ignore[method-assign]
+            spec.loader = loader
         return spec
+
+
+def _own(loader: Loader) -> Loader:
+    """Copy a loader, which may load more than one module: all of a zip file have one."""
+    own: Loader = object.__new__(type(loader))
+    vars(own).update(vars(loader))
+    return own
