@@ -483,10 +483,11 @@ def _unknown_names(wanted: set[str], entries: Mapping[str, object]) -> list[str]
 def _send_problem(channel: object, error: BaseException) -> str:
     from .visible import visible
 
-    return (  # visible: a server's answer may be part of it
-        f"{type(channel).__name__} could not send the report ({visible(exception_line(error))}); "
-        "the other channels were served"
-    )
+    if isinstance(channel, type) or not hasattr(channel, "send_report"):
+        problem = f"{brief_repr(channel)} is no ReportChannel object: write report.notify(one, two)"
+    else:  # visible: a server's answer may be part of it
+        problem = f"{type(channel).__name__} could not send the report ({visible(exception_line(error))})"
+    return f"{problem}; the other channels were served"
 
 
 def _written(path: str | os.PathLike[str] | None, render: Callable[[], str]) -> str:

@@ -772,9 +772,16 @@ def test_warnings_can_be_turned_off(report):
     assert channel.names == [["good"]]
 
 
-def test_what_is_no_channel_is_a_warning(report):
-    with pytest.warns(UserWarning, match=r"str could not send the report \(AttributeError"):
-        report.notify("slack")
+@pytest.mark.parametrize(
+    ("mistake", "told"), [("slack", "'slack'"), ([Channel()], r"\[<.*>\]"), (Channel, "<class .*Channel'>")]
+)
+def test_what_is_no_channel_is_a_warning(report, mistake, told):
+    channel = Channel()
+    with pytest.warns(
+        UserWarning, match=rf"^{told} is no ReportChannel object: write report\.notify\(one, two\);"
+    ):
+        report.notify(mistake, channel)
+    assert len(channel.sent) == 1
 
 
 def test_an_interrupt_in_a_channel_ends_the_notification(report):
