@@ -40,9 +40,9 @@ class ExecutorRunner(ProcessRunner):
     The executor is the user's, and is not shut down. What it cannot do, this runner cannot do either. An
     attempt that passes its time limit is left behind, and occupies a worker until it ends. Its time counts
     from when the executor calls the future *running*, which may be before a worker has started and imported
-    what it needs; where it never does, as those of Parsl and ipyparallel, what takes too long fails when it
-    ends. A dead worker breaks most executors: all attempts that such a one was given fail with a
-    WorkerDiedError, and so does what is started later.
+    what it needs, or has ended a call that was left behind; where it never does, as those of Parsl and
+    ipyparallel, what takes too long fails when it ends. A dead worker breaks most executors: all attempts
+    that such a one was given fail with a WorkerDiedError, and so does what is started later.
 
     Parameters
     ----------
