@@ -682,6 +682,8 @@ def _no_tasks(tasks: object) -> TypeError:
             hint = "Process([…])"
         case str():
             hint = f"Process([…], {brief_repr(tasks)})"
+        case dict():
+            hint = "Process(list(tasks.values()))"
     return TypeError(f"tasks must be list, not {type_name(tasks)}: write {hint}")
 
 

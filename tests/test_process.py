@@ -86,6 +86,10 @@ def same_name(name: str) -> Any:
             lambda: Process(Task(name, int) for name in "ab"),
             "tasks must be list, not generator: write Process(list(tasks))",
         ),
+        (
+            lambda: Process({"a": Task("a", int)}),
+            "tasks must be list, not dict: write Process(list(tasks.values()))",
+        ),
         (lambda: Process(Task("a", int)), "tasks must be list, not Task: write Process([…])"),
         (
             lambda: Process("shop", [Task("a", int)]),
@@ -136,6 +140,10 @@ def same_name(name: str) -> Any:
         (
             lambda: Process([]).run("process"),
             "parallel must be bool or None, not 'process'; write runner='process'",
+        ),
+        (
+            lambda: Process([]).run(4),
+            "parallel must be bool or None, not 4; write parallel=True, max_workers=4",
         ),
         (
             lambda: Task("a", abs, (1,)),

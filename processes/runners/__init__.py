@@ -114,6 +114,9 @@ def _check_parallel(parallel: object) -> None:
     if parallel is not None and not isinstance(parallel, bool):
         from .base import ProcessRunner
 
-        shown = brief_repr(parallel)
-        hint = f"; write runner={shown}" if isinstance(parallel, (str, ProcessRunner)) else ""
+        shown, hint = brief_repr(parallel), ""
+        if isinstance(parallel, (str, ProcessRunner)):
+            hint = f"; write runner={shown}"
+        elif isinstance(parallel, int):
+            hint = f"; write parallel=True, max_workers={shown}"
         raise TypeError(f"parallel must be bool or None, not {shown}{hint}")
