@@ -415,8 +415,9 @@ class Process:
         Returns
         -------
         Stream
-            An iterator of TaskReportEntry; its `report` is there at the end. Leaving the loop early
-            cancels what is left; to have the report sent also then, use it in a ``with`` statement.
+            An iterator of TaskReportEntry; its `report` is there at the end. Use it in a ``with``
+            statement: to leave its block cancels what is left, and sends the report. Without one, the run
+            goes on when the loop is left, for as long as anything refers to the stream.
 
         Examples
         --------

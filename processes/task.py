@@ -193,7 +193,7 @@ class Task:
                 handler.close()
 
     def run(self, executing_process: Process | None = None) -> TaskResult:
-        """Run this one task here and now, with its retries and its time limit.
+        """Run this one task now, in this thread or on its own `runner`, with its retries and its time limit.
 
         Parameters
         ----------
@@ -211,6 +211,8 @@ class Task:
         ------
         TypeError
             If `executing_process` is neither a Process nor None.
+        KeyboardInterrupt
+            On Ctrl-C in the main thread.
         """
         from .process import Process
         from .single import run_task
