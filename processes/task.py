@@ -59,7 +59,8 @@ class Task:
         Seconds to wait before another attempt, or a function that gives them for the number of the
         attempt that failed (the first is 1), as :func:`processes.exponential_backoff` makes one.
     runner : str or ProcessRunner, optional
-        What runs this task, whatever runs the others; None: what runs the process.
+        What runs this task, whatever runs the others; by a name that is the run's own runner's, that one.
+        None: what runs the process.
     priority : int, default 0
         Among the tasks that can start, those of higher priority start first; and what the first of them lacks
         of `resources` is not given to tasks of lower priority.
