@@ -1,7 +1,7 @@
 """The command line: ``processes run``, ``processes graph``, ``processes demo``.
 
-Exit status: 0 when all tasks succeeded, 1 when some did not, 2 when nothing could be run (wrong usage, a
-file that is not there, a module that cannot be imported), 130 after Ctrl-C.
+Exit status: 0 when all tasks succeeded, 1 when some did not or a file could not be written, 2 when nothing
+could be run (wrong usage, a file that is not there, a module that cannot be imported), 130 after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -189,7 +189,8 @@ def run(
 
     Without --runner, and where the process names none either, several workers are threads.
 
-    Exit status: 0 when all tasks succeeded, 1 when some did not, 2 when nothing could be run.
+    Exit status: 0 when all tasks succeeded, 1 when some did not or a file could not be written, 2 when
+    nothing could be run, 130 after Ctrl-C.
     """
     if html_path is not None:
         ProcessExecutionReport().to_html()  # what pages need, too

@@ -70,7 +70,7 @@ _CALLERS = CALLERS | {
 
 _OF_AN_IMPORT = '  File "<frozen importlib._bootstrap>"'  # where a stack begins that no user's call is in
 _IMPORTING = (
-    "The function was not called yet: a new worker first imports what it needs, within the same limit.\n"
+    "The function was not called yet: a new worker first imports what it needs, with the same limit.\n"
     "ProcessPoolRunner(preload=(…)) has modules imported before."
 )
 
