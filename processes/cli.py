@@ -278,7 +278,7 @@ def graph(target: str, arguments: tuple[str, ...], drawing: str) -> None:
 def demo(workers: int | None, compare: bool, root: Path | None, top: int, json_path: Path) -> None:
     """Rank the standard library's packages by how hard they are to maintain.
 
-    A real CPU-bound graph of some hundred tasks: parse and tokenize each package, weigh its functions, find
+    A real CPU-bound graph of some 600 tasks: parse and tokenize each package, weigh its functions, find
     copied code, follow the imports, rank. It runs on worker processes, and then once more sequentially.
 
     Exit status: 0 when all tasks succeeded and both runs gave the same, 1 otherwise.
