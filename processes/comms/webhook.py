@@ -41,9 +41,9 @@ class WebhookConfig:
     nest_under : str, optional
         Put the report under this key of the body; None: at its top.
     retries : int, default 0
-        How often the report is sent again at most, when there was no connection, or a 429 or 5xx answer;
-        after as long as the answer's Retry-After asks for, if that is no more than a minute, or else with
-        growing delays (0.5 s, 1 s, 2 s, … at most).
+        How often the report is sent again at most, when there was no connection, no answer in time, or a 429
+        or 5xx answer; after as long as the answer's Retry-After asks for, if that is no more than a minute,
+        or else with growing delays (0.5 s, 1 s, 2 s, … at most).
 
     Raises
     ------
