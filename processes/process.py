@@ -63,7 +63,7 @@ class Process:
         The runner of the latest run; its `results` hold the TaskResult of each task (PENDING before
         the first run).
     report : ProcessExecutionReport or None
-        The report of the latest run, also of one that Ctrl-C ended; None before the first run.
+        The report of the latest run, also of one that Ctrl-C ended; None before the end of the first.
 
     Raises
     ------
