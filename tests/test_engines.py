@@ -489,6 +489,18 @@ def test_an_asynchronous_client_is_refused(new_client):
     asyncio.run(refuse())
 
 
+def test_a_cluster_is_answered_with_how_to_give_its_address():
+    from distributed import LocalCluster
+
+    with (
+        LocalCluster(n_workers=0, processes=False, dashboard_address=None) as cluster,
+        pytest.raises(
+            TypeError, match=r"not LocalCluster\(.*\): write DaskRunner\(cluster.scheduler_address\)"
+        ),
+    ):
+        DaskRunner(cluster)
+
+
 def test_a_client_that_is_closed_is_refused(new_client):
     client = new_client()
     client.close()

@@ -438,11 +438,14 @@ def _check(address_or_client: object, local_cluster_kwargs: dict[str, Any]) -> N
     if address_or_client is None:
         return
     from distributed import Client
+    from distributed.deploy.cluster import Cluster
 
     if not isinstance(address_or_client, (str, Client)):
-        raise TypeError(
-            f"address_or_client must be str, distributed.Client or None, not {brief_repr(address_or_client)}"
+        hint = (
+            ": write DaskRunner(cluster.scheduler_address)" if isinstance(address_or_client, Cluster) else ""
         )
+        shown = brief_repr(address_or_client)
+        raise TypeError(f"address_or_client must be str, distributed.Client or None, not {shown}{hint}")
     if isinstance(address_or_client, Client) and address_or_client.asynchronous:
         raise ValueError("address_or_client must not be an asynchronous client; give its scheduler's address")
     if local_cluster_kwargs:
