@@ -88,7 +88,7 @@ class Program(click.Group):
             takes_arguments = error.ctx and any(one.name == "arguments" for one in error.ctx.command.params)
             if error.possibilities or not takes_arguments:
                 raise
-            hint = "Options of FILE_OR_MODULE itself stand behind a `--`."
+            hint = "Options of FILE_OR_MODULE itself come after a `--`."
             raise click.UsageError(f"{error.message} {hint}", error.ctx) from error
         except KeyboardInterrupt:
             click.echo("Interrupted.", err=True)
@@ -106,7 +106,7 @@ target_arguments = click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 ABOUT_TARGETS = """
     FILE_OR_MODULE is a Python file, or a module as in `import`. NAME in it is a Process, or a function
     without parameters that returns one; without NAME the module's only Process is taken, or its function
-    `build`. It finds FILE_OR_MODULE and ARGUMENTS in `sys.argv`; those that look like options stand behind
+    `build`. It finds FILE_OR_MODULE and ARGUMENTS in `sys.argv`; those that look like options come after
     a `--`.
 """
 

@@ -44,7 +44,7 @@ class Process:
     Parameters
     ----------
     tasks : list of Task
-        The tasks, in any order. The list is sorted in place: a task stands behind all it depends on. The
+        The tasks, in any order. The list is sorted in place: a task comes after all it depends on. The
         process keeps a list of its own.
     name : str, default ""
         A name for people; the report shows it.
@@ -61,7 +61,7 @@ class Process:
         As given.
     runner : ProcessRunner
         The runner of the latest run; its `results` hold the TaskResult of each task (PENDING before
-        the first run).
+        the first run, and after a task or dependency was added or removed).
     report : ProcessExecutionReport or None
         The report of the latest run, also of one that Ctrl-C ended; None before the end of the first.
 

@@ -144,7 +144,7 @@ class TaskDependency:
     task_name : str
         The task that is needed. Kept in lower case, as the names of tasks are.
     use_result_as_additional_args : bool, default False
-        Pass the needed task's result as a positional argument, behind the task's own.
+        Pass the needed task's result as a positional argument, after the task's own.
     use_result_as_additional_kwargs : bool, default False
         Pass the needed task's result as a keyword argument.
     additional_kwarg_name : str, default ""
@@ -204,7 +204,7 @@ def results_of(*names: str, **keywords: str) -> list[TaskDependency]:
     Parameters
     ----------
     *names : str
-        Tasks whose results are passed as positional arguments, behind the task's own and in this order.
+        Tasks whose results are passed as positional arguments, after the task's own and in this order.
     **keywords : str
         Tasks whose results are passed as keyword arguments: ``rate="daily-rate"`` passes that of the task
         ``daily-rate`` as ``rate``.

@@ -102,7 +102,7 @@ def test_help_says_what_to_name_and_where_options_of_its_own_stand(main, command
     assert (status, errors) == (0, "")
     text = " ".join(output.split())
     assert "without NAME the module's only Process is taken, or its function `build`" in text
-    assert "those that look like options stand behind a `--`" in text
+    assert "those that look like options come after a `--`" in text
 
 
 def test_the_runner_can_be_chosen_and_the_report_written(write, main, tmp_path, runner):
@@ -455,7 +455,7 @@ WRONG_USAGES = [
     (["run", "many.py"], "append :NAME with one of f0, f1, f2, f3, f4, f5, f6, f7, f8, f9, …"),
     (
         ["run", "job.py", "--day", "3"],
-        "No such option '--day'. Options of FILE_OR_MODULE itself stand behind",
+        "No such option '--day'. Options of FILE_OR_MODULE itself come after",
     ),
     (["run", "job.py", "--failfast"], "No such option '--failfast'. Did you mean '--fail-fast'?"),
     (["demo", "--day"], "No such option '--day'."),
