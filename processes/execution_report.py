@@ -53,7 +53,7 @@ class TaskReportEntry:
     elapsed_seconds : float
         Wall-clock time of all attempts together, in seconds.
     attempts : int
-        How often the function was called.
+        How many attempts were made; 0 if none could be.
     result : object, optional
         What the function returned; None unless the task succeeded.
     error : ErrorData, optional

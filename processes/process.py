@@ -310,8 +310,8 @@ class Process:
         Parameters
         ----------
         parallel : bool, optional
-            True runs on threads, False sequentially. None, with no `runner` given here or to the
-            constructor, means threads from 10 tasks on.
+            True runs on threads, False sequentially; a `runner` that contradicts it is refused. None, with no
+            `runner` given here or to the constructor, means threads from 10 tasks on.
         max_workers : int, optional
             How many attempts run at a time: 4 threads by default, and as many processes as this process
             may use processors. Below 1 counts as 1, which with ``parallel=True`` means sequentially. It

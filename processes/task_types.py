@@ -60,7 +60,7 @@ class TaskResult(_Unopened):
     elapsed_seconds : float, default 0.0
         Wall-clock time of all attempts together, in seconds.
     attempts : int, default 0
-        How often the function was called.
+        How many attempts were made; 0 if none could be.
     """
 
     status: TaskStatus
