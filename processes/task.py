@@ -402,6 +402,12 @@ def _check_retry_on(retry_on: object) -> None:
 
 def _check_retry_delay(retry_delay: object) -> None:
     if callable(retry_delay):
+        from .retry import exponential_backoff
+
+        if retry_delay is exponential_backoff:
+            raise TypeError(
+                "exponential_backoff makes a retry_delay, and is none: write exponential_backoff(1)"
+            )
         return
     if not is_number(retry_delay):
         is_list = isinstance(retry_delay, (list, tuple))

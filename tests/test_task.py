@@ -23,6 +23,7 @@ from programs import output_of
 from processes.exceptions import CircularDependencyError, DependencyNotFoundError, TaskNotFoundError
 from processes.failure import brief_repr
 from processes.process import Process
+from processes.retry import exponential_backoff
 from processes.runners import RUNNERS
 from processes.runners.sequential import SequentialRunner
 from processes.task import Task, check_resources, function_name
@@ -288,6 +289,11 @@ WRONG_ARGUMENTS: list[tuple[dict[str, Any], type[Exception], str]] = [
         TypeError,
         "retry_delay must be a number of seconds or a callable, not list: "
         "write lambda attempt: delays[attempt - 1]",
+    ),
+    (
+        {"retry_delay": exponential_backoff},
+        TypeError,
+        "exponential_backoff makes a retry_delay, and is none: write exponential_backoff(1)",
     ),
     *(
         (
