@@ -321,6 +321,8 @@ def find_process(target: str, arguments: tuple[str, ...]) -> Process:
     location, colon, name = target.rpartition(":")
     if not (colon and name.isidentifier()):  # the colon is a part of the file's path, or there is none
         location, name = target, ""
+    if not location:
+        raise click.UsageError(f"{target!r} names no file or module")
     path = Path(location)
     is_file = path.suffix == ".py" or path.name != location
     if is_file and not path.is_file():

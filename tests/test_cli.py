@@ -435,6 +435,8 @@ WRONG_USAGES = [
     (["run", "folder/missing"], "there is no file 'folder/missing'"),
     (["run", "missing"], "there is no module 'missing'"),
     (["run", "job.missing"], "there is no module 'job.missing'"),
+    (["run", ""], "'' names no file or module"),
+    (["run", ":p"], "':p' names no file or module"),
     (["run", "job.py:missing"], "'job.py' has no 'missing'; append :NAME with one of process"),
     (["run", "job.py:double"], "neither a Process nor a function without parameters"),
     (["run", "job.py", "--runner", "proces"], "'proces' is not one of 'sequential', 'thread', 'process'"),
