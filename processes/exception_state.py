@@ -257,8 +257,8 @@ class _Writer:
         place = _tables.places.get(id(value))
         if place is not None:
             return place
-        if (kind is list or kind is tuple) and all(id(item) in _tables.places for item in value):
-            return [kind is list, *self._contents(value)]  # a group's members among its arguments
+        if _are_exceptions(value):
+            return [kind is list, *self._contents(value)]  # a group's members among its arguments, say
         try:
             pickled = dump_value(value, self._to_sender)
             if pickled.modules or not pickled.plain:
@@ -278,7 +278,17 @@ def _linked(exception: BaseException) -> Iterator[BaseException]:
     contents += _attributes(exception).values()
     contents += (value for _, value in _fields(exception))
     contents += _members(exception)
-    return (content for content in contents if issubclass(type(content), BaseException))
+    for content in contents:
+        if issubclass(type(content), BaseException):
+            yield content
+        elif _are_exceptions(content):
+            yield from content
+
+
+def _are_exceptions(value: Any) -> bool:
+    """Tell whether a value is a list or a tuple of exceptions: of what one sums up, say."""
+    kind = type(value)
+    return (kind is list or kind is tuple) and all(issubclass(type(item), BaseException) for item in value)
 
 
 def _attributes(exception: BaseException) -> dict[str, Any]:

@@ -34,6 +34,7 @@ MAX_MESSAGE: Final = 20_000  # characters of one exception's text, and of each n
 MAX_TRACEBACK: Final = 1_000_000  # characters; the middle of a longer one is left out
 MAX_GROUP_WIDTH: Final = 1_000  # members of a group that the traceback shows (Python's own default is 15)
 MAX_GROUP_DEPTH: Final = 100  # groups in groups that it shows (Python's own default is 10)
+MAX_TOLD: Final = 1_000  # exceptions; of more, those that several groups share are told once
 _MAX_DEPTH: Final = 50  # lists in lists; deeper ones would exhaust the stack
 
 HAS_DAEMONS: Final = bool(getattr(_thread, "daemon_threads_allowed", lambda: True)())
@@ -318,25 +319,80 @@ def _unprintable(exception: BaseException) -> str:
 
 
 def _traceback_text(exception: BaseException, threaded: bool) -> str:
-    if not threaded and not _is_plain(exception):
+    if not threaded and not _are_plain(exception):
         raise _NeedsThreadError
-    from traceback import TracebackException
-
     try:
-        described = TracebackException(
-            type(exception),
-            exception,
-            traceback_of(exception),
-            compact=True,
-            max_group_width=MAX_GROUP_WIDTH,
-            max_group_depth=MAX_GROUP_DEPTH,
-        )
+        described = _told_once(exception) if _is_told_often(exception) else _told(exception)
         _cut_messages(described)
         return _cut_middle("".join(described.format()), MAX_TRACEBACK)
     except BaseException:
         if not threaded:
             raise
         return _bare_traceback(exception, _exception_text(exception, threaded))
+
+
+def _told(exception: BaseException, **options: Any) -> TracebackException:
+    from traceback import TracebackException
+
+    return TracebackException(
+        type(exception),
+        exception,
+        traceback_of(exception),
+        compact=True,
+        max_group_width=MAX_GROUP_WIDTH,
+        max_group_depth=MAX_GROUP_DEPTH,
+        **options,
+    )
+
+
+def _is_told_often(exception: BaseException) -> bool:
+    """Tell whether Python would tell more than MAX_TOLD exceptions, each member as often as it is met."""
+    seen = {id(exception)}  # causes and contexts are told once
+    pending = [exception]
+    for _ in range(MAX_TOLD):
+        if not pending:
+            return False
+        one = pending.pop()
+        for link in (one.__cause__, one.__context__):
+            if link is not None and id(link) not in seen:
+                seen.add(id(link))
+                pending.append(link)
+        if isinstance(one, BaseExceptionGroup):
+            pending += one.exceptions
+    return bool(pending)
+
+
+def _told_once(exception: BaseException) -> TracebackException:
+    """Tell an exception as Python does, but for members that were members before: these get one line.
+
+    Where each of some nested groups holds the one before twice, Python's text doubles with each.
+    """
+    seen: set[int] = set()  # Python's own; who gives it one adds causes, contexts and members himself
+    members: set[int] = set()
+    root = _told(exception, _seen=seen)
+    pending = [(root, exception)]
+    while pending:  # in Python's order: a cause or a context is told where it is met first
+        told, one = pending.pop()
+        told.__cause__ = told.__context__ = told.exceptions = None
+        cause, context = one.__cause__, one.__context__
+        if cause is not None and id(cause) not in seen:
+            told.__cause__ = _told(cause, _seen=seen)
+            pending.append((told.__cause__, cause))
+        elif context is not None and not one.__suppress_context__ and id(context) not in seen:
+            told.__context__ = _told(context, _seen=seen)
+            pending.append((told.__context__, context))
+        if not isinstance(one, BaseExceptionGroup):
+            continue
+        told.exceptions = [_told(member, _seen=seen) for member in one.exceptions]
+        for told_member, member in zip(told.exceptions, one.exceptions, strict=True):
+            if id(member) not in members:
+                members.add(id(member))
+                pending.append((told_member, member))
+                continue
+            told_member.stack.clear()
+            told_member.__notes__ = ["(shown elsewhere in this traceback)"]
+            told_member.__cause__ = told_member.__context__ = told_member.exceptions = None
+    return root
 
 
 def _cut_messages(described: TracebackException) -> None:
@@ -366,7 +422,7 @@ def _bare_traceback(exception: BaseException, text: str) -> str:
     return _cut_middle("\n".join(lines), MAX_TRACEBACK)
 
 
-def _is_plain(exception: BaseException) -> bool:
+def _are_plain(exception: BaseException) -> bool:
     """Tell whether rendering an exception, and what it is chained to, runs builtin code only."""
     pending: list[BaseException | None] = [exception]
     seen = set()
@@ -375,22 +431,27 @@ def _is_plain(exception: BaseException) -> bool:
         if one is None or id(one) in seen:
             continue
         seen.add(id(one))
-        kind = type(one)
-        if type(kind) is not type or issubclass(kind, (AttributeError, ImportError, SyntaxError)):
-            return False  # their text shows more than `args`, and suggests names out of what dir() gives
-        if isinstance(one, OSError) and not {type(one.filename), type(one.filename2)} <= _ATOMS:
+        if not _is_plain(one):
             return False
-        if any(c.__flags__ & HEAP_TYPE and not _HOOKS.isdisjoint(vars(c)) for c in kind.__mro__):
-            return False
-        notes = vars(one).get("__notes__", [])
         if isinstance(one, BaseExceptionGroup):
             pending += one.exceptions
-        elif not _ATOMS.issuperset(map(type, one.args)):
-            return False
-        if type(notes) is not list or not all(type(note) is str for note in notes):
-            return False
         pending += (one.__cause__, one.__context__)
     return True
+
+
+def _is_plain(exception: BaseException) -> bool:
+    """Tell whether rendering an exception by itself runs builtin code only."""
+    kind = type(exception)
+    if type(kind) is not type or issubclass(kind, (AttributeError, ImportError, SyntaxError)):
+        return False  # their text shows more than `args`, and suggests names out of what dir() gives
+    if isinstance(exception, OSError) and not {type(exception.filename), type(exception.filename2)} <= _ATOMS:
+        return False
+    if any(c.__flags__ & HEAP_TYPE and not _HOOKS.isdisjoint(vars(c)) for c in kind.__mro__):
+        return False
+    if not isinstance(exception, BaseExceptionGroup) and not _ATOMS.issuperset(map(type, exception.args)):
+        return False
+    notes = vars(exception).get("__notes__", [])
+    return type(notes) is list and all(type(note) is str for note in notes)
 
 
 # ---- Rendering in bounded time ---------------------------------------------------------------------------
@@ -478,7 +539,12 @@ def _render(value: object, room: int, threaded: bool, parents: tuple[int, ...]) 
     if _is_long_container(value, room):
         opening, closing = _BRACKETS[dict if isinstance(value, DICTS) else list]
         return _render_items(value, room, threaded, parents, f"{kind.__name__}({opening}", f"{closing})")
-    if type.__getattribute__(kind, "__repr__") is object.__repr__:
+    described_by = type.__getattribute__(kind, "__repr__")
+    if described_by is BaseException.__repr__ or described_by is BaseExceptionGroup.__repr__:
+        # A group's has that of each member in it, and doubles where it holds one twice.
+        args = vars(BaseException)["args"].__get__(value)
+        return _render_items(args, room, threaded, parents, f"{_type_name(value)}(", ")")
+    if described_by is object.__repr__:
         return repr(value)
     if threaded:
         return _foreign_repr(value, room)
@@ -508,10 +574,6 @@ def _is_long_container(value: Any, room: int) -> bool:
 def _render_container(value: Any, room: int, threaded: bool, parents: tuple[int, ...]) -> str:
     kind = type(value)
     opening, closing = _BRACKETS[kind]
-    if id(value) in parents:
-        return f"{opening}...{closing}"
-    if len(parents) == _MAX_DEPTH:
-        return f"{opening}…{closing}"
     if not value and kind in _EMPTY_REPRS:
         return _EMPTY_REPRS[kind]
     if kind is tuple and len(value) == 1:
@@ -522,6 +584,10 @@ def _render_container(value: Any, room: int, threaded: bool, parents: tuple[int,
 def _render_items(
     value: Any, room: int, threaded: bool, parents: tuple[int, ...], opening: str, closing: str
 ) -> str:
+    if id(value) in parents:
+        return f"{opening}...{closing.lstrip(',')}"
+    if len(parents) == _MAX_DEPTH:
+        return f"{opening}…{closing.lstrip(',')}"
     is_dict = isinstance(value, DICTS)
     total = len(value)
     parents = (*parents, id(value))

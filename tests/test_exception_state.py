@@ -12,6 +12,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -462,6 +463,39 @@ def test_chains_of_any_length_come_back() -> None:
         nested, depth = nested.exceptions[0], depth + 1
     assert depth == 2000
     assert nested.args == ("innermost",)
+
+
+class RetriedError(Exception):
+    pass
+
+
+class SummaryError(Exception):
+    def __init__(self, errors: list[Exception]) -> None:
+        super().__init__("several failed", errors)
+        self.errors = errors
+
+
+def test_a_long_chain_of_own_exceptions_is_looked_through_once() -> None:
+    exception: Exception = RetriedError("again")
+    for _ in range(3000):
+        later = RetriedError("again")
+        later.__cause__ = exception
+        exception = later
+    begin = time.thread_time()
+    dump_exception(exception)
+    assert time.thread_time() - begin < 15  # seconds; it was 30, as each looked through those below it
+
+
+def test_exceptions_that_are_summed_up_twice_travel_once() -> None:
+    error: Exception = ValueError("first")
+    for _ in range(10):  # the last leads to the first on a thousand ways
+        error = SummaryError([error])
+    data = dump_exception(error).data
+    assert len(pickle.loads(data)) == 11
+    assert len(data) < 100_000
+    copy: Any = load_exception(data)
+    assert copy.errors[0] is copy.args[1][0]
+    assert repr(copy) == repr(error)
 
 
 class CodedGroup(ExceptionGroup[Exception]):

@@ -25,6 +25,7 @@ from processes import failure as failure_module
 from processes.failure import (
     MAX_CHARACTERS,
     MAX_MESSAGE,
+    MAX_TOLD,
     MAX_TRACEBACK,
     MAX_VARIABLES,
     RENDER_SECONDS,
@@ -377,6 +378,41 @@ def test_groups_lose_no_member() -> None:
     assert all(f"beside {depth}." in text for depth in range(50))
 
 
+def test_groups_that_share_members_are_told_once_where_python_tells_thousands() -> None:
+    group = ExceptionGroup("first", [catch(outer, 0)])
+    for number in range(14):  # of which the last holds the first on 16 384 ways
+        group = ExceptionGroup(f"{number}.", [group, group])
+    text = describe_failure(group).traceback_str
+    assert text.count("ZeroDivisionError: ") == 1
+    for number in range(13):
+        assert text.count(f"ExceptionGroup: {number}. (2 sub-exceptions)\n") == 2
+    assert text.count("(shown elsewhere in this traceback)\n") == 14
+
+
+def test_a_few_groups_that_share_members_are_told_as_python_does() -> None:
+    group = ExceptionGroup("first", [catch(outer, 0)])
+    for _ in range(4):
+        group = ExceptionGroup("twice", [group, group])
+    assert describe_failure(group).traceback_str == formatted(group)
+
+
+def test_a_group_of_many_is_told_as_python_does() -> None:
+    def fail(depth: int, cause: Exception | None) -> None:
+        if depth == 0:
+            raise KeyError("leaf") from cause
+        try:
+            outer(0)
+        except ZeroDivisionError as error:
+            members = [catch(fail, depth - 1, [None, cause, error][number % 3]) for number in range(11)]
+            members[7].add_note("a note on a member")
+            raise ExceptionGroup(f"{depth}.", members) from catch(outer, 0)
+
+    exception = catch(fail, 3, None)
+    text = describe_failure(exception).traceback_str
+    assert text == formatted(exception)
+    assert text.count("KeyError: ") > MAX_TOLD
+
+
 def test_groups_deeper_than_the_stack_are_survived() -> None:
     exception: Exception = ValueError("innermost")
     for _ in range(3000):
@@ -554,10 +590,26 @@ class Text(str):
         return self
 
 
+GROUP = ExceptionGroup("two", [OSError("lost"), ExceptionGroup("one", [catch(outer, 0)])])
+
 SHORT_VALUES = [
     *(None, ..., NotImplemented, True, 1.5, 1j, "it's", 'a "quote"', "\n", b"\x00", bytearray(b"x")),
     *((), (1,), [], {}, set(), {1}, frozenset(), frozenset({1}), range(3), [[[1, {"a": ({2},)}]]]),
-    *(int, len, sys, outer, object(), Divider(), Rows([1]), Path("a"), ValueError(3), Text("own")),
+    *(
+        int,
+        len,
+        sys,
+        outer,
+        object(),
+        Divider(),
+        Rows([1]),
+        Path("a"),
+        ValueError(3),
+        KeyError(),
+        OSError(2, "gone"),
+        GROUP,
+        Text("own"),
+    ),
 ]
 
 
@@ -578,6 +630,27 @@ def test_values_that_hold_themselves_end() -> None:
     for _ in range(100_000):
         deep = [deep]
     assert bounded_repr(deep).startswith("[[[[")
+    ring: deque[object] = deque(range(MAX_CHARACTERS))
+    ring.appendleft(ring)
+    assert bounded_repr(ring).startswith("deque([deque([...]), 0, 1, ")
+    error = ValueError("odd")
+    error.args = (error,)
+    assert bounded_repr(error) == "ValueError(ValueError(...))"
+
+
+def test_the_repr_of_groups_that_share_members_is_bounded() -> None:
+    group = ExceptionGroup("first", [ValueError(1)])
+    for _ in range(20):  # Python's own is of 50 MB
+        group = ExceptionGroup("twice", [group, group])
+    tracemalloc.start()
+    try:
+        shown = bounded_repr(group)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 1 << 20  # bytes
+    assert shown.startswith("ExceptionGroup('twice', [ExceptionGroup('twice', [")
+    assert len(shown) < MAX_CHARACTERS + 1000
 
 
 plain_values = st.recursive(
