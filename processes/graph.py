@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _NO_TASK: Any = None  # what stands in the place of one that was removed
 SHOWN_IN_CYCLE = 12  # more names than that tell nobody more
+FOLLOWED = 20  # dependencies for each task, in search of circles; to make a graph takes as long
 COMPARED = 200  # names, at most, that an unknown one is compared with, at some 20 µs each
 
 
@@ -149,7 +150,7 @@ class Graph:
 
 
 class Draft:
-    """Tasks in an order in which they can run, from which a graph is to be made once it is needed.
+    """Tasks without a circle, from which a graph is to be made once it is needed.
 
     What a task depends on is read when it is added, once. To add or remove one costs O(1), and O(1) more for
     each of its dependencies.
@@ -165,7 +166,10 @@ class Draft:
         As a graph has them; but for tasks that were removed, which still have their places, and no name.
     """
 
-    __slots__ = ("_needed_by", "_removed", "dependencies", "index", "passed", "tasks")
+    __slots__ = (
+        *("_followed", "_is_order", "_needed_by", "_removed"),
+        *("dependencies", "index", "passed", "tasks"),
+    )
 
     def __init__(self, graph: Graph) -> None:
         self.tasks = [*graph.tasks]
@@ -174,6 +178,8 @@ class Draft:
         self.passed = [*graph.passed]
         self._needed_by = [len(dependants) for dependants in graph.dependants]
         self._removed: set[int] = set()
+        self._is_order = True  # whether each task comes after all that it depends on
+        self._followed = 0
 
     def members(self) -> tuple[list[Task], dict[str, int], list[tuple[int, ...]], list[Passed]]:
         """Return tasks, index, dependencies and what is passed, without what was removed."""
@@ -225,13 +231,14 @@ class Draft:
         Returns
         -------
         Graph or None
-            None if the task stands behind all of it, which can make no circle; else what takes the draft's
-            place.
+            None if that makes no circle; else, and where it takes long to tell, what takes the draft's place.
         """
         before = self.dependencies[index], self.passed[index]
         (needed,) = _dependencies([self.tasks[index]], self.index)
         self.dependencies[index], self.passed[index] = needed, what_is_passed(self.tasks[index].dependencies)
-        if max(needed, default=-1) < index:
+        is_order = self._is_order and max(needed, default=-1) < index
+        if is_order or not self._may_lead_back(index):
+            self._is_order = is_order
             self._count(before[0], -1)
             self._count(needed, 1)
             return None
@@ -240,6 +247,23 @@ class Draft:
         except BaseException:
             self.dependencies[index], self.passed[index] = before
             raise
+
+    def _may_lead_back(self, index: int) -> bool:
+        """Tell whether a task may depend on itself: it does, or it takes long to tell."""
+        if not self._needed_by[index]:
+            return False
+        seen = {index}
+        pending = [*self.dependencies[index]]
+        limit = FOLLOWED * len(self.tasks)
+        while pending and self._followed < limit:
+            task = pending.pop()
+            if task == index:
+                return True
+            if task not in seen:
+                seen.add(task)
+                pending += self.dependencies[task]
+                self._followed += 1 + len(self.dependencies[task])
+        return bool(pending)
 
 
 class DependencyNames(LazyMapping[tuple[str, ...]]):

@@ -309,6 +309,19 @@ def test_a_process_may_be_made_task_by_task_however_many_there_are():
     assert [task.name for task in process.get_dependant_tasks("t9000")] == ["t18000", "t18001"]
 
 
+@pytest.mark.parametrize("numbers", [range(1, 5_000), range(4_999, 0, -1)], ids=["up", "down"])
+def test_tasks_may_get_dependencies_that_come_after_them_however_many_there_are(numbers):
+    process = Process([Task(f"t{number}", int) for number in range(5_000)])
+    began = time.monotonic()
+    for number in numbers:
+        process.add_task_dependency(f"t{number - 1}", TaskDependency(f"t{number}"))
+    # Some 0.1 s; where each step puts all tasks in order, it is a minute.
+    assert time.monotonic() - began < 20
+    with pytest.raises(CircularDependencyError):
+        process.add_task_dependency("t4999", TaskDependency("t0"))
+    assert [task.name for task in process.tasks] == [f"t{number}" for number in range(4_999, -1, -1)]
+
+
 def test_tasks_are_removed_one_by_one_however_many_there_are():
     chain = [Task("t0", int)]
     chain += [Task(f"t{at}", int, dependencies=[TaskDependency(f"t{at - 1}")]) for at in range(1, 20_000)]
