@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 _LAZY_IMPORT: Final[type | None] = getattr(types, "LazyImportType", None)  # from Python 3.15 on
 
+_DEEPEST: Final = 100  # functions that close over functions; each of a longer chain has cells of its own
+
 _IN_ANNOTATIONS: Final = (type, ModuleType, GenericAlias, UnionType, _LAZY_IMPORT or type)
 
 _NOT_SHARED: Final = (*ATOMS, type, ModuleType, BuiltinFunctionType, FunctionType)
@@ -274,7 +276,8 @@ def _places_in(values: Mapping[str, Any]) -> dict[int, Place]:
 
 def _add_cells(value: object, place: Place, places: dict[int, Place]) -> None:
     """Note the places of what a function has closed over, and of what a function therein has."""
-    if type(value) is FunctionType:  # not what a proxy says of itself, which may be an error
+    # Not what a proxy says of itself, which may be an error.
+    if type(value) is FunctionType and len(place) <= _DEEPEST:
         for number, cell in enumerate(value.__closure__ or ()):
             if id(cell) not in places:
                 places[id(cell)] = (*place, number)

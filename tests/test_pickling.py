@@ -523,6 +523,25 @@ def test_resources_of_every_kind_are_named(tmp_path: Path) -> None:
     connection.close()
 
 
+def test_a_global_that_no_function_names_may_close_over_functions_to_any_depth(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def wrapped(inner: Callable[[], int]) -> Callable[[], int]:
+        return lambda: inner()
+
+    def innermost() -> int:
+        return 1
+
+    deep: Callable[[], int] = innermost
+    for _ in range(5000):
+        deep = wrapped(deep)
+    module = sys.modules["__main__"]
+    monkeypatch.setattr(module, "deep", deep, raising=False)
+    monkeypatch.setattr(module, "alone", None, raising=False)
+    exec("def alone(): return 1", vars(module))
+    assert dump(module.alone, task_name="t", what="x").data
+
+
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="no type aliases before Python 3.12")
 def test_type_aliases_that_name_each_other_twice_are_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     module = sys.modules["__main__"]
