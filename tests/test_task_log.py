@@ -21,6 +21,7 @@ from processes.error_data import ErrorData
 from processes.events import TaskFinished, TaskRetried, TaskStarted
 from processes.observers.log_files import LogFiles
 from processes.process import Process
+from processes.runners.logs import apply_levels, log_levels
 from processes.task import Task
 from processes.task_log import TaskFileHandler, record_sink
 from processes.task_types import TaskResult
@@ -556,3 +557,22 @@ def test_a_task_without_file_has_no_sink(path):
     task = Task("a", work, path)
     task.close_handlers()
     assert record_sink(task) is None
+
+
+def test_levels_of_many_loggers_are_applied_without_a_look_at_all_for_each(monkeypatch):
+    names = [f"applied-{number}" for number in range(100)]
+    cleared = []
+    clear_cache = logging.Manager._clear_cache
+    monkeypatch.setattr(logging.Manager, "_clear_cache", lambda manager: cleared.append(clear_cache(manager)))
+    disabled, levels, level_names = log_levels()
+    try:
+        loggers = [logging.getLogger(name) for name in names]
+        assert not loggers[7].isEnabledFor(logging.DEBUG)  # which it remembers
+        apply_levels(disabled, levels | dict.fromkeys(names, logging.DEBUG), level_names)
+        assert all(logger.isEnabledFor(logging.DEBUG) for logger in loggers)
+        assert len(cleared) == 1
+        apply_levels(disabled, levels, level_names)
+        assert not any(logger.isEnabledFor(logging.DEBUG) for logger in loggers)
+    finally:
+        for name in names:
+            logging.Logger.manager.loggerDict.pop(name, None)

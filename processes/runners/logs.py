@@ -43,11 +43,11 @@ def apply_levels(
     """
     for level, name in level_names.items():
         logging.addLevelName(level, name)
-    logging.disable(disabled)
     here = {name: logging.NOTSET for name, _ in _loggers()}
     for name, level in (here | levels).items():
         if name.partition(".")[0] not in keep:
-            logging.getLogger(name).setLevel(level)
+            logging.getLogger(name).level = level
+    logging.disable(disabled)  # this lets all forget what they have cached, once; setLevel would for each
 
 
 def _loggers() -> list[tuple[str, logging.Logger]]:
