@@ -8,6 +8,7 @@ import pickle
 import subprocess
 import sys
 import threading
+import warnings
 import weakref
 from base64 import b64encode, urlsafe_b64encode
 from collections import namedtuple
@@ -64,6 +65,17 @@ SECRET_NAMES = [
     "session_id",
     "ConnectionString",
 ]
+
+
+def test_texts_with_backslashes_that_mean_nothing_to_python_are_read_without_a_warning():
+    text = r"""{'a': ['x\d', '\\\d', '\777'], "token": r"sk\/live-4f9a"}"""
+    report = report_of(exception=text, traceback_str=text, traced_vars={"text": text}, result=text)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        payload = sent(report)
+    assert not caught
+    assert REDACTED in payload
+    assert "live-4f9a" not in payload
 
 
 def test_a_name_like_a_secrets_is_known():

@@ -97,6 +97,8 @@ _NAMED = re.compile(
     re.VERBOSE,
 )
 _QUOTE = re.compile("[\"']")
+# What Python takes for a backslash, and warns of.
+_NO_ESCAPE = re.compile(r"""(?<!\\)(?:\\\\)*\\(?=[^\\'"abfnrtvxuUN\n0-7]|[4-7][0-7]{2})""")
 _ABSOLUTE_PATH = re.compile(r"""[bBrRuU]?\\*["']?(?:/|[A-Za-z]:[\\/])""")  # or the repr of one
 _END_OF_BARE = re.compile(r"[\s,;&\"'\[\](){}<>]|\Z")
 _REST_OF_QUOTED = {quote: re.compile(rf"(?:[^{quote}\\\n]|\\.)*+({quote}?)") for quote in "\"'"}
@@ -512,7 +514,7 @@ def _parsed(text: str) -> object:
     """Return the value that a text is the repr of, where it is a string or a container; else None."""
     if text[:1] in tuple("'\"[({b") and len(text) <= MAX_TEXT:
         try:
-            value: object = ast.literal_eval(text)
+            value: object = ast.literal_eval(_NO_ESCAPE.sub(r"\\\g<0>", text))
         except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
             return None
         return value
