@@ -899,3 +899,24 @@ def test_a_large_array_that_many_calls_get_is_read_once():
     array[0] = 2  # as nobody does meanwhile: the digest that is known is not made again
     assert made.of_call(print, (array, 1), {}) == first
     assert Fingerprints().of_call(print, (array, 1), {}) != first
+
+
+class Station:
+    """What stands in the sets of others."""
+
+    asked = 0
+
+    def __init__(self, below: set[Station]) -> None:
+        self.below = below
+
+    def __getstate__(self) -> object:
+        Station.asked += 1
+        return self.__dict__
+
+
+def test_what_is_in_several_sets_is_looked_at_once() -> None:
+    layer = {Station(set()), Station(set())}
+    for _ in range(11):  # from the last to the first there are 2,048 ways
+        layer = {Station({*layer}), Station({*layer})}
+    Fingerprints().digest(layer)
+    assert Station.asked == 24
