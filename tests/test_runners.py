@@ -12,6 +12,7 @@ from programs import output_of
 
 from processes import Process, ProcessPoolRunner, Task, TaskDependency, ThreadRunner
 from processes.cpus import usable_cpus
+from processes.runners.pool.arguments import are_apart
 
 
 def process_of(count: int) -> Process:
@@ -185,3 +186,20 @@ def test_the_users_number_of_openmp_threads_is_that_of_blas_too(monkeypatch):
     report = Process(asked).run(runner=ProcessPoolRunner(1, threads_per_worker=1))
     expected = dict.fromkeys(VARIABLES, "5") | {"MKL_NUM_THREADS": "7"}
     assert report.results == {name.lower(): value for name, value in expected.items()}
+
+
+def test_objects_of_many_arguments_are_compared_with_all_others_at_once():
+    class Key:
+        looked_at = 0
+
+        def __hash__(self) -> int:
+            Key.looked_at += 1
+            return id(self)
+
+    parts: list[dict] = [{Key(): None for _ in range(20)} for _ in range(40)]
+    Key.looked_at = 0
+    assert are_apart([*parts, {}])
+    assert Key.looked_at <= 40 * 20  # in pairs they are 15,600
+    shared = next(iter(parts[7]))
+    assert not are_apart([*parts, {shared: None}])
+    assert not are_apart([{shared: None}, *parts])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import combinations
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
@@ -10,7 +9,7 @@ from ...attempt import Sealed, take_sealed_out
 from ...pickling import ARGUMENTS, ATOMS
 
 if TYPE_CHECKING:
-    from collections.abc import MutableMapping, Sequence
+    from collections.abc import Iterable, MutableMapping, Sequence
 
     from ...pickling import Pickled
     from .child import Shipment
@@ -102,7 +101,7 @@ class Arguments:
                 own.objects,
                 *(self._objects_of(values[key], parcels[key], task_name) for key in parcels),
             ]
-            if not all(one.keys().isdisjoint(other) for one, other in combinations(parts, 2)):
+            if not are_apart(parts):
                 self._not_by_themselves.update(parcels)
                 return None
         return own, classes, places
@@ -128,6 +127,17 @@ class Arguments:
             pickled, _ = self._functions.dump(value, task_name, "args", note_objects=True)
             objects = self._objects[parcel] = pickled.objects
         return objects
+
+
+def are_apart(parts: Iterable[dict[int, object]]) -> bool:
+    """Tell whether no two dicts have a key in common; the largest is looked through at most once."""
+    seen: set[int] = set()
+    *smaller, largest = sorted(parts, key=len)
+    for part in smaller:
+        if not part.keys().isdisjoint(seen):
+            return False
+        seen.update(part)
+    return largest.keys().isdisjoint(seen)
 
 
 def _more_than_atoms(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
