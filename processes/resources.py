@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     Amounts = Mapping[str, int | Fraction]
 
 NOTHING: Amounts = {"": 0}  # what a task needs that needs nothing
+FEW_KINDS = 32  # of tasks, by how much they need of each of some resources
 
 
 def exact(amounts: Mapping[str, float]) -> dict[str, int | Fraction]:
@@ -31,8 +32,9 @@ def exact(amounts: Mapping[str, float]) -> dict[str, int | Fraction]:
 class ReadyTrees:
     """Ready tasks by rank, of which the first one that can have what it needs is found without a look at all.
 
-    Those that need the same resources, if not as much of each, stand in one tree. Its first one is looked for
-    anew only where a task has come or gone, or where there is another amount now of what they need.
+    Those that need the same resources stand in one tree; where these are several, those that need as much of
+    each, if there are few such kinds. The first one of a tree is looked for anew only where a task has come
+    or gone, or where there is another amount now of what they need.
 
     Parameters
     ----------
@@ -54,10 +56,11 @@ class ReadyTrees:
         self._tree_of: dict[int, _Tree] = {}  # by rank
         self._trees_with: dict[str, list[_Tree]] = {}  # by the name of a resource
         for names, by_rank in alike.items():
-            tree = _Tree(names, by_rank)
-            self._tree_of.update(dict.fromkeys(by_rank, tree))
-            for name in names:
-                self._trees_with.setdefault(name, []).append(tree)
+            for kind in _kinds(by_rank) if len(names) > 1 else [by_rank]:
+                tree = _Tree(names, kind)
+                self._tree_of.update(dict.fromkeys(kind, tree))
+                for name in names:
+                    self._trees_with.setdefault(name, []).append(tree)
         self._firsts: dict[_Tree, int] = {}  # of the trees that have one
         self._seen: dict[str, Amount] = {}  # what was available then
         self._changed: set[_Tree] = set()
@@ -100,6 +103,14 @@ class ReadyTrees:
                 self._firsts.pop(tree, None)
         self._changed.clear()
         return min(self._firsts.values(), default=None)
+
+
+def _kinds(needs: Mapping[int, Amounts]) -> list[Mapping[int, Amounts]]:
+    """Part tasks by how much they need, unless that makes many parts."""
+    kinds: dict[frozenset[tuple[str, Amount]], dict[int, Amounts]] = {}
+    for rank, need in needs.items():
+        kinds.setdefault(frozenset(need.items()), {})[rank] = need
+    return [*kinds.values()] if len(kinds) <= FEW_KINDS else [needs]
 
 
 class _Tree:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from processes import Task, TaskDependency
 from processes.graph import Graph
 from processes.plan import MOVES, Plan, State
+from processes.resources import FEW_KINDS, ReadyTrees
 
 WAITING, READY, RUNNING, DELAYED, SUCCEEDED, FAILED, SKIPPED = State
 ENDED = {SUCCEEDED, FAILED, SKIPPED}
@@ -302,6 +303,36 @@ def test_where_nothing_can_start_what_waits_for_different_resources_is_not_looke
     available["r0"] = Counted(1)
     assert plan.rank_of_next(0, available) == 0
     assert sum(amount.asked for amount in available.values()) < 2 * kinds + 50
+
+
+def test_where_tasks_lack_either_of_two_resources_they_are_not_looked_through():
+    needs = [{"a": 1, "b": 5}, {"a": 5, "b": 1}] * 1_000
+    trees = ReadyTrees(dict(enumerate(needs)), range(len(needs)))
+    available = {"a": Counted(4), "b": Counted(4)}
+    assert trees.first(available) is None
+    assert sum(amount.asked for amount in available.values()) < 20
+    assert trees.first({"a": 5, "b": 4}) == 1
+
+
+@steadily
+@given(
+    st.lists(st.fixed_dictionaries({"a": st.integers(1, 5), "b": st.integers(1, 5)}), min_size=1),
+    st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1),
+    st.sampled_from([0, FEW_KINDS]),
+)
+def test_the_first_that_can_have_what_it_needs_is_found_whether_there_are_few_kinds_or_many(
+    needs, amounts, few
+):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("processes.resources.FEW_KINDS", few)
+        trees = ReadyTrees(dict(enumerate(needs)), range(len(needs)))
+    ready = dict(enumerate(needs))
+    for a, b in amounts:
+        first = min((rank for rank, need in ready.items() if need["a"] <= a and need["b"] <= b), default=None)
+        assert trees.first({"a": a, "b": b}) == first
+        if first is not None:
+            trees.remove(first)
+            del ready[first]
 
 
 def test_what_is_ready_after_a_run_was_taken_over_goes_in_order():
