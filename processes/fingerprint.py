@@ -56,7 +56,7 @@ from .annotations import annotations_of
 from .failure import brief_repr
 from .importable import find_specs
 from .interrupt import is_of_signal
-from .pickling import ATOMS, LARGE, PROTOCOL, is_simple
+from .pickling import LARGE, PROTOCOL, is_simple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -138,7 +138,8 @@ class Fingerprints:
         self._functions: dict[int, tuple[object, bytes | str]] = {}
         self._parts: dict[int, tuple[object, _Part]] = {}
         self._codes: dict[int, tuple[CodeType, _Code]] = {}
-        self._items: dict[int, tuple[object, bytes]] = {}
+        self._items: dict[int, tuple[object, bytes]] = {}  # of sets, if sets are in them
+        self.sets_written = 0  # tells whether there are any
         self._large: dict[tuple[int, int], tuple[object, bytes]] = {}  # by address and size
         self._sources: dict[str, tuple[bytes, frozenset[str]]] = {}
         self._versions: dict[str, str | None] = {}
@@ -197,12 +198,16 @@ class Fingerprints:
         return whole.digest()
 
     def of_item(self, item: object) -> bytes:
-        """Return the digest of what is in a set, and may be in many: each item of these in further ones."""
-        if type(item) in ATOMS:
-            return self.digest(item)
-        if id(item) not in self._items:
-            self._items[id(item)] = (item, self.digest(item))
-        return self._items[id(item)][1]
+        """Return the digest of what is in a set; that of what has sets in it, and may be shared, is kept."""
+        found = self._items.get(id(item))
+        if found is None:
+            sets = self.sets_written
+            found = item, self.digest(item)
+            if self.sets_written == sets:
+                return found[1]
+            self._items[id(item)] = found
+        self.sets_written += 1
+        return found[1]
 
     def _part_of(self, value: object, *, is_root: bool = True) -> _Part:
         writer = _Writer(self)
@@ -370,6 +375,7 @@ class _Writer:
                 self.write(item)
 
     def write_set(self, value: set[Any] | frozenset[Any]) -> None:
+        self._fingerprints.sets_written += 1
         digests = sorted(map(self._fingerprints.of_item, value))  # their own order differs from run to run
         self._put(type(value).__name__.encode(), b"".join(digests))
 
