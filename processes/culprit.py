@@ -10,12 +10,12 @@ import copyreg
 from contextlib import suppress
 from functools import _lru_cache_wrapper, partial
 from itertools import islice
+from time import thread_time
 from types import FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any, Final
 from weakref import ReferenceType, WeakKeyDictionary, WeakValueDictionary
 
 from .annotations import OF_CLASSES, annotations_of
-from .clock import monotonic
 from .exceptions import SerializationError
 from .failure import DICTS, drop_leading_frames, exception_line, name_of_class
 from .pickling import dump_value
@@ -23,7 +23,9 @@ from .pickling import dump_value
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SEARCH_SECONDS: Final = 1.0  # an error should not take longer than the work; checked between two trials
+SEARCH_SECONDS: Final = (
+    1.0  # of the processor: an error should not take longer than the work; checked between two trials
+)
 MAX_DEPTH: Final = 30  # beyond it, nesting itself is the trouble more often than not
 MAX_PARTS: Final = 10_000  # of one value
 _MAX_PATH: Final = 300  # characters
@@ -126,7 +128,7 @@ def find_culprit(value: Any, what: str | tuple[str, ...]) -> tuple[str, object]:
 
 class _Search:
     def __init__(self) -> None:
-        self._end = monotonic() + SEARCH_SECONDS
+        self._end = thread_time() + SEARCH_SECONDS
         self._around: list[object] = []  # the value being taken apart, and those that it is a part of
 
     def innermost(self, path: str, value: object) -> tuple[str, object] | None:
@@ -135,7 +137,7 @@ class _Search:
         self._around.append(value)
         try:
             for part_path, part in islice(_parts(value, path), MAX_PARTS):
-                if len(self._around) > MAX_DEPTH or monotonic() > self._end:
+                if len(self._around) > MAX_DEPTH or thread_time() > self._end:
                     break
                 if any(part is outer for outer in self._around):
                     leads_back = True

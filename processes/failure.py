@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 # A failed task occupies its worker while it is described: long enough for any honest repr, short enough to be
 # no second time limit.
 RENDER_SECONDS: Final = 1.0
+_SLICES: Final = 20  # of that: while the machine stands still, say, no more than one passes
 MAX_CHARACTERS: Final = 4_000  # of one value: a data frame's or an array's repr is seldom longer
 MAX_BRIEF: Final = 200  # of a value that is part of a sentence
 MAX_VARIABLES: Final = 200  # of one frame; a module's frame can have thousands
@@ -496,7 +497,10 @@ def _render_in_thread(jobs: Mapping[Any, Callable[[bool], str]]) -> dict[Any, st
     except RuntimeError:  # no thread is to be had, or the interpreter is ending: take the risk
         work()
     else:
-        thread.join(RENDER_SECONDS)
+        for _ in range(_SLICES):
+            thread.join(RENDER_SECONDS / _SLICES)
+            if not thread.is_alive():
+                break
     return dict(done)  # a copy, because the thread may go on
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextvars
 import linecache
 import pickle
+import signal
+import subprocess
 import sys
 import threading
 import time
@@ -15,11 +17,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from failing import catch, formatted
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from programs import output_of
+from programs import output_of, started, wait_until
 
 from processes import failure as failure_module
 from processes.failure import (
@@ -37,7 +40,7 @@ from processes.failure import (
     exception_text,
 )
 
-SOON = RENDER_SECONDS + 9  # seconds; a busy machine is given time, a hang is not
+SOON = RENDER_SECONDS + 59  # seconds; a busy machine is given time, a hang is not
 
 
 def outer(number: float) -> float:
@@ -515,6 +518,32 @@ def test_a_repr_that_hangs_costs_a_second_and_not_the_other_variables(release: t
     assert failure.traced_vars["number"] == "3"
     assert list(failure.traced_vars)[:3] == ["first", "hanging", "last"]
     assert "in fail" in failure.traceback_str
+
+
+STANDS_STILL = """
+import os, signal, time
+from processes.failure import bounded_repr
+
+class Slow:
+    def __repr__(self):
+        time.sleep(0.1)  # by then it is waited for
+        os.kill(os.getpid(), signal.SIGSTOP)
+        time.sleep(0.1)
+        return "told"
+
+print(bounded_repr(Slow()))
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="nothing stops a program on Windows")
+def test_a_repr_is_told_though_the_machine_stands_still_meanwhile() -> None:
+    with started([sys.executable, "-c", STANDS_STILL], stdout=subprocess.PIPE, text=True) as program:
+        process = psutil.Process(program.pid)
+        wait_until(lambda: process.status() == psutil.STATUS_STOPPED)
+        time.sleep(1.2 * RENDER_SECONDS)
+        process.resume()
+        output, _ = program.communicate(timeout=60)
+    assert output == "told\n"
 
 
 def test_a_repr_sees_the_context_variables_of_the_failure() -> None:

@@ -29,6 +29,7 @@ import numpy as np
 import pytest
 from programs import output_of
 
+from processes import culprit
 from processes.exceptions import SerializationError
 from processes.failure import describe_failure
 from processes.pickling import LARGE, dump, load
@@ -600,6 +601,21 @@ def test_the_search_for_a_culprit_is_bounded() -> None:
     with pytest.raises(SerializationError) as caught:
         dump(wide, task_name="t", what="x")
     assert caught.value.path in {"x[5000][0]", "x"}
+
+
+class StandsStill:
+    def __reduce__(self) -> Any:
+        time.sleep(0.6)
+        return int, ()
+
+
+def test_the_search_for_a_culprit_goes_on_where_the_machine_stood_still(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(culprit, "SEARCH_SECONDS", 0.5)
+    with pytest.raises(SerializationError) as caught:
+        dump([StandsStill(), LOCK], task_name="t", what="x")
+    assert caught.value.path == "x[1]"
 
 
 class RaisesWhenRead:

@@ -60,7 +60,9 @@ _THREAD_VARIABLES = (
 )
 
 _CRASH_BYTES = 1 << 16  # of what faulthandler wrote; a stack is seldom over 10 KB
-_STACK_SECONDS = 0.4  # for a worker to write its stack; it takes a millisecond, more on a busy machine
+_STACK_LOOKS = (
+    400  # a millisecond apart, more on a busy machine, for a worker to write its stack: it takes one
+)
 _CALLERS = CALLERS | {
     load.__code__.co_filename,
     os.path.join(os.path.dirname(load.__code__.co_filename), "rebuild.py"),  # noqa: PTH118, PTH120
@@ -482,11 +484,12 @@ class Child:
             # Where the worker has just ended, its guard has reaped it, and for as long as we have not seen
             # that end the system is most unlikely to have given its pid to another process.
             os.kill(self.who.pid, abilities.STACK_SIGNAL)
-        give_up_at = monotonic() + _STACK_SECONDS
         text = ""
-        while monotonic() < give_up_at and not any(file in text for file in _CALLERS):
+        for _ in range(_STACK_LOOKS):
             sleep(0.001)
             text = unescape(os.pread(descriptor, _CRASH_BYTES, before).decode(errors="replace"))
+            if any(file in text for file in _CALLERS):
+                break
         stack = format_stack(places_in(text), _CALLERS)  # the most recent call last
         return f"{stack}{_IMPORTING}" if stack.startswith(_OF_AN_IMPORT) else stack
 
