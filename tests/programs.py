@@ -34,7 +34,7 @@ def output_of(command: Sequence[str | os.PathLike[str]], seconds: float = 120, *
     return done.stdout
 
 
-def wait_until(happened: Callable[[], object], seconds: float = 30) -> None:
+def wait_until(happened: Callable[[], object], seconds: float = 60) -> None:
     give_up_at = time.monotonic() + seconds
     while not happened():
         assert time.monotonic() < give_up_at, f"has not happened within {seconds} s"

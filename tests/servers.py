@@ -143,7 +143,7 @@ def at_work(server: ThreadingHTTPServer) -> Iterator[None]:
         yield
     finally:
         server.shutdown()
-        thread.join(10)
+        thread.join(60)
 
 
 # Servers that fail
@@ -165,7 +165,7 @@ def refusing(answer: bytes):
         try:
             yield listener.getsockname()
         finally:
-            thread.join(10)
+            thread.join(60)
 
 
 @contextmanager
@@ -190,4 +190,4 @@ def dripping(answer: bytes, *, tls=None):
             yield ("localhost", listener.getsockname()[1])
         finally:
             ended.set()
-            thread.join(10)
+            thread.join(60)

@@ -543,7 +543,7 @@ def test_ctrl_c_prints_what_was_finished_and_gives_status_130(write, tmp_path):
     with started(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as program:
         wait_until((tmp_path / "began").exists)
         program.send_signal(signal.SIGINT)
-        output, _ = program.communicate(timeout=30)
+        output, _ = program.communicate(timeout=60)
     assert program.returncode == 130
     assert "1 pending, 1 succeeded" in output
 
@@ -562,7 +562,7 @@ def test_ctrl_c_before_anything_runs_gives_status_130(write, tmp_path, command, 
     ) as program:
         wait_until((tmp_path / "began").exists)
         program.send_signal(signal.SIGINT)
-        _, errors = program.communicate(timeout=30)
+        _, errors = program.communicate(timeout=60)
     assert (program.returncode, errors) == (130, "Interrupted.\n")
 
 

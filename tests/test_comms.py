@@ -77,7 +77,7 @@ def test_after_an_interrupt_a_slow_channel_does_not_hold_up_the_caller(monkeypat
     for thread in threading.enumerate():
         if thread.name == "processes-notify":
             assert not thread.daemon
-            thread.join(30)
+            thread.join(60)
     assert len(blocked.sent) == len(recorder.sent) == 1
 
 

@@ -84,7 +84,7 @@ def test_ctrl_c_ends_a_run_and_leaves_what_was_finished(runner, body, tmp_path):
         family = psutil.Process(program.pid).children(recursive=True)
         os.killpg(program.pid, signal.SIGINT)  # as a terminal does: to all of them
         began = time.monotonic()
-        out, err = program.communicate(timeout=30)
+        out, err = program.communicate(timeout=60)
     assert time.monotonic() - began < 10
     assert program.returncode == 42, err
     assert err == ""
@@ -162,7 +162,7 @@ def test_the_report_of_an_interrupted_stream_does_not_wait_for_what_goes_on(numb
     stream.close()
     assert stream._thread.is_alive()
     let_go.set()
-    stream._thread.join(30)
+    stream._thread.join(60)
     assert {entry.status for entry in report.entries.values()} == {TaskStatus.PENDING}
     assert stream.report is process.report is report
 

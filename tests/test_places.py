@@ -885,7 +885,7 @@ def test_a_run_on_two_runners_ends_where_a_selector_has_no_descriptor(monkeypatc
     ]
     thread = threading.Thread(target=lambda: results.append(Process(tasks).run().results), daemon=True)
     thread.start()
-    thread.join(30)
+    thread.join(60)
     assert results == [{"slow": None, "quick": 1}]
 
 

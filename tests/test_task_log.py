@@ -548,8 +548,8 @@ def test_closing_a_sink_waits_for_the_record_that_is_being_written(path):
     go_on.set()
     assert closed.wait(30)
     assert path.read_text().endswith(": slow\n")
-    writer.join(30)
-    closer.join(30)
+    writer.join(60)
+    closer.join(60)
 
 
 def test_a_task_without_file_has_no_sink(path):

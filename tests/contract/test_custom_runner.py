@@ -294,7 +294,7 @@ def test_it_is_asked_for_messages_as_often_as_it_says(beside):
     # Not in the main thread, which looks for signals from time to time.
     thread = threading.Thread(target=lambda: reports.append(process.run(runner=runner)), daemon=True)
     thread.start()
-    thread.join(30)
+    thread.join(60)
     assert [report.results for report in reports] == [{"late": True, "beside": 0}]
 
 

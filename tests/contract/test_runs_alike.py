@@ -295,7 +295,7 @@ def test_a_late_answer_changes_nothing(runner):
 
     def let_it_answer() -> None:
         go_on.set()
-        left_behind[0].join(30)
+        left_behind[0].join(60)
 
     tasks = [
         Task("late", answer_late, timeout=0.1),

@@ -32,7 +32,7 @@ def time_limit(seconds: int) -> Iterator[None]:
 
 
 def run_beside_others(
-    runner: str | ProcessRunner, *faulty: Task, max_workers: int | None = 2, seconds: int = 60
+    runner: str | ProcessRunner, *faulty: Task, max_workers: int | None = 2, seconds: int = 120
 ) -> ProcessExecutionReport:
     """Run faulty tasks among good ones; check that they, and what depends on them, are all that is lost."""
     tasks = [Task(f"before{i}", pow, args=(i, 2)) for i in range(8)]
@@ -75,6 +75,6 @@ needs_tokens = pytest.mark.skipif(
 )
 
 
-def run_in_new_python(script: str, *arguments: str, seconds: int = 60, **options: Any) -> str:
+def run_in_new_python(script: str, *arguments: str, seconds: int = 120, **options: Any) -> str:
     """Run a script whose surroundings are its own, and give what it prints; it must end well and silently."""
     return output_of([sys.executable, "-W", "error", "-c", script, *arguments], seconds, **options)

@@ -144,6 +144,12 @@ def stop(what: str) -> None:
     time.sleep(3600)
 
 
+def tell_and_stop(pid_file: Path) -> None:
+    pid_file.write_text(str(os.getpid()))
+    os.kill(os.getpid(), signal.SIGSTOP)
+    time.sleep(3600)
+
+
 def share(name_file: Path, end: str) -> None:
     from multiprocessing import shared_memory  # in the worker alone: tests of others need a program without
 

@@ -27,7 +27,7 @@ def passed(name: str) -> TaskDependency:
 
 def run(path: Path, tasks: list[Task], runner: str) -> tuple[ProcessExecutionReport, list[str]]:
     """Run tasks; give the report and the warnings."""
-    with warnings.catch_warnings(record=True) as caught, time_limit(60):
+    with warnings.catch_warnings(record=True) as caught, time_limit(120):
         warnings.simplefilter("always")
         report = Process(tasks).run(runner=runner, checkpoint=path)
     assert {warning.category for warning in caught} <= {RuntimeWarning}
@@ -144,7 +144,7 @@ def test_a_signal_whose_handler_raises_while_something_is_pickled_ends_the_run(t
 def test_a_ctrl_c_while_a_result_is_pickled_ends_the_run_when_that_is_saved(tmp_path):
     tasks = [Task("job", Signalled, args=(signal.SIGINT,)), Task("later", abs, args=(-1,))]
     process = Process(tasks)
-    with time_limit(60), pytest.raises(KeyboardInterrupt):
+    with time_limit(120), pytest.raises(KeyboardInterrupt):
         process.run(runner="sequential", checkpoint=tmp_path / "run.ckpt")
     assert process.report is not None
     assert list(process.report.successes) == ["job"]

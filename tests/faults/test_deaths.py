@@ -46,6 +46,7 @@ from misbehaving import (
     stop,
     write_much_and_exit,
 )
+from patience import patient
 from programs import started, wait_until
 
 from processes import Process, ProcessPoolRunner, Task, TaskDependency, WorkerDiedError
@@ -149,7 +150,7 @@ def test_all_workers_may_die_at_once(tmp_path, system):
 
     killer = threading.Thread(target=kill_all)
     killer.start()
-    with time_limit(60):
+    with time_limit(120):
         report = Process(tasks).run(runner="process", max_workers=2)
     killer.join()
     assert set(report.errored) == {f"busy{i}" for i in range(2)}
@@ -162,7 +163,7 @@ def test_an_idle_worker_that_dies_in_the_middle_of_a_run_costs_nothing(tmp_path,
     tasks = [Task(name, meet, args=(str(tmp_path), name, 2)) for name in ("one", "other")]
     tasks += [Task("kills", kill_other, dependencies=two)]
     tasks += [Task(f"later{i}", pow, args=(i, 2), dependencies=[TaskDependency("kills")]) for i in range(20)]
-    with time_limit(60):
+    with time_limit(120):
         report = Process(tasks).run(runner="process", max_workers=2)
     report.raise_for_errors()
     assert report.results["kills"] == 1
@@ -177,7 +178,7 @@ def test_a_worker_that_dies_while_it_receives_costs_the_attempt(system):
         worker.kill()
 
     killer = threading.Thread(target=kill_as_it_grows)
-    with ProcessPoolRunner(1) as runner, time_limit(60):
+    with ProcessPoolRunner(1) as runner, time_limit(120):
         worker = psutil.Process(Process([Task("pid", os.getpid)]).run(runner=runner).results["pid"])
         before = worker.memory_info().rss
         killer.start()
@@ -188,7 +189,7 @@ def test_a_worker_that_dies_while_it_receives_costs_the_attempt(system):
 
 @needs_tokens
 def test_a_worker_that_dies_before_it_has_claimed_what_it_was_sent_costs_nothing():
-    with ProcessPoolRunner(1) as runner, time_limit(60):
+    with ProcessPoolRunner(1) as runner, time_limit(120):
         worker = psutil.Process(Process([Task("pid", os.getpid)]).run(runner=runner).results["pid"])
         worker.suspend()
         while (
@@ -224,7 +225,7 @@ def test_results_that_were_sent_before_their_worker_died_are_neither_lost_nor_ma
         if event == TaskStarted("t2", 1):
             seen.append("in line")
         elif isinstance(event, TaskFinished) and seen == ["in line"]:
-            end = time.monotonic() + 30
+            end = time.monotonic() + 60
             while len(lines := file.read_text().splitlines()) < 3 or psutil.pid_exists(
                 int(lines[2].split()[1])
             ):
@@ -316,24 +317,26 @@ def test_a_task_that_closes_all_descriptors_loses_its_worker_and_no_more():
 
 
 @needs_guard
-def test_a_time_limit_ends_the_whole_family_of_a_task(tmp_path):
-    report = Process([Task("family", start_stubborn_family, args=(str(tmp_path),), timeout=3)]).run(
-        runner="process"
-    )
+@patient
+def test_a_time_limit_ends_the_whole_family_of_a_task(times, tmp_path):
+    folder = tmp_path / str(times)
+    folder.mkdir()
+    family = Task("family", start_stubborn_family, args=(str(folder),), timeout=times)
+    report = Process([family]).run(runner="process")
     assert type(report.exceptions["family"]) is TimeoutError
-    pids = [int(name) for name in os.listdir(tmp_path)]
+    pids = [int(name) for name in os.listdir(folder)]
     assert len(pids) == 3
     assert not [pid for pid in pids if psutil.pid_exists(pid)]
 
 
 @needs_guard
 def test_a_worker_whose_guard_is_killed_goes_with_it():
-    with time_limit(60):
+    with time_limit(120):
         report = run_beside_others("process", Task("kills", kill_my_guard))
     error = report.exceptions["kills"]
     assert (type(error), error.signal) == (WorkerDiedError, "SIGKILL")
     with suppress(psutil.NoSuchProcess):
-        psutil.Process(error.pid).wait(30)
+        psutil.Process(error.pid).wait(60)
 
 
 HELD_GUARD = """
@@ -360,7 +363,7 @@ def held_guard(monkeypatch, tmp_path_factory):
 @needs_guard
 @pytest.mark.usefixtures("held_guard")
 def test_a_guard_without_handlers_yet_tells_how_its_worker_ended():
-    with time_limit(60):
+    with time_limit(120):
         report = Process([Task("exits", os._exit, args=(3,))]).run(runner="process")
     assert (report.exceptions["exits"].exitcode, report.exceptions["exits"].signal) == (3, None)
 
@@ -371,7 +374,7 @@ def test_a_guard_without_handlers_yet_ends_what_its_worker_leaves(tmp_path):
     file = tmp_path / "pid"
     functions = (start_child_in_another_session, await_text_and_fail)
     tasks = [Task(function.__name__, function, args=(str(file),)) for function in functions]
-    with time_limit(60):
+    with time_limit(120):
         Process(tasks).run(runner="process", max_workers=2, fail_fast=True)
     assert not psutil.pid_exists(int(file.read_text()))
 
@@ -379,7 +382,7 @@ def test_a_guard_without_handlers_yet_ends_what_its_worker_leaves(tmp_path):
 @needs_guard
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE])
 def test_a_guard_is_deaf_to_what_ends_a_program_from_its_terminal(number):
-    with time_limit(60):
+    with time_limit(120):
         report = Process([Task("sends", send_guard_and_exit, args=(number,))]).run(runner="process")
     assert report.exceptions["sends"].exitcode == 3
 
@@ -409,9 +412,9 @@ def test_nobody_survives_the_parents_sudden_death(tmp_path):
         wait_until(lambda: len(os.listdir(folder)) == 3)
         family = psutil.Process(parent.pid).children(recursive=True)
         assert len(family) >= 4  # guard, worker and two of the children; the orphan is the guard's
-    gone, alive = psutil.wait_procs(family, timeout=5)
+    _, alive = psutil.wait_procs(family, timeout=60)
     assert not alive
-    assert not [name for name in os.listdir(folder) if psutil.pid_exists(int(name))]
+    wait_until(lambda: not any(psutil.pid_exists(int(name)) for name in os.listdir(folder)))
 
 
 @pytest.fixture
@@ -478,7 +481,7 @@ def test_a_runner_survives_the_death_of_its_idle_workers():
         first = process.run(runner=runner).results["pid"]
         idle = psutil.Process(first)
         idle.kill()
-        idle.wait(10)
+        idle.wait(60)
         second = process.run(runner=runner).results["pid"]
     assert first != second
 
@@ -576,7 +579,7 @@ def test_a_stopped_worker_ends_with_its_time_limit(system):
     tasks += [Task(f"good{i}", pow, args=(i, 2)) for i in range(10)]
     start = time.monotonic()
     report = Process(tasks).run(runner="process", max_workers=3)
-    assert time.monotonic() - start < 20
+    assert time.monotonic() - start < 60
     assert {type(report.exceptions[name]) for name in report.errored} == {TimeoutError}
     assert report.results == {f"good{i}": i**2 for i in range(10)}
 
@@ -585,7 +588,7 @@ def test_a_stopped_worker_ends_with_its_time_limit(system):
 def test_a_worker_that_does_not_leave_is_ended(system, monkeypatch):
     if not abilities.CAN_GUARD:
         monkeypatch.setattr(child, "_END_SECONDS", 3600)  # the time for a guard
-    with time_limit(60):
+    with time_limit(120):
         report = Process([Task("starts", start_child_that_is_waited_for)]).run(runner="process")
     wait_until(lambda: not psutil.pid_exists(report.results["starts"]))
 
@@ -593,7 +596,7 @@ def test_a_worker_that_does_not_leave_is_ended(system, monkeypatch):
 def test_a_runner_with_an_idle_worker_that_is_stopped_closes(system, monkeypatch):
     if not abilities.CAN_GUARD:
         monkeypatch.setattr(child, "LEAVE_SECONDS", 3600)
-    with time_limit(60), ProcessPoolRunner(1) as runner:
+    with time_limit(120), ProcessPoolRunner(1) as runner:
         pid = Process([Task("pid", os.getpid)]).run(runner=runner).results["pid"]
         os.kill(pid, signal.SIGSTOP)
     assert not psutil.pid_exists(pid)
@@ -612,7 +615,7 @@ def test_ctrl_c_ends_a_run_whose_worker_is_stopped():
         "except KeyboardInterrupt:\n"
         "    print('well')\n"
     )
-    assert run_in_new_python(script, seconds=30) == "well\n"
+    assert run_in_new_python(script) == "well\n"
 
 
 def test_what_windows_ends_a_process_with_is_told_as_it_is_documented():

@@ -93,7 +93,7 @@ def test_an_initializer_that_fails_costs_the_attempt_and_is_called_again(tmp_pat
 )
 def test_an_initializer_that_hangs_or_dies_costs_its_attempts(initializer, limit, error):
     tasks = [Task(f"t{n}", os.getpid, timeout=limit) for n in range(3)]
-    with time_limit(60):
+    with time_limit(120):
         report = Process(tasks).run(runner=ProcessPoolRunner(2, initializer=initializer))
     assert [type(exception) for exception in report.exceptions.values()] == [error] * 3
 

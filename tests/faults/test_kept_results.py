@@ -62,7 +62,7 @@ def behind(*names: str) -> list[TaskDependency]:
 
 
 def run(tasks: list[Task], runner: Any, **arguments: Any) -> ProcessExecutionReport:
-    with time_limit(60):
+    with time_limit(120):
         return Process(tasks).run(runner=runner, **arguments)
 
 
@@ -74,6 +74,19 @@ class Files:
 
     def __call__(self, _: object) -> None:
         self.most = max(self.most, len(buffers._open_files))
+
+
+def wait_for(path: Path) -> None:
+    while not path.exists():
+        time.sleep(0.01)
+
+
+def touch_at_the_end_of_soon(folder: Path) -> Callable[[object], None]:
+    def observe(event: object) -> None:
+        if isinstance(event, TaskFinished) and event.name == "soon":
+            (folder / "soon").touch()
+
+    return observe
 
 
 # ---- Handed on -------------------------------------------------------------------------------------------
@@ -113,7 +126,7 @@ def test_what_somebody_else_may_need_is_written(workers, options, dependants):
     assert files.most == 1
 
 
-def test_an_object_of_the_programs_own_class_is_handed_on_itself(workers):
+def test_an_object_of_the_programs_own_class_is_handed_on_itself(workers, tmp_path):
     class State:  # local, so that it goes by value
         def __init__(self) -> None:
             self.array = make()
@@ -140,10 +153,14 @@ def test_an_object_of_the_programs_own_class_is_handed_on_itself(workers):
     # And where it is written, because the next task cannot start yet, its class goes along.
     tasks = [
         Task("soon", State, keep_result=False),
-        Task("late", time.sleep, args=(0.2,)),
+        Task("late", wait_for, args=(tmp_path / "soon",)),
         Task("end", lambda _, state: end(state), dependencies=behind("late", "soon")),
     ]
-    assert run(tasks, workers).results["end"] == (0, TOTAL, False)
+    assert run(tasks, workers, observers=[touch_at_the_end_of_soon(tmp_path)]).results["end"] == (
+        0,
+        TOTAL,
+        False,
+    )
 
 
 def test_a_retry_gets_the_value_as_it_was_made(workers, tmp_path):
@@ -189,23 +206,14 @@ def test_arguments_keep_their_order(workers):
 # ---- Written, because the next task cannot start yet -----------------------------------------------------
 
 
-def wait_for(path: Path) -> None:
-    while not path.exists():
-        time.sleep(0.01)
-
-
 def test_a_value_is_written_where_its_task_waits_for_another(workers, tmp_path):
-    def touch_when_soon_has_ended(event: object) -> None:
-        if isinstance(event, TaskFinished) and event.name == "soon":
-            (tmp_path / "soon").touch()
-
     files = Files()
     tasks = [
         Task("soon", make, keep_result=False),
         Task("late", wait_for, args=(tmp_path / "soon",)),
         Task("use", lambda _, array: double(array), dependencies=behind("late", "soon")),
     ]
-    report = run(tasks, workers, observers=[files, touch_when_soon_has_ended])
+    report = run(tasks, workers, observers=[files, touch_at_the_end_of_soon(tmp_path)])
     assert report.results["use"] == (TOTAL, False)
     assert files.most == 1
 
@@ -327,7 +335,7 @@ def test_where_the_worker_dies_with_the_value_the_task_says_so(tmp_path, waits):
 
     def make_and_tell() -> bytearray:
         pid_file.write_text(str(os.getpid()))
-        with time_limit(20):
+        with time_limit(120):
             # With another attempt in line, the worker would write the value before it begins that.
             while not (waits or others_are_done.exists()):
                 time.sleep(0.001)
@@ -342,7 +350,7 @@ def test_where_the_worker_dies_with_the_value_the_task_says_so(tmp_path, waits):
         if event.name == "make":
             worker = psutil.Process(int(pid_file.read_text()))
             worker.kill()
-            with time_limit(20):
+            with time_limit(120):
                 while worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE:
                     time.sleep(0.001)
 
@@ -460,6 +468,6 @@ def test_what_an_answer_sets_going_that_comes_before_a_run_of_several_runners_sl
         Task("length", len, dependencies=[*behind("make"), TaskDependency("wait")]),
     ]
     # In a thread that no signal has to be looked for in, and which so sleeps until something comes.
-    with time_limit(20), Process(tasks).stream(runner=ProcessPoolRunner(1)) as stream:
+    with time_limit(120), Process(tasks).stream(runner=ProcessPoolRunner(1)) as stream:
         assert {entry.name for entry in stream} == {"make", "wait", "length"}
     assert stream.report.results["length"] == LARGE

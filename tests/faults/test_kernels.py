@@ -110,7 +110,7 @@ Process([Task(f"t{number}", start_again_and_again, timeout=0.3) for number in ra
     runner="process", max_workers=4
 )
 left = [one for one in psutil.process_iter(["cmdline"]) if one.info["cmdline"] == ["sleep", "3600"]]
-print(psutil.wait_procs(left, timeout=30)[1])  # one that was killed may not be gone yet
+print(psutil.wait_procs(left, timeout=60)[1])  # one that was killed may not be gone yet
 """
     # In a namespace of its own: nobody else's are found.
     if not can_unshare():
@@ -152,7 +152,7 @@ def test_workers_that_outlive_their_program_end_in_silence(tmp_path):
         wait_until(lambda: len(list(tmp_path.glob("[0-9]*"))) == 2)
         workers = psutil.Process(parent.pid).children()
     (tmp_path / "end").touch()
-    _, alive = psutil.wait_procs(workers, timeout=30)
+    _, alive = psutil.wait_procs(workers, timeout=60)
     assert not alive
     assert (tmp_path / "stderr").read_text() == ""
 

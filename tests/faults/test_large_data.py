@@ -619,11 +619,11 @@ def test_a_thread_that_waits_for_its_next_task_holds_nothing_of_the_last():
         return array
 
     def use(array: np.ndarray) -> None:
-        both_run.wait(10)
+        both_run.wait(60)
 
     def work_on() -> bool:
-        both_run.wait(10)
-        return is_gone.wait(10)
+        both_run.wait(60)
+        return is_gone.wait(60)
 
     tasks = [
         Task("make", make, keep_result=False),
@@ -675,8 +675,15 @@ def test_a_worker_that_dies_with_large_data_costs_its_own_attempt(tmp_path):
         return float(array.sum())
 
     def die_sending() -> np.ndarray:
-        threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGKILL)).start()
-        return [ramp(200) for _ in range(3)]
+        pwrite = os.pwrite
+
+        def write_some_and_die(descriptor: int, data: memoryview, offset: int) -> int:
+            pwrite(descriptor, data[: len(data) // 2], offset)
+            os.kill(os.getpid(), signal.SIGKILL)
+            return 0
+
+        os.pwrite = write_some_and_die  # what large data is written with
+        return ramp(8)
 
     tasks = [
         Task("make", ramp, args=(8,)),
@@ -820,7 +827,7 @@ def test_no_more_is_sent_or_written_at_once_than_a_system_may_take(monkeypatch, 
 
 def test_a_worker_that_can_be_sent_no_more_ends_and_does_not_wait(monkeypatch, system):
     refuse_beyond(MB, monkeypatch)
-    with ProcessPoolRunner(1) as runner, time_limit(60):
+    with ProcessPoolRunner(1) as runner, time_limit(120):
         run(runner, Task("warm", abs, args=(-1,)))
         report = Process([Task("large", len, args=(bytes(5 * MB),)), Task("good", abs, args=(-2,))]).run(
             runner=runner

@@ -33,7 +33,7 @@ def log_and_fail() -> None:
 
 def warnings_of(tasks: list[Task], runner: str) -> tuple[dict[str, object], list[str]]:
     """Run tasks; give the results and the warnings."""
-    with warnings.catch_warnings(record=True) as caught, time_limit(60):
+    with warnings.catch_warnings(record=True) as caught, time_limit(120):
         warnings.simplefilter("always")
         report = Process(tasks).run(runner=runner)
     assert {warning.category for warning in caught} <= {RuntimeWarning}
@@ -146,7 +146,7 @@ def test_a_log_file_may_have_any_name_that_the_system_allows(runner, tmp_path):
         numbers[name] = number
         tasks.append(Task(f"logs-{number}", log_and_square, args=(number,), log_path=path))
         tasks.append(Task(f"fails-{number}", log_and_fail, log_path=str(path)))
-    with time_limit(60):
+    with time_limit(120):
         report = Process(tasks).run(runner=runner)
     assert report.results == {f"logs-{number}": number**2 for number in numbers.values()}
     for name, number in numbers.items():

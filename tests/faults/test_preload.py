@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from faulty_runs import time_limit
+from patience import patient
 from preparing import loaded
 
 from processes import Process, ProcessPoolRunner, Task, WorkerDiedError
@@ -46,15 +47,16 @@ def test_each_worker_imports_them_once_and_has_them_before_its_first_task(kind, 
     assert set(names).isdisjoint(sys.modules), "the program itself imports none"
 
 
-def test_no_time_limit_nor_time_of_a_task_counts_it(module):
-    name = module("takes_long", "import time\ntime.sleep(2.5)\n")
+@patient
+def test_no_time_limit_nor_time_of_a_task_counts_it(times, module):
+    name = module("takes_long", f"import time\ntime.sleep({2.5 * times})\n")
     # A builtin function needs no other import, which would count.
-    with time_limit(60):
-        report = Process([Task("quick", abs, args=(-1,), timeout=2.0)]).run(
+    with time_limit(120):
+        report = Process([Task("quick", abs, args=(-1,), timeout=2.0 * times)]).run(
             runner=ProcessPoolRunner(1, preload=(name,))
         )
     report.raise_for_errors()
-    assert report.entries["quick"].elapsed_seconds < 2.0 < report.elapsed_seconds
+    assert report.entries["quick"].elapsed_seconds < 2.0 * times < report.elapsed_seconds
 
 
 def test_what_an_import_changes_stays(module):
@@ -104,7 +106,7 @@ def test_a_module_that_cannot_be_imported_costs_the_attempt_and_is_tried_again(m
 def test_a_module_that_ends_the_worker_costs_its_attempts(module):
     name = module("aborts", "import os\nos.abort()\n")
     tasks = [Task(f"t{n}", os.getpid) for n in range(3)]
-    with time_limit(60):
+    with time_limit(120):
         report = Process(tasks).run(runner=ProcessPoolRunner(2, preload=(name,)))
     assert [type(exception) for exception in report.exceptions.values()] == [WorkerDiedError] * 3
 

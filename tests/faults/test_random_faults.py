@@ -86,7 +86,7 @@ def foresee(graph: list[tuple[str, list[int]]]) -> list[tuple[TaskStatus, int | 
 
 
 def check(graph: list[tuple[str, list[int]]], marks: str, runner: ProcessPoolRunner) -> None:
-    with time_limit(60):
+    with time_limit(120):
         report = build(graph, marks).run(runner=runner)
     for number, ((fault, _), (status, value)) in enumerate(zip(graph, foresee(graph), strict=True)):
         entry = report.entries[f"t{number}"]

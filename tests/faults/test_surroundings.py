@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import itertools
 import os
 import pty
 import select
@@ -24,6 +25,7 @@ import psutil
 import pytest
 from faulty_runs import guarded_or_not, needs_guard, run_in_new_python, time_limit
 from misbehaving import share
+from patience import patient
 from programs import ended, output_of, started, wait_until
 
 from processes import Process, ProcessPoolRunner, Task, TaskDependency
@@ -209,28 +211,36 @@ def test_a_worker_is_replaced_where_there_is_room_for_just_one(max_workers):
 # ---- Working directory and environment -------------------------------------------------------------------
 
 
-@functools.cache
-def as_somebody() -> list[str] | None:
-    """Return what to put before a command, so that it runs without root's powers; None if nothing does."""
+_users = itertools.count(20 * os.getpid())
+
+
+def as_somebody() -> list[str]:
+    """Return what to put before a command, so that it runs without root's powers; skip where nothing does."""
     if os.geteuid():
         return []
-    # An id of our own, because limits count all processes of a user. Python itself may lie in a folder
-    # that only root reads.
-    user = str(50_000 + os.getpid() % 10_000)
+    if not can_be_somebody():
+        pytest.skip("root's powers cannot be put down here")
+    return as_user(next(_users))
+
+
+def as_user(number: int) -> list[str]:
+    # Each time another, because limits count all processes of a user, those that are about to end too.
+    # Python itself may lie in a folder that only root reads.
+    user = str(20_000 + number % 40_000)
     prefix = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"]
-    prefix += ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
+    return [*prefix, "--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
+
+
+@functools.cache
+def can_be_somebody() -> bool:
     if shutil.which("setpriv") is None:
-        return None
-    command = [*prefix, sys.executable, "-c", "import processes"]
-    tried = subprocess.run(command, capture_output=True, timeout=60)
-    return None if tried.returncode else prefix
+        return False
+    command = [*as_user(next(_users)), sys.executable, "-c", "import processes"]
+    return not subprocess.run(command, capture_output=True, timeout=60).returncode
 
 
 def run_as_somebody(script: str, **options: Any) -> str:
-    prefix = as_somebody()
-    if prefix is None:
-        pytest.skip("root's powers cannot be put down here")
-    return output_of([*prefix, sys.executable, "-W", "error", "-c", script], **options)
+    return output_of([*as_somebody(), sys.executable, "-W", "error", "-c", script], **options)
 
 
 def test_a_run_works_in_a_folder_that_cannot_be_written():
@@ -470,17 +480,18 @@ def run_unread(limit: float, stderr: int) -> AbstractContextManager[subprocess.P
 
 
 @linux
-def test_a_time_limit_ends_a_task_though_nobody_reads_what_it_writes_to_standard_error(full_pipe):
-    with run_unread(3, full_pipe[1]) as program, time_limit(60):
+@patient
+def test_a_time_limit_ends_a_task_though_nobody_reads_what_it_writes_to_standard_error(times, full_pipe):
+    with run_unread(2 * times, full_pipe[1]) as program, time_limit(120):
         assert program.stdout is not None
         pids = [int(pid) for pid in program.stdout.readline().split()]
-        assert program.stdout.read().startswith("Task 'writes' timed out after 3s")
+        assert program.stdout.read().startswith(f"Task 'writes' timed out after {2 * times}s")
     assert [pid for pid in pids if psutil.pid_exists(pid)] == []
 
 
 @linux
 def test_nobody_survives_a_killed_program_though_nobody_reads_its_standard_error(full_pipe):
-    with run_unread(3600, full_pipe[1]) as program, time_limit(60):
+    with run_unread(3600, full_pipe[1]) as program, time_limit(120):
         assert program.stdout is not None
         pids = [int(pid) for pid in program.stdout.readline().split()]
         program.kill()
@@ -489,12 +500,14 @@ def test_nobody_survives_a_killed_program_though_nobody_reads_its_standard_error
 
 
 WRITTEN = """
-import sys
+import os, sys, time
 from processes import Process, Task
 
 def write():
     for number in range(20_000):
         sys.stderr.write(f"{number}\\n")
+    while not os.path.exists(sys.argv[1]):  # a worker that ends waits no longer for who reads
+        time.sleep(0.01)
 
 Process([Task("writes", write)]).run(runner="process").raise_for_errors()
 """
@@ -506,15 +519,24 @@ Process([Task("writes", write)]).run(runner="process").raise_for_errors()
     ids=["to a pipe", "to a file, with no standard output"],
 )
 def test_all_that_a_worker_writes_to_standard_error_arrives(to_a_file, command, tmp_path):
-    arguments = ["sh", "-c", command, "sh", sys.executable, "-c", WRITTEN]
-    with (tmp_path / "errors").open("w+") as errors:
-        errors.write("before\n")
-        errors.flush()
-        where = errors if to_a_file else subprocess.PIPE
-        done = subprocess.run(arguments, stderr=where, text=True, timeout=60, check=True)
-        errors.seek(0)
-        written = errors.read() + (done.stderr or "")
-    assert written.splitlines() == ["before", *map(str, range(20_000))]
+    is_read = tmp_path / "is read"
+    arguments = ["sh", "-c", command, "sh", sys.executable, "-c", WRITTEN, str(is_read)]
+    file = tmp_path / "errors"
+    file.write_text("before\n")
+    with (
+        file.open("a") as errors,
+        time_limit(120),
+        started(arguments, stderr=errors if to_a_file else subprocess.PIPE, text=True) as program,
+    ):
+        written = []
+        if not to_a_file:
+            assert program.stderr is not None
+            written = [program.stderr.readline() for _ in range(20_000)]
+        is_read.touch()
+        _, rest = program.communicate(timeout=60)
+    assert program.returncode == 0
+    lines = [*file.read_text().splitlines(), *map(str.strip, written), *(rest or "").splitlines()]
+    assert lines == ["before", *map(str, range(20_000))]
 
 
 TERMINAL = """
@@ -532,7 +554,7 @@ def ask():
 mode = termios.tcgetattr(0)
 mode[3] |= termios.TOSTOP  # what writes from the background is stopped, as after "stty tostop"
 termios.tcsetattr(0, termios.TCSANOW, mode)
-report = Process([Task("speaks", speak, timeout=20), Task("asks", ask, timeout=20)]).run(runner="process")
+report = Process([Task("speaks", speak, timeout=60), Task("asks", ask, timeout=60)]).run(runner="process")
 print(list(report.successes), report.exceptions)
 """
 
@@ -547,7 +569,7 @@ def test_a_terminal_does_not_stop_workers():
     if not pid:
         os.execv(sys.executable, [sys.executable, "-c", TERMINAL])
     output = b""
-    with suppress(OSError), open(terminal, "rb", buffering=0) as file, time_limit(60):
+    with suppress(OSError), open(terminal, "rb", buffering=0) as file, time_limit(120):
         while received := file.read(4096):
             output += received
     os.waitpid(pid, 0)
@@ -706,10 +728,8 @@ def test_a_run_that_may_start_few_processes_makes_do_with_them(processes):
         "assert report.results == {f't{i}': i**2 for i in range(50)}, report.exceptions\n"
         "print('well')\n"
     )
-    prefix = as_somebody()
-    assert prefix is not None
     # A worker that may not fork its guard says so on stderr, and another one does the work.
-    done = ended([*prefix, sys.executable, "-c", script], cwd="/")
+    done = ended([*as_somebody(), sys.executable, "-c", script], cwd="/")
     assert (done.returncode, done.stdout) == (0, "well\n"), done.stderr + done.stdout
 
 
@@ -794,14 +814,15 @@ def test_there_are_as_many_workers_as_the_control_group_may_use_processors(contr
 @linux
 @pytest.mark.parametrize("end", ["killed", "exits", "past its limit", "well"])
 @guarded_or_not
-def test_shared_memory_that_a_task_leaves_goes_with_its_worker(end, tmp_path, system):
-    file = tmp_path / "name"
-    limit = 3 if end == "past its limit" else None
-    with time_limit(60):
+@patient
+def test_shared_memory_that_a_task_leaves_goes_with_its_worker(times, end, tmp_path, system):
+    file = tmp_path / f"name-{times}"
+    limit = 2 * times if end == "past its limit" else None
+    with time_limit(120):
         report = Process([Task("shares", share, args=(file, end), timeout=limit)]).run(runner="process")
     assert len(report.successes) == (end == "well")
     # A guard waits for the tracker that removes it; without one, nobody does.
-    wait_until(lambda: file.read_text() not in os.listdir("/dev/shm"), 0 if abilities.CAN_GUARD else 30)
+    wait_until(lambda: file.read_text() not in os.listdir("/dev/shm"), 0 if abilities.CAN_GUARD else 60)
 
 
 SLOW_TRACKER = """
@@ -816,7 +837,7 @@ def test_shared_memory_goes_where_its_tracker_comes_up_after_the_end_of_its_work
     (tmp_path / "sitecustomize.py").write_text(SLOW_TRACKER)  # what a busy machine does
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     file = tmp_path / "name"
-    with time_limit(60):
+    with time_limit(120):
         report = Process([Task("shares", share, args=(file, "killed"))]).run(runner="process")
     assert report.exceptions["shares"].signal == "SIGKILL"
     assert file.read_text() not in os.listdir("/dev/shm")
@@ -874,7 +895,7 @@ def run_short():
     (folder / "well").touch()
 
 def wait_for(count):
-    end = time.monotonic() + 30
+    end = time.monotonic() + 60
     while len(list(folder.iterdir())) < count:
         assert time.monotonic() < end
         time.sleep(0.01)
@@ -898,8 +919,8 @@ def test_no_worker_survives_a_signal_that_ends_the_parent(number, tmp_path):
         family = workers_of(tmp_path, 2)
         family = [one for one in family if one.pid != parent.pid]
         parent.send_signal(number)
-        parent.communicate(timeout=30)
-    _, alive = psutil.wait_procs(family, timeout=5)
+        parent.communicate(timeout=60)
+    _, alive = psutil.wait_procs(family, timeout=60)
     assert not alive
     assert parent.returncode == -number
 
@@ -910,9 +931,9 @@ def test_the_end_of_the_program_ends_a_run_in_a_daemon_thread(tmp_path):
     pipe = subprocess.PIPE
     with started([sys.executable, "-c", script, str(tmp_path)], stdin=pipe, stderr=pipe) as parent:
         family = workers_of(tmp_path, 2)
-        _, errors = parent.communicate(timeout=30)
+        _, errors = parent.communicate(timeout=60)
     assert (parent.returncode, errors) == (3, b"")
-    _, alive = psutil.wait_procs([one for one in family if one.pid != parent.pid], timeout=5)
+    _, alive = psutil.wait_procs([one for one in family if one.pid != parent.pid], timeout=60)
     assert not alive
 
 
@@ -924,7 +945,7 @@ def test_the_end_of_the_program_waits_for_a_run_in_a_usual_thread(tmp_path):
         "sys.exit(3)\n"
     )
     with started([sys.executable, "-c", script, str(tmp_path)], stderr=subprocess.PIPE) as parent:
-        _, errors = parent.communicate(timeout=30)
+        _, errors = parent.communicate(timeout=60)
     assert (parent.returncode, errors) == (3, b"")
     assert (tmp_path / "well").exists()
 
@@ -946,7 +967,7 @@ def fork():
                 assert report.results == {f"c{i}": i**2 for i in range(9)}
                 status = 0
             elif sys.argv[2] == "stays":
-                time.sleep(60)
+                time.sleep(300)
             else:
                 status = 0
         finally:
@@ -993,9 +1014,10 @@ def finish(number):
     (folder / f"finished{number}").touch()
     return number
 
+limit = float(sys.argv[2])
 boots = [Task(f"boots{i}", begin, args=(i,)) for i in range(2)]  # the limits are not to count that
 both = [TaskDependency(task.name) for task in boots]
-tasks = [Task(f"t{i}", finish, args=(i,), dependencies=both, timeout=3) for i in range(2)]
+tasks = [Task(f"t{i}", finish, args=(i,), dependencies=both, timeout=limit) for i in range(2)]
 report = Process(boots + tasks).run(runner="process", max_workers=2)
 report.raise_for_errors()
 print([report.results[task.name] for task in tasks])
@@ -1003,20 +1025,24 @@ print([report.results[task.name] for task in tasks])
 )
 
 
-def test_workers_go_on_while_ctrl_z_holds_the_program(tmp_path):
-    def wait_for(*names: str) -> None:
-        wait_until(lambda: all((tmp_path / name).exists() for name in names))
+@patient
+def test_workers_go_on_while_ctrl_z_holds_the_program(times, tmp_path):
+    folder, limit = tmp_path / str(times), 2 * times
+    folder.mkdir()
 
-    command = [sys.executable, "-c", HELD, str(tmp_path)]
+    def wait_for(*names: str) -> None:
+        wait_until(lambda: all((folder / name).exists() for name in names))
+
+    command = [sys.executable, "-c", HELD, str(folder), str(limit)]
     with started(command, stdout=subprocess.PIPE, text=True, process_group=0) as parent:
         wait_for("began0", "began1")
         os.killpg(parent.pid, signal.SIGTSTP)
         wait_until(lambda: psutil.Process(parent.pid).status() == psutil.STATUS_STOPPED)
-        (tmp_path / "go").touch()
+        (folder / "go").touch()
         wait_for("finished0", "finished1")
-        time.sleep(3)  # past the limits of tasks that have finished
+        time.sleep(limit)  # past the limits of tasks that have finished
         os.killpg(parent.pid, signal.SIGCONT)
-        output, _ = parent.communicate(timeout=30)
+        output, _ = parent.communicate(timeout=60)
     assert output == "[0, 1]\n"
 
 

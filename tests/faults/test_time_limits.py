@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ast
 import atexit
+import itertools
 import os
+import signal
 import sys
 import time
 from pathlib import Path
 
 import psutil
+import pytest
 from faulty_runs import guarded_or_not, needs_guard, run_beside_others, run_in_new_python
 from misbehaving import (
     Bomb,
@@ -20,33 +23,37 @@ from misbehaving import (
     loop,
     sleep_on,
     tell_and_ignore_sigterm,
+    tell_and_stop,
 )
+from patience import patient
 from programs import output_of
 
 import processes
-from processes import Process, ProcessPoolRunner, Task, TaskDependency
-from processes.runners.pool import boot
+from processes import Process, ProcessPoolRunner, Task, TaskDependency, TaskFinished
+from processes.runners.pool import boot, child
 
 
-def test_a_task_that_is_stuck_ends_with_its_limit_and_tells_where_it_stood():
+@patient
+def test_a_task_that_is_stuck_ends_with_its_limit_and_tells_where_it_stood(times):
     functions = (sleep_on, loop, compute_in_c, ignore_sigterm)
     report = run_beside_others(
-        "process", *(Task(function.__name__, function, timeout=1) for function in functions)
+        "process", *(Task(function.__name__, function, timeout=times) for function in functions)
     )
     for name, error in report.exceptions.items():
         assert type(error) is TimeoutError
         (note,) = error.__notes__
         assert note.endswith(f", in {name}")
         assert note.count("File") == 1
-        assert report.entries[name].elapsed_seconds < 10
+        assert report.entries[name].elapsed_seconds < 10 * times
         assert not psutil.pid_exists(report.metrics[name].pid)
 
 
-def test_a_task_that_heeds_no_sigterm_is_over_while_the_run_goes_on(tmp_path, system):
-    file = str(tmp_path / "pid")
+@patient
+def test_a_task_that_heeds_no_sigterm_is_over_while_the_run_goes_on(times, tmp_path, system):
+    file = str(tmp_path / f"pid-{times}")
     tasks = [
-        Task("deaf", tell_and_ignore_sigterm, args=(file,), timeout=3),
-        Task("sees", await_end, args=(file,), timeout=60),
+        Task("deaf", tell_and_ignore_sigterm, args=(file,), timeout=1 * times),
+        Task("sees", await_end, args=(file,), timeout=20 + 5 * times),
     ]
     report = Process(tasks).run(runner="process", max_workers=2)
     assert list(report.errored) == ["deaf"]
@@ -63,22 +70,48 @@ def test_a_task_past_its_limit_has_the_time_to_clean_up(tmp_path):
 
 @guarded_or_not
 def test_many_tasks_that_heed_no_sigterm_do_not_hold_up_the_end_of_a_run_one_after_the_other(system):
-    started = time.monotonic()
+    ends: list[float] = []  # of the tasks
+
+    def note(event: object) -> None:
+        if isinstance(event, TaskFinished):
+            ends.append(time.monotonic())
+
     tasks = [Task(f"deaf{n}", ignore_sigterm, timeout=1) for n in range(6)]
-    report = Process(tasks).run(runner="process", max_workers=6)
-    assert len(report.errored) == 6
-    assert time.monotonic() - started < 20  # and not 30
+    report = Process(tasks).run(runner="process", max_workers=6, observers=[note])
+    assert len(report.errored) == len(ends) == 6
+    assert time.monotonic() - ends[-1] < 20  # and not 30
 
 
-def test_a_limit_that_strikes_while_values_are_read_tells_where_too():
-    report = run_beside_others("process", Task("reads", print, args=(Bomb(sleep_on),), timeout=1))
+@patient
+def test_a_limit_that_strikes_while_values_are_read_tells_where_too(times):
+    report = run_beside_others("process", Task("reads", print, args=(Bomb(sleep_on),), timeout=times))
     (note,) = report.exceptions["reads"].__notes__
     assert note.endswith(", in sleep_on")
     assert note.count("File") == 1
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="a worker does not tell where it stands there")
+@patient
+def test_where_a_task_stood_is_told_by_a_worker_that_takes_its_time(times, monkeypatch, tmp_path):
+    file = tmp_path / f"pid-{times}"
+    looks = itertools.count()
+
+    def sleep_longer(seconds: float) -> None:
+        look = next(looks)
+        if look == 10:
+            seconds = 1  # as it may be where the machine is busy
+        elif look == 20:
+            os.kill(int(file.read_text()), signal.SIGCONT)
+        time.sleep(seconds)
+
+    monkeypatch.setattr(child, "sleep", sleep_longer)
+    task = Task("stops", tell_and_stop, args=(file,), timeout=times)
+    (note,) = Process([task]).run(runner="process").exceptions["stops"].__notes__
+    assert note.endswith(", in tell_and_stop")
+
+
 NAMED_IN_UMLAUTS = """
-import ctypes, time
+import ctypes, sys, time
 from processes import Process, Task
 
 def größe():
@@ -87,33 +120,37 @@ def größe():
 def gefährlich():
     ctypes.string_at(0)
 
-report = Process([Task("late", größe, timeout=2), Task("dies", gefährlich)]).run(runner="process")
+tasks = [Task("late", größe, timeout=float(sys.argv[1])), Task("dies", gefährlich)]
+report = Process(tasks).run(runner="process")
 (note,) = report.exceptions["late"].__notes__
 print(ascii(note))
 print(ascii(report.exceptions["dies"].python_stack))
 """
 
 
-def test_stacks_show_names_that_are_not_ascii_and_no_frame_below_the_function(tmp_path):
-    folder = tmp_path / "jürgen 名 🎈"
+@patient
+def test_stacks_show_names_that_are_not_ascii_and_no_frame_below_the_function(times, tmp_path):
+    folder = tmp_path / f"jürgen 名 🎈 {times}"
     folder.mkdir()
     (folder / "processes").symlink_to(Path(processes.__file__).parent)
     program = folder / "stäck.py"
     program.write_text(NAMED_IN_UMLAUTS)
-    output = output_of([sys.executable, program], env={**os.environ, "PYTHONPATH": str(folder)})
+    command = [sys.executable, program, str(2 * times)]
+    output = output_of(command, env={**os.environ, "PYTHONPATH": str(folder)})
     note, stack = map(ast.literal_eval, output.splitlines())
     assert note.endswith(f'  File "{program}", line 6, in größe')
     assert note.count("File") == 1
     assert f'  File "{program}", line 9 in gefährlich\n' in stack
 
 
-def test_a_limit_counts_from_the_start_of_the_attempt(tmp_path, monkeypatch):
-    (tmp_path / "sitecustomize.py").write_text("import time\ntime.sleep(2.5)\n")
+@patient
+def test_a_limit_counts_from_the_start_of_the_attempt(times, tmp_path, monkeypatch):
+    (tmp_path / "sitecustomize.py").write_text(f"import time\ntime.sleep({2.5 * times})\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     tasks = [
-        Task("boots", abs, args=(-1,), timeout=2),
-        Task("takes-long", time.sleep, args=(2.5,)),
-        Task("waits", abs, args=(-1,), timeout=2),
+        Task("boots", abs, args=(-1,), timeout=2 * times),
+        Task("takes-long", time.sleep, args=(2.5 * times,)),
+        Task("waits", abs, args=(-1,), timeout=2 * times),
     ]
     report = Process(tasks).run(runner="process", max_workers=1)
     report.raise_for_errors()
@@ -129,7 +166,7 @@ print(report.results, report.exceptions)
 
 
 def test_a_thread_that_was_left_behind_keeps_neither_its_slot_nor_the_interpreter():
-    assert run_in_new_python(LEFT, seconds=30) == (
+    assert run_in_new_python(LEFT) == (
         "{'next': 1} {'late': TimeoutError(\"Task 'late' timed out after 0.2s\")}\n"
     )
 

@@ -88,7 +88,7 @@ def test_a_result_of_a_dependency_that_cannot_go_on_fails_the_task_that_needs_it
         Task("below", repr, dependencies=[TaskDependency("needs", True)]),
         Task("good", abs, args=(-1,)),
     ]
-    with time_limit(60):
+    with time_limit(120):
         report = Process(tasks).run(runner="process")
     assert list(report.successes) == ["lock", "good"]
     assert list(report.skipped) == ["below"]
