@@ -362,7 +362,7 @@ def test_large_results_stay_on_the_cluster_until_the_report_needs_them(dask):
 def test_a_large_result_is_told_of_though_its_worker_is_at_another_call(tmp_path):
     release = tmp_path / "release"
     tasks = [
-        Task("make", np.ones, args=(200_000,), priority=1, timeout=20),
+        Task("make", np.ones, args=(200_000,), priority=1, timeout=60),
         Task("long", wait_until, args=(release.exists,)),
         Task("release", release.touch, dependencies=[TaskDependency("make")], runner="thread"),
     ]

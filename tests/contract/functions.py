@@ -117,7 +117,7 @@ def write_file(path: Path) -> None:
 
 
 def await_file(path: Path) -> None:
-    wait_until(path.exists)
+    wait_until(path.exists, 120)
 
 
 def await_both(first: Path, second: Path) -> None:

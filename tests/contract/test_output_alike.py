@@ -12,6 +12,7 @@ from pathlib import Path
 
 import programs
 import pytest
+from patience import patient
 from printing import (
     AllButTwo,
     fail,
@@ -195,15 +196,18 @@ def test_what_a_worker_has_printed_when_it_dies_is_kept(tmp_path):
     assert lines == ["last words"]
 
 
-def test_what_an_attempt_has_printed_when_its_time_is_over_is_kept(tmp_path):
+@patient
+def test_what_an_attempt_has_printed_when_its_time_is_over_is_kept(times, tmp_path):
     def hang():
         print("begins to wait")
         threading.Event().wait()
 
-    tasks = [Task("hang", hang, log_path=tmp_path / "log", timeout=2)]
-    report = Process(tasks).run(runner="process", capture_output=True)
+    log = tmp_path / f"log-{times}"
+    report = Process([Task("hang", hang, log_path=log, timeout=times)]).run(
+        runner="process", capture_output=True
+    )
     assert type(report.exceptions["hang"]) is TimeoutError
-    assert printed(tmp_path / "log") == ["begins to wait"]
+    assert printed(log) == ["begins to wait"]
 
 
 def test_what_a_task_prints_can_be_read_while_it_runs(tmp_path):
