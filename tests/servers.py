@@ -57,19 +57,25 @@ def mail_server(inbox=None, *, tls=None, implicit=False, host="localhost", port=
     """Serve as a mail server; gives its address and its Inbox."""
     from aiosmtpd.controller import Controller  # here, because workers import this module
 
+    class Listening(Controller):
+        """Serves on a socket that is there already: a port that is free may be somebody's the next moment."""
+
+        def _create_server(self):
+            return self.loop.create_server(self._factory_invoker, sock=listener, ssl=self.ssl_context)
+
     inbox = inbox or Inbox()
     if tls is not None:
         options["ssl_context" if implicit else "tls_context"] = tls
-    if not port:
-        # Port 0 lets the system choose; aiosmtpd asks for its own listener's, so it is read from a socket.
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            port = listener.getsockname()[1]
-    controller = Controller(inbox, host, port, authenticator=inbox.authenticate, ready_timeout=10, **options)
-    controller.start()
-    try:
-        yield (host, port), inbox
-    finally:
-        controller.stop()
+    with socket.create_server(("127.0.0.1" if host == "localhost" else host, port)) as listener:
+        port = listener.getsockname()[1]
+        controller = Listening(
+            inbox, host, port, authenticator=inbox.authenticate, ready_timeout=60, **options
+        )
+        controller.start()
+        try:
+            yield (host, port), inbox
+        finally:
+            controller.stop()
 
 
 def page_of(message) -> str:

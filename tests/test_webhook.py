@@ -12,6 +12,7 @@ import time
 from datetime import UTC, datetime
 
 import pytest
+from patience import patient
 from servers import dripping, refusing, server_context, serving
 
 from processes import Process, Task, TaskDependency
@@ -212,7 +213,8 @@ def test_a_server_that_hangs_up_on_the_body_without_an_answer_was_not_reached(re
             send(report, None, url=f"http://{host}:{port}/x", extra_payload=MEGABYTES)
 
 
-def test_a_hanging_server_is_left_after_the_timeout(report):
+def test_a_hanging_server_is_left_after_the_timeout(report, monkeypatch):
+    monkeypatch.setattr(deadline, "TIMEOUTS", 1_000)  # it is about one answer
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/x"
         with pytest.raises(WebhookError, match=r"did not answer within 0\.1 s"):
@@ -220,24 +222,25 @@ def test_a_hanging_server_is_left_after_the_timeout(report):
 
 
 def test_a_server_that_drips_is_left_after_a_while(report, monkeypatch):
-    monkeypatch.setattr(deadline, "TIMEOUTS", 1)
+    monkeypatch.setattr(deadline, "TIMEOUTS", 0.01)
     with dripping(b"HTTP/1.1") as (host, port):
         with pytest.raises(WebhookError, match=r"did not answer in full within 0\.5 s"):
-            send(report, None, url=f"http://{host}:{port}/x", timeout=0.5)
+            send(report, None, url=f"http://{host}:{port}/x", timeout=50)
 
 
 def test_a_server_that_drips_through_tls_is_left_after_a_while(report, authority, trusted, monkeypatch):
-    monkeypatch.setattr(deadline, "TIMEOUTS", 1)
+    monkeypatch.setattr(deadline, "TIMEOUTS", 0.01)
     with dripping(b"HTTP/1.1", tls=server_context(authority)) as (host, port):
         with pytest.raises(WebhookError, match=r"did not answer in full within 0\.5 s"):
-            send(report, None, url=f"https://{host}:{port}/x", timeout=0.5)
+            send(report, None, url=f"https://{host}:{port}/x", timeout=50)
 
 
-def test_a_body_that_drips_does_not_hide_the_status(report, monkeypatch):
+@patient
+def test_a_body_that_drips_does_not_hide_the_status(times, report, monkeypatch):
     monkeypatch.setattr(deadline, "TIMEOUTS", 1)
     with dripping(b"HTTP/1.1 500 Broken\r\nContent-Length: 100000\r\n\r\n") as (host, port):
         with pytest.raises(WebhookError, match="answered 500 Broken"):
-            send(report, None, url=f"http://{host}:{port}/x", timeout=0.5)
+            send(report, None, url=f"http://{host}:{port}/x", timeout=0.5 * times)
 
 
 def test_a_body_that_does_not_come_does_not_hide_the_status(report):
