@@ -756,7 +756,7 @@ KERNEL_CLIENT = """
 import json, sys
 from jupyter_client.manager import start_new_kernel
 
-manager, client = start_new_kernel(kernel_name="python3", startup_timeout=60)
+manager, client = start_new_kernel(kernel_name="python3", startup_timeout=120)
 shown = []
 try:
     for cell in json.load(sys.stdin):
@@ -767,7 +767,7 @@ try:
                 texts.append(content["text"])
             elif message["msg_type"] == "error":
                 texts.append("\\n".join(content["traceback"]))
-        client.execute_interactive(cell, timeout=60, output_hook=collect)
+        client.execute_interactive(cell, timeout=120, output_hook=collect)
         shown.append("".join(texts))
 finally:
     client.stop_channels()
@@ -839,7 +839,7 @@ def test_functions_and_classes_of_notebook_cells_run_in_processes(tmp_path):
     environment = {**os.environ, "JUPYTER_PLATFORM_DIRS": "1", "IPYTHONDIR": str(tmp_path / "ipython")}
     done = ended(
         [sys.executable, "-W", "ignore", "-c", KERNEL_CLIENT],
-        180,
+        280,
         input=json.dumps(CELLS),
         cwd=tmp_path,
         env=environment,
@@ -900,12 +900,19 @@ def test_a_runner_may_be_used_in_another_thread_than_the_one_that_opened_it():
 
 
 FORKED = """
-import os, sys, time
+import os, sys, tempfile, time
 from processes import Process, ProcessPoolRunner, Task
 
+def meet(folder, number):
+    open(os.path.join(folder, str(number)), "w").close()
+    while len(os.listdir(folder)) < 2:
+        time.sleep(0.01)
+    return os.getpid()
+
 def pids(runner):
-    tasks = [Task(f"t{n}", lambda: time.sleep(0.05) or os.getpid()) for n in range(4)]
-    return set(Process(tasks).run(runner=runner).results.values())
+    with tempfile.TemporaryDirectory() as folder:
+        tasks = [Task(f"t{n}", meet, args=(folder, n)) for n in range(2)]
+        return set(Process(tasks).run(runner=runner).results.values())
 
 with ProcessPoolRunner(2) as runner:
     before = pids(runner)
@@ -945,7 +952,7 @@ def pause(frame, event, _):
         line = linecache.getline(frame.f_code.co_filename, frame.f_lineno)
         if what in line and not is_there.is_set():
             is_there.set()
-            forks.wait(30)
+            forks.wait(60)
         return pause
 
 def run_and_pause():
@@ -957,11 +964,11 @@ with ProcessPoolRunner(1) as runner:
     run()
     thread = threading.Thread(target=run_and_pause)
     thread.start()
-    is_there.wait(30)
+    is_there.wait(60)
     os.register_at_fork(before=forks.set)
     child = os.fork()
     if not child:
-        signal.alarm(20)
+        signal.alarm(60)
         os._exit(run())
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     thread.join()
