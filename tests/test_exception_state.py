@@ -20,9 +20,10 @@ from typing import Annotated, Any
 
 import pytest
 from failing import catch, formatted
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from programs import output_of
+from steadiness import steadily
 
 from processes.exception_state import (
     FRAMES_WITH_VARIABLES,
@@ -805,7 +806,7 @@ def shape(exception: BaseException) -> list[object]:
     st.lists(places, max_size=10),
     st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=4), max_size=4),
 )
-@settings(deadline=None)
+@steadily
 def test_graphs_of_any_shape_come_back(
     chosen: list[type], links: list[tuple[int, str, int]], grouped: list[list[int]]
 ) -> None:

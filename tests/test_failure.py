@@ -20,9 +20,10 @@ from typing import Any
 import psutil
 import pytest
 from failing import catch, formatted
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from programs import output_of, started, wait_until
+from steadiness import steadily
 
 from processes import failure as failure_module
 from processes.failure import (
@@ -695,7 +696,7 @@ plain_values = st.recursive(
 
 
 @given(plain_values, st.integers(min_value=0, max_value=200))
-@settings(deadline=None)
+@steadily
 def test_a_repr_is_whole_or_not_much_longer_than_allowed(value: object, room: int) -> None:
     shown, whole = bounded_repr(value, room), repr(value)
     if len(whole) <= room:

@@ -9,6 +9,7 @@ from time import monotonic
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from steadiness import steadily
 
 from processes.exceptions import CircularDependencyError, DependencyNotFoundError
 from processes.graph import Graph, bind, unknown_task
@@ -248,7 +249,7 @@ edges = st.integers(1, 12).flatmap(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(steadily, max_examples=200)
 @given(edges)
 def test_any_graph_is_put_in_order_or_refused_for_a_real_circle(drawn):
     size, pairs = drawn

@@ -6,6 +6,7 @@ from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
+from steadiness import steadily
 
 from processes.comms.needles import LONGEST, Needles
 
@@ -30,11 +31,13 @@ def covered_by_search(texts: list[str], haystack: str) -> set[int]:
     }
 
 
+@steadily
 @given(st.lists(FEW_LETTERS), st.text("abc", max_size=30))
 def test_the_spans_are_where_needles_stand(texts, haystack):
     assert covered(Needles(texts), haystack) == covered_by_search(texts, haystack)
 
 
+@steadily
 @given(st.lists(FEW_LETTERS, min_size=1), st.text("abc", max_size=30), st.integers(1, 4))
 def test_the_overlap_is_the_longest_end_that_begins_a_needle(texts, haystack, least):
     ends = [haystack[at:] for at in range(len(haystack)) if len(haystack) - at >= least]

@@ -11,8 +11,9 @@ from html.parser import HTMLParser
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from steadiness import steadily
 
 from processes import Process, ReportChannel, ReportContent, Task, TaskDependency
 from processes.error_data import ErrorData
@@ -431,7 +432,7 @@ graphs = st.integers(1, 25).flatmap(
 )
 
 
-@settings(deadline=None, max_examples=100)
+@steadily
 @given(graphs)
 def test_in_a_drawing_nothing_overlaps_and_lines_lead_to_the_right(drawn):
     dependencies = [[other for other in needed if other < node] for node, needed in enumerate(drawn)]

@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from steadiness import steadily
 
 from processes.error_data import ErrorData
 from processes.execution_report import ProcessExecutionReport, TaskReportEntry
@@ -284,7 +285,7 @@ def test_an_empty_graph_is_drawn():
 names = st.text(st.characters(), min_size=1).filter(lambda text: text.split() == [text])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(steadily, max_examples=200)
 @given(names)
 def test_any_name_is_drawn_as_it_is(name):
     graph = Graph([Task(name, print)])

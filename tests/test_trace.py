@@ -8,8 +8,9 @@ import threading
 from collections import defaultdict
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from steadiness import steadily
 
 from processes import Process, Task, TaskDependency
 from processes.execution_report import ProcessExecutionReport, TaskReportEntry
@@ -230,7 +231,7 @@ def test_names_are_there_as_they_are():
 times = st.one_of(st.floats(0, 10), st.integers(0, 5_000_000_000).map(lambda number: number / 1e9))
 
 
-@settings(deadline=None, max_examples=100)
+@steadily
 @given(
     st.lists(
         st.tuples(

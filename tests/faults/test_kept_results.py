@@ -393,6 +393,7 @@ def build(graph: list[dict[str, Any]], do: Callable[..., Any] = work) -> list[Ta
 def test_whatever_the_graph_each_task_gets_what_was_made_for_it():
     import hypothesis.strategies as st  # here, because workers import this module
     from hypothesis import given, settings
+    from steadiness import steadily
 
     @st.composite
     def graphs(draw: st.DrawFn) -> list[dict[str, Any]]:
@@ -415,7 +416,7 @@ def test_whatever_the_graph_each_task_gets_what_was_made_for_it():
     numbers = count()
     workers = ProcessPoolRunner(2)
 
-    @settings(max_examples=20, deadline=None, database=None)
+    @settings(steadily, max_examples=20)
     @given(graphs())
     def try_graph(graph: list[dict[str, Any]]) -> None:
         next(numbers)

@@ -9,8 +9,9 @@ from pathlib import Path
 import hypothesis.strategies as st
 import psutil
 from faulty_runs import time_limit
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from misbehaving import Bomb, act
+from steadiness import steadily
 
 from processes import (
     Process,
@@ -109,12 +110,7 @@ def test_whatever_goes_wrong_the_report_is_complete_and_everybody_else_right(tmp
     before = set(psutil.Process().children(recursive=True))
     with ProcessPoolRunner(2) as runner:
 
-        @settings(
-            max_examples=50 if abilities.CAN_GUARD else 15,
-            deadline=None,
-            database=None,
-            suppress_health_check=[HealthCheck.too_slow],
-        )
+        @settings(steadily, max_examples=50 if abilities.CAN_GUARD else 15)
         @given(graphs())
         def try_graph(graph: list[tuple[str, list[int]]]) -> None:
             check(graph, str(tmp_path / str(next(numbers))), runner)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
+from steadiness import steadily
 
 from processes import Process, Task, TaskDependency
 
 NAMES = [f"t{number}" for number in range(6)]
 AT_FIRST = [(name, []) for name in NAMES[:4]]
-
-steadily = settings(deadline=None, derandomize=True, database=None, max_examples=100)
 
 needs = st.lists(st.sampled_from(NAMES), max_size=3)
 changes = st.one_of(

@@ -9,6 +9,7 @@ from functools import cached_property
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from steadiness import steadily
 
 from processes import Task, TaskDependency
 from processes.graph import Graph
@@ -23,7 +24,7 @@ ENOUGH = dict.fromkeys(RESOURCES, 3)  # for any task
 
 pytestmark = pytest.mark.once
 
-steadily = settings(deadline=None, derandomize=True, database=None, max_examples=50)
+fifty = settings(steadily, max_examples=50)
 
 
 @dataclass
@@ -190,7 +191,7 @@ class Story:
         return {name: 0 if need.get(name, 0) > amount else amount for name, amount in available.items()}
 
 
-@steadily
+@fifty
 @given(graphs(), st.data())
 def test_each_task_runs_once_after_its_dependencies_and_is_skipped_exactly_when_an_ancestor_failed(
     drawn, data
@@ -208,7 +209,7 @@ def test_each_task_runs_once_after_its_dependencies_and_is_skipped_exactly_when_
     assert not any(story.has_ready(group) for group in range(3))
 
 
-@steadily
+@fifty
 @given(graphs(), st.data())
 def test_tasks_that_are_taken_over_have_succeeded_and_are_never_given_out(drawn, data):
     story = Story(drawn)
@@ -223,7 +224,7 @@ def test_tasks_that_are_taken_over_have_succeeded_and_are_never_given_out(drawn,
     assert not any(story.taken[task] for task in done)
 
 
-@steadily
+@fifty
 @given(graphs(), st.data())
 def test_what_is_not_allowed_raises_and_changes_nothing(drawn, data):
     story = Story(drawn)
@@ -259,7 +260,7 @@ def test_what_is_not_allowed_raises_and_changes_nothing(drawn, data):
             assert contents(plan) == before
 
 
-@steadily
+@fifty
 @given(graphs(), st.data())
 def test_ready_tasks_go_by_priority_then_by_the_chain_below_then_in_order(drawn, data):
     graph = drawn.graph

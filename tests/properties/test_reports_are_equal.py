@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 from failing import KINDS, Colour, Place, Recipe, facts_of, raise_by, tidy
-from hypothesis import HealthCheck, event, given, settings
+from hypothesis import event, given, settings
 from hypothesis import strategies as st
+from steadiness import steadily
 
 from processes import (
     Process,
@@ -213,13 +214,7 @@ def keep_for_a_moment(_: object) -> None:
     time.sleep(0.0005)
 
 
-@settings(
-    deadline=None,
-    derandomize=True,
-    database=None,
-    max_examples=40,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)
+@settings(steadily, max_examples=40)
 @given(graph=graphs())
 @pytest.mark.usefixtures("eager_stand_in")
 def test_reports_of_all_runners_are_equal_in_all_but_times_workers_and_pids(graph, pool, tmp_path_factory):

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
+from steadiness import steadily
 
 from processes import (
     Process,
@@ -88,7 +89,7 @@ def runners() -> Iterator[list[ProcessRunner]]:
         yield [SequentialRunner(), ThreadRunner(3), pool]
 
 
-@settings(deadline=None, derandomize=True, database=None, max_examples=50)
+@settings(steadily, max_examples=50)
 @given(data=st.data(), shape=shapes())
 def test_a_resumed_run_ends_as_a_first_run_would_and_runs_nothing_that_it_need_not(runners, data, shape):
     tasks = range(len(shape.needs))

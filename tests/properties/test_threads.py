@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from interpreters import HAS_GIL
+from steadiness import steadily
 
 from processes import (
     Process,
@@ -50,7 +51,7 @@ def switch_interval(request):
     sys.setswitchinterval(before)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(steadily, max_examples=40)
 @given(
     seed=st.integers(0),  # to draw each edge would take ten times as long as the run
     size=st.integers(1, 80),

@@ -10,8 +10,9 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from steadiness import steadily
 
 from processes import Process, ProcessPoolRunner, Task, TaskDependency
 from processes.pickling import LARGE
@@ -115,11 +116,7 @@ def spoil(value: Any) -> None:
 
 
 def test_values_arrive_and_come_back_as_they_were() -> None:
-    @settings(
-        max_examples=40,
-        deadline=None,
-        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-    )
+    @settings(steadily, max_examples=40)
     @given(value=values, other=values, keep=st.booleans())
     def check(value: Any, other: Any, keep: bool) -> None:
         first = [TaskDependency("first", use_result_as_additional_args=True)]
