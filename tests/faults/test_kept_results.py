@@ -66,14 +66,22 @@ def run(tasks: list[Task], runner: Any, **arguments: Any) -> ProcessExecutionRep
         return Process(tasks).run(runner=runner, **arguments)
 
 
-class Files:
-    """Counts the files of results that the parent has; an observer."""
+class Files(set[int]):
+    """The files of results that the parent has, and how many it has had."""
 
-    def __init__(self) -> None:
-        self.most = 0
+    count = 0
 
-    def __call__(self, _: object) -> None:
-        self.most = max(self.most, len(buffers._open_files))
+    def add(self, descriptor: int) -> None:
+        self.count += 1
+        super().add(descriptor)
+
+
+@pytest.fixture
+def files(monkeypatch: pytest.MonkeyPatch) -> Files:
+    """Count the files that the parent gets from now on."""
+    files = Files(buffers._open_files)
+    monkeypatch.setattr(buffers, "_open_files", files)
+    return files
 
 
 def wait_for(path: Path) -> None:
@@ -92,17 +100,16 @@ def touch_at_the_end_of_soon(folder: Path) -> Callable[[object], None]:
 # ---- Handed on -------------------------------------------------------------------------------------------
 
 
-def test_the_next_task_gets_the_value_itself(workers):
-    files = Files()
+def test_the_next_task_gets_the_value_itself(workers, files):
     tasks = [Task("t0", make, keep_result=False)]
     tasks += [
         Task(f"t{n}", add_one, dependencies=behind(f"t{n - 1}"), keep_result=False) for n in range(1, 9)
     ]
     tasks.append(Task("end", double, dependencies=behind("t8")))
-    report = run(tasks, workers, observers=[files])
+    report = run(tasks, workers)
     assert report.results["end"] == (TOTAL + 8 * SIZE, True)
     assert len({report.metrics[name].pid for name in report.entries}) == 1
-    assert files.most == 0
+    assert files.count == 0
 
 
 @pytest.mark.parametrize(
@@ -115,18 +122,17 @@ def test_the_next_task_gets_the_value_itself(workers):
     ],
     ids=["it is kept", "two tasks need it", "the next may run again", "the next runs elsewhere"],
 )
-def test_what_somebody_else_may_need_is_written(workers, options, dependants):
-    files = Files()
+def test_what_somebody_else_may_need_is_written(workers, files, options, dependants):
     tasks = [Task("make", make, **options)]
     tasks += [
         Task(f"use{n}", double, dependencies=behind("make"), **more) for n, more in enumerate(dependants)
     ]
-    report = run(tasks, workers, observers=[files])
+    report = run(tasks, workers)
     assert {report.results[f"use{n}"] for n in range(len(dependants))} == {(TOTAL, False)}
-    assert files.most == 1
+    assert files.count == 1
 
 
-def test_an_object_of_the_programs_own_class_is_handed_on_itself(workers, tmp_path):
+def test_an_object_of_the_programs_own_class_is_handed_on_itself(workers, files, tmp_path):
     class State:  # local, so that it goes by value
         def __init__(self) -> None:
             self.array = make()
@@ -141,14 +147,13 @@ def test_an_object_of_the_programs_own_class_is_handed_on_itself(workers, tmp_pa
     def end(state: State) -> tuple[int, float, bool]:
         return state.steps, *double(state.array)
 
-    files = Files()
     tasks = [Task("t0", State, keep_result=False)]
     tasks += [Task(f"t{n}", go_on, dependencies=behind(f"t{n - 1}"), keep_result=False) for n in range(1, 5)]
     tasks.append(Task("end", end, dependencies=behind("t4")))
-    report = run(tasks, workers, observers=[files])
+    report = run(tasks, workers)
     report.raise_for_errors()
     assert report.results["end"] == (4, TOTAL + 4 * SIZE, True)
-    assert files.most == 0
+    assert files.count == 0
 
     # And where it is written, because the next task cannot start yet, its class goes along.
     tasks = [
@@ -206,16 +211,15 @@ def test_arguments_keep_their_order(workers):
 # ---- Written, because the next task cannot start yet -----------------------------------------------------
 
 
-def test_a_value_is_written_where_its_task_waits_for_another(workers, tmp_path):
-    files = Files()
+def test_a_value_is_written_where_its_task_waits_for_another(workers, files, tmp_path):
     tasks = [
         Task("soon", make, keep_result=False),
         Task("late", wait_for, args=(tmp_path / "soon",)),
         Task("use", lambda _, array: double(array), dependencies=behind("late", "soon")),
     ]
-    report = run(tasks, workers, observers=[files, touch_at_the_end_of_soon(tmp_path)])
+    report = run(tasks, workers, observers=[touch_at_the_end_of_soon(tmp_path)])
     assert report.results["use"] == (TOTAL, False)
-    assert files.most == 1
+    assert files.count == 1
 
 
 def test_of_two_values_for_one_task_both_arrive(workers):
