@@ -122,12 +122,16 @@ QUIET_CLUSTER = {
 }
 
 
+_clusters: list[DaskRunner] = []
+
+
 @pytest.fixture(scope="session")
 def dask() -> Iterator[DaskRunner]:
     """A runner whose cluster, of two workers, is up."""
     import dask
 
     with dask.config.set(QUIET_CLUSTER), DaskRunner(n_workers=2) as runner:
+        _clusters.append(runner)
         Process([Task(f"t{i}", abs, args=(i,)) for i in range(4)]).run(runner=runner).raise_for_errors()
         yield runner
 
@@ -241,8 +245,10 @@ def nothing_is_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     _warm_pool.end_if_changed()
     allowed_threads = request.node.get_closest_marker("leaves_threads") is not None
-    has_cluster = "dask" in request.fixturenames  # which opens connections, and closes them, at any time
-    deadline = time.monotonic() + 5
+    has_cluster = bool(
+        _clusters
+    )  # which opens connections, and closes them, at any time; it is the session's
+    deadline = time.monotonic() + 30
     for look in itertools.count():
         opened = _descriptors() - descriptors
         left = (
