@@ -54,6 +54,12 @@ def shown_by(code, terminal, **options):
     return written()
 
 
+@pytest.fixture(autouse=True)
+def much_time(monkeypatch):
+    """However long a run takes here, it is a quick one."""
+    monkeypatch.setattr(module, "PLAIN_SECONDS", 3600.0)
+
+
 def test_the_last_plain_line_counts_every_task_once():
     stream = io.StringIO()
     some_of_each_kind().run(runner="sequential", observers=[Progress(stream)])
