@@ -66,7 +66,7 @@ except KeyboardInterrupt:
         ("sequential", "while True: time.sleep(0.1)"),  # just before a long one it would not be heard
         ("sequential", "while True: pass"),
         ("thread", "while True: pass"),
-        ("process", "time.sleep(60)"),
+        ("process", "time.sleep(3600)"),
     ],
 )
 def test_ctrl_c_ends_a_run_and_leaves_what_was_finished(runner, body, tmp_path):
@@ -83,9 +83,7 @@ def test_ctrl_c_ends_a_run_and_leaves_what_was_finished(runner, body, tmp_path):
         wait_until((tmp_path / "began0").exists)
         family = psutil.Process(program.pid).children(recursive=True)
         os.killpg(program.pid, signal.SIGINT)  # as a terminal does: to all of them
-        began = time.monotonic()
         out, err = program.communicate(timeout=60)
-    assert time.monotonic() - began < 10
     assert program.returncode == 42, err
     assert err == ""
     assert out.splitlines() == [
@@ -94,7 +92,8 @@ def test_ctrl_c_ends_a_run_and_leaves_what_was_finished(runner, body, tmp_path):
     ]
     assert "Finished quick." in (tmp_path / "quick.log").read_text()
     assert "Starting long0." in (tmp_path / "long.log").read_text()
-    assert [process for process in family if process.is_running()] == []
+    _, alive = psutil.wait_procs(family, timeout=60)
+    assert alive == []
 
 
 def raise_keyboard_interrupt() -> None:
@@ -254,7 +253,7 @@ def test_ctrl_c_ends_a_program_whose_coroutine_goes_on_beside_its_event_loop():
         "from processes import Process, Task\n"
         "async def go_on():\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"
-        "    time.sleep(60)\n"
+        "    time.sleep(3600)\n"
         "async def main():\n"
         "    Process([Task('long', go_on)]).run(runner='sequential')\n"
         "loop = asyncio.new_event_loop()\n"
@@ -264,7 +263,7 @@ def test_ctrl_c_ends_a_program_whose_coroutine_goes_on_beside_its_event_loop():
         "    print('interrupted')\n"
         "loop.close()\n"
     )
-    assert output_of([sys.executable, "-c", script], 30) == "interrupted\n"
+    assert output_of([sys.executable, "-c", script]) == "interrupted\n"
 
 
 def test_a_handler_of_the_users_own_is_left_alone(runner):
@@ -382,7 +381,7 @@ def strike(*_):
 
 def be_struck():
     signal.pthread_kill(threading.get_ident(), signal.SIGUSR2)  # it ends no wait of the main thread
-    print("waited for" if not over.wait(20) else "left behind")
+    print("waited for" if not over.wait(60) else "left behind")
 
 over = threading.Event()
 signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -426,7 +425,7 @@ class SendsSignals:
 
     def __reduce__(self) -> object:
         os.kill(os.getpid(), self.number)
-        give_up_at = time.monotonic() + 30
+        give_up_at = time.monotonic() + 100
         while time.monotonic() < give_up_at:
             pass
         return SendsSignals, (self.number,)
@@ -443,7 +442,7 @@ def test_a_signal_that_strikes_while_an_argument_is_serialized_ends_the_run(numb
     began = time.monotonic()
     with handled_by(strike), pytest.raises(error):
         process.run(runner="process")
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 60
     assert process.report.entries["slow"].status is TaskStatus.PENDING
 
 
