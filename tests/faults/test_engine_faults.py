@@ -23,6 +23,7 @@ import pytest
 from faulty_runs import time_limit
 from misbehaving import die, die_once, kill_from, make_and_tell, note
 from odd_values import ReadElsewhere
+from patience import patient
 from programs import ended, started, wait_until
 
 from processes import (
@@ -612,11 +613,12 @@ def silent_server() -> Iterator[tuple[str, threading.Event]]:
 
 
 @with_threads_of_dask
-def test_a_scheduler_that_takes_connections_and_never_answers_is_given_up():
+@patient
+def test_a_scheduler_that_takes_connections_and_never_answers_is_given_up(times):
     import dask
 
     with (
-        dask.config.set({"distributed.comm.timeouts.connect": "100ms"}),
+        dask.config.set({"distributed.comm.timeouts.connect": f"{100 * times}ms"}),
         silent_server() as (address, _),
         pytest.raises(TimeoutError, match=f"scheduler at {address} takes conn"),
     ):
