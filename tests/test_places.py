@@ -754,11 +754,17 @@ def test_a_program_may_be_typed_at_the_prompt_of_a_terminal(tmp_path):
 # A client of its own process: it leaves threads and descriptors of ZeroMQ behind.
 KERNEL_CLIENT = """
 import json, sys
-from jupyter_client.manager import start_new_kernel
+from jupyter_client.manager import KernelManager
 
-manager, client = start_new_kernel(kernel_name="python3", startup_timeout=120)
+# By files beside the program: ports that are free when they are chosen may be others' when they are taken.
+files = {} if sys.platform == "win32" else {"transport": "ipc", "ip": "kernel"}
+manager = KernelManager(kernel_name="python3", **files)
+manager.start_kernel()
+client = manager.client()
+client.start_channels()
 shown = []
 try:
+    client.wait_for_ready(timeout=120)
     for cell in json.load(sys.stdin):
         texts = []
         def collect(message):
