@@ -828,7 +828,7 @@ def test_shared_memory_that_a_task_leaves_goes_with_its_worker(times, end, tmp_p
 SLOW_TRACKER = """
 import sys, time
 if any("resource_tracker" in argument for argument in sys.orig_argv):
-    time.sleep(1)
+    time.sleep(4)
 """
 
 

@@ -79,7 +79,7 @@ def test_many_tasks_that_heed_no_sigterm_do_not_hold_up_the_end_of_a_run_one_aft
     tasks = [Task(f"deaf{n}", ignore_sigterm, timeout=1) for n in range(6)]
     report = Process(tasks).run(runner="process", max_workers=6, observers=[note])
     assert len(report.errored) == len(ends) == 6
-    assert time.monotonic() - ends[-1] < 20  # and not 30
+    assert time.monotonic() - ends[-1] < 60  # and not 90
 
 
 @patient

@@ -20,7 +20,7 @@ ERROR_BYTES = 4096  # of standard error: a page, enough for what an interpreter 
 LEAVE_SECONDS = 1.0  # for a worker that was told to end, with its atexit handlers
 LEAVE_BUSILY_SECONDS = 10.0  # for one that computes meanwhile: tools write then what they have measured
 # Together less than what the parent gives a guard to end.
-TRACKER_SECONDS = 3.0  # for a resource tracker of multiprocessing to come up and remove what the others leave
+TRACKER_SECONDS = 10.0  # for a resource tracker of multiprocessing to come up and remove what others leave
 READ_SECONDS = 0.5  # for whoever reads standard error to go on, when the worker has ended
 
 MARK = "PROCESSES_WORKER_BOOTS"

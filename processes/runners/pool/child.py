@@ -79,7 +79,7 @@ _IMPORTING = (
 MOST_BACKLOG = LARGE + wire.CHUNK
 """Bytes that an idle worker may have still to be sent: the rest of a frame whose attempt was taken back."""
 
-_END_SECONDS = 5.0  # for a process that was told to end now
+_END_SECONDS = 15.0  # for a process that was told to end now, on a busy machine too
 
 
 class Cargo:
