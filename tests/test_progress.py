@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from importlib.metadata import version
 
 import pytest
@@ -29,21 +30,27 @@ def some_of_each_kind():
 
 @pytest.fixture
 def terminal(monkeypatch):
-    """A terminal that nobody looks at, and a function that gives what was written to it, without colours."""
+    """A terminal, and a function that gives what was written to it, without colours."""
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "200")
     master, slave = pytest.importorskip("pty").openpty()
+    chunks = []
 
-    def written():
-        stream.close()  # then what was written can be read to its end
-        chunks = []
+    def read():  # at once: a line that moves for long is more than a terminal takes that nobody looks at
         with contextlib.suppress(OSError):  # Linux says end of file by an error
             while chunk := os.read(master, 1 << 16):
                 chunks.append(chunk)
+
+    def written():
+        stream.close()  # then what was written can be read to its end
+        reading.join(60)
         return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", b"".join(chunks).decode())
 
     with open(master, "rb"), open(slave, "w") as stream:
+        reading = threading.Thread(target=read)
+        reading.start()
         yield stream, written
+        written()
 
 
 def shown_by(code, terminal, **options):
