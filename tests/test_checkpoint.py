@@ -482,7 +482,7 @@ def test_a_program_that_was_killed_goes_on_where_it_was(runner, how, tmp_path):
         assert program.returncode
     assert (tmp_path / "ran").read_text().split() == ["t0", "t1", "t2", "t3"]
     with started(command, **pipes) as program:
-        output, errors = program.communicate(timeout=60)
+        output, errors = program.communicate(timeout=120)
     assert errors == ""
     nested: list[Any] = ["t0"]
     for number in range(1, 6):

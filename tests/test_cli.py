@@ -58,7 +58,7 @@ def processes(tmp_path):
             cwd=tmp_path,
             capture_output=True,
             encoding=encoding,
-            timeout=60,
+            timeout=120,
         )
         return done.returncode, done.stdout, done.stderr
 
@@ -289,7 +289,7 @@ def test_a_report_that_cannot_be_printed_is_written_all_the_same(write, tmp_path
     with open(writer, "wb") as broken:
         subprocess.run(
             [sys.executable, "-m", "processes", "run", "job.py", *files],
-            cwd=tmp_path, stdout=broken, stderr=subprocess.DEVNULL, timeout=60,
+            cwd=tmp_path, stdout=broken, stderr=subprocess.DEVNULL, timeout=120,
         )  # fmt: skip
     report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert report["entries"]["two"]["result"] == 2
@@ -322,7 +322,7 @@ def test_a_program_without_standard_error_runs_too(write, tmp_path, runner, opti
         command.append(option)
     done = subprocess.run(
         ["sh", "-c", 'exec "$@" 2>&-', "sh", *command],
-        cwd=tmp_path, stdout=subprocess.PIPE, text=True, timeout=60,
+        cwd=tmp_path, stdout=subprocess.PIPE, text=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == 0
     assert done.stdout.startswith("Process 'numbers': 2 tasks, 2 succeeded")
@@ -543,7 +543,7 @@ def test_ctrl_c_prints_what_was_finished_and_gives_status_130(write, tmp_path):
     with started(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as program:
         wait_until((tmp_path / "began").exists)
         program.send_signal(signal.SIGINT)
-        output, _ = program.communicate(timeout=60)
+        output, _ = program.communicate(timeout=120)
     assert program.returncode == 130
     assert "1 pending, 1 succeeded" in output
 
@@ -562,7 +562,7 @@ def test_ctrl_c_before_anything_runs_gives_status_130(write, tmp_path, command, 
     ) as program:
         wait_until((tmp_path / "began").exists)
         program.send_signal(signal.SIGINT)
-        _, errors = program.communicate(timeout=60)
+        _, errors = program.communicate(timeout=120)
     assert (program.returncode, errors) == (130, "Interrupted.\n")
 
 

@@ -31,7 +31,7 @@ class Blocked(Recorder):
         self.let = threading.Event()
 
     def send_report(self, report, *, errors_only):
-        assert self.let.wait(30)
+        assert self.let.wait(60)
         super().send_report(report, errors_only=errors_only)
 
 

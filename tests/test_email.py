@@ -577,7 +577,7 @@ def seen_on_a_phone(folder: Path, mails: dict[str, str]) -> dict[str, list[int]]
             *("--dump-dom", (folder / "all.html").as_uri()),
         ],
         capture_output=True,
-        timeout=60,
+        timeout=120,
         check=True,
     )
     title = re.search(rb"<title>([\d -]+)</title>", done.stdout)

@@ -51,7 +51,7 @@ def reload(data: bytes, *, after: str = "", where: Path | None = None) -> str:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)],
-        input=data, capture_output=True, timeout=60, env=environment, cwd=where, check=False,
+        input=data, capture_output=True, timeout=120, env=environment, cwd=where, check=False,
     )  # fmt: skip
     assert done.stderr == b"", done.stderr.decode()
     return done.stdout.decode().strip()

@@ -543,7 +543,7 @@ def test_a_repr_is_told_though_the_machine_stands_still_meanwhile() -> None:
         wait_until(lambda: process.status() == psutil.STATUS_STOPPED)
         time.sleep(1.2 * RENDER_SECONDS)
         process.resume()
-        output, _ = program.communicate(timeout=60)
+        output, _ = program.communicate(timeout=120)
     assert output == "told\n"
 
 

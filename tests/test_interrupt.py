@@ -83,7 +83,7 @@ def test_ctrl_c_ends_a_run_and_leaves_what_was_finished(runner, body, tmp_path):
         wait_until((tmp_path / "began0").exists)
         family = psutil.Process(program.pid).children(recursive=True)
         os.killpg(program.pid, signal.SIGINT)  # as a terminal does: to all of them
-        out, err = program.communicate(timeout=60)
+        out, err = program.communicate(timeout=120)
     assert program.returncode == 42, err
     assert err == ""
     assert out.splitlines() == [
@@ -147,9 +147,9 @@ def test_the_report_of_an_interrupted_stream_does_not_wait_for_what_goes_on(numb
     looped, let_go = threading.Event(), threading.Event()
 
     def interrupt_and_go_on():
-        assert looped.wait(30)
+        assert looped.wait(60)
         os.kill(os.getpid(), number)
-        let_go.wait(30)
+        let_go.wait(60)
 
     process = Process([Task("long", interrupt_and_go_on), Task("next", int)])
     stream = process.stream(runner="sequential")
@@ -175,7 +175,7 @@ def test_a_stream_that_is_closed_waits_for_what_goes_on(monkeypatch):
         time.sleep(0.2)
 
     stream = Process([Task("long", go_on), Task("next", int)]).stream(runner="sequential")
-    assert began.wait(30)
+    assert began.wait(60)
     stream.close()
     assert {name: entry.status.name for name, entry in stream.report.entries.items()} == {
         "long": "SUCCESS",

@@ -117,7 +117,7 @@ def script(tmp_path):
 def test_ctrl_c_sends_the_partial_report_and_comes_out(script, how, runner):
     with mail_server() as ((_, port), inbox), serving() as server:
         with script(how, runner, port, server.url()) as program:
-            out, err = program.communicate(timeout=60)
+            out, err = program.communicate(timeout=120)
     assert (program.returncode, out, err) == (42, "interrupted\n", "")
     (body,) = server.bodies
     statuses = {name: entry["status"] for name, entry in body["entries"].items()}
@@ -134,7 +134,7 @@ def test_ctrl_c_is_not_held_up_by_a_slow_server_and_the_rest_is_sent_later(scrip
             wait_until((tmp_path / "came-out").exists)
             assert server.requests == []
             silent.close()  # only now does the mail server hang up
-            _, err = program.communicate(timeout=60)
+            _, err = program.communicate(timeout=120)
     assert program.returncode == 42
     assert "EmailChannel could not send the report" in err
     assert len(server.requests) == 1

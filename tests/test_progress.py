@@ -57,7 +57,7 @@ def shown_by(code, terminal, **options):
     """Run a program on the terminal, and give what was written there."""
     stream, written = terminal
     command = [sys.executable, "-c", code]
-    subprocess.run(command, stdout=stream, stderr=stream, timeout=60, check=True, **options)
+    subprocess.run(command, stdout=stream, stderr=stream, timeout=120, check=True, **options)
     return written()
 
 
@@ -209,7 +209,7 @@ from processes import Process, Task
 Process([Task("talks", print, args=("said by a task",))]).run(runner="sequential", progress=True)
 """
     done = subprocess.run(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=stream, text=True, timeout=60
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=stream, text=True, timeout=120
     )
     assert done.returncode == 0
     assert done.stdout == "said by a task\n"
@@ -315,7 +315,7 @@ Process([Task("works", abs, args=(1,))]).run(runner="sequential", progress=True)
 """
     closes_it = ["/bin/sh", "-c", 'exec "$@" >&-', "sh"]
     command = [*closes_it, sys.executable, "-W", "error", "-c", code]
-    assert subprocess.run(command, stderr=stream, timeout=60).returncode == 0
+    assert subprocess.run(command, stderr=stream, timeout=120).returncode == 0
     assert "1/1 done" in written()
 
 

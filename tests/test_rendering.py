@@ -301,7 +301,7 @@ def test_any_name_is_drawn_as_it_is(name):
 def test_graphviz_draws_nasty_names_as_they_are():
     graph = Graph([Task(name, print) for name in NASTY])
     done = subprocess.run(
-        ["dot", "-Tsvg"], input=to_dot(graph).encode(), check=True, capture_output=True, timeout=60
+        ["dot", "-Tsvg"], input=to_dot(graph).encode(), check=True, capture_output=True, timeout=120
     )
     drawn = re.findall(r"<text [^>]*>(.*?)</text>", done.stdout.decode())
     assert sorted(map(html.unescape, drawn)) == sorted(map(visible, graph.names))

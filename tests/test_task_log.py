@@ -176,7 +176,7 @@ def test_thousands_of_files_work_under_a_low_limit_of_open_files(tmp_path):
             task.logger.info("one of %d", len(tasks))
     """
     subprocess.run(
-        [sys.executable, "-W", "error", "-c", textwrap.dedent(code), tmp_path], check=True, timeout=100
+        [sys.executable, "-W", "error", "-c", textwrap.dedent(code), tmp_path], check=True, timeout=120
     )
     files = list(tmp_path.iterdir())
     assert len(files) == 2000
@@ -188,7 +188,7 @@ def test_lines_of_tasks_that_share_a_file_never_mix(path):
     start = threading.Barrier(len(tasks))
 
     def write(task: Task) -> None:
-        start.wait(30)
+        start.wait(60)
         for number in range(100):
             task.logger.info("%s %d %s", task.name, number, "x" * 500)
 
@@ -260,10 +260,10 @@ def test_a_forked_child_can_log_although_the_lock_was_held(path):
         def hold():
             task.logger.handlers[0].acquire()
             held.set()
-            release.wait(30)
+            release.wait(60)
             task.logger.handlers[0].release()
         threading.Thread(target=hold).start()
-        held.wait(30)
+        held.wait(60)
         warnings.simplefilter("ignore")  # Python warns of fork beside threads
         child = os.fork()
         if not child:
@@ -272,7 +272,7 @@ def test_a_forked_child_can_log_although_the_lock_was_held(path):
         os.waitpid(child, 0)
         release.set()
     """
-    subprocess.run([sys.executable, "-c", textwrap.dedent(code), path], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code), path], check=True, timeout=120)
     assert path.read_text().endswith(": from the child\n")
 
 
@@ -534,18 +534,18 @@ def test_closing_a_sink_waits_for_the_record_that_is_being_written(path):
     class Slow:
         def __str__(self) -> str:
             written.set()
-            go_on.wait(30)
+            go_on.wait(60)
             return "slow"
 
     sink = record_sink(Task("a", work, path))
     writer = threading.Thread(target=sink, args=(record_of("%s", logging.INFO, Slow()),))
     writer.start()
-    assert written.wait(30)
+    assert written.wait(60)
     closer = threading.Thread(target=lambda: (sink.close(), closed.set()))
     closer.start()
     assert not closed.wait(0.1)
     go_on.set()
-    assert closed.wait(30)
+    assert closed.wait(60)
     assert path.read_text().endswith(": slow\n")
     writer.join(60)
     closer.join(60)

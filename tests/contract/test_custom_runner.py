@@ -132,7 +132,7 @@ def test_it_never_runs_more_than_it_has_room_for():
         with lock:
             inside.append(1)
             most.append(len(inside))
-        full.wait(30)  # two have to be inside at a time for one to go on
+        full.wait(60)  # two have to be inside at a time for one to go on
         with lock:
             inside.pop()
 
@@ -290,7 +290,7 @@ class HearsNothing(ThreadEachRunner):
 @pytest.mark.parametrize("beside", [None, "sequential"])
 def test_it_is_asked_for_messages_as_often_as_it_says(beside):
     runner, reports = HearsNothing(), []
-    process = Process([Task("late", runner.asked.wait, args=(30,)), Task("beside", add, runner=beside)])
+    process = Process([Task("late", runner.asked.wait, args=(60,)), Task("beside", add, runner=beside)])
     # Not in the main thread, which looks for signals from time to time.
     thread = threading.Thread(target=lambda: reports.append(process.run(runner=runner)), daemon=True)
     thread.start()
@@ -367,13 +367,13 @@ def test_what_ends_while_a_sequential_task_keeps_the_run_is_followed_up_before_t
 
     def keep() -> None:
         began.set()
-        runner.delivered.wait(30)
+        runner.delivered.wait(60)
 
     tasks = [
-        Task("ends", began.wait, args=(30,), runner=runner),
+        Task("ends", began.wait, args=(60,), runner=runner),
         Task("follows", went_on.set, dependencies=[TaskDependency("ends")], runner=runner),
         Task("keeps", keep),
-        Task("next", went_on.wait, args=(30,)),
+        Task("next", went_on.wait, args=(60,)),
     ]
     assert Process(tasks).run(runner="sequential").results["next"]
 
@@ -400,10 +400,10 @@ def test_late_answers_are_ignored_though_it_tells_of_them():
 
     def let_it_answer() -> bool:
         go_on.set()
-        return runner.delivered.wait(30)
+        return runner.delivered.wait(60)
 
     tasks = [
-        Task("late", go_on.wait, args=(30,), timeout=0.1),
+        Task("late", go_on.wait, args=(60,), timeout=0.1),
         Task("lets", let_it_answer),
         Task("last", add),
     ]
@@ -451,7 +451,7 @@ class TellsOfFailedStart(RunsOutOfThreads):
 def test_what_its_start_raises_while_a_task_keeps_the_run_ends_it_too():
     runner, went_on = TellsOfFailedStart(), []
     tasks = [
-        Task("keeps", runner.failed.wait, args=(30,)),
+        Task("keeps", runner.failed.wait, args=(60,)),
         Task("next", went_on.append, args=(1,), dependencies=[TaskDependency("keeps")]),
         Task("one", add, runner=runner),
         Task("one-too-many", add, dependencies=[TaskDependency("one", True)], runner=runner),

@@ -293,7 +293,7 @@ def test_a_late_answer_changes_nothing(runner):
 
     def answer_late() -> None:
         left_behind.append(threading.current_thread())
-        go_on.wait(30)
+        go_on.wait(60)
 
     def let_it_answer() -> None:
         go_on.set()
@@ -548,7 +548,7 @@ def test_the_next_sequential_task_starts_though_nothing_comes_from_other_runners
     tasks = [
         Task("keeps", time.sleep, args=(0.1,)),
         Task("next", went_on.set, dependencies=[TaskDependency("keeps")]),
-        Task("waits", went_on.wait, args=(30,), runner="thread"),
+        Task("waits", went_on.wait, args=(60,), runner="thread"),
     ]
     # In a thread, which waits until something comes: the main thread looks for signals now and then.
     entries = Process(tasks).stream(runner="sequential")
@@ -560,7 +560,7 @@ def test_a_sequential_task_starts_while_threads_go_on():
     tasks = [
         Task("ends", time.sleep, args=(0.1,)),
         Task("next", went_on.set, dependencies=[TaskDependency("ends")], runner="sequential"),
-        Task("goes-on", went_on.wait, args=(30,)),
+        Task("goes-on", went_on.wait, args=(60,)),
     ]
     # In a thread, which waits until something comes: the main thread looks for signals now and then.
     entries = Process(tasks).stream(runner="thread")
@@ -822,10 +822,10 @@ def test_processor_time_is_that_of_the_functions_thread_or_of_its_worker_process
 
     def wait() -> None:
         waits.set()
-        burnt.wait(30)
+        burnt.wait(60)
 
     def burn_meanwhile() -> None:
-        waits.wait(30)
+        waits.wait(60)
         burn()
         burnt.set()
 

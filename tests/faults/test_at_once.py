@@ -143,7 +143,7 @@ def test_a_stream_that_several_threads_end_sends_its_report_once():
     channel = Counting()
     for _ in range(20):
         let_go = threading.Event()
-        stream = Process([Task("wait", let_go.wait, args=(30,))]).stream(notify=[channel])
+        stream = Process([Task("wait", let_go.wait, args=(60,))]).stream(notify=[channel])
 
         def end(let_go: threading.Event = let_go, stream: Stream = stream) -> ProcessExecutionReport:
             let_go.set()
@@ -155,10 +155,10 @@ def test_a_stream_that_several_threads_end_sends_its_report_once():
 
 def test_several_threads_may_read_one_stream_to_its_end():
     everybody = threading.Barrier(4)
-    stream = Process([Task("wait", everybody.wait, args=(30,)), Task("last", int)]).stream()
+    stream = Process([Task("wait", everybody.wait, args=(60,)), Task("last", int)]).stream()
 
     def read() -> list[str]:
-        everybody.wait(30)
+        everybody.wait(60)
         return [entry.name for entry in stream]
 
     assert sorted(itertools.chain(*at_once(read))) == ["last", "wait"]

@@ -700,7 +700,7 @@ def test_a_ctrl_c_ends_a_run_on_an_engine(engine, tmp_path):
         wait_until((tmp_path / "began").exists, 120)
         children = psutil.Process(program.pid).children(recursive=True)
         os.killpg(program.pid, signal.SIGINT)
-        output, errors = program.communicate(timeout=60)
+        output, errors = program.communicate(timeout=120)
     assert program.returncode == 0, errors
     assert output == "{'done': 'SUCCESS', 'stuck': 'PENDING', 'after': 'PENDING'}\n"
     _, alive = psutil.wait_procs(children, timeout=60)
@@ -740,7 +740,7 @@ def test_a_ctrl_c_does_not_wait_for_a_cluster_that_is_started(tmp_path):
         assert not go_on.exists()
         limit.cancel()
         go_on.touch()
-        _, errors = program.communicate(timeout=60)
+        _, errors = program.communicate(timeout=120)
     assert (program.returncode, errors) == (0, "")
     _, alive = psutil.wait_procs(children, timeout=60)
     assert alive == []

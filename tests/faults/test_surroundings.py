@@ -533,7 +533,7 @@ def test_all_that_a_worker_writes_to_standard_error_arrives(to_a_file, command, 
             assert program.stderr is not None
             written = [program.stderr.readline() for _ in range(20_000)]
         is_read.touch()
-        _, rest = program.communicate(timeout=60)
+        _, rest = program.communicate(timeout=120)
     assert program.returncode == 0
     lines = [*file.read_text().splitlines(), *map(str.strip, written), *(rest or "").splitlines()]
     assert lines == ["before", *map(str, range(20_000))]
@@ -919,7 +919,7 @@ def test_no_worker_survives_a_signal_that_ends_the_parent(number, tmp_path):
         family = workers_of(tmp_path, 2)
         family = [one for one in family if one.pid != parent.pid]
         parent.send_signal(number)
-        parent.communicate(timeout=60)
+        parent.communicate(timeout=120)
     _, alive = psutil.wait_procs(family, timeout=60)
     assert not alive
     assert parent.returncode == -number
@@ -931,7 +931,7 @@ def test_the_end_of_the_program_ends_a_run_in_a_daemon_thread(tmp_path):
     pipe = subprocess.PIPE
     with started([sys.executable, "-c", script, str(tmp_path)], stdin=pipe, stderr=pipe) as parent:
         family = workers_of(tmp_path, 2)
-        _, errors = parent.communicate(timeout=60)
+        _, errors = parent.communicate(timeout=120)
     assert (parent.returncode, errors) == (3, b"")
     _, alive = psutil.wait_procs([one for one in family if one.pid != parent.pid], timeout=60)
     assert not alive
@@ -945,7 +945,7 @@ def test_the_end_of_the_program_waits_for_a_run_in_a_usual_thread(tmp_path):
         "sys.exit(3)\n"
     )
     with started([sys.executable, "-c", script, str(tmp_path)], stderr=subprocess.PIPE) as parent:
-        _, errors = parent.communicate(timeout=60)
+        _, errors = parent.communicate(timeout=120)
     assert (parent.returncode, errors) == (3, b"")
     assert (tmp_path / "well").exists()
 
@@ -1042,7 +1042,7 @@ def test_workers_go_on_while_ctrl_z_holds_the_program(times, tmp_path):
         wait_for("finished0", "finished1")
         time.sleep(limit)  # past the limits of tasks that have finished
         os.killpg(parent.pid, signal.SIGCONT)
-        output, _ = parent.communicate(timeout=60)
+        output, _ = parent.communicate(timeout=120)
     assert output == "[0, 1]\n"
 
 

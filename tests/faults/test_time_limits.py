@@ -276,7 +276,7 @@ def stop_the_time() -> None:
 
 
 def test_a_task_that_leaves_the_time_stopped_takes_no_limit_from_the_next():
-    stuck = Task("stuck", time.sleep, args=(30,), timeout=0.2, dependencies=[TaskDependency("stops")])
+    stuck = Task("stuck", time.sleep, args=(60,), timeout=0.2, dependencies=[TaskDependency("stops")])
     report = Process([Task("stops", stop_the_time), stuck]).run(runner="process", max_workers=1)
     assert report.metrics["stuck"].pid == report.metrics["stops"].pid
     assert type(report.exceptions["stuck"]) is TimeoutError
