@@ -550,17 +550,20 @@ def test_a_dropped_task_is_freed_at_once_and_leaves_nothing_in_logging(tmp_path)
 
 
 def test_many_dropped_tasks_leave_no_memory_behind():
-    gc.collect()
-    tracemalloc.start()
-    try:
-        before = tracemalloc.get_traced_memory()[0]
-        tasks = [Task(f"t{number}", work) for number in range(20_000)]
-        held = tracemalloc.get_traced_memory()[0] - before
-        del tasks
-        left = tracemalloc.get_traced_memory()[0] - before
-    finally:
-        tracemalloc.stop()
-    assert left < held / 100  # it is not nothing, as there may be other threads
+    for _ in range(3):  # there may be other threads, which need some meanwhile
+        gc.collect()
+        tracemalloc.start()
+        try:
+            before = tracemalloc.get_traced_memory()[0]
+            tasks = [Task(f"t{number}", work) for number in range(20_000)]
+            held = tracemalloc.get_traced_memory()[0] - before
+            del tasks
+            left = tracemalloc.get_traced_memory()[0] - before
+        finally:
+            tracemalloc.stop()
+        if left < held / 100:
+            return
+    pytest.fail(f"{left} of {held} bytes are left")
 
 
 def test_the_values_of_the_library_import_nothing_heavy():
