@@ -9,6 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+NOT_SLOW_FOR_DASK = "ignore:Creating scratch directories is taking:UserWarning"
+"""What Dask says on a busy machine is no fault of a program's: for an option -W behind others."""
+
 
 @contextmanager
 def started(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[Any]]:

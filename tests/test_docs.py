@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from programs import NOT_SLOW_FOR_DASK
 
 import processes
 
@@ -86,7 +87,7 @@ def test_the_snippets_of_a_document_run_and_print_what_is_shown(document, tmp_pa
         folder.mkdir()
         (folder / "pipeline.py").write_text(code, encoding="utf-8")
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", RUN_EACH, *folders],
+        [sys.executable, "-W", "error", "-W", NOT_SLOW_FOR_DASK, "-c", RUN_EACH, *folders],
         cwd=tmp_path,
         capture_output=True,
         encoding="utf-8",

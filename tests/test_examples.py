@@ -8,7 +8,7 @@ import unittest
 from pathlib import Path
 
 import pytest
-from programs import ended
+from programs import NOT_SLOW_FOR_DASK, ended
 
 FOLDER = Path(__file__).parents[1] / "examples"
 EXAMPLES = sorted(path.stem for path in FOLDER.glob("*.py"))
@@ -17,7 +17,7 @@ RANKING = "stdlib_ranking"  # what it prints depends on the interpreter
 
 def run(name, folder, *arguments):
     done = ended(
-        [sys.executable, "-W", "error", str(FOLDER / f"{name}.py"), *arguments],
+        [sys.executable, "-W", "error", "-W", NOT_SLOW_FOR_DASK, str(FOLDER / f"{name}.py"), *arguments],
         300,
         cwd=folder,
         env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1", "DASK_TEMPORARY_DIRECTORY": str(folder)},

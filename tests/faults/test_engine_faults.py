@@ -24,7 +24,7 @@ from faulty_runs import time_limit
 from misbehaving import die, die_once, kill_from, make_and_tell, note
 from odd_values import ReadElsewhere
 from patience import patient
-from programs import ended, started, wait_until
+from programs import NOT_SLOW_FOR_DASK, ended, started, wait_until
 
 from processes import (
     DaskRunner,
@@ -725,7 +725,11 @@ def test_a_ctrl_c_does_not_wait_for_a_cluster_that_is_started(tmp_path):
     with started(
         [sys.executable, "program.py", "dask"],
         cwd=tmp_path,
-        env={**os.environ, "DASK_DISTRIBUTED__WORKER__PRELOAD": "held_up.py"},
+        env={
+            **os.environ,
+            "DASK_DISTRIBUTED__WORKER__PRELOAD": "held_up.py",
+            "PYTHONWARNINGS": NOT_SLOW_FOR_DASK,
+        },
         start_new_session=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
