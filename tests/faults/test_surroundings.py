@@ -402,10 +402,15 @@ Process([Task("changes", change, args=(sys.argv[1],))]).run(runner="process").ra
 """
 
 
+# A worker has a second for its end, or longer if it gets to compute.
+
+
 @pytest.mark.parametrize("how", ["closed", "replaced"])
-def test_a_task_that_changes_standard_output_does_not_keep_its_worker_from_a_good_end(how, tmp_path):
-    assert run_in_new_python(CHANGES_STREAMS, str(tmp_path / how)) == ""
-    assert (tmp_path / how).is_dir()
+@patient
+def test_a_task_that_changes_standard_output_does_not_keep_its_worker_from_a_good_end(times, how, tmp_path):
+    folder = tmp_path / f"{times} {how}"
+    assert run_in_new_python(CHANGES_STREAMS, str(folder)) == ""
+    assert folder.is_dir()
 
 
 PRINTS_AT_ITS_END = """
@@ -417,7 +422,8 @@ Process([task]).run(runner="process").raise_for_errors()
 """
 
 
-def test_what_is_printed_at_a_workers_end_is_not_lost():
+@patient
+def test_what_is_printed_at_a_workers_end_is_not_lost(times):
     assert run_in_new_python(PRINTS_AT_ITS_END) == "at the end\n"
 
 
@@ -439,9 +445,11 @@ Process([Task("leaves", leave_open, args=tuple(sys.argv[1:]))]).run(runner="proc
 
 
 @pytest.mark.parametrize("kind", ["ProcessPoolExecutor", "ThreadPoolExecutor"])
-def test_an_executor_that_a_task_leaves_does_not_keep_its_worker_from_a_good_end(kind, tmp_path):
-    assert run_in_new_python(LEAVES_EXECUTOR, kind, str(tmp_path / "made at the end")) == ""
-    assert (tmp_path / "made at the end").is_dir()
+@patient
+def test_an_executor_that_a_task_leaves_does_not_keep_its_worker_from_a_good_end(times, kind, tmp_path):
+    folder = tmp_path / f"made at the end, {times}"
+    assert run_in_new_python(LEAVES_EXECUTOR, kind, str(folder)) == ""
+    assert folder.is_dir()
 
 
 UNREAD = """
