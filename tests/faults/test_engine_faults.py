@@ -83,7 +83,20 @@ def test_a_dead_worker_breaks_the_executor_and_the_run_ends():
 with_threads_of_dask = pytest.mark.usefixtures("dask")  # some of its client's outlive any cluster
 
 
+@pytest.fixture
+def lost_workers_come_back() -> Iterator[None]:
+    """Have Dask wait for a dead worker to be back, which may take a busy machine more than its 15 s.
+
+    It closes one that is back just then, with the attempt that this is at.
+    """
+    import dask
+
+    with dask.config.set({"distributed.deploy.lost-worker-timeout": "10m"}):
+        yield
+
+
 @with_threads_of_dask
+@pytest.mark.usefixtures("lost_workers_come_back")
 def test_a_dead_worker_of_dask_costs_the_attempt_that_it_was_at(tmp_path):
     tasks = [
         Task("dies", die),
@@ -170,6 +183,7 @@ def test_a_cluster_that_stays_without_workers_is_told_of(monkeypatch):
 
 
 @with_threads_of_dask
+@pytest.mark.usefixtures("lost_workers_come_back")
 def test_dask_computes_again_what_was_kept_by_a_worker_that_died(tmp_path):
     path = tmp_path / "pids"
     tasks = [
