@@ -23,9 +23,8 @@ from .pickling import dump_value
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SEARCH_SECONDS: Final = (
-    1.0  # of the processor: an error should not take longer than the work; checked between two trials
-)
+# Of the processor: an error should not take longer than the work. Looked at between two trials.
+SEARCH_SECONDS: Final = 1.0
 MAX_DEPTH: Final = 30  # beyond it, nesting itself is the trouble more often than not
 MAX_PARTS: Final = 10_000  # of one value
 _MAX_PATH: Final = 300  # characters

@@ -60,9 +60,8 @@ _THREAD_VARIABLES = (
 )
 
 _CRASH_BYTES = 1 << 16  # of what faulthandler wrote; a stack is seldom over 10 KB
-_STACK_LOOKS = (
-    400  # a millisecond apart, more on a busy machine, for a worker to write its stack: it takes one
-)
+# For a worker to write its stack, which takes a millisecond: so far are looks apart, more on a busy machine.
+_STACK_LOOKS = 400
 _CALLERS = CALLERS | {
     load.__code__.co_filename,
     os.path.join(os.path.dirname(load.__code__.co_filename), "rebuild.py"),  # noqa: PTH118, PTH120
