@@ -245,9 +245,7 @@ def nothing_is_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     _warm_pool.end_if_changed()
     allowed_threads = request.node.get_closest_marker("leaves_threads") is not None
-    has_cluster = bool(
-        _clusters
-    )  # which opens connections, and closes them, at any time; it is the session's
+    has_cluster = bool(_clusters)  # the session's, which opens connections and closes them at any time
     deadline = time.monotonic() + 30
     for look in itertools.count():
         opened = _descriptors() - descriptors
