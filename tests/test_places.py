@@ -356,21 +356,60 @@ print(report.results, *[error.stderr for error in report.exceptions.values()])
 """
 
 
-FREEZE = "sys.frozen, sys.executable, interpreter = True, '/no/program', sys.executable"  # as freezers do
+FROZEN = """
+import os, sys
+sys.frozen, sys.executable = True, {program!r}
+from dataclasses import dataclass
+from multiprocessing import spawn
+from processes import Process, Task, results_of
+
+@dataclass
+class Part:
+    data: bytes
+
+def make(count):
+    return Part(bytes(count))
+
+def add(one, other):
+    assert type(one) is Part
+    print(sys.argv[1:], len(one.data) + len(other.data), flush=True)
+    return Part(b"abc")
+
+def run_within():
+    return run([Task("abs", abs, args=(-7,))]).results
+
+def run(tasks):
+    return Process(tasks).run(runner="process", max_workers=2)
+
+if __name__ == "__main__":
+    spawn.freeze_support()
+    print("once", flush=True)
+    tasks = [Task("large", make, args=(300_000,)), Task("small", make, args=(3,))]
+    tasks += [Task("add", add, dependencies=results_of("large", "small")), Task("end", os._exit, args=(3,))]
+    report = run([*tasks, Task("within", run_within)])
+    print(report.exceptions["end"].exitcode)
+    print(report.results["add"] == Part(b"abc"), report.results["within"])
+"""
 
 
-def test_a_frozen_program_is_refused_workers(tmp_path):
-    program = REPEATED.format(change=FREEZE)
-    done = ended([sys.executable, "-c", program])
-    assert done.stdout == "once\n"
-    assert done.stderr.splitlines()[-1] == (
-        "RuntimeError: Worker processes are started with a Python interpreter, but '/no/program' is a frozen "
-        'program; name an interpreter by multiprocessing.set_executable(), or use runner="thread"'
-    )
+def own_interpreter(folder, source):
+    """Write a program that is its own interpreter, as frozen ones are: it runs one script, come what may."""
+    program, script = folder / "program", folder / "script.py"
+    program.write_text(f'#!/bin/sh\nexec {shlex.join([sys.executable, str(script)])} "$@"\n')
+    program.chmod(0o755)
+    script.write_text(source.format(program=str(program)))
+    return str(program)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell script is no program on Windows")
+def test_a_frozen_program_becomes_a_worker_where_multiprocessing_would_make_a_process_of_it(tmp_path):
+    output = programs.output_of([own_interpreter(tmp_path, FROZEN), "--fast"])
+    assert output == "once\n['--fast'] 300003\n3\nTrue {'abs': 7}\n"
 
 
 def test_a_frozen_program_may_name_an_interpreter_for_its_workers(tmp_path):
-    name_one = f"{FREEZE}; import multiprocessing; multiprocessing.set_executable(interpreter)"
+    freeze = "sys.frozen, sys.executable, interpreter = True, '/no/program', sys.executable"  # as freezers do
+    name_one = f"{freeze}; import multiprocessing; multiprocessing.set_executable(interpreter)"
     assert output_of(["-c", REPEATED.format(change=name_one)], tmp_path) == "once\n{'a': 1}\n"
 
 
@@ -391,14 +430,18 @@ def test_on_windows_workers_of_a_virtual_environment_are_started_without_its_red
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a shell script is no program on Windows")
-def test_a_program_that_runs_again_in_the_place_of_its_workers_ends_with_advice(tmp_path):
-    program, script = tmp_path / "program", tmp_path / "script.py"
-    program.write_text(f"#!/bin/sh\nexec {shlex.join([sys.executable, str(script)])}\n")
-    program.chmod(0o755)
-    script.write_text(REPEATED.format(change=f"sys.executable = {str(program)!r}"))
-    output = output_of([str(script)], tmp_path)
+@pytest.mark.parametrize(
+    ("frozen", "advice"),
+    [
+        ("", "this program was itself started in the place of a worker; name an interpreter by"),
+        ("sys.frozen = True", "and did not become one: let it call multiprocessing.freeze_support() first"),
+    ],
+)
+def test_a_program_that_runs_again_in_the_place_of_its_workers_ends_with_advice(tmp_path, frozen, advice):
+    change = f"sys.executable = {{program!r}}; {frozen}"
+    output = programs.output_of([own_interpreter(tmp_path, REPEATED.replace("{change}", change))])
     assert output.count("once") <= 4  # three tries to start a worker
-    assert "this program was itself started in the place of a worker" in output
+    assert advice in output
 
 
 PLUGIN = """

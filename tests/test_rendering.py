@@ -103,7 +103,7 @@ def test_a_failure_without_live_exception_shows_its_text():
 
 def test_a_failure_shows_its_first_notes_in_a_line_each():
     error = ValueError("boom")
-    for note in ("in line 7\nof the file", "\x1b[31mred", "x" * 400, "a fourth one"):
+    for note in ("in line 7\nof the file", "\x1b[31mred", f"b{'x' * 400}e", "a fourth one"):
         error.add_note(note)
     report = report_of(
         entry("bad", TaskStatus.ERRORED, error=ErrorData(exception="boom")), exceptions={"bad": error}
@@ -112,7 +112,7 @@ def test_a_failure_shows_its_first_notes_in_a_line_each():
         "bad: ValueError: boom",
         "    in line 7 of the file",
         "    \\x1b[31mred",
-        f"    {'x' * 297}...",
+        f"    b{'x' * 148}...{'x' * 147}e",
     ]
 
 
@@ -177,8 +177,11 @@ def test_what_a_terminal_would_obey_is_written_out():
     assert max(map(len, shown.splitlines())) < 400
 
 
-def test_a_long_name_is_shortened():
-    assert "x" * 57 + "..." in str(report_of(entry("x" * 5_000)))
+def test_a_long_name_is_shortened_where_its_end_can_still_be_seen():
+    shown = str(report_of(*[entry(f"{'x' * 5_000}-{n}") for n in range(2)]))
+    assert [line.split()[0] for line in shown.splitlines()[2:]] == [
+        f"{'x' * 29}...{'x' * 26}-{n}" for n in range(2)
+    ]
 
 
 class Cells(HTMLParser):

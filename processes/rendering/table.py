@@ -145,6 +145,12 @@ def _failure(report: ProcessExecutionReport, entry: TaskReportEntry) -> list[str
 
 
 def _on_one_line(text: str, room: int) -> str:
-    """Shorten a text, and write out what a terminal would take as a command."""
-    text = visible(" ".join(text[: 2 * room].split()))
-    return text if len(text) <= room else f"{text[: room - 3]}..."
+    """Shorten a text, and write out what a terminal would take as a command.
+
+    The middle goes: what a program has written last tells why it failed, and numbers stand behind names.
+    """
+    if len(text) > 4 * room:
+        text = f"{text[: 2 * room]} ... {text[-2 * room :]}"
+    text = visible(" ".join(text.split()))
+    half = (room - 3) // 2
+    return text if len(text) <= room else f"{text[: room - 3 - half]}...{text[-half:]}"

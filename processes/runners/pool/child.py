@@ -22,6 +22,7 @@ from ..stacks import places_in, unescape
 from . import abilities, wire
 from .boot import CLEAR_LINE, ERROR_BYTES, GRACE_SECONDS, LEAVE_BUSILY_SECONDS, LEAVE_SECONDS, MARK
 from .death import Death
+from .frozen import frozen_command, inheritable_handle, is_frozen
 
 if TYPE_CHECKING:
     import _socket
@@ -237,16 +238,6 @@ class Child:
             theirs.close()  # our copy would hold the socket open, and its end would never show
 
     def _start_process(self, theirs: socket.socket, program: str, environment: dict[str, str]) -> None:
-        command = [
-            program,
-            *_interpreter_flags(),
-            "-P",
-            "-c",
-            _BOOT,
-            _PACKAGE_FOLDER,
-            str(os.getpid()),
-            str(int(abilities.CAN_GUARD)),
-        ]
         if abilities.CAN_TAKE_BACK:
             self._token_read, self._token_write = os.pipe()
             # Neither of the two readers may wait in a read: the other may take what it waits for.
@@ -256,13 +247,20 @@ class Child:
             from .family import Family
 
             # Only a process that runs can be given a socket, so it comes by standard input.
-            command[0], variables = _behind_redirector(program)
-            self.process = subprocess.Popen(  # noqa: S603
-                [*command, "-1", "-1", "-1", "-1"],
-                stdin=subprocess.PIPE,
-                creationflags=subprocess.CREATE_NEW_PROCESS_GROUP,
-                env={**environment, **variables},
-            )
+            program, variables = _behind_redirector(program)
+            command, start = _command(program, -1, -1, -1, -1)
+            handles = [inheritable_handle(start)] if start >= 0 else []
+            try:
+                self.process = subprocess.Popen(  # noqa: S603
+                    command,
+                    stdin=subprocess.PIPE,
+                    creationflags=subprocess.CREATE_NEW_PROCESS_GROUP,
+                    startupinfo=subprocess.STARTUPINFO(lpAttributeList={"handle_list": handles}),
+                    env={**environment, **variables},
+                )
+            finally:
+                if start >= 0:
+                    os.close(start)
             with suppress(OSError):
                 self._family = Family(int(self.process._handle))  # noqa: SLF001 - there is no public way
             assert self.process.stdin is not None
@@ -271,19 +269,21 @@ class Child:
             return
         self._crash_file = _crash_file()
         stderr = _copy_of_stderr()
-        passed = [theirs.fileno(), self._token_read, self._crash_file.fileno(), stderr]
+        passed = (theirs.fileno(), self._token_read, self._crash_file.fileno(), stderr)
+        command, start = _command(program, *passed)
         try:
             self.process = subprocess.Popen(  # noqa: S603
-                [*command, *map(str, passed)],
+                command,
                 stdin=subprocess.DEVNULL,
                 stderr=self._crash_file,  # until it boots, so that the error can tell why it does not
                 process_group=0,
-                pass_fds=[descriptor for descriptor in passed if descriptor >= 0],
+                pass_fds=[descriptor for descriptor in (*passed, start) if descriptor >= 0],
                 env=environment,
             )
         finally:
-            if stderr >= 0:
-                os.close(stderr)
+            for descriptor in (stderr, start):
+                if descriptor >= 0:
+                    os.close(descriptor)
 
     # Sending
 
@@ -560,23 +560,34 @@ def interpreter() -> str:
     Raises
     ------
     RuntimeError
-        If there is none. A program that is its own interpreter, frozen into one file, would run once more in
-        the place of each worker, and start workers in its turn.
+        If there is none. A program that runs once more in the place of each worker would start workers in its
+        turn.
     """
     spawn = sys.modules.get("multiprocessing.spawn")
     program = os.fsdecode((spawn and spawn.get_executable()) or sys.executable or "")
     if MARK in os.environ:
+        if is_frozen(program):
+            raise RuntimeError(
+                "This frozen program was started in the place of a worker, and did not become one: let it "
+                'call multiprocessing.freeze_support() first, or use runner="thread"'
+            )
         reason = "this program was itself started in the place of a worker"
     elif not program:
         reason = "sys.executable does not name one"
-    elif getattr(sys, "frozen", False) and program == sys.executable:
-        reason = f"{program!r} is a frozen program"
     else:
         return program
     raise RuntimeError(
         f"Worker processes are started with a Python interpreter, but {reason}; name an interpreter by "
         'multiprocessing.set_executable(), or use runner="thread"'
     )
+
+
+def _command(program: str, *descriptors: int) -> tuple[list[str], int]:
+    """Return the command that starts a worker, and one more descriptor that it is to inherit; -1 for none."""
+    numbers = (os.getpid(), int(abilities.CAN_GUARD), *descriptors)
+    if is_frozen(program):
+        return frozen_command(*numbers)
+    return [program, *_interpreter_flags(), "-P", "-c", _BOOT, _PACKAGE_FOLDER, *map(str, numbers)], -1
 
 
 def _interpreter_flags() -> list[str]:
