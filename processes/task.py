@@ -251,9 +251,10 @@ def checked_name(name: object) -> str:
     if not name.isidentifier() and name.split() != [name]:  # the first takes a third of the time
         if not name:
             raise ValueError("Task name cannot be empty")
+        dashed = "-".join(name.split()) or "task-1"
         raise ValueError(
-            f"Task name cannot contain spaces: {brief_repr(name)}; "
-            "where names come from data, number the tasks"
+            f"Task name cannot contain spaces: {brief_repr(name)}; write {brief_repr(dashed)}, or number the "
+            "tasks where names come from data"
         )
     return name.lower()
 

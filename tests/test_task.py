@@ -127,9 +127,15 @@ WRONG_ARGUMENTS: list[tuple[dict[str, Any], type[Exception], str]] = [
         (
             {"name": value},
             ValueError,
-            f"Task name cannot contain spaces: {value!r}; where names come from data, number the tasks",
+            f"Task name cannot contain spaces: {value!r}; write {dashed!r}, or number the tasks where names "
+            "come from data",
         )
-        for value in ("a b", " a", "a\n", "a\tb", "a\u00a0b", "  ")
+        for dashed, values in {
+            "a-b": ("a b", "a\tb", "a\u00a0b"),
+            "a": (" a", "a\n"),
+            "task-1": ("  ",),
+        }.items()
+        for value in values
     ),
     *(
         (
