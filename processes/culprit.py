@@ -85,8 +85,8 @@ def cannot_load(error: BaseException, task_name: str, what: str | tuple[str, ...
         )
     else:
         advice = (
-            "Pass plain data and build the rest inside the function, let an initializer prepare the workers, "
-            'or give the task runner="thread".'
+            "Pass plain data and build the rest inside the function, put the script's classes into a module, "
+            'let an initializer prepare the workers, or give the task runner="thread".'
         )
     return SerializationError(
         f"Task {task_name!r}: {path} arrived, but could not be deserialized: "

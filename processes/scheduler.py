@@ -26,6 +26,7 @@ from .attempt import (
     TimedOut,
     Unsendable,
 )
+from .caller import warn
 from .clock import monotonic
 from .events import RunFinished, RunStarted, TaskFinished, TaskRetried, TaskStarted
 from .exceptions import ProcessesError, SerializationError
@@ -42,7 +43,7 @@ from .retry import delay_after
 from .runners import make_runner
 from .runners.waker import CalledOff, Waker, shorter
 from .stand_in import StandIn
-from .task_log import record_sink, warn
+from .task_log import record_sink
 from .task_types import TaskResult, TaskStatus
 
 if TYPE_CHECKING:

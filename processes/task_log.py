@@ -128,7 +128,13 @@ class TaskFileHandler(logging.Handler):
         if self._failed:
             return
         self._failed = True
-        warn(f"The log file {self.baseFilename!r} cannot be written ({error}); log records are lost")
+        with contextlib.suppress(Exception):  # see `caller.warn`
+            # From one place, whatever the thread: Python then says once what many tasks run into.
+            warnings.warn(
+                f"The log file {self.baseFilename!r} cannot be written ({error}); log records are lost",
+                RuntimeWarning,
+                stacklevel=1,
+            )
 
 
 class RecordSink:
@@ -160,12 +166,6 @@ class RecordSink:
         for handler in self._handlers:
             handler.acquire()
             handler.release()
-
-
-def warn(message: str) -> None:
-    """Tell of what costs a run nothing; nor does it if the program makes an error of the warning."""
-    with contextlib.suppress(Exception):  # also of what `logging.captureWarnings` has its handlers do
-        warnings.warn(message, RuntimeWarning, stacklevel=3)
 
 
 def create_log_file(path: str | os.PathLike[str]) -> None:

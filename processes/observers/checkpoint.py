@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 from ..attempt import Sealed
+from ..caller import warn
 from ..checkpoint_file import CheckpointFile, Head
 from ..events import RunFinished, TaskFinished
 from ..exceptions import SerializationError
@@ -17,7 +18,6 @@ from ..failure import brief_repr
 from ..fingerprint import Fingerprints, NoFingerprintError, digest_of
 from ..interrupt import is_of_signal
 from ..pickling import PROTOCOL, dump, dump_simple, load
-from ..task_log import warn
 from ..task_types import TaskResult, TaskStatus
 
 if TYPE_CHECKING:

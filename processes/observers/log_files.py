@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from ..caller import warn
 from ..events import TaskFinished, TaskRetried, TaskStarted
 from ..failure import bounded_repr, exception_line
 from ..interrupt import is_of_signal
-from ..task_log import PARENT, warn
+from ..task_log import PARENT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -925,10 +925,11 @@ def test_observers_see_a_run_in_order_and_one_that_raises_is_left_out(runner):
     def broken(event) -> None:
         raise RuntimeError("I do not care")
 
-    with pytest.warns(RuntimeWarning, match="I do not care"):
+    with pytest.warns(RuntimeWarning, match="I do not care") as caught:
         Process([Task("bad", fail, retries=1, retry_on=(ValueError,)), Task("ok", add)], "name").run(
             runner=runner, observers=[broken, events.append]
         )
+    assert [warning.filename for warning in caught] == [__file__]
     kinds = [type(event).__name__ for event in events]
     assert kinds[0] == "RunStarted"
     assert kinds[-1] == "RunFinished"

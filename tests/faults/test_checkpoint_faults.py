@@ -31,6 +31,7 @@ def run(path: Path, tasks: list[Task], runner: str) -> tuple[ProcessExecutionRep
         warnings.simplefilter("always")
         report = Process(tasks).run(runner=runner, checkpoint=path)
     assert {warning.category for warning in caught} <= {RuntimeWarning}
+    assert {warning.filename for warning in caught} <= {__file__, "sys", "<sys>"}  # these from another thread
     return report, [str(warning.message) for warning in caught]
 
 

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from weakref import WeakKeyDictionary, WeakSet
 
 from ...attempt import Finished, Returned, Started, put_in, take_sealed_out
+from ...caller import warn
 from ...clock import monotonic
 from ...exceptions import SerializationError
 from ...failure import brief_repr
 from ...pickling import LARGE
-from ...task_log import keep_from_last_resort, warn
+from ...task_log import keep_from_last_resort
 from ...task_types import TaskStatus
 from ..base import ProcessRunner
 from ..remote import Requests
