@@ -176,7 +176,9 @@ class Fingerprints:
 
     def digest(self, value: object) -> bytes:
         """Return the digest of a value, with all functions and classes that it needs."""
-        root = self._part_of(value)
+        writer = _Writer(self)
+        writer.write(value)
+        root = writer.part()
         numbers: dict[int, int] = {}
         queue: list[Any] = []
         whole = blake2b(root.digest, digest_size=_DIGEST_BYTES)
@@ -192,7 +194,7 @@ class Fingerprints:
         for need in queue:  # grows meanwhile
             found = self._parts.get(id(need))
             if found is None:
-                found = self._parts[id(need)] = (need, self._part_of(need, is_root=False))
+                found = self._parts[id(need)] = (need, self._part_of(need))
             whole.update(found[1].digest)
             note(found[1].needs)
         return whole.digest()
@@ -209,16 +211,27 @@ class Fingerprints:
         self.sets_written += 1
         return found[1]
 
-    def _part_of(self, value: object, *, is_root: bool = True) -> _Part:
+    def _part_of(self, need: FunctionType | type) -> _Part:
         writer = _Writer(self)
-        if is_root:
-            writer.write(value)
-        elif isinstance(value, FunctionType):
-            writer.write_function(value)
-        else:
-            assert isinstance(value, type)
-            writer.write_class(value)
-        return _Part(writer.digest(), tuple(writer.needs))
+        if isinstance(need, FunctionType):
+            writer.write_function(need)
+            return writer.part()
+        try:
+            writer.write_class(need)
+        except Exception as error:
+            if is_of_signal(error) or not self._tells_by_source(need):
+                raise
+            # Mappers of databases hang on a class what they know of all others, and connections.
+            writer = _Writer(self)
+            writer.write_source(need)
+        return writer.part()
+
+    def _tells_by_source(self, cls: type) -> bool:
+        """Tell whether a library has made a class of what is written in a module of the user's."""
+        of_library = type(cls).__module__
+        if of_library.partition(".")[0] in sys.stdlib_module_names or self.version(of_library) is None:
+            return False
+        return bool(_read_source(cls.__module__)[0])
 
     def large(self, memory: memoryview, owner: object) -> bytes:
         """Return the digest of a large buffer, which many tasks may be given; its owner keeps it there."""
@@ -291,6 +304,9 @@ class _Writer:
         self._seen: dict[int, tuple[int, object]] = {}
         self._places: dict[int, int] = {}  # in `needs`, by id
         self.needs: list[Any] = []
+
+    def part(self) -> _Part:
+        return _Part(self.digest(), tuple(self.needs))
 
     def digest(self) -> bytes:
         return self._hash.digest()
@@ -545,6 +561,12 @@ class _Writer:
             if name not in _DERIVED and name not in members:
                 self._put(b"attribute", name)
                 self.write(value)
+
+    def write_source(self, cls: type) -> None:
+        """Write all that is written in the module of a class, in the place of its contents."""
+        self._put_name(b"class", cls.__module__, cls.__qualname__)
+        self._put(b"file", self._fingerprints.source(cls.__module__))
+        self.write((type(cls), cls.__bases__))
 
 
 _LOCKS: Final = (type(threading.Lock()), type(threading.RLock()), threading.local)

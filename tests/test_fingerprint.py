@@ -606,6 +606,57 @@ def test_an_object_that_an_installed_package_has_made_counts_with_its_contents(t
     assert {name for name in before if before[name] == after[name]} == {"none"}
 
 
+MAPPER = """
+class Mapper(type):
+    def __init__(cls, name, bases, namespace):
+        cls.connection = (one for one in "abc")  # of which nobody can tell the contents
+
+class Model(metaclass=Mapper):
+    pass
+"""
+MAPPED = """
+import os, sys
+sys.path.append(os.path.join(os.path.dirname(__file__), "site-packages"))
+from mapper import Model
+from models import Base, User
+from processes.fingerprint import Fingerprints, NoFingerprintError
+
+class Here(Model):
+    pass
+
+try:
+    Fingerprints().of_call(lambda x: Here, (), {})
+except NoFingerprintError as error:
+    assert "generator" in str(error), error
+else:
+    raise AssertionError("a script has no module that tells what is in it")
+
+MAY_CHANGE = set()
+VALUES = dict(a_class=lambda x: User, a_base=lambda x: Base, an_object=[User()], none=lambda x: x)
+"""
+
+
+def test_a_class_of_which_only_a_librarys_metaclass_knows_the_contents_counts_with_its_modules_file(tmp_path):
+    files = {
+        "site-packages/mapper.py": MAPPER,
+        "program.py": MAPPED,
+        "base.py": "from mapper import Model\nclass Base(Model): pass\n",
+        "models.py": "from base import Base\nfrom sizes import SIZE\nclass User(Base):\n    size = SIZE\n",
+        "sizes.py": "SIZE = 1\n",
+    }
+    users = {"a_class", "an_object"}
+    edits = (
+        ("program.py", "lambda", "lambda ", set()),
+        ("sizes.py", "1", "2", users),
+        ("models.py", "size =", "length =", users),
+        ("base.py", "pass", "is_base = True", {"a_base", *users}),
+    )
+    unedited, *edited = fingerprints_after_each([edit[:3] for edit in edits], files, tmp_path)
+    assert unedited
+    for (*_, after, expected), now in zip(edits, edited, strict=True):
+        assert {name for name in unedited if unedited[name] != now[name]} == expected, after
+
+
 ALIASES = """
 import typing
 
