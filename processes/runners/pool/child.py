@@ -270,8 +270,9 @@ class Child:
         self._crash_file = _crash_file()
         stderr = _copy_of_stderr()
         passed = (theirs.fileno(), self._token_read, self._crash_file.fileno(), stderr)
-        command, start = _command(program, *passed)
+        start = -1
         try:
+            command, start = _command(program, *passed)
             self.process = subprocess.Popen(  # noqa: S603
                 command,
                 stdin=subprocess.DEVNULL,
