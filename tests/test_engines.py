@@ -226,13 +226,20 @@ def main(runner):
 if __name__ == "__main__":
     if sys.argv[1] == "dask":
         main(DaskRunner(n_workers=1))
+    elif sys.argv[1] == "interpreters":
+        from concurrent.futures import InterpreterPoolExecutor
+        with InterpreterPoolExecutor(1) as executor:
+            main(ExecutorRunner(executor))
     else:
         with ProcessPoolExecutor(1, mp_context=get_context(sys.argv[1])) as executor:
             main(ExecutorRunner(executor))
 """
+SINCE_3_14 = pytest.mark.skipif(sys.version_info < (3, 14), reason="there is none before Python 3.14")
 
 
-@pytest.mark.parametrize("engine", ["spawn", "forkserver", "dask"])
+@pytest.mark.parametrize(
+    "engine", ["spawn", "forkserver", "dask", pytest.param("interpreters", marks=SINCE_3_14)]
+)
 def test_objects_of_a_scripts_classes_come_back_as_the_scripts_own(engine, tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT)
     command = [sys.executable, "script.py", engine]
