@@ -10,8 +10,7 @@ from .forks import fork_safe_lock
 
 Listener = Callable[[logging.LogRecord], None]
 
-_listeners: ContextVar[tuple[Listener, ...]] = ContextVar("processes_log_listeners", default=())
-_handlers_hear: ContextVar[bool] = ContextVar("processes_log_handlers_hear", default=True)
+_around: ContextVar[tuple[Capture, ...]] = ContextVar("processes_log_captures", default=())
 
 is_handled: ContextVar[bool] = ContextVar("processes_log_record_is_handled", default=False)
 """Whether the program's handlers have a record just now, which listeners have had already."""
@@ -29,8 +28,9 @@ def anybody_listens() -> bool:
 class Capture:
     """Gives a listener each record that is logged inside the block by this thread (or its coroutines).
 
-    In nested blocks every listener hears. Handlers that the program configured get the record as ever, unless
-    one of the listeners is to hear it alone.
+    Threads that it starts count too where they take over its context variables, as they do by default without
+    the GIL (Python 3.14); none of them after the block. In nested blocks every listener hears. Handlers that
+    the program configured get the record as ever, unless one of the listeners is to hear it alone.
 
     A handler on the root logger would miss loggers that do not propagate, and would silence both
     ``basicConfig`` and the handler of last resort. So `logging.Logger.callHandlers`, which every record
@@ -47,37 +47,40 @@ class Capture:
         Whether it sees to the program's handlers, which are in another process.
     """
 
-    __slots__ = ("_alone", "_listener", "_tokens")
+    __slots__ = ("_token", "alone", "is_over", "listener")
 
     def __init__(self, listener: Listener, *, alone: bool = False) -> None:
-        self._listener = listener
-        self._alone = alone
+        self.listener = listener
+        self.alone = alone
+        self.is_over = False
 
     def __enter__(self) -> None:
         global _captures
         with _lock:
             _captures += 1
             logging.Logger.callHandlers = _call_handlers_and_listeners  # type: ignore[assignment, method-assign]
-        self._tokens = (
-            _listeners.set((*_listeners.get(), self._listener)),
-            _handlers_hear.set(_handlers_hear.get() and not self._alone),
-        )
+        self._token = _around.set((*_lasting(), self))
 
     def __exit__(self, *_: object) -> None:
         global _captures
-        before, heard_before = self._tokens
-        _listeners.reset(before)
-        _handlers_hear.reset(heard_before)
+        self.is_over = True
+        _around.reset(self._token)
         with _lock:
             _captures -= 1
             if not _captures:
                 logging.Logger.callHandlers = _original_call_handlers  # type: ignore[method-assign]
 
 
+def _lasting() -> list[Capture]:
+    """Return the blocks around this thread that last: one that a function has started may outlast them."""
+    return [capture for capture in _around.get() if not capture.is_over]
+
+
 def _call_handlers_and_listeners(logger: logging.Logger, record: logging.LogRecord) -> None:
-    for listener in _listeners.get():
-        listener(record)
-    if not _handlers_hear.get():
+    captures = _lasting()
+    for capture in captures:
+        capture.listener(record)
+    if any(capture.alone for capture in captures):
         return
     token = is_handled.set(True)
     try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import logging
 import sys
+import threading
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ LOGGER_NAME = "output"
 
 MOST_IN_LINE = 1 << 20  # characters; what has no end is told in pieces
 
-_captured: ContextVar[tuple[Lines, ...] | None] = ContextVar("processes_captured_output", default=None)
+_captured: ContextVar[CapturedOutput | None] = ContextVar("processes_captured_output", default=None)
 
 _lock = fork_safe_lock()  # guards _captures and the exchange of the streams
 _captures = 0
@@ -42,6 +43,8 @@ class Lines:
 
     def __init__(self, on_record: Callable[[logging.LogRecord], None]) -> None:
         self._on_record = on_record
+        # Guards all below: a function's threads may print at once. Reentrant: so may a signal's handler.
+        self._taking = threading.RLock()
         self._begun: list[str] = []  # a line without end, in parts: to join them at each would take long
         self._size = 0  # of these, in characters
         self._decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
@@ -49,23 +52,28 @@ class Lines:
     def write(self, text: str) -> None:
         """Take some text."""
         *lines, rest = text.split("\n")
-        if lines:
-            lines[0] = self._take_begun() + lines[0]
-        self._begun.append(rest)
-        self._size += len(rest)
-        if self._size > MOST_IN_LINE:
-            lines.append(self._take_begun())
+        with self._taking:
+            if lines:
+                lines[0] = self._take_begun() + lines[0]
+            self._begun.append(rest)
+            self._size += len(rest)
+            if self._size > MOST_IN_LINE:
+                lines.append(self._take_begun())
         for line in lines:
             self._tell(line)
 
-    def write_bytes(self, data: bytes) -> None:
+    def write_bytes(self, data: bytes, *, final: bool = False) -> None:
         """Take some text that is encoded in UTF-8; other bytes are shown as they are written in Python."""
-        self.write(self._decoder.decode(data))
+        with self._taking:
+            text = self._decoder.decode(data, final)
+        self.write(text)
 
     def close(self) -> None:
         """Tell what comes after the last end of a line."""
-        self.write(self._decoder.decode(b"", final=True))
-        if begun := self._take_begun():
+        self.write_bytes(b"", final=True)
+        with self._taking:
+            begun = self._take_begun()
+        if begun:
             self._tell(begun)
 
     def _take_begun(self) -> str:
@@ -88,7 +96,7 @@ def record_of(line: str) -> logging.LogRecord:
 class CapturedOutput:
     """Takes what this thread (or its coroutines) prints inside the block; other threads print as ever.
 
-    Like :class:`processes.log_capture.Capture` it is no generator of `contextlib`.
+    Whose threads count with it, and that it is no generator, is as in :class:`processes.log_capture.Capture`.
 
     Parameters
     ----------
@@ -96,10 +104,11 @@ class CapturedOutput:
         Takes the record of each line.
     """
 
-    __slots__ = ("_lines", "_token")
+    __slots__ = ("_token", "is_over", "lines")
 
     def __init__(self, on_record: Callable[[logging.LogRecord], None]) -> None:
-        self._lines = tuple(Lines(on_record) for _ in _STAND_INS)
+        self.lines = tuple(Lines(on_record) for _ in _STAND_INS)
+        self.is_over = False
 
     def __enter__(self) -> None:
         global _captures
@@ -110,10 +119,11 @@ class CapturedOutput:
                 if stream is not None and stream is not stand_in:  # a program may have put its own there
                     stand_in.stream = stream
                     setattr(sys, name, stand_in)
-        self._token = _captured.set(self._lines)
+        self._token = _captured.set(self)
 
     def __exit__(self, *_: object) -> None:
         global _captures
+        self.is_over = True
         _captured.reset(self._token)
         with _lock:
             _captures -= 1
@@ -121,7 +131,7 @@ class CapturedOutput:
                 for name, stand_in in _STAND_INS.items():
                     if getattr(sys, name) is stand_in:
                         setattr(sys, name, stand_in.stream)
-        for lines in self._lines:
+        for lines in self.lines:
             lines.close()
 
 
@@ -137,9 +147,11 @@ class _Stream:
 
     def _lines(self) -> Lines | None:
         captured = _captured.get()
-        if captured is None or is_handled.get():  # a record that a handler prints is in the log file already
+        if captured is None or captured.is_over:
             return None
-        return captured[self._number]
+        if is_handled.get():  # a record that a handler prints is in the log file already
+            return None
+        return captured.lines[self._number]
 
     def write(self, text: str) -> Any:
         """Write text."""

@@ -8,6 +8,7 @@ import re
 import signal
 import sys
 import threading
+from contextvars import copy_context
 from pathlib import Path
 
 import programs
@@ -27,7 +28,7 @@ from printing import (
 )
 from test_logs_alike import lines_of
 
-from processes import Process, ProcessPoolRunner, Task, TaskDependency, ThreadRunner
+from processes import Process, ProcessPoolRunner, Task, TaskDependency, ThreadRunner, results_of
 from processes.runners.pool import wire
 
 
@@ -131,6 +132,38 @@ def test_lines_of_tasks_that_run_at_the_same_time_do_not_mix(runner, tmp_path):
 def test_what_a_coroutine_prints_is_captured(runner, tmp_path):
     _, [lines] = run(runner, tmp_path, wait)
     assert lines == ["begins", "of a thread of the loop", "ends"]
+
+
+@pytest.mark.parametrize("runner", ["sequential", "thread"])
+def test_what_a_thread_prints_and_logs_after_its_task_is_not_the_tasks(runner, tmp_path, capfd):
+    has_begun, task_is_over = threading.Event(), threading.Event()
+
+    def outlast():
+        print("during")
+        has_begun.set()
+        task_is_over.wait(60)
+        print("after")
+        logging.getLogger("mine").warning("after")
+
+    def leave():
+        # With the context variables, which threads take over by themselves on a free-threaded Python.
+        thread = threading.Thread(target=copy_context().run, args=(outlast,))
+        thread.start()
+        has_begun.wait(60)
+        return thread
+
+    def wait_for_it(thread):
+        task_is_over.set()
+        thread.join()
+
+    tasks = [
+        Task("leave", leave, log_path=tmp_path / "leave"),
+        Task("wait", wait_for_it, log_path=tmp_path / "wait", dependencies=results_of("leave")),
+    ]
+    Process(tasks).run(runner=runner, capture_output=True).raise_for_errors()
+    assert lines_of(tmp_path / "leave")[1:-1] == ["INFO output: during"]
+    assert printed(tmp_path / "wait") == []
+    assert capfd.readouterr().out == "after\n"
 
 
 def test_a_task_may_redirect_what_it_prints_itself(tmp_path):

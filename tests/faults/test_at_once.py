@@ -40,6 +40,7 @@ from processes.failure import bounded_repr
 from processes.importable import can_be_imported
 from processes.measurements import Measurements
 from processes.observers.progress import Progress
+from processes.output_capture import Lines
 from processes.pickling import dump
 from processes.process import Stream
 from processes.rebuild import make_skeleton
@@ -285,6 +286,20 @@ def test_a_task_has_one_logger_whoever_asks_first():
     tasks = [Task(f"t{number}", abs) for number in range(5000)]
     first, *others = at_once(lambda: [task.logger for task in tasks])
     assert all(logger is same for other in others for logger, same in zip(first, other, strict=True))
+
+
+def test_what_threads_print_at_once_is_told_whole():
+    told: list[str] = []
+    lines = Lines(lambda record: told.append(record.getMessage()))
+
+    def write() -> None:
+        for _ in range(20_000):
+            lines.write("a")
+            lines.write("\n")
+
+    at_once(write)
+    lines.close()
+    assert sorted("".join(told)) == ["a"] * 60_000
 
 
 def test_a_large_result_is_one_object_whoever_opens_it():
