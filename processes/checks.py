@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from inspect import iscoroutinefunction, isgeneratorfunction
 from typing import TYPE_CHECKING
 
@@ -63,6 +64,21 @@ def check_count(name: str, count: object) -> None:
         raise TypeError(f"{name} must be int or None, not {brief_repr(count)}")
     if count < 1:
         raise ValueError(f"{name} must be at least 1, not {brief_repr(count)}")
+
+
+def check_interpreter(runner: str) -> None:
+    """Refuse a runner that sends functions elsewhere, where cloudpickle and we cannot take them apart.
+
+    Raises
+    ------
+    ValueError
+        If this is no CPython.
+    """
+    if sys.implementation.name != "cpython":
+        raise ValueError(
+            f"{runner} needs CPython: on {sys.implementation.name}, functions and failures cannot travel to "
+            'other processes and back; use runner="thread" or runner="sequential"'
+        )
 
 
 def check_plain(name: str, function: object) -> None:

@@ -5,12 +5,22 @@ from __future__ import annotations
 import os
 import re
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import psutil
 import pytest
 from programs import output_of
 
-from processes import Process, ProcessPoolRunner, Task, TaskDependency, ThreadRunner
+from processes import (
+    DaskRunner,
+    ExecutorRunner,
+    Process,
+    ProcessPoolRunner,
+    Task,
+    TaskDependency,
+    ThreadRunner,
+)
 from processes.cpus import usable_cpus
 from processes.runners.pool.arguments import are_apart
 
@@ -144,6 +154,16 @@ def test_a_number_of_workers_is_a_whole_number(runner, wrong):
 def test_a_runner_refuses_numbers_that_it_cannot_keep_to(make, name, wrong, error, message):
     with pytest.raises(error, match=f"^{name} must be {re.escape(message)}$"):
         make(**{name: wrong})
+
+
+@pytest.mark.parametrize(
+    "make", [ProcessPoolRunner, DaskRunner, partial(ExecutorRunner, ThreadPoolExecutor(1))]
+)
+def test_runners_that_send_functions_elsewhere_are_refused_on_other_interpreters(make, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(sys.implementation, "name", "pypy")
+        with pytest.raises(ValueError, match=r'Runner needs CPython: on pypy, .* use runner="thread"'):
+            make()
 
 
 # ---- Threads of BLAS and OpenMP --------------------------------------------------------------------------

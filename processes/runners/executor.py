@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from ..attempt import Finished, Started, Worker
-from ..checks import check_count
+from ..checks import check_count, check_interpreter
 from ..clock import monotonic
 from ..cpus import usable_cpus
 from ..exceptions import SerializationError
@@ -55,7 +55,7 @@ class ExecutorRunner(ProcessRunner):
     Raises
     ------
     TypeError, ValueError
-        If `executor` is no Executor, or `max_workers` no int, or below 1.
+        If `executor` is no Executor, or `max_workers` no int, or below 1; or if this is no CPython.
 
     Examples
     --------
@@ -68,6 +68,7 @@ class ExecutorRunner(ProcessRunner):
     name: ClassVar[str] = "executor"
 
     def __init__(self, executor: Executor, *, max_workers: int | None = None) -> None:
+        check_interpreter("ExecutorRunner")
         if not isinstance(executor, Executor):
             raise TypeError(
                 f"executor must be a concurrent.futures.Executor, not {brief_repr(executor)}; "

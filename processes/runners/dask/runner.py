@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary, WeakSet
 
 from ...attempt import Finished, Returned, Started, put_in, take_sealed_out
 from ...caller import warn
+from ...checks import check_interpreter
 from ...clock import monotonic
 from ...exceptions import SerializationError
 from ...failure import brief_repr
@@ -93,7 +94,8 @@ class DaskRunner(ProcessRunner):
     ModuleNotFoundError
         If dask.distributed is not installed.
     TypeError, ValueError
-        If `address_or_client` is none of these, an asynchronous client, or comes with options for a cluster.
+        If `address_or_client` is none of these, an asynchronous client, or comes with options for a cluster;
+        or if this is no CPython.
 
     Examples
     --------
@@ -107,6 +109,7 @@ class DaskRunner(ProcessRunner):
     takes_sealed: ClassVar[bool] = True
 
     def __init__(self, address_or_client: str | Client | None = None, **local_cluster_kwargs: Any) -> None:
+        check_interpreter("DaskRunner")
         if find_spec("distributed") is None:
             raise ModuleNotFoundError(
                 "DaskRunner needs dask.distributed, which is not installed: pip install distributed",

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from weakref import WeakValueDictionary
 
 from ...attempt import NOBODY, Attempt, Finished, Returned, Started, Unsendable, Worker, WorkerDied
-from ...checks import check_count
+from ...checks import check_count, check_interpreter
 from ...clock import monotonic
 from ...cpus import usable_cpus
 from ...exceptions import MemoryLimitError, SerializationError, WorkerDiedError
@@ -104,7 +104,8 @@ class ProcessPoolRunner(ProcessRunner):
     Raises
     ------
     TypeError, ValueError
-        If a number is no int, or below 1, `preload` is no sequence of names, or `initializer` not callable.
+        If a number is no int, or below 1, `preload` is no sequence of names, or `initializer` not
+        callable; or if this is no CPython.
 
     Examples
     --------
@@ -128,6 +129,7 @@ class ProcessPoolRunner(ProcessRunner):
         preload: Sequence[str] = (),
         initializer: Callable[[], object] | None = None,
     ) -> None:
+        check_interpreter("ProcessPoolRunner")
         check_count("max_workers", max_workers)
         check_count("memory_limit", memory_limit)
         check_count("max_tasks_per_worker", max_tasks_per_worker)
