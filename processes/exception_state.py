@@ -532,9 +532,12 @@ def _traceback(frames: list[tuple[Any, ...]]) -> TracebackType | None:
     """Make a traceback of frames that are stubs: at the right place, with texts for variables.
 
     A stub is the frame of a generator that has not begun. One that had been called would lead back to its
-    callers, and an exception that is kept would keep the whole run.
+    callers, and an exception that is kept would keep the whole run. There are none, and no traceback, where
+    Python is no CPython and has other code.
     """
     traceback = None
+    if sys.implementation.name != "cpython":
+        return None
     for names, position, module, variables in reversed(frames):
         code, instruction = _stub(*names, *position, tuple(variables))
         frame = FunctionType(code, {"__name__": module})(*map(VariableText, variables.values())).gi_frame

@@ -581,13 +581,13 @@ _WRITERS: Final[dict[type, Callable[[_Writer, Any], None]]] = {
     **dict.fromkeys((dict, MappingProxyType), _Writer.write_dict),
     **dict.fromkeys((set, frozenset), _Writer.write_set),
     **dict.fromkeys(_LOCKS, _Writer.write_type_alone),
-    FunctionType: _Writer.write_named,
     BuiltinFunctionType: _Writer.write_builtin,
     MethodWrapperType: _Writer.write_builtin,
-    MethodType: _Writer.write_method,
     **dict.fromkeys(
         (WrapperDescriptorType, MethodDescriptorType, ClassMethodDescriptorType), _Writer.write_slot
     ),
+    FunctionType: _Writer.write_named,  # after those above, which on PyPy are functions
+    MethodType: _Writer.write_method,  # and methods
     **dict.fromkeys((MemberDescriptorType, GetSetDescriptorType), _Writer.write_own_slot),
     **dict.fromkeys((staticmethod, classmethod), _Writer.write_wrapped),
     property: _Writer.write_property,

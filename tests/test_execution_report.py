@@ -266,6 +266,15 @@ def test_the_copy_of_a_report_has_the_exceptions_as_they_were_raised(duplicate):
     assert caught.value.exceptions == (copied.exceptions["call"],)
 
 
+def test_a_report_can_be_copied_where_no_frames_can_be_made(monkeypatch):
+    report = Process([Task("call", call)]).run()
+    with monkeypatch.context() as patched:
+        patched.setattr(sys.implementation, "name", "pypy")
+        (found,) = copy.deepcopy(report).exceptions.values()
+    assert (type(found), found.args, found.status) == (ApiError, ("503: busy",), 503)
+    assert (type(found.__cause__), found.__traceback__) == (ValueError, None)
+
+
 def test_a_shallow_copy_of_a_report_has_the_very_exceptions(report):
     copied = copy.copy(report)
     assert copied == report
