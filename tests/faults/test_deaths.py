@@ -23,6 +23,7 @@ from faulty_runs import (
     run_in_new_python,
     time_limit,
 )
+from interpreters import HAS_GLIBC
 from misbehaving import (
     add_line,
     await_text_and_fail,
@@ -128,7 +129,7 @@ def test_what_a_task_has_printed_is_not_lost_with_a_later_one(capfd):
         assert capfd.readouterr().out == "said\n"
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="it is glibc whose parser has no bottom")
+@pytest.mark.skipif(not HAS_GLIBC, reason="it is glibc whose parser has no bottom")
 @guarded_or_not
 def test_an_overflow_of_the_c_stack_costs_its_own_attempt(system):
     report = run_beside_others("process", Task("overflows", overflow_the_stack))
