@@ -441,8 +441,11 @@ class Scheduler:
                 selector.register(descriptor, selectors.EVENT_READ)
             bell = selector.register(self._waker.fileno(), selectors.EVENT_READ)
             if self._waker.arm():
-                with self._waker.lend_turn():
+                self._waker.lend_turn()
+                try:
                     came = selector.select(timeout)
+                finally:
+                    self._waker.claim_turn()
                 if (bell, selectors.EVENT_READ) in came:
                     self._waker.hush()
             self._waker.disarm()

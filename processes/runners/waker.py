@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from ..attempt import Finished
 
@@ -85,20 +85,24 @@ class Waker:
             return
         self._bell = self._ring_queue
         if not self._is_set:
-            with self.lend_turn(), suppress(Empty):
+            self.lend_turn()
+            try:
                 self._queue.get(timeout=timeout)
+            except Empty:
+                pass
+            finally:
+                self.claim_turn()
         self._bell = None
         self._is_set = False
 
-    @contextmanager
-    def lend_turn(self) -> Iterator[None]:
-        """Let others stand in while the thread that drives the run sleeps in this block."""
+    def lend_turn(self) -> None:
+        """Let others stand in from now on, since the thread that drives the run goes to sleep."""
         self._turn.release()
-        try:
-            yield
-        finally:
-            self._is_set = True  # from now on nobody takes the turn before this thread
-            self._turn.acquire()
+
+    def claim_turn(self) -> None:
+        """End what :meth:`lend_turn` began."""
+        self._is_set = True  # from now on nobody takes the turn before this thread
+        self._turn.acquire()
 
     def take_turn(self) -> Callable[[Finished], None] | None:
         """Take the place of the thread that drives the run, until :meth:`end_turn`.
@@ -108,7 +112,7 @@ class Waker:
         callable or None
             Does the run's next step; None if that thread is awake or about to be, or another one stands in.
         """
-        if self._go_on is None or self._is_set or not self._turn.acquire(blocking=False):
+        if self._go_on is None or self._is_set or not self._turn.acquire(False):
             return None
         return self._go_on
 
