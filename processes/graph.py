@@ -385,7 +385,7 @@ def _dependencies(tasks: list[Task], index: dict[str, int]) -> list[tuple[int, .
             dependencies.append(())
             continue
         try:
-            dependencies.append(tuple(map(index.__getitem__, names)))
+            dependencies.append(tuple([index[name] for name in names]))
         except KeyError as error:
             missing = error.args[0]
             raise DependencyNotFoundError(

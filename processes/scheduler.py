@@ -294,13 +294,12 @@ class Scheduler:
         """
         plan = self._plan
         if (runner := self._only_runner) is not None:  # nothing to choose among: the common case
-            if ready := plan.count_ready(0):
+            free = runner.free_slots
+            while free > 0 and plan.count_ready(0):
                 if anywhere and not runner.starts_anywhere:
                     return False
-                for _ in range(min(ready, runner.free_slots)):
-                    self._start(plan.take(0), runner)
-                    if runner.is_sated:
-                        break
+                self._start(plan.take(0), runner)
+                free = 0 if runner.is_sated else free - 1
             return True
         while (best := self._best_startable()) is not None:
             rank, number = best
@@ -334,7 +333,7 @@ class Scheduler:
             self._use(self._needs[index], -1)
         args, kwargs = task.args, task.kwargs
         if sources := self.graph.dependencies[index]:
-            values = tuple(map(self._values.__getitem__, sources))
+            values = [self._values[source] for source in sources]
             args, kwargs = bind(args, kwargs, self.graph.passed[index], values)
         ticket = next(_TICKETS)
         attempt = Attempt(
