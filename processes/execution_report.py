@@ -12,7 +12,7 @@ from .caller import warn_caller
 from .collector import collector_paused
 from .exceptions import ProcessesError
 from .failure import DICTS, bounded_dataclass_repr, brief_repr, exception_line, name_of_class
-from .parameters import ParameterNames, is_bound
+from .parameters import BoundFunctions, ParameterNames
 from .results import ByName, Results
 from .task import function_name
 from .task_types import TaskResult, TaskStatus
@@ -203,7 +203,6 @@ class ProcessExecutionReport:
         functions = [task.func for task in graph.tasks]
         distinct = {id(function): function for function in functions}  # tasks often share one
         function_names = {key: function_name(function) for key, function in distinct.items()}
-        bound = {key for key, function in distinct.items() if is_bound(function)}
         pending = TaskResult.pending()
         with collector_paused():
             entries = {
@@ -219,11 +218,7 @@ class ProcessExecutionReport:
             dependencies=graph.dependency_names(),
             passed=graph.passed_by_name(),
             parameters=ParameterNames(graph.names, functions),
-            bound={
-                name: function
-                for name, function in zip(graph.names, functions, strict=True)
-                if id(function) in bound
-            },
+            bound=BoundFunctions(graph.names, functions),
         )
 
     def raise_for_errors(self) -> None:

@@ -43,6 +43,29 @@ class ParameterNames(LazyMapping[tuple[str, ...]]):
         }
 
 
+class BoundFunctions(LazyMapping["Callable[..., Any]"]):
+    """By task its function, where that may be bound to values; see :func:`is_bound`.
+
+    Parameters
+    ----------
+    tasks : sequence of str
+        The names of tasks.
+    functions : sequence of callable
+        Their functions.
+    """
+
+    def __init__(self, tasks: Sequence[str], functions: Sequence[Callable[..., Any]]) -> None:
+        self._tasks = tasks
+        self._functions = functions
+
+    def _make(self) -> dict[str, Callable[..., Any]]:
+        return {
+            task: function
+            for task, function in zip(self._tasks, self._functions, strict=True)
+            if is_bound(function)
+        }
+
+
 def parameter_names(func: object) -> tuple[str, ...]:
     """Return the names of a callable's positional parameters; never an error.
 

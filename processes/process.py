@@ -720,7 +720,7 @@ def _check_observers(observers: Iterable[Observer]) -> list[Observer]:
 def _check_resources(resources: Mapping[str, float] | None, tasks: list[Task]) -> Mapping[str, float]:
     """Refuse amounts that are no numbers, and a run that lacks what one of its tasks needs."""
     available = check_resources(resources)
-    for task in tasks:
+    for task in [task for task in tasks if task.resources]:
         for name, amount in task.resources.items():
             if amount > available.get(name, 0):
                 raise ValueError(
