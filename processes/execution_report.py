@@ -72,20 +72,20 @@ class TaskReportEntry:
 
     __repr__ = bounded_dataclass_repr
 
-    @classmethod
-    def of(cls, name: str, task: Task, result: TaskResult, function: str) -> TaskReportEntry:
-        """Make the entry of a task that ran under `name`, with a function of that name, and ended so."""
-        return cls(
-            name,
-            function,
-            task.args,
-            task.kwargs,
-            result.status,
-            result.elapsed_seconds,
-            result.attempts,
-            result.result,
-            result.error_data,
-        )
+
+def entry_of(name: str, task: Task, result: TaskResult, function: str) -> TaskReportEntry:
+    """Make the entry of a task that ran under `name`, with a function of that name, and ended so."""
+    return TaskReportEntry(
+        name,
+        function,
+        task.args,
+        task.kwargs,
+        result.status,
+        result.elapsed_seconds,
+        result.attempts,
+        result.result,
+        result.error_data,
+    )
 
 
 @dataclass(repr=False)
@@ -206,7 +206,7 @@ class ProcessExecutionReport:
         pending = TaskResult.pending()
         with collector_paused():
             entries = {
-                name: TaskReportEntry.of(name, task, results.get(name, pending), function_names[id(function)])
+                name: entry_of(name, task, results.get(name, pending), function_names[id(function)])
                 for name, task, function in zip(graph.names, graph.tasks, functions, strict=True)
             }
         return cls(

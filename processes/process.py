@@ -14,7 +14,7 @@ from .comms.after_run import INTERRUPT_SECONDS, check_notify, notify_after
 from .durations import expected_durations
 from .events import TaskFinished
 from .exceptions import TaskNotFoundError
-from .execution_report import ProcessExecutionReport, TaskReportEntry
+from .execution_report import ProcessExecutionReport, TaskReportEntry, entry_of
 from .failure import HAS_DAEMONS, brief_repr, type_name
 from .forks import fork_safe_lock
 from .graph import Draft, Graph, unknown_task
@@ -434,7 +434,7 @@ class Process:
             if isinstance(event, TaskFinished):
                 task = graph.tasks[graph.index[event.name]]
                 result = scheduler.opened_result(event.name)
-                entries.put(TaskReportEntry.of(event.name, task, result, function_name(task.func)))
+                entries.put(entry_of(event.name, task, result, function_name(task.func)))
 
         scheduler = self._schedule(
             graph,

@@ -24,7 +24,6 @@ MOST_BYTES = 1 << 14  # of what a function has for itself: it travels with each 
 
 _NAMES = ("__name__", "__qualname__", "__module__", "__doc__")  # the same for a variant and its pattern
 _names = attrgetter(*_NAMES)
-_contents = attrgetter("cell_contents")
 
 
 class Variant:
@@ -145,7 +144,7 @@ def make_variant(pattern: FunctionType, data: bytes | memoryview, bound: Sequenc
         for place, value in zip(of_bound, bound, strict=True):
             values[place] = value
     code = pattern.__code__
-    cells = tuple(map(CellType, values[: len(code.co_freevars)]))
+    cells = tuple([CellType(value) for value in values[: len(code.co_freevars)]])
     function = FunctionType(code, pattern.__globals__, None, tuple(values[len(cells) :]) or None, cells)
     function.__kwdefaults__ = keyword_defaults or None
     _copy_attributes(pattern, function)
@@ -183,7 +182,7 @@ def _annotated_with(function: Any) -> tuple[Any, ...]:
 def _values(function: FunctionType) -> tuple[Any, ...] | None:
     """Return what a function has for itself, in its cells and as defaults; None if a cell is empty."""
     try:
-        values = tuple(map(_contents, function.__closure__ or ()))
+        values = tuple([cell.cell_contents for cell in function.__closure__ or ()])
     except ValueError:
         return None
     return values + (function.__defaults__ or ())
