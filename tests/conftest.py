@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, wait
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -122,18 +122,48 @@ QUIET_CLUSTER = {
 }
 
 
-_clusters: list[DaskRunner] = []
+class SharedCluster:
+    """The Dask cluster that tests share; it ends with the last of them, since it is never quite idle."""
+
+    def __init__(self) -> None:
+        self._runner: DaskRunner | None = None
+        self._up = ExitStack()
+
+    @property
+    def is_up(self) -> bool:
+        return self._runner is not None
+
+    def runner(self) -> DaskRunner:
+        """Give the runner that has it, with two workers that are up."""
+        if self._runner is None:
+            import dask
+            import distributed  # noqa: F401 - what it sets by default is there to go back to
+
+            self._up.enter_context(dask.config.set(QUIET_CLUSTER))
+            self._runner = self._up.enter_context(DaskRunner(n_workers=2))
+            tasks = [Task(f"t{i}", abs, args=(i,)) for i in range(4)]
+            Process(tasks).run(runner=self._runner).raise_for_errors()
+        return self._runner
+
+    def end(self) -> None:
+        self._up.close()
+        self._runner = None
 
 
-@pytest.fixture(scope="session")
-def dask() -> Iterator[DaskRunner]:
+_cluster = SharedCluster()
+
+
+@pytest.fixture
+def dask() -> DaskRunner:
     """A runner whose cluster, of two workers, is up."""
-    import dask
+    return _cluster.runner()
 
-    with dask.config.set(QUIET_CLUSTER), DaskRunner(n_workers=2) as runner:
-        _clusters.append(runner)
-        Process([Task(f"t{i}", abs, args=(i,)) for i in range(4)]).run(runner=runner).raise_for_errors()
-        yield runner
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
+    """End the cluster behind the last of the tests that need it, which come one after the other."""
+    if _cluster.is_up and (nextitem is None or "dask" not in _engines_of(nextitem)):
+        _cluster.end()
 
 
 @pytest.fixture
@@ -174,15 +204,17 @@ def no_authorities(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the tests on Dask: one of xdist's workers gets all, and the others need no cluster (6 s)."""
+    """Begin with the tests on Dask, then on an executor: one of xdist's workers gets all of them.
 
-    def needs_none(item: pytest.Item) -> bool:
-        parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
-        return "dask" not in item.fixturenames and "dask" not in (
-            one for one in parameters if type(one) is str
-        )
+    The others need no cluster (6 s) and no processes of an executor's (1 s).
+    """
+    items.sort(key=lambda item: ("dask" not in _engines_of(item), "executor" not in _engines_of(item)))
 
-    items.sort(key=needs_none)
+
+def _engines_of(item: pytest.Item) -> set[str]:
+    """What a test asks for by name, as fixtures or parameters: the engines that it needs are among that."""
+    parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    return {*item.fixturenames, *(one for one in parameters if type(one) is str)}
 
 
 HAS_PROC = os.path.isdir("/proc/self/fd")
@@ -245,7 +277,7 @@ def nothing_is_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     _warm_pool.end_if_changed()
     allowed_threads = request.node.get_closest_marker("leaves_threads") is not None
-    has_cluster = bool(_clusters)  # the session's, which opens connections and closes them at any time
+    has_cluster = _cluster.is_up  # which opens connections and closes them at any time
     deadline = time.monotonic() + 30
     for look in itertools.count():
         opened = _descriptors() - descriptors
