@@ -262,8 +262,13 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_collection() -> None:
+    gc.disable()  # hardly anything is garbage until all tests are collected
+
+
 def pytest_collection_finish() -> None:
     """Take what is there before the first test out of what each test's look has to go through."""
+    gc.enable()
     gc.collect()
     gc.freeze()
 
