@@ -8,7 +8,6 @@ import inspect
 import sys
 from pathlib import Path
 
-import jedi
 import programs
 import pytest
 
@@ -102,6 +101,8 @@ def test_the_list_of_public_names_is_complete():
 
 @pytest.mark.once
 def test_editors_that_run_nothing_complete_the_public_names_and_what_a_run_gives(monkeypatch, tmp_path):
+    import jedi  # here, since it takes all of xdist's workers a tenth of a second
+
     monkeypatch.setattr(jedi.settings, "cache_directory", tmp_path)
 
     def completed(program: str) -> set[str]:
