@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import shutil
 import time
-import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from failing import KINDS, Colour, Place, Recipe, facts_of, raise_by, tidy
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from steadiness import steadily
+from working import fail_first, give, linger
 
 from processes import (
     Process,
@@ -30,28 +30,6 @@ from processes import (
 
 MAX_TASKS = 12
 TIMES = {"elapsed_seconds"}
-
-# ---- What tasks do ---------------------------------------------------------------------------------------
-
-
-def digest(value: object) -> int:
-    return zlib.crc32(tidy(repr(value)).encode())
-
-
-def give(value: object, *args: object, **kwargs: object) -> list[object]:
-    """Return the value, and whether what came from dependencies came whole and in order."""
-    return [value, digest(args), sorted(kwargs), digest(sorted(kwargs.items()))]
-
-
-def fail_first(path: str, times: int, recipe: Recipe, *args: object, **kwargs: object) -> list[object]:
-    """Fail as often as told, counted in a file, then return."""
-    with Path(path).open("a") as file:
-        file.write("x")
-    made = Path(path).stat().st_size
-    if made <= times:
-        raise_by(replace(recipe, args=(*recipe.args, made)))
-    return give(made, *args, **kwargs)
-
 
 # ---- What is drawn ---------------------------------------------------------------------------------------
 
@@ -242,11 +220,6 @@ def test_reports_of_all_runners_are_equal_in_all_but_times_workers_and_pids(grap
         assert list(other) == list(sequential)
         for task, facts in sequential.items():
             assert other[task] == facts, f"{task} on {name}"
-
-
-def linger(run: int, number: int, seconds: float = 0.0) -> tuple[int, int]:
-    time.sleep(seconds)
-    return run, number
 
 
 def test_a_warm_worker_never_answers_with_what_an_earlier_run_left_in_its_line(pool):

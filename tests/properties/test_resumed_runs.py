@@ -11,6 +11,7 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from steadiness import steadily
+from working import work
 
 from processes import (
     Process,
@@ -23,15 +24,6 @@ from processes import (
 )
 
 MAX_TASKS = 9
-
-
-def work(folder: str, name: str, version: int, *needed: object, **keywords: object) -> object:
-    """Note that the task runs, fail if the folder says so, or give what tells all that it was made of."""
-    with (Path(folder) / name).open("a") as file:
-        file.write("x")
-    if (Path(folder) / f"{name}-fails").exists():
-        raise ConnectionError(name)
-    return [name, version, needed, sorted(keywords.items())]
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
@@ -13,17 +12,12 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from steadiness import steadily
+from working import Pair, give_back, spoil
 
 from processes import Process, ProcessPoolRunner, Task, TaskDependency
 from processes.pickling import LARGE
 
 FRAME = 1 << 16  # from so many bytes on the pickler writes what is in one piece by itself
-
-
-@dataclass
-class Pair:
-    one: Any
-    other: Any = None
 
 
 sizes = st.sampled_from(
@@ -99,20 +93,6 @@ def same(one: Any, other: Any) -> bool:
     if isinstance(one, Pair):
         return same(one.one, other.one) and same(one.other, other.other)
     return bool(one.equals(other)) if hasattr(one, "equals") else bool(one == other)
-
-
-def give_back(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
-    return args, kwargs
-
-
-def spoil(value: Any) -> None:
-    """Write over all arrays in a value: nobody else may see it."""
-    if isinstance(value, np.ndarray):
-        value[...] = 0
-    for inner in (
-        value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
-    ):
-        spoil(inner)
 
 
 def test_values_arrive_and_come_back_as_they_were() -> None:
