@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import os
 import signal
@@ -347,3 +348,22 @@ def take(megabytes: int, seconds: float) -> int:
 def take_and_tell(megabytes: int) -> int:
     take(megabytes, 0)
     return os.getpid()
+
+
+def read_null() -> None:
+    ctypes.string_at(0)
+
+
+def hang_at_the_end() -> int:
+    atexit.register(time.sleep, 3600)
+    return os.getpid()
+
+
+def compute_at_the_end(seconds: float, file: Path) -> None:
+    def compute() -> None:
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            pass
+        file.touch()
+
+    atexit.register(compute)

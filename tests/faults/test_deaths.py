@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import shlex
 import signal
@@ -38,6 +37,7 @@ from misbehaving import (
     meet_and_wait,
     overflow_the_stack,
     print_to_stderr,
+    read_null,
     send_guard_and_exit,
     send_half,
     signal_mask,
@@ -55,11 +55,6 @@ from processes.events import Event, TaskFinished, TaskStarted
 from processes.pickling import LARGE
 from processes.runners.pool import abilities, child
 from processes.runners.pool.death import Death
-
-
-def read_null() -> None:
-    ctypes.string_at(0)
-
 
 # What a task does, and the signal or the exit code that its worker ends with.
 DEATHS: dict[str, tuple[Callable[[], object], str | None, int | None]] = {
@@ -90,7 +85,7 @@ def test_a_death_costs_its_own_attempt_and_names_its_cause(system):
         assert (error.signal, error.exitcode) == (signal_name, exitcode)
         assert error.pid == report.metrics[how].pid
         if how in ("segfault", "abort"):
-            assert "test_deaths.py" in error.python_stack or how == "abort"
+            assert "misbehaving.py" in error.python_stack or how == "abort"
             assert "Current thread" in error.python_stack
             assert error.python_stack.rstrip() in report.errored[how].error.traceback_str
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import atexit
 import itertools
 import os
 import signal
@@ -18,7 +17,9 @@ from misbehaving import (
     Bomb,
     await_end,
     clean_up_on_sigterm,
+    compute_at_the_end,
     compute_in_c,
+    hang_at_the_end,
     ignore_sigterm,
     loop,
     sleep_on,
@@ -207,25 +208,10 @@ def test_where_a_thread_stands_that_computes_is_told_without_harm():
     assert run_in_new_python(COMPUTING) == "well\n"
 
 
-def hang_at_the_end() -> int:
-    atexit.register(time.sleep, 3600)
-    return os.getpid()
-
-
 def test_a_worker_that_hangs_at_its_end_does_not_hold_up_the_run():
     with ProcessPoolRunner(1) as runner:
         pid = Process([Task("hangs", hang_at_the_end)]).run(runner=runner).results["hangs"]
     assert not psutil.pid_exists(pid)
-
-
-def compute_at_the_end(seconds: float, file: Path) -> None:
-    def compute() -> None:
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
-            pass
-        file.touch()
-
-    atexit.register(compute)
 
 
 @needs_guard
