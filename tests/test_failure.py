@@ -23,7 +23,7 @@ from failing import catch, formatted
 from hypothesis import given
 from hypothesis import strategies as st
 from programs import output_of, started, wait_until
-from steadiness import steadily
+from steadiness import characters, steadily
 
 from processes import failure as failure_module
 from processes.failure import (
@@ -683,13 +683,14 @@ def test_the_repr_of_groups_that_share_members_is_bounded() -> None:
     assert len(shown) < MAX_CHARACTERS + 1000
 
 
+text = st.text(characters)
 plain_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary(),
+    st.none() | st.booleans() | st.integers() | st.floats() | text | st.binary(),
     lambda inner: (
         st.lists(inner)
         | st.tuples(inner, inner)
-        | st.dictionaries(st.text() | st.integers(), inner)
-        | st.sets(st.integers() | st.text())
+        | st.dictionaries(text | st.integers(), inner)
+        | st.sets(st.integers() | text)
         | st.frozensets(st.integers())
     ),
 )

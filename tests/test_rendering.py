@@ -11,7 +11,7 @@ from html.parser import HTMLParser
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from steadiness import steadily
+from steadiness import characters, steadily
 
 from processes.error_data import ErrorData
 from processes.execution_report import ProcessExecutionReport, TaskReportEntry
@@ -285,7 +285,7 @@ def test_an_empty_graph_is_drawn():
     assert Process([]).to_dot() == "digraph {\n    node [shape=box]\n}\n"
 
 
-names = st.text(st.characters(), min_size=1).filter(lambda text: text.split() == [text])
+names = st.text(characters, min_size=1).filter(lambda text: text.split() == [text])
 
 
 @settings(steadily, max_examples=200)
