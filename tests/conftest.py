@@ -274,7 +274,9 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
+def nothing_is_left_behind(
+    request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture
+) -> Iterator[None]:
     """Fail a test that leaves a thread, a process or a descriptor; mark `leaves_threads` for time limits."""
     for engine in {"runner", "shared_workers", "executor", "dask"}.intersection(request.fixturenames):
         request.getfixturevalue(engine)  # it is there before, and outlives the test
@@ -294,6 +296,8 @@ def nothing_is_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
         if not any(left) or time.monotonic() > deadline:
             break
         if look >= 2:
+            for record in caplog.get_records("call"):
+                record.exc_info = None  # pytest keeps records, and with them the frames of tracebacks
             gc.collect()  # which takes 0.06 s of a processor
         time.sleep(0.02 if look < 2 else 0.2)  # a thread that has ended its work takes a moment to be gone
     assert left == (set(), set(), set()), f"left behind (descriptors, threads, processes): {left}"
