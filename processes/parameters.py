@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from functools import partial
 from types import BuiltinFunctionType, FunctionType, MethodType, MethodWrapperType, ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from .lazy_mapping import LazyMapping
 
@@ -13,13 +13,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
+Value = TypeVar("Value")
+
 _TAKES_REST = 0x04  # inspect.CO_VARARGS
 # Asked directly, a subclass's properties of the same names do not run.
 _PARTIAL = [vars(partial)[part] for part in ("func", "args", "keywords")]
 
 
-class ParameterNames(LazyMapping[tuple[str, ...]]):
-    """By task what its function calls its positional arguments, where it has any.
+class _OfFunctions(LazyMapping[Value]):
+    """Something about the functions of tasks, by task.
 
     Parameters
     ----------
@@ -32,6 +34,10 @@ class ParameterNames(LazyMapping[tuple[str, ...]]):
     def __init__(self, tasks: Sequence[str], functions: Sequence[Callable[..., Any]]) -> None:
         self._tasks = tasks
         self._functions = functions
+
+
+class ParameterNames(_OfFunctions[tuple[str, ...]]):
+    """What functions call their positional arguments, where they have any."""
 
     def _make(self) -> dict[str, tuple[str, ...]]:
         distinct = {id(function): function for function in self._functions}  # tasks often share one
@@ -43,20 +49,8 @@ class ParameterNames(LazyMapping[tuple[str, ...]]):
         }
 
 
-class BoundFunctions(LazyMapping["Callable[..., Any]"]):
-    """By task its function, where that may be bound to values; see :func:`is_bound`.
-
-    Parameters
-    ----------
-    tasks : sequence of str
-        The names of tasks.
-    functions : sequence of callable
-        Their functions.
-    """
-
-    def __init__(self, tasks: Sequence[str], functions: Sequence[Callable[..., Any]]) -> None:
-        self._tasks = tasks
-        self._functions = functions
+class BoundFunctions(_OfFunctions["Callable[..., Any]"]):
+    """The functions themselves, where they may be bound to values; see :func:`is_bound`."""
 
     def _make(self) -> dict[str, Callable[..., Any]]:
         return {
