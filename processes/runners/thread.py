@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from contextvars import copy_context
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, ClassVar
+from time import sleep
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from ..attempt import Finished, Raised, Returned, Started, Worker
 from ..checks import check_count
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from .waker import Waker
 
 DEFAULT_THREADS = 4
+
+# Seconds, once a run: a system that allows no more threads counts one that has ended for a moment longer.
+_UNTIL_GONE: Final = (0.001, 0.01, 0.1)
 
 
 class ThreadRunner(ProcessRunner):
@@ -56,6 +60,7 @@ class ThreadRunner(ProcessRunner):
         self._threads: list[_Thread] = []  # those that serve the slots; none that was left behind
         self.held = 0  # attempts that run or that a thread is about to fetch
         self._started = 0
+        self._pauses = iter(_UNTIL_GONE)
         self._stopped: set[int] = set()  # tickets of attempts left behind; read by the threads
 
     @property
@@ -70,17 +75,22 @@ class ThreadRunner(ProcessRunner):
 
     def _add_thread_if_needed(self) -> None:
         if len(self._threads) < min(self.held, self.max_workers):
-            self._started += 1
             others = self._threads
             try:
-                thread = _Thread(self, f"thread-{self._started}", self._context.copy())
+                thread = _Thread(self, f"thread-{self._started + 1}", self._context.copy())
                 # Before it starts: threads look for themselves in it; and so it is never changed in place.
                 self._threads = [*others, thread]
                 thread.start()
+                self._started += 1
             except RuntimeError as error:  # too many already, the interpreter is ending, or it may have none
                 self._threads = others
-                if not others:
+                if others:
+                    return
+                if (pause := next(self._pauses, None)) is None:
                     self._fail_waiting(error)
+                else:
+                    sleep(pause)
+                    self._add_thread_if_needed()
             except BaseException:  # what a signal has raised: one that has not started cannot be waited for
                 self._threads = others
                 raise
