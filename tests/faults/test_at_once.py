@@ -47,7 +47,7 @@ from processes.rebuild import make_skeleton
 from processes.runners.logs import log_levels
 from processes.runners.pool import mappings
 from processes.runners.pool.abilities import anonymous_file
-from processes.runners.pool.child import worker_environment
+from processes.runners.pool.launch import worker_environment
 from processes.runners.pool.parcel import Parcel
 
 # Two threads that a GIL keeps apart hardly meet inside of one step, however often they take it.

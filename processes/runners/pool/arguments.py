@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, MutableMapping, Sequence
 
     from ...pickling import Pickled
-    from .child import Shipment
     from .functions import Functions
     from .parcel import Key, Parcel, Piece, Places
+    from .shipment import Shipment
 
 
 class Arguments:

@@ -15,50 +15,26 @@ from typing import IO, TYPE_CHECKING
 
 from ...attempt import NOBODY
 from ...clock import monotonic
-from ...memory import can_look_at_others, own_memory
+from ...memory import own_memory
 from ...perform import CALLERS, format_stack
 from ...pickling import LARGE, load
 from ..stacks import places_in, unescape
 from . import abilities, wire
 from .boot import CLEAR_LINE, ERROR_BYTES, GRACE_SECONDS, LEAVE_BUSILY_SECONDS, LEAVE_SECONDS, MARK
 from .death import Death
-from .frozen import frozen_command, inheritable_handle, is_frozen
+from .descendants import kill_descendants
+from .frozen import inheritable_handle
+from .launch import behind_redirector, command, inheritance
 
 if TYPE_CHECKING:
     import _socket
-    from collections.abc import Callable, Sequence
 
-    import psutil
-
-    from ...attempt import Attempt, Raised
     from ...pickling import Buffer
-    from .buffers import DataFile
     from .family import Family
-    from .functions import SentFunction
+    from .jobs import Job
     from .kept import Kept
     from .output import WrittenOutput
-
-_FOLDER = os.path.dirname(__file__)  # noqa: PTH120 - pathlib costs each start 5 ms
-_PACKAGE_FOLDER = os.path.abspath(f"{_FOLDER}/../../..")  # noqa: PTH100
-_BOOT = (
-    # What the package needs of the standard library first: no module of the user's can stand before it. So
-    # nothing waits for its first use (Python 3.15) until the settings say so.
-    "import sys\n"
-    "getattr(sys, 'set_lazy_imports', str)('normal')\n"
-    "import os, pickle, select, struct, _socket, faulthandler\n"
-    "sys.path.insert(0, sys.argv[1])\n"
-    "from processes.runners.pool.boot import main\n"
-    "main(*map(int, sys.argv[2:]))\n"
-)
-
-_THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "BLIS_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-)
+    from .shipment import Shipment
 
 _CRASH_BYTES = 1 << 16  # of what faulthandler wrote; a stack is seldom over 10 KB
 # For a worker to write its stack, which takes a millisecond: so far are looks apart, more on a busy machine.
@@ -66,7 +42,7 @@ _STACK_LOOKS = 400
 _CALLERS = CALLERS | {
     load.__code__.co_filename,
     os.path.join(os.path.dirname(load.__code__.co_filename), "rebuild.py"),  # noqa: PTH118, PTH120
-    os.path.join(_FOLDER, "worker.py"),  # noqa: PTH118
+    os.path.join(os.path.dirname(__file__), "worker.py"),  # noqa: PTH118, PTH120 - pathlib costs 5 ms
 }
 """The files with the frames of ours that are next to the user's in a worker."""
 
@@ -80,84 +56,6 @@ MOST_BACKLOG = LARGE + wire.CHUNK
 """Bytes that an idle worker may have still to be sent: the rest of a frame whose attempt was taken back."""
 
 _END_SECONDS = 15.0  # for a process that was told to end now, on a busy machine too
-
-
-class Cargo:
-    """What is large in a shipment.
-
-    Parameters
-    ----------
-    files : list of DataFile
-        What goes through the side channel, for the shipment's frame.
-    make : callable
-        Makes the frame, and the list of its files; with ``in_band=True`` it has all data in itself.
-    """
-
-    __slots__ = ("files", "make")
-
-    def __init__(
-        self, files: list[DataFile], make: Callable[..., tuple[list[Buffer], list[DataFile]]]
-    ) -> None:
-        self.files = files
-        self.make = make
-
-
-class Shipment:
-    """What a worker is sent in one frame.
-
-    Attributes
-    ----------
-    frame : list of bytes-like
-        The frame.
-    cargo : Cargo or None
-        Its data, where that is large: what must live until it has arrived.
-    """
-
-    __slots__ = ("cargo", "frame")
-
-    def __init__(self, frame: list[Buffer], cargo: Cargo | None = None) -> None:
-        self.frame = frame
-        self.cargo = cargo
-
-    def do_without_files(self) -> None:
-        """Put all data into the frame, since its files do not arrive."""
-        if self.cargo is not None and self.cargo.files:
-            self.frame, self.cargo.files = self.cargo.make(in_band=True)
-
-
-class Job(Shipment):
-    """An attempt on its way; its cargo are the arguments.
-
-    Attributes
-    ----------
-    attempt : Attempt
-        The attempt.
-    function : SentFunction
-        Its function.
-    classes : sequence of Shipment
-        Those that its arguments need.
-    kept : Kept or None
-        The argument that the worker already has, which nobody else has.
-    log_failure : Raised or None
-        How the program failed to log the first record of the attempt that it failed to log.
-    """
-
-    __slots__ = ("attempt", "classes", "function", "kept", "log_failure")
-
-    def __init__(
-        self,
-        attempt: Attempt,
-        function: SentFunction,
-        frame: list[Buffer],
-        classes: Sequence[Shipment] = (),
-    ) -> None:
-        self.frame = frame
-        self.cargo = None
-        self.attempt = attempt
-        self.function = function
-        self.classes = classes
-        self.kept: Kept | None = None
-        self.log_failure: Raised | None = None
 
 
 class Child:
@@ -247,12 +145,12 @@ class Child:
             from .family import Family
 
             # Only a process that runs can be given a socket, so it comes by standard input.
-            program, variables = _behind_redirector(program)
-            command, start = _command(program, -1, -1, -1, -1)
+            program, variables = behind_redirector(program)
+            words, start = command(program, -1, -1, -1, -1)
             handles = [inheritable_handle(start)] if start >= 0 else []
             try:
                 self.process = subprocess.Popen(  # noqa: S603
-                    command,
+                    words,
                     stdin=subprocess.PIPE,
                     creationflags=subprocess.CREATE_NEW_PROCESS_GROUP,
                     startupinfo=subprocess.STARTUPINFO(lpAttributeList={"handle_list": handles}),
@@ -272,9 +170,9 @@ class Child:
         passed = (theirs.fileno(), self._token_read, self._crash_file.fileno(), stderr)
         start = -1
         try:
-            command, start = _command(program, *passed)
+            words, start = command(program, *passed)
             self.process = subprocess.Popen(  # noqa: S603
-                command,
+                words,
                 stdin=subprocess.DEVNULL,
                 stderr=self._crash_file,  # until it boots, so that the error can tell why it does not
                 process_group=0,
@@ -461,7 +359,7 @@ class Child:
         if self._family is not None:
             self._family.kill()
         elif not abilities.CAN_GUARD:
-            _kill_descendants(self.process.pid)
+            kill_descendants(self.process.pid)
 
     def _signal(self, number: signal.Signals | None) -> None:
         with suppress(PermissionError):  # the program has become another user's since the start
@@ -540,87 +438,6 @@ class Child:
             self._family.close()
 
 
-def inheritance() -> tuple[object, ...]:
-    """Tell what a worker that starts now has for good: as whom it acts, and where it writes."""
-    files: list[object] = []
-    for descriptor in (1, 2):
-        try:
-            status = os.fstat(descriptor)
-        except OSError:  # it is closed
-            files.append(None)
-        else:
-            files.append((status.st_dev, status.st_ino))
-    if sys.platform == "win32":
-        return tuple(files)
-    return *files, os.getuid(), os.geteuid(), os.getgid(), os.getegid(), os.getgroups()
-
-
-def interpreter() -> str:
-    """Return the interpreter to start workers with: Python's own, or what `multiprocessing` was told to use.
-
-    Raises
-    ------
-    RuntimeError
-        If there is none. A program that runs once more in the place of each worker would start workers in its
-        turn.
-    """
-    spawn = sys.modules.get("multiprocessing.spawn")
-    program = os.fsdecode((spawn and spawn.get_executable()) or sys.executable or "")
-    if MARK in os.environ:
-        if is_frozen(program):
-            raise RuntimeError(
-                "This frozen program was started in the place of a worker, and did not become one: let it "
-                'call multiprocessing.freeze_support() first, or use runner="thread"'
-            )
-        reason = "this program was itself started in the place of a worker"
-    elif not program:
-        reason = "sys.executable does not name one"
-    else:
-        return program
-    raise RuntimeError(
-        f"Worker processes are started with a Python interpreter, but {reason}; name an interpreter by "
-        'multiprocessing.set_executable(), or use runner="thread"'
-    )
-
-
-def _command(program: str, *descriptors: int) -> tuple[list[str], int]:
-    """Return the command that starts a worker, and one more descriptor that it is to inherit; -1 for none."""
-    numbers = (os.getpid(), int(abilities.CAN_GUARD), *descriptors)
-    if is_frozen(program):
-        return frozen_command(*numbers)
-    return [program, *_interpreter_flags(), "-P", "-c", _BOOT, _PACKAGE_FOLDER, *map(str, numbers)], -1
-
-
-def _interpreter_flags() -> list[str]:
-    """Return the options that this interpreter was started with, all of ``-X`` among them."""
-    flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # noqa: SLF001
-    options = [name if value is True else f"{name}={value}" for name, value in sys._xoptions.items()]  # noqa: SLF001
-    return [*flags, *(f"-X{option}" for option in options if option not in flags)]
-
-
-def _behind_redirector(program: str) -> tuple[str, dict[str, str]]:
-    """Return the interpreter to start on Windows, and the variables that tell it what it is started for.
-
-    That of a virtual environment only starts the real one, as its child: the process that we know would not
-    be the one that is to have the socket.
-    """
-    base = sys._base_executable  # type: ignore[attr-defined,unused-ignore]  # noqa: SLF001
-    if program != sys.executable or os.path.normcase(program) == os.path.normcase(base):
-        return program, {}
-    return base, {"__PYVENV_LAUNCHER__": program}
-
-
-def worker_environment(threads: int) -> dict[str, str]:
-    """Return the environment of workers whose BLAS and OpenMP may use so many threads.
-
-    What the user has set wins; OMP_NUM_THREADS, to which the libraries fall back, for all of them.
-    """
-    while True:
-        with suppress(KeyError):  # another thread may take a variable away just now
-            most = os.environ.get("OMP_NUM_THREADS", str(threads))
-            return {**dict.fromkeys(_THREAD_VARIABLES, most), **os.environ}
-
-
 def _copy_of_stderr() -> int:
     """Return a descriptor of our standard error; -1 where it is closed."""
     import fcntl
@@ -648,45 +465,3 @@ def _crash_file() -> IO[bytes]:
 def _cares_for_children() -> bool:
     """Tell whether somebody else may have heard how a worker has ended; `subprocess` makes a zero of that."""
     return sys.platform != "win32" and signal.getsignal(signal.SIGCHLD) != signal.SIG_DFL
-
-
-def _kill_descendants(pid: int) -> None:
-    """Stop a process, and kill what it has started, as far as it can be found; see :mod:`.boot` for Linux.
-
-    Resource trackers of multiprocessing are left: they remove shared memory and end when all others are gone.
-    """
-    if not can_look_at_others():
-        return  # what psutil would name is somebody else's
-    import psutil
-
-    give_up_at = monotonic() + GRACE_SECONDS
-
-    def stop(process: psutil.Process) -> None:
-        with suppress(psutil.Error):
-            process.suspend()  # which takes a moment
-            while process.status() not in (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE):
-                if monotonic() >= give_up_at:
-                    break
-                sleep(0.001)
-
-    with suppress(psutil.Error):
-        worker = psutil.Process(pid)
-        stop(worker)
-        family: set[psutil.Process] = set()
-        # All are stopped before any is killed: its parent would start the next one.
-        while found := {*filter(_is_mortal, worker.children(recursive=True))} - family:
-            for process in found:
-                stop(process)
-            family |= found
-        for process in family:
-            with suppress(psutil.Error):
-                process.kill()
-
-
-def _is_mortal(process: psutil.Process) -> bool:
-    import psutil
-
-    try:
-        return not any("resource_tracker" in word for word in process.cmdline())
-    except psutil.Error:  # it is gone
-        return False

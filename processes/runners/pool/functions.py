@@ -12,7 +12,7 @@ from ...exceptions import SerializationError
 from ...pickling import dump, is_simple, places_in_globals
 from ...rebuild import by_id
 from . import wire
-from .child import Cargo, Shipment
+from .shipment import Cargo, Shipment
 from .variants import Patterns
 
 if TYPE_CHECKING:

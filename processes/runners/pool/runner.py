@@ -5,17 +5,14 @@ from __future__ import annotations
 import os
 import pickle
 import selectors
-import sys
 from bisect import insort
 from collections import deque
-from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import count
 from math import ceil
 from time import sleep, time
 from typing import TYPE_CHECKING, ClassVar, Self
-from weakref import WeakValueDictionary
 
 from ...attempt import NOBODY, Attempt, Finished, Returned, Started, Unsendable, Worker, WorkerDied
 from ...checks import check_count, check_interpreter
@@ -24,39 +21,36 @@ from ...cpus import usable_cpus
 from ...exceptions import MemoryLimitError, SerializationError, WorkerDiedError
 from ...failure import brief_repr
 from ...forks import fork_safe_lock
-from ...memory import can_look_at_others, usable_memory
-from ...pickling import ARGUMENTS, dump_simple_arguments
+from ...memory import usable_memory
 from ...task_log import keep_from_last_resort
 from ..base import ProcessRunner
-from ..logs import handle_record, log_for
 from ..waker import shorter
 from . import abilities, wire
-from .arguments import Arguments
-from .child import MOST_BACKLOG, Cargo, Child, Job, Shipment, interpreter, worker_environment
+from .checks import check_memory_is_visible, check_modules, check_not_importing, check_preload
+from .child import MOST_BACKLOG, Child
 from .death import OutOfMemoryKills
-from .functions import Functions
+from .jobs import Packer
+from .launch import interpreter, worker_environment
+from .listener import OUTPUT_SECONDS, Listener
 from .outcomes import unpack_outcome
 from .pace import Pace
 from .settings import tell_settings
 from .shelf import Shelf, end
+from .shipment import Shipment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Sequence
 
     from ...attempt import Message, Outcome
-    from ...pickling import Buffer, Pickled
     from ..waker import Waker
-    from .buffers import DataFile
-    from .functions import SentFunction
-    from .kept import Kept
-    from .parcel import Key, Piece, Places
+    from .jobs import Job
+    from .shipment import Cargo
 
 OVERDUE_SECONDS = 0.02
 """At one call; a worker has no line then, since nobody knows when it would move."""
 
 SPARES = 2  # descriptors: one for a large result's file, one that libffi may keep once ctypes is imported
 MAX_FAILED_STARTS = 3  # of workers, in a row; then the fault is not chance
-OUTPUT_SECONDS = 1.0  # how often we look for what running attempts have printed meanwhile
 MOST_RECEIVED = 16  # times in a row from a worker that logs so fast that there is always more; a guess
 POLL_SECONDS = 0.1  # how often we look for what no descriptor tells: memory; deaths or all, in some systems
 
@@ -134,7 +128,7 @@ class ProcessPoolRunner(ProcessRunner):
         check_count("memory_limit", memory_limit)
         check_count("max_tasks_per_worker", max_tasks_per_worker)
         check_count("threads_per_worker", threads_per_worker)
-        _check_preload(preload)
+        check_preload(preload)
         if initializer is not None and not callable(initializer):
             raise TypeError(f"initializer must be callable or None, not {brief_repr(initializer)}")
         cpus = usable_cpus()
@@ -167,9 +161,9 @@ class ProcessPoolRunner(ProcessRunner):
     # One run
 
     def open(self, waker: Waker) -> None:
-        _check_not_importing()
+        check_not_importing()
         if self.memory_limit is not None:
-            _check_memory_is_visible()
+            check_memory_is_visible()
         self._program = interpreter()
         super().open(waker)
         keep_from_last_resort()  # from what workers send of tasks that run tasks
@@ -186,17 +180,14 @@ class ProcessPoolRunner(ProcessRunner):
         self._keepers: set[Child] = set()  # those that keep a result of which nothing is decided yet
         self._waiting: list[Attempt] = []  # attempts that need what a child keeps and will write
         self._jobs = 0  # started and not ended
-        self._is_interrupted = False  # whether a Ctrl-C has struck while the program's handlers logged
         self._next_look = 0.0  # at the memory of workers, on the monotonic clock
         self._captures_output = False  # whether attempts may have what they print captured
-        self._next_look_at_output = 0.0  # on the monotonic clock
         self._epoch = 0.0  # what the clock of the wall is ahead of that, which may be set at any time
+        self._listener = Listener()
         self._pace = Pace(self.max_workers)
         self.is_sated = False
         self.heeds_order = True
-        self._large_pieces: WeakValueDictionary[Key, Piece] = WeakValueDictionary()
-        self._functions = Functions(self._large_pieces, self.is_shared)
-        self._arguments = Arguments(self._functions, self._large_pieces)
+        self._packer = Packer(self._pace, self.is_shared)
         self._lately_sent: list[Cargo] = []  # of jobs that have just ended: the next ones may have the same
         self._spares: list[int] = []  # descriptors, given up while a large result is taken: none may be left
         self._environment = worker_environment(self.threads_per_worker)
@@ -214,13 +205,13 @@ class ProcessPoolRunner(ProcessRunner):
     def _make_setup(self) -> tuple[Shipment, ...]:
         """Make what a worker is sent at the beginning of the run."""
         if self.preload:
-            _check_modules(self.preload)
+            check_modules(self.preload)
         may_keep = (self.memory_limit or usable_memory() // self.max_workers) // 2
         first: tuple[Shipment, ...] = ()
         number = None
         if self.initializer is not None:
             try:
-                function = self._functions.get(self.initializer, "?")
+                function = self._packer.functions.get(self.initializer, "?")
             except SerializationError as error:
                 raise _unsendable_initializer(error) from error.__cause__
             function.do_without_files()  # a worker that receives none could not ask for them again
@@ -253,14 +244,17 @@ class ProcessPoolRunner(ProcessRunner):
 
     def start(self, attempt: Attempt) -> None:
         self._jobs += 1
+        if attempt.captures_output:
+            self._captures_output = True
         children = len(self._children)
         if children < self.max_workers and children < self._jobs and self._start_error is None:
             self._add_child()  # before anything is serialized, so that it starts meanwhile
         try:
             if not (attempt.has_sealed and self._start_on_kept(attempt)):
-                self._enqueue(self._job(attempt))
+                self._enqueue(self._packer.pack(attempt))
         except SerializationError as error:
             self._finish(attempt.ticket, Unsendable(error.with_traceback(None)), self._parent)
+        self.is_sated = self._pace.is_sated
 
     def _enqueue(self, job: Job) -> None:
         """Give a job to a worker that has nothing to do, or queue it for :meth:`_hand_out`."""
@@ -290,7 +284,7 @@ class ProcessPoolRunner(ProcessRunner):
             return False
         kept, child = needed[0], needed[0].child
         if len(needed) == 1 and child in self._keepers and not child.held:
-            job = self._job(attempt, kept)
+            job = self._packer.pack(attempt, kept)
             self._keepers.discard(child)
             child.give(job)
             self._unsent.add(child)
@@ -306,88 +300,6 @@ class ProcessPoolRunner(ProcessRunner):
         for attempt in waiting:
             self._jobs -= 1
             self.start(attempt)
-
-    def _job(self, attempt: Attempt, kept: Kept | None = None) -> Job:
-        """Make an attempt's frame; `kept` is the argument that the worker has which will get it."""
-        function, args, kwargs = self._functions.find(
-            attempt.func, attempt.args, attempt.kwargs, attempt.task_name
-        )
-        flags = 0 if attempt.timeout is None else wire.ANNOUNCE
-        if attempt.captures_output:
-            flags |= wire.CAPTURE
-            self._captures_output = True
-        if function.own:
-            flags |= wire.VARIANT
-        if attempt.may_stay and abilities.CAN_TAKE_BACK:
-            flags |= wire.MAY_STAY
-        classes: Sequence[Shipment] = ()
-        arguments: bytes | None
-        if not (args or kwargs):
-            flags |= wire.NO_ARGUMENTS
-            arguments = b""
-        elif (arguments := dump_simple_arguments(args, kwargs)) is None:
-            try:
-                own, classes, results = self._arguments.dump(
-                    args, kwargs, attempt.task_name, has_sealed=attempt.has_sealed
-                )
-            except SerializationError:
-                # What the function is bound to goes before: then the error names the place in that.
-                if len(args) > len(attempt.args):
-                    self._functions.dump(attempt.func, attempt.task_name, "func")
-                raise
-            if not own.data or results:
-                return self._job_in_parcels(attempt, function, classes, flags, own, results, kept)
-            arguments = own.data
-        if attempt.frame_filter is None:
-            flags |= wire.NAME_ONLY
-            description = attempt.task_name.encode(errors="surrogatepass")
-        else:
-            description = pickle.dumps((attempt.task_name, attempt.frame_filter))
-        body = function.own + arguments
-        if len(body) >= wire.CHUNK or self._pace.has_large_arguments:
-            self._note_arguments(len(body))
-        head = wire.attempt_head(attempt.ticket, function.number, flags, description, len(body))
-        return Job(attempt, function, [head + body] if len(body) < wire.CHUNK else [head, body], classes)
-
-    def _job_in_parcels(
-        self,
-        attempt: Attempt,
-        function: SentFunction,
-        classes: Sequence[Shipment],
-        flags: int,
-        own: Pickled,
-        results: Places,
-        kept: Kept | None,
-    ) -> Job:
-        from .parcel import Parcel, encode
-
-        places_of_kept: list[int | str] = []
-        if kept is not None:
-            flags |= wire.WITH_KEPT
-            places_of_kept = results.pop(kept)
-        places = list(results.values())
-
-        def frame(*, in_band: bool = False) -> tuple[list[Buffer], list[DataFile]]:
-            layouts, inside, files = encode(parcels, in_band=in_band)
-            layout = (layouts, places, places_of_kept)
-            description = pickle.dumps((attempt.task_name, attempt.frame_filter, *layout))
-            kind = flags | wire.IN_PARCELS | wire.WITH_FILES * bool(files)
-            length = len(function.own) + sum(map(len, inside))
-            head = wire.attempt_head(attempt.ticket, function.number, kind, description, length)
-            return wire.pieces(length, (head + function.own, *inside)), files
-
-        own_parcel = Parcel.of(own, attempt.task_name, ARGUMENTS, self._large_pieces)
-        self._note_arguments(own_parcel.added)
-        parcels = [own_parcel, *results]
-        pieces, files = frame()
-        job = Job(attempt, function, pieces, classes)
-        job.cargo = Cargo(files, frame)
-        job.kept = kept
-        return job
-
-    def _note_arguments(self, size: int) -> None:
-        self._pace.note_arguments(size)
-        self.is_sated = self._pace.is_sated
 
     def _take_spares(self) -> None:
         with suppress(OSError):
@@ -547,7 +459,7 @@ class ProcessPoolRunner(ProcessRunner):
         return any(child.who is NOBODY for child in self._children)
 
     def _dismiss(self, child: Child) -> None:
-        self._end_output(child)
+        self._listener.end_output(child)
         self._children.remove(child)
         self._leaving.append(child)
         self._unsent.discard(child)
@@ -564,7 +476,7 @@ class ProcessPoolRunner(ProcessRunner):
         if self.memory_limit is not None:
             self._look_at_memory(self.memory_limit)
         if self._captures_output:
-            self._look_at_output()
+            self._listener.look(self._children[:], self._takes_all_of)
         if not abilities.CAN_GUARD:
             for child in [*self._children, *self._leaving]:
                 if child.has_ended():
@@ -610,18 +522,6 @@ class ProcessPoolRunner(ProcessRunner):
                 child.kill()
                 self._dismiss(child)
 
-    def _look_at_output(self) -> None:
-        """Tell what running attempts have printed meanwhile; one look in `OUTPUT_SECONDS`."""
-        if monotonic() < self._next_look_at_output:
-            return
-        self._next_look_at_output = monotonic() + OUTPUT_SECONDS
-        for child in self._children[:]:
-            if (output := child.output) is not None:
-                size = output.size()
-                # What was logged before that was printed has been sent, and is to be told before.
-                if self._takes_all_of(child) and child.output is output:
-                    self._log(child, output.ticket, output.tell, size)
-
     def _takes_all_of(self, child: Child) -> bool:
         """Take what a worker has sent so far; False if it sends on and on."""
         return not all(self._serve(child, selectors.EVENT_READ) for _ in range(MOST_RECEIVED))
@@ -656,7 +556,7 @@ class ProcessPoolRunner(ProcessRunner):
             kind, ticket, body = frames.popleft()
             if kind == wire.RESULT:
                 if child.output is not None:
-                    self._end_output(child)
+                    self._listener.end_output(child)
                 self._take_result(child, child.held.pop(ticket, None), body)
             else:
                 self._take(child, kind, ticket, body)
@@ -673,11 +573,10 @@ class ProcessPoolRunner(ProcessRunner):
             if ticket in child.held:
                 self._inbox.append(Started(ticket, wire.CLOCK.unpack(body)[0], child.who))
         elif kind == wire.RECORD:
-            job = child.held.get(ticket)
-            listen = None if job is None else job.attempt.on_record
-            self._log(child, ticket, handle_record, body, listen, not self._is_interrupted)
+            self._listener.take_record(child, ticket, body)
         elif kind in {wire.OUTPUT_FILE, wire.OUTPUT_SO_FAR, wire.OUTPUT}:
-            self._take_output(child, kind, ticket, body)
+            self._give_up_spares()
+            self._listener.take_output(child, kind, ticket, body)
         elif kind == wire.WRITTEN:
             self._take_written(child, ticket, body)
         elif kind == wire.RETIRED:
@@ -702,42 +601,6 @@ class ProcessPoolRunner(ProcessRunner):
         else:
             child.give(job)  # no other has the argument
             self._unsent.add(child)
-
-    def _log(self, child: Child, ticket: int, log: Callable[..., object], *args: object) -> None:
-        """Log what a worker has sent; what the program's handlers raise fails its attempt."""
-        job = child.held.get(ticket)
-        failure = log_for(child.who, log, *args)
-        if failure is None:
-            return
-        if isinstance(failure.exception, KeyboardInterrupt):
-            self._is_interrupted = True
-        if job is not None and job.log_failure is None:
-            job.log_failure = failure
-
-    def _take_output(self, child: Child, kind: int, ticket: int, body: bytes | memoryview) -> None:
-        """Take what an attempt has printed, the file that it prints to, or how far that is to be told now."""
-        self._give_up_spares()
-        from .output import WrittenOutput, take_file, tell_output
-
-        job = child.held.get(ticket)
-        on_record = None if job is None else job.attempt.on_record
-        if kind == wire.OUTPUT_FILE:
-            descriptor = take_file(body, child.side_channel)
-            if descriptor is not None and on_record is not None:
-                child.output = WrittenOutput(ticket, descriptor, on_record)
-            elif descriptor is not None:
-                os.close(descriptor)
-        elif kind == wire.OUTPUT:
-            if on_record is not None:
-                self._log(child, ticket, tell_output, body, on_record)
-        elif child.output is not None:
-            self._log(child, ticket, child.output.tell, *wire.LENGTH.unpack(body))
-
-    def _end_output(self, child: Child) -> None:
-        """Tell the rest of what an attempt has printed."""
-        if (output := child.output) is not None:
-            child.output = None
-            self._log(child, output.ticket, output.close)
 
     def _part_with(self, child: Child) -> None:
         """Let a worker go that begins nothing more: what it was given goes to others."""
@@ -860,58 +723,6 @@ class ProcessPoolRunner(ProcessRunner):
         elapsed = 0.0 if since is None else monotonic() - since
         self._inbox.append(Finished(ticket, outcome, time() - elapsed, elapsed, 0.0, 0, worker))
         self._jobs -= 1
-
-
-def _check_not_importing() -> None:
-    """Refuse a pool to a module that another process imports for a function that it is to call.
-
-    Each worker of that pool would import the module too, and start workers in its turn, without end.
-    """
-    worker = sys.modules.get(f"{__package__}.worker")  # only in a worker process
-    multiprocessing = sys.modules.get("multiprocessing.process")
-    if worker is not None and worker.is_loading:
-        who = "A worker process"
-    # As multiprocessing does it in its own processes.
-    elif multiprocessing is not None and getattr(multiprocessing.current_process(), "_inheriting", False):
-        who = "A process of multiprocessing"
-    else:
-        return
-    raise RuntimeError(
-        f"{who} imports this module to call one of its functions, and the module starts a run on worker "
-        'processes itself; put what shall run once below `if __name__ == "__main__":`, or into a function'
-    )
-
-
-def _check_memory_is_visible() -> None:
-    """Refuse a limit that cannot be kept: who asks for one relies on it."""
-    if not can_look_at_others():
-        raise RuntimeError(
-            "memory_limit cannot be kept here: /proc is missing or belongs to another PID namespace, so the "
-            "memory of worker processes cannot be looked at; mount one that belongs to this namespace (as "
-            "`unshare --mount-proc` and `bwrap --proc /proc` do), or leave memory_limit out"
-        )
-
-
-def _check_preload(preload: object) -> None:
-    if isinstance(preload, str) or not isinstance(preload, Sequence):
-        hint = f": write preload=({preload!r},)" if isinstance(preload, str) else ""
-        raise TypeError(f"preload must be a sequence of module names, not {brief_repr(preload)}{hint}")
-    for name in preload:
-        if not isinstance(name, str):
-            raise TypeError(f"preload must hold names of modules, not {brief_repr(name)}")
-        if not all(map(str.isidentifier, name.split("."))):
-            raise ValueError(f"preload must hold names of modules, not {brief_repr(name)}")
-
-
-def _check_modules(names: Iterable[str]) -> None:
-    from ...importable import find_specs
-
-    for name in names:
-        if not find_specs(name):
-            raise ModuleNotFoundError(
-                f"preload has {name!r}, and no module of this name is found: install it, or correct the name",
-                name=name,
-            )
 
 
 def _unsendable_initializer(error: SerializationError) -> SerializationError:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 from ...forks import fork_safe_lock
-from .child import inheritance
+from .launch import inheritance
 
 if TYPE_CHECKING:
     from .child import Child

@@ -1,0 +1,90 @@
+"""What a pool refuses, before anything runs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ...failure import brief_repr
+from ...memory import can_look_at_others
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def check_not_importing() -> None:
+    """Refuse a pool to a module that another process imports for a function that it is to call.
+
+    Each worker of that pool would import the module too, and start workers in its turn, without end.
+
+    Raises
+    ------
+    RuntimeError
+        If one imports a module just now.
+    """
+    worker = sys.modules.get(f"{__package__}.worker")  # only in a worker process
+    multiprocessing = sys.modules.get("multiprocessing.process")
+    if worker is not None and worker.is_loading:
+        who = "A worker process"
+    # As multiprocessing does it in its own processes.
+    elif multiprocessing is not None and getattr(multiprocessing.current_process(), "_inheriting", False):
+        who = "A process of multiprocessing"
+    else:
+        return
+    raise RuntimeError(
+        f"{who} imports this module to call one of its functions, and the module starts a run on worker "
+        'processes itself; put what shall run once below `if __name__ == "__main__":`, or into a function'
+    )
+
+
+def check_memory_is_visible() -> None:
+    """Refuse a limit that cannot be kept: who asks for one relies on it.
+
+    Raises
+    ------
+    RuntimeError
+        If the memory of other processes cannot be looked at.
+    """
+    if not can_look_at_others():
+        raise RuntimeError(
+            "memory_limit cannot be kept here: /proc is missing or belongs to another PID namespace, so the "
+            "memory of worker processes cannot be looked at; mount one that belongs to this namespace (as "
+            "`unshare --mount-proc` and `bwrap --proc /proc` do), or leave memory_limit out"
+        )
+
+
+def check_preload(preload: object) -> None:
+    """Refuse what does not name modules.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is no sequence of str, or one of them can be no module's name.
+    """
+    if isinstance(preload, str) or not isinstance(preload, Sequence):
+        hint = f": write preload=({preload!r},)" if isinstance(preload, str) else ""
+        raise TypeError(f"preload must be a sequence of module names, not {brief_repr(preload)}{hint}")
+    for name in preload:
+        if not isinstance(name, str):
+            raise TypeError(f"preload must hold names of modules, not {brief_repr(name)}")
+        if not all(map(str.isidentifier, name.split("."))):
+            raise ValueError(f"preload must hold names of modules, not {brief_repr(name)}")
+
+
+def check_modules(names: Iterable[str]) -> None:
+    """Refuse names that no module has.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        For the first such name.
+    """
+    from ...importable import find_specs
+
+    for name in names:
+        if not find_specs(name):
+            raise ModuleNotFoundError(
+                f"preload has {name!r}, and no module of this name is found: install it, or correct the name",
+                name=name,
+            )
