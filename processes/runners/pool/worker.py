@@ -327,7 +327,7 @@ class _Loop:
         start = wire.ATTEMPT_HEAD.size
         description, start = body[start : start + length], start + length
         if flags & wire.NAME_ONLY:
-            task_name, frame_filter = str(description, "utf-8", "surrogatepass"), None
+            task_name, frame_filter, layout = str(description, "utf-8", "surrogatepass"), None, None
         else:
             task_name, frame_filter, *layout = pickle.loads(description)  # noqa: S301 - our own parent
         if not flags & wire.WITH_KEPT:
@@ -343,40 +343,16 @@ class _Loop:
         elif flags & wire.ANNOUNCE:
             self._announce_start()
         try:
-            variant: tuple[int, bytes | memoryview] | None = None
-            bound = 0
-            if flags & wire.VARIANT:
-                pattern_number, length, bound = wire.VARIANT_HEAD.unpack_from(body, start)
-                start += wire.VARIANT_HEAD.size
-                variant, start = (pattern_number, body[start : start + length]), start + length
-                if bound:
-                    number = pattern_number
-            function = self._functions.get(number)
-            if function is None:
-                if self._lacks_function(number if variant is None else variant[0]):
-                    self._send(wire.frame(wire.RESEND, self._ticket))
-                    return 0
-                function = self._load_function(number, None if bound else variant, task_name)
-                if flags & wire.ANNOUNCE:
-                    self._announce_start()  # anew: what importing its module took is not the call's time
-            args: tuple[Any, ...] = ()
-            kwargs: dict[str, Any] = {}
-            if flags & wire.NO_ARGUMENTS:
-                pass
-            elif flags & wire.IN_PARCELS:
-                args, kwargs = self._load_parcels(layout, memoryview(body)[start:], files, task_name)
-                files = ()  # they are mapped, and need no descriptors while the function runs
-            else:
-                args, kwargs = _loaded(load, body[start:], task_name=task_name, what=ARGUMENTS)
-            if variant is not None and bound:
-                function, args = make_variant(function, variant[1], args[:bound]), args[bound:]
-            if self._drop_spares is not None:
-                self._drop_spares()
+            call = self._load_call(number, flags, body, start, layout, files, task_name)
         except (SerializationError, KeyboardInterrupt) as error:  # nobody's Ctrl-C comes to a worker
             finished = self._not_begun(error)
         else:
-            attempt = Attempt(self._ticket, task_name, function, args, kwargs, None, frame_filter)
-            del args, kwargs  # large ones shall go as soon as the function lets them go
+            if call is None:
+                self._send(wire.frame(wire.RESEND, self._ticket))
+                return 0
+            attempt = Attempt(self._ticket, task_name, *call, None, frame_filter)
+            # Large arguments shall go as soon as the function lets them go; no file need be open meanwhile.
+            del call, files
             if flags & wire.CAPTURE:
                 self._output = self._turn_output()
             finished = perform(attempt, self._worker, owns_process=True)
@@ -391,6 +367,45 @@ class _Loop:
             return self._answer(finished, task_name, may_keep=bool(flags & wire.MAY_STAY))
         finally:
             del finished  # an exception's frames lead to this one, which is not to lead back to it
+
+    def _load_call(
+        self,
+        number: int,
+        flags: int,
+        body: bytes | memoryview,
+        start: int,
+        layout: Any,
+        files: Sequence[DataFile],
+        task_name: str,
+    ) -> tuple[Any, tuple[Any, ...], dict[str, Any]] | None:
+        """Load a function and its arguments; None if files that the function needs have not arrived."""
+        pattern, values, bound = number, None, 0
+        if flags & wire.VARIANT:
+            pattern, length, bound = wire.VARIANT_HEAD.unpack_from(body, start)
+            start += wire.VARIANT_HEAD.size
+            values, start = body[start : start + length], start + length
+        function = self._functions.get(pattern if bound else number)
+        if function is None:
+            if pattern not in self._functions and pattern not in self._serialized:
+                return None
+            function = self._function(pattern, task_name)
+            if values is not None and not bound:
+                function = self._functions[number] = make_variant(function, values)
+            if flags & wire.ANNOUNCE:
+                self._announce_start()  # anew: what importing its module took is not the call's time
+        args: tuple[Any, ...] = ()
+        kwargs: dict[str, Any] = {}
+        if flags & wire.NO_ARGUMENTS:
+            pass
+        elif flags & wire.IN_PARCELS:
+            args, kwargs = self._load_parcels(layout, memoryview(body)[start:], files, task_name)
+        else:
+            args, kwargs = _loaded(load, body[start:], task_name=task_name, what=ARGUMENTS)
+        if values is not None and bound:
+            function, args = make_variant(function, values, args[:bound]), args[bound:]
+        if self._drop_spares is not None:
+            self._drop_spares()
+        return function, args, kwargs
 
     def _turn_output(self) -> TurnedOutput | None:
         """Let what the function prints go to a file; None if there is no room for one."""
@@ -440,9 +455,7 @@ class _Loop:
     def _initialize(self, number: int, task_name: str, frame_filter: str | None) -> Finished | None:
         """Call the pool's initializer for the first attempt of a run; tell how it ended if it failed."""
         try:
-            function = self._functions.get(number)
-            if function is None:
-                function = self._load_function(number, None, task_name, "initializer")
+            function = self._function(number, task_name, "initializer")
         except (SerializationError, KeyboardInterrupt) as error:
             return self._not_begun(error)
         attempt = Attempt(self._ticket, task_name, function, (), {}, None, frame_filter)
@@ -473,32 +486,22 @@ class _Loop:
         self._send(wire.result_frame(self._ticket, finished, how, *parts))
         return finished.peak_rss_bytes
 
-    def _lacks_function(self, number: int) -> bool:
-        """Tell whether a function's files did not arrive."""
-        return number not in self._functions and number not in self._serialized
-
-    def _load_function(
-        self, number: int, variant: tuple[int, bytes | memoryview] | None, task_name: str, what: str = "func"
-    ) -> Any:
-        if variant is None:
+    def _function(self, number: int, task_name: str, what: str = "func") -> Any:
+        """Return a function, which is loaded when it is first needed."""
+        function = self._functions.get(number)
+        if function is None:
             data = self._serialized[number]
             self._memory_before_import = 0
             if isinstance(data, (bytes, memoryview)):
                 function = _loaded(load, data, task_name=task_name, what=what)
             else:
                 function = _loaded(data.load, task_name)
+            self._functions[number] = function
             del self._serialized[number]
             if self._memory_before_import:
                 # Another worker would have these modules as soon: no task has left them behind.
                 self._memory_at_start += own_memory(self._worker.pid) - self._memory_before_import
             self._settings.filter_warnings_anew()
-        else:
-            pattern_number, values = variant
-            pattern = self._functions.get(pattern_number)
-            if pattern is None:
-                pattern = self._load_function(pattern_number, None, task_name)
-            function = make_variant(pattern, values)
-        self._functions[number] = function
         return function
 
     def _load_parcels(
