@@ -34,7 +34,7 @@ def chatty_failure(message: str) -> None:
 
 def lines_of(path: Path) -> list[str]:
     """The records of a log file without their times."""
-    return [re.sub(r"^\S+ \S+ ", "", line) for line in path.read_text().splitlines()]
+    return [re.sub(r"^\S+ \S+ ", "", line) for line in path.read_text("utf-8").splitlines()]
 
 
 class Collector(logging.Handler):
