@@ -118,7 +118,7 @@ class Task:
         resources: Mapping[str, float] | None = None,
         keep_result: bool = True,
     ) -> None:
-        self.name = checked_name(name)
+        self.name: str = checked_name(name)
         if not callable(func):
             raise TypeError(
                 f"func must be callable, not {type_name(func)}: pass the function itself, without calling it"
@@ -152,11 +152,11 @@ class Task:
         self.func = func
         self.log_path = log_path
         self.args = args
-        self.kwargs = {} if kwargs is None else kwargs
+        self.kwargs: dict[str, Any] = {} if kwargs is None else kwargs
         self.dependencies: list[TaskDependency] = [] if dependencies is None else dependencies
         self.traced_vars_frame_filter = traced_vars_frame_filter
         self.timeout = timeout
-        self.retries = 0 if retries is None else retries
+        self.retries: int = 0 if retries is None else retries
         self.retry_on = retry_on
         self.retry_delay = retry_delay
         self.runner = runner

@@ -178,7 +178,7 @@ class TaskDependency:
                 f"use_result_as_additional_kwargs is True, not {brief_repr(additional_kwarg_name)} "
                 f"(for the result of {brief_repr(task_name)})"
             )
-        self.task_name = task_name.lower()
+        self.task_name: str = task_name.lower()
         self.use_result_as_additional_args = use_result_as_additional_args
         self.use_result_as_additional_kwargs = use_result_as_additional_kwargs
         self.additional_kwarg_name = additional_kwarg_name

@@ -47,8 +47,8 @@ class ChatChannel(ReportChannel):
     def __init__(
         self, url: str, content: ReportContent | None = None, *, timeout: float = 5, retries: int = 0
     ) -> None:
-        self.webhook_config = WebhookConfig(url, timeout=timeout, retries=retries)
-        self.content = checked_content(content)
+        self.webhook_config: WebhookConfig = WebhookConfig(url, timeout=timeout, retries=retries)
+        self.content: ReportContent = checked_content(content)
 
     def send_report(self, report: ProcessExecutionReport, *, errors_only: bool) -> None:
         from .transport import post_json

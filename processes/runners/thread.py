@@ -51,7 +51,7 @@ class ThreadRunner(ProcessRunner):
 
     def __init__(self, max_workers: int | None = None) -> None:
         check_count("max_workers", max_workers)
-        self.max_workers = DEFAULT_THREADS if max_workers is None else max_workers
+        self.max_workers: int = DEFAULT_THREADS if max_workers is None else max_workers
 
     def open(self, waker: Waker) -> None:
         super().open(waker)

@@ -132,11 +132,11 @@ class ProcessPoolRunner(ProcessRunner):
         if initializer is not None and not callable(initializer):
             raise TypeError(f"initializer must be callable or None, not {brief_repr(initializer)}")
         cpus = usable_cpus()
-        self.max_workers = cpus if max_workers is None else max_workers
-        self.threads_per_worker = threads_per_worker or max(1, cpus // self.max_workers)
+        self.max_workers: int = cpus if max_workers is None else max_workers
+        self.threads_per_worker: int = threads_per_worker or max(1, cpus // self.max_workers)
         self.memory_limit = memory_limit
         self.max_tasks_per_worker = max_tasks_per_worker
-        self.preload = tuple(preload)
+        self.preload: tuple[str, ...] = tuple(preload)
         self.initializer = initializer
         self._shelf: Shelf | None = None
 
