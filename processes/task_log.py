@@ -42,7 +42,7 @@ class TaskLogger(logging.Logger):
 
     def __init__(self, task_name: str, log_path: str | os.PathLike[str] | None) -> None:
         super().__init__(f"{PARENT.name}.{task_name}", logging.NOTSET if log_path is None else logging.DEBUG)
-        self.parent = PARENT
+        self.parent: logging.Logger | None = PARENT
         if log_path is not None:
             self.addHandler(TaskFileHandler(log_path))
 
@@ -101,11 +101,11 @@ class TaskFileHandler(logging.Handler):
         # nothing to do, and to leave that list again takes time in proportion to its length.
         logging.Filterer.__init__(self)
         self.level = logging.NOTSET
-        self.formatter = _FORMATTER
+        self.formatter: logging.Formatter | None = _FORMATTER
         self.createLock()
         path = os.fspath(path)
         # Not by pathlib, which costs each start 5 ms.
-        self.baseFilename = path if os.path.isabs(path) else os.path.join(os.getcwd(), path)  # noqa: PTH109, PTH117, PTH118
+        self.baseFilename: str = path if os.path.isabs(path) else os.path.join(os.getcwd(), path)  # noqa: PTH109, PTH117, PTH118
         self._failed = False
 
     def emit(self, record: logging.LogRecord) -> None:

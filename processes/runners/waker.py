@@ -51,7 +51,7 @@ class Waker:
         self._go_on: Callable[[Finished], None] | None = go_on  # until the end
         self._turn = threading.Lock()  # whoever has it may touch the run's state
         self._turn.acquire()
-        self.is_called_off = False
+        self.is_called_off: bool = False
         self._is_set = False
         self._bell: Callable[[], object] | None = None  # how to wake the sleeper; None while nobody sleeps
         self._queue: SimpleQueue[None] = SimpleQueue()
