@@ -16,7 +16,7 @@ import psutil
 import pytest
 from programs import ended, output_of, started, wait_until
 
-import processes.process
+import processes.stream
 import processes.runners.thread
 from processes import (
     Process,
@@ -143,7 +143,7 @@ def strike(*_: object) -> None:
     ids=["ctrl-c", "handler"],
 )
 def test_the_report_of_an_interrupted_stream_does_not_wait_for_what_goes_on(number, error, monkeypatch):
-    monkeypatch.setattr(processes.process, "INTERRUPT_SECONDS", 0.01)
+    monkeypatch.setattr(processes.stream, "INTERRUPT_SECONDS", 0.01)
     looped, let_go = threading.Event(), threading.Event()
 
     def interrupt_and_go_on():
@@ -167,7 +167,7 @@ def test_the_report_of_an_interrupted_stream_does_not_wait_for_what_goes_on(numb
 
 
 def test_a_stream_that_is_closed_waits_for_what_goes_on(monkeypatch):
-    monkeypatch.setattr(processes.process, "INTERRUPT_SECONDS", 0.01)
+    monkeypatch.setattr(processes.stream, "INTERRUPT_SECONDS", 0.01)
     began = threading.Event()
 
     def go_on():

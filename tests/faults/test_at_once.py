@@ -42,13 +42,13 @@ from processes.measurements import Measurements
 from processes.observers.progress import Progress
 from processes.output_capture import Lines
 from processes.pickling import dump
-from processes.process import Stream
 from processes.rebuild import make_skeleton
 from processes.runners.logs import log_levels
 from processes.runners.pool import mappings
 from processes.runners.pool.abilities import anonymous_file
 from processes.runners.pool.launch import worker_environment
 from processes.runners.pool.parcel import Parcel
+from processes.stream import Stream
 
 # Two threads that a GIL keeps apart hardly meet inside of one step, however often they take it.
 ROUNDS = 1 if HAS_GIL else 10

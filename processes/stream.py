@@ -1,0 +1,130 @@
+"""`Stream`: a run whose entries come as its tasks end."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import suppress
+from contextvars import copy_context
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, NoReturn, Self
+
+from .comms.after_run import INTERRUPT_SECONDS, notify_after
+from .failure import HAS_DAEMONS
+from .interrupt import LOOK_SECONDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import TracebackType
+
+    from .comms.base import ReportChannel
+    from .execution_report import ProcessExecutionReport, TaskReportEntry
+    from .scheduler import Scheduler
+
+
+class Stream:
+    """The entries of a run's tasks, each as it ends; made by :meth:`processes.Process.stream`."""
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        entries: SimpleQueue[TaskReportEntry | None],
+        make_report: Callable[[], ProcessExecutionReport],
+        channels: tuple[ReportChannel, ...],
+        notify_on: str,
+    ) -> None:
+        self._scheduler = scheduler
+        self._entries = entries
+        self._make_report = make_report
+        self._channels = channels
+        self._notify_on = notify_on
+        self._report: ProcessExecutionReport | None = None
+        self._making_report = threading.Lock()  # guards it: of several threads that end a run, one sends it
+        self._errors: SimpleQueue[BaseException] = SimpleQueue()
+        self._thread = threading.Thread(
+            target=copy_context().run,
+            args=(_drive, scheduler, entries, self._errors),
+            name="processes-stream",
+            daemon=HAS_DAEMONS,
+        )
+        self._thread.start()
+        self._ended = False
+
+    @property
+    def report(self) -> ProcessExecutionReport:
+        """The run's report; asked for before the end, it ends the run."""
+        self.close()
+        assert self._report is not None
+        return self._report
+
+    def __iter__(self) -> Iterator[TaskReportEntry]:
+        return self
+
+    def __next__(self) -> TaskReportEntry:
+        try:
+            entry = self._next_entry()
+        except BaseException:  # Ctrl-C, or what a handler of a signal has raised
+            self._end(interrupted=True)
+            raise
+        if entry is None:
+            self.close()
+            if not self._errors.empty():
+                raise self._errors.get()
+            raise StopIteration
+        return entry
+
+    def _next_entry(self) -> TaskReportEntry | None:
+        while not self._ended:  # which another thread may do
+            with suppress(Empty):  # so that Python looks for a Ctrl-C that came just before this wait
+                return self._entries.get(timeout=LOOK_SECONDS)
+        return None
+
+    def close(self) -> None:
+        """Cancel what is left of the run, wait for its end, and send its report where it shall go."""
+        self._end()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._end(interrupted=isinstance(exc_value, KeyboardInterrupt))
+
+    def _end(self, interrupted: bool = False) -> None:
+        self._ended = True
+        self._scheduler.cancel()
+        if self._report is None:
+            # After Ctrl-C, a function that goes on in the run's own thread is not waited for.
+            self._thread.join(INTERRUPT_SECONDS if interrupted else None)
+            self._make_and_send_report(interrupted)
+
+    def _make_and_send_report(self, interrupted: bool) -> None:
+        with self._making_report:
+            if self._report is not None:
+                return
+            self._report = self._make_report()
+        notify_after(self._report, self._channels, self._notify_on, interrupted=interrupted)
+
+    def __del__(self) -> None:
+        self._scheduler.cancel()
+
+    def __reduce__(self) -> NoReturn:
+        # Before anything is made: what is dropped of a copy would cancel the run, or lack the scheduler.
+        raise TypeError("a Stream cannot be copied or pickled: it drives a run; take a list of its entries")
+
+
+def _drive(
+    scheduler: Scheduler,
+    entries: SimpleQueue[TaskReportEntry | None],
+    errors: SimpleQueue[BaseException],
+) -> None:
+    # A function of its own: a thread that held the Stream would keep it from being dropped.
+    try:
+        scheduler.run()
+    except BaseException as error:
+        errors.put(error)
+    finally:
+        entries.put(None)
