@@ -16,8 +16,8 @@ import psutil
 import pytest
 from programs import ended, output_of, started, wait_until
 
-import processes.stream
 import processes.runners.thread
+import processes.stream
 from processes import (
     Process,
     RunFinished,
