@@ -9,6 +9,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -16,6 +17,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from programs import output_of
 from servers import PASSWORD, USER, Inbox, dripping, mail_server, page_of, server_context
 
 from processes import Process, ProcessExecutionReport, Task, TaskDependency, TaskReportEntry, TaskStatus
@@ -223,6 +225,18 @@ def test_a_password_that_smtp_cannot_carry_is_refused_without_being_shown(report
         ):
             send(report, config(host, credentials=(USER, "pässwörd-x")))
     assert "pässw" not in repr(caught.value)
+
+
+def test_a_python_built_without_ssl_has_all_names_and_sends_what_is_not_encrypted():
+    script = (
+        "import sys; sys.modules['_ssl'] = None\n"  # what such a one lacks
+        "from processes import *\n"
+        "config = SMTPConfig((sys.argv[1], int(sys.argv[2])), 'me@example.org', ['you@example.org'])\n"
+        "Process([Task('t', int)]).run(notify=[EmailChannel(config)])"
+    )
+    with mail_server() as (host, inbox):
+        output_of([sys.executable, "-W", "error", "-c", script, *map(str, host)])
+        assert len(inbox.mails) == 1
 
 
 # Servers that fail

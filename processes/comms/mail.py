@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import smtplib
 import socket
-import ssl
 from dataclasses import dataclass, field
 from datetime import datetime
 from email import policy
@@ -23,6 +22,11 @@ from .deadline import Deadline
 from .html import DIVISORS, HTMLEmailStyle, checked_style, render_page
 from .languages import report_title
 
+try:
+    from ssl import SSLContext
+except ImportError:  # a Python that was built without: it can send mails that are not encrypted
+    SSLContext = None  # type: ignore[assignment, misc]
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -31,7 +35,7 @@ if TYPE_CHECKING:
 IMPLICIT_TLS_PORT = 465  # RFC 8314: TLS from the first byte on
 
 Encryption = Literal["none", "starttls", "implicit"]
-Secure = tuple[()] | tuple[str] | tuple[str, str] | tuple[str, str, ssl.SSLContext]
+Secure = tuple[()] | tuple[str] | tuple[str, str] | tuple[str, str, SSLContext]
 
 
 @dataclass
@@ -236,13 +240,14 @@ def _open(config: SMTPConfig, encryption: Encryption, deadline: Deadline) -> smt
         def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
             return deadline.connect((host, port), timeout)
 
-    class WatchedTLS(smtplib.SMTP_SSL, Watched):
-        """Encrypts what `Watched` connects."""
-
     name = socket.gethostname()
     # What smtplib would say by default is looked up in the DNS, which may take far longer than `timeout`.
     name = name if "." in name and name.isascii() else "[127.0.0.1]"
     if encryption == "implicit":
+
+        class WatchedTLS(smtplib.SMTP_SSL, Watched):
+            """Encrypts what `Watched` connects."""
+
         server: smtplib.SMTP = WatchedTLS(*config.mailhost, name, timeout=config.timeout, context=context)
     else:
         server = Watched(*config.mailhost, name, timeout=config.timeout)
@@ -271,10 +276,9 @@ def _explained(config: SMTPConfig, deadline: Deadline, error: OSError | smtplib.
         return TimeoutError(f"{where} was not done within {deadline.seconds:g} s")
     if isinstance(error, TimeoutError) or isinstance(error.__context__, TimeoutError):
         return TimeoutError(f"{where} did not answer within {config.timeout:g} s (SMTPConfig.timeout)")
-    if isinstance(error, ssl.SSLCertVerificationError):
-        why = error.verify_message.rstrip(".")
+    if (why := getattr(error, "verify_message", None)) is not None:  # ssl's SSLCertVerificationError
         return ConnectionError(
-            f"{where} cannot prove who it is, so nothing was sent: {why}. For an "
+            f"{where} cannot prove who it is, so nothing was sent: {why.rstrip('.')}. For an "
             "authority of your own, pass SMTPConfig(secure=('', '', context))"
         )
     if isinstance(error, smtplib.SMTPAuthenticationError):
@@ -287,15 +291,17 @@ def _explained(config: SMTPConfig, deadline: Deadline, error: OSError | smtplib.
     return ConnectionError(f"{where} could not be reached: {error}")
 
 
-def _context(secure: Secure) -> ssl.SSLContext:
+def _context(secure: Secure) -> SSLContext:
     """Return a context that checks certificate and host name, and knows the key and certificate files."""
-    context = secure[2] if len(secure) == 3 else ssl.create_default_context()
+    from ssl import create_default_context
+
+    context = secure[2] if len(secure) == 3 else create_default_context()
     keyfile = secure[0] if secure else ""
     certfile = secure[1] if len(secure) > 1 else ""
     if keyfile or certfile:
         try:
             context.load_cert_chain(certfile or keyfile, keyfile or None)
-        except (OSError, ssl.SSLError) as error:
+        except OSError as error:
             raise ValueError(
                 f"SMTPConfig.secure: keyfile {keyfile!r} and certfile {certfile!r} cannot be loaded: {error}"
             ) from error
@@ -333,7 +339,7 @@ def _check_address(where: str, address: object) -> None:
 
 
 def _check_secure(secure: object) -> None:
-    kinds = (str, str, ssl.SSLContext)
+    kinds = (str, str, SSLContext)
     if not any(_is_tuple_of(secure, *kinds[:length]) for length in range(4)):
         raise TypeError(
             "secure must be None, (), (keyfile,), (keyfile, certfile) or (keyfile, certfile, SSLContext), "
