@@ -146,6 +146,11 @@ def same_name(name: str) -> Any:
             "parallel must be bool or None, not 4; write parallel=True, max_workers=4",
         ),
         (
+            lambda: Process([]).run([Task("a", int)]),
+            "parallel must be bool or None, not [Task(name='a', func=int, dependencies=[])]; tasks belong to a "
+            "Process: write Process([…]).run()",
+        ),
+        (
             lambda: Task("a", abs, (1,)),
             "log_path must be str, os.PathLike or None, not tuple: arguments of the function are args=(…)",
         ),

@@ -119,4 +119,6 @@ def _check_parallel(parallel: object) -> None:
             hint = f"; write runner={shown}"
         elif isinstance(parallel, int):
             hint = f"; write parallel=True, max_workers={shown}"
+        elif isinstance(parallel, (list, tuple)):
+            hint = "; tasks belong to a Process: write Process([…]).run()"
         raise TypeError(f"parallel must be bool or None, not {shown}{hint}")
