@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .process import Process
     from .task import Task
 
+HAS_FAILED = " that has failed"
 LISTED = 10  # names of failed tasks in the message of an error
 JSON_DEPTH = 100  # containers inside each other; what lies deeper is rendered by repr
 JSON_INT_BITS = 2048  # Python may refuse to write larger ints in decimal (see sys.set_int_max_str_digits)
@@ -145,17 +146,17 @@ class ProcessExecutionReport:
     @cached_property
     def successes(self) -> dict[str, TaskReportEntry]:
         """The entries of the tasks that succeeded."""
-        return self._with_status(TaskStatus.SUCCESS)
+        return self._with_status(TaskStatus.SUCCESS, " that has succeeded")
 
     @cached_property
     def errored(self) -> dict[str, TaskReportEntry]:
         """The entries of the tasks that failed."""
-        return self._with_status(TaskStatus.ERRORED)
+        return self._with_status(TaskStatus.ERRORED, HAS_FAILED)
 
     @cached_property
     def skipped(self) -> dict[str, TaskReportEntry]:
         """The entries of the tasks that were skipped."""
-        return self._with_status(TaskStatus.SKIPPED)
+        return self._with_status(TaskStatus.SKIPPED, " that was skipped")
 
     @cached_property
     def results(self) -> dict[str, Any]:
@@ -212,9 +213,10 @@ class ProcessExecutionReport:
         return cls(
             ByName(entries),
             process_name,
-            exceptions={
-                name: result.exception for name, result in results.items() if result.exception is not None
-            },
+            exceptions=ByName(
+                {name: result.exception for name, result in results.items() if result.exception is not None},
+                HAS_FAILED,
+            ),
             dependencies=graph.dependency_names(),
             passed=graph.passed_by_name(),
             parameters=ParameterNames(graph.names, functions),
@@ -416,7 +418,8 @@ class ProcessExecutionReport:
         from .exception_state import released
 
         vars(self).update(state)
-        self.exceptions = {name: released(error) for name, error in self.exceptions.items()}
+        errors = {name: released(error) for name, error in self.exceptions.items()}
+        self.exceptions = ByName(errors, HAS_FAILED)
 
     def __repr__(self) -> str:
         """Give one line: a console shows it, and the whole of a run may be gigabytes."""
@@ -435,8 +438,10 @@ class ProcessExecutionReport:
 
         return to_html_table(self)
 
-    def _with_status(self, status: TaskStatus) -> dict[str, TaskReportEntry]:
-        return {name: entry for name, entry in self.entries.items() if entry.status is status}
+    def _with_status(self, status: TaskStatus, which: str) -> dict[str, TaskReportEntry]:
+        return ByName(
+            ((name, entry) for name, entry in self.entries.items() if entry.status is status), which
+        )
 
     def _restricted_to(self, entries: dict[str, TaskReportEntry]) -> ProcessExecutionReport:
         return replace(

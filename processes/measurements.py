@@ -12,6 +12,7 @@ from struct import Struct
 from typing import TYPE_CHECKING
 
 from .lazy_mapping import LazyMapping
+from .results import ByName
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -123,4 +124,5 @@ class Measurements(LazyMapping[TaskMetrics]):
                 metrics.cpu_seconds += attempt.cpu_seconds
                 metrics.peak_rss_bytes = max(metrics.peak_rss_bytes, attempt.peak_rss_bytes)
                 metrics.worker, metrics.pid, metrics.host = attempt.worker, attempt.pid, attempt.host
-        return {name: of_task[name] for name in self._names if name in of_task}
+        made = {name: of_task[name] for name in self._names if name in of_task}
+        return ByName(made, " of which an attempt has ended")

@@ -19,14 +19,28 @@ Value = TypeVar("Value")
 
 
 class ByName(dict[str, Value]):
-    """Something for each task, by name; the KeyError for another name tells the nearest one."""
+    """Something for each task, or for some, by name; the KeyError for another name tells the nearest one.
+
+    Parameters
+    ----------
+    values : mapping of str to object, or iterable of pairs, default ()
+        What there is.
+    which : str, default ""
+        Of which tasks: `` that has failed``, say. All by default.
+    """
+
+    def __init__(
+        self, values: Mapping[str, Value] | Iterable[tuple[str, Value]] = (), which: str = ""
+    ) -> None:
+        super().__init__(values)
+        self._which = which
 
     def __missing__(self, name: object) -> Value:
         if not isinstance(name, str):
             raise KeyError(f"{brief_repr(name)} is no task's name")
         from .graph import did_you_mean
 
-        raise KeyError(f"There is no task {name!r}{did_you_mean(name, self._names())}")
+        raise KeyError(f"There is no task {name!r}{self._which}{did_you_mean(name, self._names())}")
 
     def _names(self) -> Iterable[str]:
         return self

@@ -147,6 +147,32 @@ def test_an_entry_that_there_is_none_of_is_an_error_that_tells_the_nearest_name(
         )
 
 
+def test_what_some_tasks_alone_have_is_an_error_that_tells_which_ones_for_the_others():
+    tasks = [
+        Task("good", abs, args=(-1,)),
+        Task("bad", int, args=("x",)),
+        Task("behind", abs, dependencies=[TaskDependency("bad")]),
+    ]
+    report = Process(tasks).run()
+    for one in (report, pickle.loads(pickle.dumps(report)), copy.deepcopy(report)):
+        for there, name, message in (
+            (one.exceptions, "good", "There is no task 'good' that has failed"),
+            (one.exceptions, "Bad", "There is no task 'Bad' that has failed; did you mean 'bad'?"),
+            (one.errored, "good", "There is no task 'good' that has failed"),
+            (one.successes, "bad", "There is no task 'bad' that has succeeded"),
+            (one.skipped, "goods", "There is no task 'goods' that was skipped"),
+            (one.metrics, "behind", "There is no task 'behind' of which an attempt has ended"),
+            (one.metrics, 3, "3 is no task's name"),
+        ):
+            with pytest.raises(KeyError) as caught:
+                there[name]
+            assert caught.value.args[0] == message
+            assert (there.get(name), name in there) == (None, False)
+        assert {**one.errored, **one.skipped, **one.successes} == one.entries
+        assert [*one.exceptions] == ["bad"]
+        assert [*one.metrics] == ["good", "bad"]
+
+
 @pytest.mark.parametrize("name", ["results", "successes", "errored", "skipped"])
 def test_what_a_loop_asks_for_again_and_again_is_made_once(report, name):
     assert getattr(report, name) is getattr(report, name)

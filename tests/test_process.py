@@ -147,8 +147,8 @@ def same_name(name: str) -> Any:
         ),
         (
             lambda: Process([]).run([Task("a", int)]),
-            "parallel must be bool or None, not [Task(name='a', func=int, dependencies=[])]; tasks belong to a "
-            "Process: write Process([…]).run()",
+            "parallel must be bool or None, not [Task(name='a', func=int, dependencies=[])]; "
+            "tasks belong to a Process: write Process([…]).run()",
         ),
         (
             lambda: Task("a", abs, (1,)),
