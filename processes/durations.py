@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from sys import float_info
 from typing import TYPE_CHECKING
 
+from .caller import warn_caller
 from .checks import is_number
 from .execution_report import ProcessExecutionReport
 from .failure import brief_repr
+from .graph import unknown_task
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +30,8 @@ def expected_durations(durations: object, names: Sequence[str]) -> list[float] |
     Returns
     -------
     list of float or None
-        Seconds, task by task; the mean of the others where a task is new. None if all are.
+        Seconds, task by task; the mean of the others where a task is new. None if all are; of a mapping, which
+        people write, a warning says so.
 
     Raises
     ------
@@ -39,6 +42,7 @@ def expected_durations(durations: object, names: Sequence[str]) -> list[float] |
     """
     if durations is None:
         return None
+    is_measured = isinstance(durations, ProcessExecutionReport)
     if isinstance(durations, ProcessExecutionReport):
         durations = {
             name: entry.elapsed_seconds for name, entry in durations.entries.items() if entry.attempts
@@ -51,6 +55,8 @@ def expected_durations(durations: object, names: Sequence[str]) -> list[float] |
     by_name = {_checked_name(name): _checked_seconds(name, value) for name, value in durations.items()}
     known = [by_name[name] for name in names if name in by_name]
     if not known:
+        if by_name and not is_measured:
+            warn_caller(f"durations have no effect: {unknown_task(next(iter(by_name)), names)}")
         return None
     mean = sum(known) / len(known)
     return [by_name.get(name, mean) for name in names]

@@ -340,9 +340,10 @@ class Process:
         notify_on : {"always", "error"}, default "always"
             Whether the report is sent in any case, or only if a task has failed.
         durations : ProcessExecutionReport or mapping of str to number, optional
-            How long tasks are expected to take: an earlier run's report, or seconds by task name. Of the
-            tasks that are ready, the one at the head of the longest chain then starts first; without it,
-            chains are counted in tasks.
+            How long tasks are expected to take: an earlier run's report, or seconds by task name. Names of
+            other tasks are passed over; if a mapping has no others, a warning says so. Of the tasks that are
+            ready, the one at the head of the longest chain then starts first; without it, chains are counted
+            in tasks.
 
         Returns
         -------

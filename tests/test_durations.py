@@ -1,5 +1,6 @@
 """What a run is told of how long its tasks will take, and what it makes of it."""
 
+import re
 from math import inf, nan
 
 import pytest
@@ -49,8 +50,16 @@ def test_a_task_that_is_new_is_taken_for_one_like_the_others():
     assert order_of_starts(chains(), durations=seconds) == ["two", "two-after", "alone", "one", "one-after"]
 
 
-def test_durations_of_other_tasks_alone_change_nothing():
-    assert order_of_starts(chains(), durations={"of another graph": 1}) == order_of_starts(chains())
+def test_durations_of_other_tasks_alone_change_nothing_and_a_warning_tells_the_nearest_name():
+    told = "durations have no effect: No task of this process has the name 'onne'; did you mean 'one'?"
+    with pytest.warns(UserWarning, match=re.escape(told)) as caught:
+        assert order_of_starts(chains(), durations={"Onne": 1, "of another graph": 1}) == order_of_starts(
+            chains()
+        )
+    assert [warning.filename for warning in caught] == [__file__]
+    report = Process([Task("of-another-graph", int)]).run()
+    for quiet in (report, {}, {"one": 1, "of another graph": 1}):  # graphs change from run to run
+        order_of_starts(chains(), durations=quiet)
 
 
 def test_an_earlier_report_tells_the_durations():
