@@ -17,7 +17,7 @@ from weakref import ReferenceType, WeakKeyDictionary, WeakValueDictionary
 
 from .annotations import OF_CLASSES, annotations_of
 from .exceptions import SerializationError
-from .failure import DICTS, drop_leading_frames, exception_line, name_of_class
+from .failure import DICTS, drop_leading_frames, exception_line, name_of_class, traceback_of
 from .pickling import dump_value
 
 if TYPE_CHECKING:
@@ -77,7 +77,9 @@ def cannot_load(error: BaseException, task_name: str, what: str | tuple[str, ...
     """Make the error for data that cannot be read; parameters as for `processes.pickling.load`."""
     drop_leading_frames(error, _OURS)
     path = what if isinstance(what, str) else ", ".join(what)
-    if isinstance(error, (ImportError, AttributeError)):
+    # An AttributeError that no code but the unpickler's has raised: a module lacks a name.
+    lacks_name = isinstance(error, AttributeError) and traceback_of(error) is None
+    if isinstance(error, ImportError) or lacks_name:
         advice = "What it needs must be importable, under the same name, in both processes."
     elif isinstance(error, MemoryError):
         advice = (

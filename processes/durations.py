@@ -30,8 +30,8 @@ def expected_durations(durations: object, names: Sequence[str]) -> list[float] |
     Returns
     -------
     list of float or None
-        Seconds, task by task; the mean of the others where a task is new. None if all are; of a mapping, which
-        people write, a warning says so.
+        Seconds, task by task; the mean of the others where a task is new. None if all are; of a
+        mapping, which people write, a warning says so.
 
     Raises
     ------

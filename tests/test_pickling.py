@@ -647,8 +647,32 @@ def test_data_that_there_is_no_memory_for_says_so() -> None:
 def test_data_that_needs_a_module_which_is_not_there_says_so() -> None:
     with pytest.raises(SerializationError, match="No module named 'no_such_module'.*must be importable"):
         load(b"cno_such_module\nname\n.", task_name="t", what=("args", "kwargs"))
+    with pytest.raises(SerializationError, match="no_such_name.*must be importable"):
+        load(b"cjson\nno_such_name\n.", task_name="t", what="x")
     with pytest.raises(SerializationError):
         load(b"", task_name="t", what="x")
+
+
+class AsksForColumns(type):
+    def __getattr__(cls, name: str) -> Any:
+        raise AttributeError(name)  # as a model's class does where it is made anew, and has no columns yet
+
+
+class Model(metaclass=AsksForColumns):
+    def __reduce__(self) -> Any:
+        return column_of, (Model, "id")
+
+
+def column_of(model: type, name: str) -> Any:
+    return getattr(model, name)
+
+
+def test_an_attribute_that_a_class_lacks_is_no_matter_of_what_can_be_imported() -> None:
+    data = dump(Model(), task_name="t", what="result").data
+    with pytest.raises(
+        SerializationError, match="AttributeError: id.*put the script's classes into a module"
+    ):
+        load(data, task_name="t", what="result")
 
 
 # What programs decorate functions with
