@@ -32,6 +32,9 @@ _MAX_PATH: Final = 300  # characters
 # What each class has anew, and what is looked at by itself.
 _NOT_SENT: Final = {"__dict__", "__weakref__", "_abc_impl", "__msgspec_cache__", *OF_CLASSES}
 
+_GENERATORS: Final = {"generator", "async_generator"}
+_AS_LIST: Final = "Make a list of it"
+
 _OURS: Final = {"processes.pickling", "processes.by_value", "processes.rebuild", "cloudpickle.cloudpickle"}
 
 
@@ -47,13 +50,14 @@ def cannot_dump(
     reason = "" if said.startswith("TypeError: cannot pickle '") else f" ({said})"  # nothing new in that
     if to_sender:
         trouble = f"The result of task {task_name!r} cannot be brought back"
-        advice = "Return what it holds instead"
+        advice = _AS_LIST if kind in _GENERATORS else "Return what it holds instead"
     else:
         trouble = f"Task {task_name!r} cannot be sent to a worker process"
         advice = advice_for(kind)
+    runner = "sequential" if kind.startswith("sqlite3.") else "thread"  # its objects refuse other threads
     return SerializationError(
         f"{trouble}: {path} is {article} {kind}, which cannot be serialized{reason}. "
-        f'{advice}, or give the task runner="thread".',
+        f'{advice}, or give the task runner="{runner}".',
         task_name=task_name,
         path=path,
         type_name=kind,
@@ -70,6 +74,8 @@ def advice_for(kind: str) -> str:
     """
     if kind.startswith("multiprocessing."):  # who has one means to share it
         return "Take one that multiprocessing.Manager() makes"
+    if kind in _GENERATORS:
+        return _AS_LIST
     return "Create it inside the function"
 
 

@@ -20,6 +20,7 @@ import types
 import weakref
 from collections import deque, namedtuple
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -474,6 +475,28 @@ def test_the_error_names_task_argument_place_and_advice() -> None:
         "The result of task 'load' cannot be brought back: result[3].conn is a _thread.lock, which cannot be "
         'serialized. Return what it holds instead, or give the task runner="thread".'
     )
+
+
+@pytest.mark.parametrize(
+    ("make", "argument", "result"),
+    [
+        (
+            lambda: (number for number in range(3)),
+            'Make a list of it, or give the task runner="thread".',
+            'Make a list of it, or give the task runner="thread".',
+        ),
+        (  # other threads may not use it
+            lambda: sqlite3.connect(":memory:"),
+            'Create it inside the function, or give the task runner="sequential".',
+            'Return what it holds instead, or give the task runner="sequential".',
+        ),
+    ],
+)
+def test_the_advice_is_one_that_helps(make: Callable[[], Any], argument: str, result: str) -> None:
+    for to_sender, advice in ((False, argument), (True, result)):
+        with closing(make()) as value, pytest.raises(SerializationError) as caught:
+            dump(value, task_name="t", what="x", to_sender=to_sender)
+        assert str(caught.value).endswith(f", which cannot be serialized. {advice}")
 
 
 @pytest.mark.parametrize("kind", ["Lock", "Event", "Queue"])

@@ -53,7 +53,7 @@ def test_an_argument_that_cannot_travel_fails_its_task_before_any_attempt(kind):
     assert type(error) is SerializationError
     assert (error.task_name, error.path, error.type) == ("bad", "kwargs['file']", kind)
     assert report.entries["bad"].attempts == 0
-    assert 'runner="thread"' in str(error), "it says what to do"
+    assert 'or give the task runner="' in str(error), "it says what to do"
     assert report.entries["bad"].kwargs == {"file": value}
 
 
