@@ -328,7 +328,7 @@ def find_process(target: str, arguments: tuple[str, ...]) -> Process:
     if is_file and not path.is_file():
         raise click.UsageError(f"there is no file {location!r}")
     sys.argv[:] = [location, *arguments]
-    with _code_of_the_user(f"{location!r} could not be loaded"):
+    with _code_of_the_user(f"{location!r} could not be loaded{_in_package(path) if is_file else ''}"):
         module = _load_file(path.absolute()) if is_file else _import_module(location)
     found = _attribute(module, name, location) if name else _only_process(module, location)
     if isinstance(found, Process):
@@ -340,6 +340,14 @@ def find_process(target: str, arguments: tuple[str, ...]) -> Process:
             f"{found.__name__!r} of {location!r} returned {brief_repr(process)}, which is no Process"
         )
     return process
+
+
+def _in_package(path: Path) -> str:
+    """Give the end of a message where a file is a module of a package, and may import from that."""
+    folder, name = path.absolute().parent, path.stem
+    while (folder / "__init__.py").is_file():
+        folder, name = folder.parent, f"{folder.name}.{name}"
+    return f"; it is in a package: write {name}, in the folder {str(folder)!r}" if name != path.stem else ""
 
 
 def _load_file(path: Path) -> ModuleType:

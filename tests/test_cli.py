@@ -429,6 +429,20 @@ def test_a_module_in_a_package_is_imported_by_its_dotted_name(processes, tmp_pat
     assert "2 succeeded" in output
 
 
+def test_a_file_that_is_a_module_of_a_package_is_told_by_its_dotted_name(main, tmp_path):
+    inner = tmp_path / "package" / "inner"
+    inner.mkdir(parents=True)
+    for folder in (inner, inner.parent):
+        (folder / "__init__.py").touch()
+    (inner / "job.py").write_text("from . import other")
+    status, _, errors = main("run", str(inner / "job.py"))
+    assert status == 2
+    told = (
+        f"could not be loaded; it is in a package: write package.inner.job, in the folder {str(tmp_path)!r}\n"
+    )
+    assert errors.endswith(told)
+
+
 WRONG_USAGES = [
     (["run"], "Missing argument"),
     (["run", "missing.py"], "there is no file 'missing.py'"),
