@@ -183,7 +183,10 @@ def log_for(worker: Worker, log: Callable[..., object], *args: object) -> Raised
 
 
 def handle_record(
-    data: bytes | memoryview, listen: Callable[[logging.LogRecord], None] | None, to_handlers: bool
+    data: bytes | memoryview,
+    listen: Callable[[logging.LogRecord], None] | None,
+    to_handlers: bool,
+    process_name: str | None = None,
 ) -> None:
     """Log in this process a record that :func:`dump_record` has serialized in another.
 
@@ -195,6 +198,8 @@ def handle_record(
         Hears it too, as it is behind the logger's filters.
     to_handlers : bool
         Whether the program's handlers hear it.
+    process_name : str, optional
+        What the worker is called where it has no other name than each process has by default.
     """
     fields, pickles, reach, is_handled = pickle.loads(data)  # noqa: S301 - from our own worker
     for name, value in pickles.items():
@@ -202,6 +207,8 @@ def handle_record(
             fields[name] = pickle.loads(value)  # noqa: S301 - read back when it was written
         except Exception as error:  # its class is the worker's alone, say
             fields[name] = f"<object that could not be deserialized: {type(error).__name__}>"
+    if process_name is not None and fields.get("processName") == "MainProcess":
+        fields["processName"] = process_name
     record = _make_record(fields)
     logger = logging.getLogger(record.name)
     passed: Any = not logger.disabled and logger.filter(record)

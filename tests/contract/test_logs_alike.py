@@ -91,6 +91,16 @@ def test_what_functions_log_still_reaches_the_programs_own_handlers(runner, tmp_
     assert messages == ["informed: file", "informed: hello", "warned: file", "warned: hello"]
 
 
+@pytest.mark.parametrize(("runner", "attribute"), [("thread", "threadName"), ("process", "processName")])
+def test_a_record_names_the_worker_as_the_report_does(runner, attribute, heard):
+    report = Process([Task(f"t{n}", chatty, args=(f"of t{n}",)) for n in range(4)]).run(runner=runner)
+    named = {
+        record.getMessage(): getattr(record, attribute) for record in heard if record.name == "chatty.app"
+    }
+    workers = {f"warned: of {name}": metrics.worker for name, metrics in report.metrics.items()}
+    assert named == workers
+
+
 def test_an_exception_that_is_logged_arrives_with_its_traceback(runner, tmp_path, heard):
     path = tmp_path / "log"
     Process([Task("bad", chatty_failure, log_path=path, args=("four",))]).run(runner=runner)

@@ -28,7 +28,7 @@ class Listener:
         """Take what an attempt has logged."""
         job = child.held.get(ticket)
         listen = None if job is None else job.attempt.on_record
-        self._log(child, ticket, handle_record, body, listen, not self._is_interrupted)
+        self._log(child, ticket, handle_record, body, listen, not self._is_interrupted, child.label)
 
     def take_output(self, child: Child, kind: int, ticket: int, body: bytes | memoryview) -> None:
         """Take what an attempt has printed, the file that it prints to, or how far that is to be told now."""
