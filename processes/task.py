@@ -389,9 +389,15 @@ def _check_kwargs(kwargs: object) -> None:
 
 def _check_timeout(timeout: object) -> None:
     if not is_number(timeout):
-        raise TypeError(f"timeout must be a positive number of seconds or None, not {type_name(timeout)}")
+        kind, hint = type_name(timeout), _seconds(timeout)
+        raise TypeError(f"timeout must be a positive number of seconds or None, not {kind}{hint}")
     if not 0 < timeout <= float_info.max:
         raise ValueError(f"timeout must be a positive number, not {brief_repr(timeout)}; None means no limit")
+
+
+def _seconds(value: object) -> str:
+    """Give the end of a message where a length of time is no number, but has one."""
+    return ": write delta.total_seconds()" if hasattr(type(value), "total_seconds") else ""
 
 
 def _check_retry_on(retry_on: object) -> None:
@@ -415,7 +421,7 @@ def _check_retry_delay(retry_delay: object) -> None:
         return
     if not is_number(retry_delay):
         is_list = isinstance(retry_delay, (list, tuple))
-        hint = ": write lambda attempt: delays[attempt - 1]" if is_list else ""
+        hint = ": write lambda attempt: delays[attempt - 1]" if is_list else _seconds(retry_delay)
         raise TypeError(
             f"retry_delay must be a number of seconds or a callable, not {type_name(retry_delay)}{hint}"
         )

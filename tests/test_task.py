@@ -14,6 +14,7 @@ import sys
 import tracemalloc
 import types
 import weakref
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -295,6 +296,16 @@ WRONG_ARGUMENTS: list[tuple[dict[str, Any], type[Exception], str]] = [
         TypeError,
         "retry_delay must be a number of seconds or a callable, not list: "
         "write lambda attempt: delays[attempt - 1]",
+    ),
+    (
+        {"timeout": timedelta(seconds=5)},
+        TypeError,
+        "timeout must be a positive number of seconds or None, not timedelta: write delta.total_seconds()",
+    ),
+    (
+        {"retry_delay": timedelta(seconds=5)},
+        TypeError,
+        "retry_delay must be a number of seconds or a callable, not timedelta: write delta.total_seconds()",
     ),
     (
         {"retry_delay": exponential_backoff},
