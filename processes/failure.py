@@ -182,6 +182,12 @@ def entries_of(exception: BaseException) -> Iterator[TracebackType]:
         entry = entry.tb_next
 
 
+def beginning_of(exception: BaseException) -> str:
+    """Tell where an exception's traceback begins: in the task's own function; empty if it has none."""
+    outermost = traceback_of(exception)
+    return "" if outermost is None else _location(outermost)
+
+
 def exception_text(exception: BaseException) -> str:
     """Return what ``str()`` of an exception gives, bounded in time and size; never raises."""
     texts = _render_all({_EXCEPTION: lambda threaded: _exception_text(exception, threaded)})
@@ -289,8 +295,12 @@ def _traced_frame(exception: BaseException, frame_filter: str | None) -> tuple[s
     traced = match or innermost
     if traced is None:
         return "", {}
-    code = traced.tb_frame.f_code
-    return f"{code.co_filename}:{traced.tb_lineno} in {code.co_name}", local_variables(traced.tb_frame)
+    return _location(traced), local_variables(traced.tb_frame)
+
+
+def _location(entry: TracebackType) -> str:
+    code = entry.tb_frame.f_code
+    return f"{code.co_filename}:{entry.tb_lineno} in {code.co_name}"
 
 
 def local_variables(frame: FrameType) -> dict[str, object]:

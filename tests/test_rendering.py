@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 import shutil
 import subprocess
@@ -82,6 +83,23 @@ def test_a_printed_report_shows_what_needs_attention_first(report):
         "    at etl.py:12 in parse",
         "    skipped for it: late, later",
     ]
+
+
+def read_number(text):
+    return json.loads(text)
+
+
+def fail_here():
+    raise ValueError("boom")
+
+
+def test_a_printed_failure_tells_who_has_raised_it_and_which_line_of_the_task_has_led_there(runner):
+    tasks = [Task("below", read_number, args=("{",)), Task("here", fail_here)]
+    below, here = str(Process(tasks).run(runner=runner)).split("\n\n")[1:]
+    assert re.search(
+        rf"\n    at .*decoder\.py:\d+ in \w+\n    from {re.escape(__file__)}:\d+ in read_number$", below
+    )
+    assert re.search(rf"\n    at {re.escape(__file__)}:\d+ in fail_here$", here)
 
 
 def test_a_console_shows_one_line(report):

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..failure import behind_type, notes_of
+from ..failure import beginning_of, behind_type, notes_of
 from ..task_types import TaskStatus
 from ..visible import visible
 
@@ -132,12 +132,15 @@ def _failures(report: ProcessExecutionReport) -> list[str]:
 
 def _failure(report: ProcessExecutionReport, entry: TaskReportEntry) -> list[str]:
     """Tell in a few lines why a task failed, where, and what was skipped for it."""
-    text, notes = entry.error.exception if entry.error is not None else "", []
+    text, notes, beginning = entry.error.exception if entry.error is not None else "", [], ""
     if (exception := report.exceptions.get(entry.name)) is not None:
         text, notes = behind_type(exception, text), notes_of(exception)[:SHOWN_NOTES]
+        beginning = beginning_of(exception)
     lines = [_on_one_line(text, MESSAGE_CHARACTERS) for text in (text, *notes)]
-    if entry.error is not None and entry.error.traced_vars_location:
-        lines.append(f"at {_on_one_line(entry.error.traced_vars_location, MESSAGE_CHARACTERS)}")
+    if entry.error is not None and (location := entry.error.traced_vars_location):
+        lines.append(f"at {_on_one_line(location, MESSAGE_CHARACTERS)}")
+        if beginning not in ("", location):  # most often it is a library that raises
+            lines.append(f"from {_on_one_line(beginning, MESSAGE_CHARACTERS)}")
     if entry.error is not None and entry.error.downstream_impact:
         skipped = ", ".join(entry.error.downstream_impact)
         lines.append(f"skipped for it: {_on_one_line(skipped, MESSAGE_CHARACTERS)}")
