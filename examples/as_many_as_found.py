@@ -35,7 +35,7 @@ with ProcessPoolRunner(2) as workers:
     paths = first.results["find"]
 
     tasks = [Task(path.stem, count_words, args=(path,)) for path in paths]
-    tasks.append(Task("total", add_up, dependencies=results_of(*(task.name for task in tasks))))
+    tasks.append(Task("total", add_up, dependencies=results_of(*tasks)))
     second = Process(tasks).run(runner=workers)
 
 print(f"{len(second.entries)} tasks, {len(second.successes)} succeeded: {', '.join(second.entries)}")

@@ -34,7 +34,7 @@ parts = [Task(f"part-{number}", count_primes, args=(Part(number),)) for number i
 total = Task(
     "total",
     lambda *parts: sum(part.primes for part in parts),
-    dependencies=results_of(*(part.name for part in parts)),
+    dependencies=results_of(*parts),
 )
 
 report = Process([*parts, total]).run(runner="process")

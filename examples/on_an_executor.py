@@ -22,8 +22,7 @@ def invert(number):
 
 def main():
     squares = [Task(f"square-{number}", square, args=(number,)) for number in range(10)]
-    behind = results_of(*(task.name for task in squares))
-    total = Task("total", lambda *numbers: sum(numbers), dependencies=behind)
+    total = Task("total", lambda *numbers: sum(numbers), dependencies=results_of(*squares))
     process = Process([*squares, total, Task("invert", invert, args=(0,))])
 
     with ProcessPoolExecutor(2) as executor:

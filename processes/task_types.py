@@ -13,6 +13,7 @@ from .failure import bounded_dataclass_repr, brief_repr, type_name
 if TYPE_CHECKING:
     from .attempt import Sealed
     from .error_data import ErrorData
+    from .task import Task
 
 
 class TaskStatus(Enum):
@@ -198,14 +199,16 @@ class TaskDependency:
         )
 
 
-def results_of(*names: str, **keywords: str) -> list[TaskDependency]:
+def results_of(*tasks: str | Task, **keywords: str | Task) -> list[TaskDependency]:
     """Make the dependencies of a task that gets the results of others.
+
+    Each of these is told by its name, or is a `Task`, which stands for the name that it has now.
 
     Parameters
     ----------
-    *names : str
+    *tasks : str or Task
         Tasks whose results are passed as positional arguments, after the task's own and in this order.
-    **keywords : str
+    **keywords : str or Task
         Tasks whose results are passed as keyword arguments: ``rate="daily-rate"`` passes that of the task
         ``daily-rate`` as ``rate``.
 
@@ -217,7 +220,7 @@ def results_of(*names: str, **keywords: str) -> list[TaskDependency]:
     Raises
     ------
     TypeError
-        If a name is not a str.
+        If one is neither a str nor a Task.
 
     Examples
     --------
@@ -227,12 +230,20 @@ def results_of(*names: str, **keywords: str) -> list[TaskDependency]:
     >>> results_of("sum", rate="daily-rate")
     [TaskDependency('sum', True, False, ''), TaskDependency('daily-rate', False, True, 'rate')]
     """
-    by_position = [TaskDependency(name, use_result_as_additional_args=True) for name in names]
+    by_position = [TaskDependency(_name_of(task), use_result_as_additional_args=True) for task in tasks]
     by_keyword = [
-        TaskDependency(name, use_result_as_additional_kwargs=True, additional_kwarg_name=keyword)
-        for keyword, name in keywords.items()
+        TaskDependency(_name_of(task), use_result_as_additional_kwargs=True, additional_kwarg_name=keyword)
+        for keyword, task in keywords.items()
     ]
     return by_position + by_keyword
+
+
+def _name_of(task: str | Task) -> str:
+    if isinstance(task, str):
+        return task
+    from .task import Task
+
+    return task.name if isinstance(task, Task) else task
 
 
 def _no_name(task_name: object) -> TypeError:

@@ -162,6 +162,13 @@ def test_what_passes_results_is_a_list_of_dependencies_that_others_can_be_added_
     assert results_of() == []
 
 
+def test_a_task_stands_for_its_name_where_results_are_passed():
+    parts = [Task("One", int, args=(1,)), Task("two", int, args=(2,))]
+    scale = Task("scale", int, args=(10,))
+    total = Task("total", lambda *parts, by: sum(parts) * by, dependencies=results_of(*parts, by=scale))
+    assert Process([total, *parts, scale]).run().results["total"] == 30
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -169,7 +176,7 @@ def test_what_passes_results_is_a_list_of_dependencies_that_others_can_be_added_
         (lambda: results_of(name for name in "ab"), r"not generator: results_of\(\*names\)"),
         (lambda: results_of({"a", "b"}), r"not set: results_of\(\*names\)"),
         (lambda: results_of({"rate": "a"}), r"not dict: results_of\(\*\*names\)"),
-        (lambda: results_of(rate=Task("Tax", int)), "task_name must be str, not Task: write its name, 'tax'"),
+        (lambda: TaskDependency(Task("Tax", int)), "task_name must be str, not Task: write its name, 'tax'"),
         (
             lambda: results_of(TaskDependency("a")),
             r"not TaskDependency: it goes beside others, as in \[\*res",

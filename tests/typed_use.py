@@ -43,6 +43,7 @@ tasks = [
     Task("show", print, dependencies=behind, retry_on=(OSError, ValueError)),
 ]
 assert_type(results_of("count", sep="show"), list[TaskDependency])
+assert_type(results_of(*tasks, sep=tasks[0]), list[TaskDependency])
 process = Process(tasks, "words", runner="thread")
 
 # Other people's engines

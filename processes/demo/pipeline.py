@@ -52,7 +52,7 @@ def build(root: str | PathLike[str] | None = None) -> Process:
             f"complexity-{package}",
             measures.measure_complexity,
             args=(package,),
-            dependencies=results_of(parse.name, tokens.name),
+            dependencies=results_of(parse, tokens),
         )
         tasks += [parse, tokens, complexity]
     duplicates = Task(
