@@ -19,8 +19,8 @@ import pytest
 from programs import ended
 
 from processes import Process, ProcessPoolRunner, Task, TaskDependency
-from processes.runners.pool import child
 from processes.runners.pool.abilities import CAN_GUARD
+from processes.runners.pool.launch import behind_redirector
 
 PROGRAM = """
 import os
@@ -426,7 +426,7 @@ def test_on_windows_workers_of_a_virtual_environment_are_started_without_its_red
 ):
     monkeypatch.setattr(sys, "executable", "venv/python")
     monkeypatch.setattr(sys, "_base_executable", base)
-    assert child._behind_redirector(program) == started
+    assert behind_redirector(program) == started
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a shell script is no program on Windows")
