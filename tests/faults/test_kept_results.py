@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from itertools import count
@@ -300,6 +302,23 @@ def test_a_failure_shows_the_value_though_the_function_has_left_little_of_it(wor
     ]
     report = run(tasks, workers)
     assert report.errored["use"].error.args == ([],)
+
+
+def test_a_failure_names_the_worker_where_the_value_as_the_function_left_it_cannot_travel(workers):
+    def hold_a_lock_and_fail(values: list[Any]) -> None:
+        values.append(threading.Lock())
+        raise ValueError("no")
+
+    tasks = [
+        Task("make", lambda: [bytes(200_000)], keep_result=False),
+        Task("use", hold_a_lock_and_fail, dependencies=behind("make")),
+    ]
+    report = run(tasks, workers)
+    assert str(report.exceptions["use"]) == "no"
+    assert re.match(
+        r"\(<the result of 'make', which process-\d alone had>,\)", repr(report.errored["use"].error.args)
+    )
+    assert run([Task("next", abs, args=(-1,))], workers).results == {"next": 1}
 
 
 # From here on, workers that no other test has are not made to import NumPy.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ...attempt import Raised, Returned
+from ...attempt import Returned
 from ...exceptions import SerializationError
 from .parcel import Parcel
 
@@ -60,7 +60,7 @@ class Kept(Parcel):
         return f"<the result of {self.task_name!r}, which {self.child.label} alone had>"
 
     def fill(self, outcome: Outcome) -> None:
-        """Take what the worker has written."""
+        """Take what the worker has written; nothing, where a function has left what cannot be."""
         match outcome:
             case Returned(Parcel(pieces=pieces, stream_length=stream_length, classes=classes)):
                 self.pieces, self.stream_length, self.classes = pieces, stream_length, classes
@@ -68,8 +68,6 @@ class Kept(Parcel):
             case Returned(value):  # written by a failure that shows it: nobody else needs it
                 self.keep(value)
                 self.is_away = False
-            case Raised(SerializationError() as error):
-                self.loss = lambda _: error
 
     def open(self) -> Any:
         if self.is_away:
