@@ -118,6 +118,26 @@ def test_what_an_executor_has_not_begun_when_the_run_ends_is_never_run(tmp_path)
     assert not unwanted.exists()
 
 
+def test_a_call_that_its_executor_has_cancelled_is_lost(tmp_path):
+    begun, go_on = tmp_path / "begun", tmp_path / "go-on"
+    calls = []
+
+    class Noting(ThreadPoolExecutor):
+        def submit(self, *call, **more) -> Future:
+            calls.append(super().submit(*call, **more))
+            return calls[-1]
+
+    process = Process([Task("holds", hold, args=(begun, go_on), priority=1), Task("behind", add)])
+    with Noting(1) as executor, process.stream(runner=ExecutorRunner(executor, max_workers=2)) as stream:
+        wait_until(lambda: len(calls) == 2 and begun.exists())
+        executor.shutdown(wait=False, cancel_futures=True)
+        go_on.touch()
+    assert list(stream.report.successes) == ["holds"]
+    error = stream.report.exceptions["behind"]
+    assert isinstance(error, WorkerDiedError)
+    assert "'behind' was lost by its executor, Noting: CancelledError()" in str(error)
+
+
 def test_a_result_that_cannot_travel_and_an_argument_that_cannot_cost_their_own_tasks(executor):
     tasks = [Task("takes", add, args=(threading.Lock(),)), Task("gives", threading.Lock), Task("ok", add)]
     report = Process(tasks).run(runner=ExecutorRunner(executor))
@@ -363,6 +383,26 @@ def test_large_results_stay_on_the_cluster_until_the_report_needs_them(dask):
     assert report.results["make"] is None
     assert np.array_equal(report.results["double"], np.full(200_000, 2.0))
     assert report.results["sum"] == 400_000
+
+
+def test_large_results_are_brought_here_where_a_run_ends_before_its_time(dask):
+    one_thread, behind = ThreadRunner(1), [TaskDependency("make")]
+    tasks = [
+        Task("make", np.ones, args=(200_000,)),
+        Task("fails", int, args=("one",), dependencies=behind, runner=one_thread, priority=1),
+        Task("never", add, dependencies=behind, runner=one_thread),
+    ]
+    report = Process(tasks).run(runner=dask, fail_fast=True)
+    assert report.entries["never"].status is TaskStatus.PENDING
+    assert np.array_equal(report.results["make"], np.ones(200_000))
+
+
+def test_a_block_within_a_block_leaves_the_cluster_to_the_outer_one(dask):
+    connection = dask._connection
+    with dask:
+        assert dask._connection is connection
+    assert dask._connection is connection
+    assert Process([Task("add", add, args=(1, 2))]).run(runner=dask).results == {"add": 3}
 
 
 @pytest.mark.usefixtures("dask")  # some of its client's threads outlive any cluster

@@ -200,6 +200,17 @@ def test_what_closures_have_in_common_is_the_patterns():
         assert remade()[0] is shared
 
 
+def test_what_is_in_the_place_of_a_number_is_bound_with_what_closures_have_in_common():
+    shared, lock = [threading.Lock()], threading.Lock()
+    first, second = (lambda number=number, other=shared: (number, other) for number in (1, lock))
+    patterns = Patterns()
+    patterns.add(first)
+    variant = patterns.variant(second)
+    assert variant is not None
+    assert variant.bound == (lock, shared)
+    assert make_variant(variant.pattern, variant.data, variant.bound)() == (lock, shared)
+
+
 def test_what_a_task_alone_has_bound_does_not_stay_in_the_worker():
     def make(how: str) -> Any:
         held = list(map(str, range(SIZE)))
