@@ -131,14 +131,14 @@ def reach_of(logger: logging.Logger, of_modules: Collection[logging.Logger] = ()
     return logger.name, is_handled
 
 
-def dump_record(record: logging.LogRecord, reach: str = "root", is_handled: bool = False) -> bytes:
+def dump_record(record: logging.LogRecord, reach: str, is_handled: bool = False) -> bytes:
     """Serialize a record: the message and the traceback as text, what cannot travel by its repr.
 
     Parameters
     ----------
     record : logging.LogRecord
         The record.
-    reach : str, default "root"
+    reach : str
         The logger up to which handlers in the parent are to hear it.
     is_handled : bool, default False
         Whether one has heard it here: the parent's handler of last resort stays silent then.

@@ -6,6 +6,7 @@ import logging
 import re
 import sys
 import threading
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -405,12 +406,16 @@ def test_what_the_program_has_changed_in_a_librarys_logger_holds(tmp_path):
 
 
 OWN_HANDLERS = """
-import logging, sys
+import logging.config, sys
 from processes import Process, Task
 
 def configure(runner):
     logging.basicConfig(format="mine: %(message)s")
-    logging.getLogger("app").warning("said once on %s", runner)
+    logger = logging.getLogger(f"app.{runner}")
+    logger.warning("said once on %s", runner)
+    levels = {"version": 1, "incremental": True, "loggers": {logger.name: {"level": "INFO"}}}
+    logging.config.dictConfig(levels)
+    logger.info("and more")
 
 for runner in sys.argv[1:]:
     Process([Task("configure", configure, args=(runner,))]).run(runner=runner)
@@ -421,12 +426,13 @@ for runner in sys.argv[1:]:
 def test_a_task_may_configure_handlers_of_its_own():
     done = ended([sys.executable, "-c", OWN_HANDLERS, *NAMED], check=True)
     assert done.stdout == ""
-    assert done.stderr.splitlines() == [f"mine: said once on {runner}" for runner in NAMED]
+    lines = [(f"mine: said once on {runner}", "mine: and more") for runner in NAMED]
+    assert done.stderr.splitlines() == [*chain.from_iterable(lines)]
 
 
 OWN_LOGGER = """
 import logging, sys
-from processes import Process, Task
+from processes import Process, Task, TaskDependency
 
 def get_logger(name):
     logger = logging.getLogger(name)
@@ -441,10 +447,20 @@ def say(runner):
     get_logger(f"on.{runner}").warning("said once on %s", runner)
     return len(logging.getLogger().handlers)
 
+def hush(runner):
+    logger = logging.getLogger(f"quiet.{runner}")
+    logger.propagate = False
+    logger.warning("%s", runner)
+
 logging.basicConfig(format="program: %(message)s")
 logging.getLogger("on.process")  # it is there, and propagates
 for runner in sys.argv[1:]:
-    report = Process([Task("say", say, args=(runner,))]).run(runner=runner)
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("quiet: %(message)s"))
+    logging.getLogger(f"quiet.{runner}").addHandler(handler)
+    say_first = [TaskDependency("say")]
+    tasks = [Task("say", say, args=(runner,)), Task("hush", hush, args=(runner,), dependencies=say_first)]
+    report = Process(tasks).run(runner=runner)
     print(runner, report.results["say"])
 """
 
@@ -452,7 +468,8 @@ for runner in sys.argv[1:]:
 def test_a_logger_that_a_task_keeps_from_propagating_is_not_heard_above():
     done = ended([sys.executable, "-c", OWN_LOGGER, *NAMED], check=True)
     assert done.stdout.splitlines() == ["sequential 1", "thread 1", "process 0"]
-    assert done.stderr.splitlines() == [f"own: said once on {runner}" for runner in NAMED]
+    lines = [(f"own: said once on {runner}", f"quiet: {runner}") for runner in NAMED]
+    assert done.stderr.splitlines() == [*chain.from_iterable(lines)]
 
 
 class WithCode(Exception):

@@ -142,7 +142,7 @@ def test_what_a_thread_prints_and_logs_after_its_task_is_not_the_tasks(runner, t
         print("during")
         has_begun.set()
         task_is_over.wait(60)
-        print("after")
+        print("after", sys.stdout.encoding, sys.stdout.isatty(), flush=True)
         logging.getLogger("mine").warning("after")
 
     def leave():
@@ -163,7 +163,7 @@ def test_what_a_thread_prints_and_logs_after_its_task_is_not_the_tasks(runner, t
     Process(tasks).run(runner=runner, capture_output=True).raise_for_errors()
     assert lines_of(tmp_path / "leave")[1:-1] == ["INFO output: during"]
     assert printed(tmp_path / "wait") == []
-    assert capfd.readouterr().out == "after\n"
+    assert capfd.readouterr().out == f"after {sys.stdout.encoding} False\n"
 
 
 def test_a_task_may_redirect_what_it_prints_itself(tmp_path):
@@ -173,17 +173,24 @@ def test_a_task_may_redirect_what_it_prints_itself(tmp_path):
         assert lines == ["outside"]
 
 
-def test_a_logger_of_the_program_that_prints_is_not_heard_twice(runner, tmp_path):
+def test_a_logger_of_the_program_that_prints_is_not_heard_twice(runner, tmp_path, capfd):
     def log():
         logging.getLogger("mine.printed").error("once")
 
-    handler = logging.StreamHandler(sys.stderr)
-    logging.getLogger("mine.printed").addHandler(handler)
+    class Printer(logging.Handler):
+        def emit(self, record):
+            print(self.format(record))
+
+    logger, handlers = logging.getLogger("mine.printed"), [logging.StreamHandler(sys.stderr), Printer()]
+    for handler in handlers:
+        logger.addHandler(handler)
     try:
         run(runner, tmp_path, log)
     finally:
-        logging.getLogger("mine.printed").removeHandler(handler)
+        for handler in handlers:
+            logger.removeHandler(handler)
     assert lines_of(tmp_path / "log")[1:-1] == ["ERROR mine.printed: once"]
+    assert capfd.readouterr().out == "once\n"
 
 
 def test_text_streams_take_text_alone(runner, tmp_path):
@@ -266,9 +273,20 @@ def test_a_task_may_close_and_replace_its_streams(tmp_path):
     def after():
         print("still")
 
-    report, lines = run("process", tmp_path, close, after, max_workers=1)
+    tasks = [
+        Task("close", close, log_path=tmp_path / "close"),
+        Task("after", after, log_path=tmp_path / "after"),
+        Task("close-all", os.closerange, args=(0, 3)),  # of its worker's own
+        Task("again", after, log_path=tmp_path / "again"),
+    ]
+    report = Process(tasks).run(runner="process", max_workers=1, capture_output=True)
     report.raise_for_errors()
-    assert lines == [["open"], ["still"]]
+    assert len({metrics.pid for metrics in report.metrics.values()}) == 1
+    assert [printed(tmp_path / name) for name in ("close", "after", "again")] == [
+        ["open"],
+        ["still"],
+        ["still"],
+    ]
 
 
 def test_much_output_costs_no_attempt(tmp_path):
