@@ -256,12 +256,13 @@ with ProcessPoolRunner(1) as runner:
     (error,) = report.exceptions.values()
     assert error.stderr.endswith("last words\\n") and error.stderr.isascii(), error.stderr
     assert "\\x1b" not in error.stderr
-    Process(tasks[:1]).run(runner=runner)
+    for has_line in (True, False):
+        Process(tasks[:1]).run(runner=runner, progress=has_line)
 """
     text = shown_by(code, terminal, cwd=tmp_path)
     for line in ("said by a task", "said by a task too!", "last words"):
         assert re.search(rf"\r{line}\r?\n", text), text
-    assert text.endswith("said by a task too!\r\n")
+    assert text.endswith("\nsaid by a task\r\nsaid by a task too!\r\n")
     assert "\x1b" not in (tmp_path / "log").read_text()
     assert "captured too!" in (tmp_path / "log").read_text()
 

@@ -474,12 +474,16 @@ def test_what_a_worker_says_while_it_boots_goes_to_standard_error(monkeypatch, t
 def test_a_runner_survives_the_death_of_its_idle_workers():
     process = Process([Task("pid", os.getpid)])
     with ProcessPoolRunner(1) as runner:
-        first = process.run(runner=runner).results["pid"]
-        idle = psutil.Process(first)
-        idle.kill()
-        idle.wait(60)
-        second = process.run(runner=runner).results["pid"]
-    assert first != second
+        pids = [process.run(runner=runner).results["pid"]]
+        for is_seen in (False, True):  # its end, before the next run
+            idle = psutil.Process(pids[-1])
+            idle.kill()
+            idle.wait(60)
+            if is_seen:
+                (kept,) = runner._shelf._children
+                wait_until(lambda kept=kept: kept.process.poll() is not None)
+            pids.append(process.run(runner=runner).results["pid"])
+    assert len({*pids}) == 3
 
 
 def test_blocks_within_each_other_share_the_workers_of_a_runner():
