@@ -195,7 +195,8 @@ class Point:
 
 def double(point):
     assert type(point) is Point
-    return lambda: 2 * point.x
+    large = bytes(300_000)
+    return lambda: 2 * point.x if len(large) == 300_000 else 0
 
 def make_large(point):
     return [Point(5), bytes(500_000)]

@@ -33,9 +33,9 @@ BAD = """
     def fail():
         raise ValueError("this one fails")
 
-    def build():
+    def build(name=""):
         below = Task("below", int, dependencies=[TaskDependency("bad")])
-        return Process([Task("good", int), Task("bad", fail), below])
+        return Process([Task("good", int), Task("bad", fail), below], name)
 """
 
 
@@ -447,6 +447,7 @@ WRONG_USAGES = [
     (["run"], "Missing argument"),
     (["run", "missing.py"], "there is no file 'missing.py'"),
     (["run", "folder/missing"], "there is no file 'folder/missing'"),
+    (["run", "c:/missing.py"], "there is no file 'c:/missing.py'"),
     (["run", "missing"], "there is no module 'missing'"),
     (["run", "job.missing"], "there is no module 'job.missing'"),
     (["run", ""], "'' names no file or module"),
@@ -494,7 +495,7 @@ def test_wrong_usage_is_said_before_anything_runs(write, main, tmp_path):
             "from processes import Process\nfirst, second = Process([]), Process([])\n"
             "def build(): return first"
         ),
-        none="def other(): return 3\ndef with_parameters(a): pass",
+        none="from platform import machine\ndef other(): return 3\ndef with_parameters(a): pass",
         many="\n".join(f"def f{number}(): pass" for number in range(200)),
         warm="from processes import Process, ThreadRunner\np = Process([], runner=ThreadRunner(3))",
     )

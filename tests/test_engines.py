@@ -28,6 +28,7 @@ from processes import (
     ThreadRunner,
     WorkerDiedError,
 )
+from processes.runners import make_runner
 from processes.runners.dask.values import OnCluster
 
 
@@ -569,6 +570,11 @@ def test_neither_the_name_nor_the_class_loads_dask_before_it_is_made():
         "import sys; from processes import DaskRunner, ExecutorRunner; print('distributed' in sys.modules)"
     )
     assert output_of([sys.executable, "-c", program]) == "False\n"
+
+
+def test_the_name_makes_a_cluster_of_as_many_workers_as_were_asked_for():
+    assert make_runner("dask", 2).local_cluster_kwargs == {"n_workers": 2}
+    assert make_runner("dask").local_cluster_kwargs == {}
 
 
 def test_an_executor_that_is_no_more_takes_nothing():

@@ -233,6 +233,7 @@ def test_the_attempts_of_a_task_add_up_to_its_metrics(runner):
     assert whole.peak_rss_bytes == max(attempt.peak_rss_bytes for attempt in attempts)
     assert (whole.worker, whole.pid) == (attempts[-1].worker, attempts[-1].pid)
     assert list(metrics) == ["bad", "good"]
+    assert repr(metrics) == repr({"bad": whole, "good": metrics["good"]})
 
 
 def test_what_waits_for_a_delay_or_a_dependency_is_not_queued(runner):
@@ -741,12 +742,14 @@ def test_no_channel_is_no_problem(report):
 )
 def test_filters_choose_the_tasks_and_nothing_is_sent_when_none_is_left(report, filters, names):
     channel = Channel()
+    report.from_checkpoint = ("good", "late")
     report.notify(channel, **filters)
     assert channel.names == names
     for sent, errors_only in channel.sent:
         assert errors_only is filters.get("only_errors", False)
         assert set(sent.metrics) <= set(sent.entries)
         assert set(sent.exceptions) <= set(sent.entries)
+        assert sent.from_checkpoint == tuple(name for name in ("good", "late") if name in sent.entries)
     assert list(report.entries) == ["good", "bad", "late", "none"]
 
 

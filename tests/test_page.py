@@ -181,6 +181,13 @@ def test_a_report_without_graph_times_or_tasks_has_no_sections_of_them():
     assert [page.section(name) for name in ("failures", "timeline", "graph")] == [None] * 3
 
 
+def test_a_time_that_no_calendar_has_is_left_out():
+    metrics = {"a": TaskMetrics(1e15, 1e15 + 1_000, worker="thread-1")}
+    page = Page(report_of(entry("a", result=1), metrics=metrics).to_html())
+    assert page.section("timeline").all("title")[0].text == "a: succeeded, 16 min 40 s"
+    assert "UTC" not in page.root.text
+
+
 def test_each_attempt_is_drawn_where_it_was():
     report = Process([Task("bad", divide, args=(1, 0), retries=2, retry_on=(ZeroDivisionError,))]).run()
     page = Page(report.to_html())

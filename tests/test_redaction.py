@@ -252,6 +252,10 @@ def test_an_argument_is_known_by_its_parameters_name():
         ("tokens", 1),
         ("tokens", 2),
     ]
+    assert list(named_arguments(("user",), ("bob", "one too many"))) == [
+        ("user", "bob"),
+        ("", "one too many"),
+    ]
     report = report_of(
         args=("bob", "letmein-now", "tok-1234567"), exception="letmein-now / tok-1234567 / bob"
     )

@@ -206,7 +206,7 @@ class Checkpoint:
             self._warn(
                 "dump",
                 f"The result of task {name!r} cannot be saved, so the next run runs it again: "
-                f"{error.path or 'result'} is a {error.type}, which cannot be serialized",
+                f"{error.path} is a {error.type}, which cannot be serialized",
             )
         except (OSError, MemoryError) as error:
             self._warn(
