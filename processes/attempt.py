@@ -217,7 +217,8 @@ class WorkerDied:
         self.exception = exception
 
 
-Outcome = Returned | Raised | Unsendable | TimedOut | WorkerDied
+Failed = Raised | Unsendable | TimedOut | WorkerDied
+Outcome = Returned | Failed
 
 
 class Worker:

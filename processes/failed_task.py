@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, assert_never
 
-from .attempt import Raised, Returned, TimedOut, Unsendable, WorkerDied
+from .attempt import Raised, TimedOut, Unsendable, WorkerDied
 from .error_data import ErrorData
 from .exceptions import ProcessesError, SerializationError
 from .failure import Failure, describe_failure, name_of_class, type_name
@@ -15,13 +15,13 @@ from .task_types import TaskDependency
 if TYPE_CHECKING:
     from typing import Any
 
-    from .attempt import Outcome
+    from .attempt import Failed
 
 
 MAX_NAMES = 5  # of tasks, in a hint
 
 
-def exception_of(outcome: Outcome, task_name: str) -> tuple[BaseException, Failure]:
+def exception_of(outcome: Failed, task_name: str) -> tuple[BaseException, Failure]:
     """Give what a failed attempt leaves: the live exception, and its description."""
     match outcome:
         case Raised(exception, failure):
@@ -33,8 +33,6 @@ def exception_of(outcome: Outcome, task_name: str) -> tuple[BaseException, Failu
             if stack:
                 error.add_note(f"Where it stood (most recent call last):\n{stack.rstrip()}")
             return error, describe_failure(error)
-        case Returned():
-            raise AssertionError("a returned value is no failure")
         case _:
             assert_never(outcome)
 

@@ -49,7 +49,7 @@ from .task_types import TaskResult, TaskStatus
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from .attempt import Message, Outcome
+    from .attempt import Failed, Message, Outcome
     from .events import Event, Observer
     from .resources import Amounts
     from .runners.base import ProcessRunner
@@ -478,7 +478,7 @@ class Scheduler:
             self.metrics.add(index, finished, self._ready_at[index])
             attempts += 1
             elapsed += finished.elapsed_seconds
-        if type(outcome) is Returned:
+        if isinstance(outcome, Returned):
             self._succeed(index, outcome.value, attempts, elapsed)
         else:
             self._fail_or_retry(index, attempt, outcome, attempts, elapsed)
@@ -507,7 +507,7 @@ class Scheduler:
         self.returned = None
 
     def _fail_or_retry(
-        self, index: int, attempt: Attempt, outcome: Outcome, attempts: int, elapsed: float
+        self, index: int, attempt: Attempt, outcome: Failed, attempts: int, elapsed: float
     ) -> None:
         task = self.graph.tasks[index]
         exception, failure = exception_of(outcome, task.name)
