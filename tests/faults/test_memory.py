@@ -12,7 +12,15 @@ from interpreters import HAS_GIL
 from misbehaving import leak, take, take_and_tell
 from test_surroundings import linux, needs_groups, run_among_mounts
 
-from processes import MemoryLimitError, Process, ProcessPoolRunner, Task, TaskDependency, TaskStatus
+from processes import (
+    MemoryLimitError,
+    Process,
+    ProcessPoolRunner,
+    SerializationError,
+    Task,
+    TaskDependency,
+    TaskStatus,
+)
 from processes.cgroup import group_folders
 
 MB = 1 << 20
@@ -43,6 +51,23 @@ def test_a_worker_whose_tasks_leave_half_of_its_memory_behind_makes_place_for_an
     assert len({report.results[f"leak{i}"] for i in range(6)}) >= 2
     assert [report.results[f"small{i}"] for i in range(30)] == [i**2 for i in range(30)]
     assert {entry.attempts for entry in report.entries.values()} == {1}
+
+
+@linux
+def test_an_argument_for_which_its_worker_has_no_room_costs_its_own_task():
+    def leave_little_room() -> None:
+        import resource  # Windows has none
+
+        taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (taken + 40 * MB, resource.RLIM_INFINITY))
+
+    tasks = [Task("large", len, args=(bytes(80 * MB),)), Task("small", abs, args=(-1,))]
+    report = Process(tasks).run(runner=ProcessPoolRunner(1, initializer=leave_little_room))
+    assert report.results == {"small": 1}
+    assert isinstance(report.exceptions["large"], SerializationError)
+    assert "'large': args, kwargs arrived, but could not be deserialized: MemoryError. There was no" in str(
+        report.exceptions["large"]
+    )
 
 
 def test_what_the_module_of_a_function_takes_is_not_left_by_its_tasks(tmp_path, monkeypatch):
