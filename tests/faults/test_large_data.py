@@ -721,12 +721,16 @@ def test_a_worker_with_few_descriptors_gets_its_data_in_band(free):
     def both(array: np.ndarray) -> tuple[float, int]:
         return float(array.sum() + beside.sum()) / 2, os.getpid()
 
+    def alone() -> tuple[float, int]:
+        return float(beside.sum()), os.getpid()
+
     with ProcessPoolRunner(1) as runner:
         pid = run(runner, Task("use-up", use_up)).results["use-up"]
         report = run(
             runner,
             *(Task(f"t{n}", total, args=(ramp(2),)) for n in range(3)),
             *(Task(f"t-bound-{n}", partial(total, ramp(2)), timeout=60) for n in range(3)),
+            Task("t-alone", alone),
             *(Task(f"t-both-{n}", both, args=(ramp(2),)) for n in range(3)),
             Task("back", ramp, args=(2,)),
             Task("on", scribble, dependencies=behind("back")),
