@@ -386,6 +386,25 @@ def test_large_results_stay_on_the_cluster_until_the_report_needs_them(dask):
     assert report.results["sum"] == 400_000
 
 
+def meet_and_make(own: Path, other: Path) -> np.ndarray:
+    own.touch()
+    wait_until(other.exists)
+    return np.ones(200_000)
+
+
+def test_large_results_go_from_worker_to_worker(dask, tmp_path):
+    one, other = tmp_path / "one", tmp_path / "other"
+    tasks = [
+        Task("one", meet_and_make, args=(one, other)),
+        Task("other", meet_and_make, args=(other, one)),
+        Task("both", add, dependencies=[TaskDependency("one", True), TaskDependency("other", True)]),
+    ]
+    report = Process(tasks).run(runner=dask)
+    report.raise_for_errors()
+    assert report.metrics["one"].pid != report.metrics["other"].pid
+    assert np.array_equal(report.results["both"], np.full(200_000, 2.0))
+
+
 def test_large_results_are_brought_here_where_a_run_ends_before_its_time(dask):
     one_thread, behind = ThreadRunner(1), [TaskDependency("make")]
     tasks = [
