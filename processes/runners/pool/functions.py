@@ -110,23 +110,21 @@ class Functions:
         return found, found.bound + args, kwargs
 
     def get(self, function: Callable[..., Any], task_name: str) -> SentFunction:
-        """Return a function as workers get it, whatever it is bound to.
+        """Return a function that was not seen yet as workers get it, whatever it is bound to.
 
         Raises
         ------
         SerializationError
             If it cannot be serialized.
         """
-        found = self._by_id.get(id(function))
-        if found is None:
-            variant = self._patterns.variant(function)
-            if variant is None or (variant.bound and self._is_shared(function)):
-                found = self._serialize(function, task_name)
-                self._patterns.add(function)
-            else:
-                found = self._vary(function, variant, task_name)
-            self._by_id[id(function)] = found
-        return found
+        variant = self._patterns.variant(function)
+        if variant is None or (variant.bound and self._is_shared(function)):
+            sent = self._serialize(function, task_name)
+            self._patterns.add(function)
+        else:
+            sent = self._vary(function, variant, task_name)
+        self._by_id[id(function)] = sent
+        return sent
 
     def _unbind(
         self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
