@@ -143,7 +143,7 @@ class Scheduler:
         downstream: Callable[[int], list[str]] | None = None,
     ) -> None:
         self.runner = runner.for_run()
-        self.results = self.runner.results = dict.fromkeys(graph.names, TaskResult.pending())
+        self.results = dict.fromkeys(graph.names, TaskResult.pending())
         self.metrics = Measurements(graph.names)
         self.elapsed_seconds = 0.0
         self.taken_over: tuple[str, ...] = ()
@@ -167,6 +167,7 @@ class Scheduler:
         self._runners = list(dict.fromkeys([self.runner, *self._numbered]))
         is_shared = _shared_functions(graph.tasks)
         for one in self._runners:
+            one.results = self.results
             one.is_shared = is_shared
             one.has_line = has_line
         self._plan = Plan(graph, self._number_of, durations, self._needs)

@@ -119,6 +119,17 @@ def test_what_an_executor_has_not_begun_when_the_run_ends_is_never_run(tmp_path)
     assert not unwanted.exists()
 
 
+def test_what_an_executor_returns_of_an_attempt_that_was_left_behind_is_ignored(tmp_path):
+    go_on = tmp_path / "go-on"
+    late = Task("late", hold, args=(tmp_path / "begun", go_on), timeout=0.01, priority=1)
+    process = Process([late, Task("next", add, args=(1, 2))])
+    with ThreadPoolExecutor(1) as executor, process.stream(runner=ExecutorRunner(executor)) as stream:
+        assert next(stream).name == "late"
+        go_on.touch()
+        assert next(stream).result == 3
+    assert type(stream.report.exceptions["late"]) is TimeoutError
+
+
 def test_a_call_that_its_executor_has_cancelled_is_lost(tmp_path):
     begun, go_on = tmp_path / "begun", tmp_path / "go-on"
     calls = []
@@ -459,6 +470,17 @@ def test_large_results_go_from_runner_to_runner(dask, executor, others):
     report = Process(tasks).run(runner=dask)
     report.raise_for_errors()
     assert report.results["both"][0] == 5
+
+
+def test_large_results_go_from_client_to_client(dask, new_client):
+    with new_client() as client:
+        tasks = [
+            Task("there", np.ones, args=(200_000,), runner=DaskRunner(client)),
+            Task("here", double, dependencies=[TaskDependency("there", True)]),
+        ]
+        report = Process(tasks).run(runner=dask)
+    report.raise_for_errors()
+    assert [report.results[name][0] for name in ("there", "here")] == [1, 2]
 
 
 def test_a_client_is_used_and_not_closed_and_an_address_names_its_cluster(dask):
