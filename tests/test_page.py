@@ -217,9 +217,11 @@ def test_a_channel_can_send_the_page_of_the_part_that_it_gets():
             assert json.loads(report.to_chrome_trace())["traceEvents"]
 
     tasks = [Task("a", int, kwargs={}), Task("b", divide, args=(1, 0), dependencies=[TaskDependency("a")])]
-    Process(tasks).run().notify(Keeper(), only_errors=True)
-    assert [row[1] for row in pages[0].rows()[1:]] == ["b"]
-    assert pages[0].section("graph") is None
+    report = Process(tasks).run()
+    report.notify(Keeper(), only_errors=True)
+    report.notify(Keeper(), tasks=["a"])
+    assert [[row[1] for row in page.rows()[1:]] for page in pages] == [["b"], ["a"]]
+    assert [page.section("graph") for page in pages] == [None, None]
 
 
 def test_a_failures_heading_tells_its_type():

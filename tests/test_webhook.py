@@ -284,6 +284,14 @@ def test_a_redirect_that_cannot_be_followed_is_the_servers_fault(report, locatio
     assert len(server.requests) == 1
 
 
+def test_a_redirect_that_leads_nowhere_is_an_answer(report):
+    with (
+        serving((307, {}, b"nowhere")) as server,
+        pytest.raises(WebhookError, match="answered 307 .*: nowhere$"),
+    ):
+        send(report, server)
+
+
 def test_redirects_in_a_circle_end(report):
     with (
         serving((302, {"Location": "/hook"}, b"")) as server,
