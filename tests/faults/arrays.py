@@ -129,6 +129,10 @@ class Index:
         return vars(self)
 
 
+class Number(int):
+    """One of a class of its own, which is an object with an identity."""
+
+
 def look_up(index: Index, number: int, *, also: list[str] | None = None) -> tuple[str, bool]:
     found = index.words[number]
     index.words[number] = "somebody wrote here"

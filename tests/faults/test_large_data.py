@@ -23,6 +23,7 @@ import pytest
 from arrays import (
     MB,
     Index,
+    Number,
     give_back,
     holds_and_fails,
     look_at,
@@ -337,15 +338,16 @@ def test_an_array_in_a_file_is_the_one_that_was_opened(tmp_path, workers):
     assert run(workers, Task("sum", np.sum, args=(opened,))).results == {"sum": 0.0}
 
 
-@pytest.mark.parametrize("runner", ["literal", "result"])
-def test_an_argument_of_many_small_things_is_taken_apart_once_for_many_tasks(runner, monkeypatch, workers):
+@pytest.mark.parametrize("comes", ["literally", "as a result", "with others"])
+def test_an_argument_of_many_small_things_is_taken_apart_once_for_many_tasks(comes, monkeypatch, workers):
     monkeypatch.setattr(Index, "taken_apart", 0)
     index = Index(50_000)
     source, given = [], {"args": (index,)}
-    if runner == "result":
+    if comes == "as a result":
         source = [Task("index", lambda: index, runner="thread")]
         given = {"dependencies": behind("index")}
-    tasks = [Task(f"t{n}", look_up, kwargs={"number": 7}, **given) for n in range(30)]
+    number = Number(7) if comes == "with others" else 7
+    tasks = [Task(f"t{n}", look_up, kwargs={"number": number}, **given) for n in range(30)]
     report = run(workers, *source, *tasks)
     report.raise_for_errors()
     assert {report.results[task.name] for task in tasks} == {("word 7", True)}
