@@ -144,6 +144,7 @@ def test_a_call_that_its_executor_has_cancelled_is_lost(tmp_path):
         wait_until(lambda: len(calls) == 2 and begun.exists())
         executor.shutdown(wait=False, cancel_futures=True)
         go_on.touch()
+        assert {entry.name for entry in stream} == {"holds", "behind"}
     assert list(stream.report.successes) == ["holds"]
     error = stream.report.exceptions["behind"]
     assert isinstance(error, WorkerDiedError)
