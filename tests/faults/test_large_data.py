@@ -744,6 +744,22 @@ def test_a_worker_with_few_descriptors_gets_its_data_in_band(free):
     assert (report.results["back"] == ramp(2)).all()
 
 
+@pytest.mark.parametrize("size", [1, 7, 1_000, wire.FILLED_IN_PLACE + 30, 1 << 20])
+def test_frames_arrive_whole_in_whatever_pieces_a_socket_gives_them(size):
+    sent = [(wire.RECORD, 1, b""), (wire.RESULT, 2, b"small"), (wire.RESULT, 3, os.urandom(20_000))]
+    sent *= 2
+    stream = b"".join(piece for frame in sent for piece in wire.frame(*frame))
+    ours, theirs = wire.socket_pair()
+    with ours, theirs:
+        reader = wire.FrameReader(ours)
+        for start in range(0, len(stream), size):
+            theirs.sendall(stream[start : start + size])
+            with suppress(BlockingIOError):
+                while reader.receive():
+                    pass
+    assert [(kind, ticket, bytes(body)) for kind, ticket, body in reader.frames] == sent
+
+
 def test_descriptors_that_arrive_are_for_this_process_alone(monkeypatch):
     monkeypatch.setattr(wire, "_CLOEXEC", 0)  # as on macOS
     one, other = wire.socket_pair()
