@@ -62,7 +62,7 @@ class SequentialRunner(ProcessRunner):
         return self._thread.stack_of(ticket)
 
     def stop(self, ticket: int) -> None:
-        if self._attempt is not None and self._attempt.ticket == ticket:
+        if self._attempt is not None:  # then there is no other
             self._attempt = None
         else:
             self._thread.stop(ticket)
