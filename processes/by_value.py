@@ -184,7 +184,6 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         self._is_definition = not to_sender and isinstance(root, (type, FunctionType))
         self._in_function = False  # whether a function has been taken apart: what follows may belong to it
         self._left_out: set[str] = set()  # the ids of classes and functions that are named and not brought
-        self._knows_all_left_out = True  # whether these are all
         self._modules: set[str] = set()
         self._to_sender = to_sender
         self._classes = classes  # takes those that are left out, functions too; None if none are
@@ -195,8 +194,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
 
     def pickled(self, data: bytes, stream: Sequence[Buffer] = (), buffers: Sequence[Buffer] = ()) -> Pickled:
         """Return what was written, and what there is to know of it."""
-        classes = frozenset(self._left_out) if self._knows_all_left_out else None
-        return Pickled(data, self.plain, stream, buffers, classes, frozenset(self._modules))
+        return Pickled(data, self.plain, stream, buffers, frozenset(self._left_out), frozenset(self._modules))
 
     def objects(self) -> dict[int, object]:
         """Return the objects that were written, by their ids: the pickler knows them again by these."""
@@ -299,8 +297,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
 
     def _reduce_exception(self, exception: BaseException) -> Any:
         pickled = dump_exception(exception, to_sender=self._to_sender)
-        if pickled.home_only:
-            self._knows_all_left_out = False
+        self._left_out |= pickled.classes
         return load_exception, (pickled.data,)
 
     def _reduce_class(self, cls: type) -> Any:

@@ -117,7 +117,7 @@ def dump_exception(exception: BaseException, *, to_sender: bool = False) -> Pick
         return Pickled(pickle.dumps(place, PROTOCOL), True)
     writer = _Writer(to_sender)
     data = pickle.dumps(writer.write(exception), PROTOCOL)
-    return Pickled(data, True, classes=None if writer.home_only else frozenset())
+    return Pickled(data, True, classes=frozenset(writer.classes))
 
 
 class Carried:
@@ -148,7 +148,7 @@ def released(value: Any) -> Any:
 
 class _Writer:
     def __init__(self, to_sender: bool) -> None:
-        self.home_only = False
+        self.classes: set[str] = set()  # as in Pickled
         self._to_sender = to_sender
 
     def write(self, exception: BaseException) -> list[dict[str, Any]]:
@@ -210,7 +210,7 @@ class _Writer:
             raise
         except BaseException:
             return b""
-        self.home_only |= pickled.home_only
+        self.classes |= pickled.classes
         return pickled.data
 
     def _made_of(self, exception: BaseException) -> bytes:
@@ -234,7 +234,7 @@ class _Writer:
             return b""
         finally:
             _tables.making.discard(id(exception))
-        self.home_only |= pickled.home_only
+        self.classes |= pickled.classes
         return pickled.data
 
     def _sendable(self, value: Any) -> Any:
@@ -267,7 +267,7 @@ class _Writer:
             raise
         except BaseException:
             return bounded_repr(value)
-        self.home_only |= pickled.home_only
+        self.classes |= pickled.classes
         return pickled.data, name_of_class(kind)
 
 

@@ -119,8 +119,8 @@ class Pickled:
     plain : bool
         Whether reading it runs no code but Python's own and that of a few well-known libraries. Anything
         else is read back by the process that made it, before another one's life depends on it.
-    classes : frozenset of str, or None
-        The ids of the classes and functions that it names and does not bring; None where not all are known.
+    classes : frozenset of str
+        The ids of the classes and functions that it names and does not bring: whoever reads it needs these.
     modules : frozenset of str
         Those that reading it may import, of other libraries than the well-known.
     objects : dict of int to object
@@ -136,7 +136,7 @@ class Pickled:
         plain: bool,
         stream: Sequence[Buffer] = (),
         buffers: Sequence[Buffer] = (),
-        classes: frozenset[str] | None = frozenset(),
+        classes: frozenset[str] = frozenset(),
         modules: frozenset[str] = frozenset(),
     ) -> None:
         self.objects: dict[int, object] = {}
@@ -146,11 +146,6 @@ class Pickled:
         self.plain = plain
         self.stream = stream
         self.buffers = buffers
-
-    @property
-    def home_only(self) -> bool:
-        """Whether it names some, so that others than the process it was made for need these to read it."""
-        return self.classes is None or bool(self.classes)
 
 
 def dump(

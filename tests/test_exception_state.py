@@ -817,5 +817,5 @@ def test_graphs_of_any_shape_come_back(
 def test_what_is_dumped_is_plain_data() -> None:
     pickled = dump_exception(catch(chained))
     assert pickled.plain
-    assert not pickled.home_only
+    assert not pickled.classes
     assert pickle.loads(pickled.data)[0]["message"] == "group"

@@ -58,7 +58,7 @@ PLAIN: list[object] = [
 def test_a_plain_value_travels_and_is_known_to_be_plain(value: object) -> None:
     pickled = dump(value, task_name="t", what="x")
     assert pickled.plain
-    assert not pickled.home_only
+    assert not pickled.classes
     assert load(pickled.data, task_name="t", what="x") == value
 
 
@@ -835,7 +835,7 @@ def serve(receive, send):
         except Exception as error:
             answer = dump(("raised", error), task_name="t", what="result", to_sender=True)
         load(answer.data, task_name="t", what="result")  # read back, as workers do
-        data = pickle.dumps((answer.data, answer.plain, answer.home_only))
+        data = pickle.dumps((answer.data, answer.plain, answer.classes))
         send.write(struct.pack("<Q", len(data)) + data)
         send.flush()
 """
@@ -854,7 +854,7 @@ class Worker:
         self.process.stdin.write(struct.pack("<Q", len(data)) + data)
         self.process.stdin.flush()
         size = struct.unpack("<Q", self.process.stdout.read(8))[0]
-        data, self.plain, self.home_only = pickle.loads(self.process.stdout.read(size))
+        data, self.plain, self.classes = pickle.loads(self.process.stdout.read(size))
         how, value = load(data, task_name="t", what="result")
         if how == "raised":
             raise value
@@ -956,7 +956,7 @@ KEEPS_CLASSES = """
         for value in values * 2:
             back = worker.call(lambda x: x, value)
             assert back is value if isinstance(value, type) else type(back) is type(value), value
-            assert worker.home_only
+            assert worker.classes
         assert worker.call(lambda x: x, slotted).a == 3
         assert worker.call(lambda c: c.other(), Color.RED) is Color.BLUE
         assert type(worker.call(Foo(4).double)) is Foo
@@ -969,7 +969,7 @@ KEEPS_CLASSES = """
         except Failed as error:
             assert (type(error), error.args, error.why) == (Failed, (3,), "because")
         assert worker.call(lambda: 3) == 3
-        assert not worker.home_only
+        assert not worker.classes
     for cls, attributes in zip(classes, before):
         for name, value in attributes.items():
             assert vars(cls)[name] is value, (cls, name)

@@ -69,7 +69,7 @@ def _pack_result(
         if not pickled.plain:
             load(pickled.data, task_name=task_name, what="result")  # what this breaks is better broken here
         return wire.RETURNED, (pickled.data,)
-    if keep is not None and pickled.plain and pickled.classes is not None:
+    if keep is not None and pickled.plain:
         keep(value, pickled)
         return wire.KEPT, ()
     return pack_large(pickled, task_name, send_files)
@@ -119,8 +119,6 @@ def _take_parcel(data: memoryview, descriptors: Sequence[int], task_name: str) -
     (plain, classes, modules, layouts), inside = read_message(data)
     (parcel,) = decode(layouts, inside, list(map(DataFile, descriptors)), task_name, "result")
     parcel.keep_descriptors_few()
-    if classes is None:
-        return parcel.load()  # for other processes it is serialized anew
     parcel.classes = classes
     if not (plain and modules <= sys.modules.keys()):
         parcel.open()  # should that fail, it is the task's own failure

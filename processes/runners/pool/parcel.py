@@ -148,7 +148,7 @@ class Parcel(Sealed):
         if known is not None:
             known.update(fresh)
         parcel = cls(pieces, len(stream), task_name, what)
-        parcel.classes = pickled.classes or frozenset()
+        parcel.classes = pickled.classes
         parcel.added = sum([piece.size for piece in fresh.values()])
         return parcel
 
