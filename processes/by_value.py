@@ -30,7 +30,6 @@ from enum import Enum
 from itertools import groupby
 from types import BuiltinFunctionType, CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypedDict, TypeVar, is_typeddict
-from uuid import uuid4
 from weakref import WeakKeyDictionary
 
 import cloudpickle
@@ -41,7 +40,6 @@ from .exception_state import dump_exception, load_exception
 from .importable import can_be_imported, goes_by_value, look_for_home, stays_away
 from .pickling import ATOMS, LARGE, PROTOCOL, Pickled, first_of_run, modules_of_run
 from .rebuild import (
-    by_id,
     data_type_of,
     fill_class,
     fill_function,
@@ -66,6 +64,7 @@ from .rebuild import (
     make_skeleton,
     make_unnamed,
     makes_of,
+    note_id,
     of_id,
 )
 from .reducers import REDUCERS, place_in_file
@@ -311,7 +310,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
                 _LIBRARY_NAMES[id(cls)] = cls
             return reduced
         self.plain = False
-        class_id = _note_id(cls)
+        class_id = note_id(cls)
         if self._classes is not None:
             return self._leave_out(cls, class_id)
         _, arguments, (attributes, slots), _, _, fill = reduced
@@ -375,7 +374,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         function_id = module = ""
         if (there := self._share(function)) is not None:
             if is_global(function):
-                function_id = _note_id(function)
+                function_id = note_id(function)
                 if (known := self._reduce_known(function)) is not None:
                     return known
             module = there.module
@@ -559,12 +558,6 @@ def _attributes_of_members(cls: type) -> dict[str, dict[str, Any]]:
         attributes = own | in_slots
         found[name] = {key: value for key, value in attributes.items() if key not in _OF_EACH_MEMBER}
     return found
-
-
-def _note_id(named: Named) -> str:
-    named_id = ids.setdefault(named, uuid4().hex)
-    by_id[named_id] = named
-    return named_id
 
 
 def _travelling(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 
     from .pickling import Named, Place
 
-# All hold the classes and functions weakly: what nobody uses any more is not asked for either.
-by_id: WeakValueDictionary[str, Named] = WeakValueDictionary()
-ids: WeakKeyDictionary[Named, str] = WeakKeyDictionary()
+# All hold the classes, functions and type variables weakly: what nobody uses is not asked for either.
+by_id: WeakValueDictionary[str, Any] = WeakValueDictionary()
+ids: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
 received: WeakSet[type] = WeakSet()  # made here from what another process has sent
 from_parent: WeakSet[Named] = WeakSet()  # those that a parent has sent, and therefore has
 
@@ -47,6 +47,13 @@ def _take_for_received() -> None:
 if hasattr(os, "register_at_fork"):
     # What a worker of an executor has inherited is as it was then; what its program sends is as it is.
     os.register_at_fork(after_in_child=_take_for_received)
+
+
+def note_id(named: Any) -> str:
+    """Return the id under which a class, a function or a type variable is sent."""
+    named_id = ids.setdefault(named, os.urandom(16).hex())
+    by_id[named_id] = named
+    return named_id
 
 
 class _Reader(threading.local):
@@ -259,9 +266,9 @@ def make_type_variable(
     own_id: str, module: str, make: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any]
 ) -> Any:
     """Make a type variable, or find it where it was made before, or came from."""
-    from cloudpickle.cloudpickle import _lookup_class_or_track
-
-    return _lookup_class_or_track(own_id, make_unnamed(module, make, args, keywords))
+    made = by_id.setdefault(own_id, make_unnamed(module, make, args, keywords))
+    ids[made] = own_id
+    return made
 
 
 def make_code(file: str, arguments: tuple[Any, ...]) -> CodeType:
@@ -489,7 +496,7 @@ def fill_class(
             definitions.pop(ids[cls], None)
 
 
-def of_id(named_id: str, name: str) -> Named:
+def of_id(named_id: str, name: str) -> Any:
     """Find the class or function that was sent under an id, or make it of its definition."""
     if named_id in definitions and (named_id not in defined_of_run or named_id in _unfilled):
         pickle.loads(definitions[named_id])  # noqa: S301 - from our own parent

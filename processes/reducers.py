@@ -17,8 +17,6 @@ from types import CellType
 from typing import TYPE_CHECKING, Any, Final
 from weakref import ReferenceType, WeakKeyDictionary, WeakValueDictionary
 
-from cloudpickle.cloudpickle import _get_or_create_tracker_id
-
 from .annotations import part_of
 from .importable import can_be_imported
 from .pickling import PROTOCOL
@@ -29,6 +27,7 @@ from .rebuild import (
     make_reference,
     make_type_variable,
     make_unnamed,
+    note_id,
 )
 
 if TYPE_CHECKING:
@@ -177,7 +176,7 @@ def _reduce_known_by_identity(named: Any) -> Any:
 
 
 def _reduce_type_variable(variable: Any) -> Any:
-    """Reduce a type variable to what it may stand for, and to the id by which cloudpickle finds it again."""
+    """Reduce a type variable to what it may stand for, and to the id under which it is sent."""
     if can_be_imported(variable):
         return variable.__name__
     keywords = {
@@ -189,9 +188,8 @@ def _reduce_type_variable(variable: Any) -> Any:
     if sys.version_info >= (3, 12):
         keywords["infer_variance"] = variable.__infer_variance__
     constraints = part_of(variable, "constraints", ())
-    own_id = _get_or_create_tracker_id(variable)
     args = (variable.__name__, *constraints)
-    return make_type_variable, (own_id, variable.__module__, _maker_of(variable), args, keywords)
+    return make_type_variable, (note_id(variable), variable.__module__, _maker_of(variable), args, keywords)
 
 
 def _default_of(parameter: Any) -> dict[str, Any]:
