@@ -38,7 +38,7 @@ from .annotations import OF_CLASSES, annotations_of, are_known
 from .collector import collector_paused
 from .exception_state import dump_exception, load_exception
 from .importable import can_be_imported, goes_by_value, look_for_home, stays_away
-from .pickling import ATOMS, LARGE, PROTOCOL, Pickled, first_of_run, modules_of_run
+from .pickling import ATOMS, LARGE, PROTOCOL, Pickled, dump_value, first_of_run, modules_of_run
 from .rebuild import (
     data_type_of,
     fill_class,
@@ -105,9 +105,7 @@ _WHOLE_SCHEMAS: Final = ("__pydantic_core_schema__", "__pydantic_serializer__", 
 # What is made anew with each member of an enumeration.
 _OF_EACH_MEMBER: Final = {"_name_", "_value_", "__objclass__", "_sort_order_", "_inverted_"}
 
-# What is nothing but itself: a bare object, and a sentinel (Python 3.15 and later).
-_SENTINEL: Final[type | None] = getattr(builtins, "sentinel", None)
-_BARE: Final = {object, _SENTINEL}
+_SENTINEL: Final[type | None] = getattr(builtins, "sentinel", None)  # from Python 3.15 on
 
 # What two values may have in common without sharing anything that could change.
 _ALIKE_EVERYWHERE: Final = ATOMS | {FunctionType, BuiltinFunctionType, CodeType, ModuleType}
@@ -211,23 +209,28 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return self._reduce_object(obj) if self._is_definition else obj.__reduce_ex__(PROTOCOL)
         if id(obj) in _LIBRARY_NAMES:
             return NotImplemented
-        if kind in _BARE:
-            return self._reduce_bare_object(obj)
-        if issubclass(kind, BaseException):
-            return self._reduce_exception(obj)
         if issubclass(kind, type):
-            look_for_home(obj.__module__)
             return self._reduce_class(obj)
         if kind is FunctionType:
-            look_for_home(obj.__module__)
             return self._reduce_function(obj)
-        if kind is MethodType and self._classes is not None and (reduced := _reduce_to_name(obj)) is not None:
-            return reduced
-        if kind is ModuleType or (issubclass(kind, ModuleType) and sys.modules.get(obj.__name__) is obj):
-            return self._reduce_module(obj)
         if kind is CodeType:
             _, arguments = self.dispatch_table[CodeType](obj)
             return make_code, (obj.co_filename, arguments)
+        if kind is ModuleType or (issubclass(kind, ModuleType) and sys.modules.get(obj.__name__) is obj):
+            return self._reduce_module(obj)
+        if issubclass(kind, BaseException):
+            return self._reduce_exception(obj)
+        if kind is object:
+            return self._reduce_bare_object(obj)
+        if kind is _SENTINEL:
+            return self._reduce_sentinel(obj)
+        if kind is MethodType and self._classes is not None and (reduced := _reduce_to_name(obj)) is not None:
+            return reduced
+        return self._reduce_instance(obj)
+
+    def _reduce_instance(self, obj: Any) -> Any:
+        """Reduce an object of a class that has no way of its own, and note what there is to know of that."""
+        kind = type(obj)
         if kind.__name__.endswith("Connection") and kind.__module__ == "multiprocessing.connection":
             raise TypeError(f"cannot pickle {kind.__name__!r} object")  # what goes is a descriptor's number
         if kind.__name__ == "memmap" and kind is getattr(sys.modules.get("numpy"), "memmap", None):
@@ -264,9 +267,9 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         if not self._is_definition or reduced[0] is not _NEW_OBJECT or any(reduced[3:]):
             return reduced
         for there in self._shared.values():
-            if id(obj) in there.places and (name := name_among(there.values, obj)) is not None:
+            if (name := name_among(there.values, obj)) is not None:
                 kind: Any = type(obj)
-                _, arguments, state, *_ = reduced
+                arguments, state = reduced[1], (*reduced, None)[2]
                 if kind.__getstate__ is object.__getstate__:
                     state = there.stand_ins_of_state(state)
                 own = (there.module, name, state)
@@ -300,6 +303,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         return load_exception, (pickled.data,)
 
     def _reduce_class(self, cls: type) -> Any:
+        look_for_home(cls.__module__)
         if (known := self._reduce_known(cls)) is not None:
             return known
         reduced = super().reducer_override(cls)
@@ -359,6 +363,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         return super()._dynamic_function_reduce(func if are_known(func) else _annotated_with_text(func))
 
     def _reduce_function(self, function: FunctionType) -> Any:
+        look_for_home(function.__module__)
         if (known := self._reduce_known(function)) is not None:
             return known
         reduced = super().reducer_override(function)
@@ -404,18 +409,23 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             empty = self._cells[id(cell)] = EmptyCell() if there is None else there.empty(cell)
         return empty
 
-    def _reduce_bare_object(self, bare: Any) -> Any:
+    def _reduce_bare_object(self, bare: object) -> Any:
         """Reduce an object that is nothing but itself to its global's name, if it is one."""
+        return self._reduce_to_global(bare, _NEW_OBJECT, (type(bare),)) or bare.__reduce_ex__(PROTOCOL)
+
+    def _reduce_sentinel(self, sentinel: Any) -> Any:
+        """Do it for a sentinel, which tells its name; that of a class's attribute has a dot."""
+        if can_be_imported(sentinel):
+            return sentinel.__name__
+        module, name, kind = sentinel.__module__, sentinel.__name__, type(sentinel)
+        made_of = (kind, (name,), {"repr": repr(sentinel)})
+        if find_named(globals_of(module) or {}, name) is sentinel:
+            return make_named, (module, name, kind, *made_of)
+        return self._reduce_to_global(sentinel, *made_of) or (make_unnamed, (module, *made_of))
+
+    def _reduce_to_global(self, bare: object, *made_of: Any) -> Any:
+        """Reduce an object to the name of a global that it is; None if it is none."""
         kind = type(bare)
-        made_of: Any = (_NEW_OBJECT, (kind,))
-        is_sentinel = kind is _SENTINEL
-        if is_sentinel:
-            made_of = (kind, (bare.__name__,), {"repr": repr(bare)})
-            if can_be_imported(bare):
-                return bare.__name__
-            # One that is an attribute of a class has a dotted name.
-            if find_named(globals_of(bare.__module__) or {}, bare.__name__) is bare:
-                return make_named, (bare.__module__, bare.__name__, kind, *made_of)
         for module in ("__main__", *self._shared):
             if (values := globals_of(module)) is not None and (name := name_among(values, bare)) is not None:
                 if (home := _imported_from(name, bare)) is not None:
@@ -425,7 +435,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         for (module, name), first in first_of_run.items():  # no function of this worker may name it
             if first is bare:
                 return make_named, (module, name, kind, *made_of)
-        return (make_unnamed, (bare.__module__, *made_of)) if is_sentinel else bare.__reduce_ex__(PROTOCOL)
+        return None
 
     def _share(self, named: Named) -> SharedGlobals | None:
         """Find the globals that a function or class shares on a worker."""
@@ -458,24 +468,15 @@ def _makeable(kind: Any, reduced: Any) -> Any:
     if not makes_of(kind, reduced[1][1:]):
         reduced = make_object, *reduced[1:]
     if hasattr(kind, "__getattr__") and not hasattr(kind, "__setstate__"):
-        return _without_look_for_setstate(*reduced)
+        # It looks elsewhere for what it lacks, as in an object that it wraps; and for that one too, without
+        # end, as long as it has none. So it gets its state without being asked for `__setstate__`.
+        return *(*reduced, None, None, None)[:5], give_state
     return reduced
-
-
-def _without_look_for_setstate(
-    make: Any, arguments: Any, state: Any, items: Any = None, pairs: Any = None
-) -> Any:
-    """Let an object get its state without being asked for `__setstate__`.
-
-    Its class looks elsewhere for what it lacks, as in an object that it wraps; and for that one too, without
-    end, as long as it has none.
-    """
-    return make, arguments, state, items, pairs, None if state is None else give_state
 
 
 def _is_of_nothing(reduced: Any) -> bool:
     """Tell whether an object that has been reduced has nothing of its own."""
-    return reduced[0] is _NEW_OBJECT and len(reduced[1]) == 1 and reduced[2] is None and not any(reduced[3:])
+    return reduced[0] is _NEW_OBJECT and len(reduced[1]) == 1 and all(part is None for part in reduced[2:])
 
 
 def _imported_from(name: str, value: object) -> ModuleType | None:
@@ -568,10 +569,9 @@ _can_travel_by_value: WeakKeyDictionary[type | TypeVar, bool] = WeakKeyDictionar
 
 
 class _Trials(threading.local):
-    """Attempts of a thread to serialize a class, one within the other, and what they have found so far."""
+    """What attempts of a thread to serialize a class, one within the other, have found so far."""
 
     def __init__(self) -> None:
-        self.depth = 0
         self.found: dict[type | TypeVar, bool] = {}
 
 
@@ -585,18 +585,17 @@ def _can_travel(named: Any) -> bool:
     found = _can_travel_by_value.get(named, _trials.found.get(named))
     if found is not None:
         return found
+    is_outermost = not _trials.found
     _trials.found[named] = found = True  # it may name itself
-    _trials.depth += 1
     try:
-        dump_by_value(named, to_sender=False, in_pieces=False, classes=None, note_objects=False)
+        dump_value(named)
     except KeyboardInterrupt:
         _trials.found.clear()  # none of these trials comes to its end
         raise
     except BaseException:  # as its contents raise it
         _trials.found[named] = found = False
     finally:
-        _trials.depth -= 1
-        if not _trials.depth:
+        if is_outermost:
             # One that failed on the way may have done so for this one alone.
             known = {other: can for other, can in _trials.found.items() if can or other is named}
             _can_travel_by_value.update(known)

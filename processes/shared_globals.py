@@ -183,19 +183,13 @@ class SharedGlobals:
         The module's name.
     values : mapping
         The globals.
-
-    Attributes
-    ----------
-    places : dict of int to tuple
-        Where what may be among them is, by the ids of objects.
     """
 
-    __slots__ = ("module", "places", "values")
+    __slots__ = ("module", "values")
 
     def __init__(self, module: str, values: Mapping[str, Any]) -> None:
         self.module = module
         self.values = values
-        self.places = _places_in(values)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return find_globals, (self.module, self.module in stays_away)

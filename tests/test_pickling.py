@@ -777,6 +777,23 @@ class Answering(types.ModuleType):
         return 42
 
 
+class Terse:
+    """Tells how it is made, and no more."""
+
+    def __reduce__(self) -> Any:
+        return copyreg.__newobj__, (type(self),)  # type: ignore[attr-defined]
+
+
+def test_an_object_may_tell_no_more_than_how_it_is_made() -> None:
+    class Delegating(Terse):
+        def __getattr__(self, name: str) -> object:
+            raise AttributeError(name)
+
+    assert [type(made) for made in there_and_back([Terse(), Delegating()])] == [Terse, Delegating]
+    terse = Terse()
+    assert type(there_and_back(lambda: terse)()) is Terse
+
+
 def test_an_object_that_goes_by_the_name_of_another_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     module = types.ModuleType("decorating")  # goes by value, as a script does
     monkeypatch.setitem(sys.modules, "decorating", module)
