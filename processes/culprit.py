@@ -29,8 +29,20 @@ MAX_DEPTH: Final = 30  # beyond it, nesting itself is the trouble more often tha
 MAX_PARTS: Final = 10_000  # of one value
 _MAX_PATH: Final = 300  # characters
 
-# What each class has anew, and what is looked at by itself.
-_NOT_SENT: Final = {"__dict__", "__weakref__", "_abc_impl", "__msgspec_cache__", *OF_CLASSES}
+# Attributes that each module or class has anew, or that are looked at by themselves.
+_NOT_SENT: Final = {
+    *("__builtins__", "__dict__", "__weakref__", "_abc_impl", "__msgspec_cache__"),
+    *OF_CLASSES,
+}
+
+# Of what has parts under fixed names: these.
+_PARTS: Final[dict[type, tuple[str, ...]]] = {
+    partial: ("func", "args", "keywords"),
+    MethodType: ("__self__", "__func__"),
+    property: ("fget", "fset", "fdel"),
+    classmethod: ("__func__",),
+    staticmethod: ("__func__",),
+}
 
 _GENERATORS: Final = {"generator", "async_generator"}
 _AS_LIST: Final = "Make a list of it"
@@ -188,30 +200,25 @@ def _parts(value: Any, path: str) -> Iterator[tuple[str, object]]:
         yield from ((f"{path}[{i}]", item) for i, item in enumerate(value))
     elif kind is set or kind is frozenset:
         yield from ((f"list({path})[{i}]", item) for i, item in enumerate(value))
-    elif kind is ModuleType:
-        yield from ((f"{path}.{name}", item) for name, item in vars(value).items() if name != "__builtins__")
     elif kind is FunctionType:
         yield from _function_parts(value, path)
-    elif kind is partial:
-        yield from ((f"{path}.{name}", getattr(value, name)) for name in ("func", "args", "keywords"))
-    elif kind is MethodType:
-        yield from ((f"{path}.{name}", getattr(value, name)) for name in ("__self__", "__func__"))
-    elif kind is property:
-        yield from ((f"{path}.{name}", getattr(value, name)) for name in ("fget", "fset", "fdel"))
-    elif kind is _lru_cache_wrapper:
-        yield from ((f"{path}.{name}", item) for name, item in vars(value).items())
-    elif kind is classmethod or kind is staticmethod:
-        yield f"{path}.__func__", value.__func__
+    elif kind in _PARTS:
+        yield from ((f"{path}.{name}", getattr(value, name)) for name in _PARTS[kind])
     elif kind is ReferenceType:
         yield f"{path}()", value()
         yield f"{path}.__callback__", value.__callback__
+    elif kind is ModuleType or kind is _lru_cache_wrapper:
+        yield from _attributes(value, path)
     elif isinstance(value, type):
-        own = {name: item for name, item in vars(value).items() if name not in _NOT_SENT}
-        yield from ((f"{path}.{name}", item) for name, item in own.items())
+        yield from _attributes(value, path)
         yield f"{path}.__annotations__", annotations_of(value)
         yield from ((f"{path}.__bases__[{i}]", base) for i, base in enumerate(value.__bases__))
     else:
         yield from _instance_parts(value, path)
+
+
+def _attributes(value: object, path: str) -> Iterator[tuple[str, object]]:
+    return ((f"{path}.{name}", item) for name, item in vars(value).items() if name not in _NOT_SENT)
 
 
 def _function_parts(function: FunctionType, path: str) -> Iterator[tuple[str, object]]:
@@ -222,7 +229,7 @@ def _function_parts(function: FunctionType, path: str) -> Iterator[tuple[str, ob
             yield f"{path}.__closure__[{name!r}]", cell.cell_contents
     yield from ((f"{path}.__defaults__[{i}]", item) for i, item in enumerate(function.__defaults__ or ()))
     yield f"{path}.__kwdefaults__", function.__kwdefaults__
-    yield from ((f"{path}.{name}", item) for name, item in vars(function).items())
+    yield from _attributes(function, path)
     yield f"{path}.__annotations__", annotations_of(function)
     # Under its own name there may be what has decorated it.
     for name in (*names_in(function.__code__), function.__qualname__):

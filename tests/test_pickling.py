@@ -324,6 +324,14 @@ def with_default(value: object) -> Callable[[], object]:
     return function
 
 
+def with_attribute(value: object) -> Callable[[], object]:
+    def function() -> None:
+        pass
+
+    function.lock = value  # type: ignore[attr-defined]
+    return function
+
+
 def with_lock_global() -> object:
     return LOCK
 
@@ -352,6 +360,12 @@ def held(config: Config) -> Config:
 def in_class(lock: object) -> type:
     cls = type("Late", (), {"__module__": "__main__"})  # as if it were of a script
     cls.lock = lock  # type: ignore[attr-defined] # behind what each class has of itself
+    return cls
+
+
+def in_annotations(lock: object) -> type:
+    cls = in_class(None)
+    cls.__annotations__ = {"lock": lock}
     return cls
 
 
@@ -391,6 +405,7 @@ LOCKED: list[tuple[Callable[[Any], object], str]] = [
     (lambda lock: closing_over(closing_over(lock)), ".__closure__['value'].__closure__['value']"),
     (lambda lock: functools.cache(closing_over(lock)), ".__wrapped__.__closure__['value']"),
     (with_default, ".__defaults__[1]"),
+    (with_attribute, ".lock"),
     (lambda lock: with_lock_global, ".__globals__['LOCK']"),
     (ring, "[3]"),
     (in_module, ".cfg.lock"),
@@ -400,11 +415,27 @@ LOCKED: list[tuple[Callable[[Any], object], str]] = [
     (in_class, ".lock"),
     (lambda lock: in_class(classmethod(closing_over(lock))), ".lock.__func__.__closure__['value']"),
     (lambda lock: in_class(property(closing_over(lock))), ".lock.fget.__closure__['value']"),
+    (lambda lock: type("Child", (in_class(lock),), {"__module__": "__main__"}), ".__bases__[0].lock"),
+    (in_annotations, ".__annotations__['lock']"),
     (in_enumeration, "type(x).lock"),
     (lambda lock: np.array([1, lock], dtype=object), ".__getstate__()[4][1]"),
 ]
 if sys.version_info >= (3, 15):
     LOCKED.append((lambda lock: frozendict(a=[lock]), "['a'][0]"))  # noqa: F821
+
+
+def test_the_middle_of_a_long_path_is_left_out() -> None:
+    value: object = LOCK
+    for number in range(8):
+        value = {f"key {number} of a {'long' * 12} name": value}
+    with pytest.raises(SerializationError, match="is a _thread.lock") as caught:
+        dump(value, task_name="load", what="x")
+    path = caught.value.path
+    assert path is not None
+    assert len(path) < 310
+    assert path.startswith("x['key 7 of a long")
+    assert path.endswith("long name']")
+    assert "…" in path
 
 
 @pytest.mark.parametrize(("hide", "path"), LOCKED, ids=[path for _, path in LOCKED])
