@@ -88,24 +88,17 @@ def _outermost_with_file(name: str) -> tuple[str, str | None]:
 
 def _is_found(name: str, file: str | None) -> bool:
     """Tell whether a module would be imported, and from this file if it is from any."""
-    path: Sequence[str] | None = None
-    if namespace := name.rpartition(".")[0]:
-        specs = find_specs(namespace)
-        path = (specs and specs[-1].submodule_search_locations) or ()
-    for finder in sys.meta_path:
-        try:
-            spec = finder.find_spec(name, path)
-        except Exception:  # another's finder, which wants to be asked otherwise
-            return True
-        if spec is not None:
-            if not spec.has_location or file is None:
-                return True
-            origin = str(spec.origin)
-            if spec.submodule_search_locations is not None:
-                # The folder tells: icecream, for one, gives itself the file of one of its modules.
-                origin, file = os.path.dirname(origin), os.path.dirname(file)  # noqa: PTH120 - as below
-            return _is_same_file(origin, file)
-    return False
+    specs = find_specs(name)
+    if not specs:
+        return False
+    spec = specs[-1]
+    if not spec.has_location or file is None:
+        return True
+    origin = str(spec.origin)
+    if spec.submodule_search_locations is not None:
+        # The folder tells: icecream, for one, gives itself the file of one of its modules.
+        origin, file = os.path.dirname(origin), os.path.dirname(file)  # noqa: PTH120 - as below
+    return _is_same_file(origin, file)
 
 
 def find_specs(name: str) -> list[ModuleSpec]:
@@ -124,8 +117,8 @@ def find_specs(name: str) -> list[ModuleSpec]:
 
 def _find_spec(name: str, path: Sequence[str] | None) -> ModuleSpec | None:
     for finder in sys.meta_path:
-        with suppress(Exception):  # another's finder, which wants to be asked otherwise
-            spec = finder.find_spec(name, path)
+        with suppress(Exception):  # another's finder
+            spec = finder.find_spec(name, path, None)
             if spec is not None:
                 return spec
     return None

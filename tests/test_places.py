@@ -11,14 +11,17 @@ import subprocess
 import sys
 import threading
 import time
+import types
 import zipfile
 from pathlib import Path
 
+import cloudpickle
 import programs
 import pytest
 from programs import ended
 
 from processes import Process, ProcessPoolRunner, Task, TaskDependency
+from processes.importable import can_be_imported, stays_away
 from processes.runners.pool.abilities import CAN_GUARD
 from processes.runners.pool.launch import behind_redirector
 
@@ -606,14 +609,49 @@ def test_a_module_that_goes_by_value_may_be_all_that_a_function_names(tmp_path, 
             "def use_again(plugin):\n"
             "    return plugin.double(3), plugin.count, plugin.seen\n"
             "report = Process([Task('use', use), Task('again', use_again, args=(plugin,),\n"
-            "    dependencies=[TaskDependency('use')])]).run(runner='process', max_workers=1)\n"
+            "    dependencies=[TaskDependency('use')]), Task('give', lambda: plugin)]).run(\n"
+            "    runner='process', max_workers=1)\n"
             "report.raise_for_errors()\n"
-            "(*used, kind), again = report.results.values()\n"
-            "print(used, again, type(kind) is plugin.Kind)\n"
+            "(*used, kind), again, given = (report.results[name] for name in ('use', 'again', 'give'))\n"
+            "print(used, again, type(kind) is plugin.Kind, given is plugin)\n"
         )
     )
-    expected = "[4, 2, [1, 2]] (6, 3, [1, 2, 3]) True\n"
+    expected = "[4, 2, [1, 2]] (6, 3, [1, 2, 3]) True True\n"
     assert output_of(["-c", program], tmp_path) == expected
+
+
+def test_a_module_that_another_finder_finds_can_be_imported(tmp_path, monkeypatch):
+    class Failing:
+        def find_spec(self, *_):
+            raise OSError("the index is gone")
+
+    class Strict:
+        def find_spec(self, name, path, target):  # as Python asks; none has a default
+            if name == "found_by_strict":
+                return importlib.util.spec_from_file_location(name, tmp_path / "elsewhere.py")
+            return None
+
+    (tmp_path / "elsewhere.py").write_text("def double(number):\n    return 2 * number\n")
+    monkeypatch.setattr(sys, "meta_path", [Failing(), *sys.meta_path, Strict()])
+    spec = Strict().find_spec("found_by_strict", None, None)
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    spec.loader.exec_module(module)
+    assert can_be_imported(module.double)
+
+
+def test_a_module_whose_file_is_gone_goes_by_value_where_its_name_means_another(tmp_path, monkeypatch):
+    module = types.ModuleType("of_two_folders")
+    exec("def double(number):\n    return 2 * number\n", vars(module))
+    module.__file__ = str(tmp_path / "gone" / "of_two_folders.py")
+    (tmp_path / "of_two_folders.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    try:
+        assert not can_be_imported(module.double)
+    finally:
+        cloudpickle.unregister_pickle_by_value(module)
+        stays_away.discard(module.__name__)
 
 
 def test_what_is_in_a_package_goes_by_value_where_cloudpickle_is_to_take_that_along(tmp_path):
