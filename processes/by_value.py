@@ -47,8 +47,8 @@ from .rebuild import (
     fill_module,
     fill_object,
     find_global,
+    find_in,
     find_module,
-    find_named,
     find_object,
     find_shared_module,
     from_parent,
@@ -419,7 +419,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return sentinel.__name__
         module, name, kind = sentinel.__module__, sentinel.__name__, type(sentinel)
         made_of = (kind, (name,), {"repr": repr(sentinel)})
-        if find_named(globals_of(module) or {}, name) is sentinel:
+        if find_in(module, name) is sentinel:
             return make_named, (module, name, kind, *made_of)
         return self._reduce_to_global(sentinel, *made_of) or (make_unnamed, (module, *made_of))
 
@@ -427,7 +427,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         """Reduce an object to the name of a global that it is; None if it is none."""
         kind = type(bare)
         for module in ("__main__", *self._shared):
-            if (values := globals_of(module)) is not None and (name := name_among(values, bare)) is not None:
+            if (name := name_among(globals_of(module), bare)) is not None:
                 if (home := _imported_from(name, bare)) is not None:
                     self._modules.add(home.__name__)
                     return getattr, (home, name)
@@ -454,8 +454,7 @@ def _reduce_global(obj: Any, name: str) -> Any:
     module = getattr(obj, "__module__", None)
     if module is None or not goes_by_value(module):
         return name
-    places = find_named(globals_of(module) or {}, name), first_of_run.get((module, name))
-    if not any(found is obj for found in places):
+    if obj is not find_in(module, name) and obj is not first_of_run.get((module, name)):
         return name  # which pickle refuses
     state = (module, name, object.__getstate__(obj))
     return find_global, (module, name, type(obj)), state, None, None, fill_global

@@ -113,10 +113,10 @@ def find_globals(module: str, stays_away: bool) -> dict[str, Any]:
     return vars(find_shared_module(module, stays_away)) if serves_run() else {}
 
 
-def globals_of(module: str) -> dict[str, Any] | None:
-    """Find the globals of a module: those of this run, where what is of it came by value."""
+def globals_of(module: str) -> dict[str, Any]:
+    """Find the globals of a module: those of this run, where it came by value; empty if there is none."""
     found = modules_of_run.get(module) or sys.modules.get(module)
-    return None if found is None else vars(found)
+    return {} if found is None else vars(found)
 
 
 def first_brought(module: str, name: str, value: Any) -> Any:
@@ -193,7 +193,7 @@ def fill_global(obj: Any, state: tuple[str, str, Any]) -> None:
 
 def _found_at_home(module: str, name: str) -> Any:
     """Find a global of a module that has not come by value; None if there is no such thing."""
-    return find_named(vars(sys.modules[module]), name) if _is_at_home(module) else None
+    return find_in(module, name) if _is_at_home(module) else None
 
 
 def _is_at_home(module: str) -> bool:
@@ -210,7 +210,7 @@ def make_named(
 ) -> Any:
     """Find the global of a module that is known by its identity, or make it."""
     is_at_home = _is_at_home(module)
-    found = find_named(vars(sys.modules[module]), name) if is_at_home else first_of_run.get((module, name))
+    found = _found_at_home(module, name) if is_at_home else first_of_run.get((module, name))
     if type(found) is not kind:
         found = make_unnamed(module, make, args, kwargs)
         if serves_run() and not is_at_home:
@@ -218,10 +218,10 @@ def make_named(
     return found
 
 
-def find_named(values: Mapping[str, Any], name: str) -> Any:
-    """Find a global, or what a dotted name means there; None if there is no such thing."""
+def find_in(module: str, name: str) -> Any:
+    """Find a module's global, or what a dotted name means there; None if there is no such thing."""
     first, *others = name.split(".")
-    found = values.get(first)
+    found = globals_of(module).get(first)
     for other in others:
         found = getattr(found, other, None)
     return found
@@ -366,7 +366,8 @@ def make_class(
     cls = by_id.get(class_id)
     if not isinstance(cls, type) and sent_by_parent and not (serves_run() or reader.guest):
         # It is in a report, say, that an earlier run of this program has pickled.
-        cls = _find_class(*arguments)
+        _, _, _, namespace, *_ = arguments
+        cls = find_in(namespace["__module__"], namespace["__qualname__"])
     if not isinstance(cls, type):
         cls = make(*arguments)
         received.add(cls)
@@ -375,15 +376,6 @@ def make_class(
     if sent_by_parent and cls in received and serves_run():
         from_parent.add(cls)
     return cls
-
-
-def _find_class(
-    _metaclass: type, _name: str, _bases: object, namespace: Mapping[str, Any], *_: object
-) -> type | None:
-    """Find a class where it was defined; None if there is none now."""
-    module = sys.modules.get(namespace["__module__"])
-    found = None if module is None else find_named(vars(module), namespace["__qualname__"])
-    return found if isinstance(found, type) else None
 
 
 def make_skeleton(metaclass: type, name: str, bases: tuple[Any, ...], namespace: dict[str, Any]) -> type:

@@ -21,7 +21,7 @@ from .annotations import part_of
 from .importable import can_be_imported
 from .pickling import PROTOCOL
 from .rebuild import (
-    globals_of,
+    find_in,
     make_cell,
     make_named,
     make_reference,
@@ -220,9 +220,8 @@ def _reduce_forward_reference(reference: Any) -> Any:
 
 
 def _is_global(named: Any) -> bool:
-    values = globals_of(named.__module__)
     name: str = getattr(named, "__name__", "")  # what caches a partial function has none
-    return values is not None and values.get(name) is named
+    return find_in(named.__module__, name) is named
 
 
 def _is_recursive(alias: Any) -> bool:

@@ -283,9 +283,7 @@ def is_global(function: FunctionType) -> bool:
     """Tell whether a function is a global of its module, or of the script, which may have decorated it."""
     for module in (function.__module__, "__main__"):
         values = globals_of(module)
-        if values is not None and (
-            values.get(function.__name__) is function or name_among(values, function) is not None
-        ):
+        if values.get(function.__name__) is function or name_among(values, function) is not None:
             return True
     return False
 
@@ -295,9 +293,7 @@ def module_of(named: Named) -> tuple[str, dict[str, Any]] | None:
     own = named.__globals__ if isinstance(named, FunctionType) else None
     name: str = named.__module__ if own is None else own.get("__name__", "")
     found = globals_of(name)
-    if found is None or (own is not None and own is not found):
-        return None
-    return name, found
+    return (name, found) if found and (own is None or own is found) else None
 
 
 def looked_up_for(named: Named, among: Mapping[str, Any]) -> dict[str, Any]:
