@@ -139,17 +139,10 @@ def let_go_of_variables(exception: BaseException) -> None:
     """Free what the frames of an exception hold; where memory is short, they are what holds it."""
     from contextlib import suppress
 
-    seen: set[int] = set()
-    pending: list[BaseException | None] = [exception]
-    while pending:
-        one = pending.pop()
-        if one is None or id(one) in seen:
-            continue
-        seen.add(id(one))
+    for one in _chain(exception):
         for entry in entries_of(one):
             with suppress(RuntimeError):  # of a frame that still runs: ours
                 entry.tb_frame.clear()
-        pending += (one.__cause__, one.__context__)
 
 
 def drop_leading_frames(exception: BaseException, modules: Collection[str]) -> None:
@@ -186,6 +179,21 @@ def beginning_of(exception: BaseException) -> str:
     """Tell where an exception's traceback begins: in the task's own function; empty if it has none."""
     outermost = traceback_of(exception)
     return "" if outermost is None else _location(outermost)
+
+
+def _chain(exception: BaseException) -> Iterator[BaseException]:
+    """Give an exception, and then all that it leads to: its cause, its context, its members, and theirs."""
+    pending: list[BaseException | None] = [exception]
+    seen = set()
+    while pending:
+        one = pending.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        yield one
+        if isinstance(one, BaseExceptionGroup):
+            pending += one.exceptions
+        pending += (one.__cause__, one.__context__)
 
 
 def exception_text(exception: BaseException) -> str:
@@ -247,7 +255,7 @@ def brief_repr(value: object) -> str:
 def bounded_dataclass_repr(instance: Any) -> str:
     """Return the repr of a data class with its fields bounded in size, not in time: whoever asks waits."""
     texts = (
-        f"{name}={_render(getattr(instance, name), MAX_CHARACTERS, threaded=True, parents=())}"
+        f"{name}={_Renderer(threaded=True).render(getattr(instance, name), MAX_CHARACTERS)}"
         for name in instance.__dataclass_fields__
     )
     return f"{_type_name(instance)}({', '.join(texts)})"
@@ -278,7 +286,7 @@ def _describe(exception: BaseException, frame_filter: str | None) -> Failure:
     for name, value in variables.items():
         jobs[name] = _repr_job(value, MAX_CHARACTERS)
     texts = _render_all(jobs)
-    text = texts[_EXCEPTION] if _EXCEPTION in texts else _unprintable(exception)
+    text = texts.get(_EXCEPTION, _unprintable(exception))
     traceback_str = texts[_TRACEBACK] if _TRACEBACK in texts else _bare_traceback(exception, text)
     return Failure(text, traceback_str, _with_stand_ins(variables, texts), location)
 
@@ -435,19 +443,7 @@ def _bare_traceback(exception: BaseException, text: str) -> str:
 
 def _are_plain(exception: BaseException) -> bool:
     """Tell whether rendering an exception, and what it is chained to, runs builtin code only."""
-    pending: list[BaseException | None] = [exception]
-    seen = set()
-    while pending:
-        one = pending.pop()
-        if one is None or id(one) in seen:
-            continue
-        seen.add(id(one))
-        if not _is_plain(one):
-            return False
-        if isinstance(one, BaseExceptionGroup):
-            pending += one.exceptions
-        pending += (one.__cause__, one.__context__)
-    return True
+    return all(_is_plain(one) for one in _chain(exception))  # before it is asked what it leads to
 
 
 def _is_plain(exception: BaseException) -> bool:
@@ -516,19 +512,14 @@ def _render_in_thread(jobs: Mapping[Any, Callable[[bool], str]]) -> dict[Any, st
 
 def _with_stand_ins(values: Mapping[Any, object], texts: Mapping[Any, str]) -> dict[Any, str]:
     """Return the texts in the order of the values, and something for those that have none."""
-    first = True
     whole = {}
+    what = " whose __repr__"
     for key, value in values.items():
         if key in texts:
             whole[key] = texts[key]
-            continue
-        kind = _type_name(value)
-        late = f"{RENDER_SECONDS:g} s"
-        if first:
-            whole[key] = f"<{kind} object whose __repr__ took longer than {late}>"
         else:
-            whole[key] = f"<{kind} object, left out because those before it took longer than {late}>"
-        first = False
+            whole[key] = f"<{_type_name(value)} object{what} took longer than {RENDER_SECONDS:g} s>"
+            what = ", left out because those before it"
     return whole
 
 
@@ -536,33 +527,76 @@ def _with_stand_ins(values: Mapping[Any, object], texts: Mapping[Any, str]) -> d
 
 
 def _repr_job(value: object, room: int) -> Callable[[bool], str]:
-    return lambda threaded: _render(value, room, threaded, ())
+    return lambda threaded: _Renderer(threaded).render(value, room)
 
 
-def _render(value: object, room: int, threaded: bool, parents: tuple[int, ...]) -> str:
-    """Return a repr of about `room` characters; `parents` are the ids of the containers around the value."""
-    kind = type(value)
-    if kind is str or kind is bytes or kind is bytearray:
-        return _render_string(value, room)  # type: ignore[arg-type]
-    if kind is int and value.bit_length() > 10_000:  # type: ignore[attr-defined]
-        return f"<int of {value.bit_length()} bits>"  # type: ignore[attr-defined]  # quadratic to convert
-    if kind in _PLAIN:
-        return _cut(repr(value), max(room, 40))  # half a number would be worse than a few characters more
-    if kind in _BRACKETS:
-        return _render_container(value, room, threaded, parents)
-    if _is_long_container(value, room):
-        opening, closing = _BRACKETS[dict if isinstance(value, DICTS) else list]
-        return _render_items(value, room, threaded, parents, f"{kind.__name__}({opening}", f"{closing})")
-    described_by = type.__getattribute__(kind, "__repr__")
-    if described_by is BaseException.__repr__ or described_by is BaseExceptionGroup.__repr__:
-        # A group's has that of each member in it, and doubles where it holds one twice.
-        args = vars(BaseException)["args"].__get__(value)
-        return _render_items(args, room, threaded, parents, f"{_type_name(value)}(", ")")
-    if described_by is object.__repr__:
-        return repr(value)
-    if threaded:
-        return _foreign_repr(value, room)
-    raise _NeedsThreadError
+class _Renderer:
+    """Makes a repr; only in the thread that may be left behind by the user's code."""
+
+    __slots__ = ("_around", "_threaded")
+
+    def __init__(self, threaded: bool) -> None:
+        self._threaded = threaded
+        self._around: list[int] = []  # the ids of the containers around the value
+
+    def render(self, value: object, room: int) -> str:
+        """Return a repr of about `room` characters."""
+        kind = type(value)
+        if kind is str or kind is bytes or kind is bytearray:
+            return _render_string(value, room)  # type: ignore[arg-type]
+        if kind is int and value.bit_length() > 10_000:  # type: ignore[attr-defined]
+            return f"<int of {value.bit_length()} bits>"  # type: ignore[attr-defined]  # quadratic to convert
+        if kind in _PLAIN:
+            return _cut(repr(value), max(room, 40))  # half a number would be worse than a few characters more
+        if kind in _BRACKETS:
+            return self._container(value, room)
+        if _is_long_container(value, room):
+            opening, closing = _BRACKETS[dict if isinstance(value, DICTS) else list]
+            return self._items(value, room, f"{kind.__name__}({opening}", f"{closing})")
+        described_by = type.__getattribute__(kind, "__repr__")
+        if described_by is BaseException.__repr__ or described_by is BaseExceptionGroup.__repr__:
+            # A group's has that of each member in it, and doubles where it holds one twice.
+            args = vars(BaseException)["args"].__get__(value)
+            return self._items(args, room, f"{_type_name(value)}(", ")")
+        if described_by is object.__repr__:
+            return repr(value)
+        if self._threaded:
+            return _foreign_repr(value, room)
+        raise _NeedsThreadError
+
+    def _container(self, value: Any, room: int) -> str:
+        kind = type(value)
+        opening, closing = _BRACKETS[kind]
+        if not value and kind in _EMPTY_REPRS:
+            return _EMPTY_REPRS[kind]
+        if kind is tuple and len(value) == 1:
+            closing = ",)"
+        return self._items(value, room, opening, closing)
+
+    def _items(self, value: Any, room: int, opening: str, closing: str) -> str:
+        if id(value) in self._around:
+            return f"{opening}...{closing.lstrip(',')}"
+        if len(self._around) == _MAX_DEPTH:
+            return f"{opening}…{closing.lstrip(',')}"
+        is_dict = isinstance(value, DICTS)
+        total = len(value)
+        used = len(opening)
+        parts = []
+        self._around.append(id(value))
+        # Each item takes two characters at least, so that this many are more than there is room for.
+        for index, item in enumerate(_first_items(value, room // 2 + 2)):
+            if used >= room:
+                parts.append(f"… {total - index} more items")
+                break
+            if is_dict:
+                part = self.render(item[0], room - used) + ": "
+                part += self.render(item[1], max(0, room - used - len(part)))
+            else:
+                part = self.render(item, room - used)
+            parts.append(part)
+            used += len(part) + 2
+        self._around.pop()
+        return opening + ", ".join(parts) + closing
 
 
 def _render_string(value: str | bytes | bytearray, room: int) -> str:
@@ -585,50 +619,16 @@ def _is_long_container(value: Any, room: int) -> bool:
     return False
 
 
-def _render_container(value: Any, room: int, threaded: bool, parents: tuple[int, ...]) -> str:
-    kind = type(value)
-    opening, closing = _BRACKETS[kind]
-    if not value and kind in _EMPTY_REPRS:
-        return _EMPTY_REPRS[kind]
-    if kind is tuple and len(value) == 1:
-        closing = ",)"
-    return _render_items(value, room, threaded, parents, opening, closing)
-
-
-def _render_items(
-    value: Any, room: int, threaded: bool, parents: tuple[int, ...], opening: str, closing: str
-) -> str:
-    if id(value) in parents:
-        return f"{opening}...{closing.lstrip(',')}"
-    if len(parents) == _MAX_DEPTH:
-        return f"{opening}…{closing.lstrip(',')}"
-    is_dict = isinstance(value, DICTS)
-    total = len(value)
-    parents = (*parents, id(value))
-    used = len(opening)
-    parts = []
-    # Each item takes two characters at least, so that this many are more than there is room for.
-    for index, item in enumerate(_first_items(value, room // 2 + 2)):
-        if used >= room:
-            parts.append(f"… {total - index} more items")
-            break
-        if is_dict:
-            part = _render(item[0], room - used, threaded, parents) + ": "
-            part += _render(item[1], max(0, room - used - len(part)), threaded, parents)
-        else:
-            part = _render(item, room - used, threaded, parents)
-        parts.append(part)
-        used += len(part) + 2
-    return opening + ", ".join(parts) + closing
-
-
 def _first_items(value: Any, count: int) -> list[Any]:
     """Take items of a container at once, because another thread may change it meanwhile."""
+
+    def take(container: Any) -> list[Any]:
+        return list(islice(container.items() if isinstance(container, DICTS) else container, count))
+
     try:
-        return list(islice(value.items() if isinstance(value, DICTS) else value, count))
+        return take(value)
     except RuntimeError:  # without the GIL that is not at once, and to copy all of it is
-        whole = value.copy()
-        return list(islice(whole.items() if isinstance(whole, DICTS) else whole, count))
+        return take(value.copy())
 
 
 def _foreign_repr(value: object, room: int) -> str:
