@@ -29,18 +29,18 @@ from collections import ChainMap
 from enum import Enum
 from itertools import groupby
 from types import BuiltinFunctionType, CellType, CodeType, FunctionType, MethodType, ModuleType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypedDict, TypeVar, is_typeddict
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from weakref import WeakKeyDictionary
 
 import cloudpickle
 
-from .annotations import OF_CLASSES, annotations_of, are_known
+from .annotations import annotations_of, are_known
+from .class_parts import attributes_of_members, parts_of_class, reduce_member
 from .collector import collector_paused
 from .exception_state import dump_exception, load_exception
 from .importable import can_be_imported, goes_by_value, look_for_home, stays_away
 from .pickling import ATOMS, LARGE, PROTOCOL, Pickled, dump_value, first_of_run, modules_of_run
 from .rebuild import (
-    data_type_of,
     fill_class,
     fill_function,
     fill_global,
@@ -57,11 +57,9 @@ from .rebuild import (
     ids,
     make_class,
     make_code,
-    make_enum,
     make_function,
     make_named,
     make_object,
-    make_skeleton,
     make_unnamed,
     makes_of,
     note_id,
@@ -78,19 +76,12 @@ from .shared_globals import (
     waiting_submodules,
     with_lazy_imports,
 )
+from .trusted import is_made_without_its_code, is_safe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from .pickling import Buffer, Named
-
-# Reading what these libraries have written runs their code and nobody else's.
-SAFE_LIBRARIES: Final = {
-    *("array", "builtins", "collections", "copyreg", "datetime", "decimal", "fractions", "ipaddress"),
-    *("pathlib", "re", "uuid", "zoneinfo", "_codecs", "_operator", "operator", "functools", "processes"),
-    *("numpy", "scipy", "pandas", "pyarrow", "polars", "torch", "PIL"),
-}
-
 
 # Of the libraries above, by id, since to look at them anew takes half of the time of a small data frame:
 _LIBRARY_TYPES: Final[dict[int, type]] = {}  # those whose objects reduce as they say themselves
@@ -98,12 +89,6 @@ _LIBRARY_NAMES: Final[dict[int, object]] = {}  # classes and functions that go b
 
 # What objects are made with whose class says nothing of it.
 _NEW_OBJECT: Final = copyreg.__newobj__  # type: ignore[attr-defined]
-
-# What pydantic makes of a whole schema, in which other classes and functions stand: these come first.
-_WHOLE_SCHEMAS: Final = ("__pydantic_core_schema__", "__pydantic_serializer__", "__pydantic_validator__")
-
-# What is made anew with each member of an enumeration.
-_OF_EACH_MEMBER: Final = {"_name_", "_value_", "__objclass__", "_sort_order_", "_inverted_"}
 
 _SENTINEL: Final[type | None] = getattr(builtins, "sentinel", None)  # from Python 3.15 on
 
@@ -235,19 +220,18 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             raise TypeError(f"cannot pickle {kind.__name__!r} object")  # what goes is a descriptor's number
         if kind.__name__ == "memmap" and kind is getattr(sys.modules.get("numpy"), "memmap", None):
             return self._reduce_memmap(obj)
-        by_name = kind.__name__ == "cython_function_or_method"
-        is_safe = _is_safe(obj if by_name else kind)
+        if kind.__name__ == "cython_function_or_method":
+            return self._let_go_by_name(obj)
+        in_table, of_library = kind in self.dispatch_table, is_safe(kind)
         if self.plain:
-            self.plain = is_safe or (kind not in self.dispatch_table and _is_made_without_its_code(kind))
-        if by_name or kind in self.dispatch_table:
-            if by_name and is_safe:
-                _LIBRARY_NAMES[id(obj)] = obj
+            self.plain = of_library or (not in_table and is_made_without_its_code(kind))
+        if in_table:
             return NotImplemented
         if issubclass(kind, Enum):
-            return _reduce_member(obj)
+            return reduce_member(obj)
         if hasattr(kind, "__wrapped__") and can_be_imported(obj):  # what wrapt has decorated refuses a copy
             return obj.__qualname__
-        if is_safe and can_be_imported(kind):  # pandas makes a class for each `itertuples()`
+        if of_library and can_be_imported(kind):  # pandas makes a class for each `itertuples()`
             _LIBRARY_TYPES[id(kind)] = kind
         reduced = self._reduce_object(obj)
         if type(reduced) is str:
@@ -308,7 +292,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return known
         reduced = super().reducer_override(cls)
         if reduced is NotImplemented or len(reduced) < 6:  # it can be imported, or is one of Python's own
-            if not _is_safe(cls):
+            if not is_safe(cls):
                 self._modules.add(cls.__module__)
             elif reduced is NotImplemented:
                 _LIBRARY_NAMES[id(cls)] = cls
@@ -318,26 +302,17 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         if self._classes is not None:
             return self._leave_out(cls, class_id)
         _, arguments, (attributes, slots), _, _, fill = reduced
-        attributes.pop("__msgspec_cache__", None)  # which msgspec puts into any class, and makes anew
-        for name in filter(attributes.__contains__, _WHOLE_SCHEMAS):
-            attributes[name] = attributes.pop(name)
-        if annotations := annotations_of(cls):
-            attributes = {name: value for name, value in attributes.items() if name not in OF_CLASSES}
-            attributes["__annotations__"] = annotations
-        if issubclass(cls, Enum):
-            make, arguments, attributes = _enum_apart(cls, attributes)
-        else:
-            make, arguments = make_skeleton, _class_apart(cls, arguments)
-        arguments = (class_id, not self._to_sender, make, arguments)
+        make, arguments, attributes = parts_of_class(cls, arguments, attributes)
         module, brought = "", {}
         there = self._share(cls)
         if there is not None:
             module = there.module
             brought = with_lazy_imports(_travelling(looked_up_for(cls, there.values)))
             attributes = there.stand_ins(attributes)
-        members = _attributes_of_members(cls)
+        made_of = (class_id, not self._to_sender, make, arguments)
+        members = attributes_of_members(cls)
         state: tuple[Any, ...] = (fill, (attributes, slots), members, module, there or {}, brought)
-        return make_class, arguments, state, None, None, fill_class
+        return make_class, made_of, state, None, None, fill_class
 
     def _reduce_known(self, named: Named) -> Any:
         """Reduce a class or function to its id, if the other side has it or gets it otherwise."""
@@ -368,11 +343,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return known
         reduced = super().reducer_override(function)
         if reduced is NotImplemented:
-            if _is_safe(function):
-                _LIBRARY_NAMES[id(function)] = function
-            else:
-                self.plain = False
-            return reduced
+            return self._let_go_by_name(function)
         self.plain = False
         _, (code, own, *_), (attributes, slots), *_ = reduced
         brought = own | slots.pop("__globals__")
@@ -401,6 +372,13 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
                 made_of = (*made_of, lines)
         state = (function_id, module, attributes, slots, brought)
         return make_function, made_of, state, None, None, fill_function
+
+    def _let_go_by_name(self, function: Any) -> Any:
+        if is_safe(function):
+            _LIBRARY_NAMES[id(function)] = function
+        else:
+            self.plain = False
+        return NotImplemented
 
     def _empty(self, cell: CellType, there: SharedGlobals | None) -> EmptyCell:
         """Return what stands for a cell, which has its contents later: they may need the function."""
@@ -505,61 +483,6 @@ def _annotated_with_text(function: FunctionType) -> FunctionType:
     return copy
 
 
-def _class_apart(cls: type, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return what `make_skeleton` takes, by what cloudpickle's own function would take."""
-    metaclass, name, bases, namespace, *_ = arguments
-    if is_typeddict(cls) and dict in bases:
-        # One that inherits from others, before Python 3.12: to its metaclass dict is a stranger.
-        bases = tuple(TypedDict if base is dict else base for base in bases)
-    # cloudpickle makes the class without these two: its objects would look unlike the sender's, and come back
-    # with a __dict__, which the sender's cannot take.
-    namespace["__qualname__"] = cls.__qualname__
-    if "__slots__" in vars(cls) and NamedTuple not in bases:  # which takes none in its body
-        namespace["__slots__"] = vars(cls)["__slots__"]
-    return metaclass, name, bases, namespace
-
-
-def _enum_apart(
-    cls: type[Enum], attributes: dict[str, Any]
-) -> tuple[Callable[..., type], tuple[Any, ...], dict[str, Any]]:
-    """Return how an enumeration is made, of what, and those of its attributes that are no members."""
-    namespace = {"__module__": cls.__module__, "__qualname__": cls.__qualname__}
-    members = {name: _parts_of(member) for name, member in cls.__members__.items()}
-    others = {name: value for name, value in attributes.items() if name not in members}
-    return make_enum, (type(cls), cls.__name__, cls.__bases__, namespace, members), others
-
-
-def _reduce_member(member: Enum) -> Any:
-    """Reduce a member of an enumeration to its name: by its value a function could not be found again."""
-    cls = type(member)
-    if cls.__reduce_ex__ is not Enum.__reduce_ex__ or cls.__members__.get(member._name_) is not member:
-        return member.__reduce_ex__(PROTOCOL)
-    return getattr, (cls, member._name_)
-
-
-def _parts_of(member: Enum) -> tuple[Any, tuple[Any, ...]]:
-    """Return the value of an enumeration's member, and what its data type makes it of."""
-    kind: Any = data_type_of(type(member))
-    if kind.__new__ is object.__new__:
-        made_of: tuple[Any, ...] = ()
-    elif hasattr(kind, "__getnewargs__"):
-        made_of = kind.__getnewargs__(member)
-    else:  # dates and decimals tell it in their own way
-        _, made_of, *_ = kind.__reduce__(member)
-    return member._value_, made_of
-
-
-def _attributes_of_members(cls: type) -> dict[str, dict[str, Any]]:
-    """Return what the members of an enumeration have beside their values: what made them may set it."""
-    found = {}
-    for name, member in cls.__members__.items() if issubclass(cls, Enum) else ():
-        state: Any = object.__getstate__(member)
-        own, in_slots = state if isinstance(state, tuple) else (state, {})
-        attributes = own | in_slots
-        found[name] = {key: value for key, value in attributes.items() if key not in _OF_EACH_MEMBER}
-    return found
-
-
 def _travelling(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if _can_travel(value)}
 
@@ -609,42 +532,6 @@ def _reduce_to_name(method: MethodType) -> Any:
     except Exception:  # the object's own code
         return None
     return (getattr, (method.__self__, method.__func__.__name__)) if found == method else None
-
-
-# What a class must have from its builtin base, or as None (what cannot be hashed is no key), and what not.
-_FROM_BASE: Final = (
-    *("__new__", "__reduce__", "__reduce_ex__", "__getstate__"),
-    *("__getattribute__", "__setattr__", "__hash__"),
-)
-_ABSENT: Final = {"__getattr__", "__getnewargs__", "__getnewargs_ex__", "__setstate__"}
-
-
-def _is_made_without_its_code(kind: type) -> bool:
-    """Tell whether to make an object of a class again, and a key of a dict, runs no code of the class.
-
-    It is so with data classes, named tuples, and classes that say nothing of it.
-    """
-    base, absent = object, _ABSENT
-    if kind.__bases__[0] is tuple and "_fields" in vars(kind):
-        base, absent = tuple, _ABSENT - {"__getnewargs__"}
-    return all(
-        getattr(kind, name) in (None, getattr(base, name)) or _is_generated(kind, name) for name in _FROM_BASE
-    ) and not any(hasattr(kind, name) for name in absent)
-
-
-def _is_generated(kind: type, name: str) -> bool:
-    """Tell whether a data class's or a named tuple's method was made for it: its code is of no file."""
-    code = getattr(getattr(kind, name), "__code__", None)
-    return (
-        code is not None
-        and code.co_filename == "<string>"
-        and not vars(kind).keys().isdisjoint({"__dataclass_params__", "_fields"})
-    )
-
-
-def _is_safe(named: Any) -> bool:
-    """Tell whether a class or function belongs to a library whose unpickling is trusted."""
-    return str(named.__module__).partition(".")[0] in SAFE_LIBRARIES
 
 
 def _lines_without_file(function: FunctionType) -> list[str]:

@@ -1,0 +1,89 @@
+"""What classes that go by value are taken apart into; :mod:`processes.rebuild` makes them of it again."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypedDict, is_typeddict
+
+from .annotations import OF_CLASSES, annotations_of
+from .pickling import PROTOCOL
+from .rebuild import data_type_of, make_enum, make_skeleton
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Parts = tuple[Callable[..., type], tuple[Any, ...], dict[str, Any]]
+
+# What pydantic makes of a whole schema, in which other classes and functions stand: these come first.
+_WHOLE_SCHEMAS: Final = ("__pydantic_core_schema__", "__pydantic_serializer__", "__pydantic_validator__")
+
+# What is made anew with each member of an enumeration.
+_OF_EACH_MEMBER: Final = {"_name_", "_value_", "__objclass__", "_sort_order_", "_inverted_"}
+
+
+def parts_of_class(cls: type, arguments: tuple[Any, ...], attributes: dict[str, Any]) -> Parts:
+    """Return how a class is made, of what, and which attributes it is given then.
+
+    Parameters
+    ----------
+    cls : type
+        The class.
+    arguments, attributes
+        What cloudpickle would make it of, and give it.
+    """
+    attributes.pop("__msgspec_cache__", None)  # which msgspec puts into any class, and makes anew
+    for name in filter(attributes.__contains__, _WHOLE_SCHEMAS):
+        attributes[name] = attributes.pop(name)
+    if annotations := annotations_of(cls):
+        attributes = {name: value for name, value in attributes.items() if name not in OF_CLASSES}
+        attributes["__annotations__"] = annotations
+    if issubclass(cls, Enum):
+        return _parts_of_enum(cls, attributes)
+    metaclass, name, bases, namespace, *_ = arguments
+    if is_typeddict(cls) and dict in bases:
+        # One that inherits from others, before Python 3.12: to its metaclass dict is a stranger.
+        bases = tuple(TypedDict if base is dict else base for base in bases)
+    # cloudpickle makes the class without these two: its objects would look unlike the sender's, and come back
+    # with a __dict__, which the sender's cannot take.
+    namespace["__qualname__"] = cls.__qualname__
+    if "__slots__" in vars(cls) and NamedTuple not in bases:  # which takes none in its body
+        namespace["__slots__"] = vars(cls)["__slots__"]
+    return make_skeleton, (metaclass, name, bases, namespace), attributes
+
+
+def _parts_of_enum(cls: type[Enum], attributes: dict[str, Any]) -> Parts:
+    namespace = {"__module__": cls.__module__, "__qualname__": cls.__qualname__}
+    members = {name: _parts_of_member(member) for name, member in cls.__members__.items()}
+    others = {name: value for name, value in attributes.items() if name not in members}
+    return make_enum, (type(cls), cls.__name__, cls.__bases__, namespace, members), others
+
+
+def _parts_of_member(member: Enum) -> tuple[Any, tuple[Any, ...]]:
+    """Return the value of an enumeration's member, and what its data type makes it of."""
+    kind: Any = data_type_of(type(member))
+    if kind.__new__ is object.__new__:
+        made_of: tuple[Any, ...] = ()
+    elif hasattr(kind, "__getnewargs__"):
+        made_of = kind.__getnewargs__(member)
+    else:  # dates and decimals tell it in their own way
+        _, made_of, *_ = kind.__reduce__(member)
+    return member._value_, made_of
+
+
+def attributes_of_members(cls: type) -> dict[str, dict[str, Any]]:
+    """Return what the members of an enumeration have beside their values: what made them may set it."""
+    found = {}
+    for name, member in cls.__members__.items() if issubclass(cls, Enum) else ():
+        state: Any = object.__getstate__(member)
+        own, in_slots = state if isinstance(state, tuple) else (state, {})
+        attributes = own | in_slots
+        found[name] = {key: value for key, value in attributes.items() if key not in _OF_EACH_MEMBER}
+    return found
+
+
+def reduce_member(member: Enum) -> Any:
+    """Reduce a member of an enumeration to its name: by its value a function could not be found again."""
+    cls = type(member)
+    if cls.__reduce_ex__ is not Enum.__reduce_ex__ or cls.__members__.get(member._name_) is not member:
+        return member.__reduce_ex__(PROTOCOL)
+    return getattr, (cls, member._name_)
