@@ -20,7 +20,6 @@ from __future__ import annotations
 import builtins
 import copyreg
 import inspect
-import io
 import os
 import pickle
 import sys
@@ -83,7 +82,7 @@ if TYPE_CHECKING:
 
     from .pickling import Buffer, Named
 
-# Of the libraries above, by id, since to look at them anew takes half of the time of a small data frame:
+# Of trusted libraries, by id, since to look at them anew takes half of the time of a small data frame:
 _LIBRARY_TYPES: Final[dict[int, type]] = {}  # those whose objects reduce as they say themselves
 _LIBRARY_NAMES: Final[dict[int, object]] = {}  # classes and functions that go by their names
 
@@ -100,18 +99,13 @@ def dump_by_value(
     value: object, to_sender: bool, in_pieces: bool, classes: dict[str, Named] | None, note_objects: bool
 ) -> Pickled:
     """Serialize any value; see :func:`processes.pickling.dump`."""
-    if not in_pieces:
-        with io.BytesIO() as file:
-            pickler = _Pickler(file, value, to_sender, classes)
-            pickler.dump(value)
-            return pickler.pickled(file.getvalue())
     sink = _Sink()
-    pickler = _Pickler(sink, value, to_sender, classes, sink.take_buffer)
+    pickler = _Pickler(sink, value, to_sender, classes, sink.take_buffer if in_pieces else None)
     pickler.dump(value)
-    if not sink.buffers and sum(map(len, sink.chunks)) < LARGE:
-        pickled = pickler.pickled(b"".join(sink.chunks))
-    else:
+    if in_pieces and (sink.buffers or sum(map(len, sink.chunks)) >= LARGE):
         pickled = pickler.pickled(b"", _joined(sink.chunks), sink.buffers)
+    else:
+        pickled = pickler.pickled(b"".join(sink.chunks))
     if note_objects:
         pickled.objects = pickler.objects()
     return pickled
@@ -153,11 +147,11 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
 
     def __init__(
         self,
-        file: io.BytesIO | _Sink,
+        file: _Sink,
         root: object,
         to_sender: bool,
         classes: dict[str, Named] | None,
-        buffer_callback: Callable[[pickle.PickleBuffer], object] | None = None,
+        buffer_callback: Callable[[pickle.PickleBuffer], object] | None,
     ) -> None:
         super().__init__(file, PROTOCOL, buffer_callback)
         self.plain = True
