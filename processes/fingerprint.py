@@ -49,7 +49,7 @@ from types import (
     ModuleType,
     WrapperDescriptorType,
 )
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeGuard
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeGuard, TypeVar
 from weakref import ReferenceType, WeakKeyDictionary, WeakValueDictionary
 
 from .annotations import annotations_of
@@ -106,6 +106,9 @@ _LAZY_IMPORT: Final[type | None] = getattr(types, "LazyImportType", None)  # fro
 _ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
+_T = TypeVar("_T")
+
+
 class _Part(NamedTuple):
     """A function or class: the digest of its own contents, which name others by number, and these."""
 
@@ -152,11 +155,7 @@ class Fingerprints:
         NoFingerprintError
             If it has none: the code of a value may raise anything.
         """
-        known = self._functions.get(id(function))
-        if known is None:
-            # The object is kept, so that no other one gets its id.
-            known = self._functions[id(function)] = (function, self._try_digest(function, "function"))
-        called = known[1]
+        called = _known(self._functions, function, lambda one: self._try_digest(one, "function"))
         if is_simple(args) and is_simple(kwargs):
             given: bytes | str = repr((args, kwargs)).encode()
         else:
@@ -192,11 +191,9 @@ class Fingerprints:
 
         note(root.needs)
         for need in queue:  # grows meanwhile
-            found = self._parts.get(id(need))
-            if found is None:
-                found = self._parts[id(need)] = (need, self._part_of(need))
-            whole.update(found[1].digest)
-            note(found[1].needs)
+            part = _known(self._parts, need, self._part_of)
+            whole.update(part.digest)
+            note(part.needs)
         return whole.digest()
 
     def of_item(self, item: object) -> bytes:
@@ -252,10 +249,7 @@ class Fingerprints:
 
     def code(self, code: CodeType) -> _Code:
         """Return what is to know of code."""
-        known = self._codes.get(id(code))
-        if known is None:
-            known = self._codes[id(code)] = (code, self._look_at(code))
-        return known[1]
+        return _known(self._codes, code, self._look_at)
 
     def _look_at(self, code: CodeType) -> _Code:
         writer = _Writer(self)
@@ -286,6 +280,14 @@ class Fingerprints:
                 found[module], others = self._sources[module]
                 unread += others
         return repr(sorted(found.items())).encode()
+
+
+def _known(known: dict[int, tuple[Any, _T]], value: Any, make: Callable[[Any], _T]) -> _T:
+    """Return what is made of an object, once; the object is kept, so that no other one gets its id."""
+    found = known.get(id(value))
+    if found is None:
+        found = known[id(value)] = value, make(value)
+    return found[1]
 
 
 class _Writer:
@@ -438,33 +440,12 @@ class _Writer:
             self._put(b"bound", function.__name__)
             self.write(function.__self__)
 
-    def write_method(self, method: MethodType) -> None:
-        self._put(b"method")
-        self.write(method.__func__)
-        self.write(method.__self__)
-
     def write_slot(self, descriptor: Any) -> None:
         self._put(b"slot", descriptor.__name__)
         self.write(descriptor.__objclass__)
 
     def write_own_slot(self, descriptor: Any) -> None:
         self._put(b"own slot", descriptor.__name__)
-
-    def write_wrapped(self, wrapper: Any) -> None:
-        self._put(type(wrapper).__name__.encode())
-        self.write(wrapper.__func__)
-
-    def write_property(self, found: property) -> None:
-        self._put(b"property")
-        self.write((found.fget, found.fset, found.fdel, found.__doc__))
-
-    def write_cached(self, cached: Any) -> None:
-        self._put(b"lru_cache")
-        self.write((cached.__wrapped__, cached.cache_parameters()))
-
-    def write_partial(self, made: functools.partial[Any]) -> None:
-        self._put(b"partial")
-        self.write((made.func, made.args, made.keywords, vars(made) or None))
 
     def write_alias(self, alias: Any) -> None:
         if not self._is_again(alias):
@@ -479,10 +460,6 @@ class _Writer:
         if not self._is_again(weak):
             self._put(type(weak).__name__.encode())
             self.write(list(weak.items()))
-
-    def write_reference(self, reference: ReferenceType[Any]) -> None:
-        self._put(b"weak")
-        self.write(reference())
 
     def write_variable(self, variable: ContextVar[Any]) -> None:
         self._put(b"context variable", variable.name)
@@ -569,6 +546,11 @@ class _Writer:
         self.write((type(cls), cls.__bases__))
 
 
+def _by_parts(parts_of: Callable[[Any], object]) -> Callable[[_Writer, Any], None]:
+    """Return what writes an object as its type and what it is made of."""
+    return lambda writer, value: writer.write((type(value), parts_of(value)))
+
+
 _LOCKS: Final = (type(threading.Lock()), type(threading.RLock()), threading.local)
 
 _WRITERS: Final[dict[type, Callable[[_Writer, Any], None]]] = {
@@ -587,15 +569,17 @@ _WRITERS: Final[dict[type, Callable[[_Writer, Any], None]]] = {
         (WrapperDescriptorType, MethodDescriptorType, ClassMethodDescriptorType), _Writer.write_slot
     ),
     FunctionType: _Writer.write_named,  # after those above, which on PyPy are functions
-    MethodType: _Writer.write_method,  # and methods
+    MethodType: _by_parts(lambda method: (method.__func__, method.__self__)),  # and methods
     **dict.fromkeys((MemberDescriptorType, GetSetDescriptorType), _Writer.write_own_slot),
-    **dict.fromkeys((staticmethod, classmethod), _Writer.write_wrapped),
-    property: _Writer.write_property,
-    functools._lru_cache_wrapper: _Writer.write_cached,  # noqa: SLF001 - it has no other name
-    functools.partial: _Writer.write_partial,
+    **dict.fromkeys((staticmethod, classmethod), _by_parts(lambda wrapper: wrapper.__func__)),
+    property: _by_parts(lambda one: (one.fget, one.fset, one.fdel, one.__doc__)),
+    functools._lru_cache_wrapper: _by_parts(  # noqa: SLF001 - it has no other name
+        lambda cached: (cached.__wrapped__, cached.cache_parameters())
+    ),
+    functools.partial: _by_parts(lambda one: (one.func, one.args, one.keywords, vars(one) or None)),
     **dict.fromkeys(_TYPE_ALIAS, _Writer.write_alias),
     **dict.fromkeys((WeakKeyDictionary, WeakValueDictionary), _Writer.write_weak_dict),
-    ReferenceType: _Writer.write_reference,
+    ReferenceType: _by_parts(lambda reference: reference()),
     ContextVar: _Writer.write_variable,
     CellType: _Writer.write_cell,
     CodeType: _Writer.write_code,
