@@ -18,7 +18,6 @@ looks up by a name that it makes, or reads from the world: files, the clock, the
 
 from __future__ import annotations
 
-import ast
 import copyreg
 import functools
 import re
@@ -30,8 +29,6 @@ from contextlib import suppress
 from contextvars import ContextVar
 from enum import Enum
 from hashlib import blake2b
-from importlib.machinery import ExtensionFileLoader
-from pathlib import Path
 from pickle import PickleBuffer
 from struct import pack
 from types import (
@@ -49,22 +46,19 @@ from types import (
     ModuleType,
     WrapperDescriptorType,
 )
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeGuard, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 from weakref import ReferenceType, WeakKeyDictionary, WeakValueDictionary
 
 from .annotations import annotations_of
 from .failure import brief_repr
-from .importable import find_specs
 from .interrupt import is_of_signal
 from .pickling import LARGE, PROTOCOL, is_simple
+from .provenance import Modules, absolute_name, is_compiled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
-    from importlib.machinery import ModuleSpec
 
 _DIGEST_BYTES: Final = 20
-
-_INSTALLED: Final = {"site-packages", "dist-packages"}  # the folders that installers write to
 
 _READS_GLOBAL: Final = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"}
 
@@ -144,8 +138,7 @@ class Fingerprints:
         self._items: dict[int, tuple[object, bytes]] = {}  # of sets, if sets are in them
         self.sets_written = 0  # tells whether there are any
         self._large: dict[tuple[int, int], tuple[object, bytes]] = {}  # by address and size
-        self._sources: dict[str, tuple[bytes, frozenset[str]]] = {}
-        self._versions: dict[str, str | None] = {}
+        self.modules = Modules()
 
     def of_call(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
         """Return the fingerprint of a call.
@@ -226,9 +219,11 @@ class Fingerprints:
     def _tells_by_source(self, cls: type) -> bool:
         """Tell whether a library has made a class of what is written in a module of the user's."""
         of_library = type(cls).__module__
-        if of_library.partition(".")[0] in sys.stdlib_module_names or self.version(of_library) is None:
-            return False
-        return bool(_read_source(cls.__module__)[0])
+        return (
+            of_library.partition(".")[0] not in sys.stdlib_module_names
+            and self.modules.version(of_library) is not None
+            and self.modules.has_source(cls.__module__)
+        )
 
     def large(self, memory: memoryview, owner: object) -> bytes:
         """Return the digest of a large buffer, which many tasks may be given; its owner keeps it there."""
@@ -238,14 +233,6 @@ class Fingerprints:
         if key not in self._large:
             self._large[key] = (owner, digest_of(memory))
         return self._large[key][1]
-
-    def version(self, module: str | None) -> str | None:
-        """Return the version of the library that a module is of; None if it is the user's own."""
-        if module is None:
-            return None
-        if module not in self._versions:
-            self._versions[module] = _library_version(module)
-        return self._versions[module]
 
     def code(self, code: CodeType) -> _Code:
         """Return what is to know of code."""
@@ -267,19 +254,6 @@ class Fingerprints:
             imports += one.imports
         names = frozenset(code.co_names).union(*(one.names for one in inner))
         return _Code(writer.digest(), tuple(dict.fromkeys(found_globals)), names, tuple(imports))
-
-    def source(self, name: str) -> bytes:
-        """Return the digest of a module's source file, and of all that it imports of the user's own."""
-        found: dict[str, bytes] = {}
-        unread = [name]
-        while unread:
-            module = unread.pop()
-            if module not in found:
-                if module not in self._sources:
-                    self._sources[module] = _read_source(module)
-                found[module], others = self._sources[module]
-                unread += others
-        return repr(sorted(found.items())).encode()
 
 
 def _known(known: dict[int, tuple[Any, _T]], value: Any, make: Callable[[Any], _T]) -> _T:
@@ -348,10 +322,10 @@ class _Writer:
 
     def _put_name(self, tag: bytes, module: str | None, name: str) -> None:
         """Write the name of what may show no code, with the version or the file of where it is compiled."""
-        version = self._fingerprints.version(module)
+        version = self._fingerprints.modules.version(module)
         self._put(tag, f"{module} {name} {version}")
-        if version is None and _is_compiled(module):
-            self._put(b"file", self._fingerprints.source(module))
+        if version is None and is_compiled(module):
+            self._put(b"file", self._fingerprints.modules.source(module))
 
     # Values
 
@@ -406,7 +380,11 @@ class _Writer:
         if isinstance(reduced, str):
             module = getattr(value, "__module__", None)
             self._put_name(b"global", module, reduced)
-            if module is None or self._fingerprints.version(module) is not None or _is_compiled(module):
+            if (
+                module is None
+                or self._fingerprints.modules.version(module) is not None
+                or is_compiled(module)
+            ):
                 return
             reduced = type(value), (), object.__getstate__(value)  # the user's own is what it is made of
         make, args, *rest = reduced
@@ -424,7 +402,7 @@ class _Writer:
 
     def write_named(self, named: Any) -> None:
         """Write a function or class: the name of a library's, a number for one of the user's own."""
-        version = self._fingerprints.version(named.__module__)
+        version = self._fingerprints.modules.version(named.__module__)
         if version is not None and "<locals>" not in named.__qualname__:
             self._put(b"library", f"{named.__module__} {named.__qualname__} {version}")
         else:
@@ -479,11 +457,11 @@ class _Writer:
 
     def write_module(self, module: ModuleType, names: Iterable[str] | None = None) -> None:
         """Write a module; of one of the user's own what code names there, or its source."""
-        version = self._fingerprints.version(module.__name__)
+        version = self._fingerprints.modules.version(module.__name__)
         if version is not None:
             self._put(b"library", f"{module.__name__} {version}")
         elif names is None:
-            self._put(b"module", self._fingerprints.source(module.__name__))
+            self._put(b"module", self._fingerprints.modules.source(module.__name__))
         elif not self._is_again(module):
             self._put(b"module", module.__name__)
             found = vars(module)
@@ -521,9 +499,9 @@ class _Writer:
             self.write_import(level, module, items, there)
 
     def write_import(self, level: int, name: str, items: tuple[str, ...], there: dict[str, Any]) -> None:
-        name = _absolute(name, level, there.get("__package__") or there.get("__name__", ""))
+        name = absolute_name(name, level, there.get("__package__") or there.get("__name__", ""))
         for module in (name, *(f"{name}.{item}" for item in items)):
-            self._put(b"import", self._fingerprints.source(module))
+            self._put(b"import", self._fingerprints.modules.source(module))
 
     def write_class(self, cls: type) -> None:
         """Write the contents of a class."""
@@ -542,7 +520,7 @@ class _Writer:
     def write_source(self, cls: type) -> None:
         """Write all that is written in the module of a class, in the place of its contents."""
         self._put_name(b"class", cls.__module__, cls.__qualname__)
-        self._put(b"file", self._fingerprints.source(cls.__module__))
+        self._put(b"file", self._fingerprints.modules.source(cls.__module__))
         self.write((type(cls), cls.__bases__))
 
 
@@ -653,69 +631,3 @@ def _import_waiting_submodule(package: ModuleType, name: str) -> None:
     if f"{package.__name__}.{name}" in getattr(sys, "lazy_modules", ()):
         with suppress(ImportError):
             getattr(package, name)
-
-
-def _library_version(name: str) -> str | None:
-    """Return the version of a module's library, empty if it tells none; None if the module is of none."""
-    top = name.partition(".")[0]
-    if top in sys.stdlib_module_names:
-        return ""  # Python's own version is part of each fingerprint
-    module = sys.modules.get(top)
-    if module is None or top == "__main__":
-        return None
-    if top != "processes" and not _is_installed(getattr(module, "__spec__", None)):
-        return None
-    version = vars(module).get("__version__")
-    return version if type(version) is str else ""
-
-
-def _is_installed(spec: ModuleSpec | None) -> bool:
-    """Tell whether a module is Python's own, compiled, or in a folder that installers write to."""
-    if spec is None:
-        return False
-    places = (
-        [spec.origin] if spec.has_location and spec.origin else [*(spec.submodule_search_locations or ())]
-    )
-    return not places or any(not _INSTALLED.isdisjoint(Path(place).parts) for place in places)
-
-
-def _is_compiled(name: str | None) -> TypeGuard[str]:
-    """Tell whether a module's functions and classes show no code."""
-    spec = getattr(sys.modules.get(name or ""), "__spec__", None)
-    return spec is not None and isinstance(spec.loader, ExtensionFileLoader)
-
-
-def _read_source(name: str) -> tuple[bytes, frozenset[str]]:
-    """Return the digest of a module's source, and what it imports; nothing if it is a library's."""
-    if name.partition(".")[0] in {*sys.stdlib_module_names, "__main__", "processes"}:
-        return b"", frozenset()
-    own = b""
-    others: set[str] = set()
-    for spec in find_specs(name):  # the packages that it is in are imported too
-        if spec.origin is not None and not _is_installed(spec):
-            data = Path(spec.origin).read_bytes()
-            own += digest_of(data)
-            is_package = spec.submodule_search_locations is not None
-            if spec.origin.endswith(".py"):
-                others |= _imports_of(data, spec.name if is_package else spec.name.rpartition(".")[0])
-    return own, frozenset(others)
-
-
-def _absolute(name: str, level: int, package: str) -> str:
-    """Return the whole name of what is imported in a package, from so many levels up."""
-    if not level:
-        return name
-    parts = package.split(".")
-    return ".".join([*parts[: len(parts) - level + 1], *([name] if name else [])])
-
-
-def _imports_of(source: bytes, package: str) -> set[str]:
-    """Return the names that a source file may import modules by."""
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            base = _absolute(node.module or "", node.level, package)
-            found |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
-    return found

@@ -942,6 +942,27 @@ def test_what_has_no_fingerprint_has_none_and_costs_nothing_else():
         deep = deep[0]
 
 
+def test_a_class_of_the_users_own_that_holds_what_cannot_be_told_has_no_fingerprint():
+    class Held:
+        steps = (step for step in "abc")
+
+    with pytest.raises(NoFingerprintError, match=r"its function: TypeError\(.*generator"):
+        Fingerprints().of_call(lambda: Held, (), {})
+
+
+def test_what_a_module_without_a_file_defines_counts_with_its_code(monkeypatch):
+    module = ModuleType("made_on_the_way")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+
+    def digest(body: str) -> bytes:
+        exec(f"def function():\n    return {body}", vars(module))
+        return Fingerprints().of_call(vars(module)["function"], (), {})
+
+    first = digest("1")
+    assert digest("2") != first
+    assert digest("1") == first
+
+
 def test_a_large_array_that_many_calls_get_is_read_once():
     numpy = pytest.importorskip("numpy")
     array = numpy.ones(1 << 20)
