@@ -476,6 +476,23 @@ def test_a_short_secret_is_hidden_under_its_name():
     )
 
 
+def test_a_secret_is_hidden_under_whatever_keys_its_container_has():
+    values = {1: {"pw": "x"}, None: [{b"token": "y"}], (1, 2): {"user": "bob"}}
+    hidden = {1: {"pw": REDACTED}, None: [{b"token": REDACTED}], (1, 2): {"user": "bob"}}
+    assert Redactor().value(values) == hidden
+
+
+def test_a_value_in_very_many_containers_is_left_as_it_is():
+    def wrapped(value: object, times: int) -> object:
+        for _ in range(times):
+            value = [value]
+        return value
+
+    assert Redactor().value(wrapped({"pw": "x"}, 40)) == wrapped({"pw": REDACTED}, 40)
+    deep = wrapped({"pw": "x"}, 400)
+    assert Redactor().value(deep) == deep
+
+
 TEXTS = [
     ("password=abc", "password=<redacted>"),
     ("Authorization: Bearer abc.def", "Authorization: <redacted>"),

@@ -15,7 +15,7 @@ from base64 import b64encode
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import chain, islice, pairwise, repeat, zip_longest
+from itertools import chain, count, islice, repeat, zip_longest
 from types import MemberDescriptorType, ModuleType
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,7 @@ from ..failure import DICTS, bounded_repr
 from ..graph import bind
 from ..parameters import bound_values, named_arguments
 from .needles import Needles
+from .secret_names import SECRET_WORDS, SecretNames, set_of
 
 if sys.version_info >= (3, 14):
     from string.templatelib import Interpolation, Template
@@ -44,44 +45,15 @@ SHORTEST_IN_BASE64 = 8  # as a part of that would be less than a secret
 MAX_VALUES = 200_000  # looked at in one report, about half a second; those of failed tasks come first
 MAX_TEXT = 100_000  # characters of one value that is searched for names
 MAX_MEMBERS = 10_000  # looked at in one container
+MAX_DEPTH = 50  # containers in containers, of a value that is cleaned
 
-
-def _set_of(words: str) -> frozenset[str]:
-    return frozenset(words.split())
-
-
-_SECRET_WORDS = _set_of(
-    "password passwords passwd passphrase pwd pw secret secrets token tokens credential credentials creds "
-    "authorization auth bearer cookie cookies jwt otp apikey apikeys accesskey secretkey privatekey "
-    "sessionid csrf xsrf"
-)
-_SECRET_ENDINGS = ("password", "passwd", "passphrase", "secret", "token", "apikey", "credentials")
-_KINDS_OF_KEY = _set_of(
-    "api access secret private encryption signing auth account master license ssh hmac shared session "
-    "deploy app storage subscription service"
-)
-_SECRET_PAIRS = frozenset(
-    {(kind, key) for kind in _KINDS_OF_KEY for key in ("key", "keys")}
-    | {("session", "id"), ("connection", "string")}
-)
-# Each secret name has one of them in it, so that texts without any need no closer look.
-_HINTS = _set_of("pass pw secret token cred auth bearer cookie jwt otp key session connection srf")
-# What tells something about a secret, without being one: token_count, password_field, auth_method.
-_HARMLESS_ENDINGS = _set_of(
-    "count counts length len limit size type types expiry expires ttl url uri endpoint method policy field "
-    "name names file path dir"
-)
 _SOURCE_FILES = (".py", ".pyw", ".pyx")
 _LINE_NUMBER = re.compile(r"\d{1,7}(?!\w)")  # as in auth.py:3
-_HARMLESS_NAMES = _set_of("XDG_SESSION_ID")  # counts logins
-_COUNTED = _set_of("max min num n total prompt completion input output")  # …_tokens
 # They may well be somebody's password, but hiding them everywhere would tell more than it hides.
-_COMMON_VALUES = _set_of(
+_COMMON_VALUES = set_of(
     "default string object unknown localhost required optional negotiate disabled enabled anonymous "
     "missing invalid expired <redacted> redacted"
 )
-_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_A-Za-z]+")
-
 _NAMED = re.compile(
     r"""
     (?P<name> (?<![\w.-]) (?P<flag> --? (?=\w) )? [\w.-]++ )
@@ -120,9 +92,7 @@ class Redactor:
     """
 
     def __init__(self, names: Iterable[str] = ()) -> None:
-        self._own = [words for words in (tuple(_words(name)) for name in names) if words]
-        self._hints = (*_HINTS, *(words[0] for words in self._own))
-        self._known: dict[str, bool] = {}  # whether a name is a secret's
+        self._names = SecretNames(names)
         self._secrets: set[str] = set()
         self._needles: Needles | None = None
 
@@ -149,31 +119,11 @@ class Redactor:
 
         A path under the environment's PWD is none, nor is a line's number behind the name of a file.
         """
-        known = self._known.get(name)
-        if known is None:
-            known = self._known[name] = self._judge(name)
-        if not known:
+        if name not in self._names:
             return False
         if name.endswith(_SOURCE_FILES):
             return _LINE_NUMBER.match(str(value)) is None
-        return not (name == "PWD" and ("pwd",) not in self._own and _is_absolute_path(value))
-
-    def _judge(self, name: str) -> bool:
-        words = _words(name)
-        if not words:
-            return False
-        if any(_stand_in(own, words) for own in self._own):
-            return True
-        if words[-1] in _HARMLESS_ENDINGS or name in _HARMLESS_NAMES:
-            return False
-        if words[-1] == "tokens" and words[0] in _COUNTED:
-            return False
-        return (
-            words[-1] == "pass"
-            or not _SECRET_WORDS.isdisjoint(words)
-            or not _SECRET_PAIRS.isdisjoint(pairwise(words))
-            or "".join(words).endswith(_SECRET_ENDINGS)
-        )
+        return not (name == "PWD" and ("pwd",) not in self._names.own and _is_absolute_path(value))
 
     def _learn_report(self, whole: ProcessExecutionReport) -> None:
         parameters: Mapping[str, Sequence[str]] = whole.parameters
@@ -267,7 +217,7 @@ class Redactor:
         lower = text.lower()
         return (
             lower in _COMMON_VALUES
-            or lower in _SECRET_WORDS
+            or lower in SECRET_WORDS
             or set(text) <= set("*•xX.-")
             or _harmless_literal(text)
         )
@@ -295,27 +245,27 @@ class Redactor:
 
     def value(self, value: object, name: str = "") -> object:
         """Return a value in whose dicts, lists and tuples secrets are replaced by their names."""
-        return self._clean(name, value, [0], ())
+        return self._clean(name, value, count(1), ())
 
-    def _clean(self, name: str, value: Any, count: list[int], outside: tuple[int, ...]) -> object:
-        count[0] += 1
+    def _clean(self, name: str, value: Any, numbers: Iterator[int], outside: tuple[int, ...]) -> object:
+        number = next(numbers)
         kind = type(value)
         if self.is_secret(name, value):
             return value if value is None or kind is bool else REDACTED
         if kind is str:
             return self.text(value) if len(value) <= MAX_TEXT else value
-        if kind not in (*DICTS, list, tuple) or count[0] > MAX_MEMBERS or id(value) in outside:
+        if kind not in (*DICTS, list, tuple) or max(number, len(value)) > MAX_MEMBERS:
             return value
-        if len(outside) > 50 or len(value) > MAX_MEMBERS:
+        if id(value) in outside or len(outside) > MAX_DEPTH:
             return value
         outside = (*outside, id(value))
         if kind in DICTS:
             return kind(
-                {key: self._clean(_key(key), member, count, outside) for key, member in list(value.items())}
+                {key: self._clean(_key(key), member, numbers, outside) for key, member in list(value.items())}
             )
         if kind is tuple and _is_pair(value) and self.is_secret(_key(value[0]), value[1]):
             return value[0], REDACTED
-        return kind(self._clean("", member, count, outside) for member in value)
+        return kind(self._clean("", member, numbers, outside) for member in value)
 
     def _mask_named(self, text: str, source: bool = False) -> str:
         pieces = []
@@ -331,7 +281,7 @@ class Redactor:
     def _named(self, text: str) -> Iterator[_Named]:
         """Find what looks like a name with its value; values are looked into for further names."""
         lower = text.lower()
-        if not any(hint in lower for hint in self._hints):
+        if not any(hint in lower for hint in self._names.hints):
             return
         end = last_digit = 0  # of a bare value; the values of names within it share them
         position = 0
@@ -420,20 +370,8 @@ class TransparentRedactor:
 # ---- Names and values -------------------------------------------------------------------------------------
 
 
-def _words(name: str) -> list[str]:
-    """Split ``apiKey``, ``API_KEY`` and ``X-Api-Key`` into words, in lower case."""
-    return [word.lower() for word in _WORD.findall(name)]
-
-
 def _is_absolute_path(value: object) -> bool:
     return _is_text(value) and _ABSOLUTE_PATH.match(_key(value)) is not None
-
-
-def _stand_in(some: tuple[str, ...], words: list[str]) -> bool:
-    """Tell whether some words stand side by side among others."""
-    return any(tuple(words[start : start + len(some)]) == some for start in range(len(words))) or (
-        "".join(some) == "".join(words)
-    )
 
 
 def _arguments(entry: TaskReportEntry, names: Sequence[str]) -> Iterator[tuple[str, object]]:
