@@ -38,6 +38,7 @@ from .class_parts import attributes_of_members, parts_of_class, reduce_member
 from .collector import collector_paused
 from .exception_state import dump_exception, load_exception
 from .importable import can_be_imported, goes_by_value, look_for_home, stays_away
+from .lazy_imports import LAZY_IMPORT, waiting_submodules, with_lazy_imports
 from .pickling import ATOMS, LARGE, PROTOCOL, Pickled, dump_value, first_of_run, modules_of_run
 from .rebuild import (
     fill_class,
@@ -72,8 +73,7 @@ from .shared_globals import (
     looked_up_for,
     module_of,
     name_among,
-    waiting_submodules,
-    with_lazy_imports,
+    names_in,
 )
 from .trusted import is_made_without_its_code, is_safe
 
@@ -352,7 +352,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             attributes = there.stand_ins(attributes)
             there.put_stand_ins(slots)
         brought = with_lazy_imports(brought)
-        slots["_cloudpickle_submodules"] += waiting_submodules(function, brought)
+        if LAZY_IMPORT is not None:
+            slots["_cloudpickle_submodules"] += waiting_submodules(set(names_in(function.__code__)), brought)
         # Those of Python 3.12 and later (`def f[T]`), which cloudpickle leaves out.
         if (params := getattr(function, "__type_params__", ())) and all(map(_can_travel, params)):
             slots["__type_params__"] = params

@@ -23,7 +23,6 @@ import functools
 import re
 import sys
 import threading
-import types
 import typing
 from contextlib import suppress
 from contextvars import ContextVar
@@ -52,6 +51,7 @@ from weakref import ReferenceType, WeakKeyDictionary, WeakValueDictionary
 from .annotations import annotations_of
 from .failure import brief_repr
 from .interrupt import is_of_signal
+from .lazy_imports import LAZY_IMPORT, import_waiting_submodule, imported
 from .pickling import LARGE, PROTOCOL, is_simple
 from .provenance import Modules, absolute_name, is_compiled
 
@@ -95,7 +95,6 @@ _WHAT_COUNTS: Final[dict[str, Callable[[Any], object]]] = {
 _SHARED_GENERATORS: Final = {"random": "_inst", "numpy.random.mtrand": "_rand"}
 
 _TYPE_ALIAS: Final = [kind] if (kind := getattr(typing, "TypeAliasType", None)) else []  # from 3.12 on
-_LAZY_IMPORT: Final[type | None] = getattr(types, "LazyImportType", None)  # from Python 3.15 on
 
 _ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]+")
 
@@ -466,14 +465,14 @@ class _Writer:
             self._put(b"module", module.__name__)
             found = vars(module)
             for name in sorted(names):
-                _import_waiting_submodule(module, name)
+                import_waiting_submodule(module, name)
                 if name in found:
                     self.write_global(name, found[name], names)
 
     def write_global(self, name: str, value: object, names: Iterable[str]) -> None:
         self._put(b"name", name)
-        if type(value) is _LAZY_IMPORT:
-            value = _imported(value)
+        if type(value) is LAZY_IMPORT:
+            value = imported(value)
         if type(value) is ModuleType:
             self.write_module(value, names)
         else:
@@ -616,18 +615,3 @@ def _globals_and_imports(code: CodeType) -> tuple[list[str], list[tuple[int, str
         elif step.opname.startswith("LOAD_"):  # the level and the names are the two before
             constants.append(step.argval)
     return found, imports
-
-
-def _imported(waiting: Any) -> Any:
-    """Return what an import that waits for its first use brings; its text if it fails, as it does there."""
-    try:
-        return waiting.resolve()
-    except ImportError:
-        return repr(waiting)
-
-
-def _import_waiting_submodule(package: ModuleType, name: str) -> None:
-    """Import a submodule that waits until somebody looks for it in its package (Python 3.15 and later)."""
-    if f"{package.__name__}.{name}" in getattr(sys, "lazy_modules", ()):
-        with suppress(ImportError):
-            getattr(package, name)
