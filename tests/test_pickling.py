@@ -34,6 +34,7 @@ from processes import culprit
 from processes.exceptions import SerializationError
 from processes.failure import describe_failure
 from processes.pickling import LARGE, dump, load
+from processes.rebuild import reader
 
 
 def there_and_back(value: object) -> Any:
@@ -806,6 +807,70 @@ class Answering(types.ModuleType):
     @property
     def answer(self) -> int:
         return 42
+
+
+PLUGIN = """
+class Settings:
+    def __init__(self, factor):
+        self.factor = factor
+
+settings = Settings(3)
+
+def multiply(number, given=settings):
+    return number * given.factor, given is settings
+
+def settings_too():
+    return settings
+"""
+
+
+def test_a_worker_of_an_engine_makes_what_a_module_of_the_program_has(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reader, "guest", "attempt")
+    plugin = types.ModuleType("plugin_of_nobody")  # goes by value, as a script does
+    monkeypatch.setitem(sys.modules, plugin.__name__, plugin)
+    exec(PLUGIN, vars(plugin))
+    multiply = there_and_back(plugin.multiply)
+    assert multiply.__globals__ is not vars(plugin)
+    assert multiply.__defaults__[0] is not plugin.settings
+    assert multiply(2) == (6, True)
+    copy = there_and_back([plugin])[0]
+    assert copy is not plugin
+    assert copy.multiply(2) == (6, True)
+    assert copy.settings_too() is copy.settings
+
+
+def test_a_method_under_another_name_or_of_an_object_that_fails_when_asked_for_it_travels() -> None:
+    class Renamed:
+        def run(self) -> int:
+            return 1
+
+        start = run
+        start.__name__ = "run_first"
+
+    class Failing(Renamed):
+        def __getattribute__(self, name: str) -> Any:
+            if name == "run_first":
+                raise ValueError(name)
+            return super().__getattribute__(name)
+
+    for method in (Renamed().run, types.MethodType(Renamed.run, Failing())):
+        classes: dict[str, Any] = {}
+        pickled = dump(method, task_name="t", what="x", classes=classes)
+        assert load(pickled.data, task_name="t", what="x")() == 1
+        assert pickled.classes <= classes.keys()
+
+
+def test_a_member_that_says_how_it_is_made_is_made_so() -> None:
+    class Level(Enum):
+        LOW = 1
+        HIGH = 2
+
+        def __reduce_ex__(self, _: object) -> Any:
+            return Level, (3 - self.value,)
+
+    assert there_and_back([Level.LOW, Level.HIGH]) == [Level.HIGH, Level.LOW]
 
 
 class Terse:
