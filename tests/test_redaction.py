@@ -543,6 +543,25 @@ def test_a_source_line_keeps_its_names_and_loses_its_literals():
     )
 
 
+def test_a_container_in_a_source_line_is_hidden_if_it_has_a_literal():
+    traceback = '  File "a.py", line 3, in f\n    login(token={}, user=1)\n'
+    redactor = Redactor()
+    assert redactor.traceback(traceback.format('["abc", key]')) == traceback.format(REDACTED)
+    assert redactor.traceback(traceback.format("[first, key]")) == traceback.format("[first, key]")
+
+
+def test_a_value_in_escaped_quotes_is_known_elsewhere_too():
+    redactor = Redactor()
+    redactor.learn([("", 'the body was {\\"password\\": \\"hunter2-hunter\\"}')])
+    assert redactor.text("tried hunter2-hunter") == f"tried {REDACTED}"
+
+
+def test_an_object_under_the_name_of_a_secret_tells_none_by_its_repr():
+    redactor = Redactor()
+    redactor.learn([("token", "<Session object at 0x7f00>")])
+    assert redactor.text("a Session object at hand") == "a Session object at hand"
+
+
 def test_lines_of_files_named_like_a_secret_keep_their_numbers():
     report = report_of(
         exception="at secrets.py:123456",
