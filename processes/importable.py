@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from .pickling import modules_of_run, registered_by_value
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from importlib.machinery import ModuleSpec
     from types import ModuleType
 
@@ -45,8 +45,13 @@ def can_be_imported(named: Any) -> bool:
 def goes_by_value(name: str) -> bool:
     """Tell whether what belongs to the module of this name goes by value."""
     look_for_home(name)
-    packages = accumulate(str(name).split("."), "{}.{}".format)  # who registers one means what is in it too
-    return name == "__main__" or not registered_by_value().isdisjoint(packages)
+    # Who registers a package means what is in it too.
+    return name == "__main__" or not registered_by_value().isdisjoint(_with_packages(str(name)))
+
+
+def _with_packages(name: str) -> Iterator[str]:
+    """Give the names of the packages that a module is in, from the outermost on, and its own."""
+    return accumulate(name.split("."), "{}.{}".format)
 
 
 def go_by_value(module: ModuleType) -> None:
@@ -77,13 +82,11 @@ def _is_at_home(name: str, module: ModuleType) -> bool:
 
 def _outermost_with_file(name: str) -> tuple[str, str | None]:
     """Return the package that a module is in, and its file; namespaces have none, and may lie anywhere."""
-    parts = name.split(".")
-    for end in range(1, len(parts) + 1):
-        package = ".".join(parts[:end])
+    for package in _with_packages(name):
         file = getattr(sys.modules.get(package), "__file__", None)
         if file is not None:
             return package, file
-    return parts[0], None
+    return name.partition(".")[0], None
 
 
 def _is_found(name: str, file: str | None) -> bool:
@@ -105,10 +108,11 @@ def find_specs(name: str) -> list[ModuleSpec]:
     """Find a module and the packages that it is in, without importing any; empty if it is not found."""
     found: list[ModuleSpec] = []
     path: Sequence[str] | None = None
-    parts = name.split(".")
-    for end in range(1, len(parts) + 1):
-        spec = _find_spec(".".join(parts[:end]), path)
-        if spec is None or (end < len(parts) and spec.submodule_search_locations is None):
+    for module in _with_packages(name):
+        if found and path is None:  # what it should be in is no package
+            return []
+        spec = _find_spec(module, path)
+        if spec is None:
             return []
         found.append(spec)
         path = spec.submodule_search_locations
