@@ -47,7 +47,12 @@ _PARTS: Final[dict[type, tuple[str, ...]]] = {
 _GENERATORS: Final = {"generator", "async_generator"}
 _AS_LIST: Final = "Make a list of it"
 
-_OURS: Final = {"processes.pickling", "processes.by_value", "processes.rebuild", "cloudpickle.cloudpickle"}
+# Whose frames an error that a value's own code raises need not show.
+_OURS: Final = {
+    *("processes.pickling", "processes.by_value", "processes.class_parts", "processes.trusted"),
+    *("processes.importable", "processes.lazy_imports", "processes.shared_globals", "processes.reducers"),
+    *("processes.rebuild", "cloudpickle.cloudpickle"),
+}
 
 
 def cannot_dump(

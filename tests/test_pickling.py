@@ -9,6 +9,7 @@ import linecache
 import multiprocessing
 import os
 import pickle
+import re
 import socket
 import sqlite3
 import struct
@@ -1312,10 +1313,16 @@ def test_an_error_from_a_value_shows_the_users_frames_and_none_of_ours() -> None
         def __reduce__(self) -> Any:
             raise ValueError("text")
 
-    with pytest.raises(SerializationError) as caught:
-        dump([Raising()], task_name="t", what="x")
-    assert caught.value.__cause__ is not None
-    text = describe_failure(caught.value.__cause__).traceback_str
-    assert "in __reduce__" in text
-    assert "by_value.py" not in text
-    assert "pickling.py" not in text.replace("test_pickling.py", "")
+    class Member(Enum):
+        ONE = 1
+
+        def __reduce_ex__(self, _: object) -> Any:
+            raise ValueError("text")
+
+    for value in Raising(), Member.ONE, weakref.WeakValueDictionary(held=held(Config(Raising()))):
+        with pytest.raises(SerializationError) as caught:
+            dump([value], task_name="t", what="x")
+        assert caught.value.__cause__ is not None
+        text = describe_failure(caught.value.__cause__).traceback_str
+        first, *_ = re.findall(r'File "(.*)", line', text)
+        assert first == __file__
