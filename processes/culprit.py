@@ -100,8 +100,10 @@ def cannot_load(error: BaseException, task_name: str, what: str | tuple[str, ...
     """Make the error for data that cannot be read; parameters as for `processes.pickling.load`."""
     drop_leading_frames(error, _OURS)
     path = what if isinstance(what, str) else ", ".join(what)
-    # An AttributeError that no code but the unpickler's has raised: a module lacks a name.
-    lacks_name = isinstance(error, AttributeError) and traceback_of(error) is None
+    # A module lacks a name: nobody but the unpickler has said so, or the module's own `__getattr__`.
+    lacks_name = isinstance(error, AttributeError) and (
+        traceback_of(error) is None or isinstance(error.obj, ModuleType)
+    )
     if isinstance(error, ImportError) or lacks_name:
         advice = "What it needs must be importable, under the same name, in both processes."
     elif isinstance(error, MemoryError):
