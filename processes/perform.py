@@ -185,11 +185,14 @@ def _await(coroutine: Coroutine[Any, Any, Any]) -> Any:
 def _call_on_thread(function: Callable[[], tuple[Any, BaseException | None]]) -> Any:
     import contextvars
 
+    from .interrupt import LOOK_SECONDS
+
     results: list[Any] = []
     context = contextvars.copy_context()
     thread = threading.Thread(target=lambda: results.append(context.run(function)), daemon=HAS_DAEMONS)
     thread.start()
-    thread.join()
+    while thread.is_alive():
+        thread.join(LOOK_SECONDS)  # so that Python looks for a Ctrl-C that came just before this wait
     return results[0]
 
 

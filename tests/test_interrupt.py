@@ -252,10 +252,10 @@ def test_after_a_ctrl_c_slow_observers_are_not_told_of_all_that_they_have_missed
 
 def test_ctrl_c_ends_a_program_whose_coroutine_goes_on_beside_its_event_loop():
     script = (
-        "import asyncio, os, signal, time\n"
+        "import asyncio, signal, time\n"
         "from processes import Process, Task\n"
         "async def go_on():\n"
-        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    signal.raise_signal(signal.SIGINT)\n"  # which interrupts no wait of the main thread
         "    time.sleep(3600)\n"
         "async def main():\n"
         "    Process([Task('long', go_on)]).run(runner='sequential')\n"
