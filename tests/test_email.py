@@ -512,6 +512,7 @@ def fail_at_length(number):
     raise ValueError("\n".join([text] * (30 if number < 30 else 1)))
 
 
+@pytest.mark.once
 def test_a_report_of_thousands_of_tasks_is_shortened_and_says_so(caplog):
     caplog.set_level(logging.CRITICAL + 1, logger="processes")  # pytest would keep all of their texts
     tasks = [

@@ -97,6 +97,7 @@ def lost_workers_come_back() -> Iterator[None]:
 
 @with_threads_of_dask
 @pytest.mark.usefixtures("lost_workers_come_back")
+@pytest.mark.once
 def test_a_dead_worker_of_dask_costs_the_attempt_that_it_was_at(tmp_path):
     tasks = [
         Task("dies", die),
@@ -118,6 +119,7 @@ def test_a_dead_worker_of_dask_costs_the_attempt_that_it_was_at(tmp_path):
 
 
 @with_threads_of_dask
+@pytest.mark.once
 def test_a_worker_that_dask_has_given_up_is_replaced(tmp_path):
     import dask
 
@@ -129,6 +131,7 @@ def test_a_worker_that_dask_has_given_up_is_replaced(tmp_path):
     assert report.results == {"dies-once": "lives"}
 
 
+@pytest.mark.once
 def test_a_script_without_guard_that_starts_a_cluster_is_told_of_it(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
@@ -184,6 +187,7 @@ def test_a_cluster_that_stays_without_workers_is_told_of(monkeypatch):
 
 @with_threads_of_dask
 @pytest.mark.usefixtures("lost_workers_come_back")
+@pytest.mark.once
 def test_dask_computes_again_what_was_kept_by_a_worker_that_died(tmp_path):
     path = tmp_path / "pids"
     tasks = [
@@ -549,6 +553,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.once
 def test_a_run_ends_when_its_cluster_does(tmp_path):
     (tmp_path / "program.py").write_text(ENDED_CLUSTER)
     command = [sys.executable, "program.py"]
@@ -732,6 +737,7 @@ while not Path("go-on").exists():
 
 
 @pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="signals cannot be held up")
+@pytest.mark.once
 def test_a_ctrl_c_does_not_wait_for_a_cluster_that_is_started(tmp_path):
     (tmp_path / "program.py").write_text(INTERRUPTED)
     (tmp_path / "held_up.py").write_text(HELD_UP)

@@ -212,6 +212,7 @@ def test_values_nested_deeper_than_the_stack_fail_their_task():
 
 
 @needs_memory
+@pytest.mark.once
 def test_three_hundred_megabytes_travel_both_ways_at_once():
     size = 150_000_000
     values = [bytes([number]) * size for number in (1, 2)]
