@@ -152,7 +152,8 @@ def test_a_number_of_workers_is_a_whole_number(runner, wrong):
     ],
 )
 def test_a_runner_refuses_numbers_that_it_cannot_keep_to(make, name, wrong, error, message):
-    with pytest.raises(error, match=f"^{name} must be {re.escape(message)}$"):
+    unit = ", in bytes," if name == "memory_limit" else ""
+    with pytest.raises(error, match=f"^{name}{unit} must be {re.escape(message)}$"):
         make(**{name: wrong})
 
 

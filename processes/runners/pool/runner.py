@@ -125,7 +125,7 @@ class ProcessPoolRunner(ProcessRunner):
     ) -> None:
         check_interpreter("ProcessPoolRunner")
         check_count("max_workers", max_workers)
-        check_count("memory_limit", memory_limit)
+        check_count("memory_limit, in bytes,", memory_limit)
         check_count("max_tasks_per_worker", max_tasks_per_worker)
         check_count("threads_per_worker", threads_per_worker)
         check_preload(preload)
