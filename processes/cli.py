@@ -89,7 +89,7 @@ class Program(click.Group):
             if error.possibilities or not takes_arguments:
                 raise
             hint = "Options of FILE_OR_MODULE itself come after a `--`."
-            raise click.UsageError(f"{error.message} {hint}", error.ctx) from error
+            raise click.UsageError(f"No such option {error.option_name!r}. {hint}", error.ctx) from error
         except KeyboardInterrupt:
             click.echo("Interrupted.", err=True)
             sys.exit(INTERRUPTED)

@@ -40,6 +40,7 @@ from processes import (
     ThreadRunner,
     WorkerDiedError,
 )
+from processes.runners.dask import connection
 from processes.runners.dask import runner as module
 
 # ---- Executors -------------------------------------------------------------------------------------------
@@ -672,6 +673,20 @@ def test_a_cluster_of_threads_that_a_run_has_started_does_not_wait_for_what_is_l
     release.touch()
     assert type(report.exceptions["stuck"]) is TimeoutError
     assert not was_waited_for
+
+
+@with_threads_of_dask
+@pytest.mark.once
+def test_a_worker_that_is_long_in_ending_when_it_is_killed_costs_no_report(monkeypatch):
+    monkeypatch.setattr(connection, "END_SECONDS", 1e-3)  # as where a machine is busy
+    tasks = [
+        Task("fine", abs, args=(-1,)),
+        Task("stuck", time.sleep, args=(60,), timeout=0.2, dependencies=[TaskDependency("fine")]),
+    ]
+    with time_limit(50):
+        report = Process(tasks).run(runner=DaskRunner(n_workers=1))
+    assert report.results == {"fine": 1}
+    assert type(report.exceptions["stuck"]) is TimeoutError
 
 
 # ---- Ctrl-C ----------------------------------------------------------------------------------------------

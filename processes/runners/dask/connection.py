@@ -130,20 +130,24 @@ class Connection:
 
     async def _end_workers(self) -> None:
         """End workers sooner than Dask, which gives those at an attempt 4 s, or 30 in this process."""
-        from distributed import Nanny
+        from distributed import Nanny, Status
 
         assert self._cluster is not None
         with suppress(Exception):
             await self._starting  # until then Dask cannot end them
         if not self.has_left_attempts:
             return
+        workers = list(self._cluster.workers.values())
         closing = [
             worker.close(
                 timeout=END_SECONDS, **({} if isinstance(worker, Nanny) else {"executor_wait": False})
             )
-            for worker in self._cluster.workers.values()
+            for worker in workers
         ]
-        await asyncio.gather(*closing)
+        ends = await asyncio.gather(*closing, return_exceptions=True)
+        for worker, end in zip(workers, ends, strict=True):
+            if isinstance(end, Exception):  # a busy machine takes longer to end one that was killed
+                worker.status = Status.closed  # or an older Dask would wait for its end for ever
 
 
 def wait_for(future: futures.Future[Any], look: Callable[[], object]) -> Any:
