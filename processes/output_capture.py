@@ -7,9 +7,11 @@ descriptors, see :mod:`processes.runners.pool.output`.
 from __future__ import annotations
 
 import codecs
+import io
 import logging
 import sys
 import threading
+from collections import deque
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +28,15 @@ MOST_IN_LINE = 1 << 20  # characters; what has no end is told in pieces
 
 _captured: ContextVar[CapturedOutput | None] = ContextVar("processes_captured_output", default=None)
 
-_lock = fork_safe_lock()  # guards _captures and the exchange of the streams
-_captures = 0
+_NAMES = ("stdout", "stderr")
+
+_lock = fork_safe_lock()  # guards all below, and the exchange of the streams
+_captures = 0  # blocks that last
+_begun = 0  # blocks that there were
+
+# The latest are kept: up to some releases of 3.13 and 3.14, `print` in another thread may use one that is
+# gone from `sys` without holding it, which would end the interpreter.
+_stand_ins: deque[_Stream] = deque(maxlen=16)
 
 
 class Lines:
@@ -104,21 +113,22 @@ class CapturedOutput:
         Takes the record of each line.
     """
 
-    __slots__ = ("_token", "is_over", "lines")
+    __slots__ = ("_token", "is_over", "lines", "number")
 
     def __init__(self, on_record: Callable[[logging.LogRecord], None]) -> None:
-        self.lines = tuple(Lines(on_record) for _ in _STAND_INS)
+        self.lines = tuple(Lines(on_record) for _ in _NAMES)
         self.is_over = False
 
     def __enter__(self) -> None:
-        global _captures
+        global _captures, _begun
         with _lock:
             _captures += 1
-            for name, stand_in in _STAND_INS.items():
+            _begun += 1
+            self.number = _begun
+            for place, name in enumerate(_NAMES):
                 stream = getattr(sys, name)
-                if stream is not None and stream is not stand_in:  # a program may have put its own there
-                    stand_in.stream = stream
-                    setattr(sys, name, stand_in)
+                if stream is not None and type(stream) is not _Stream:
+                    setattr(sys, name, _stand_in_for(stream, place))
         self._token = _captured.set(self)
 
     def __exit__(self, *_: object) -> None:
@@ -128,34 +138,66 @@ class CapturedOutput:
         with _lock:
             _captures -= 1
             if not _captures:
-                for name, stand_in in _STAND_INS.items():
-                    if getattr(sys, name) is stand_in:
-                        setattr(sys, name, stand_in.stream)
+                for name in _NAMES:
+                    stream = getattr(sys, name)
+                    if type(stream) is _Stream:
+                        setattr(sys, name, stream.stream)
         for lines in self.lines:
             lines.close()
 
 
-class _Stream:
-    """Stands for a stream of the program: takes what is captured, and hands on all else."""
+def _stand_in_for(stream: Any, place: int) -> _Stream:
+    """Return what stands for a stream from this block on."""
+    for stand_in in _stand_ins:
+        if stand_in.stream is stream and stand_in.place == place:
+            break
+    else:
+        stand_in = _Stream(stream, place)
+        _stand_ins.append(stand_in)
+    stand_in.first = _begun
+    return stand_in
 
-    def __init__(self, number: int) -> None:
-        self.stream: Any = None
-        self._number = number
+
+class _Stream:
+    """Stands for a stream of the program: takes what is captured, and hands on all else.
+
+    It stands for the same one all its life: what a task puts around it, as colorama does, and leaves there
+    gets another.
+
+    Parameters
+    ----------
+    stream : object
+        The stream.
+    place : int
+        Which it is, as in `_NAMES`.
+
+    Attributes
+    ----------
+    first : int
+        The number of the first block that it serves. A function of one that began before has put the stream
+        there to have for itself what it prints, as with `contextlib.redirect_stdout`.
+    """
+
+    def __init__(self, stream: Any, place: int) -> None:
+        self.stream = stream
+        self.place = place
+        self.first = 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)
 
-    def _lines(self) -> Lines | None:
+    def lines(self) -> Lines | None:
+        """Return what takes what is printed just now; None if nothing does."""
         captured = _captured.get()
-        if captured is None or captured.is_over:
+        if captured is None or captured.is_over or captured.number < self.first:
             return None
         if is_handled.get():  # a record that a handler prints is in the log file already
             return None
-        return captured.lines[self._number]
+        return captured.lines[self.place]
 
     def write(self, text: str) -> Any:
         """Write text."""
-        if (lines := self._lines()) is None:
+        if (lines := self.lines()) is None:
             return self.stream.write(text)
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
@@ -169,36 +211,38 @@ class _Stream:
 
     def flush(self) -> None:
         """Write what is kept back; of what is captured that is nothing."""
-        if self._lines() is None:
+        if self.lines() is None:
             self.stream.flush()
 
     def isatty(self) -> bool:
         """Tell whether somebody watches."""
-        return self._lines() is None and self.stream.isatty()
+        return self.lines() is None and self.stream.isatty()
 
     @property
     def buffer(self) -> Any:
         """What takes bytes."""
-        lines = self._lines()
-        return self.stream.buffer if lines is None else _Buffer(lines)
+        return self.stream.buffer if self.lines() is None else _Buffer(self)
 
 
-class _Buffer:
-    """Takes bytes where a stream takes text."""
+class _Buffer(io.BufferedIOBase):
+    """Takes bytes where a stream takes text; may outlast the block, in what a task has put in `sys`."""
 
-    def __init__(self, lines: Lines) -> None:
-        self._lines = lines
+    def __init__(self, stream: _Stream) -> None:
+        self._stream = stream
+
+    def writable(self) -> bool:
+        """Tell whether it can be written to."""
+        return True
 
     def write(self, data: Any) -> int:
         """Write bytes."""
         encoded = bytes(memoryview(data))
-        self._lines.write_bytes(encoded)
+        if (lines := self._stream.lines()) is None:
+            self._stream.stream.buffer.write(encoded)
+        else:
+            lines.write_bytes(encoded)
         return len(encoded)
 
     def flush(self) -> None:
-        """Do nothing: nothing is kept back."""
-
-
-_STAND_INS = {"stdout": _Stream(0), "stderr": _Stream(1)}
-"""They are never dropped: up to some releases of 3.13 and 3.14, `print` in another thread may use one that is
-gone from `sys` without holding it, which would end the interpreter."""
+        """Write what is kept back."""
+        self._stream.flush()

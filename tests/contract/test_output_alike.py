@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import re
 import signal
 import sys
 import threading
+from contextlib import redirect_stdout
 from contextvars import copy_context
 from pathlib import Path
 
@@ -30,6 +32,19 @@ from test_logs_alike import lines_of
 
 from processes import Process, ProcessPoolRunner, Task, TaskDependency, ThreadRunner, results_of
 from processes.runners.pool import wire
+
+
+class Around:
+    """A stream that hands on to another one, as colorama's does."""
+
+    def __init__(self, stream):
+        self.stream = stream
+
+    def __getattr__(self, name):
+        return getattr(self.stream, name)
+
+    def write(self, text):
+        return self.stream.write(text)
 
 
 def printed(path: Path) -> list[str]:
@@ -171,6 +186,50 @@ def test_a_task_may_redirect_what_it_prints_itself(tmp_path):
         report, [lines] = run(runner, tmp_path / runner, redirect)
         assert report.results == {"redirect": "for itself\n"}
         assert lines == ["outside"]
+
+
+def test_a_task_may_redirect_what_it_prints_while_another_one_begins(tmp_path):
+    out, is_redirected, has_printed = sys.stdout, threading.Event(), threading.Event()
+
+    def redirect_for_a_while():
+        with redirect_stdout(io.StringIO()) as inner:
+            is_redirected.set()
+            has_printed.wait(60)
+            print("for itself")
+        print("outside")
+        return inner.getvalue()
+
+    def print_meanwhile():
+        print("of the other")
+        has_printed.set()
+
+    tasks = [
+        Task("redirect", redirect_for_a_while, log_path=tmp_path / "redirect"),
+        Task("wait", is_redirected.wait, args=(60,)),
+        Task("other", print_meanwhile, log_path=tmp_path / "other", dependencies=[TaskDependency("wait")]),
+    ]
+    report = Process(tasks).run(runner="thread", capture_output=True)
+    assert report.results["redirect"] == "for itself\n"
+    assert [printed(tmp_path / name) for name in ("redirect", "other")] == [["outside"], ["of the other"]]
+    assert sys.stdout is out
+
+
+@pytest.mark.parametrize("wrap", [Around, lambda stream: io.TextIOWrapper(stream.buffer, "utf-8")])
+@pytest.mark.parametrize("runner", ["sequential", "thread"])
+def test_a_task_may_leave_another_stream_around_the_programs(runner, wrap, tmp_path, capfd, monkeypatch):
+    def leave():
+        sys.stdout = wrap(sys.stdout)
+        print("within", flush=True)
+
+    monkeypatch.setattr(sys, "stdout", sys.stdout)  # put back at the end
+    tasks = [
+        Task("leave", leave, log_path=tmp_path / "leave"),
+        Task("first", first, log_path=tmp_path / "first", dependencies=[TaskDependency("leave")]),
+    ]
+    Process(tasks).run(runner=runner, capture_output=True).raise_for_errors()
+    print("after", flush=True)
+    assert [printed(tmp_path / name) for name in ("leave", "first")] == [["within"], ["of the first"]]
+    assert capfd.readouterr().out == "after\n"
 
 
 def test_a_logger_of_the_program_that_prints_is_not_heard_twice(runner, tmp_path, capfd):
