@@ -9,13 +9,13 @@ from contextvars import ContextVar
 from .forks import fork_safe_lock
 
 Listener = Callable[[logging.LogRecord], None]
+CallHandlers = Callable[[logging.Logger, logging.LogRecord], None]
 
 _around: ContextVar[tuple[Capture, ...]] = ContextVar("processes_log_captures", default=())
 
 is_handled: ContextVar[bool] = ContextVar("processes_log_record_is_handled", default=False)
 """Whether the program's handlers have a record just now, which listeners have had already."""
 
-_original_call_handlers = logging.Logger.callHandlers
 _lock = fork_safe_lock()  # guards _captures and the exchange of Logger.callHandlers
 _captures = 0
 
@@ -55,10 +55,14 @@ class Capture:
         self.is_over = False
 
     def __enter__(self) -> None:
-        global _captures
+        global _captures, _theirs, _ours
         with _lock:
             _captures += 1
-            logging.Logger.callHandlers = _call_handlers_and_listeners  # type: ignore[assignment, method-assign]
+            if _captures == 1:
+                if logging.Logger.callHandlers is not _theirs:  # the program has patched it since
+                    _theirs = logging.Logger.callHandlers
+                    _ours = _telling_listeners(_theirs)
+                logging.Logger.callHandlers = _ours  # type: ignore[assignment, method-assign]
         self._token = _around.set((*_lasting(), self))
 
     def __exit__(self, *_: object) -> None:
@@ -67,8 +71,8 @@ class Capture:
         _around.reset(self._token)
         with _lock:
             _captures -= 1
-            if not _captures:
-                logging.Logger.callHandlers = _original_call_handlers  # type: ignore[method-assign]
+            if not _captures and logging.Logger.callHandlers is _ours:
+                logging.Logger.callHandlers = _theirs  # type: ignore[assignment, method-assign]
 
 
 def _lasting() -> list[Capture]:
@@ -76,14 +80,22 @@ def _lasting() -> list[Capture]:
     return [capture for capture in _around.get() if not capture.is_over]
 
 
-def _call_handlers_and_listeners(logger: logging.Logger, record: logging.LogRecord) -> None:
-    captures = _lasting()
-    for capture in captures:
-        capture.listener(record)
-    if any(capture.alone for capture in captures):
-        return
-    token = is_handled.set(True)
-    try:
-        _original_call_handlers(logger, record)
-    finally:
-        is_handled.reset(token)
+def _telling_listeners(call_handlers: CallHandlers) -> CallHandlers:
+    def call_handlers_and_listeners(logger: logging.Logger, record: logging.LogRecord) -> None:
+        # One that is not the latest stands below a patch that was made in its time, such as Sentry's.
+        captures = _lasting() if call_handlers_and_listeners is _ours else []
+        for capture in captures:
+            capture.listener(record)
+        if any(capture.alone for capture in captures):
+            return
+        token = is_handled.set(True)
+        try:
+            call_handlers(logger, record)
+        finally:
+            is_handled.reset(token)
+
+    return call_handlers_and_listeners
+
+
+_theirs: CallHandlers = logging.Logger.callHandlers
+_ours = _telling_listeners(_theirs)  # what stands in its place while any block lasts

@@ -430,6 +430,37 @@ def test_a_task_may_configure_handlers_of_its_own():
     assert done.stderr.splitlines() == [*chain.from_iterable(lines)]
 
 
+@pytest.mark.parametrize("runner", ["sequential", "thread"])
+def test_what_the_program_or_a_task_has_put_before_handlers_stays_there(runner, tmp_path, monkeypatch):
+    told = []
+
+    def patch(name):  # as Sentry does
+        call_handlers = logging.Logger.callHandlers
+
+        def tell_and_call_handlers(logger, record):
+            if logger.name == "mine":
+                told.append((name, record.getMessage()))
+            call_handlers(logger, record)
+
+        monkeypatch.setattr(logging.Logger, "callHandlers", tell_and_call_handlers)
+
+    def say(message, *names):
+        for name in names:
+            patch(name)
+        logging.getLogger("mine").warning(message)
+
+    patch("program")
+    tasks = [
+        Task("one", say, args=("one", "task"), log_path=tmp_path / "one"),
+        Task("two", say, args=("two",), log_path=tmp_path / "two", dependencies=[TaskDependency("one")]),
+    ]
+    Process(tasks).run(runner=runner).raise_for_errors()
+    say("after")
+    assert told == [(name, message) for message in ("one", "two", "after") for name in ("task", "program")]
+    for name in ("one", "two"):
+        assert lines_of(tmp_path / name)[1:-1] == [f"WARNING mine: {name}"]
+
+
 OWN_LOGGER = """
 import logging, sys
 from processes import Process, Task, TaskDependency
