@@ -7,6 +7,7 @@ has a bound, and the page says what was left out.
 from __future__ import annotations
 
 from base64 import b64encode
+from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -317,16 +318,16 @@ def _bars(
         return 100 * (seconds - origin) / whole
 
     def bar_of(members: list[Span]) -> Bar:
-        statuses = [status_of(report, span) for span in members]
-        status = max(statuses, key=statuses.count)
+        statuses = Counter(status_of(report, span) for span in members)
+        status = statuses.most_common(1)[0][0]
         worst = next(one for one in ("errored", "retried", status) if one in statuses)
         x = x_of(members[0].start)
         width = x_of(members[-1].end) - x
         if len(members) > 1:
             seconds = sum(span.end - span.start for span in members)
-            failed = statuses.count("errored")
             title = f"{_number(len(members))} attempts, {_duration(seconds)} in all"
-            title = f"{title}, {_number(failed)} failed" if failed else title
+            if failed := statuses["errored"]:
+                title += f", {_number(failed)} failed"
             return Bar(x, width, status, worst if worst != status else "", title, "", 0)
         span = members[0]
         name, attempts = _short(span.name), report.entries[span.name].attempts
