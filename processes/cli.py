@@ -214,7 +214,7 @@ def run(
         )
     except KeyboardInterrupt:
         status = INTERRUPTED
-    except (TypeError, ValueError, OSError) as error:
+    except (TypeError, ValueError, OSError, ModuleNotFoundError) as error:  # Dask is not installed, say
         if isinstance(error, OSError) and error.filename is None:  # not of the checkpoint
             raise
         raise click.UsageError(str(error)) from error

@@ -455,6 +455,7 @@ WRONG_USAGES = [
     (["run", "job.py:missing"], "'job.py' has no 'missing'; append :NAME with one of process"),
     (["run", "job.py:double"], "neither a Process nor a function without parameters"),
     (["run", "job.py", "--runner", "proces"], "'proces' is not one of 'sequential', 'thread', 'process'"),
+    (["run", "job.py", "--runner", "dask"], "DaskRunner needs dask.distributed, which is not installed: pip"),
     (["run", "job.py", "--workers", "0"], "0 is not in the range x>=1"),
     (["run", "job.py", "--resource", "database"], "'database' is no name and number, as in database=2"),
     (["run", "job.py", "--resource", "database=two"], "'database=two' is no name and number"),
@@ -486,7 +487,8 @@ WRONG_USAGES = [
 ]
 
 
-def test_wrong_usage_is_said_before_anything_runs(write, main, tmp_path):
+def test_wrong_usage_is_said_before_anything_runs(write, main, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
     write(
         job=GOOD,
         several="from processes import Process\nfirst, second = Process([]), Process([])",
