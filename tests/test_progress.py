@@ -95,6 +95,18 @@ def test_standard_output_may_be_a_writer_of_the_programs_own(terminal, monkeypat
     assert "7/7 done" in written()
 
 
+@pytest.mark.parametrize("name", ["stdout", "stderr"])
+def test_a_stream_of_the_programs_may_be_closed(name, terminal, monkeypatch):
+    stream, written = terminal
+    monkeypatch.setattr(sys, "stderr", stream)
+    closed = io.StringIO()
+    closed.close()
+    monkeypatch.setattr(sys, name, closed)
+    report = Process([Task("works", abs, args=(1,))]).run(runner="sequential", progress=True)
+    assert report.results == {"works": 1}
+    assert ("1/1 done" in written()) == (name == "stdout")
+
+
 def test_a_quick_run_writes_one_plain_line_however_many_tasks_it_has():
     stream = io.StringIO()
     Process([Task(f"task-{number}", int) for number in range(300)]).run(

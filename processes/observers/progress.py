@@ -40,8 +40,9 @@ class Progress:
     """
 
     def __init__(self, stream: TextIO | None = None) -> None:
-        # A program may have no standard error; then nobody looks.
-        self._stream = stream or sys.stderr or StringIO()
+        stream = stream or sys.stderr
+        # A program may have no standard error, or have closed it; then nobody looks.
+        self._stream = StringIO() if getattr(stream, "closed", stream is None) else stream
         self._live: Live | None = None
         self._turned: list[tuple[logging.StreamHandler[Any], Any]] = []  # handlers, with their own streams
         self._begin(RunStarted("", (), ""))
@@ -178,7 +179,7 @@ class Progress:
 def is_terminal(stream: object) -> bool:
     """Tell whether a stream is a terminal; what a program has put in its place may not know."""
     isatty = getattr(stream, "isatty", None)
-    return isatty is not None and isatty()
+    return isatty is not None and not getattr(stream, "closed", False) and isatty()
 
 
 def _stream_handlers() -> list[logging.StreamHandler[Any]]:
