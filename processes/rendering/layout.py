@@ -9,7 +9,7 @@ them.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -195,10 +195,8 @@ def _spread(wanted: list[float], offsets: list[float]) -> list[float]:
 
 def _columns(layers: list[int], widths: Sequence[float]) -> list[tuple[float, float]]:
     """Return for each layer its left edge, and the width of its widest node."""
-    columns: list[tuple[float, float]] = []
-    left = 0.0
-    for layer in range(max(layers, default=-1) + 1):
-        width = max(width for node, width in enumerate(widths) if layers[node] == layer)
-        columns.append((left, width))
-        left += width + LAYER_GAP
-    return columns
+    widest = [0.0] * (max(layers, default=-1) + 1)
+    for layer, width in zip(layers, widths, strict=False):  # bends stand behind the nodes
+        widest[layer] = max(widest[layer], width)
+    lefts = accumulate((width + LAYER_GAP for width in widest), initial=0.0)
+    return list(zip(lefts, widest, strict=False))
