@@ -6,6 +6,7 @@ descriptors, see :mod:`processes.runners.pool.output`.
 
 from __future__ import annotations
 
+import atexit
 import codecs
 import io
 import logging
@@ -37,6 +38,7 @@ _begun = 0  # blocks that there were
 # The latest are kept: up to some releases of 3.13 and 3.14, `print` in another thread may use one that is
 # gone from `sys` without holding it, which would end the interpreter.
 _stand_ins: deque[_Stream] = deque(maxlen=16)
+atexit.register(_stand_ins.clear)  # what they stand for may have something to write at its end
 
 
 class Lines:
@@ -229,6 +231,11 @@ class _Buffer(io.BufferedIOBase):
 
     def __init__(self, stream: _Stream) -> None:
         self._stream = stream
+
+    @property
+    def closed(self) -> bool:
+        """Whether the stream itself is closed: then nothing can be written at the end."""
+        return bool(getattr(self._stream.stream, "closed", False))
 
     def writable(self) -> bool:
         """Tell whether it can be written to."""
