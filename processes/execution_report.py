@@ -500,7 +500,7 @@ def _written(path: str | os.PathLike[str] | None, render: Callable[[], str]) -> 
 
     file, text = Path(path), render()
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(text, encoding="utf-8")
+    file.write_text(text, encoding="utf-8", errors="backslashreplace")  # lone surrogates, as JSON spells them
     return text
 
 

@@ -651,6 +651,13 @@ def test_the_json_is_returned_and_written_where_it_is_wanted(report, tmp_path):
     assert report.to_json(str(path)) == path.read_text(encoding="utf-8") == report.to_json()
 
 
+def test_text_that_utf_8_cannot_hold_is_in_the_file_as_json_spells_it(tmp_path):
+    text = "caf\udce9 \u2713"  # as os.listdir gives the name of a file
+    path = tmp_path / "report.json"
+    report_of(entry("a", result=text)).to_json(path, ensure_ascii=False)
+    assert json.loads(path.read_text(encoding="utf-8"))["entries"]["a"]["result"] == text
+
+
 @pytest.mark.parametrize("path", [1, True, b"report.json", ["report.json"]])
 def test_a_path_that_is_none_is_refused(path):
     with pytest.raises(TypeError, match=r"^path must be str, os\.PathLike or None, not "):
