@@ -555,6 +555,8 @@ def test_a_duration_is_written_as_people_do():
         (59.96, "1 min 0 s"),
         (3599.6, "1 h 0 min"),
         (4_500_000, "1.250 h 0 min"),
+        (float("inf"), "inf s"),
+        (float("nan"), "nan s"),
     ]:
         assert spelled_duration("de", seconds) == text
     assert spelled_duration("en", 1.5) == "1.5 s"

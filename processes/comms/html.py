@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from math import isfinite
 from typing import TYPE_CHECKING
 
 from ..rendering.templating import template
@@ -186,6 +187,8 @@ def spelled_duration(language: str, seconds: float) -> str:
     if seconds < 59.95:
         text = f"{seconds:.1f} s"
         return text if language == "en" else text.replace(".", ",")
+    if not isfinite(seconds):  # of a report that was made by hand
+        return f"{seconds} s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
         return f"{minutes} min {rest} s"
