@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import psutil
@@ -19,6 +20,7 @@ from programs import ended, output_of, started, wait_until
 import processes.runners.thread
 import processes.stream
 from processes import (
+    ExecutorRunner,
     Process,
     RunFinished,
     RunStarted,
@@ -442,11 +444,13 @@ class SendsSignals:
 def test_a_signal_that_strikes_while_an_argument_is_serialized_ends_the_run(number, error):
     tasks = [Task("quick", abs, args=(-1,)), Task("slow", repr, args=(SendsSignals(number),))]
     process = Process(tasks)
-    began = time.monotonic()
-    with handled_by(strike), pytest.raises(error):
-        process.run(runner="process")
-    assert time.monotonic() - began < 60
-    assert process.report.entries["slow"].status is TaskStatus.PENDING
+    with ThreadPoolExecutor() as executor:
+        for runner in ("process", ExecutorRunner(executor)):
+            began = time.monotonic()
+            with handled_by(strike), pytest.raises(error):
+                process.run(runner=runner)
+            assert time.monotonic() - began < 60
+            assert process.report.entries["slow"].status is TaskStatus.PENDING
 
 
 def test_a_signal_that_strikes_while_the_delay_of_a_retry_is_decided_ends_the_run():

@@ -14,6 +14,7 @@ from ..clock import monotonic
 from ..cpus import usable_cpus
 from ..exceptions import SerializationError
 from ..failure import brief_repr
+from ..interrupt import is_of_signal
 from ..task_log import keep_from_last_resort
 from .base import ProcessRunner
 from .remote import Requests, respond
@@ -101,6 +102,8 @@ class ExecutorRunner(ProcessRunner):
         except SerializationError as error:
             self.deliver(Finished.unsendable(attempt.ticket, error))
         except Exception as error:  # it is broken, or was shut down, or says no in its own words
+            if is_of_signal(error):
+                raise
             self.deliver(self._lost(attempt, error))
         else:
             self._held[attempt.ticket] = (attempt, future)
