@@ -31,6 +31,7 @@ from processes import (
     TaskStatus,
     ThreadRunner,
 )
+from processes.runners.dask.values import OnCluster
 from processes.runners.pool.child import Child
 
 SCRIPT = """
@@ -451,6 +452,23 @@ def test_a_signal_that_strikes_while_an_argument_is_serialized_ends_the_run(numb
                 process.run(runner=runner)
             assert time.monotonic() - began < 60
             assert process.report.entries["slow"].status is TaskStatus.PENDING
+
+
+@pytest.mark.parametrize("who", ["report", "thread"])
+def test_a_signal_that_strikes_while_a_large_result_comes_from_a_cluster_ends_the_run(dask, who, monkeypatch):
+    async def be_struck(value, waits):
+        monkeypatch.undo()
+        os.kill(os.getpid(), signal.SIGALRM)  # for the main thread, which waits
+        await value.bring(waits)
+
+    monkeypatch.setattr(OnCluster, "bring", be_struck)
+    tasks = [Task("make", bytes, args=(1_000_000,), keep_result=who == "report")]
+    if who == "thread":
+        tasks.append(Task("here", len, dependencies=[TaskDependency("make", True)], runner="thread"))
+    process = Process(tasks)
+    with handled_by(strike), pytest.raises(Struck):
+        process.run(runner=dask)
+    process.run(runner=dask).raise_for_errors()
 
 
 def test_a_signal_that_strikes_while_the_delay_of_a_retry_is_decided_ends_the_run():

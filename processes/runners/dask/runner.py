@@ -19,6 +19,7 @@ from ...checks import check_interpreter
 from ...clock import monotonic
 from ...exceptions import SerializationError
 from ...failure import brief_repr
+from ...interrupt import is_of_signal
 from ...pickling import LARGE
 from ...task_log import keep_from_last_resort
 from ...task_types import TaskStatus
@@ -225,6 +226,8 @@ class DaskRunner(ProcessRunner):
                 pure=False,
             )
         except Exception as error:  # the cluster is gone
+            if is_of_signal(error):
+                raise
             self._tell(self._lose, ticket, error)
         else:
             held.future = future
@@ -393,8 +396,10 @@ class DaskRunner(ProcessRunner):
         self._held.clear()
         self._used.has_left_attempts |= bool(self._left)
         self._left.clear()
-        self._bring_values()
-        self._close_connection()
+        try:
+            self._bring_values()
+        finally:
+            self._close_connection()
 
     def _bring_values(self) -> None:
         """Bring what stayed on the cluster here; nothing is computed again for a run that ends too soon."""
@@ -413,6 +418,8 @@ class DaskRunner(ProcessRunner):
             reason = error
         for value in values:
             value.leave(reason)
+        if is_of_signal(reason):
+            raise reason
 
     def _close_connection(self) -> None:
         if self._used is not self._connection:

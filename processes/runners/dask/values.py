@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ...attempt import Sealed
 from ...exceptions import SerializationError
 from ...failure import brief_repr
+from ...interrupt import is_of_signal
 from ...pickling import load
 from .call import failed_again, value_of
 
@@ -51,6 +52,8 @@ class OnCluster(Sealed):
                 try:
                     self._wait_for(self.bring, True)
                 except Exception as error:
+                    if is_of_signal(error):
+                        raise
                     self._lose(error)
             if isinstance(self._data, SerializationError):
                 raise self._data
