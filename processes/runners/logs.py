@@ -78,11 +78,11 @@ def forward_records(send: Callable[[bytes], None], is_importing: Callable[[], bo
         send(dump_record(record, *reach_of(logger, of_modules)))
         call_handlers(logger, record)
 
-    def add_handler_of_task(logger: logging.Logger, handler: logging.Handler) -> None:
+    def add_handler_of_task(logger: logging.Logger, hdlr: logging.Handler) -> None:
         if is_importing():
             of_modules.add(logger)
         else:
-            add_handler(logger, handler)
+            add_handler(logger, hdlr)
 
     def set_level_of_task(logger: logging.Logger, level: int | str) -> None:
         if is_importing():

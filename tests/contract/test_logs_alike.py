@@ -470,7 +470,7 @@ def get_logger(name):
     if not logger.handlers:
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("own: %(message)s"))
-        logger.addHandler(handler)
+        logger.addHandler(hdlr=handler)
         logger.propagate = False
     return logger
 
