@@ -364,6 +364,9 @@ WRONG = [
     ({"toaddrs": ["a@b.c\r\nX: y"]}, ValueError, "line break"),
     ({"toaddrs": ["a@b.c, d@e.f"]}, ValueError, "not one mail address"),
     ({"toaddrs": [""]}, ValueError, "not one mail address"),
+    ({"toaddrs": ["a@b.c."]}, ValueError, "not one mail address"),
+    ({"fromaddr": "Re\\ports <a@b.c>"}, ValueError, "not one mail address"),
+    ({"fromaddr": ".:>\\"}, ValueError, "not one mail address"),
     ({"credentials": "user:password"}, TypeError, "credentials must be a tuple of two str"),
     ({"secure": True}, TypeError, "secure must be None"),
     ({"secure": ("a", "b", "c")}, TypeError, "secure must be None"),
@@ -375,6 +378,19 @@ def test_a_wrong_configuration_is_refused():
     for wrong, error, message in WRONG:
         with pytest.raises(error, match=message):
             SMTPConfig(**{"mailhost": ("localhost", 25), "fromaddr": "a@b.c", "toaddrs": ["d@e.f"], **wrong})
+
+
+def test_addresses_are_taken_as_mail_programs_write_them():
+    names = [
+        "a",
+        "<a@b.c>",
+        "Reports <a@b.c>",
+        "Ünïcode <a@b.c>",
+        '"Reports, daily" <a@b.c>',
+        "R. Eports <a@b.c>",
+    ]
+    for address in [*names, '"a"@b.c', "a@bücher.de", "a@[127.0.0.1]", "a@b.c (a comment)"]:
+        SMTPConfig(("localhost", 25), address, [address])
 
 
 def test_a_file_that_is_missing_is_named(report):

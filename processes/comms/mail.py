@@ -331,11 +331,20 @@ def _check_address(where: str, address: object) -> None:
         raise ValueError(
             f"{where}: {brief_repr(address)} holds a line break or another control character; remove it"
         )
-    found = getaddresses([address])
-    if len(found) != 1 or not found[0][1] or " " in found[0][1]:
+    found = [spec for _, spec in getaddresses([address])]
+    if len(found) != 1 or " " in found[0] or found[0].replace('"', "") != _as_sent(address):
         raise ValueError(
             f"{where}: {brief_repr(address)} is not one mail address; write each recipient as one of the list"
         )
+
+
+def _as_sent(address: str) -> str | None:
+    """Return an address as the header of a mail has it, without quotes; None where it has none or several."""
+    try:
+        (found,) = policy.SMTP.header_factory("To", address).addresses
+    except Exception:  # by text that is no address `email` is led to errors of many kinds
+        return None
+    return found.addr_spec.replace('"', "") or None
 
 
 def _check_secure(secure: object) -> None:
