@@ -389,7 +389,7 @@ def test_addresses_are_taken_as_mail_programs_write_them():
         '"Reports, daily" <a@b.c>',
         "R. Eports <a@b.c>",
     ]
-    for address in [*names, '"a"@b.c', "a@bücher.de", "a@[127.0.0.1]", "a@b.c (a comment)"]:
+    for address in [*names, '"a"@b.c', "a@bücher.de", "a@b.c (a comment)"]:
         SMTPConfig(("localhost", 25), address, [address])
 
 
