@@ -376,6 +376,13 @@ def test_a_graph_that_nobody_could_read_is_not_drawn():
     assert left_out(section)[0].startswith("40 tasks with 780 dependencies are too many")
 
 
+def test_a_line_goes_straight_through_the_layers_that_it_passes():
+    needed = {"b": ("a",), "c": ("b",), "d": ("a", "c")}
+    graph = Page(report_of(*map(entry, "abcd"), dependencies=needed).to_html()).section("graph")
+    lines = ["".join(filter(str.isupper, one.attributes["d"])) for one in graph.all("path")]
+    assert sorted(lines) == ["MC", "MC", "MC", "MCHCHC"]
+
+
 def test_attempts_that_are_too_short_for_bars_share_them():
     metrics = {f"t{number}": ran(number / 1_000, number / 1_000 + 0.0009) for number in range(1_500)}
     entries = [failed(name) if name == "t3" else entry(name) for name in metrics]
