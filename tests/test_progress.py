@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import logging
 import os
 import re
 import subprocess
@@ -243,6 +244,22 @@ assert logging.root.handlers[0].stream is sys.stderr
     text = shown_by(code, terminal)
     assert re.search(r"\rlogged: by a task\s*\n", text)
     assert "1/1 done" in text
+
+
+def test_a_handler_that_a_task_has_turned_elsewhere_stays_there(terminal, monkeypatch):
+    stream, _ = terminal
+    monkeypatch.setattr(sys, "stderr", stream)
+    handlers = [logging.StreamHandler(), logging.StreamHandler()]
+    elsewhere = io.StringIO()
+    for handler in handlers:
+        logging.getLogger("mine").addHandler(handler)
+    try:
+        turn = Task("turn", handlers[0].setStream, args=(elsewhere,))
+        Process([turn]).run(runner="sequential", progress=True).raise_for_errors()
+        assert [handler.stream for handler in handlers] == [elsewhere, stream]
+    finally:
+        for handler in handlers:
+            logging.getLogger("mine").removeHandler(handler)
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])

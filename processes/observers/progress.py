@@ -44,7 +44,8 @@ class Progress:
         # A program may have no standard error, or have closed it; then nobody looks.
         self._stream = StringIO() if getattr(stream, "closed", stream is None) else stream
         self._live: Live | None = None
-        self._turned: list[tuple[logging.StreamHandler[Any], Any]] = []  # handlers, with their own streams
+        # Handlers of logging, with their own streams and those that they have meanwhile.
+        self._turned: list[tuple[logging.StreamHandler[Any], Any, Any]] = []
         self._begin(RunStarted("", (), ""))
 
     @property
@@ -89,8 +90,9 @@ class Progress:
         else:
             self._live.stop()
             self._live = None
-            for handler, stream in self._turned:
-                handler.setStream(stream)
+            for handler, stream, ours in self._turned:
+                if _stream_of(handler) is ours:  # a task may have turned it elsewhere
+                    handler.setStream(stream)
             self._turned.clear()
 
     def _counts(self) -> str:
@@ -135,9 +137,9 @@ class Progress:
         # Handlers of logging hold the streams themselves, and would write behind the line.
         for handler in _stream_handlers():
             for name, stream in streams.items():
-                held = vars(handler).get("stream")  # a class of the user's may make a property of it
-                if held is stream and handler.setStream(getattr(sys, name)) is not None:
-                    self._turned.append((handler, stream))
+                ours = getattr(sys, name)
+                if _stream_of(handler) is stream and handler.setStream(ours) is not None:
+                    self._turned.append((handler, stream, ours))
         return live
 
     def _terminal(self) -> Console | None:
@@ -180,6 +182,10 @@ def is_terminal(stream: object) -> bool:
     """Tell whether a stream is a terminal; what a program has put in its place may not know."""
     isatty = getattr(stream, "isatty", None)
     return isatty is not None and not getattr(stream, "closed", False) and isatty()
+
+
+def _stream_of(handler: logging.StreamHandler[Any]) -> Any:
+    return vars(handler).get("stream")  # a class of the user's may make a property of it
 
 
 def _stream_handlers() -> list[logging.StreamHandler[Any]]:
