@@ -78,14 +78,21 @@ def forward_records(send: Callable[[bytes], None], is_importing: Callable[[], bo
         send(dump_record(record, *reach_of(logger, of_modules)))
         call_handlers(logger, record)
 
+    def is_of_module(logger: logging.Logger) -> bool:
+        if not is_importing():
+            return False
+        from ..task_log import TaskLogger
+
+        return not isinstance(logger, TaskLogger)  # a task that is made here logs here
+
     def add_handler_of_task(logger: logging.Logger, hdlr: logging.Handler) -> None:
-        if is_importing():
+        if is_of_module(logger):
             of_modules.add(logger)
         else:
             add_handler(logger, hdlr)
 
     def set_level_of_task(logger: logging.Logger, level: int | str) -> None:
-        if is_importing():
+        if is_of_module(logger):
             of_modules.add(logger)
         else:
             set_level(logger, level)

@@ -326,6 +326,38 @@ def test_what_is_logged_is_said_once_whatever_modules_configure(tmp_path):
     assert sorted((tmp_path / "own.log").read_text().splitlines()) == sorted(f"sold {what}" for what in whats)
 
 
+INNER = """
+import logging
+from processes import Process, Task
+
+task = Task("inner", logging.warning, args=("said",), log_path="inner.log")
+task.logger.addHandler(logging.FileHandler("own.log"))
+process = Process([task])
+
+def run():
+    process.run(runner="sequential").raise_for_errors()
+"""
+
+RUNS = """
+import sys
+import inner
+from processes import Process, Task
+
+for runner in sys.argv[1:]:
+    Process([Task("outer", inner.run)]).run(runner=runner).raise_for_errors()
+"""
+
+
+def test_tasks_that_a_module_makes_when_a_worker_imports_it_have_their_log_files(tmp_path):
+    (tmp_path / "inner.py").write_text(INNER)
+    (tmp_path / "runs.py").write_text(RUNS)
+    assert ended([sys.executable, "runs.py", *NAMED], cwd=tmp_path).returncode == 0
+    story = ["Starting inner.", "said", "Finished inner."]
+    lines = [line.partition(": ")[2] for line in lines_of(tmp_path / "inner.log")]
+    assert lines == story * len(NAMED)
+    assert (tmp_path / "own.log").read_text().splitlines() == story[::2] * len(NAMED)
+
+
 SETTINGS = """
 import logging.config
 
