@@ -60,8 +60,8 @@ def forward_records(send: Callable[[bytes], None], is_importing: Callable[[], bo
 
     Handlers that a task configures in the worker get their records too. Those that modules configure when
     they are imported for a function have their like in the parent, which has imported them before: they
-    would say everything once more. Levels that modules set then, and which of their loggers propagate, the
-    parent may have changed since.
+    would say everything once more. So have filters, which may change a record. Levels that modules set then,
+    and which of their loggers propagate, the parent may have changed since.
 
     Parameters
     ----------
@@ -70,43 +70,38 @@ def forward_records(send: Callable[[bytes], None], is_importing: Callable[[], bo
     is_importing : callable
         Tells whether a function is being loaded just now.
     """
-    call_handlers, add_handler = logging.Logger.callHandlers, logging.Logger.addHandler
-    set_level, basic_config = logging.Logger.setLevel, logging.basicConfig
+    call_handlers, basic_config = logging.Logger.callHandlers, logging.basicConfig
     of_modules: set[logging.Logger] = set()  # that they have configured when they were imported
 
     def send_and_call_handlers(logger: logging.Logger, record: logging.LogRecord) -> None:
         send(dump_record(record, *reach_of(logger, of_modules)))
         call_handlers(logger, record)
 
-    def is_of_module(logger: logging.Logger) -> bool:
-        if not is_importing():
-            return False
-        from ..task_log import TaskLogger
+    def for_tasks(configure: Callable[..., None]) -> Callable[..., None]:
+        def configure_for_task(logger: logging.Logger, *args: Any, **options: Any) -> None:
+            if is_importing() and not _is_of_task(logger):
+                of_modules.add(logger)
+            else:
+                configure(logger, *args, **options)
 
-        return not isinstance(logger, TaskLogger)  # a task that is made here logs here
+        return configure_for_task
 
-    def add_handler_of_task(logger: logging.Logger, hdlr: logging.Handler) -> None:
-        if is_of_module(logger):
-            of_modules.add(logger)
-        else:
-            add_handler(logger, hdlr)
-
-    def set_level_of_task(logger: logging.Logger, level: int | str) -> None:
-        if is_of_module(logger):
-            of_modules.add(logger)
-        else:
-            set_level(logger, level)
-
-    def configure_for_task(**options: Any) -> None:
+    def configure_all(**options: Any) -> None:
         is_asked_by_logging = sys._getframe(1).f_globals is vars(logging)  # noqa: SLF001 - by `logging.info`
         if not (is_importing() or is_asked_by_logging):
             basic_config(**options)
 
     logging.Logger.callHandlers = send_and_call_handlers  # type: ignore[assignment, method-assign]
-    logging.Logger.addHandler = add_handler_of_task  # type: ignore[assignment, method-assign]
-    logging.Logger.setLevel = set_level_of_task  # type: ignore[assignment, method-assign]
-    logging.basicConfig = configure_for_task
+    for name in ("addHandler", "addFilter", "setLevel"):
+        setattr(logging.Logger, name, for_tasks(getattr(logging.Logger, name)))
+    logging.basicConfig = configure_all
     logging.lastResort = logging.NullHandler()  # the parent's own speaks
+
+
+def _is_of_task(logger: logging.Logger) -> bool:
+    from ..task_log import TaskLogger
+
+    return isinstance(logger, TaskLogger)  # of one that was made here, which logs here
 
 
 def leave_configurations(is_importing: Callable[[], bool]) -> None:

@@ -299,6 +299,11 @@ logging.basicConfig(level=logging.INFO, filename="shop.log", format="%(name)s %(
 log = logging.getLogger("shop")
 log.addHandler(logging.FileHandler("own.log"))
 
+@log.addFilter
+def number(record):
+    record.msg = "No. " + record.msg
+    return True
+
 def sell(runner, number):
     log.info("sold %s on %s", number, runner)
     logging.info("done %s on %s", number, runner)
@@ -322,8 +327,11 @@ def test_what_is_logged_is_said_once_whatever_modules_configure(tmp_path):
     lines = (tmp_path / "shop.log").read_text().splitlines()
     said = sorted(line for line in lines if not line.startswith("processes."))
     whats = [f"{number} on {runner}" for number in (1, 2) for runner in NAMED]
-    assert said == sorted([f"root done {what}" for what in whats] + [f"shop sold {what}" for what in whats])
-    assert sorted((tmp_path / "own.log").read_text().splitlines()) == sorted(f"sold {what}" for what in whats)
+    assert said == sorted(
+        [f"root done {what}" for what in whats] + [f"shop No. sold {what}" for what in whats]
+    )
+    lines = (tmp_path / "own.log").read_text().splitlines()
+    assert sorted(lines) == sorted(f"No. sold {what}" for what in whats)
 
 
 INNER = """
