@@ -22,6 +22,42 @@ ARE_DEFERRED = sys.version_info >= (3, 14)
 OF_CLASSES = frozenset({"__annotations__", "__annotations_cache__", "__annotate_func__"})
 """Under which names a class has annotations of its own."""
 
+# Those of `annotationlib.Format`, whose import takes longer than all else that a function needs to be read.
+_VALUE, _FORWARD_REFERENCE, _STRING = 1, 3, 4
+
+
+class Evaluated:
+    """Gives annotations that have been evaluated where they come from (Python 3.14 and later).
+
+    It is the ``__annotate__`` of functions and classes that are made anew: `functools.wraps`, for one, looks
+    for annotations there.
+
+    Parameters
+    ----------
+    values : dict
+        The annotations.
+    """
+
+    __slots__ = ("values",)
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        self.values = values
+
+    def __call__(self, form: int, /) -> dict[str, Any]:
+        if form in (_VALUE, _FORWARD_REFERENCE):
+            return dict(self.values)
+        if form == _STRING:
+            return _texts_of(self.values)
+        raise NotImplementedError(form)  # as annotationlib expects of those that it need not know
+
+
+def as_attribute(named: Named) -> dict[str, Any]:
+    """Return what a function or class itself is annotated with as the attribute that another gets for it."""
+    annotations = annotations_of(named)
+    if getattr(named, "__annotate__", None) is not None:
+        return {"__annotate__": Evaluated(annotations)}
+    return {"__annotations__": dict(annotations)}
+
 
 def annotations_of(named: Named) -> dict[str, Any]:
     """Return what a function or class itself is annotated with; all as text if they are not known."""
@@ -78,6 +114,11 @@ if sys.version_info >= (3, 14):
         except Exception:  # the program's own code
             return otherwise
 
+    def _texts_of(annotations: dict[str, Any]) -> dict[str, Any]:
+        from annotationlib import annotations_to_string
+
+        return annotations_to_string(annotations)
+
     def _text() -> Any:
         from annotationlib import Format
 
@@ -90,3 +131,6 @@ else:
 
     def _as_reference(_: Any, __: str, otherwise: Any) -> Any:
         return otherwise
+
+    def _texts_of(annotations: dict[str, Any]) -> dict[str, Any]:
+        return annotations

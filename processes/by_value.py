@@ -33,7 +33,7 @@ from weakref import WeakKeyDictionary
 
 import cloudpickle
 
-from .annotations import annotations_of, are_known
+from .annotations import annotations_of, are_known, as_attribute
 from .class_parts import attributes_of_members, parts_of_class, reduce_member
 from .collector import collector_paused
 from .exception_state import dump_exception, load_exception
@@ -340,6 +340,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return self._let_go_by_name(function)
         self.plain = False
         _, (code, own, *_), (attributes, slots), *_ = reduced
+        if slots.pop("__annotations__"):
+            slots |= as_attribute(function)
         brought = own | slots.pop("__globals__")
         function_id = module = ""
         if (there := self._share(function)) is not None:

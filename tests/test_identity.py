@@ -1287,6 +1287,8 @@ class Reads(Protocol):
 class Later:
     kind: Later
 
+    def tell(self, loud: bool) -> str: ...
+
 def adder(number: int):
     class Local:
         pass
@@ -1306,6 +1308,12 @@ def extended():
         more: Unknown = 7
     return dataclasses.astuple(More(1))
 
+def decorated():
+    class Longer(Row):
+        name: str
+    annotated = wrapped(adder), wrapped(Later.tell), wrapped(Later), Longer
+    return [sorted(named.__annotations__) for named in annotated]
+
 def tasks():
     return [
         Task("same", same, args=(1,)),
@@ -1320,6 +1328,7 @@ def tasks():
         Task("own-hints", hints, args=(Later,)),
         Task("fields", fields),
         Task("extended", extended),
+        Task("decorated", decorated),
         *[Task(f"add-{number}", adder(number), args=(1,)) for number in range(3)],
     ]
 """
@@ -1340,6 +1349,7 @@ def test_annotations_may_name_what_only_type_checkers_know(tmp_path):
         "own-hints": [["kind", "Later"]],
         "fields": ["value", "left", "right"],
         "extended": [1, None, None, 7],
+        "decorated": [["number"], ["loud", "return"], ["kind"], ["later", "name", "price"]],
         "add-0": 1,
         "add-1": 2,
         "add-2": 3,

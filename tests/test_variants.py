@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from functools import partial
+from functools import partial, wraps
 from types import FunctionType
 from typing import Any
 
@@ -48,6 +48,7 @@ def test_the_second_closure_of_a_code_is_a_variant_of_the_first():
         assert getattr(remade, name) == getattr(second, name), name
     for name in ("__name__", "__qualname__", "__module__", "__doc__", "__annotations__"):
         assert getattr(remade, name) == getattr(second, name), name
+    assert wraps(remade)(lambda: None).__annotations__ == second.__annotations__
 
 
 def test_lambdas_that_differ_in_their_defaults_are_variants():

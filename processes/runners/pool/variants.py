@@ -12,7 +12,7 @@ import pickle
 from operator import attrgetter, is_
 from types import CellType, FunctionType
 
-from ...annotations import ARE_DEFERRED, annotations_of
+from ...annotations import ARE_DEFERRED, Evaluated, as_attribute
 from ...pickling import ATOMS, PROTOCOL, dump_simple_arguments, is_simple
 
 TYPE_CHECKING: bool = False  # typing is not imported: it would be the costliest part of a worker's start
@@ -159,8 +159,8 @@ def _without_values(function: FunctionType) -> FunctionType:
 
 
 def _copy_attributes(function: FunctionType, other: FunctionType) -> None:
-    if annotations := annotations_of(function):
-        other.__annotations__ = dict(annotations)
+    for name, value in as_attribute(function).items():
+        setattr(other, name, value)
     if _names(other) != _names(function):
         for name in _NAMES:
             setattr(other, name, getattr(function, name))
@@ -173,7 +173,8 @@ def _has_attributes(function: FunctionType) -> bool:
 
 def _annotated_with(function: Any) -> tuple[Any, ...]:
     """Return objects that are the same for functions of one code if they are annotated alike."""
-    if not ARE_DEFERRED or (annotate := function.__annotate__) is None:
+    annotate = function.__annotate__ if ARE_DEFERRED else None
+    if annotate is None or type(annotate) is Evaluated:
         return tuple(function.__annotations__.values())
     values = _values(annotate) if type(annotate) is FunctionType else None
     return (annotate,) if values is None else (annotate.__code__, *values)
