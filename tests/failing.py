@@ -319,6 +319,26 @@ def fail_in_executed_code():
     exec(compile("def made(x):\n    return x / 0\nmade(1)", "<made>", "exec"), {})
 
 
+def fail_in_a_text():
+    # Its file is called "<string>", as that of `python -c` is.
+    exec("def made(x):\n    return x / 0\nmade(1)", {})
+
+
+@dataclass
+class Positive:
+    """A number that is no other."""
+
+    number: int
+
+    def __post_init__(self) -> None:
+        if self.number <= 0:
+            raise PlainError(self.number)
+
+
+def fail_in_a_method_that_python_wrote():
+    Positive(0)
+
+
 def fail_with_odd_variables():
     number, nothing, text = 1.5, None, "quo'ted\n"
     nested = {"a": [(1, 2), {3}], "b": {"c": b"bytes"}}

@@ -433,7 +433,10 @@ def bare(function):
     except BaseException as error:
         return error.with_traceback(error.__traceback__.tb_next)
 
-functions = {"divide": divide, "own": own, "group": group, "lambda": scaled}
+def text():
+    exec("\\n\\n1 / 0")
+
+functions = {"divide": divide, "own": own, "group": group, "lambda": scaled, "text": text}
 shown = {}
 for runner in ["bare", "sequential", "thread", "process"]:
     if runner == "bare":

@@ -10,6 +10,7 @@ from __future__ import annotations
 import _signal as signal  # type: ignore[import-not-found]  # see surroundings
 import os
 import select
+import sys
 from contextlib import suppress
 
 from .abilities import CHILDREN_FILE
@@ -54,6 +55,7 @@ def main(parent_pid: int, guarded: int, socket_fd: int, token_fd: int, crash_fd:
         Where standard error is to go from now on; -1 where the parent's is closed.
     """
     os.environ.pop(MARK, None)
+    _forget_the_command()
     for descriptor in (socket_fd, token_fd, crash_fd, stderr_fd):
         if descriptor >= 0:
             os.set_inheritable(descriptor, False)
@@ -74,6 +76,17 @@ def main(parent_pid: int, guarded: int, socket_fd: int, token_fd: int, crash_fd:
     from .worker import serve
 
     serve(socket_fd, token_fd, crash_fd)
+
+
+def _forget_the_command() -> None:
+    """Let no traceback show lines of our command for those of a text that a function executes.
+
+    From Python 3.13 on `linecache` has them for the file "<string>", and that is what both are called.
+    """
+    linecache = sys.modules.get("linecache")
+    if linecache is not None:
+        linecache.cache.pop("<string>", None)
+        getattr(linecache, "_interactive_cache", {}).clear()  # from Python 3.14 on
 
 
 def _turn_stderr(crash_fd: int, stderr_fd: int) -> bytes:
