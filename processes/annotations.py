@@ -52,8 +52,10 @@ class Evaluated:
 
 
 def as_attribute(named: Named) -> dict[str, Any]:
-    """Return what a function or class itself is annotated with as the attribute that another gets for it."""
+    """Return what a function or class itself is annotated with, if it is, as the attribute of another."""
     annotations = annotations_of(named)
+    if not annotations:
+        return {}
     if getattr(named, "__annotate__", None) is not None:
         return {"__annotate__": Evaluated(annotations)}
     return {"__annotations__": dict(annotations)}

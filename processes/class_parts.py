@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypedDict, is_typeddict
 
-from .annotations import OF_CLASSES, annotations_of, as_attribute
+from .annotations import OF_CLASSES, as_attribute
 from .pickling import PROTOCOL
 from .rebuild import data_type_of, make_enum, make_skeleton
 
@@ -34,9 +34,9 @@ def parts_of_class(cls: type, arguments: tuple[Any, ...], attributes: dict[str, 
     attributes.pop("__msgspec_cache__", None)  # which msgspec puts into any class, and makes anew
     for name in filter(attributes.__contains__, _WHOLE_SCHEMAS):
         attributes[name] = attributes.pop(name)
-    if annotations_of(cls):
+    if annotated := as_attribute(cls):
         attributes = {name: value for name, value in attributes.items() if name not in OF_CLASSES}
-        attributes |= as_attribute(cls)
+        attributes |= annotated
     if issubclass(cls, Enum):
         return _parts_of_enum(cls, attributes)
     metaclass, name, bases, namespace, *_ = arguments
