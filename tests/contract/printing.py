@@ -34,6 +34,16 @@ def second():
     print("of the second")
 
 
+def speak():
+    print("caf\N{LATIN SMALL LETTER E WITH ACUTE}")
+    print("\N{SNOWMAN}", file=sys.stderr)
+    print(os.fsdecode(b"\xff"))
+
+
+def encodings():
+    return sys.stdout.encoding, sys.stderr.encoding
+
+
 def fail():
     print("before")
     sys.stdout.write("the end")

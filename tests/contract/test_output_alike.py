@@ -18,12 +18,14 @@ import pytest
 from patience import patient
 from printing import (
     AllButTwo,
+    encodings,
     fail,
     first,
     let_go,
     print_bytes,
     redirect,
     second,
+    speak,
     talk,
     wait,
     write_everywhere,
@@ -104,6 +106,20 @@ def test_a_later_run_prints_where_it_always_does(named_runner, tmp_path, capfd):
     assert printed(tmp_path / "first") == ["of the first"] * 2
     assert capfd.readouterr().out.splitlines() == ["of the first"] * 2
     assert sys.stdout is out
+
+
+def test_what_a_task_prints_may_be_any_text_whatever_encoding_the_program_has(
+    named_runner, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("PYTHONIOENCODING", "cp1252")  # of workers: this program has begun
+    with ProcessPoolRunner(1) as warm:
+        used = warm if named_runner == "process" else named_runner
+        report, [lines] = run(used, tmp_path, speak)
+        later = Process([Task("later", encodings)]).run(runner=used)
+    assert report.exceptions == {}
+    assert lines == ["caf\N{LATIN SMALL LETTER E WITH ACUTE}", "\N{SNOWMAN}", "\\udcff"]
+    own = (sys.stdout.encoding, sys.stderr.encoding)
+    assert later.results["later"] == (("cp1252", "cp1252") if named_runner == "process" else own)
 
 
 def test_a_failure_comes_after_what_was_printed(runner, tmp_path):

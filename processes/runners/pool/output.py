@@ -53,9 +53,10 @@ class TurnedOutput:
         _flush()
         for number in (1, 2):
             os.dup2(self.descriptor, number)
-        self._stream: Any = sys.stdout
-        self._was_by_line = getattr(self._stream, "line_buffering", False)
-        self._buffer_by_line(True)
+        # The parent reads UTF-8, whatever the program's encoding is. Lines go out at once, so that they keep
+        # their order among those of standard error.
+        options = {"encoding": "utf-8", "errors": "backslashreplace", "line_buffering": True}
+        self._streams = [(stream, _reconfigure(stream, options)) for stream in (sys.stdout, sys.stderr)]
 
     def size(self) -> int:
         """Return how many bytes were written so far."""
@@ -81,7 +82,8 @@ class TurnedOutput:
     def close(self) -> bytes:
         """Turn both back; return what was written, unless the parent reads it."""
         _flush()
-        self._buffer_by_line(self._was_by_line)
+        for stream, options in self._streams:
+            _reconfigure(stream, options)
         for number, before in zip((1, 2), self._before, strict=True):
             if before < 0:
                 os.close(number)
@@ -92,10 +94,15 @@ class TurnedOutput:
             file.seek(0)
             return b"" if self.is_read_by_parent else file.read()
 
-    def _buffer_by_line(self, by_line: bool) -> None:
-        """Let lines go out at once, so that they keep their order among those of standard error."""
-        with suppress(Exception):  # a task may have put anything in its place
-            self._stream.reconfigure(line_buffering=by_line)
+
+def _reconfigure(stream: Any, options: dict[str, Any]) -> dict[str, Any]:
+    """Set options of a stream; return what they were, nothing where that cannot be."""
+    try:
+        before = {name: getattr(stream, name) for name in options}
+        stream.reconfigure(**options)
+    except Exception:  # a task may have put anything in its place
+        return {}
+    return before
 
 
 def _make_file() -> tuple[int, str]:
