@@ -59,9 +59,9 @@ def forward_records(send: Callable[[bytes], None], is_importing: Callable[[], bo
     """Send every record that is logged in this process to its parent.
 
     Handlers that a task configures in the worker get their records too. Those that modules configure when
-    they are imported for a function have their like in the parent, which has imported them before: they
-    would say everything once more. So have filters, which may change a record. Levels that modules set then,
-    and which of their loggers propagate, the parent may have changed since.
+    they are imported for a function, or the interpreter when it starts (`sitecustomize`), have their like in
+    the parent: they would say everything once more, and filters would change it once more. Levels that are
+    set then, and which loggers propagate, the parent may have changed since.
 
     Parameters
     ----------
@@ -72,6 +72,11 @@ def forward_records(send: Callable[[bytes], None], is_importing: Callable[[], bo
     """
     call_handlers, basic_config = logging.Logger.callHandlers, logging.basicConfig
     of_modules: set[logging.Logger] = set()  # that they have configured when they were imported
+    for logger in (logging.root, *(logger for _, logger in _loggers())):
+        if logger.handlers:
+            of_modules.add(logger)
+        logger.handlers.clear()
+        logger.filters.clear()
 
     def send_and_call_handlers(logger: logging.Logger, record: logging.LogRecord) -> None:
         send(dump_record(record, *reach_of(logger, of_modules)))

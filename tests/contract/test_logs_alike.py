@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
 import threading
@@ -292,46 +293,58 @@ def test_the_handler_of_last_resort_speaks_as_without_us():
     assert done.stdout == ""
 
 
+SITE = """
+import logging
+
+logging.getLogger("site").addHandler(logging.FileHandler("site.log"))
+logging.getLogger("site").addFilter(lambda record: setattr(record, "msg", "site " + record.msg) or True)
+"""
+
 SHOP = """
 import logging
 
 logging.basicConfig(level=logging.INFO, filename="shop.log", format="%(name)s %(message)s")
 log = logging.getLogger("shop")
 log.addHandler(logging.FileHandler("own.log"))
-
-@log.addFilter
-def number(record):
-    record.msg = "No. " + record.msg
-    return True
+log.addFilter(lambda record: setattr(record, "msg", "we " + record.msg) or True)
 
 def sell(runner, number):
     log.info("sold %s on %s", number, runner)
     logging.info("done %s on %s", number, runner)
+    logging.getLogger("site").info("saw %s on %s", number, runner)
 """
 
 SELLS = """
 import sys
 import shop
-from processes import Process, Task
+from processes import Process, ProcessPoolRunner, Task
 
-for runner in sys.argv[1:]:
-    tasks = [Task("one", shop.sell, args=(runner, 1)), Task("two", shop.sell, args=(runner, 2))]
-    Process(tasks).run(runner=runner, max_workers=None if runner == "sequential" else 1)
+for name in sys.argv[1:]:
+    runner = ProcessPoolRunner(1, preload=["shop"]) if name == "prepared" else name
+    tasks = [Task("one", shop.sell, args=(name, 1)), Task("two", shop.sell, args=(name, 2))]
+    Process(tasks).run(runner=runner, max_workers=1 if name in ("thread", "process") else None)
 """
 
 
 def test_what_is_logged_is_said_once_whatever_modules_configure(tmp_path):
-    (tmp_path / "shop.py").write_text(SHOP)
-    (tmp_path / "sells.py").write_text(SELLS)
-    assert output_of([sys.executable, "sells.py", *NAMED], cwd=tmp_path) == ""
+    for name, source in (("sitecustomize", SITE), ("shop", SHOP), ("sells", SELLS)):
+        (tmp_path / f"{name}.py").write_text(source)
+    names = [*NAMED, "prepared"]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    assert output_of([sys.executable, "sells.py", *names], cwd=tmp_path, env=environment) == ""
+    whats = [f"{number} on {name}" for name in names for number in (1, 2)]
+    seen = [f"site saw {what}" for what in whats]
+    sold = [f"we sold {what}" for what in whats]
+    assert (tmp_path / "site.log").read_text().splitlines() == seen
+    assert (tmp_path / "own.log").read_text().splitlines() == sold
     lines = (tmp_path / "shop.log").read_text().splitlines()
-    said = sorted(line for line in lines if not line.startswith("processes."))
-    whats = [f"{number} on {runner}" for number in (1, 2) for runner in NAMED]
-    assert said == sorted(
-        [f"root done {what}" for what in whats] + [f"shop No. sold {what}" for what in whats]
+    assert sorted(line for line in lines if not line.startswith("processes.")) == sorted(
+        [
+            *(f"root done {what}" for what in whats),
+            *(f"site {line}" for line in seen),
+            *(f"shop {line}" for line in sold),
+        ]
     )
-    lines = (tmp_path / "own.log").read_text().splitlines()
-    assert sorted(lines) == sorted(f"No. sold {what}" for what in whats)
 
 
 INNER = """

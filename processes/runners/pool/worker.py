@@ -445,7 +445,7 @@ class _Loop:
             attempt = Attempt(
                 self._ticket, task_name, __import__, (self._preload[0],), {}, None, frame_filter
             )
-            finished = perform(attempt, self._worker, owns_process=True)
+            finished: Finished = _loaded(perform, attempt, self._worker, owns_process=True)
             if isinstance(finished.outcome, Raised):
                 return finished
             del self._preload[0]
