@@ -146,8 +146,9 @@ def third():
     return str(decimal.Decimal(1) / 3)
 
 def settings():
+    of_sys = sys.argv[1:], sys.dont_write_bytecode, sys.pycache_prefix
     method = multiprocessing.get_start_method()
-    return socket.getdefaulttimeout(), locale.setlocale(locale.LC_NUMERIC), sys.argv[1:], method
+    return socket.getdefaulttimeout(), locale.setlocale(locale.LC_NUMERIC), *of_sys, method
 
 def run(runner):
     tasks = [Task(function.__name__, function) for function in (deep, digits, third, settings)]
@@ -167,6 +168,7 @@ with ProcessPoolRunner(1) as pool:
     decimal.getcontext().prec = 5
     locale.setlocale(locale.LC_ALL, "C.UTF-8")
     socket.setdefaulttimeout(7)
+    sys.dont_write_bytecode, sys.pycache_prefix = True, "cache"
     multiprocessing.set_start_method(last)
     for runner in runners:
         run(runner)
@@ -178,6 +180,7 @@ with ProcessPoolRunner(1) as pool:
     decimal.getcontext().prec = 3
     locale.setlocale(locale.LC_ALL, "C")
     socket.setdefaulttimeout(None)
+    sys.dont_write_bytecode, sys.pycache_prefix = False, None
     multiprocessing.set_start_method(first, force=True)
     for runner in runners:
         run(runner)
@@ -220,7 +223,7 @@ def test_the_settings_of_a_program_hold_for_its_tasks(tmp_path):
         "deep": 0,
         "digits": 9001,
         "third": "0.33333",
-        "settings": (7.0, "C.UTF-8", [*NAMED], last),
+        "settings": (7.0, "C.UTF-8", [*NAMED], True, "cache", last),
         "userwarning": "UserWarning('a warning')",
         "deprecationwarning": "DeprecationWarning",
         "odd": "Odd('a warning')",
@@ -233,7 +236,7 @@ def test_the_settings_of_a_program_hold_for_its_tasks(tmp_path):
         "deep": "RecursionError",
         "digits": "ValueError('Ex",
         "third": "0.333",
-        "settings": (None, "C", [*NAMED], first),
+        "settings": (None, "C", [*NAMED], False, None, first),
         "userwarning": "UserWarning('a warning')",
         "deprecationwarning": "DeprecationWarning",
         "odd": "Odd",

@@ -44,6 +44,7 @@ def tell_settings(environment: Mapping[str, str], *, has_line: bool) -> dict[str
         "recursion_limit": sys.getrecursionlimit(),
         "traceback_limit": _plain(getattr(sys, "tracebacklimit", None)),
         "most_digits": sys.get_int_max_str_digits(),
+        "bytecode": (sys.dont_write_bytecode, _plain(sys.pycache_prefix)),
         "lazy_imports": _tell_lazy_imports(),
         "socket_timeout": _socket.getdefaulttimeout(),
         "of_modules": {
@@ -101,6 +102,7 @@ class Settings:
         sys.setrecursionlimit(told["recursion_limit"])
         _limit_tracebacks(told["traceback_limit"])
         sys.set_int_max_str_digits(told["most_digits"])
+        sys.dont_write_bytecode, sys.pycache_prefix = told["bytecode"]
         _set_lazy_imports(told["lazy_imports"])
         _socket.setdefaulttimeout(told["socket_timeout"])
         before, self._of_modules = self._of_modules, told["of_modules"]
