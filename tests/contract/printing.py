@@ -41,7 +41,7 @@ def speak():
 
 
 def encodings():
-    return sys.stdout.encoding, sys.stderr.encoding
+    return [(stream.encoding, stream.errors) for stream in (sys.stdout, sys.stderr)]
 
 
 def fail():

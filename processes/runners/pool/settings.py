@@ -34,6 +34,7 @@ def tell_settings(environment: Mapping[str, str], *, has_line: bool) -> dict[str
     """
     return {
         "above_line": [descriptor for descriptor in (1, 2) if has_line and os.isatty(descriptor)],
+        "encodings": {name: _tell_encoding(getattr(sys, name)) for name in ("stdout", "stderr")},
         "sys_path": _plain([_searched(entry) for entry in sys.path]),
         "main": _tell_main(),
         "argv": _plain([word for word in getattr(sys, "argv", ()) if isinstance(word, str)]),
@@ -99,6 +100,8 @@ class Settings:
             from .above_line import print_above_line
 
             print_above_line(told["above_line"])
+        for name, encoding in told["encodings"].items():
+            _set_encoding(getattr(sys, name), encoding)
         sys.setrecursionlimit(told["recursion_limit"])
         _limit_tracebacks(told["traceback_limit"])
         sys.set_int_max_str_digits(told["most_digits"])
@@ -142,6 +145,21 @@ def _searched(entry: Any) -> Any:
     """Return the folder that a relative entry of the path has stood for since imports first looked there."""
     finder = sys.path_importer_cache.get(entry) if isinstance(entry, str) else None
     return finder.path if isinstance(finder, FileFinder) else entry
+
+
+def _tell_encoding(stream: Any) -> tuple[str, str] | None:
+    """Return how a stream encodes text, and what it does with what cannot be; None where it does not tell."""
+    with suppress(Exception):  # there is none, it has been detached, or it is one of the program's own
+        if isinstance(stream.encoding, str) and isinstance(stream.errors, str):
+            told: tuple[str, str] = _plain((stream.encoding, stream.errors))
+            return told
+    return None
+
+
+def _set_encoding(stream: Any, told: tuple[str, str] | None) -> None:
+    if told is not None and told != _tell_encoding(stream):
+        with suppress(Exception):  # a task has put something else there, or the codec is the program's own
+            stream.reconfigure(encoding=told[0], errors=told[1])
 
 
 def _tell_umask() -> int | None:
