@@ -60,13 +60,24 @@ def test_a_task_that_heeds_no_sigterm_is_over_while_the_run_goes_on(times, tmp_p
     assert list(report.errored) == ["deaf"]
 
 
+@pytest.fixture
+def _blocked_signals():
+    """All signals are blocked, as in a program that waits for them in a thread."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    yield
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 @needs_guard
-def test_a_task_past_its_limit_has_the_time_to_clean_up(tmp_path):
+@pytest.mark.usefixtures("_blocked_signals")
+def test_a_task_past_its_limit_has_the_time_to_clean_up_and_tells_where_it_stood(tmp_path):
     # Several times, since a machine may be too busy to give it that.
     task = Task("cleans", clean_up_on_sigterm, args=(str(tmp_path / "file"),), timeout=1, retries=9)
-    report = Process([task]).run(runner="process")
+    report = Process([task, Task("sleeps", sleep_on, timeout=0.5)]).run(runner="process")
     assert report.results == {"cleans": "cleaned up"}
     assert report.entries["cleans"].attempts > 1
+    (note,) = report.exceptions["sleeps"].__notes__
+    assert note.endswith(", in sleep_on")
 
 
 @guarded_or_not

@@ -71,6 +71,9 @@ def serve(socket_fd: int, token_fd: int, crash_fd: int) -> None:
     # The parent alone decides what a Ctrl-C means. A handler, not SIG_IGN: programs that tasks start
     # would inherit that.
     signal.signal(signal.SIGINT, lambda *_: None)
+    if hasattr(signal, "pthread_sigmask"):
+        # A program that waits for signals in a thread has blocked them, and we would not hear the parent's.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, abilities.STACK_SIGNAL})
     if crash_fd >= 0:
         faulthandler.enable(crash_fd)
         if abilities.STACK_SIGNAL is not None:
