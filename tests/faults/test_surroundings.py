@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import errno
 import functools
 import itertools
 import os
@@ -425,6 +426,21 @@ Process([task]).run(runner="process").raise_for_errors()
 @patient
 def test_what_is_printed_at_a_workers_end_is_not_lost(times):
     assert run_in_new_python(PRINTS_AT_ITS_END) == "at the end\n"
+
+
+PRINTS = """
+from processes import Process, Task
+
+Process([Task("prints", print, args=("a word",))]).run(runner="process").raise_for_errors()
+"""
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is full")
+def test_what_a_worker_cannot_print_is_told():
+    command = ["sh", "-c", 'exec "$0" -c "$1" > /dev/full', sys.executable, PRINTS]
+    (line,) = ended(command, check=True).stderr.splitlines()
+    assert line.startswith("Not all that tasks have printed in worker process ")
+    assert line.endswith(os.strerror(errno.ENOSPC))
 
 
 LEAVES_EXECUTOR = """

@@ -85,7 +85,10 @@ def serve(socket_fd: int, token_fd: int, crash_fd: int) -> None:
     # The end of the interpreter would wait for threads that tasks have left behind. So: what users have
     # registered for the end (temporary files go by it), and no more.
     atexit._run_exitfuncs()  # noqa: SLF001 - there is no public way short of the interpreter's end
-    _write_out()
+    if (error := _write_out()) is not None:
+        lost = f"Not all that tasks have printed in worker process {os.getpid()} could be written: {error}\n"
+        with suppress(OSError):
+            os.write(2, lost.encode())
     os._exit(0)
 
 
@@ -102,15 +105,21 @@ def _end_executors() -> None:
             thread.join(EXECUTORS_SECONDS)
 
 
-def _write_out() -> None:
-    """Write what has been printed and waits in the buffers of the streams."""
+def _write_out() -> OSError | None:
+    """Write what has been printed and waits in the buffers of the streams; tell why some stays there."""
+    failed = None
     for stream in (sys.stdout, sys.stderr):
-        try:  # noqa: SIM105 - `suppress` takes longer than all else here
+        try:
             stream.flush()
+        except BrokenPipeError:  # nobody reads it, so nobody misses it
+            pass
+        except OSError as error:
+            failed = error
         except Exception:  # noqa: S110 - a task may have closed it, or put anything in its place
             pass
     if (above_line := sys.modules.get(_ABOVE_LINE)) is not None:
         above_line.end_lines()
+    return failed
 
 
 def _parents_socket(socket_fd: int) -> socket:
