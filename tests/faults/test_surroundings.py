@@ -438,7 +438,8 @@ Process([Task("prints", print, args=("a word",))]).run(runner="process").raise_f
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is full")
 def test_what_a_worker_cannot_print_is_told():
     command = ["sh", "-c", 'exec "$0" -c "$1" > /dev/full', sys.executable, PRINTS]
-    (line,) = ended(command, check=True).stderr.splitlines()
+    environment = {**os.environ, "PYTHONUNBUFFERED": ""}  # else the task itself hears of it
+    (line,) = ended(command, check=True, env=environment).stderr.splitlines()
     assert line.startswith("Not all that tasks have printed in worker process ")
     assert line.endswith(os.strerror(errno.ENOSPC))
 
