@@ -553,7 +553,8 @@ def test_a_logger_that_a_task_keeps_from_propagating_is_not_heard_above():
     done = ended([sys.executable, "-c", OWN_LOGGER, *NAMED], check=True)
     assert done.stdout.splitlines() == ["sequential 1", "thread 1", "process 0"]
     lines = [(f"own: said once on {runner}", f"quiet: {runner}") for runner in NAMED]
-    assert done.stderr.splitlines() == [*chain.from_iterable(lines)]
+    # What a worker writes itself goes through its guard, and the other line through the program.
+    assert sorted(done.stderr.splitlines()) == sorted(chain.from_iterable(lines))
 
 
 class WithCode(Exception):
