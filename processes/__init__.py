@@ -11,6 +11,8 @@ from importlib import import_module
 
 from . import clock as _clock  # noqa: F401 - before anybody stops the time
 
+__version__ = "1.0.0.dev0"
+
 # Without `bool`, editors that ask Jedi take what it guards for code that never runs, and complete none of it.
 TYPE_CHECKING: bool = False  # typing is not imported: it would be the costliest part of a worker's start
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import cloudpickle
 import pytest
 from programs import started, wait_until
 
-from processes import cli, importable
+from processes import __version__, cli, importable
 
 GOOD = """
     from processes import Process, Task, TaskDependency
@@ -588,3 +588,4 @@ def test_the_installed_program_is_the_same_as_python_m(processes):
     assert script.value == "processes.cli:main"
     status, output, _ = processes("--version")
     assert (status, output.split()[-1]) == (0, script.dist.version)
+    assert script.dist.version == __version__
