@@ -60,7 +60,7 @@ def cannot_dump(
 ) -> SerializationError:
     """Make the error for a value that cannot be serialized; parameters as for `processes.pickling.dump`."""
     drop_leading_frames(error, _OURS)
-    path, culprit = find_culprit(value, what)
+    path, culprit, cls = find_culprit(value, what)
     kind = _type_with_module(culprit)
     article = "an" if kind.lstrip("_")[:1].lower() in "aeiou" else "a"
     said = exception_line(error)
@@ -71,6 +71,8 @@ def cannot_dump(
     else:
         trouble = f"Task {task_name!r} cannot be sent to a worker process"
         advice = advice_for(kind)
+        if cls is not None:  # which has it as long as it goes by value
+            advice += f", put class {cls.__qualname__!r} into a module that can be imported"
     runner = "sequential" if kind.startswith("sqlite3.") else "thread"  # its objects refuse other threads
     return SerializationError(
         f"{trouble}: {path} is {article} {kind}, which cannot be serialized{reason}. "
@@ -123,7 +125,7 @@ def cannot_load(error: BaseException, task_name: str, what: str | tuple[str, ...
     )
 
 
-def find_culprit(value: Any, what: str | tuple[str, ...]) -> tuple[str, object]:
+def find_culprit(value: Any, what: str | tuple[str, ...]) -> tuple[str, object, type | None]:
     """Find the innermost part of a value that cannot be serialized.
 
     Parameters
@@ -135,8 +137,9 @@ def find_culprit(value: Any, what: str | tuple[str, ...]) -> tuple[str, object]:
 
     Returns
     -------
-    tuple of str and object
-        Where the part stands, as in ``kwargs['cfg'].lock``, and the part itself.
+    tuple of str, object, and type or None
+        Where the part stands, as in ``kwargs['cfg'].lock``, the part itself, and the outermost class that it
+        is a part of.
     """
     search = _Search()
     if isinstance(what, str):
@@ -149,13 +152,14 @@ def find_culprit(value: Any, what: str | tuple[str, ...]) -> tuple[str, object]:
                 break
     if len(path) > _MAX_PATH:
         path = f"{path[: _MAX_PATH // 2]}…{path[-_MAX_PATH // 2 :]}"
-    return path, culprit
+    return path, culprit, search.cls
 
 
 class _Search:
     def __init__(self) -> None:
         self._end = thread_time() + SEARCH_SECONDS
         self._around: list[object] = []  # the value being taken apart, and those that it is a part of
+        self.cls: type | None = None  # the outermost class that the culprit is a part of
 
     def innermost(self, path: str, value: object) -> tuple[str, object] | None:
         """Find the culprit in a value that fails; None where the value fails for what is around it."""
@@ -170,6 +174,8 @@ class _Search:
                 elif not _can_dump(part):
                     found = self.innermost(part_path, part)
                     if found is not None:
+                        if isinstance(value, type):
+                            self.cls = value
                         return found
                     leads_back = True
         except KeyboardInterrupt:

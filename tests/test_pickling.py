@@ -532,6 +532,20 @@ def test_the_advice_is_one_that_helps(make: Callable[[], Any], argument: str, re
         assert str(caught.value).endswith(f", which cannot be serialized. {advice}")
 
 
+def test_what_a_class_has_that_goes_by_value_may_stay_where_the_class_is_put_into_a_module() -> None:
+    class Store:
+        lock = LOCK
+
+    class Shop:
+        store = Store
+
+    for value, path, cls in ((Store(), "type(x).lock", Store), ([Shop], "x[0].store.lock", Shop)):
+        with pytest.raises(SerializationError) as caught:
+            dump(value, task_name="t", what="x")
+        assert (caught.value.path, caught.value.type) == (path, "_thread.lock")
+        assert f", put class {cls.__qualname__!r} into a module that can be imported, or" in str(caught.value)
+
+
 @pytest.mark.parametrize("kind", ["Lock", "Event", "Queue"])
 def test_what_multiprocessing_shares_is_to_come_from_a_manager(kind: str) -> None:
     context = multiprocessing.get_context("spawn" if sys.platform == "win32" else "fork")  # starts no tracker
