@@ -203,7 +203,11 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return self._reduce_bare_object(obj)
         if kind is _SENTINEL:
             return self._reduce_sentinel(obj)
-        if kind is MethodType and self._classes is not None and (reduced := _reduce_to_name(obj)) is not None:
+        if (
+            kind is MethodType
+            and (self._classes is not None or _is_importable_class(obj.__self__))
+            and (reduced := _reduce_to_name(obj)) is not None
+        ):
             return reduced
         return self._reduce_instance(obj)
 
@@ -520,6 +524,10 @@ def _can_travel(named: Any) -> bool:
             _can_travel_by_value.update(known)
             _trials.found.clear()
     return found
+
+
+def _is_importable_class(value: Any) -> bool:
+    return issubclass(type(value), type) and can_be_imported(value)
 
 
 def _reduce_to_name(method: MethodType) -> Any:

@@ -26,9 +26,17 @@ def fail(message: str = "no") -> None:
     raise ValueError(message)
 
 
+_LOCK = threading.Lock()  # which no other process can be sent
+
+
 class Holder:
     def __init__(self, factor: int) -> None:
         self.factor = factor
+
+    @classmethod
+    def double(cls, number: int) -> tuple[bool, int]:
+        with _LOCK:
+            return cls is Holder, 2 * number
 
     def times(self, number: int) -> int:
         return self.factor * number

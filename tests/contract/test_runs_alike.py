@@ -136,6 +136,10 @@ def test_every_kind_of_callable_runs(runner):
         Task("closure", closure, args=(1,)),
         Task("partial", functools.partial(add, 1, bonus=2), args=(1,)),
         Task("method", Holder(3).times, args=(2,)),
+        Task("class-method", Holder.double, args=(3,)),
+        Task("class-method-again", Holder.double, args=(4,)),
+        Task("class-method-passed", lambda method: method(5), args=(Holder.double,)),
+        Task("class-method-returned", getattr, args=(Holder, "double")),
         Task("instance", Holder(3), args=(2,)),
         Task("builtin", len, args=("four",)),
         Task("operator", operator.mul, args=(6, 7)),
@@ -147,6 +151,7 @@ def test_every_kind_of_callable_runs(runner):
     report = Process(tasks).run(runner=runner)
     report.raise_for_errors()
     results = dict(report.results)
+    assert results.pop("class-method-returned") == Holder.double
     made = results.pop("class")
     assert isinstance(made, Holder)
     assert made.factor == 4
@@ -156,6 +161,9 @@ def test_every_kind_of_callable_runs(runner):
         "closure": 6,
         "partial": 4,
         "method": 6,
+        "class-method": (True, 6),
+        "class-method-again": (True, 8),
+        "class-method-passed": (True, 10),
         "instance": -6,
         "builtin": 4,
         "operator": 42,

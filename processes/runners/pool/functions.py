@@ -17,7 +17,7 @@ from .variants import Patterns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, MutableMapping, Sequence
-    from typing import Any
+    from typing import Any, TypeGuard
 
     from ...pickling import Buffer, Named, Pickled
     from .buffers import DataFile
@@ -86,6 +86,7 @@ class Functions:
         self._large_pieces = large_pieces
         self._is_shared = is_shared
         self._by_id: dict[int, SentFunction] = {}
+        self._class_methods: dict[MethodType, MethodType] = {}
         self._numbers = count(1)
         self._patterns = Patterns()
         self._sent_classes: dict[str, Shipment] = {}
@@ -140,6 +141,9 @@ class Functions:
             if any(value is _PLACEHOLDER for value in function.args):
                 return None
             return function.func, function.args + args, function.keywords | kwargs
+        if _is_class_method(function):  # another object each time that it is named
+            same = self._class_methods.setdefault(function, function)
+            return None if same is function else (same, args, kwargs)
         # The function's class is asked by `type`: what a proxy says of itself may be an error.
         if issubclass(type(function), (FunctionType, type)) or self._is_shared(function):
             return None
@@ -229,3 +233,11 @@ class Functions:
 
         pieces, files = frame()
         return pieces, Cargo(files, frame)
+
+
+def _is_class_method(function: Callable[..., Any]) -> TypeGuard[MethodType]:
+    return (
+        type(function) is MethodType
+        and issubclass(type(function.__self__), type)
+        and type(function.__func__) is FunctionType
+    )
