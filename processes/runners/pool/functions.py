@@ -17,7 +17,7 @@ from .variants import Patterns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, MutableMapping, Sequence
-    from typing import Any, TypeGuard
+    from typing import Any
 
     from ...pickling import Buffer, Named, Pickled
     from .buffers import DataFile
@@ -141,14 +141,15 @@ class Functions:
             if any(value is _PLACEHOLDER for value in function.args):
                 return None
             return function.func, function.args + args, function.keywords | kwargs
-        if _is_class_method(function):  # another object each time that it is named
-            same = self._class_methods.setdefault(function, function)
-            return None if same is function else (same, args, kwargs)
         # The function's class is asked by `type`: what a proxy says of itself may be an error.
         if issubclass(type(function), (FunctionType, type)) or self._is_shared(function):
             return None
         if type(function) is MethodType:
             inner, bound = function.__func__, function.__self__
+            if type(inner) is FunctionType and issubclass(type(bound), type):
+                # A class method goes by its name, and is another object each time that it is named.
+                same = self._class_methods.setdefault(function, function)
+                return None if same is function else (same, args, kwargs)
         else:
             inner, bound = type(function).__call__, function
         return (inner, (bound, *args), kwargs) if type(inner) is FunctionType else None
@@ -233,11 +234,3 @@ class Functions:
 
         pieces, files = frame()
         return pieces, Cargo(files, frame)
-
-
-def _is_class_method(function: Callable[..., Any]) -> TypeGuard[MethodType]:
-    return (
-        type(function) is MethodType
-        and issubclass(type(function.__self__), type)
-        and type(function.__func__) is FunctionType
-    )
