@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, assert_never
 
 from .attempt import Raised, TimedOut, Unsendable, WorkerDied
@@ -48,7 +49,8 @@ def with_hint(task: Task, exception: BaseException, failure: Failure, attempts: 
     hint = _hint_for(task, exception, failure) or _hint_for_retries(task, exception, attempts)
     if not hint:
         return failure
-    exception.add_note(hint)
+    with suppress(Exception):  # one that is a frozen data class takes no notes
+        exception.add_note(hint)
     text = f"{failure.traceback_str}{hint}\n"
     return Failure(failure.exception, text, failure.traced_vars, failure.traced_vars_location)
 

@@ -333,11 +333,13 @@ def test_why_a_failure_is_not_retried_is_told_where_it_may_surprise(runner):
         "given-up": (ConnectionError, {"retries": 1}, None),
         "retried-once": (ValueError, {"retries": 1, "retry_on": (ValueError,)}, None),
         "no-retries": (ValueError, {}, None),
+        "takes-no-note": (failing.FrozenError, {"retries": 1}, None),
     }
     tasks = [
         Task(name, failing.fail_as, args=(kind,), **options) for name, (kind, options, _) in told.items()
     ]
     report = Process(tasks).run(runner=runner)
+    assert "\nTask 'takes-no-note' was not" in report.errored["takes-no-note"].error.traceback_str
     assert {name: notes_of(error) for name, error in report.exceptions.items()} == {
         name: [
             f"Task {name!r} was not attempted again, though retries={options['retries']}: "
