@@ -381,13 +381,13 @@ class Process:
             raise
         try:
             scheduler.run()
+            report = _report_of(self, scheduler)
         except KeyboardInterrupt:
             notify_after(_report_of(self, scheduler), channels, notify_on, interrupted=True)
             raise
         except BaseException:  # what a handler of a signal has raised, say
             _report_of(self, scheduler)
             raise
-        report = _report_of(self, scheduler)
         notify_after(report, channels, notify_on)
         return report
 

@@ -319,6 +319,25 @@ def test_ctrl_c_before_the_first_task_leaves_a_report_too(runner):
     assert [entry.status for entry in process.report.entries.values()] == [TaskStatus.PENDING]
 
 
+def test_ctrl_c_while_the_report_is_made_leaves_a_report_too():
+    class Named:
+        def __call__(self) -> int:
+            return 1
+
+        @property
+        def __name__(self) -> str:
+            struck.append(None)
+            if len(struck) == 1:
+                signal.raise_signal(signal.SIGINT)
+            return "named"
+
+    struck: list[None] = []
+    process = Process([Task("quick", Named())])
+    with pytest.raises(KeyboardInterrupt):
+        process.run()
+    assert process.report.results == {"quick": 1}
+
+
 STRUCK = """
 import os, signal, sys
 from functools import partial
