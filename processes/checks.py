@@ -89,7 +89,7 @@ def check_plain(name: str, function: object) -> None:
     TypeError
         If it is a coroutine function or a generator function.
     """
-    if iscoroutinefunction(function):
+    if iscoroutinefunction(function) or iscoroutinefunction(type(function).__call__):
         raise TypeError(
             f"{name} is a coroutine function, which nobody awaits: make it a plain one, which may call "
             "asyncio.run"

@@ -66,6 +66,11 @@ async def watch_later(event: object) -> None:
     """To call it does nothing."""
 
 
+class WatchesLater:
+    async def __call__(self, event: object) -> None:
+        """To call it does nothing."""
+
+
 def watch_in_turn(event):
     yield event
 
@@ -122,6 +127,11 @@ def same_name(name: str) -> Any:
         (
             lambda: Process([]).run(observers=[watch_later]),
             "observer watch_later is a coroutine function, which nobody awaits: make it a plain one, "
+            "which may call asyncio.run",
+        ),
+        (
+            lambda: Process([]).run(observers=[WatchesLater()]),
+            "observer WatchesLater is a coroutine function, which nobody awaits: make it a plain one, "
             "which may call asyncio.run",
         ),
         (
