@@ -164,7 +164,7 @@ class Scheduler:
         self._numbered, self._number_of = _numbered_runners(graph.tasks, runner, self.runner)
         self._needs = _needs_of(graph.tasks)
         self._only_runner = self._numbered[0] if len(self._numbered) == 1 and self._needs is None else None
-        self._runners = list(dict.fromkeys([self.runner, *self._numbered]))
+        self._runners = [self.runner, *(one for one in self._numbered if one is not self.runner)]
         is_shared = _shared_functions(graph.tasks)
         for one in self._runners:
             one.results = self.results
@@ -640,7 +640,7 @@ def _call_observers(observers: list[Observer], event: Event) -> None:
         except Exception as error:
             if is_of_signal(error):
                 raise
-            observers.remove(observer)
+            observers[:] = [one for one in observers if one is not observer]
             warn(f"observer {brief_repr(observer)} raised {brief_repr(error)}; the run goes on without it")
 
 
@@ -686,7 +686,7 @@ def _numbered_runners(
     if not any(task.runner is not None for task in tasks):
         return [default_copy], [0] * len(tasks)
     named: dict[str, ProcessRunner] = {default.name: default}
-    numbers: dict[ProcessRunner, int] = {}
+    numbered: dict[int, tuple[int, ProcessRunner]] = {}  # by id: the user's may be equal, or without hash
     number_of: list[int] = []
     for task in tasks:
         runner = default if task.runner is None else task.runner
@@ -694,8 +694,9 @@ def _numbered_runners(
             if runner not in named:
                 named[runner] = make_runner(runner)
             runner = named[runner]
-        number_of.append(numbers.setdefault(runner, len(numbers)))
-    return [default_copy if runner is default else runner.for_run() for runner in numbers], number_of
+        number_of.append(numbered.setdefault(id(runner), (len(numbered), runner))[0])
+    copies = [default_copy if runner is default else runner.for_run() for _, runner in numbered.values()]
+    return copies, number_of
 
 
 def _is_interrupted(outcome: Outcome) -> bool:

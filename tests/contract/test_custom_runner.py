@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -213,6 +214,21 @@ def test_other_runners_serve_single_tasks_of_its_run():
     assert report.runner == "thread-each"
     assert report.results["mine"][0] == os.getpid() != report.results["process"][0]
     assert report.errored["bad"].error.exception == "('no', 2)"
+
+
+@dataclass
+class OfData(ThreadEachRunner):
+    """Is equal to others of its kind, and has no hash."""
+
+    limit: int = 3
+
+
+def test_runners_that_are_equal_serve_a_run_each_by_itself():
+    inside = threading.Barrier(2)  # there is room for one on each
+    tasks = [Task(name, inside.wait, args=(60,), runner=OfData(1)) for name in ("one", "two")]
+    report = Process([*tasks, Task("default", add)]).run(runner=OfData())
+    report.raise_for_errors()
+    assert report.results["default"] == 0
 
 
 class WithPair(ThreadEachRunner):

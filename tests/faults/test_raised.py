@@ -430,14 +430,25 @@ def test_a_time_limit_of_years_ends_no_run(runner):
     assert [entry.status for entry in Process(tasks).stream(runner=runner)] == [TaskStatus.SUCCESS]
 
 
-def test_an_observer_whose_repr_raises_ends_no_run():
+def test_an_observer_that_cannot_be_shown_or_compared_ends_no_run():
     class Odd:
+        def __init__(self, name: str = "") -> None:
+            self.name = name
+            self.events: list[object] = []
+
         def __call__(self, event: object) -> None:
-            raise ValueError("no")
+            self.events.append(event)
+            if not self.name:
+                raise ValueError("no")
 
         def __repr__(self) -> str:
             raise LookupError("odd")
 
+        def __eq__(self, other: object) -> bool:
+            raise LookupError("odd")
+
+    observers = [Odd("first"), Odd(), Odd("last")]
     with pytest.warns(RuntimeWarning, match="the run goes on without it"):
-        report = Process([Task("fine", abs, args=(-1,))]).run(observers=[Odd()])
+        report = Process([Task("fine", abs, args=(-1,))]).run(observers=observers)
     assert report.results == {"fine": 1}
+    assert [len(observer.events) for observer in observers] == [4, 1, 4]
