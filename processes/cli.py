@@ -7,7 +7,6 @@ could be run (wrong usage, a file that is not there, a module that cannot be imp
 from __future__ import annotations
 
 import importlib
-import inspect
 import json  # noqa: F401 - what reports need comes before any module of the user's can take its place
 import os
 import sys
@@ -17,6 +16,7 @@ from functools import partial
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 import click
@@ -33,7 +33,7 @@ from .runners.pool.settings import has_main_guard
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from types import FunctionType, ModuleType
+    from types import ModuleType
 
 SOME_FAILED = 1
 NOTHING_RUN = 2
@@ -410,7 +410,7 @@ def _attribute(module: ModuleType, name: str, location: str) -> Process | Functi
 
 
 def _only_process(module: ModuleType, location: str) -> Process | FunctionType:
-    found = {id(value): value for value in vars(module).values() if isinstance(value, Process)}
+    found = {id(value): value for value in vars(module).values() if _is_process(value)}
     if len(found) == 1:
         return found.popitem()[1]
     build = getattr(module, "build", None)
@@ -436,16 +436,20 @@ def _candidates(module: ModuleType) -> str:
     names = [
         name
         for name, value in vars(module).items()
-        if isinstance(value, Process) or (_makes_something(value) and value.__module__ == module.__name__)
+        if _is_process(value) or (_makes_something(value) and value.__module__ == module.__name__)
     ]
     if len(names) > MAX_CANDIDATES:
         names[MAX_CANDIDATES:] = ["…"]
     return f"; append :NAME with one of {', '.join(names)}" if names else ""
 
 
+def _is_process(value: object) -> TypeGuard[Process]:
+    return issubclass(type(value), Process)  # what a value says of its class may raise
+
+
 def _makes_something(value: object) -> TypeGuard[FunctionType]:
     """Tell whether a value is a function that can be called without arguments."""
-    if not inspect.isfunction(value):
+    if type(value) is not FunctionType:
         return False
     return all(
         parameter.default is not parameter.empty

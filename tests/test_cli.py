@@ -489,15 +489,19 @@ WRONG_USAGES = [
 
 def test_wrong_usage_is_said_before_anything_runs(write, main, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
+    # It cannot tell what it is before it is configured, as the settings of Django.
+    unready = "class Settings:\n    __class__ = property(lambda _: 1 / 0)\nsettings = Settings()\n"
     write(
         job=GOOD,
         several="from processes import Process\nfirst, second = Process([]), Process([])",
         guarded="from processes import Process\nif __name__ == '__main__':\n    inner = Process([])",
         both=(
             "from processes import Process\nfirst, second = Process([]), Process([])\n"
-            "def build(): return first"
+            f"def build(): return first\n{unready}"
         ),
-        none="from platform import machine\ndef other(): return 3\ndef with_parameters(a): pass",
+        none=(
+            "from platform import machine\ndef other(): return 3\ndef with_parameters(a): pass\n" + unready
+        ),
         many="\n".join(f"def f{number}(): pass" for number in range(200)),
         warm="from processes import Process, ThreadRunner\np = Process([], runner=ThreadRunner(3))",
     )
