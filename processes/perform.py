@@ -45,7 +45,7 @@ class _Clock:
     def at(self, now: float) -> tuple[float, int]:
         """Tell processor seconds and peak memory at a moment by `perf_counter`."""
         since = now - self._read_at
-        if since < RECENT_SECONDS:
+        if 0.0 <= since < RECENT_SECONDS:  # it is below where a test had stopped the time
             return self._seconds + since, self._peak_rss
         self._read_at = now
         self._seconds, self._peak_rss = found = usage(self._of_process)

@@ -247,8 +247,8 @@ def works_later(file):
         raise ConnectionError("not yet")
     return "now"
 
-def wait_on():
-    threading.Event().wait(60)
+def wait_on(seconds=60):
+    threading.Event().wait(seconds)
 
 if __name__ == "__main__":
     tasks = [
@@ -258,13 +258,15 @@ if __name__ == "__main__":
     with freeze_time("2026-01-01"):
         report = Process(tasks).run(runner=sys.argv[1])
     print(report.results, report.exceptions)
+    report = Process([Task("waits", wait_on, args=(0.2,))]).run(runner=sys.argv[1])
+    print(report.metrics["waits"].cpu_seconds < 0.1)
 """
 
 
 def test_retries_and_time_limits_go_on_where_a_test_has_stopped_the_time(runner, tmp_path):
     (tmp_path / "script.py").write_text(STOPPED)
     output = output_of([sys.executable, "script.py", runner, "marker"], cwd=tmp_path)
-    assert output == "{'later': 'now'} {'over': TimeoutError(\"Task 'over' timed out after 0.2s\")}\n"
+    assert output == "{'later': 'now'} {'over': TimeoutError(\"Task 'over' timed out after 0.2s\")}\nTrue\n"
 
 
 def stop_the_time() -> None:
