@@ -233,7 +233,7 @@ def run(
         click.echo("All tasks succeeded.")
     else:
         _print(to_text(report, only_unsuccessful=only_errors))
-    if not (all_succeeded and all_written):
+    if status == INTERRUPTED or not (all_succeeded and all_written):
         sys.exit(status)
 
 

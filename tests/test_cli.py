@@ -569,6 +569,33 @@ def test_ctrl_c_prints_what_was_finished_and_gives_status_130(write, tmp_path):
     assert "1 pending, 1 succeeded" in output
 
 
+def test_ctrl_c_when_all_tasks_have_succeeded_gives_status_130_too(write, main):
+    write(
+        job="""
+            import signal
+            from processes import Process, Task
+
+            class Named:
+                asked = 0
+
+                def __call__(self):
+                    return 1
+
+                @property
+                def __name__(self):  # asked for when the report is made
+                    self.asked += 1
+                    if self.asked == 1:
+                        signal.raise_signal(signal.SIGINT)
+                    return "named"
+
+            p = Process([Task("quick", Named())])
+        """
+    )
+    status, output, errors = main("run", "job.py")
+    assert (status, errors) == (130, "")
+    assert "1 task, 1 succeeded" in output
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no SIGINT to one process")
 @pytest.mark.parametrize(("command", "target"), [("run", "loads"), ("graph", "builds")])
 def test_ctrl_c_before_anything_runs_gives_status_130(write, tmp_path, command, target):
