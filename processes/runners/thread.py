@@ -118,10 +118,9 @@ class ThreadRunner(ProcessRunner):
         return True
 
     def stack_of(self, ticket: int) -> str:
-        places = stacks()
         for thread in self._threads:
             if thread.ticket == ticket and thread.ident is not None:
-                return format_stack(places.get(thread.ident, ()))
+                return format_stack(stacks().get(thread.ident, ()))  # in no variable: they lead to this frame
         return ""
 
     def stop(self, ticket: int) -> None:

@@ -695,15 +695,24 @@ def test_a_result_is_let_go_as_soon_as_its_last_dependant_has_it(runner):
 def test_what_a_run_has_made_needs_no_garbage_collection_to_be_let_go_of(runner):
     if runner == "thread" and not HAS_GIL:
         pytest.skip("without the GIL it is freed by the thread that made it, once that goes on")
-    tasks = [Task("make", Holder, args=(1,)), Task("last", int, runner="sequential")]
+    release, threads = threading.Event(), threading.active_count()
+    tasks = [
+        Task("make", Holder, args=(1,)),
+        Task("over", release.wait, args=(60,), timeout=0.05, runner="thread"),
+        Task("last", int, runner="sequential"),
+    ]
     gc.disable()
     try:
         report = Process(tasks).run(runner=runner, observers=[lambda _: None])
         made = weakref.ref(report.results["make"])
+        assert list(report.errored) == ["over"]
         del report
+        release.set()
+        wait_until(lambda: threading.active_count() <= threads)  # the one that was left behind has ended
         assert made() is None
     finally:
         gc.enable()
+        release.set()
 
 
 def test_nothing_keeps_what_was_passed_or_returned_while_a_run_goes_on():
