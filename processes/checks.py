@@ -89,12 +89,13 @@ def check_plain(name: str, function: object) -> None:
     TypeError
         If it is a coroutine function or a generator function.
     """
-    if iscoroutinefunction(function) or iscoroutinefunction(type(function).__call__):
+    called = (function, type(function).__call__)
+    if any(map(iscoroutinefunction, called)):
         raise TypeError(
             f"{name} is a coroutine function, which nobody awaits: make it a plain one, which may call "
             "asyncio.run"
         )
-    if isgeneratorfunction(function):
+    if any(map(isgeneratorfunction, called)):
         raise TypeError(
             f"{name} is a generator function, of which nothing runs: make it a plain one, without yield"
         )

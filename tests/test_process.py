@@ -75,6 +75,11 @@ def watch_in_turn(event):
     yield event
 
 
+class WatchesInTurn:
+    def __call__(self, event):
+        yield event
+
+
 def same_name(name: str) -> Any:
     """Make an object whose class is called as a builtin one is."""
     return type(name, (), {"__module__": "numpy"})()
@@ -137,6 +142,11 @@ def same_name(name: str) -> Any:
         (
             lambda: Process([]).run(observers=[watch_in_turn]),
             "observer watch_in_turn is a generator function, of which nothing runs: make it a plain one, "
+            "without yield",
+        ),
+        (
+            lambda: Process([]).run(observers=[WatchesInTurn()]),
+            "observer WatchesInTurn is a generator function, of which nothing runs: make it a plain one, "
             "without yield",
         ),
         (
