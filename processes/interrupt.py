@@ -68,9 +68,10 @@ class Interrupt:
     """Notes a SIGINT for as long as a run lasts.
 
     Python's own handler raises KeyboardInterrupt wherever the main thread stands. During a run this one
-    does so only inside a user's code, which may take long; anywhere else it makes a note and wakes
-    the run, which ends at its next step, in good order. It takes the place of Python's handler alone: a
-    handler that the user installed is left as it is. Outside the main thread nothing is done.
+    does so only inside a user's code, which may take long, and the second time in observers too; anywhere
+    else it makes a note and wakes the run, which ends at its next step, in good order. It takes the place of
+    Python's handler alone: a handler that the user installed is left as it is. Outside the main thread
+    nothing is done.
 
     Parameters
     ----------
@@ -78,6 +79,8 @@ class Interrupt:
         Ends the run at its next step; called from the signal handler.
     inside : container of CodeType
         The code whose callees are the user's.
+    telling : CodeType
+        The code whose callees are observers.
     outside : CodeType
         The code of the run itself.
 
@@ -91,12 +94,15 @@ class Interrupt:
         How long a wait of the run's thread may last; None where no signal can come.
     """
 
-    def __init__(self, end_run: Callable[[], object], inside: Container[CodeType], outside: CodeType) -> None:
+    def __init__(
+        self, end_run: Callable[[], object], inside: Container[CodeType], telling: CodeType, outside: CodeType
+    ) -> None:
         self.happened = False
         self.happened_at = inf
         self.look_seconds: float | None = None
         self._end_run = end_run
         self._inside = inside
+        self._telling = telling
         self._outside = outside
         self._outer: Interrupt | None = None  # of the run whose task started this one
 
@@ -124,9 +130,10 @@ class Interrupt:
         if os.getpid() != self._pid:  # forked during the run, which is none of its own; or the run is over
             self._previous(number, frame)
             return
+        again = self.happened
         self.note()
         while frame is not None and frame.f_code is not self._outside:
-            if frame.f_code in self._inside:
+            if frame.f_code in self._inside or (again and frame.f_code is self._telling):
                 raise KeyboardInterrupt
             frame = frame.f_back
 

@@ -13,6 +13,7 @@ from collections import Counter, deque
 from contextlib import ExitStack, suppress
 from heapq import heappop, heappush
 from itertools import count
+from math import inf
 from time import perf_counter, time
 from typing import TYPE_CHECKING, Any
 
@@ -184,7 +185,10 @@ class Scheduler:
         self._timers: list[tuple[float, int, int]] = []
         self._waker = Waker(self._go_on)
         self._interrupt = Interrupt(
-            self.cancel, inside={perform.__code__, dump.__code__}, outside=Scheduler.run.__code__
+            self.cancel,
+            inside={perform.__code__, dump.__code__},
+            telling=Scheduler._tell_observers.__code__,
+            outside=Scheduler.run.__code__,
         )
         self._stand_in = StandIn(self._drive_for_another, self._waker.set)
         self._cancelled = False
@@ -625,7 +629,12 @@ class Scheduler:
         while self._untold:
             event = self._untold.popleft()
             if monotonic() < self._interrupt.happened_at + TELL_SECONDS or isinstance(event, RunFinished):
-                _call_observers(self._observers, event)
+                try:
+                    _call_observers(self._observers, event)
+                except KeyboardInterrupt:
+                    if not self._interrupt.happened:
+                        raise
+                    self._interrupt.happened_at = -inf  # from now on they are told of the end alone
 
 
 def _collect(runners: Iterable[ProcessRunner]) -> list[Message]:

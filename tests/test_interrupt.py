@@ -253,6 +253,26 @@ def test_after_a_ctrl_c_slow_observers_are_not_told_of_all_that_they_have_missed
     assert len(told) < 100  # of more than 800
 
 
+def test_a_second_ctrl_c_ends_an_observer_that_goes_on():
+    told: list[object] = []
+
+    def observe(event: object) -> None:
+        told.append(event)
+        if isinstance(event, TaskFinished):
+            signal.raise_signal(signal.SIGINT)  # for the run, which ends when the observer has returned
+            told.append("goes on")
+            signal.raise_signal(signal.SIGINT)
+            told.append("goes on for ever")
+
+    process = Process([Task("quick", abs, args=(-1,)), Task("next", list)])
+    with pytest.raises(KeyboardInterrupt):
+        process.run(runner="sequential", observers=[observe])
+    assert [type(event) for event in told[:2]] == [RunStarted, TaskStarted]
+    assert told[3] == "goes on"
+    assert [type(event) for event in told[4:]] == [RunFinished]
+    assert process.report.results == {"quick": 1}
+
+
 def test_ctrl_c_ends_a_program_whose_coroutine_goes_on_beside_its_event_loop():
     script = (
         "import asyncio, signal, time\n"
