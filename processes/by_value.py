@@ -91,16 +91,23 @@ _NEW_OBJECT: Final = copyreg.__newobj__  # type: ignore[attr-defined]
 
 _SENTINEL: Final[type | None] = getattr(builtins, "sentinel", None)  # from Python 3.15 on
 
+_LOCKS: Final[dict[type, Any]] = {type(make()): make for make in (threading.Lock, threading.RLock)}
+
 # What two values may have in common without sharing anything that could change.
 _ALIKE_EVERYWHERE: Final = ATOMS | {FunctionType, BuiltinFunctionType, CodeType, ModuleType}
 
 
 def dump_by_value(
-    value: object, to_sender: bool, in_pieces: bool, classes: dict[str, Named] | None, note_objects: bool
+    value: object,
+    to_sender: bool,
+    in_pieces: bool,
+    classes: dict[str, Named] | None,
+    note_objects: bool,
+    new_locks: bool,
 ) -> Pickled:
-    """Serialize any value; see :func:`processes.pickling.dump`."""
+    """Serialize any value; see :func:`processes.pickling.dump_value`."""
     sink = _Sink()
-    pickler = _Pickler(sink, value, to_sender, classes, sink.take_buffer if in_pieces else None)
+    pickler = _Pickler(sink, value, to_sender, classes, sink.take_buffer if in_pieces else None, new_locks)
     pickler.dump(value)
     if in_pieces and (sink.buffers or sum(map(len, sink.chunks)) >= LARGE):
         pickled = pickler.pickled(b"", _joined(sink.chunks), sink.buffers)
@@ -152,6 +159,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         to_sender: bool,
         classes: dict[str, Named] | None,
         buffer_callback: Callable[[pickle.PickleBuffer], object] | None,
+        new_locks: bool,
     ) -> None:
         super().__init__(file, PROTOCOL, buffer_callback)
         self.plain = True
@@ -162,6 +170,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         self._left_out: set[str] = set()  # the ids of classes and functions that are named and not brought
         self._modules: set[str] = set()
         self._to_sender = to_sender
+        self._new_locks = new_locks
         self._classes = classes  # takes those that are left out, functions too; None if none are
         self._shared: dict[str, SharedGlobals] = {}  # by module
         self._cells: dict[int, EmptyCell] = {}  # by the ids of those that they stand for
@@ -218,6 +227,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             raise TypeError(f"cannot pickle {kind.__name__!r} object")  # what goes is a descriptor's number
         if kind.__name__ == "memmap" and kind is getattr(sys.modules.get("numpy"), "memmap", None):
             return self._reduce_memmap(obj)
+        if kind in _LOCKS and self._new_locks and obj is not self._root:
+            return _LOCKS[kind], ()
         if kind.__name__ == "cython_function_or_method":
             return self._let_go_by_name(obj)
         in_table, of_library = kind in self.dispatch_table, is_safe(kind)

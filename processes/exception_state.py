@@ -3,7 +3,9 @@
 Pickle asks an exception's class how to copy it, loses causes, contexts, tracebacks and half of what builtin
 exceptions hold, and fails as a whole where one attribute cannot be serialized. Here no code of the class is
 run: an exception is made by its builtin base's ``__new__``, and its contents are put back one by one. Only
-one whose class is not written in Python and lets nobody else make it (pydantic's) makes itself.
+one whose class is not written in Python and lets nobody else make it (pydantic's) makes itself, or sets what
+nobody else can (psycopg2's); and what an attribute that cannot be serialized is replaced by may come from
+what the class tells pickle (psycopg's).
 
 An exception and all that hangs on it (cause, context, members, exceptions among its arguments and
 attributes) become a flat table of rows that name each other by number: chains may be long, and rings are
@@ -171,13 +173,13 @@ class _Writer:
                 del places[id(one)]
 
     def _row(self, exception: BaseException, variables: dict[int, dict[str, str]]) -> dict[str, Any]:
-        attributes = _attributes(exception)
+        attributes = list(_attributes(exception).items())  # psycopg changes them when it is reduced
         row = {
             "class": self._class(type(exception)),
             "made_of": self._made_of(exception),
             "stand_in": _description(exception),
             "args": self._contents(_SLOTS["args"].__get__(exception)),
-            "attributes": {name: self._attribute(name, value) for name, value in attributes.items()},
+            "attributes": {name: self._attribute(exception, name, value) for name, value in attributes},
             "fields": {name: self._content(value) for name, value in _fields(exception)},
             "cause": self._content(_SLOTS["__cause__"].__get__(exception)),
             "context": self._content(_SLOTS["__context__"].__get__(exception)),
@@ -190,10 +192,14 @@ class _Writer:
             row["members"] = self._contents(members)
         return row
 
-    def _attribute(self, name: str, value: Any) -> Any:
+    def _attribute(self, exception: BaseException, name: str, value: Any) -> Any:
         if name == "__notes__" and type(value) is list:  # each by itself, so that none is lost for another
             return [True, *self._contents(value)]
-        return self._content(value)
+        content = self._content(value)
+        if type(content) is str and content is not value:  # its repr: what would be pickled in its place?
+            instead = _pickled_attributes(exception).get(name, value)
+            return content if instead is value else self._content(instead)
+        return content
 
     def _contents(self, values: list[Any] | tuple[Any, ...]) -> list[Any]:
         return [self._content(value) for value in values]
@@ -260,7 +266,7 @@ class _Writer:
         if _are_exceptions(value):
             return [kind is list, *self._contents(value)]  # a group's members among its arguments, say
         try:
-            pickled = dump_value(value, self._to_sender)
+            pickled = dump_value(value, self._to_sender, new_locks=True)
             if pickled.modules or not pickled.plain:
                 pickle.loads(pickled.data)  # noqa: S301 - our own
         except KeyboardInterrupt:
@@ -296,6 +302,17 @@ def _attributes(exception: BaseException) -> dict[str, Any]:
     return attributes
 
 
+def _pickled_attributes(exception: BaseException) -> dict[str, Any]:
+    """Return the attributes that an exception's class hands to pickle; none if it hands over none."""
+    try:
+        reduced: Any = exception.__reduce_ex__(PROTOCOL)
+        return dict(reduced[2])
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        return {}
+
+
 def _members(exception: BaseException) -> tuple[BaseException, ...]:
     """Return a group's members; none where it is no group."""
     if not issubclass(type(exception), BaseExceptionGroup):
@@ -323,6 +340,8 @@ def _fields(exception: BaseException) -> Iterator[tuple[str, Any]]:
 
 def _is_made_by_base(cls: type[BaseException]) -> bool:
     """Tell whether a class lets its builtin base make its exceptions; one of an extension module may not."""
+    if hasattr(cls, "__del__"):  # it is Python's, and should not find what was made on trial alone
+        return True
     try:
         _builtin_base(cls).__new__(cls)
     except TypeError:
@@ -497,17 +516,27 @@ def _fill(exception: BaseException, row: dict[str, Any]) -> None:
     _SLOTS["args"].__set__(exception, tuple(_value(content) for content in row["args"]))
     attributes = {name: _value(content) for name, content in row["attributes"].items()}
     _SLOTS["__dict__"].__get__(exception).update(attributes)
-    fields = row["fields"]
-    for _, name, slot in _slots(type(exception)):
-        if name in fields:
-            # One that cannot be written, or not with the text that stands for its value, stays empty.
-            with suppress(AttributeError, TypeError, ValueError):
-                slot.__set__(exception, _value(fields[name]))
+    _fill_fields(exception, {name: _value(content) for name, content in row["fields"].items()})
     for link in ("cause", "context"):
         if row[link] is not None:
             _SLOTS[f"__{link}__"].__set__(exception, _exception_at(row[link]))
     _SLOTS["__suppress_context__"].__set__(exception, row["suppress_context"])
     BaseException.with_traceback(exception, _traceback(row["frames"]))
+
+
+def _fill_fields(exception: BaseException, fields: dict[str, Any]) -> None:
+    unset = {}
+    for _, name, slot in _slots(type(exception)):
+        if name in fields:
+            try:
+                slot.__set__(exception, fields[name])
+            except (AttributeError, TypeError, ValueError):  # also if it takes no text in its value's place
+                unset[name] = fields[name]
+    # What a class in C lets nobody write, as psycopg2 does with its codes, it sets itself.
+    set_state = vars(_builtin_base(type(exception))).get("__setstate__")
+    if unset and set_state is not None:
+        with suppress(Exception):
+            set_state(exception, unset)
 
 
 def _value(content: Any) -> Any:

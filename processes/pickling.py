@@ -206,8 +206,12 @@ def dump_value(
     in_pieces: bool = False,
     classes: dict[str, Named] | None = None,
     note_objects: bool = False,
+    new_locks: bool = False,
 ) -> Pickled:
-    """Serialize a value; raises what the value's own code raises."""
+    """Serialize a value; raises what the value's own code raises.
+
+    Where nobody shares a lock, locks in the value may be made anew: so it is with what an exception holds.
+    """
     if not note_objects and is_simple(value):
         data = pickle.dumps(value, PROTOCOL)
         if in_pieces and len(data) >= LARGE:
@@ -220,7 +224,7 @@ def dump_value(
             return Pickled(pickle.dumps(value, PROTOCOL), False)
     from .by_value import dump_by_value
 
-    return dump_by_value(value, to_sender, in_pieces, classes, note_objects)
+    return dump_by_value(value, to_sender, in_pieces, classes, note_objects, new_locks)
 
 
 def dump_simple(value: object) -> bytes | None:

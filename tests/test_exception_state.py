@@ -316,6 +316,67 @@ def test_an_exception_of_an_extension_module_that_nobody_else_can_make_makes_its
         assert repr(copy.__cause__) == repr(original.__cause__)
 
 
+def test_an_exception_of_an_extension_module_sets_what_nobody_else_can() -> None:
+    original = pytest.importorskip("psycopg2").errors.UniqueViolation("twice")
+    original.__setstate__({"pgcode": "23505", "pgerror": "ERROR: twice"})  # as a connection does
+    copy: Any = there_and_back(original)
+    assert (copy.pgcode, copy.pgerror, copy.args) == ("23505", "ERROR: twice", ("twice",))
+
+
+class OfCall(Exception):
+    """What an exception is told by may be in an object that has a lock, as gRPC's is."""
+
+    def __init__(self, details: str) -> None:
+        self.changed = threading.Condition()
+        self.state = {"details": details, "changed": self.changed}
+
+    def __str__(self) -> str:
+        with self.state["changed"]:  # type: ignore[attr-defined]
+            return str(self.state["details"])
+
+
+def test_locks_in_what_an_exception_holds_are_made_anew() -> None:
+    original = OfCall("no connection")
+    with original.changed:
+        copy: Any = there_and_back(original)
+    assert str(copy) == "no connection"
+
+
+class OfStatement(Exception):
+    """As psycopg's: pickle is given something else for what cannot be serialized."""
+
+    def __init__(self, code: str) -> None:
+        self.result = (part for part in [code])
+        self.connection, self.other = threading.Lock(), threading.Lock()
+
+    def __reduce__(self) -> Any:
+        reduced: Any = super().__reduce__()
+        reduced[2]["result"], reduced[2]["connection"] = [*self.result], None
+        return reduced
+
+
+def test_an_attribute_that_cannot_travel_may_have_a_substitute_in_pickles() -> None:
+    original = OfStatement("23505")
+    copy: Any = there_and_back(original)
+    assert (copy.result, copy.connection) == (["23505"], None)
+    assert copy.other == repr(original.other)
+
+
+class CountsEnds(Exception):
+    ended = 0
+
+    def __del__(self) -> None:
+        type(self).ended += 1
+
+
+def test_no_object_of_the_class_is_made_but_the_copy() -> None:
+    original = CountsEnds()
+    data = dump_exception(original).data
+    assert CountsEnds.ended == 0
+    load_exception(data)
+    assert CountsEnds.ended == 1
+
+
 class RaisesWhenRead:
     def __reduce__(self) -> Any:
         return (exec, ("raise SystemExit('from a pickle')",))
