@@ -75,9 +75,11 @@ reader = _Reader()
 
 _HAS_VARARGS = 0x04  # inspect.CO_VARARGS
 
-# What has been made and not yet filled: globals by their module and name, functions by their id.
+# What has been made and not yet filled: globals by their module and name, functions by their id, type aliases
+# by that of the object, with the globals in which they look up what they stand for.
 _empty_objects: set[tuple[str, str]] = set()
 _unfilled: set[str] = set()
+_empty_aliases: dict[int, dict[str, Any]] = {}
 
 
 def find_module(name: str) -> ModuleType:
@@ -260,6 +262,21 @@ def make_reference(text: str, keywords: dict[str, Any], names: dict[str, Any] | 
     made: Any = ForwardRef(text, **keywords)
     made.__extra_names__ = names
     return made
+
+
+def make_alias(module: str, name: str) -> Any:
+    """Make a type alias that does not know yet what it stands for (Python 3.12 and later)."""
+    there: dict[str, Any] = {"__name__": module}
+    exec(f"type {name} = _{name}", there)  # noqa: S102
+    _empty_aliases[id(there[name])] = there
+    return there[name]
+
+
+def fill_alias(alias: Any, state: tuple[Any]) -> None:
+    """Tell a type alias what it stands for, unless it knows."""
+    there = _empty_aliases.pop(id(alias), None)
+    if there is not None:
+        (there[f"_{alias.__name__}"],) = state
 
 
 def make_type_variable(

@@ -21,7 +21,9 @@ from .annotations import part_of
 from .importable import can_be_imported
 from .pickling import PROTOCOL
 from .rebuild import (
+    fill_alias,
     find_in,
+    make_alias,
     make_cell,
     make_named,
     make_reference,
@@ -163,7 +165,7 @@ def _reduce_known_by_identity(named: Any) -> Any:
     if isinstance(named, typing.NewType):
         args = (name, named.__supertype__)
     elif isinstance(named, _TYPE_ALIAS):
-        # A recursive one cannot be made before itself; nothing but its own value would tell the difference.
+        # One with parameters that names itself cannot be made before itself.
         value = typing.Any if _is_recursive(named) else part_of(named, "value", typing.Any)
         args = (name, value)
         kwargs = {"type_params": named.__type_params__}
@@ -173,6 +175,18 @@ def _reduce_known_by_identity(named: Any) -> Any:
     if _is_global(named):
         return make_named, (module, name, kind, make, args, kwargs)
     return make_unnamed, (module, make, args, kwargs)
+
+
+def _reduce_alias(alias: Any) -> Any:
+    """Reduce a type alias to its name, and to what it stands for, which may name it again."""
+    if alias.__type_params__ or can_be_imported(alias):
+        return _reduce_known_by_identity(alias)
+    made_of: tuple[Any, ...] = (alias.__module__, alias.__name__)
+    value = part_of(alias, "value", typing.Any)
+    make: Any = make_alias
+    if _is_global(alias):
+        make, made_of = make_named, (*made_of, type(alias), make_alias, made_of)
+    return make, made_of, (value,), None, None, fill_alias
 
 
 def _reduce_type_variable(variable: Any) -> Any:
@@ -246,6 +260,8 @@ def _is_recursive(alias: Any) -> bool:
 
 
 _OF_THIS_PYTHON: dict[type, Callable[[Any], Any]] = {}
+if _TYPE_ALIAS:
+    _OF_THIS_PYTHON[_TYPE_ALIAS] = _reduce_alias
 if sys.version_info >= (3, 14):
     _OF_THIS_PYTHON[functools.partialmethod] = _reduce_partial_method
     _OF_THIS_PYTHON[typing.ForwardRef] = _reduce_forward_reference
@@ -267,5 +283,5 @@ REDUCERS: Final[dict[type, Callable[[Any], Any]]] = {
     io.TextIOWrapper: _reduce_text_file,
     contextlib._GeneratorContextManager: _reduce_context_manager,  # noqa: SLF001
     contextlib._AsyncGeneratorContextManager: _reduce_context_manager,  # noqa: SLF001
-    **dict.fromkeys(_IN_ANNOTATIONS + ((_TYPE_ALIAS,) if _TYPE_ALIAS else ()), _reduce_known_by_identity),
+    **dict.fromkeys(_IN_ANNOTATIONS, _reduce_known_by_identity),
 }

@@ -1076,6 +1076,8 @@ type Unclear[T] = list[T] | Unknown  # nobody but type checkers knows what that 
 type Forest = list[Tree[int]]
 type Number = int | float
 type Unclearer = dict[str, Unclearer | Unknown]
+type Json = dict[str, Json] | list[Json] | Nothing
+type Nothing = None
 
 def shortest(ids: Ids) -> Tree[int]:
     return min(ids)
@@ -1095,6 +1097,8 @@ def tasks():
         Task("same", same, args=(4,)),
         Task("name", lambda alias: alias.__name__, args=(Unclear,)),
         Task("itself", lambda alias: alias.__name__, args=(Unclearer,)),
+        Task("json", lambda: [str(Json.__value__), Json.__value__.__args__[1].__args__[0] is Json]),
+        Task("nothing", lambda alias: [alias is Nothing, alias.__value__, alias.__module__], args=(Nothing,)),
     ]
 """
 
@@ -1109,6 +1113,8 @@ def test_type_aliases_of_a_script_travel(tmp_path):
         "same": 4,
         "name": "Unclear",
         "itself": "Unclearer",
+        "json": ["dict[str, Json] | list[Json] | Nothing", True],
+        "nothing": [True, None, "__main__"],
     }
 
 
