@@ -65,7 +65,7 @@ from .rebuild import (
     note_id,
     of_id,
 )
-from .reducers import REDUCERS, place_in_file
+from .reducers import REDUCERS, filled_by_base, place_in_file, reduced_by_base
 from .shared_globals import (
     EmptyCell,
     SharedGlobals,
@@ -249,7 +249,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return self._reduce_bare_object(obj)
         if reduced[0] is find_object:
             return reduced  # from which nothing follows for others of its kind
-        makeable = _makeable(kind, reduced)
+        makeable = _makeable(obj, reduced)
         if makeable is reduced:
             self._ordinary.add(id(kind))
         return makeable
@@ -450,12 +450,15 @@ def _reduce_global(obj: Any, name: str) -> Any:
     return find_global, (module, name, type(obj)), state, None, None, fill_global
 
 
-def _makeable(kind: Any, reduced: Any) -> Any:
+def _makeable(obj: Any, reduced: Any) -> Any:
     """Return how an object is made that pickle would fail to make; most stay as they are reduced."""
+    kind: Any = type(obj)
     if reduced[0] is not _NEW_OBJECT:
-        return reduced
+        return filled_by_base(obj, reduced_by_base(obj, reduced))
     if not makes_of(kind, reduced[1][1:]):
         reduced = make_object, *reduced[1:]
+    if (filled := filled_by_base(obj, reduced)) is not reduced:
+        return filled
     if hasattr(kind, "__getattr__") and not hasattr(kind, "__setstate__"):
         # It looks elsewhere for what it lacks, as in an object that it wraps; and for that one too, without
         # end, as long as it has none. So it gets its state without being asked for `__setstate__`.

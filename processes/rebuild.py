@@ -135,6 +135,30 @@ def make_object(cls: type, *args: Any) -> Any:
     return maker.__new__(cls, *args)
 
 
+def make_by_base(base: Any, cls: type, *args: Any) -> Any:
+    """Make an object of a class as a base of it makes its own."""
+    made = base.__new__(cls, *args)
+    if base.__init__ is not object.__init__:
+        base.__init__(made, *args)
+    return made
+
+
+def fill_by_base(obj: Any, state: tuple[Any, list[Any], dict[Any, Any]]) -> None:
+    """Give a list or dict its items, as its base does that is not the user's, and then its state."""
+    own, items, pairs = state
+    if items:
+        method_of_base(type(obj), "extend")(obj, items)
+    for key, value in pairs.items():
+        method_of_base(type(obj), "__setitem__")(obj, key, value)
+    set_state(obj, own)
+
+
+def method_of_base(cls: type, name: str) -> Any:
+    """Find the first method of a name that is not written in Python."""
+    found = (vars(base)[name] for base in cls.__mro__ if name in vars(base))
+    return next(method for method in found if type(method) is not FunctionType)
+
+
 def makes_of(cls: type, args: Sequence[Any]) -> bool:
     """Tell whether the code of a class makes objects of these arguments; True if it has none for that."""
     make: Any = cls.__new__
@@ -164,11 +188,16 @@ def fill_object(obj: Any, state: tuple[str, str, Any]) -> None:
     module, name, own = state
     if serves_run() and (module, name) not in _empty_objects:
         return
+    set_state(obj, own)
+    _empty_objects.discard((module, name))
+
+
+def set_state(obj: Any, own: Any) -> None:
+    """Give an object its state, as pickle does."""
     if own is not None and hasattr(type(obj), "__setstate__"):
         obj.__setstate__(own)
     elif own is not None:
         give_state(obj, own)
-    _empty_objects.discard((module, name))
 
 
 def give_state(obj: Any, own: Any) -> None:

@@ -13,7 +13,7 @@ import struct
 import sys
 import threading
 import typing
-from types import CellType
+from types import CellType, FunctionType
 from typing import TYPE_CHECKING, Any, Final
 from weakref import ReferenceType, WeakKeyDictionary, WeakValueDictionary
 
@@ -22,13 +22,17 @@ from .importable import can_be_imported
 from .pickling import PROTOCOL
 from .rebuild import (
     fill_alias,
+    fill_by_base,
     find_in,
+    give_state,
     make_alias,
+    make_by_base,
     make_cell,
     make_named,
     make_reference,
     make_type_variable,
     make_unnamed,
+    method_of_base,
     note_id,
 )
 
@@ -231,6 +235,67 @@ def _reduce_forward_reference(reference: Any) -> Any:
         "is_class": reference.__forward_is_class__,
     }
     return make_reference, (reference.__forward_arg__, keywords, reference.__extra_names__)
+
+
+def reduced_by_base(obj: Any, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Reduce an object by the base that has reduced it to a call of its class, if that base is Python's own.
+
+    The class may want other arguments than its base, or take them for something else; and those of decimals
+    and dates, say, forget attributes.
+    """
+    kind: Any = type(obj)
+    make, args, state, items, pairs = (*reduced, None, None, None)[:5]
+    base = _base_that_reduces(kind)
+    if make is not kind or base is None or hasattr(kind, "__getinitargs__"):
+        return reduced
+    set_state = None
+    if state is None and not hasattr(kind, "__setstate__"):
+        state, set_state = _state_beside(base, obj), give_state
+    if base in (set, frozenset):
+        args = (base(obj),)  # not a list, whose order would tell something
+    return make_by_base, (base, kind, *args), state, items, pairs, set_state
+
+
+def _base_that_reduces(kind: Any) -> Any:
+    """Return the base of a user's class that says how to reduce its objects; None if it is not Python's."""
+    for method in ("__reduce_ex__", "__reduce__"):
+        base = next(base for base in kind.__mro__ if method in vars(base))
+        if base is not object:
+            break
+    return base if _is_pythons(base) and not _is_pythons(kind) else None
+
+
+def _is_pythons(kind: type) -> bool:
+    return str(kind.__module__).partition(".")[0] in sys.stdlib_module_names
+
+
+def filled_by_base(obj: Any, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Let a list or dict that has a way of its own to take or to give items be filled as its base is.
+
+    Its own may want attributes, which pickle gives it later, or change the items once more.
+    """
+    kind: Any = type(obj)
+    make, args, state, items, pairs = (*reduced, None, None, None)[:5]
+    if _base_that_reduces(kind) is None:
+        return reduced
+    if items is not None and _is_overridden(kind, "append", "extend", "__iter__"):
+        return make, args, (state, [*method_of_base(kind, "__iter__")(obj)], {}), None, None, fill_by_base
+    if pairs is not None and _is_overridden(kind, "__setitem__", "items"):
+        return make, args, (state, [], dict(method_of_base(kind, "items")(obj))), None, None, fill_by_base
+    return reduced
+
+
+def _is_overridden(kind: type, *methods: str) -> bool:
+    return any(type(getattr(kind, method)) is FunctionType for method in methods)
+
+
+def _state_beside(base: type, obj: object) -> Any:
+    """Return the attributes of an object that are not its base's."""
+    state: Any = object.__getstate__(obj)
+    attributes, slots = state if isinstance(state, tuple) else (state, {})
+    of_base = copyreg._slotnames(base)  # type: ignore[attr-defined]  # noqa: SLF001 - as object itself does
+    slots = {name: value for name, value in slots.items() if name not in of_base}
+    return (attributes, slots) if attributes or slots else None
 
 
 def _is_global(named: Any) -> bool:

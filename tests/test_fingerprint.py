@@ -17,6 +17,7 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import field
+from decimal import Decimal
 from enum import Enum, IntEnum
 from functools import lru_cache, partial
 from pathlib import Path, PurePosixPath
@@ -83,6 +84,9 @@ class Point:
 @dataclasses.dataclass(frozen=True, slots=True)
 class Frozen(typing.Generic[T]):
     x: T
+
+class NameSet(set):
+    pass
 
 class Colour(enum.Enum):
     RED = 1
@@ -200,6 +204,7 @@ VALUES = dict(
     rng=random.Random(3),
     choice=random.choice, draw=random.random, rand=np.random.rand, secret=secrets.choice,
     names={"a", "b", "c", "d"}, nested=[{"k": ({"x", "y"}, [None, 1.5, -0.0, float("nan"), 10**5000])}],
+    name_set=NameSet({"a", "b", "c", "d"}),
     raw=b"x" * 300_000, mutable=bytearray(b"abc"), numbers=range(3), when=datetime.datetime(2020, 1, 1),
     exact=decimal.Decimal("1.10"), path=pathlib.Path("/tmp/x"), pattern=re.compile("a+"),
     counter=collections.Counter("hello"),
@@ -419,6 +424,17 @@ class Worn:
         return self.age + 1
 
 
+class Money(Decimal):
+    """A number with an attribute, of which decimals tell nothing."""
+
+    unit: str
+
+    def __new__(cls, amount: int, unit: str) -> Money:
+        money = super().__new__(cls, amount)
+        money.unit = unit
+        return money
+
+
 class Kind(type):
     """A metaclass."""
 
@@ -521,7 +537,7 @@ def variants() -> list[Any]:
         *(ref(Worn), ref(Enum)),
         *(threading.RLock(), threading.local(), Random(1), Random(2), SystemRandom()),
         *(field(metadata={"a": 1}), field(metadata={"a": 2}), TypeVar("A"), TypeVar("B")),
-        *(Path("a"), Path("b"), PurePosixPath("a")),
+        *(Path("a"), Path("b"), PurePosixPath("a"), Money(1, "EUR"), Money(1, "USD"), Money(2, "USD")),
     ]
 
 

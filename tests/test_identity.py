@@ -1911,6 +1911,110 @@ def test_objects_whose_class_wants_more_than_pickle_knows_travel(tmp_path):
     assert same_outcomes_of(MADE_OF_MORE, tmp_path) == expected
 
 
+MADE_ANEW = """
+from collections import OrderedDict, defaultdict, deque
+from datetime import datetime, tzinfo
+from decimal import Decimal
+
+class Graph(defaultdict):
+    def __init__(self, name):
+        super().__init__(list)
+        self.name = name
+
+class Money(Decimal):
+    def __new__(cls, amount, unit="EUR"):
+        money = super().__new__(cls, amount)
+        money.unit = unit
+        return money
+
+class Day(datetime):
+    __slots__ = ("label",)
+
+    def __new__(cls, label):
+        day = super().__new__(cls, 2024, 2, 29)
+        day.label = label
+        return day
+
+class Zone(tzinfo):
+    def __init__(self, hours):
+        self.hours = hours
+
+class Tags(set):
+    def __init__(self, owner, tags=()):
+        super().__init__(tags)
+        self.owner = owner
+
+class Latest(OrderedDict):
+    def __init__(self, size):
+        super().__init__()
+        self.size = size
+
+    def __setitem__(self, key, value):
+        super().__setitem__(key.lower(), value)
+        if len(self) > self.size:
+            self.popitem(last=False)
+
+    def items(self):
+        return [(key.upper(), value) for key, value in super().items()]
+
+class Counted(list):
+    def __init__(self):
+        self.count = 0
+
+    def append(self, item):
+        self.count += 1
+        super().append(item)
+
+class History(deque):
+    def __init__(self, size, name="history"):
+        super().__init__(maxlen=size)
+        self.name = name
+
+def made():
+    graph, latest, counted, history = Graph("g"), Latest(2), Counted(), History(2)
+    graph["a"].append(graph)
+    for key in "ABC":
+        latest[key] = ord(key)
+        history.append(key)
+        counted.append(key)
+    latest.move_to_end("b")
+    return graph, Money("1.5", "USD"), Day("leap"), Zone(3), Tags("me", ["x"]), latest, counted, history
+
+def tell(graph, money, day, zone, tags, latest, counted, history):
+    return [
+        [graph.name, graph["a"] == [graph], graph["b"]],
+        [float(money), money.unit, day.label, day.day, zone.hours],
+        [tags.owner, list(tags)],
+        [latest.size, list(latest), latest.items()],
+        [counted.count, list(counted)],
+        [history.name, history.maxlen, list(history)],
+        [type(one).__name__ for one in (graph, money, day, zone, tags, latest, counted, history)],
+    ]
+
+def tasks():
+    given = [TaskDependency("give", use_result_as_additional_args=True)]
+    return [
+        Task("given", tell, args=made()),
+        Task("give", made, keep_result=False),
+        Task("results", lambda values: tell(*values), dependencies=given),
+    ]
+"""
+
+
+def test_objects_that_python_would_make_by_a_call_of_their_class_travel(tmp_path):
+    told = [
+        ["g", True, []],
+        [1.5, "USD", "leap", 29, 3],
+        ["me", ["x"]],
+        [2, ["c", "b"], [["C", 67], ["B", 66]]],
+        [3, ["A", "B", "C"]],
+        ["history", 2, ["B", "C"]],
+        ["Graph", "Money", "Day", "Zone", "Tags", "Latest", "Counted", "History"],
+    ]
+    expected = {"given": told, "give": None, "results": told}
+    assert same_outcomes_of(MADE_ANEW, tmp_path) == expected
+
+
 TREE = """
 from weakref import WeakSet, ref
 
