@@ -65,7 +65,14 @@ from .rebuild import (
     note_id,
     of_id,
 )
-from .reducers import REDUCERS, filled_by_base, place_in_file, reduced_by_base
+from .reducers import (
+    DESCRIPTORS,
+    REDUCERS,
+    filled_by_base,
+    place_in_file,
+    reduce_descriptor,
+    reduced_by_base,
+)
 from .shared_globals import (
     EmptyCell,
     SharedGlobals,
@@ -238,6 +245,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return NotImplemented
         if issubclass(kind, Enum):
             return reduce_member(obj)
+        if issubclass(kind, DESCRIPTORS):
+            return reduce_descriptor(obj)
         if hasattr(kind, "__wrapped__") and can_be_imported(obj):  # what wrapt has decorated refuses a copy
             return obj.__qualname__
         if of_library and can_be_imported(kind):  # pandas makes a class for each `itertuples()`

@@ -54,7 +54,7 @@ from .interrupt import is_of_signal
 from .lazy_imports import LAZY_IMPORT, import_waiting_submodule, imported
 from .pickling import LARGE, PROTOCOL, is_simple
 from .provenance import Modules, absolute_name, is_compiled
-from .reducers import reduced_by_base
+from .reducers import DESCRIPTORS, reduce_descriptor, reduced_by_base
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -376,6 +376,8 @@ class _Writer:
 
     def write_object(self, value: Any) -> None:
         reduce = copyreg.dispatch_table.get(type(value))
+        if issubclass(type(value), DESCRIPTORS):
+            reduce = reduce_descriptor
         reduced: Any = value.__reduce_ex__(PROTOCOL) if reduce is None else reduce(value)
         if isinstance(reduced, str):
             module = getattr(value, "__module__", None)

@@ -256,6 +256,15 @@ def reduced_by_base(obj: Any, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
     return make_by_base, (base, kind, *args), state, items, pairs, set_state
 
 
+def reduce_descriptor(descriptor: Any) -> tuple[Any, ...]:
+    """Reduce a property or the like, of a class that inherits from it, to what its base makes it of."""
+    kind = type(descriptor)
+    base = next(base for base in DESCRIPTORS if issubclass(kind, base))
+    names = ("fget", "fset", "fdel", "__doc__") if base is property else ("__func__",)
+    parts = (getattr(descriptor, name) for name in names)
+    return make_by_base, (base, kind, *parts), _state_beside(base, descriptor), None, None, give_state
+
+
 def _base_that_reduces(kind: Any) -> Any:
     """Return the base of a user's class that says how to reduce its objects; None if it is not Python's."""
     for method in ("__reduce_ex__", "__reduce__"):
@@ -323,6 +332,8 @@ def _is_recursive(alias: Any) -> bool:
             pending.append(getattr(part, "__origin__", None))
     return False
 
+
+DESCRIPTORS: Final = (property, classmethod, staticmethod)
 
 _OF_THIS_PYTHON: dict[type, Callable[[Any], Any]] = {}
 if _TYPE_ALIAS:

@@ -88,6 +88,10 @@ class Frozen(typing.Generic[T]):
 class NameSet(set):
     pass
 
+class ClassProperty(property):
+    def __get__(self, instance, owner=None):
+        return self.fget(owner)
+
 class Colour(enum.Enum):
     RED = 1
     BLUE = "b"
@@ -204,7 +208,7 @@ VALUES = dict(
     rng=random.Random(3),
     choice=random.choice, draw=random.random, rand=np.random.rand, secret=secrets.choice,
     names={"a", "b", "c", "d"}, nested=[{"k": ({"x", "y"}, [None, 1.5, -0.0, float("nan"), 10**5000])}],
-    name_set=NameSet({"a", "b", "c", "d"}),
+    class_property=ClassProperty(helper), name_set=NameSet({"a", "b", "c", "d"}),
     raw=b"x" * 300_000, mutable=bytearray(b"abc"), numbers=range(3), when=datetime.datetime(2020, 1, 1),
     exact=decimal.Decimal("1.10"), path=pathlib.Path("/tmp/x"), pattern=re.compile("a+"),
     counter=collections.Counter("hello"),

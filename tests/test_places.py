@@ -167,9 +167,28 @@ def describe(value):
 def _(value: int):
     return "a number"
 
+class ClassProperty(property):
+    def __init__(self, find, what="unit"):
+        super().__init__(find)
+        self.what = what
+
+    def __get__(self, instance, owner=None):
+        return self.what, self.fget(owner)
+
+class Named(classmethod):
+    pass
+
 class Circle:
     def __init__(self, radius):
         self.radius = radius
+
+    @ClassProperty
+    def unit(cls):
+        return cls.__name__
+
+    @Named
+    def make(cls):
+        return cls(1)
 
     @functools.cached_property
     def area(self):
@@ -192,7 +211,8 @@ class Circle:
 def use():
     local.seen = getattr(local, "seen", 0) + 1
     misses = (fibonacci(30), fibonacci.cache_info().misses)
-    return misses, describe(1), describe("a"), Circle(2).add(1).area, local.seen
+    areas = Circle(2).add(1).area, Circle.make().area
+    return misses, describe(1), describe("a"), areas, local.seen, Circle.unit
 
 report = Process([
     Task("use", use),
@@ -209,7 +229,13 @@ print(values, type(circle) is Circle, circle.area)
 
 
 def test_functions_of_a_script_may_be_decorated_with_what_python_has_for_that(tmp_path):
-    values = [((832040, 31), "a number", "something", 9, 1), 6765, "something", 18, 32]
+    values = [
+        ((832040, 31), "a number", "something", (9, 1), 1, ("unit", "Circle")),
+        6765,
+        "something",
+        18,
+        32,
+    ]
     assert output_of(["-c", DECORATED], tmp_path) == f"{values} True 25\n"
 
 
@@ -304,6 +330,7 @@ with ProcessPoolRunner(2) as runner:
 print(report.results)
 for error in report.exceptions.values():
     print(str(error).partition(".")[0])
+print("File" in report.entries["guarded-1"].error.traceback_str)
 """
 CLASSES_OUTPUT = """[0, 1, 2] 4 11
 Shape(size=5) 7 Shape(size=6)
@@ -318,6 +345,7 @@ Task 'guarded-1' cannot be sent to a worker process: type(args[0][1])
 Task 'guarded-2' cannot be sent to a worker process: type(args[0][1])
 Task 'refused-3': args, kwargs arrived, but could not be deserialized: ValueError: not here
 Task 'refused-4': args, kwargs arrived, but could not be deserialized: ValueError: not here
+False
 """
 
 

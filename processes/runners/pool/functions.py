@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from contextlib import suppress
 from functools import partial
 from itertools import count
 from types import FunctionType, MethodType
@@ -191,11 +192,10 @@ class Functions:
             classes=classes,
             note_objects=note_objects,
         )
-        try:
+        with suppress(SerializationError):
             return pickled, [self._sent_class(*named, task_name) for named in classes.items()]
-        except SerializationError:
-            # Once more as a whole: the error names the place within the value.
-            return dump(value, task_name=task_name, what=what, in_pieces=True, note_objects=note_objects), ()
+        # Once more as a whole: the error names the place within the value.
+        return dump(value, task_name=task_name, what=what, in_pieces=True, note_objects=note_objects), ()
 
     def classes(self, class_ids: Iterable[str], task_name: str) -> list[Shipment]:
         """Return classes that a result names.
