@@ -25,6 +25,8 @@ import pickle
 import sys
 import threading
 from collections import ChainMap
+from contextlib import suppress
+from contextvars import ContextVar
 from enum import Enum
 from itertools import groupby
 from types import BuiltinFunctionType, CellType, CodeType, FunctionType, MethodType, ModuleType
@@ -219,6 +221,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return self._reduce_bare_object(obj)
         if kind is _SENTINEL:
             return self._reduce_sentinel(obj)
+        if kind is ContextVar:
+            return self._reduce_context_variable(obj)
         if (
             kind is MethodType
             and (self._classes is not None or _is_importable_class(obj.__self__))
@@ -421,6 +425,14 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         if find_in(module, name) is sentinel:
             return make_named, (module, name, kind, *made_of)
         return self._reduce_to_global(sentinel, *made_of) or (make_unnamed, (module, *made_of))
+
+    def _reduce_context_variable(self, variable: ContextVar[Any]) -> Any:
+        """Do it for a context variable; what it holds here is its default there."""
+        default = {}
+        with suppress(LookupError):
+            default["default"] = variable.get()
+        made_of = (ContextVar, (variable.name,), default)
+        return self._reduce_to_global(variable, *made_of) or (make_unnamed, ("", *made_of))
 
     def _reduce_to_global(self, bare: object, *made_of: Any) -> Any:
         """Reduce an object to the name of a global that it is; None if it is none."""

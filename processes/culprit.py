@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copyreg
 from contextlib import suppress
+from contextvars import ContextVar
 from functools import _lru_cache_wrapper, partial
 from itertools import islice
 from time import thread_time
@@ -217,6 +218,9 @@ def _parts(value: Any, path: str) -> Iterator[tuple[str, object]]:
         yield from _function_parts(value, path)
     elif kind in _PARTS:
         yield from ((f"{path}.{name}", getattr(value, name)) for name in _PARTS[kind])
+    elif kind is ContextVar:
+        with suppress(LookupError):  # it holds nothing
+            yield f"{path}.get()", value.get()
     elif kind is ReferenceType:
         yield f"{path}()", value()
         yield f"{path}.__callback__", value.__callback__

@@ -2015,6 +2015,53 @@ def test_objects_that_python_would_make_by_a_call_of_their_class_travel(tmp_path
     assert same_outcomes_of(MADE_ANEW, tmp_path) == expected
 
 
+IN_CONTEXT = """
+from contextvars import ContextVar
+
+user = ContextVar("user", default="nobody")
+request = ContextVar("request")
+user.set("me")
+
+def current():
+    return user.get(), request.get(None)
+
+def change():
+    token = user.set("you")
+    changed = current()
+    user.reset(token)
+    return changed, current()
+
+def is_user(variable):
+    return variable is user
+
+def local():
+    return (lambda variable=ContextVar("local", default=3): variable.get())
+
+def tasks():
+    given = [TaskDependency("give", use_result_as_additional_args=True)]
+    return [
+        Task("current", current),
+        Task("change", change),
+        Task("given", is_user, args=(user,)),
+        Task("give", lambda: user, keep_result=False),
+        Task("result", is_user, dependencies=given),
+        Task("local", local()),
+    ]
+"""
+
+
+def test_context_variables_of_a_script_hold_in_workers_what_they_hold_in_the_program(tmp_path):
+    mine = ["me", None]
+    assert same_outcomes_of(IN_CONTEXT, tmp_path) == {
+        "current": mine,
+        "change": [["you", None], mine],
+        "given": True,
+        "give": None,
+        "result": True,
+        "local": 3,
+    }
+
+
 TREE = """
 from weakref import WeakSet, ref
 
