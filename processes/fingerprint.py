@@ -512,8 +512,10 @@ class _Writer:
         self.write(_annotation_texts(cls))
         members = cls.__members__ if issubclass(cls, Enum) else {}
         self.write([(name, member._value_) for name, member in members.items()])
-        # A data class makes it of its fields, when it is asked for, with the addresses of default values.
-        self.write(_ADDRESS.sub("", str(cls.__doc__)))
+        doc = str(cls.__doc__)
+        # What a data class makes of its fields, when it is asked for, shows the order of sets among its defaults.
+        if "__dataclass_fields__" not in vars(cls) or not doc.startswith(f"{cls.__name__}("):
+            self.write(doc)
         for name, value in list(vars(cls).items()):  # at once, as to look at it may add to it
             if name not in _DERIVED and name not in members:
                 self._put(b"attribute", name)

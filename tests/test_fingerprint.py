@@ -84,6 +84,7 @@ class Point:
 @dataclasses.dataclass(frozen=True, slots=True)
 class Frozen(typing.Generic[T]):
     x: T
+    names: frozenset = frozenset({"a", "b", "c", "d"})
 
 class NameSet(set):
     pass
