@@ -510,10 +510,11 @@ class _Writer:
         self._put_name(b"class", cls.__module__, cls.__qualname__)
         self.write((type(cls), cls.__bases__))
         self.write(_annotation_texts(cls))
+        self.write(_named_in_annotations(cls))  # of which libraries make objects: of nested settings, say
         members = cls.__members__ if issubclass(cls, Enum) else {}
         self.write([(name, member._value_) for name, member in members.items()])
         doc = str(cls.__doc__)
-        # What a data class makes of its fields, when it is asked for, shows the order of sets among its defaults.
+        # What a data class makes of its fields, when asked for it, shows the order of sets among defaults.
         if "__dataclass_fields__" not in vars(cls) or not doc.startswith(f"{cls.__name__}("):
             self.write(doc)
         for name, value in list(vars(cls).items()):  # at once, as to look at it may add to it
@@ -584,6 +585,23 @@ def _annotation_texts(named: Any) -> list[tuple[str, str]]:
         (name, value if type(value) is str else _ADDRESS.sub("", repr(value)))
         for name, value in annotations_of(named).items()
     ]
+
+
+def _named_in_annotations(cls: type) -> list[object]:
+    """Return the classes, and the functions of `Annotated`, that a class's annotations name."""
+    there = vars(sys.modules.get(cls.__module__, typing))
+    found: list[object] = []
+    pending: list[Any] = list(annotations_of(cls).values())
+    while pending:
+        one = pending.pop()
+        text = getattr(one, "__forward_arg__", one)
+        if type(text) is str:
+            pending += [there[word] for word in re.findall(r"\w+", text) if isinstance(there.get(word), type)]
+        elif isinstance(one, (type, FunctionType)):
+            found.append(one)
+        else:
+            pending += (*getattr(one, "__args__", ()), *getattr(one, "__metadata__", ()))
+    return found
 
 
 def _steps_and_constants(code: CodeType) -> object:

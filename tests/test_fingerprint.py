@@ -254,6 +254,7 @@ SCRIPT = """
 import dataclasses
 import enum
 import functools
+import typing
 import shop
 from shop import total
 
@@ -307,6 +308,15 @@ def decorated():
 class Weight:
     grams: int = dataclasses.field(default=1, metadata={"unit": "g"})
 
+@dataclasses.dataclass
+class Limits:
+    least: int = 8
+
+@dataclasses.dataclass
+class Settings:
+    limits: "list[Limits] | None"
+    text: typing.Annotated[str, wrapped]
+
 class Colour(enum.Enum):
     RED = 1
     BLUE = 2
@@ -328,7 +338,7 @@ VALUES = dict(
     inner=inner, outer=outer, late=late, closed=closed(1), uses_names=uses_names, nested=nested, total=total,
     by_module=lambda: shop.total(1), cart=Cart, method=Cart(3).sum, partial=functools.partial(outer, 1),
     noted=noted, decorated=decorated, ordered=[1, 2], keyed={"a": 1}, number=1, text="x", weight=Weight,
-    colour=Colour.RED, by_name=by_name, module=[shop],
+    colour=Colour.RED, by_name=by_name, module=[shop], settings=Settings,
 )
 """
 
@@ -343,10 +353,16 @@ EDITS: dict[str, tuple[str, str, str, set[str]]] = {
     "a base class": ("program.py", "factor = 2", "factor = 3", {"cart", "method"}),
     "an object": ("program.py", "Cart(3)", "Cart(4)", {"method"}),
     "an annotation": ("program.py", "n: int", "n: float", {"noted"}),
-    "a decorator": ("program.py", "return function(*args)", "return function()", {"decorated"}),
+    "a decorator": ("program.py", "return function(*args)", "return function()", {"decorated", "settings"}),
     "what is decorated": ("program.py", "    return 1\n", "    return 2\n", {"decorated"}),
     "what has a name": ("program.py", "return 5", "return 6", {"by_name"}),
     "a field's default": ("program.py", "default=1", "default=2", {"weight"}),
+    "what only an annotation of a field names": (
+        "program.py",
+        "least: int = 8",
+        "least: int = 9",
+        {"settings"},
+    ),
     "a field's metadata": ("program.py", '"unit": "g"', '"unit": "kg"', {"weight"}),
     "a list": ("program.py", "ordered=[1, 2]", "ordered=[2, 1]", {"ordered"}),
     "a number's type": ("program.py", "number=1", "number=1.0", {"number"}),
