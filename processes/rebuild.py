@@ -143,6 +143,13 @@ def make_by_base(base: Any, cls: type, *args: Any) -> Any:
     return made
 
 
+def fill_array(array: Any, state: tuple[Any, Any]) -> None:
+    """Give an array its data, and what its class has beside."""
+    data, own = state
+    array.__setstate__(data)
+    give_state(array, own)
+
+
 def fill_by_base(obj: Any, state: tuple[Any, list[Any], dict[Any, Any]]) -> None:
     """Give a list or dict its items, as its base does that is not the user's, and then its state."""
     own, items, pairs = state

@@ -22,6 +22,7 @@ from .importable import can_be_imported
 from .pickling import PROTOCOL
 from .rebuild import (
     fill_alias,
+    fill_array,
     fill_by_base,
     find_in,
     give_state,
@@ -238,14 +239,16 @@ def _reduce_forward_reference(reference: Any) -> Any:
 
 
 def reduced_by_base(obj: Any, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Reduce an object by the base that has reduced it to a call of its class, if that base is Python's own.
+    """Reduce an object by the base that has reduced it, if that is Python's own or numpy's.
 
-    The class may want other arguments than its base, or take them for something else; and those of decimals
-    and dates, say, forget attributes.
+    Such a base may call the class, which may want other arguments, or take them for something else; and
+    decimals, dates and arrays, say, forget attributes.
     """
     kind: Any = type(obj)
     make, args, state, items, pairs = (*reduced, None, None, None)[:5]
     base = _base_that_reduces(kind)
+    if base is not None and base.__name__ == "ndarray" and (own := _state_beside(base, obj)):
+        return make, args, (state, own), None, None, fill_array
     if make is not kind or base is None or hasattr(kind, "__getinitargs__"):
         return reduced
     set_state = None
@@ -266,16 +269,16 @@ def reduce_descriptor(descriptor: Any) -> tuple[Any, ...]:
 
 
 def _base_that_reduces(kind: Any) -> Any:
-    """Return the base of a user's class that says how to reduce its objects; None if it is not Python's."""
+    """Return the base of a user's class that says how to reduce its objects; None if it is a user's too."""
     for method in ("__reduce_ex__", "__reduce__"):
         base = next(base for base in kind.__mro__ if method in vars(base))
         if base is not object:
             break
-    return base if _is_pythons(base) and not _is_pythons(kind) else None
+    return base if _is_known(base) and not _is_known(kind) else None
 
 
-def _is_pythons(kind: type) -> bool:
-    return str(kind.__module__).partition(".")[0] in sys.stdlib_module_names
+def _is_known(kind: type) -> bool:
+    return str(kind.__module__).partition(".")[0] in {*sys.stdlib_module_names, "numpy"}
 
 
 def filled_by_base(obj: Any, reduced: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -932,6 +932,39 @@ def test_what_wrapt_has_decorated_travels_by_its_name(monkeypatch: pytest.Monkey
     assert there_and_back(decorated) is decorated
 
 
+class WithUnit(np.ndarray):
+    """Numpy's own way forgets what it has beside its numbers."""
+
+    unit: str
+
+
+def test_an_array_of_a_class_of_the_users_own_keeps_its_attributes() -> None:
+    array = np.arange(3).view(WithUnit)
+    array.unit = "m"
+    copy = there_and_back(array[:2])
+    assert (type(copy), copy.tolist(), vars(copy)) == (WithUnit, [0, 1], {})
+    copy = there_and_back(array)
+    assert (type(copy), copy.tolist(), copy.unit) == (WithUnit, [0, 1, 2], "m")
+
+
+class KeywordOnly:
+    """An object that pickle makes neither of its class alone nor by a call of that."""
+
+    def __new__(cls, *, size: int) -> KeywordOnly:
+        made = super().__new__(cls)
+        made.size = size
+        return made
+
+    size: int
+
+    def __getnewargs_ex__(self) -> tuple[tuple[()], dict[str, int]]:
+        return (), {"size": self.size}
+
+
+def test_an_object_that_is_made_of_keywords_travels() -> None:
+    assert there_and_back(KeywordOnly(size=3)).size == 3
+
+
 def test_a_template_of_jinja_travels_though_its_class_wants_the_source() -> None:
     template = pytest.importorskip("jinja2").Template(
         "{% for n in range(3) %}{{ n }} {{ word }} {% endfor %}"
