@@ -57,6 +57,7 @@ from .rebuild import (
     give_state,
     globals_of,
     ids,
+    make_by_base,
     make_class,
     make_code,
     make_function,
@@ -70,6 +71,7 @@ from .rebuild import (
 from .reducers import (
     DESCRIPTORS,
     REDUCERS,
+    base_that_reduces,
     filled_by_base,
     place_in_file,
     reduce_descriptor,
@@ -185,6 +187,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         self._cells: dict[int, EmptyCell] = {}  # by the ids of those that they stand for
         self._source_files: set[str] = set()  # those that need no look any more
         self._ordinary: set[int] = set()  # the ids of types whose objects need none: a look takes 2 µs
+        self._bases: dict[int, Any] = {}  # by the ids of types, what makes their objects
 
     def pickled(self, data: bytes, stream: Sequence[Buffer] = (), buffers: Sequence[Buffer] = ()) -> Pickled:
         """Return what was written, and what there is to know of it."""
@@ -204,6 +207,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         kind = type(obj)
         if id(kind) in self._ordinary or id(kind) in _LIBRARY_TYPES:
             return self._reduce_object(obj) if self._is_definition else obj.__reduce_ex__(PROTOCOL)
+        if (base := self._bases.get(id(kind))) is not None:
+            return filled_by_base(obj, reduced_by_base(obj, obj.__reduce_ex__(PROTOCOL), base))
         if id(obj) in _LIBRARY_NAMES:
             return NotImplemented
         if issubclass(kind, type):
@@ -238,7 +243,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             raise TypeError(f"cannot pickle {kind.__name__!r} object")  # what goes is a descriptor's number
         if kind.__name__ == "memmap" and kind is getattr(sys.modules.get("numpy"), "memmap", None):
             return self._reduce_memmap(obj)
-        if kind in _LOCKS and self._new_locks and obj is not self._root:
+        if self._new_locks and kind in _LOCKS and obj is not self._root:
             return _LOCKS[kind], ()
         if kind.__name__ == "cython_function_or_method":
             return self._let_go_by_name(obj)
@@ -265,6 +270,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         makeable = _makeable(obj, reduced)
         if makeable is reduced:
             self._ordinary.add(id(kind))
+        elif makeable[0] is make_by_base:
+            self._bases[id(kind)] = makeable[1][0]
         return makeable
 
     def _reduce_object(self, obj: Any) -> Any:
@@ -474,13 +481,15 @@ def _reduce_global(obj: Any, name: str) -> Any:
 def _makeable(obj: Any, reduced: Any) -> Any:
     """Return how an object is made that pickle would fail to make; most stay as they are reduced."""
     kind: Any = type(obj)
-    if reduced[0] is not _NEW_OBJECT:
-        return filled_by_base(obj, reduced_by_base(obj, reduced))
-    if not makes_of(kind, reduced[1][1:]):
+    base = base_that_reduces(kind)
+    is_new = reduced[0] is _NEW_OBJECT
+    if not is_new:
+        reduced = reduced_by_base(obj, reduced, base)
+    elif not makes_of(kind, reduced[1][1:]):
         reduced = make_object, *reduced[1:]
-    if (filled := filled_by_base(obj, reduced)) is not reduced:
+    if base is not None and (filled := filled_by_base(obj, reduced)) is not reduced:
         return filled
-    if hasattr(kind, "__getattr__") and not hasattr(kind, "__setstate__"):
+    if is_new and hasattr(kind, "__getattr__") and not hasattr(kind, "__setstate__"):
         # It looks elsewhere for what it lacks, as in an object that it wraps; and for that one too, without
         # end, as long as it has none. So it gets its state without being asked for `__setstate__`.
         return *(*reduced, None, None, None)[:5], give_state

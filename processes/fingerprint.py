@@ -54,7 +54,7 @@ from .interrupt import is_of_signal
 from .lazy_imports import LAZY_IMPORT, import_waiting_submodule, imported
 from .pickling import LARGE, PROTOCOL, is_simple
 from .provenance import Modules, absolute_name, is_compiled
-from .reducers import DESCRIPTORS, reduce_descriptor, reduced_by_base
+from .reducers import DESCRIPTORS, base_that_reduces, reduce_descriptor, reduced_by_base
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -389,7 +389,7 @@ class _Writer:
             ):
                 return
             reduced = type(value), (), object.__getstate__(value)  # the user's own is what it is made of
-        make, args, *rest = reduced_by_base(value, reduced)
+        make, args, *rest = reduced_by_base(value, reduced, base_that_reduces(type(value)))
         self._put(b"object")
         self.write(make)
         self.write(args)

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _TYPE_ALIAS: Final[Any] = getattr(typing, "TypeAliasType", ())  # from Python 3.12 on
+_KNOWN: Final = {*sys.stdlib_module_names, "numpy"}  # whose classes reduce their objects in known ways
 _IN_ANNOTATIONS: Final[tuple[Any, ...]] = (typing.NewType, typing.ParamSpec, typing.TypeVarTuple)
 
 
@@ -238,15 +239,23 @@ def _reduce_forward_reference(reference: Any) -> Any:
     return make_reference, (reference.__forward_arg__, keywords, reference.__extra_names__)
 
 
-def reduced_by_base(obj: Any, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
+def reduced_by_base(obj: Any, reduced: tuple[Any, ...], base: Any) -> tuple[Any, ...]:
     """Reduce an object by the base that has reduced it, if that is Python's own or numpy's.
 
     Such a base may call the class, which may want other arguments, or take them for something else; and
     decimals, dates and arrays, say, forget attributes.
+
+    Parameters
+    ----------
+    obj : object
+        The object.
+    reduced : tuple
+        What it is reduced to.
+    base : type or None
+        What :func:`base_that_reduces` has found for its class.
     """
     kind: Any = type(obj)
     make, args, state, items, pairs = (*reduced, None, None, None)[:5]
-    base = _base_that_reduces(kind)
     if base is not None and base.__name__ == "ndarray" and (own := _state_beside(base, obj)):
         return make, args, (state, own), None, None, fill_array
     if make is not kind or base is None or hasattr(kind, "__getinitargs__"):
@@ -268,7 +277,7 @@ def reduce_descriptor(descriptor: Any) -> tuple[Any, ...]:
     return make_by_base, (base, kind, *parts), _state_beside(base, descriptor), None, None, give_state
 
 
-def _base_that_reduces(kind: Any) -> Any:
+def base_that_reduces(kind: Any) -> Any:
     """Return the base of a user's class that says how to reduce its objects; None if it is a user's too."""
     for method in ("__reduce_ex__", "__reduce__"):
         base = next(base for base in kind.__mro__ if method in vars(base))
@@ -278,7 +287,7 @@ def _base_that_reduces(kind: Any) -> Any:
 
 
 def _is_known(kind: type) -> bool:
-    return str(kind.__module__).partition(".")[0] in {*sys.stdlib_module_names, "numpy"}
+    return str(kind.__module__).partition(".")[0] in _KNOWN
 
 
 def filled_by_base(obj: Any, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -288,8 +297,6 @@ def filled_by_base(obj: Any, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
     """
     kind: Any = type(obj)
     make, args, state, items, pairs = (*reduced, None, None, None)[:5]
-    if _base_that_reduces(kind) is None:
-        return reduced
     if items is not None and _is_overridden(kind, "append", "extend", "__iter__"):
         return make, args, (state, [*method_of_base(kind, "__iter__")(obj)], {}), None, None, fill_by_base
     if pairs is not None and _is_overridden(kind, "__setitem__", "items"):
@@ -302,9 +309,11 @@ def _is_overridden(kind: type, *methods: str) -> bool:
 
 
 def _state_beside(base: type, obj: object) -> Any:
-    """Return the attributes of an object that are not its base's."""
+    """Return the attributes of an object that are not its base's; None if it has none."""
     state: Any = object.__getstate__(obj)
-    attributes, slots = state if isinstance(state, tuple) else (state, {})
+    if not isinstance(state, tuple):
+        return state or None
+    attributes, slots = state
     of_base = copyreg._slotnames(base)  # type: ignore[attr-defined]  # noqa: SLF001 - as object itself does
     slots = {name: value for name, value in slots.items() if name not in of_base}
     return (attributes, slots) if attributes or slots else None
