@@ -41,7 +41,7 @@ from .failure import (
     bounded_repr,
     bounded_reprs,
     entries_of,
-    exception_text,
+    exception_texts,
     local_variables,
     name_of_class,
 )
@@ -166,18 +166,21 @@ class _Writer:
                         places[id(other)] = (number, len(table))
                         table.append(other)
             variables = _variables_of_frames(table)
-            return [self._row(one, variables) for one in table]
+            stand_ins = _descriptions(table)
+            return [self._row(*row, variables) for row in zip(table, stand_ins, strict=True)]
         finally:
             _tables.open.pop()
             for one in table:
                 del places[id(one)]
 
-    def _row(self, exception: BaseException, variables: dict[int, dict[str, str]]) -> dict[str, Any]:
+    def _row(
+        self, exception: BaseException, stand_in: tuple[str, ...], variables: dict[int, dict[str, str]]
+    ) -> dict[str, Any]:
         attributes = list(_attributes(exception).items())  # psycopg changes them when it is reduced
         row = {
             "class": self._class(type(exception)),
             "made_of": self._made_of(exception),
-            "stand_in": _description(exception),
+            "stand_in": stand_in,
             "args": self._contents(_SLOTS["args"].__get__(exception)),
             "attributes": {name: self._attribute(exception, name, value) for name, value in attributes},
             "fields": {name: self._content(value) for name, value in _fields(exception)},
@@ -367,13 +370,15 @@ def _slots(kind: type[BaseException]) -> Iterator[tuple[type, str, Any]]:
                 yield cls, name, slot
 
 
-def _description(exception: BaseException) -> tuple[str, ...]:
-    """Return what :func:`stand_in_class` needs; without the text where no stand-in will be needed."""
-    cls = type(exception)
-    base = next(base for base in cls.__mro__ if _is_builtin(base))
-    text = "" if base is cls else exception_text(exception)
-    names = [name_of_class(cls, name) for name in ("__name__", "__module__", "__qualname__")]
-    return *names, name_of_class(base), text
+def _descriptions(table: list[BaseException]) -> Iterator[tuple[str, ...]]:
+    """Give what :func:`stand_in_class` needs for each, without the text where none will be needed."""
+    own = [one for one in table if not _is_builtin(type(one))]
+    texts = dict(zip(map(id, own), exception_texts(own), strict=True))
+    for one in table:
+        cls = type(one)
+        names = [name_of_class(cls, name) for name in ("__name__", "__module__", "__qualname__")]
+        base = next(base for base in cls.__mro__ if _is_builtin(base))
+        yield *names, name_of_class(base), texts.get(id(one), "")
 
 
 def _is_builtin(cls: type) -> bool:

@@ -198,8 +198,13 @@ def _chain(exception: BaseException) -> Iterator[BaseException]:
 
 def exception_text(exception: BaseException) -> str:
     """Return what ``str()`` of an exception gives, bounded in time and size; never raises."""
-    texts = _render_all({_EXCEPTION: lambda threaded: _exception_text(exception, threaded)})
-    return texts.get(_EXCEPTION, _unprintable(exception))
+    return exception_texts([exception])[0]
+
+
+def exception_texts(exceptions: list[BaseException]) -> list[str]:
+    """Return :func:`exception_text` of several exceptions; they share the time that one would have."""
+    texts = _render_all({number: _text_job(one) for number, one in enumerate(exceptions)})
+    return [texts.get(number, _unprintable(one)) for number, one in enumerate(exceptions)]
 
 
 def exception_line(exception: BaseException) -> str:
@@ -280,7 +285,7 @@ def bounded_reprs(values: Mapping[Any, object], max_characters: int = MAX_CHARAC
 def _describe(exception: BaseException, frame_filter: str | None) -> Failure:
     location, variables = _traced_frame(exception, frame_filter)
     jobs: dict[str | int, Callable[[bool], str]] = {
-        _EXCEPTION: lambda threaded: _exception_text(exception, threaded),
+        _EXCEPTION: _text_job(exception),
         _TRACEBACK: lambda threaded: _traceback_text(exception, threaded),
     }
     for name, value in variables.items():
@@ -322,6 +327,10 @@ def local_variables(frame: FrameType) -> dict[str, object]:
     return {name: variables[name] for name in islice(names, MAX_VARIABLES)}
 
 
+def _text_job(exception: BaseException) -> Callable[[bool], str]:
+    return lambda threaded: _exception_text(exception, threaded)
+
+
 def _exception_text(exception: BaseException, threaded: bool) -> str:
     if not threaded and not _is_plain(exception):
         raise _NeedsThreadError
@@ -342,7 +351,7 @@ def _traceback_text(exception: BaseException, threaded: bool) -> str:
         raise _NeedsThreadError
     try:
         described = _told_once(exception) if _is_told_often(exception) else _told(exception)
-        _cut_messages(described)
+        _make_bearable(described)
         return _cut_middle("".join(described.format()), MAX_TRACEBACK)
     except BaseException:
         if not threaded:
@@ -414,19 +423,34 @@ def _told_once(exception: BaseException) -> TracebackException:
     return root
 
 
-def _cut_messages(described: TracebackException) -> None:
-    """Bound the text and the notes of each exception; formatting a huge one would copy it several times."""
+def _make_bearable(described: TracebackException) -> None:
+    """Bound the texts and notes of exceptions, which are copied several times, and what frames cost."""
     pending: list[TracebackException | None] = [described]
     while pending:
         one = pending.pop()
         if one is None:
             continue
+        _format_once(one.stack)
         if len(str(one)) > MAX_MESSAGE:
             one._str = _cut(str(one), MAX_MESSAGE)  # type: ignore[attr-defined]  # noqa: SLF001 - no public way
         notes: Any = one.__notes__
         if isinstance(notes, list):
             one.__notes__ = [_cut(note, MAX_MESSAGE) if type(note) is str else note for note in notes]
         pending += [one.__cause__, one.__context__, *(one.exceptions or ())]
+
+
+def _format_once(stack: Any) -> None:
+    """Let frames at one place be formatted once: Python does it for each, even if it leaves them out."""
+    format_frame = stack.format_frame_summary
+    known: dict[Any, Any] = {}
+
+    def formatted(frame: Any, **options: Any) -> Any:
+        place = (frame.filename, frame.name, frame.lineno, frame.end_lineno, frame.colno, frame.end_colno)
+        if place not in known:
+            known[place] = format_frame(frame, **options)
+        return known[place]
+
+    stack.format_frame_summary = formatted
 
 
 def _bare_traceback(exception: BaseException, text: str) -> str:

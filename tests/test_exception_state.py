@@ -698,6 +698,23 @@ def test_a_repr_that_hangs_does_not_hold_the_exception_up() -> None:
 # Inside other values
 
 
+def test_texts_that_hang_share_one_time_limit() -> None:
+    release = threading.Event()
+
+    class Hanging(Exception):
+        def __str__(self) -> str:
+            release.wait()
+            return "at last"
+
+    begin = time.monotonic()
+    try:
+        copy: Any = there_and_back(ExceptionGroup("all hang", [Hanging() for _ in range(20)]))
+    finally:
+        release.set()
+    assert time.monotonic() - begin < 10  # it was a second for each
+    assert len(copy.exceptions) == 20
+
+
 def test_an_exception_in_a_value_keeps_all_that_it_has() -> None:
     exception = catch(chained)
     value = load(

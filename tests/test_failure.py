@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 import tracemalloc
 from array import array
 from collections import Counter, OrderedDict, deque
@@ -353,6 +354,27 @@ def test_a_recursion_error_is_described_near_the_limit_too() -> None:
     assert all("RecursionError" in failure.traceback_str for failure in described)
     assert described[-1].exception.startswith("maximum recursion depth exceeded")
     assert "in dive" in described[-1].traceback_str
+
+
+def test_a_place_that_many_frames_are_at_is_formatted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def dive(depth: int) -> None:
+        if depth == 0:
+            raise ValueError("at the bottom")
+        dive(depth - 1)
+
+    error = catch(dive, 500)
+    expected = formatted(error)
+    places = []
+    format_frame = traceback.StackSummary.format_frame_summary
+
+    def noted(self: Any, frame: Any, **options: Any) -> Any:
+        places.append(frame.lineno)
+        return format_frame(self, frame, **options)
+
+    monkeypatch.setattr(traceback.StackSummary, "format_frame_summary", noted)
+    assert describe_failure(error).traceback_str == expected
+    assert "more times" in expected
+    assert len(places) < 10  # Python looks at each, for a tenth of a millisecond
 
 
 def test_rings_of_causes_end() -> None:
