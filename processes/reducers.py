@@ -13,7 +13,7 @@ import struct
 import sys
 import threading
 import typing
-from types import CellType, FunctionType
+from types import BuiltinFunctionType, CellType, FunctionType
 from typing import TYPE_CHECKING, Any, Final
 from weakref import ReferenceType, WeakKeyDictionary, WeakValueDictionary
 
@@ -282,8 +282,10 @@ def base_that_reduces(kind: Any) -> Any:
     for method in ("__reduce_ex__", "__reduce__"):
         base = next(base for base in kind.__mro__ if method in vars(base))
         if base is not object:
-            break
-    return base if _is_known(base) and not _is_known(kind) else None
+            # What an extension has made of it (SQLAlchemy of sets) the base may not be able to make.
+            maker = next(one for one in kind.__mro__ if type(vars(one).get("__new__")) is BuiltinFunctionType)
+            return base if _is_known(base) and issubclass(base, maker) and not _is_known(kind) else None
+    return None if _is_known(kind) else object
 
 
 def _is_known(kind: type) -> bool:

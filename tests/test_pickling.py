@@ -947,6 +947,11 @@ def test_an_array_of_a_class_of_the_users_own_keeps_its_attributes() -> None:
     assert (type(copy), copy.tolist(), copy.unit) == (WithUnit, [0, 1, 2], "m")
 
 
+def test_a_set_that_an_extension_module_makes_is_made_by_that() -> None:
+    ordered = pytest.importorskip("sqlalchemy.util").OrderedSet([3, 1, 2])
+    assert list(there_and_back(ordered)) == [3, 1, 2]
+
+
 class KeywordOnly:
     """An object that pickle makes neither of its class alone nor by a call of that."""
 
