@@ -260,6 +260,10 @@ def reduced_by_base(obj: Any, reduced: tuple[Any, ...], base: Any) -> tuple[Any,
         return make, args, (state, own), None, None, fill_array
     if make is not kind or base is None or hasattr(kind, "__getinitargs__"):
         return reduced
+    if (
+        not args and type(base.__init__) is FunctionType
+    ):  # random.Random: it calls what the class may override
+        return reduced
     set_state = None
     if state is None and not hasattr(kind, "__setstate__"):
         state, set_state = _state_beside(base, obj), give_state

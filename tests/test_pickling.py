@@ -25,6 +25,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
+from random import Random
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -950,6 +951,22 @@ def test_an_array_of_a_class_of_the_users_own_keeps_its_attributes() -> None:
 def test_a_set_that_an_extension_module_makes_is_made_by_that() -> None:
     ordered = pytest.importorskip("sqlalchemy.util").OrderedSet([3, 1, 2])
     assert list(there_and_back(ordered)) == [3, 1, 2]
+
+
+class Unseeded(Random):
+    """Numbers that begin nowhere but where they were."""
+
+    def __init__(self) -> None:
+        self.setstate(Random(3).getstate())
+
+    def seed(self, *_: object) -> None:
+        raise NotImplementedError
+
+
+def test_a_generator_that_cannot_be_seeded_travels() -> None:
+    numbers = Unseeded()
+    numbers.random()
+    assert there_and_back(numbers).random() == numbers.random()
 
 
 class KeywordOnly:
