@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import itertools
+import logging
 import os
 import signal
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from faulty_runs import guarded_or_not, needs_guard, run_beside_others, run_in_new_python
+from faulty_runs import guarded_or_not, needs_guard, run_beside_others, run_in_new_python, time_limit
 from misbehaving import (
     Bomb,
     await_end,
@@ -30,7 +31,7 @@ from patience import patient
 from programs import output_of
 
 import processes
-from processes import Process, ProcessPoolRunner, Task, TaskDependency, TaskFinished
+from processes import Process, ProcessPoolRunner, Task, TaskDependency, TaskFinished, scheduler
 from processes.runners.pool import boot, child
 
 
@@ -166,6 +167,56 @@ def test_a_limit_counts_from_the_start_of_the_attempt(times, tmp_path, monkeypat
     ]
     report = Process(tasks).run(runner="process", max_workers=1)
     report.raise_for_errors()
+
+
+class Sent:
+    """A result that tells when it has been sent: its worker lets it go then."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return str, ("sent",)
+
+    def __del__(self) -> None:
+        self._file.touch()
+
+
+def log_much(folder: Path) -> Sent:
+    (folder / "begun").touch()
+    wait_for(folder / "kept")
+    for _ in range(4):
+        logging.getLogger("much").warning("much " * 8000)
+    return Sent(folder / "sent")
+
+
+def wait_for(file: Path) -> None:
+    while not file.exists():
+        time.sleep(0.01)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the buffers of sockets are smaller elsewhere")
+@pytest.mark.usefixtures("shared_workers")
+def test_a_task_that_has_ended_in_time_is_not_late_where_what_it_logged_is_still_to_be_read(
+    tmp_path, monkeypatch
+):
+    class Keeps:
+        """An argument that keeps the program until the time of the other task is over."""
+
+        def __reduce__(self) -> tuple[object, ...]:
+            (tmp_path / "kept").touch()
+            wait_for(tmp_path / "sent")
+            monkeypatch.setattr(scheduler, "monotonic", lambda: time.monotonic() + 3600)
+            return int, ()
+
+    tasks = [
+        Task("logs", log_much, args=(tmp_path,), timeout=60),
+        Task("sees", wait_for, args=(tmp_path / "begun",)),
+        Task("keeps", abs, args=(Keeps(),), dependencies=[TaskDependency("sees")]),
+    ]
+    with time_limit(60):
+        report = Process(tasks).run(runner="process")
+    assert report.results["logs"] == "sent"
 
 
 LEFT = """

@@ -51,7 +51,7 @@ OVERDUE_SECONDS = 0.02
 
 SPARES = 2  # descriptors: one for a large result's file, one that libffi may keep once ctypes is imported
 MAX_FAILED_STARTS = 3  # of workers, in a row; then the fault is not chance
-MOST_RECEIVED = 16  # times in a row from a worker that logs so fast that there is always more; a guess
+MOST_RECEIVED = 16  # times in a row from workers that log so fast that there is always more; a guess
 POLL_SECONDS = 0.1  # how often we look for what no descriptor tells: memory; deaths or all, in some systems
 
 _entering = fork_safe_lock()  # guards runners' shelves: several threads may enter and leave blocks of one
@@ -470,6 +470,8 @@ class ProcessPoolRunner(ProcessRunner):
         if timeout != 0 and self._children and (nap := self._pace.nap_seconds(self._shortest_line())):
             sleep(nap if timeout is None else min(nap, timeout))
         came = self._look() if timeout == 0 else self._spin()
+        if came and timeout == 0:
+            all(self._look() for _ in range(MOST_RECEIVED))  # a result may stand behind many records
         if not came and timeout != 0:
             came = self._look(timeout if self._waker.arm() else 0)
             self._waker.disarm()
