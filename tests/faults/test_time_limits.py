@@ -9,6 +9,8 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -31,7 +33,15 @@ from patience import patient
 from programs import output_of
 
 import processes
-from processes import Process, ProcessPoolRunner, Task, TaskDependency, TaskFinished, scheduler
+from processes import (
+    Process,
+    ProcessExecutionReport,
+    ProcessPoolRunner,
+    Task,
+    TaskDependency,
+    TaskFinished,
+    scheduler,
+)
 from processes.runners.pool import boot, child
 
 
@@ -169,6 +179,29 @@ def test_a_limit_counts_from_the_start_of_the_attempt(times, tmp_path, monkeypat
     report.raise_for_errors()
 
 
+def wait_for(file: Path) -> None:
+    while not file.exists():
+        time.sleep(0.01)
+
+
+def run_while_the_program_is_kept(
+    task: Task, folder: Path, until: str, then: Callable[[], object] = bool
+) -> ProcessExecutionReport:
+    """Run a task; keep the program from the time that its file `begun` is there until another is."""
+
+    class Keeps:
+        def __reduce__(self) -> tuple[object, ...]:
+            (folder / "kept").touch()
+            wait_for(folder / until)
+            then()
+            return int, ()
+
+    sees = Task("sees", wait_for, args=(folder / "begun",))
+    keeps = Task("keeps", abs, args=(Keeps(),), dependencies=[TaskDependency("sees")])
+    with time_limit(60):
+        return Process([task, sees, keeps]).run(runner="process")
+
+
 class Sent:
     """A result that tells when it has been sent: its worker lets it go then."""
 
@@ -190,33 +223,53 @@ def log_much(folder: Path) -> Sent:
     return Sent(folder / "sent")
 
 
-def wait_for(file: Path) -> None:
-    while not file.exists():
-        time.sleep(0.01)
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="the buffers of sockets are smaller elsewhere")
 @pytest.mark.usefixtures("shared_workers")
 def test_a_task_that_has_ended_in_time_is_not_late_where_what_it_logged_is_still_to_be_read(
     tmp_path, monkeypatch
 ):
-    class Keeps:
-        """An argument that keeps the program until the time of the other task is over."""
+    def let_time_pass() -> None:
+        monkeypatch.setattr(scheduler, "monotonic", lambda: time.monotonic() + 3600)
 
-        def __reduce__(self) -> tuple[object, ...]:
-            (tmp_path / "kept").touch()
-            wait_for(tmp_path / "sent")
-            monkeypatch.setattr(scheduler, "monotonic", lambda: time.monotonic() + 3600)
-            return int, ()
-
-    tasks = [
-        Task("logs", log_much, args=(tmp_path,), timeout=60),
-        Task("sees", wait_for, args=(tmp_path / "begun",)),
-        Task("keeps", abs, args=(Keeps(),), dependencies=[TaskDependency("sees")]),
-    ]
-    with time_limit(60):
-        report = Process(tasks).run(runner="process")
+    task = Task("logs", log_much, args=(tmp_path,), timeout=60)
+    report = run_while_the_program_is_kept(task, tmp_path, "sent", let_time_pass)
     assert report.results["logs"] == "sent"
+
+
+def log_until_an_alarm(folder: Path, handler_raises: bool) -> str:
+    logger = logging.getLogger("struck")
+
+    def strike(*_: object) -> None:
+        (folder / "struck").touch()
+        logger.warning("struck")
+        if handler_raises:
+            raise TimeoutError
+
+    signal.signal(signal.SIGALRM, strike)
+    (folder / "begun").touch()
+    wait_for(folder / "kept")
+    signal.setitimer(signal.ITIMER_REAL, 0.1)  # to strike while nobody reads the first record
+    with suppress(TimeoutError):
+        while not (folder / "struck").exists():
+            logger.warning("much " * 60_000)
+    logger.warning("last")
+    return "goes on"
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="there are no alarms")
+@pytest.mark.parametrize("handler_raises", [False, True])
+@pytest.mark.usefixtures("shared_workers")
+def test_the_handler_of_a_tasks_alarm_may_log_and_raise_while_a_record_is_sent(
+    handler_raises, tmp_path, caplog
+):
+    task = Task("struck", log_until_an_alarm, args=(tmp_path, handler_raises), timeout=30)
+    report = run_while_the_program_is_kept(task, tmp_path, "struck")
+    assert report.results["struck"] == "goes on"
+    assert {record.getMessage() for record in caplog.records if record.name == "struck"} == {
+        "much " * 60_000,
+        "struck",
+        "last",
+    }
 
 
 LEFT = """

@@ -159,7 +159,11 @@ class _Loop:
         self._reader = wire.FrameReader(sock)
         self._worker = Worker.here("")
         self._parent_pid = os.getppid()
-        self._sending = threading.Lock()  # guards the socket: threads that a task starts may log
+        # Guards the socket, and what follows: threads that a task starts may log, and handlers of signals.
+        self._sending = threading.RLock()
+        self._is_sending = False
+        self._unsent: list[Buffer] = []
+        self._sent: list[int] = []  # bytes of the first of these, in parts
         self._serialized: dict[int, bytes | memoryview | Parcel] = {}  # functions not yet loaded
         self._functions: dict[int, Any] = {}
         self._ticket = 0
@@ -565,8 +569,27 @@ class _Loop:
 
     def _send(self, frame: list[Buffer]) -> None:
         with self._sending:
-            for piece in frame:
-                self._socket.sendall(piece, wire.NO_SIGNAL)
+            self._unsent += frame
+            if self._is_sending:
+                return  # a signal's handler, or a finalizer, logs: what it has struck sends this too
+            self._is_sending = True
+            try:
+                while self._unsent:
+                    if "signal" in sys.modules:
+                        self._send_some()
+                    else:
+                        self._socket.sendall(self._unsent[0], wire.NO_SIGNAL)
+                        del self._unsent[0]
+            finally:
+                self._is_sending = False
+
+    def _send_some(self) -> None:
+        """Send some of the next piece; what a signal's handler breaks off by raising can be gone on with."""
+        piece = memoryview(self._unsent[0])[sum(self._sent) :]
+        # Handlers strike between calls: not between this one and the note of how much it has sent.
+        self._sent += map(self._socket.send, (piece,), (wire.NO_SIGNAL,))
+        if sum(self._sent) == len(self._unsent[0]):
+            del self._unsent[0], self._sent[:]
 
 
 def _end_fork(outcome: Outcome) -> NoReturn:
