@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
+from operator import mul
 from pathlib import Path
 
 import psutil
 import pytest
 from changing import change_everything, fork_and_return, leave_process, look, zone
-from faulty_runs import needs_guard, run_in_new_python
+from faulty_runs import needs_guard, run_in_new_python, time_limit
 from misbehaving import start_thread
 from programs import ended
 
@@ -134,6 +136,39 @@ def test_a_warm_worker_takes_over_what_the_program_has_changed_in_a_class():
             task = Task("look", lambda settings: settings.factor, args=(Settings(),))
             found.append(Process([task]).run(runner=runner).results["look"])
     assert found == [1, 2]
+
+
+class Struck(Exception):
+    pass
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no such signal, and files do not travel")
+@pytest.mark.parametrize(("event", "called"), [("c_return", "send"), ("c_call", "recvmsg")])
+def test_a_warm_worker_that_a_signal_has_cut_off_in_the_middle_of_a_message_serves_no_other_run(
+    event, called
+):
+    def strike(*_):
+        raise Struck
+
+    def profile(frame, what, function):
+        if what == event and function.__name__ == called:
+            sys.setprofile(None)
+            signal.raise_signal(signal.SIGUSR1)
+
+    def run(text):
+        return Process([Task("large", mul, args=(text * 200_000, 1))]).run(runner=runner).results["large"]
+
+    previous = signal.signal(signal.SIGUSR1, strike)
+    try:
+        with ProcessPoolRunner(1) as runner, time_limit(60):
+            assert run("a")[0] == "a"
+            sys.setprofile(profile)
+            with pytest.raises(Struck):
+                run("b")
+            assert [run("c")[0], run("d")[0]] == ["c", "d"]
+    finally:
+        sys.setprofile(None)
+        signal.signal(signal.SIGUSR1, previous)
 
 
 RUNS_IN_A_ROW = """

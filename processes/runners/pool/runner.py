@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import selectors
+import sys
 from bisect import insort
 from collections import deque
 from contextlib import suppress
@@ -165,6 +166,7 @@ class ProcessPoolRunner(ProcessRunner):
         if self.memory_limit is not None:
             check_memory_is_visible()
         self._program = interpreter()
+        self._handled = id(sys.exception())  # by the caller
         super().open(waker)
         keep_from_last_resort()  # from what workers send of tasks that run tasks
         self._parent = Worker.here("")
@@ -356,10 +358,12 @@ class ProcessPoolRunner(ProcessRunner):
 
     def close(self) -> None:
         idle: list[Child] = []
+        # What a signal's handler raises may have struck between a message and the note of it.
+        is_in_order = id(sys.exception()) == self._handled
         for child in self._children:
             child.has.clear()
             is_idle = child.who is not NOBODY and not child.held and child.backlog <= MOST_BACKLOG
-            (idle if is_idle else self._leaving).append(child)
+            (idle if is_idle and is_in_order else self._leaving).append(child)
         self._leaving += idle if self._shelf is None else self._shelf.end_run(idle)
         self._selector.close()
         self._lately_sent.clear()
