@@ -473,10 +473,10 @@ class ProcessPoolRunner(ProcessRunner):
         timeout = shorter(timeout, self.poll_seconds)
         if timeout != 0 and self._children and (nap := self._pace.nap_seconds(self._shortest_line())):
             sleep(nap if timeout is None else min(nap, timeout))
-        came = self._look() if timeout == 0 else self._spin()
-        if came and timeout == 0:
-            all(self._look() for _ in range(MOST_RECEIVED))  # a result may stand behind many records
-        if not came and timeout != 0:
+        if timeout == 0:
+            if came := self._look():
+                all(self._look() for _ in range(MOST_RECEIVED))  # a result may stand behind many records
+        elif not (came := self._spin()):
             came = self._look(timeout if self._waker.arm() else 0)
             self._waker.disarm()
         if self.memory_limit is not None:
