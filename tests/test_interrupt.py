@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import itertools
 import os
 import signal
@@ -562,7 +563,14 @@ def test_a_signal_that_strikes_while_a_thread_starts_ends_the_run(monkeypatch, t
     assert process.run(runner="sequential", checkpoint=tmp_path / "run.ckpt").results == {"quick": 1}
 
 
-@pytest.mark.parametrize(("cls", "method"), [(ThreadRunner, "close"), (Child, "_read_death")])
+def sleep_and_tell_the_end(file):
+    atexit.register(file.touch)
+    time.sleep(0.2)
+
+
+@pytest.mark.parametrize(
+    ("cls", "method"), [(ThreadRunner, "close"), (Child, "leave"), (Child, "_read_death")]
+)
 def test_a_signal_that_strikes_while_a_runner_is_closed_leaves_nothing_behind(
     cls, method, monkeypatch, tmp_path
 ):
@@ -574,12 +582,14 @@ def test_a_signal_that_strikes_while_a_runner_is_closed_leaves_nothing_behind(
         signal.raise_signal(signal.SIGALRM)
         return done
 
-    tasks = [Task(f"t{n}", time.sleep, args=(0.2,), runner="process") for n in range(2)]
+    ends = [tmp_path / "end0", tmp_path / "end1"]
+    tasks = [Task(end.name, sleep_and_tell_the_end, args=(end,), runner="process") for end in ends]
     process = Process([Task("here", abs, args=(-1,)), *tasks])
     monkeypatch.setattr(cls, method, be_struck)
     with handled_by(strike), pytest.raises(Struck):
         process.run(runner="thread", checkpoint=tmp_path / "run.ckpt")
     assert len(process.report.successes) == 3
+    assert all(end.exists() for end in ends)  # workers have ended by themselves
     assert len(process.run(checkpoint=tmp_path / "run.ckpt").from_checkpoint) == 3
 
 

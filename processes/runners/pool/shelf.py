@@ -100,8 +100,7 @@ if hasattr(os, "register_at_fork"):
 
 def end(children: list[Child]) -> None:
     """Ask all to end, then wait for each."""
-    with ExitStack() as ends:  # if a signal raises while one is waited for, the others end all the same
-        for child in reversed(children):
-            ends.callback(child.close)
-        for child in children:
-            child.leave()
+    with ExitStack() as ends:  # if a signal raises in one of these steps, the others are taken all the same
+        steps = [*(child.leave for child in children), *(child.close for child in children)]
+        for step in reversed(steps):
+            ends.callback(step)
