@@ -176,6 +176,14 @@ def test_a_terminal_obeys_no_name(terminal):
     assert written().count("run\\x1b]0;title\\x07 ") >= 2
 
 
+def test_no_more_names_are_laid_out_than_have_room(terminal):
+    stream, _ = terminal
+    observer = Progress(stream)
+    for number in range(10_000):
+        observer(TaskStarted(f"a-task-{number}", 1))
+    assert 80 < len(observer._render(80).plain) < 200
+
+
 @pytest.mark.parametrize(
     ("columns", "begin"),
     [(40, ""), (48, "a-proce… "), (62, "a-proce… ━{10,} "), (80, "a-process-.*… ━{24} ")],

@@ -171,8 +171,9 @@ class Progress:
             ("─" * (bar_width - filled), "bright_black"),
             " " if bar_width else "",
             counts,
-            # The run's thread changes the names meanwhile; a list of them is made at one stroke.
-            (visible(", ".join(list(self._running))), "bright_black"),
+            # The run's thread changes the names meanwhile; a list of them is made at one stroke. No more are
+            # shown than may have room: for thousands rich would take the time of many calls.
+            (visible(", ".join(list(self._running)[:width])[:width]), "bright_black"),
             no_wrap=True,
             overflow="ellipsis",
         )
