@@ -156,11 +156,13 @@ def at_work(server: ThreadingHTTPServer) -> Iterator[None]:
 
 
 @contextmanager
-def refusing(answer: bytes):
+def refusing(answer: bytes, *, tls=None):
     """Answer one caller as soon as it has begun, and hang up with the rest unread; gives the address."""
 
     def answer_early():
         connection, _ = listener.accept()
+        if tls is not None:
+            connection = tls.wrap_socket(connection, server_side=True)
         with connection:
             connection.recv(1)
             connection.sendall(answer)
