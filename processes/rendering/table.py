@@ -74,7 +74,8 @@ def to_html_table(report: ProcessExecutionReport) -> str:
         text = f"and {len(hidden)} more: {_counts(hidden)}"
         rows.append(f'<tr><td colspan="{len(columns)}" {styles[0]}>{text}</td></tr>')
     return (
-        f"<table><caption>{escape(totals(report))}</caption>"
+        # MathJax, in a notebook, would set what stands between two dollars as a formula.
+        f'<table class="tex2jax_ignore mathjax_ignore"><caption>{escape(totals(report))}</caption>'
         f"<thead><tr>{header}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
     )
 
