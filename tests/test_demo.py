@@ -72,6 +72,13 @@ def test_packages_are_found_largest_first_without_tests_and_what_is_no_module(wr
     }
 
 
+def test_of_names_that_differ_by_case_alone_the_largest_is_ranked(write):
+    root = write({"Cython/__init__.py": "x = 1\n", "cython.py": "\n", "other.py": "x = 12\n"})
+    (root / "broken.py").symlink_to(root / "nowhere")
+    assert list(measures.find_packages(root)) == ["other", "Cython"]
+    assert len(build(root).tasks) == 3 * 2 + 3
+
+
 def test_a_folder_without_source_files_is_refused_by_name(tmp_path):
     with pytest.raises(FileNotFoundError, match="no Python source files in .*test_a_folder"):
         build(tmp_path)

@@ -107,7 +107,8 @@ def find_packages(root: Path) -> dict[str, dict[str, str]]:
     Returns
     -------
     dict of str to dict of str to str
-        For each package, largest first, the files of its modules by the modules' absolute names.
+        For each package, largest first, the files of its modules by the modules' absolute names. Of names
+        that differ by case alone only the largest is there.
 
     Raises
     ------
@@ -121,14 +122,16 @@ def find_packages(root: Path) -> dict[str, dict[str, str]]:
         for file in sorted(files):
             path = Path(folder, file)
             parts = path.relative_to(root).with_suffix("").parts
-            if path.suffix == ".py" and all(map(str.isidentifier, parts)):
+            if path.suffix == ".py" and all(map(str.isidentifier, parts)) and path.is_file():
                 packages.setdefault(parts[0], {})[".".join(parts).removesuffix(".__init__")] = str(path)
                 sizes[parts[0]] += path.stat().st_size
     if not packages:
         raise FileNotFoundError(
             f"there are no Python source files in {str(root)!r}, so nothing can be measured"
         )
-    return {name: packages[name] for name, _ in sizes.most_common()}
+    # Tasks have these names, where case does not count: of Cython and cython.py there is the larger one.
+    largest = {name.lower(): name for name, _ in reversed(sizes.most_common())}
+    return {name: packages[name] for name, _ in sizes.most_common() if largest[name.lower()] == name}
 
 
 def parse(modules: dict[str, str]) -> dict[str, Outline]:
