@@ -122,4 +122,6 @@ def check_timeout(timeout: object) -> None:
     if not is_number(timeout):
         raise TypeError(f"timeout must be a positive number of seconds, not {brief_repr(timeout)}")
     if not 0 < timeout < 1e6:
-        raise ValueError(f"timeout must be a positive number of seconds, not {brief_repr(timeout)}")
+        raise ValueError(
+            f"timeout must be a positive number of seconds, less than a million, not {brief_repr(timeout)}"
+        )

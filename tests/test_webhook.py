@@ -445,6 +445,7 @@ WRONG = [
     *(({"headers": {name: "b"}}, ValueError, "no name of an HTTP header") for name in ("X\r\nY", "", "é")),
     ({"headers": {"X": "\u20ac"}}, ValueError, "Latin-1"),
     ({"timeout": 0}, ValueError, "timeout must be a positive number"),
+    ({"timeout": 1e6}, ValueError, "timeout must be a positive number of seconds, less than a million"),
     ({"timeout": "5"}, TypeError, "timeout must be a positive number"),
     ({"secret": b"x"}, TypeError, "secret must be str or None"),
     ({"nest_under": 1}, TypeError, "nest_under must be str or None"),
