@@ -16,6 +16,8 @@ from processes import Process, RunFinished, RunStarted, Task, TaskDependency, Ta
 from processes.observers import progress as module
 from processes.observers.progress import Progress
 
+RICH = tuple(map(int, version("rich").split(".")[:2]))
+
 
 def fail():
     raise ValueError("no")
@@ -206,9 +208,11 @@ def test_on_a_narrow_terminal_the_name_and_the_bar_give_way_to_the_counts(
         ("TERM", "dumb", "utf-8"),
         pytest.param(
             *("TTY_COMPATIBLE", "0", "utf-8"),
-            marks=pytest.mark.skipif(
-                int(version("rich").partition(".")[0]) < 14, reason="Rich heeds it since 14"
-            ),
+            marks=pytest.mark.skipif(RICH < (14, 0), reason="Rich heeds it since 14.0"),
+        ),
+        pytest.param(
+            *("TTY_INTERACTIVE", "0", "utf-8"),
+            marks=pytest.mark.skipif(RICH < (14, 1), reason="Rich heeds it since 14.1"),
         ),
         ("TERM", "xterm", "latin-1"),
     ],

@@ -148,7 +148,7 @@ class Progress:
         from rich.console import Console
 
         console = Console(file=self._stream)
-        can_move = console.is_terminal and not console.is_dumb_terminal  # both heed the environment
+        can_move = console.is_interactive  # which heeds TERM and what else the environment says of it
         return console if can_move and not console.options.ascii_only else None
 
     def _render(self, width: int) -> Text:
