@@ -194,10 +194,12 @@ def test_a_wrong_certificate_gets_neither_login_nor_mail(report, authority, requ
     assert inbox.mails == inbox.logins == []
 
 
-def test_a_server_without_starttls_gets_nothing_where_it_is_asked_for(report):
-    with mail_server() as (host, inbox):
+def test_a_server_that_lacks_what_is_asked_for_gets_nothing(report):
+    with mail_server(enable_SMTPUTF8=False) as (host, inbox):
         with pytest.raises(ConnectionError, match="STARTTLS"):
             send(report, config(host, secure=(), credentials=(USER, PASSWORD)))
+        with pytest.raises(ConnectionError, match=r"SMTPUTF8 capability\. Check .* addresses$"):
+            send(report, SMTPConfig(host, "reports@example.org", ["müller@example.org"]))
     assert inbox.mails == inbox.logins == []
 
 

@@ -285,7 +285,7 @@ def _explained(config: SMTPConfig, deadline: Deadline, error: OSError | smtplib.
         return PermissionError(f"{where} refuses the credentials: {_answer(error)}")
     if isinstance(error, smtplib.SMTPNotSupportedError):
         reason = str(error).rstrip(".")
-        return ConnectionError(f"{where}: {reason}. Check SMTPConfig's port, secure and credentials")
+        return ConnectionError(f"{where}: {reason}. Check SMTPConfig: port, secure, credentials, addresses")
     if isinstance(error, smtplib.SMTPException):
         return ConnectionError(f"{where} did not take the mail: {error}")
     return ConnectionError(f"{where} could not be reached: {error}")
