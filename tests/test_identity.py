@@ -1088,6 +1088,9 @@ def same(value: Unclear[int], other: Unclearer | None = None) -> Unclear[int]:
 def tell(alias):
     return alias is Ids, str(alias.__value__), [one.__name__ for one in Tree.__type_params__]
 
+def list_in(alias):
+    return alias.__value__.__args__[1]
+
 def tasks():
     return [
         Task("shortest", shortest, args=([3, 1],)),
@@ -1097,7 +1100,7 @@ def tasks():
         Task("same", same, args=(4,)),
         Task("name", lambda alias: alias.__name__, args=(Unclear,)),
         Task("itself", lambda alias: alias.__name__, args=(Unclearer,)),
-        Task("json", lambda: [str(Json.__value__), Json.__value__.__args__[1].__args__[0] is Json]),
+        Task("json", lambda: [tell(Json)[1].replace("__main__.", ""), list_in(Json).__args__[0] is Json]),
         Task("nothing", lambda alias: [alias is Nothing, alias.__value__, alias.__module__], args=(Nothing,)),
     ]
 """
