@@ -156,13 +156,11 @@ def at_work(server: ThreadingHTTPServer) -> Iterator[None]:
 
 
 @contextmanager
-def refusing(answer: bytes, *, tls=None):
+def refusing(answer: bytes):
     """Answer one caller as soon as it has begun, and hang up with the rest unread; gives the address."""
 
     def answer_early():
         connection, _ = listener.accept()
-        if tls is not None:
-            connection = tls.wrap_socket(connection, server_side=True)
         with connection:
             connection.recv(1)
             connection.sendall(answer)

@@ -200,13 +200,10 @@ def test_a_dead_server_is_an_error_that_says_where(report):
 MEGABYTES = {"filler": "x" * 20_000_000}  # more than sockets hold
 
 
-@pytest.mark.parametrize("scheme", ["http", "https"])
-def test_an_answer_that_comes_before_the_body_is_read_counts(report, scheme, authority, trusted):
-    tls = server_context(authority, "127.0.0.1") if scheme == "https" else None
-    answer = b"HTTP/1.1 413 Too Large\r\nContent-Length: 9\r\n\r\ntoo large"
-    with refusing(answer, tls=tls) as (host, port):
+def test_an_answer_that_comes_before_the_body_is_read_counts(report):
+    with refusing(b"HTTP/1.1 413 Too Large\r\nContent-Length: 9\r\n\r\ntoo large") as (host, port):
         with pytest.raises(WebhookError, match="answered 413 Too Large: too large") as caught:
-            send(report, None, url=f"{scheme}://{host}:{port}/x", extra_payload=MEGABYTES)
+            send(report, None, url=f"http://{host}:{port}/x", extra_payload=MEGABYTES)
     assert caught.value.status == 413
 
 

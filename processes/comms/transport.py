@@ -180,7 +180,7 @@ class _Watched(urllib.request.AbstractHTTPHandler):
                 if self.sock is None:
                     self.connect()
                 # A server may answer and hang up before it has read the body: its answer counts all the same.
-                with suppress(BrokenPipeError, ConnectionResetError, ssl.SSLEOFError):
+                with suppress(BrokenPipeError, ConnectionResetError):
                     super().send(data)
 
         return super().do_open(Connection, req, **options)
