@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,27 @@ def passed(name: str) -> TaskDependency:
 class Point:
     x: int
     names: tuple[str, ...] = ()
+
+
+class Money(Decimal):
+    currency: str
+
+    def __new__(cls, amount: str, currency: str) -> Money:
+        self = super().__new__(cls, amount)
+        self.currency = currency
+        return self
+
+    def __repr__(self) -> str:
+        return f"{super().__repr__()} {self.currency}"
+
+
+class Prices(dict[str, Money]):
+    def __init__(self, currency: str) -> None:
+        self.currency = currency
+
+    def __setitem__(self, name: str, price: Money) -> None:
+        assert price.currency == self.currency
+        super().__setitem__(name, price)
 
 
 def note(path: str, name: str, value: object, *others: object) -> object:
@@ -146,7 +168,10 @@ def test_what_says_how_a_task_runs_does_not_make_it_another(make, ran, tmp_path)
 
 def test_results_come_back_as_they_were(runner, tmp_path):
     numpy = pytest.importorskip("numpy")
+    prices = Prices("EUR")
+    prices["tea"] = Money("2.50", "EUR")
     values = {
+        "prices": prices,
         "simple": [1, "two", None],
         "point": Point(1, ("a", "b")),
         "array": numpy.arange(500_000.0),
@@ -182,6 +207,7 @@ def test_results_come_back_as_they_were(runner, tmp_path):
     assert (second["array"] == values["array"]).all()
     assert (second["mixed"]["a"] == 1).all()
     assert (second["class"], second["point"]) == (Point, values["point"])
+    assert second["prices"].currency == "EUR"
     second["array"][0] = 5  # what is made of it is nobody else's
     second["mixed"]["b"][:1] = b"y"
 

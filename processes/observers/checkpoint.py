@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+from enum import Enum
 from itertools import count
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from ..failure import brief_repr
 from ..fingerprint import Fingerprints, NoFingerprintError, digest_of
 from ..interrupt import is_of_signal
 from ..pickling import PROTOCOL, dump, dump_simple, load
+from ..reducers import base_that_reduces, filled_by_base, reduced_by_base
 from ..task_types import TaskResult, TaskStatus
 
 if TYPE_CHECKING:
@@ -241,16 +243,43 @@ def _pickled(value: object, task_name: str) -> tuple[Sequence[Buffer], Sequence[
     stream: list[Buffer] = []
     buffers: list[pickle.PickleBuffer] = []
     try:
-        # Classes and functions by their names: the next run has them, and to bring each would take long. What
-        # is large comes as it is, not as a copy.
+        # What is large comes as it is, not as a copy.
         file: Any = SimpleNamespace(write=stream.append)
-        pickle.Pickler(file, PROTOCOL, buffer_callback=buffers.append).dump(value)
+        _NamingPickler(file, PROTOCOL, buffer_callback=buffers.append).dump(value)
         return stream, [buffer.raw() for buffer in buffers]
     except BaseException as error:
         if is_of_signal(error):
             raise
     pickled = dump(value, task_name=task_name, what="result", in_pieces=True)
     return pickled.stream or [pickled.data], pickled.buffers
+
+
+class _NamingPickler(pickle.Pickler):
+    """Names classes and functions: the next run has them, and to bring each would take long.
+
+    Objects of the user's own kinds of Python's containers, numbers and dates go as they do to workers.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._bases: dict[int, Any] = {}  # by the ids of types, what makes their objects; None if pickle does
+
+    def reducer_override(self, obj: Any) -> Any:
+        """Reduce an object; the pickler asks for each that is of no builtin type."""
+        kind = type(obj)
+        if id(kind) not in self._bases:
+            self._bases[id(kind)] = _base_of(kind)
+        base = self._bases[id(kind)]
+        if base is None:
+            return NotImplemented
+        return filled_by_base(obj, reduced_by_base(obj, obj.__reduce_ex__(PROTOCOL), base))
+
+
+def _base_of(kind: type) -> Any:
+    if issubclass(kind, (type, BaseException, Enum)):
+        return None
+    base = base_that_reduces(kind)
+    return None if base is object and not issubclass(kind, (list, dict)) else base
 
 
 def _size(piece: Buffer) -> int:
