@@ -14,7 +14,7 @@ import traceback
 from contextlib import contextmanager
 from functools import partial
 from importlib.machinery import SourceFileLoader
-from importlib.util import module_from_spec, spec_from_loader
+from importlib.util import find_spec, module_from_spec, spec_from_loader
 from pathlib import Path
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, TypeGuard
@@ -24,6 +24,7 @@ import click
 from .annotations import signature_of
 from .execution_report import ProcessExecutionReport
 from .failure import brief_repr, exception_line
+from .graph import did_you_mean
 from .importable import go_by_value
 from .observers.progress import is_terminal
 from .process import Process
@@ -326,7 +327,7 @@ def find_process(target: str, arguments: tuple[str, ...]) -> Process:
     path = Path(location)
     is_file = path.suffix == ".py" or path.name != location
     if is_file and not path.is_file():
-        raise click.UsageError(f"there is no file {location!r}")
+        raise click.UsageError(f"there is no file {location!r}{_nearest_file(path)}")
     sys.argv[:] = [location, *arguments]
     with _code_of_the_user(f"{location!r} could not be loaded{_in_package(path) if is_file else ''}"):
         module = _load_file(path.absolute()) if is_file else _import_module(location)
@@ -369,12 +370,31 @@ def _load_file(path: Path) -> ModuleType:
 
 def _import_module(name: str) -> ModuleType:
     sys.path.insert(0, os.getcwd())  # noqa: PTH109 - a str, as `python -m` has it
+    missing = click.UsageError(
+        f"there is no module {name!r}{_nearest_file(Path(name)) or '; the name of a file ends in .py'}"
+    )
+    if _in_no_package(name):
+        raise missing
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if f"{name}.".startswith(f"{error.name}."):
-            raise click.UsageError(f"there is no module {name!r}; the name of a file ends in .py") from error
+            raise missing from error
         raise
+
+
+def _in_no_package(name: str) -> bool:
+    """Tell a slip like "job.pyy" before the module that it begins with is imported, and does what it does."""
+    first, dot, _ = name.partition(".")
+    if not (first and dot) or first in sys.modules:
+        return False
+    spec = find_spec(first)
+    return spec is not None and spec.submodule_search_locations is None
+
+
+def _nearest_file(path: Path) -> str:
+    """Give the end of a message about a file that is not there."""
+    return did_you_mean(str(path), map(str, path.parent.glob("*.py")))
 
 
 @contextmanager

@@ -450,6 +450,8 @@ WRONG_USAGES = [
     (["run", "c:/missing.py"], "there is no file 'c:/missing.py'"),
     (["run", "missing"], "there is no module 'missing'"),
     (["run", "job.missing"], "there is no module 'job.missing'"),
+    (["run", "exits.pyy"], "there is no module 'exits.pyy'; did you mean 'exits.py'?"),
+    (["run", "exist.py"], "there is no file 'exist.py'; did you mean 'exits.py'?"),
     (["run", ""], "'' names no file or module"),
     (["run", ":p"], "':p' names no file or module"),
     (["run", "job.py:missing"], "'job.py' has no 'missing'; append :NAME with one of process"),
@@ -504,6 +506,7 @@ def test_wrong_usage_is_said_before_anything_runs(write, main, tmp_path, monkeyp
         ),
         many="\n".join(f"def f{number}(): pass" for number in range(200)),
         warm="from processes import Process, ThreadRunner\np = Process([], runner=ThreadRunner(3))",
+        exits="raise SystemExit",
     )
     (tmp_path / "folder").mkdir()
     for arguments, message in WRONG_USAGES:
