@@ -20,6 +20,7 @@ from __future__ import annotations
 import builtins
 import copyreg
 import inspect
+import logging
 import os
 import pickle
 import sys
@@ -75,6 +76,7 @@ from .reducers import (
     filled_by_base,
     place_in_file,
     reduce_descriptor,
+    reduce_logger,
     reduced_by_base,
 )
 from .shared_globals import (
@@ -256,6 +258,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return reduce_member(obj)
         if issubclass(kind, DESCRIPTORS):
             return reduce_descriptor(obj)
+        if issubclass(kind, logging.Logger):
+            return reduce_logger(obj)
         if hasattr(kind, "__wrapped__") and can_be_imported(obj):  # what wrapt has decorated refuses a copy
             return obj.__qualname__
         if of_library and can_be_imported(kind):  # pandas makes a class for each `itertuples()`

@@ -27,6 +27,7 @@ from .pickling import (
 
 TYPE_CHECKING: bool = False  # typing is not imported: it would be the costliest part of a worker's start
 if TYPE_CHECKING:
+    import logging
     from collections.abc import Callable, Mapping, Sequence
     from types import ModuleType
     from typing import Any
@@ -236,6 +237,18 @@ def _found_at_home(module: str, name: str) -> Any:
 
 def _is_at_home(module: str) -> bool:
     return module in sys.modules and module not in modules_of_run
+
+
+def find_logger(name: str, kind: type[logging.Logger]) -> logging.Logger:
+    """Return the logger of a name; if nobody has made it yet, make it of a class."""
+    import logging
+
+    usual = logging.getLoggerClass()
+    logging.setLoggerClass(kind)
+    try:
+        return logging.getLogger(name)
+    finally:
+        logging.setLoggerClass(usual)
 
 
 def make_named(

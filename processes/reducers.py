@@ -7,6 +7,7 @@ import copyreg
 import dataclasses
 import functools
 import io
+import logging
 import mmap
 import os
 import struct
@@ -25,6 +26,7 @@ from .rebuild import (
     fill_array,
     fill_by_base,
     find_in,
+    find_logger,
     give_state,
     make_alias,
     make_by_base,
@@ -270,6 +272,13 @@ def reduced_by_base(obj: Any, reduced: tuple[Any, ...], base: Any) -> tuple[Any,
     if base in (set, frozenset):
         args = (base(obj),)  # not a list, whose order would tell something
     return make_by_base, (base, kind, *args), state, items, pairs, set_state
+
+
+def reduce_logger(logger: logging.Logger) -> Any:
+    """Reduce a logger to its name, and to its class: the module of that may be what makes the logger."""
+    kind: Any = type(logger)
+    reduced = logger.__reduce__()
+    return (find_logger, (logger.name, kind)) if kind.__reduce__ is logging.Logger.__reduce__ else reduced
 
 
 def reduce_descriptor(descriptor: Any) -> tuple[Any, ...]:

@@ -563,14 +563,14 @@ def test_levels_of_many_loggers_are_applied_without_a_look_at_all_for_each(monke
     cleared = []
     clear_cache = logging.Manager._clear_cache
     monkeypatch.setattr(logging.Manager, "_clear_cache", lambda manager: cleared.append(clear_cache(manager)))
-    disabled, levels, level_names = log_levels()
+    disabled, levels, *others = log_levels()
     try:
         loggers = [logging.getLogger(name) for name in names]
         assert not loggers[7].isEnabledFor(logging.DEBUG)  # which it remembers
-        apply_levels(disabled, levels | dict.fromkeys(names, logging.DEBUG), level_names)
+        apply_levels(disabled, levels | dict.fromkeys(names, logging.DEBUG), *others)
         assert all(logger.isEnabledFor(logging.DEBUG) for logger in loggers)
         assert len(cleared) == 1
-        apply_levels(disabled, levels, level_names)
+        apply_levels(disabled, levels, *others)
         assert not any(logger.isEnabledFor(logging.DEBUG) for logger in loggers)
     finally:
         for name in names:

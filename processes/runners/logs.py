@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import pickle
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ..attempt import Attempt, Raised
 from ..failure import bounded_repr
@@ -18,25 +18,35 @@ if TYPE_CHECKING:
     from ..attempt import Worker
 
 
-def log_levels() -> tuple[int, dict[str, int], dict[int, str]]:
+_awaited: Final[dict[str, int]] = {}
+"""Levels of loggers that modules make, since these have a class of their own, and have not made here yet."""
+
+
+def log_levels() -> tuple[int, dict[str, int], dict[int, str], set[str]]:
     """Return what `logging.disable` was told, the levels of all loggers, and what levels are called.
 
-    Loggers are told by their names; "" is the root's.
+    Loggers are told by their names; "" is the root's. The last are those that have a class of their own.
     """
+    loggers = _loggers()
     levels = {"": logging.getLogger().level}
-    levels |= {name: logger.level for name, logger in _loggers() if logger.level}
+    levels |= {name: logger.level for name, logger in loggers if logger.level}
     level_names = {level: logging.getLevelName(level) for level in logging.getLevelNamesMapping().values()}
-    return logging.Logger.manager.disable, levels, level_names
+    special = {name for name, logger in loggers if type(logger) is not logging.Logger}
+    return logging.Logger.manager.disable, levels, level_names, special
 
 
 def apply_levels(
-    disabled: int, levels: dict[str, int], level_names: dict[int, str], keep: Collection[str] = ()
+    disabled: int,
+    levels: dict[str, int],
+    level_names: dict[int, str],
+    special: Collection[str] = (),
+    keep: Collection[str] = (),
 ) -> None:
     """Set in this process what :func:`log_levels` has returned in another.
 
     Parameters
     ----------
-    disabled, levels, level_names
+    disabled, levels, level_names, special
         What was returned.
     keep : collection of str
         Packages whose loggers stay as they are.
@@ -44,10 +54,22 @@ def apply_levels(
     for level, name in level_names.items():
         logging.addLevelName(level, name)
     here = {name: logging.NOTSET for name, _ in _loggers()}
+    _awaited.clear()
     for name, level in (here | levels).items():
-        if name.partition(".")[0] not in keep:
+        if name.partition(".")[0] in keep:
+            continue
+        if name in special and name not in here:
+            _awaited[name] = level
+        else:
             logging.getLogger(name).level = level
     logging.disable(disabled)  # this lets all forget what they have cached, once; setLevel would for each
+
+
+def apply_awaited_levels() -> None:
+    """Set the levels of loggers that modules have made since :func:`apply_levels`."""
+    for name, logger in _loggers() if _awaited else ():
+        if name in _awaited:
+            logger.setLevel(_awaited.pop(name))
 
 
 def _loggers() -> list[tuple[str, logging.Logger]]:
@@ -71,6 +93,7 @@ def forward_records(send: Callable[[bytes], None], is_importing: Callable[[], bo
         Tells whether a function is being loaded just now.
     """
     call_handlers, basic_config = logging.Logger.callHandlers, logging.basicConfig
+    make_logger = logging.Logger.__init__
     of_modules: set[logging.Logger] = set()  # that they have configured when they were imported
     for logger in (logging.root, *(logger for _, logger in _loggers())):
         if logger.handlers:
@@ -91,12 +114,17 @@ def forward_records(send: Callable[[bytes], None], is_importing: Callable[[], bo
 
         return configure_for_task
 
+    def make(logger: logging.Logger, name: str, level: int | str = logging.NOTSET) -> None:
+        make_logger(logger, name, level)
+        logger.level = _awaited.pop(name, logger.level)
+
     def configure_all(**options: Any) -> None:
         is_asked_by_logging = sys._getframe(1).f_globals is vars(logging)  # noqa: SLF001 - by `logging.info`
         if not (is_importing() or is_asked_by_logging):
             basic_config(**options)
 
     logging.Logger.callHandlers = send_and_call_handlers  # type: ignore[assignment, method-assign]
+    logging.Logger.__init__ = make  # type: ignore[assignment, method-assign]
     for name in ("addHandler", "addFilter", "setLevel"):
         setattr(logging.Logger, name, for_tasks(getattr(logging.Logger, name)))
     logging.basicConfig = configure_all
@@ -104,9 +132,10 @@ def forward_records(send: Callable[[bytes], None], is_importing: Callable[[], bo
 
 
 def _is_of_task(logger: logging.Logger) -> bool:
-    from ..task_log import TaskLogger
-
-    return isinstance(logger, TaskLogger)  # of one that was made here, which logs here
+    task_log: Any = sys.modules.get("processes.task_log")  # its import would make a logger, of any class
+    return isinstance(
+        logger, getattr(task_log, "TaskLogger", ())
+    )  # of one that was made here, which logs here
 
 
 def leave_configurations(is_importing: Callable[[], bool]) -> None:
@@ -217,12 +246,13 @@ def handle_record(
     if process_name is not None and fields.get("processName") == "MainProcess":
         fields["processName"] = process_name
     record = _make_record(fields)
-    logger = logging.getLogger(record.name)
-    passed: Any = not logger.disabled and logger.filter(record)
-    if not passed:
-        return
-    if isinstance(passed, logging.LogRecord):  # from Python 3.12 on it may be another one
-        record = passed
+    logger = _nearest_logger(record.name)
+    if logger.name == record.name:
+        passed: Any = not logger.disabled and logger.filter(record)
+        if not passed:
+            return
+        if isinstance(passed, logging.LogRecord):  # from Python 3.12 on it may be another one
+            record = passed
     if listen is not None:
         listen(record)
     if not to_handlers:
@@ -233,9 +263,18 @@ def handle_record(
         logger.callHandlers(record)
 
 
+def _nearest_logger(name: str) -> logging.Logger:
+    """Find a logger, or else the nearest above it: a module that is not imported here may have to make it."""
+    here = logging.Logger.manager.loggerDict
+    while name and not isinstance(here.get(name), logging.Logger):
+        name = name.rpartition(".")[0]
+    return logging.getLogger(name)
+
+
 def _call_handlers_up_to(reach: str, logger: logging.Logger, record: logging.LogRecord) -> None:
     """Do what `callHandlers` does where one of the loggers does not propagate in the worker."""
-    above: logging.Logger | None = logger
+    is_above = logger is logging.root or len(logger.name) < len(reach)
+    above: logging.Logger | None = None if is_above else logger
     while above is not None:
         for handler in above.handlers:
             if record.levelno >= handler.level:

@@ -23,7 +23,15 @@ from ..perform import perform
 from ..pickling import ARGUMENTS, dump, load
 from ..rebuild import reader
 from .failures import dump_failure, failure_on_the_way, load_failure
-from .logs import apply_levels, dump_record, handle_record, log_for, log_levels, reach_of
+from .logs import (
+    apply_awaited_levels,
+    apply_levels,
+    dump_record,
+    handle_record,
+    log_for,
+    log_levels,
+    reach_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -220,6 +228,7 @@ def _load_call(request: Request, results: Iterable[Buffer]) -> tuple[Any, tuple[
         values = [load(result, task_name=name, what=ARGUMENTS) for result in results]
     finally:
         reader.guest = ""
+    apply_awaited_levels()
     return function, *put_in(args, kwargs, zip(values, request.places, strict=True))
 
 

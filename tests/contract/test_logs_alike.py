@@ -458,6 +458,74 @@ def test_what_the_program_has_changed_in_a_librarys_logger_holds(tmp_path):
     assert done.stderr.splitlines() == [f"program: said once on {runner}" for runner in NAMED]
 
 
+SPECIAL = """
+import logging
+
+class Loud(logging.Logger):
+    def __init__(self, name):
+        super().__init__(name)
+        self.setLevel(logging.INFO)
+
+    def shout(self, text):
+        self.warning(text.upper())
+
+usual = logging.getLoggerClass()
+logging.setLoggerClass(Loud)
+log = logging.getLogger(__name__)
+logging.setLoggerClass(usual)
+log.shout  # it is there
+"""
+
+USES_SPECIAL = """
+import logging, sys
+import special
+from special import log
+from processes import Process, Task
+
+class Own(special.Loud):
+    pass
+
+logging.setLoggerClass(Own)
+own = logging.getLogger("own")
+logging.setLoggerClass(logging.Logger)
+special.log.setLevel(logging.WARNING)
+logging.basicConfig(format="%(name)s: %(message)s")
+
+def by_module():
+    special.log.info("of no interest")
+    special.log.shout("module")
+
+def by_logger():
+    log.info("of no interest")
+    log.shout("logger")
+
+def by_script(logger):
+    own.shout(f"script {logger is own}")
+
+def late():
+    import late
+    late.log.shout("late")
+
+for runner in sys.argv[1:]:
+    for task in [
+        Task("by-module", by_module), Task("by-logger", by_logger), Task("by-script", by_script, args=(own,)),
+        Task("late", late),
+    ]:
+        Process([task]).run(runner=runner).raise_for_errors()
+import late
+late.log.shout("at the end")
+"""
+
+
+def test_modules_may_make_loggers_of_a_class_of_their_own(tmp_path):
+    for name, source in (("special", SPECIAL), ("late", SPECIAL), ("uses", USES_SPECIAL)):
+        (tmp_path / f"{name}.py").write_text(source)
+    runners = ("process", *NAMED)  # first where the program has not imported what the function does
+    done = ended([sys.executable, "uses.py", *runners], cwd=tmp_path)
+    lines = ["special: MODULE", "special: LOGGER", "own: SCRIPT TRUE", "late: LATE"]
+    assert done.stderr.splitlines() == [*lines * len(runners), "late: AT THE END"]
+
+
 OWN_HANDLERS = """
 import logging.config, sys
 from processes import Process, Task
