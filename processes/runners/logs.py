@@ -22,7 +22,7 @@ _awaited: Final[dict[str, int]] = {}
 """Levels of loggers that modules make, since these have a class of their own, and have not made here yet."""
 
 
-def log_levels() -> tuple[int, dict[str, int], dict[int, str], set[str]]:
+def log_levels() -> tuple[int, dict[str, int], dict[int, str], list[str]]:
     """Return what `logging.disable` was told, the levels of all loggers, and what levels are called.
 
     Loggers are told by their names; "" is the root's. The last are those that have a class of their own.
@@ -31,7 +31,7 @@ def log_levels() -> tuple[int, dict[str, int], dict[int, str], set[str]]:
     levels = {"": logging.getLogger().level}
     levels |= {name: logger.level for name, logger in loggers if logger.level}
     level_names = {level: logging.getLevelName(level) for level in logging.getLevelNamesMapping().values()}
-    special = {name for name, logger in loggers if type(logger) is not logging.Logger}
+    special = [name for name, logger in loggers if type(logger) is not logging.Logger]
     return logging.Logger.manager.disable, levels, level_names, special
 
 
@@ -54,11 +54,12 @@ def apply_levels(
     for level, name in level_names.items():
         logging.addLevelName(level, name)
     here = {name: logging.NOTSET for name, _ in _loggers()}
+    made_by_modules = set(special).difference(here)
     _awaited.clear()
     for name, level in (here | levels).items():
         if name.partition(".")[0] in keep:
             continue
-        if name in special and name not in here:
+        if name in made_by_modules:
             _awaited[name] = level
         else:
             logging.getLogger(name).level = level

@@ -147,7 +147,7 @@ def third():
 
 def settings():
     of_sys = sys.argv[1:], sys.dont_write_bytecode, sys.pycache_prefix
-    method = multiprocessing.get_start_method()
+    method = starts.multiprocessing.get_start_method()  # for a worker that imports it as for the program
     return socket.getdefaulttimeout(), locale.setlocale(locale.LC_NUMERIC), *of_sys, method
 
 def run(runner):
@@ -157,7 +157,7 @@ def run(runner):
     report = Process(tasks).run(runner=runner)
     print({**report.results, **{name: repr(error) for name, error in report.exceptions.items()}})
 
-first, *_, last = multiprocessing.get_all_start_methods()
+first, *_ = multiprocessing.get_all_start_methods()
 with ProcessPoolRunner(1) as pool:
     runners = [pool if name == "process" else name for name in sys.argv[1:]]
     sys.setrecursionlimit(5000)
@@ -169,7 +169,7 @@ with ProcessPoolRunner(1) as pool:
     locale.setlocale(locale.LC_ALL, "C.UTF-8")
     socket.setdefaulttimeout(7)
     sys.dont_write_bytecode, sys.pycache_prefix = True, "cache"
-    multiprocessing.set_start_method(last)
+    import starts
     for runner in runners:
         run(runner)
     # The same workers take over what is set now.
@@ -216,7 +216,16 @@ def test_a_function_finds_what_the_text_of_its_annotations_means(tmp_path):
     assert run_program(tmp_path, ANNOTATED, *NAMED) == on_each(expected)
 
 
+STARTS = """
+import multiprocessing
+
+*_, last = multiprocessing.get_all_start_methods()
+multiprocessing.set_start_method(last)
+"""
+
+
 def test_the_settings_of_a_program_hold_for_its_tasks(tmp_path):
+    (tmp_path / "starts.py").write_text(STARTS)
     printed = [eval(line) for line in run_program(tmp_path, SETTINGS, *NAMED)]
     first, *_, last = multiprocessing.get_all_start_methods()
     before = {

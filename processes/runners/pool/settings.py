@@ -361,7 +361,10 @@ def _tell_start_method() -> str | None:
 
 def _set_start_method(told: str | None) -> None:
     if told is not None:
-        sys.modules["multiprocessing.context"]._default_context.set_start_method(told, force=True)  # noqa: SLF001
+        context = sys.modules["multiprocessing.context"]._default_context  # noqa: SLF001
+        # As the method by default: a module that says one when it is imported may do so once.
+        context.set_start_method(None, force=True)
+        context._default_context = context.get_context(told)  # noqa: SLF001
 
 
 _Filter = tuple[str, str, tuple[str, str], str, int]
