@@ -15,6 +15,7 @@ from pathlib import Path
 
 import programs
 import pytest
+from functions import NAMED
 from patience import patient
 from printing import (
     AllButTwo,
@@ -361,6 +362,34 @@ def test_a_task_may_close_and_replace_its_streams(tmp_path):
         ["still"],
         ["still"],
     ]
+
+
+ENCODES = """
+import io, sys
+from processes import Process, Task
+
+def encode(name):
+    stream = getattr(sys, name)
+    stream.write("caf")
+    stream.reconfigure(encoding="utf-8")
+    around = io.TextIOWrapper(stream.buffer, "utf-8")
+    around.write("\N{LATIN SMALL LETTER E WITH ACUTE}\\n")
+    around.detach()
+    return stream.name, stream.mode
+
+for runner in sys.argv[1:]:
+    tasks = [Task(name, encode, args=(name,)) for name in ("stdout", "stderr")]
+    results = Process(tasks).run(runner=runner, max_workers=1).results
+    assert list(results.values()) == [("<stdout>", "w"), ("<stderr>", "w")], runner
+"""
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_task_may_change_how_its_streams_encode(unbuffered):
+    environment = {**os.environ, "PYTHONIOENCODING": "latin-1", "PYTHONUNBUFFERED": unbuffered}
+    done = programs.ended([sys.executable, "-c", ENCODES, *NAMED], env=environment, check=True)
+    lines = ["caf\N{LATIN SMALL LETTER E WITH ACUTE}"] * len(NAMED)
+    assert done.stdout.splitlines() == done.stderr.splitlines() == lines
 
 
 def test_much_output_costs_no_attempt(tmp_path):

@@ -7,6 +7,7 @@ ends as the worker did. The second is the worker.
 
 from __future__ import annotations
 
+import _io  # io itself takes longer
 import _signal as signal  # type: ignore[import-not-found]  # see surroundings
 import os
 import select
@@ -14,6 +15,10 @@ import sys
 from contextlib import suppress
 
 from .abilities import CHILDREN_FILE
+
+TYPE_CHECKING: bool = False  # typing is not imported: it would be the costliest part of a worker's start
+if TYPE_CHECKING:
+    from typing import Any
 
 GRACE_SECONDS = 0.2  # from SIGTERM to SIGKILL: a guess, enough for a handler that removes a file
 CLEAR_LINE = b"\r\x1b[2K"  # what a worker writes before its own line, where there is a progress line
@@ -73,6 +78,7 @@ def main(parent_pid: int, guarded: int, socket_fd: int, token_fd: int, crash_fd:
         written = _turn_stderr(crash_fd, stderr_fd)
         with suppress(OSError):
             os.write(2, written)
+    _make_stderr_anew()
     from .worker import serve
 
     serve(socket_fd, token_fd, crash_fd)
@@ -87,6 +93,20 @@ def _forget_the_command() -> None:
     if linecache is not None:
         linecache.cache.pop("<string>", None)
         getattr(linecache, "_interactive_cache", {}).clear()  # from Python 3.14 on
+
+
+def _make_stderr_anew() -> None:
+    """Make the stream once more: the old one remembers that one could seek in the crash file."""
+    old: Any = sys.stderr
+    if type(old) is not _io.TextIOWrapper:  # there is none, or something else was put in its place
+        return
+    file = _io.FileIO(2, "w", closefd=False)
+    file.name = old.name
+    buffer: Any = file if old.write_through else _io.BufferedWriter(file)
+    options = old.encoding, old.errors, None, old.line_buffering, old.write_through
+    stream: Any = _io.TextIOWrapper(buffer, *options)
+    stream.mode = old.mode
+    sys.stderr = sys.__stderr__ = stream  # type: ignore[misc]
 
 
 def _turn_stderr(crash_fd: int, stderr_fd: int) -> bytes:
