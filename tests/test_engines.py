@@ -105,16 +105,35 @@ def test_an_executor_of_threads_gives_functions_copies_and_says_all_once(caplog,
     assert report.metrics["without"].pid == os.getpid()
 
 
-def test_what_an_executor_has_not_begun_when_the_run_ends_is_never_run(tmp_path):
-    begun, go_on, unwanted = (tmp_path / name for name in ("begun", "go-on", "unwanted"))
-    tasks = [
-        Task("holds", hold, args=(begun, go_on)),
-        Task("behind", unwanted.touch),
-        Task("fails", fail_after, args=(begun,), runner="thread"),
+def keys_at(dask_worker) -> list[str]:
+    return list(dask_worker.state.tasks)
+
+
+@pytest.mark.parametrize("engine", ["threads", "dask"])
+def test_what_an_engine_has_not_begun_when_the_run_ends_is_never_run(engine, dask, tmp_path):
+    go_on, in_line, unwanted = (tmp_path / name for name in ("go-on", "in-line", "unwanted"))
+    begun = [tmp_path / "one-began", tmp_path / "other-began"]
+
+    def look(event) -> None:
+        if type(event) is TaskStarted and event.name == "last":
+            in_line.touch()
+
+    tasks = [Task(path.name, hold, args=(path, go_on)) for path in begun]
+    tasks += [
+        Task("all-busy", lambda: [wait_until(path.exists) for path in begun], runner="thread"),
+        Task("behind", unwanted.touch, dependencies=[TaskDependency("all-busy")]),
+        Task("last", unwanted.touch, dependencies=[TaskDependency("all-busy")]),
+        Task("fails", fail_after, args=(in_line,), runner="thread"),
     ]
-    with ThreadPoolExecutor(1) as executor:
-        report = Process(tasks).run(runner=ExecutorRunner(executor, max_workers=2), fail_fast=True)
+    with ThreadPoolExecutor(2) as threads:
+        runner = dask if engine == "dask" else ExecutorRunner(threads, max_workers=4)
+        report = Process(tasks).run(runner=runner, fail_fast=True, observers=[look])
+        if engine == "dask":  # which takes back what it has at its workers in its own time
+            run_there = dask._connection.client.run
+            wait_until(lambda: sum(map(len, run_there(keys_at).values())) == len(begun), 30)
         go_on.touch()
+        behind_all = Process([Task(f"t{i}", add, args=(i,)) for i in range(4)])
+        behind_all.run(runner=runner).raise_for_errors()
     assert list(report.errored) == ["fails"]
     assert not unwanted.exists()
 
@@ -506,6 +525,21 @@ def test_two_runs_on_one_client_hear_of_their_own_attempts(dask, tmp_path):
     with ThreadPoolExecutor(3) as threads:
         results = list(threads.map(run, range(3)))
     assert results == [{f"t{i}": number + i for i in range(20)} for number in range(3)]
+
+
+@pytest.mark.leaves_threads  # Dask's for callbacks
+def test_a_callback_of_a_future_of_the_programs_own_holds_up_no_run(dask):
+    begins, may_end, waited = threading.Event(), threading.Event(), []
+
+    def call_back(_: object) -> None:
+        begins.set()
+        waited.append(may_end.wait(60))
+
+    dask._connection.client.submit(add).add_done_callback(call_back)
+    assert begins.wait(60)
+    report = Process([Task("add", add)]).run(runner=dask)
+    assert (report.results, waited) == ({"add": 0}, [])
+    may_end.set()
 
 
 class Strange:

@@ -150,7 +150,7 @@ class DaskRunner(ProcessRunner):
         self._requests = Requests(self.name, engine=ITS_PACKAGES)
         self._run = os.urandom(8).hex()
         self._held: dict[int, _Held] = {}  # by ticket
-        self._left: dict[int, Future[Any]] = {}  # left behind at their time limit, and still running
+        self._left: set[int] = set()  # tickets of those left behind, and still running
         self._news: deque[Callable[[], Message | None]] = deque()  # of other threads, for the run's own
         self._counts = False  # whether it counts threads at the moment
         self._values: WeakSet[OnCluster] = WeakSet()
@@ -231,7 +231,7 @@ class DaskRunner(ProcessRunner):
             self._tell(self._lose, ticket, error)
         else:
             held.future = future
-            future.add_done_callback(partial(self._note_end, ticket))
+            self._client.loop.add_callback(self._bring_response, ticket, future)
 
     def _bring_here(
         self, bring: Callable[..., Coroutine[Any, Any, None]], *args: Any, seconds: float | None = None
@@ -272,14 +272,16 @@ class DaskRunner(ProcessRunner):
             if held.attempt.timeout is not None:
                 self._tell(self._begin, ticket, *worker)
 
-    def _note_end(self, ticket: int, future: Future[Any]) -> None:
-        self._client.loop.add_callback(self._bring_response, ticket, future)
-
     async def _bring_response(self, ticket: int, future: Future[Any]) -> None:
+        """Wait for the end of an attempt; until then Dask knows that it is wanted, or that a thread is at it.
+
+        Not by a callback of the future: Dask has one thread for those of all, and the user's may take long.
+        """
         # Here, in the thread of the client's loop, nothing becomes of a future between two looks at it.
         try:
-            if future.status == "error":
-                self._tell(self._lose, ticket, await future.exception(asynchronous=True))
+            error = await future.exception(asynchronous=True)
+            if error is not None:
+                self._tell(self._lose, ticket, error)
             elif future.status != "finished":
                 self._tell(self._lose, ticket, RuntimeError(f"its future is {future.status}"))
             elif future.type is Kept:
@@ -302,7 +304,7 @@ class DaskRunner(ProcessRunner):
                 return
         # Itself, where a call that Dask makes again meanwhile ends with a response.
         rest = self._client.submit(getattr, future, "response", future, pure=False)
-        rest.add_done_callback(partial(self._note_end, ticket))
+        await self._bring_response(ticket, rest)
 
     async def _count_threads(self) -> None:
         with suppress(Exception):  # the scheduler is gone; the client tries to find it again, and then closes
@@ -354,7 +356,7 @@ class DaskRunner(ProcessRunner):
         if isinstance(response, Kept):  # of a call that Dask has made again, with another end
             kept, response = response, response.response
             response.value = kept.value
-        self._left.pop(ticket, None)
+        self._left.discard(ticket)
         held = self._held.pop(ticket, None)
         if held is None:
             return None
@@ -368,7 +370,7 @@ class DaskRunner(ProcessRunner):
 
     def _lose(self, ticket: int, reason: BaseException) -> Message | None:
         """Tell the end of an attempt that is lost; one that had not begun goes to another worker."""
-        self._left.pop(ticket, None)
+        self._left.discard(ticket)
         held = self._held.get(ticket)
         if held is None:
             return None
@@ -388,8 +390,12 @@ class DaskRunner(ProcessRunner):
 
     def stop(self, ticket: int) -> None:
         held = self._held.pop(ticket, None)
-        if held is not None and held.worker_address and held.future is not None:
-            self._left[ticket] = held.future  # so that Dask knows that its thread is at work
+        if held is None:
+            return
+        if held.worker_address:
+            self._left.add(ticket)
+        else:
+            self._client.loop.add_callback(held.take_back)
 
     def close(self) -> None:
         del _runs[self._client][self._run]
@@ -438,6 +444,11 @@ class _Held:
         self.future: Future[Any] | None = None
         self.worker_address = ""  # once it has begun
         self.tries = 0  # how often it was given to the cluster
+
+    def take_back(self) -> None:
+        """Have it called no more; in the thread of the client's loop, which may just have sent it."""
+        if self.future is not None:
+            self.future.release()
 
 
 def _check(address_or_client: object, local_cluster_kwargs: dict[str, Any]) -> None:
