@@ -96,6 +96,13 @@ def lost_workers_come_back() -> Iterator[None]:
         yield
 
 
+def end_of_child() -> int | None:
+    child = get_context("spawn").Process(target=abs, args=(-1,))
+    child.start()
+    child.join(60)
+    return child.exitcode
+
+
 @with_threads_of_dask
 @pytest.mark.usefixtures("lost_workers_come_back")
 @pytest.mark.once
@@ -104,6 +111,7 @@ def test_a_dead_worker_of_dask_costs_the_attempt_that_it_was_at(tmp_path):
         Task("dies", die),
         Task("dies-once", die_once, args=(tmp_path / "died",), retries=1),
         Task("below", abs, dependencies=[TaskDependency("dies")]),
+        Task("child", end_of_child, dependencies=[TaskDependency("dies-once")]),  # of one in its place
         *[Task(f"t{i}", note, args=(tmp_path / "called", i, np.ones(20_000))) for i in range(10)],  # large
         *[Task(f"t{i}", note, args=(tmp_path / "called", i)) for i in range(10, 40)],
     ]
@@ -115,6 +123,7 @@ def test_a_dead_worker_of_dask_costs_the_attempt_that_it_was_at(tmp_path):
     assert type(error.__cause__).__name__ == "KilledWorker"
     assert report.entries["dies"].attempts == 1
     assert (report.results["dies-once"], report.entries["dies-once"].attempts) == ("lives", 2)
+    assert report.results["child"] == 0
     assert sorted(map(int, (tmp_path / "called").read_text().split())) == list(range(40))
     assert report.entries["below"].status is TaskStatus.SKIPPED
 
@@ -481,13 +490,16 @@ def test_what_dask_computes_again_may_have_another_end(much_in_first, tmp_path):
 
 
 def test_an_attempt_that_needs_a_result_that_is_lost_says_so(dask):
+    is_lost = threading.Event()
+
     def lose(event) -> None:
         if type(event) is TaskFinished and event.name == "make":
             dask._connection.client.cancel(event.result._sealed.future, force=True)
+            is_lost.set()
 
     tasks = [
         Task("make", np.ones, args=(200_000,)),
-        Task("here", abs, args=(-1,), dependencies=[TaskDependency("make")], runner="thread"),
+        Task("here", is_lost.wait, args=(60,), dependencies=[TaskDependency("make")], runner="thread"),
         Task("sum", np.sum, dependencies=[TaskDependency("make", True), TaskDependency("here")]),
     ]
     report = Process(tasks).run(runner=dask, observers=[lose])

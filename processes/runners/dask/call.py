@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import signal
+from multiprocessing import current_process
 from threading import current_thread, main_thread
 from typing import TYPE_CHECKING, Any, Final
 
@@ -124,6 +125,7 @@ def dask_setup(_: object) -> None:
     A terminal interrupts all its processes. A worker would end, and what it holds would be lost.
     """
     if current_thread() is main_thread():  # else it is no process of its own
+        current_process().daemon = False  # tasks may have processes of their own
         signal.signal(signal.SIGINT, lambda *_: None)  # SIG_IGN would go on to what tasks start
     if hasattr(signal, "pthread_sigmask"):  # and so would this, from thread to thread
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])

@@ -89,25 +89,27 @@ class Connection:
         import dask
         from distributed import LocalCluster
 
-        options = {"n_workers": usable_cpus(), "threads_per_worker": 1, "dashboard_address": ":0"}
-        preload = dask.config.get("distributed.worker.preload")  # a name, or a list
-        preload = [preload] if isinstance(preload, str) else preload
-        settings = {
-            "distributed.scheduler.allowed-failures": 0,  # what is lost is ours to repeat
-            "distributed.worker.daemon": False,  # tasks may have processes of their own
-            "distributed.worker.preload": [call.__name__, *preload],
+        options: dict[str, Any] = {
+            "n_workers": usable_cpus(),
+            "threads_per_worker": 1,
+            "dashboard_address": ":0",
+            **local_cluster,
         }
-        with dask.config.set(settings):
-            self._cluster = LocalCluster(**(options | local_cluster), asynchronous=True)
-            self._starting = asyncio.ensure_future(self._cluster)
-            try:
-                await asyncio.shield(self._starting)
-            except RuntimeError as error:
-                # As that of "Nanny failed to start", above which a worker has printed why.
-                error.add_note(
-                    'In a script, a run on a new cluster stands below `if __name__ == "__main__":`.'
-                )
-                raise
+        preload = options.get("preload") or dask.config.get("distributed.worker.preload")  # a name, or a list
+        preload = [preload] if isinstance(preload, str) else preload
+        options["preload"] = [call.__name__, *preload]
+        options["scheduler_kwargs"] = {
+            "allowed_failures": 0,  # what is lost is ours to repeat
+            **(options.get("scheduler_kwargs") or {}),
+        }
+        self._cluster = LocalCluster(**options, asynchronous=True)
+        self._starting = asyncio.ensure_future(self._cluster)
+        try:
+            await asyncio.shield(self._starting)
+        except RuntimeError as error:
+            # As that of "Nanny failed to start", above which a worker has printed why.
+            error.add_note('In a script, a run on a new cluster stands below `if __name__ == "__main__":`.')
+            raise
 
     def replace_workers(self) -> None:
         """Start others for workers that a cluster of our own has given up.
