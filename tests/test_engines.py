@@ -7,8 +7,10 @@ import logging
 import os
 import sys
 import threading
+import tracemalloc
 import types
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -540,6 +542,23 @@ def test_a_callback_of_a_future_of_the_programs_own_holds_up_no_run(dask):
     report = Process([Task("add", add)]).run(runner=dask)
     assert (report.results, waited) == ({"add": 0}, [])
     may_end.set()
+
+
+def test_what_functions_are_bound_to_is_not_kept_once_it_is_sent():
+    kept = []
+
+    def look(event) -> None:
+        if type(event) is TaskFinished:
+            kept.append(tracemalloc.get_traced_memory()[0])
+
+    process = Process([Task(f"t{i}", partial(len, bytes(1_000_000 + i))) for i in range(30)])
+    with ThreadPoolExecutor(2) as executor:
+        tracemalloc.start()
+        try:
+            process.run(runner=ExecutorRunner(executor), observers=[look]).raise_for_errors()
+        finally:
+            tracemalloc.stop()
+    assert kept[-1] < 15_000_000
 
 
 class Strange:

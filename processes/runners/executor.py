@@ -82,7 +82,7 @@ class ExecutorRunner(ProcessRunner):
     def open(self, waker: Waker) -> None:
         super().open(waker)
         keep_from_last_resort()  # from what workers log of tasks that run tasks
-        self._requests = Requests(self.name)
+        self._requests = Requests(self.name, self.is_shared)
         self._held: dict[int, tuple[Attempt, Future[Response]]] = {}  # by ticket
         self._to_begin: set[int] = set()  # tickets of those with a time limit that have not begun yet
         self._ended: deque[int] = deque()  # tickets; the executor's threads put them in

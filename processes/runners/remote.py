@@ -34,7 +34,7 @@ from .logs import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from ..attempt import Outcome, Place
     from ..pickling import Buffer
@@ -258,12 +258,16 @@ class Requests:
     ----------
     label : str
         What workers are called, followed by a number.
+    is_shared : callable
+        Tells whether several tasks of the run call a function. What only one calls may be bound to much, and
+        is not kept once it is sent.
     engine : collection of str
         Packages whose log levels in the workers are the engine's business.
     """
 
-    def __init__(self, label: str, engine: Collection[str] = ()) -> None:
+    def __init__(self, label: str, is_shared: Callable[[object], bool], engine: Collection[str] = ()) -> None:
         self._label = label
+        self._is_shared = is_shared
         self._levels = pickle.dumps((*log_levels(), engine))
         self._functions: dict[int, tuple[object, bytes]] = {}  # by id, which no other has while it is kept
         self._workers: dict[tuple[str, int, int], Worker] = {}
@@ -295,7 +299,8 @@ class Requests:
         _, function = self._functions.get(id(attempt.func), (None, b""))
         if not function:
             function = dump(attempt.func, task_name=name, what="func").data
-            self._functions[id(attempt.func)] = (attempt.func, function)
+            if self._is_shared(attempt.func):
+                self._functions[id(attempt.func)] = (attempt.func, function)
         arguments = dump((args, kwargs), task_name=name, what=ARGUMENTS).data
         return Request(attempt, function, arguments, places, self._levels)
 

@@ -147,7 +147,7 @@ class DaskRunner(ProcessRunner):
     def open(self, waker: Waker) -> None:
         super().open(waker)
         keep_from_last_resort()  # from what workers log of tasks that run tasks
-        self._requests = Requests(self.name, engine=ITS_PACKAGES)
+        self._requests = Requests(self.name, self.is_shared, ITS_PACKAGES)
         self._run = os.urandom(8).hex()
         self._held: dict[int, _Held] = {}  # by ticket
         self._left: set[int] = set()  # tickets of those left behind, and still running
