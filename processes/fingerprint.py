@@ -9,7 +9,7 @@ into a hash:
 - A module of the user's that is imported in a function is its source file, with those that it imports.
 - What a compiled module of the user's holds is its name, and that module's file.
 - An import that waits for its first use (Python 3.15) is done: what it brings counts as any global does.
-- What belongs to Python or to an installed package is its name, and the version that the package tells.
+- What belongs to Python or to an installed package is its name, and the version of the package.
 - Any other object is what it is reduced to for a pickle.
 
 Where in doubt the digest differs, and a task runs once more than it had to. It cannot see what a function

@@ -76,11 +76,11 @@ def _is_at_home(name: str, module: ModuleType) -> bool:
     """Tell whether a module, or the package that it is in, is found where it was loaded from."""
     if module is modules_of_run.get(name):
         return False  # we are a worker, and it came by value
-    package, file = _outermost_with_file(name)
+    package, file = outermost_with_file(name)
     return (file is not None and file.endswith(_COMPILED)) or _is_found(package, file)
 
 
-def _outermost_with_file(name: str) -> tuple[str, str | None]:
+def outermost_with_file(name: str) -> tuple[str, str | None]:
     """Return the package that a module is in, and its file; namespaces have none, and may lie anywhere."""
     for package in _with_packages(name):
         file = getattr(sys.modules.get(package), "__file__", None)

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import ast
+import os
 import sys
+from contextlib import suppress
+from functools import cached_property
 from hashlib import blake2b
 from importlib.machinery import ExtensionFileLoader
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeGuard
 
-from .importable import find_specs
+from .importable import find_specs, outermost_with_file
 
 if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
+    from importlib.metadata import Distribution
 
 _INSTALLED: Final = {"site-packages", "dist-packages"}  # the folders that installers write to
+_OF_PYTHON: Final = Path(os.__file__).parent
 
 
 class Modules:
     """What there is to know of modules; each is looked at once."""
 
     def __init__(self) -> None:
-        self._versions: dict[str, str | None] = {}
+        self._versions: dict[str, str | None] = {}  # of modules, and of the packages that they are in
         self._sources: dict[str, tuple[bytes, frozenset[str]]] = {}
 
     def version(self, name: str | None) -> str | None:
@@ -29,7 +34,10 @@ class Modules:
         if name is None:
             return None
         if name not in self._versions:
-            self._versions[name] = _library_version(name)
+            package, _ = outermost_with_file(name)
+            if package not in self._versions:
+                self._versions[package] = self._version_of_package(package)
+            self._versions[name] = self._versions[package]
         return self._versions[name]
 
     def has_source(self, name: str) -> bool:
@@ -46,6 +54,36 @@ class Modules:
                 found[module], others = self._read(module)
                 unread += others
         return repr(sorted(found.items())).encode()
+
+    def _version_of_package(self, name: str) -> str | None:
+        top = name.partition(".")[0]
+        module = sys.modules.get(name)
+        spec = getattr(module, "__spec__", None)
+        if top in sys.stdlib_module_names and (spec is None or _is_installed(spec)):
+            return ""  # Python's own version is part of each fingerprint
+        if module is None or name == "__main__" or not (name == "processes" or _is_installed(spec)):
+            return None
+        version = vars(module).get("__version__")
+        return version if type(version) is str else self._version_of_distribution(name)
+
+    def _version_of_distribution(self, package: str) -> str:
+        """Return the version under which a package was installed; empty if that is not known."""
+        from importlib import metadata
+
+        with suppress(metadata.PackageNotFoundError):  # most have the name of their package
+            return str(metadata.version(package.replace(".", "-")))
+        path = "\n" + package.replace(".", "/")
+        for distribution, files in self._installed:
+            if f"{path}/__init__." in files or f"{path}." in files:
+                return str(distribution.version)
+        return ""
+
+    @cached_property
+    def _installed(self) -> list[tuple[Distribution, str]]:
+        """All distributions that are installed, with the lists of their files."""
+        from importlib import metadata
+
+        return [(one, f"\n{one.read_text('RECORD')}") for one in metadata.distributions()]
 
     def _read(self, name: str) -> tuple[bytes, frozenset[str]]:
         if name not in self._sources:
@@ -67,33 +105,28 @@ def absolute_name(name: str, level: int, package: str) -> str:
     return ".".join([*parts[: len(parts) - level + 1], *([name] if name else [])])
 
 
-def _library_version(name: str) -> str | None:
-    """Return the version of a module's library, empty if it tells none; None if the module is of none."""
-    top = name.partition(".")[0]
-    if top in sys.stdlib_module_names:
-        return ""  # Python's own version is part of each fingerprint
-    module = sys.modules.get(top)
-    if module is None or top == "__main__":
-        return None
-    if top != "processes" and not _is_installed(getattr(module, "__spec__", None)):
-        return None
-    version = vars(module).get("__version__")
-    return version if type(version) is str else ""
-
-
 def _is_installed(spec: ModuleSpec | None) -> bool:
     """Tell whether a module is Python's own, compiled, or in a folder that installers write to."""
     if spec is None:
         return False
-    places = (
-        [spec.origin] if spec.has_location and spec.origin else [*(spec.submodule_search_locations or ())]
-    )
-    return not places or any(not _INSTALLED.isdisjoint(Path(place).parts) for place in places)
+    if spec.has_location and spec.origin:
+        return _is_of_library(spec.name, spec.origin)
+    # One part of a package without file may be installed, and another one the user's own.
+    return all(_is_of_library(spec.name, place) for place in spec.submodule_search_locations or ())
+
+
+def _is_of_library(name: str, place: str) -> bool:
+    """Tell whether what lies there was installed; a module of the user's may have the name of Python's."""
+    path = Path(place)
+    if not _INSTALLED.isdisjoint(path.parts):
+        return True
+    is_pythons = name.partition(".")[0] in sys.stdlib_module_names
+    return is_pythons and (path.suffix != ".py" or path.is_relative_to(_OF_PYTHON))
 
 
 def _read_source(name: str) -> tuple[bytes, frozenset[str]]:
     """Return the digest of a module's source, and what it imports; nothing if it is a library's."""
-    if name.partition(".")[0] in {*sys.stdlib_module_names, "__main__", "processes"}:
+    if name.partition(".")[0] in {"__main__", "processes"}:
         return b"", frozenset()
     own = b""
     others: set[str] = set()

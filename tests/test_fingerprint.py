@@ -643,6 +643,47 @@ def test_an_object_that_an_installed_package_has_made_counts_with_its_contents(t
     assert {name for name in before if before[name] == after[name]} == {"none"}
 
 
+INSTALLED = """
+import os, sys
+sys.path.insert(1, os.path.join(os.path.dirname(__file__), "site-packages"))
+import acme.core, acme.jobs, plain, renamed, sched
+
+def late(x):
+    import sched
+
+MAY_CHANGE = set()
+VALUES = dict(
+    same_name=lambda x: plain.PLAIN, other_name=lambda x: renamed.RENAMED, late=late, none=lambda x: x,
+    part=lambda x: acme.core.CORE, own_part=lambda x: acme.jobs.JOBS, own=lambda x: sched.OWN,
+)
+"""
+
+
+def test_an_installed_package_counts_with_its_version_and_the_users_own_beside_it_with_its_code(tmp_path):
+    files = {
+        "program.py": INSTALLED,
+        "sched.py": "OWN = 1\n",  # in the place of Python's own
+        "acme/jobs.py": "JOBS = 1\n",
+        "site-packages/acme/core.py": "CORE = 1\n",
+        "site-packages/plain/__init__.py": "PLAIN = 1\n",
+        "site-packages/renamed.py": "RENAMED = 1\n",
+    }
+    for name in ("acme_core", "plain", "other"):
+        files[f"site-packages/{name}-1.dist-info/METADATA"] = f"Name: {name}\nVersion: 1\n"
+    files["site-packages/other-1.dist-info/RECORD"] = "renamed.py,,\n"
+    edits = (
+        ("sched.py", {"own", "late"}),
+        ("acme/jobs.py", {"own_part"}),
+        ("site-packages/acme/core.py", set()),
+        ("site-packages/acme_core-1.dist-info/METADATA", {"part"}),
+        ("site-packages/plain-1.dist-info/METADATA", {"same_name"}),
+        ("site-packages/other-1.dist-info/METADATA", {"other_name"}),
+    )
+    unedited, *edited = fingerprints_after_each([(file, "1\n", "2\n") for file, _ in edits], files, tmp_path)
+    for (file, expected), now in zip(edits, edited, strict=True):
+        assert {name for name in unedited if unedited[name] != now[name]} == expected, file
+
+
 MAPPER = """
 class Mapper(type):
     def __init__(cls, name, bases, namespace):
