@@ -69,12 +69,11 @@ def annotations_of(named: Named) -> dict[str, Any]:
 
 
 def are_known(named: Named) -> bool:
-    """Tell whether annotations can be evaluated."""
+    """Tell whether annotations can be evaluated; proxies of extension modules tell those of others."""
     try:
-        named.__annotations__  # noqa: B018 - that evaluates them
+        return isinstance(named.__annotations__, dict)
     except Exception:  # the program's own code
         return False
-    return True
 
 
 def part_of(named: Any, part: str, otherwise: Any = None) -> Any:

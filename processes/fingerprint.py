@@ -18,13 +18,14 @@ looks up by a name that it makes, or reads from the world: files, the clock, the
 
 from __future__ import annotations
 
+import contextlib
 import copyreg
 import functools
 import re
+import struct
 import sys
 import threading
 import typing
-from contextlib import suppress
 from contextvars import ContextVar
 from enum import Enum
 from hashlib import blake2b
@@ -57,7 +58,7 @@ from .provenance import Modules, absolute_name, is_compiled
 from .reducers import DESCRIPTORS, base_that_reduces, reduce_descriptor, reduced_by_base
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 _DIGEST_BYTES: Final = 20
 
@@ -92,8 +93,16 @@ _WHAT_COUNTS: Final[dict[str, Callable[[Any], object]]] = {
     **dict.fromkeys(("loguru._logger.Logger", "rich.console.Console", "ssl.SSLContext"), lambda _: None),
 }
 
-# What all share who draw at random: its state is of the world, as the clock.
-_SHARED_GENERATORS: Final = {"random": "_inst", "numpy.random.mtrand": "_rand"}
+# By module, what all of the program share, of which the contents are of the world, as the clock is.
+_SHARED: Final = {
+    "random": ("_inst",),  # what its functions draw from
+    "numpy.random.mtrand": ("_rand",),
+    "os": ("environ", "environb"),
+    "sys": ("stdin", "stdout", "stderr", "__stdin__", "__stdout__", "__stderr__"),
+}
+
+# What `singledispatch` makes holds also what was found for the classes of arguments so far.
+_DISPATCHED: Final = typing.cast("FunctionType", functools.singledispatch(print)).__code__
 
 _TYPE_ALIAS: Final = [kind] if (kind := getattr(typing, "TypeAliasType", None)) else []  # from 3.12 on
 
@@ -139,6 +148,7 @@ class Fingerprints:
         self.sets_written = 0  # tells whether there are any
         self._large: dict[tuple[int, int], tuple[object, bytes]] = {}  # by address and size
         self.modules = Modules()
+        self.shared = {id(value): (module, value) for module, value in _shared_by_all()}
 
     def of_call(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
         """Return the fingerprint of a call.
@@ -297,11 +307,14 @@ class _Writer:
             self.write_named(value)
         elif issubclass(kind, Enum):
             self.write((kind, value._name_, value._value_))
-        elif _is_shared_generator(value):
-            self._put(b"shared", kind.__module__)
+        elif shared := self._fingerprints.shared.get(id(value)):
+            self._put(b"shared", shared[0])
         elif not self._is_again(value):
             if tell := _WHAT_COUNTS.get(f"{kind.__module__}.{kind.__qualname__}"):
                 self.write((kind, tell(value)))
+            elif hasattr(kind, "__wrapped__") and hasattr(value, "_self_wrapper"):  # what wrapt has decorated
+                enabled = value._self_enabled  # noqa: SLF001
+                self.write((kind, value.__wrapped__, value._self_wrapper, enabled))  # noqa: SLF001
             else:
                 self.write_object(value)
 
@@ -443,7 +456,7 @@ class _Writer:
 
     def write_variable(self, variable: ContextVar[Any]) -> None:
         self._put(b"context variable", variable.name)
-        with suppress(LookupError):  # it holds nothing
+        with contextlib.suppress(LookupError):  # it holds nothing
             self.write(variable.get())
 
     def write_cell(self, cell: CellType) -> None:
@@ -487,9 +500,15 @@ class _Writer:
             conf = (function.__kwdefaults__ or {}).get("__beartype_conf")
             self.write((vars(function)["__wrapped__"], _ADDRESS.sub("", repr(conf))))
             return
+        if function.__code__ is _DISPATCHED:
+            self.write((function.__module__, function.__qualname__, vars(function)["registry"]))
+            return
         code = self._fingerprints.code(function.__code__)
         self.write((function.__module__, function.__qualname__, code.digest))
-        self.write((function.__defaults__, function.__kwdefaults__, function.__dict__))
+        attributes = vars(function)
+        if "retry_with" in attributes:  # tenacity notes there how often it has retried
+            attributes = {name: value for name, value in attributes.items() if name != "statistics"}
+        self.write((function.__defaults__, function.__kwdefaults__, attributes))
         self.write(_annotation_texts(function))
         for cell in function.__closure__ or ():
             self.write_cell(cell)
@@ -563,6 +582,11 @@ _WRITERS: Final[dict[type, Callable[[_Writer, Any], None]]] = {
     **dict.fromkeys(_TYPE_ALIAS, _Writer.write_alias),
     **dict.fromkeys((WeakKeyDictionary, WeakValueDictionary), _Writer.write_weak_dict),
     ReferenceType: _by_parts(lambda reference: reference()),
+    struct.Struct: _by_parts(lambda layout: layout.format),
+    **dict.fromkeys(
+        (contextlib._GeneratorContextManager, contextlib._AsyncGeneratorContextManager),  # noqa: SLF001
+        _by_parts(lambda manager: (manager.func, manager.args, manager.kwds)),  # as they decorate functions
+    ),
     ContextVar: _Writer.write_variable,
     CellType: _Writer.write_cell,
     CodeType: _Writer.write_code,
@@ -572,11 +596,11 @@ _WRITERS: Final[dict[type, Callable[[_Writer, Any], None]]] = {
 _PYTHON: Final = f"{sys.implementation.cache_tag} {sys.flags.optimize}".encode()
 
 
-def _is_shared_generator(value: object) -> bool:
-    """Tell whether an object is the one that a module's functions draw from."""
-    module = type(value).__module__
-    name = _SHARED_GENERATORS.get(module)
-    return name is not None and vars(sys.modules[module]).get(name) is value
+def _shared_by_all() -> Iterator[tuple[str, object]]:
+    """Give what all of the program share, with the module that it belongs to."""
+    for module, names in _SHARED.items():
+        there = vars(sys.modules[module]) if module in sys.modules else {}
+        yield from ((module, there[name]) for name in names if there.get(name) is not None)
 
 
 def _annotation_texts(named: Any) -> list[tuple[str, str]]:

@@ -24,6 +24,7 @@ from pathlib import Path, PurePosixPath
 from pickle import PickleBuffer
 from random import Random, SystemRandom
 from signal import Signals
+from struct import Struct
 from types import CellType, FunctionType, MappingProxyType, ModuleType
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary, WeakValueDictionary, ref
@@ -65,7 +66,9 @@ assert changed <= MAY_CHANGE, changed
 
 MANY = """
 import abc, collections, contextlib, dataclasses, datetime, decimal, enum, functools, logging, pathlib
-import random, re, secrets, threading, types, typing
+import random, re, secrets, struct, threading, types, typing
+from os import environ
+from sys import stdout
 import numpy as np
 import pandas as pd
 
@@ -168,9 +171,19 @@ def dispatched(value):
 def _(value: int):
     return Colour.RED
 
+@dispatched.register
+def _(value: collections.abc.Sized):
+    return Colour.BLUE
+
 @contextlib.contextmanager
 def managed():
     yield lock
+
+HEADER = struct.Struct("<IQ")
+
+@managed()
+def around(value, file=stdout):
+    return HEADER.pack(1, 2), environ["PYTHONHASHSEED"], value
 
 def closure(number):
     def add(value):
@@ -192,9 +205,10 @@ def imports():
     from os import path
     return json, path
 
-MAY_CHANGE = {"dispatched", "dates"}  # what one has found, and what pandas has looked up, is a part of them
+MAY_CHANGE = {"dates"}  # what pandas has looked up is a part of them
 VALUES = dict(
-    helper=helper, decorated=decorated, dispatched=dispatched, managed=managed, closure=closure(3), slow=slow,
+    helper=helper, decorated=decorated, dispatched=dispatched, managed=managed, closure=closure(3),
+    slow=slow, around=around,
     imports=imports, local_class=local_class, builtin=len, bound_builtin="x".join,
     a_lambda=lambda x: x * 2, a_class=Square,
     partial=functools.partial(helper, value=3), method=Square(2).area, class_method=Square.make,
@@ -251,6 +265,7 @@ def unused():
 }
 
 SCRIPT = """
+import contextlib
 import dataclasses
 import enum
 import functools
@@ -333,12 +348,29 @@ class Named:
 def by_name():
     return 5
 
+@functools.singledispatch
+def dispatched(n):
+    return n
+
+@dispatched.register
+def _(n: str):
+    return n + "!"
+
+@contextlib.contextmanager
+def manager(size):
+    yield size
+
+@manager(3)
+def managed():
+    return 4
+
 MAY_CHANGE = set()
 VALUES = dict(
     inner=inner, outer=outer, late=late, closed=closed(1), uses_names=uses_names, nested=nested, total=total,
     by_module=lambda: shop.total(1), cart=Cart, method=Cart(3).sum, partial=functools.partial(outer, 1),
     noted=noted, decorated=decorated, ordered=[1, 2], keyed={"a": 1}, number=1, text="x", weight=Weight,
     colour=Colour.RED, by_name=by_name, module=[shop], settings=Settings,
+    dispatched=dispatched, managed=managed,
 )
 """
 
@@ -364,6 +396,10 @@ EDITS: dict[str, tuple[str, str, str, set[str]]] = {
         {"settings"},
     ),
     "a field's metadata": ("program.py", '"unit": "g"', '"unit": "kg"', {"weight"}),
+    "one of several functions for different classes": ("program.py", 'n + "!"', 'n + "?"', {"dispatched"}),
+    "the class that it is for": ("program.py", "n: str", "n: bytes", {"dispatched"}),
+    "what a function is run within": ("program.py", "yield size", "yield", {"managed"}),
+    "what that is given": ("program.py", "manager(3)", "manager(5)", {"managed"}),
     "a list": ("program.py", "ordered=[1, 2]", "ordered=[2, 1]", {"ordered"}),
     "a number's type": ("program.py", "number=1", "number=1.0", {"number"}),
     "a member of an enumeration": ("program.py", "colour=Colour.RED", "colour=Colour.BLUE", {"colour"}),
@@ -511,6 +547,7 @@ def variants() -> list[Any]:
         *(array("i", [1]), array("i", [2]), array("l", [1]), Exception(1), Exception(2), ValueError(1)),
         *(re.RegexFlag(1 << 20), re.RegexFlag(1 << 21), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)),
         *(Signals.SIGINT, Signals.SIGTERM, re.compile("a"), re.compile("a", re.IGNORECASE)),
+        *(Struct("<I"), Struct("<Q")),
         *(len, abs, math.sin, math.cos, "x".join, "y".join, "x".split, [1].append, [2].append, [1].pop),
         *(str.join, str.split, bytes.join, (1).__add__, (2).__add__, (1).__sub__, int.from_bytes),
         *(
@@ -971,6 +1008,20 @@ def test_a_context_variable_counts_with_what_it_holds():
     assert digest() == empty
 
 
+@pytest.mark.parametrize("library", ["wrapt", "tenacity"])
+def test_what_a_library_has_decorated_counts_with_that_and_not_with_its_calls(library):
+    module = pytest.importorskip(library)
+    if library == "wrapt":
+        decorate = module.decorator(lambda function, _, args, kwargs: function(*args, **kwargs))
+    else:
+        decorate = module.retry(stop=module.stop_after_attempt(2))
+    functions = [decorate(lambda: 1), decorate(lambda: 1), decorate(lambda: 2)]
+    made = [Fingerprints().of_call(function, (), {}) for function in functions]
+    assert made[0] == made[1] != made[2]
+    assert functions[0]() == 1
+    assert Fingerprints().of_call(functions[0], (), {}) == made[0]
+
+
 @pytest.mark.parametrize(("module", "name"), [("loguru", "logger"), ("rich.console", "Console")])
 def test_what_a_task_logs_and_prints_through_counts_by_its_class_alone(module, name):
     found = getattr(pytest.importorskip(module), name)
@@ -1006,7 +1057,6 @@ def test_what_has_no_fingerprint_has_none_and_costs_nothing_else():
             (n for n in "abc"),
             Hostile(ValueError()),
             Hostile(SystemExit(1)),
-            threading.current_thread(),
             deep,
         ]
         for function in functions * 2:
