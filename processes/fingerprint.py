@@ -73,7 +73,10 @@ _DERIVED: Final = {
     *("__pydantic_core_schema__", "__pydantic_validator__", "__pydantic_serializer__"),
 }
 
-# By class, what counts of the objects of libraries that hold something else which differs from run to run.
+_ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]+")
+
+# By class, what counts of the objects of libraries that hold something else which differs from run to run. By
+# module, where classes are made when they are asked for.
 _WHAT_COUNTS: Final[dict[str, Callable[[Any], object]]] = {
     "dataclasses.Field": lambda one: (one.name, one.metadata),  # of the rest the methods are made
     "pydantic._internal._decorators.Decorator": lambda one: (one.cls_var_name, one.info),
@@ -89,6 +92,15 @@ _WHAT_COUNTS: Final[dict[str, Callable[[Any], object]]] = {
     "torch.storage.TypedStorage": lambda one: (one.dtype, one._untyped_storage),  # noqa: SLF001
     "torch.storage.UntypedStorage": lambda one: sys.modules["torch"].ByteTensor(one.cpu()).numpy(),
     "random.SystemRandom": lambda _: None,  # it has no state
+    # Clients of a service: which one it is. What else they hold are ids, or the service's whole model.
+    "botocore.client": lambda one: (
+        (one.meta.region_name, one.meta.endpoint_url) if hasattr(one, "meta") else vars(one)  # a paginator
+    ),
+    "boto3.session.Session": lambda one: (one.region_name, one.profile_name),
+    **dict.fromkeys(
+        ("pymongo.synchronous.mongo_client.MongoClient", "redis.client.Redis", "redis.asyncio.client.Redis"),
+        lambda one: _ADDRESS.sub("", repr(one)),
+    ),
     # Where they write, and how a connection is encrypted, is not what a task returns.
     **dict.fromkeys(("loguru._logger.Logger", "rich.console.Console", "ssl.SSLContext"), lambda _: None),
 }
@@ -105,8 +117,6 @@ _SHARED: Final = {
 _DISPATCHED: Final = typing.cast("FunctionType", functools.singledispatch(print)).__code__
 
 _TYPE_ALIAS: Final = [kind] if (kind := getattr(typing, "TypeAliasType", None)) else []  # from 3.12 on
-
-_ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
 _T = TypeVar("_T")
@@ -310,7 +320,8 @@ class _Writer:
         elif shared := self._fingerprints.shared.get(id(value)):
             self._put(b"shared", shared[0])
         elif not self._is_again(value):
-            if tell := _WHAT_COUNTS.get(f"{kind.__module__}.{kind.__qualname__}"):
+            module = kind.__module__
+            if tell := _WHAT_COUNTS.get(f"{module}.{kind.__qualname__}") or _WHAT_COUNTS.get(module):
                 self.write((kind, tell(value)))
             elif hasattr(kind, "__wrapped__") and hasattr(value, "_self_wrapper"):  # what wrapt has decorated
                 enabled = value._self_enabled  # noqa: SLF001

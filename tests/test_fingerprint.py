@@ -1031,6 +1031,24 @@ def test_what_a_task_logs_and_prints_through_counts_by_its_class_alone(module, n
     assert made.of_call(print, (first,), {}) == made.of_call(print, (second,), {})
 
 
+@pytest.mark.parametrize("library", ["boto3", "pymongo", "redis"])
+def test_a_client_of_a_service_counts_by_which_it_is(library):
+    module = pytest.importorskip(library)
+
+    def client(port: int) -> object:
+        if library == "boto3":
+            session = module.Session("id", "key", region_name="us-east-1")
+            client = session.client("s3", endpoint_url=f"http://localhost:{port}")
+            return session, client, client.get_paginator("list_objects_v2")
+        if library == "redis":
+            return module.Redis(port=port)
+        return module.MongoClient(f"mongodb://localhost:{port}", connect=False)
+
+    made = Fingerprints()
+    one, alike, other = (made.of_call(print, (client(port),), {}) for port in (1, 1, 2))
+    assert one == alike != other
+
+
 def test_how_a_connection_is_encrypted_does_not_count():
     made = Fingerprints()
     one, other = ssl.create_default_context(), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
