@@ -13,6 +13,7 @@ import sys
 import threading
 import warnings
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from .log_capture import anybody_listens
 
@@ -25,6 +26,9 @@ PARENT = logging.getLogger("processes")
 _FORMATTER = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
 # On Windows to append is to look for the end and to write there: another thread may do so in between.
 _appending = threading.Lock() if sys.platform == "win32" else contextlib.nullcontext()
+
+# Which files a record stands in. Not an attribute of it: handlers of the program's may show all that it has.
+_files_with: WeakKeyDictionary[logging.LogRecord, list[str]] = WeakKeyDictionary()
 
 
 class TaskLogger(logging.Logger):
@@ -110,7 +114,7 @@ class TaskFileHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Append a record."""
-        written = vars(record).setdefault("_processes_log_files", [])
+        written = _files_with.setdefault(record, [])
         if self.baseFilename in written:
             return
         written.append(self.baseFilename)

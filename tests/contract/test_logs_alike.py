@@ -91,6 +91,9 @@ def test_what_functions_log_still_reaches_the_programs_own_handlers(runner, tmp_
     Process(tasks).run(runner=runner).raise_for_errors()
     messages = sorted(record.getMessage() for record in heard if record.name.startswith("chatty"))
     assert messages == ["informed: file", "informed: hello", "warned: file", "warned: hello"]
+    # Some handlers show all that a record has.
+    of_logging = {*vars(logging.makeLogRecord({})), "message", "asctime"}
+    assert {name for record in heard for name in vars(record)} <= of_logging
 
 
 @pytest.mark.parametrize(("runner", "attribute"), [("thread", "threadName"), ("process", "processName")])
