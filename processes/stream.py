@@ -53,7 +53,11 @@ class Stream:
     def report(self) -> ProcessExecutionReport:
         """The run's report; asked for before the end, it ends the run."""
         self.close()
-        assert self._report is not None
+        if self._report is None:
+            raise RuntimeError(
+                "The report of a stream is made when its run has ended, for which nothing that the run calls "
+                "can wait: ask for it where the entries are read"
+            )
         return self._report
 
     def __iter__(self) -> Iterator[TaskReportEntry]:
@@ -79,7 +83,11 @@ class Stream:
         return None
 
     def close(self) -> None:
-        """Cancel what is left of the run, wait for its end, and send its report where it shall go."""
+        """Cancel what is left of the run, wait for its end, and send its report where it shall go.
+
+        An observer, or a task in sequence, may call it too. The run cannot end before that has returned, so
+        its report is made and sent where the entries are read.
+        """
         self._end()
 
     def __enter__(self) -> Self:
@@ -96,7 +104,7 @@ class Stream:
     def _end(self, interrupted: bool = False) -> None:
         self._ended = True
         self._scheduler.cancel()
-        if self._report is None:
+        if self._report is None and threading.current_thread() is not self._thread:
             # After Ctrl-C, a function that goes on in the run's own thread is not waited for.
             self._thread.join(INTERRUPT_SECONDS if interrupted else None)
             self._make_and_send_report(interrupted)

@@ -912,6 +912,33 @@ def test_leaving_a_stream_early_cancels_the_rest():
     assert PENDING in {entry.status for entry in stream.report.entries.values()}
 
 
+def test_an_observer_and_a_task_in_sequence_may_end_their_stream():
+    is_there = threading.Event()
+    heard = []
+
+    def end() -> str:
+        assert is_there.wait(60)
+        stream.close()
+        with pytest.raises(RuntimeError, match="ask for it where the entries are read"):
+            _ = stream.report
+        return "ended"
+
+    def watch(event) -> None:
+        heard.append(event)
+        if isinstance(event, TaskFinished):
+            heard.append(end())
+
+    for name, first, observers in [("task", end, ()), ("observer", add, [watch])]:
+        is_there.clear()
+        tasks = [Task("first", first), Task("second", add, dependencies=[TaskDependency("first")])]
+        stream = Process(tasks, name).stream(runner="sequential", observers=observers)
+        is_there.set()
+        assert len(list(stream)) < 2
+        assert statuses(stream.report) == {"first": SUCCESS, "second": PENDING}
+    assert "ended" in heard
+    assert type(heard[-1]).__name__ == "RunFinished"  # the observer was not left out
+
+
 def test_a_stream_that_a_thread_reads_for_an_event_loop_ends_where_its_program_is_cancelled():
     import asyncio  # here, because workers import this module
 
