@@ -34,7 +34,8 @@ class ReadyTrees:
 
     Those that need the same resources stand in one tree; where these are several, those that need as much of
     each, if there are few such kinds. The first one of a tree is looked for anew only where a task has come
-    or gone, or where there is another amount now of what they need.
+    or gone, or where there is another amount now of what they need: and then not as long as even the least
+    of that is lacking, or as a task of another tree goes before all of this one's.
 
     Parameters
     ----------
@@ -71,7 +72,7 @@ class ReadyTrees:
         """Add a task that is ready."""
         tree = self._tree_of[rank]
         tree.add(rank)
-        self._changed.add(tree)
+        self._note_change(tree)
         if self._needs[rank]:
             self._ready.add(rank)
             heappush(self._heap, rank)
@@ -80,7 +81,7 @@ class ReadyTrees:
         """Remove one that is ready no more."""
         tree = self._tree_of[rank]
         tree.remove(rank)
-        self._changed.add(tree)
+        self._note_change(tree, may_start=tree.lowest < inf)
         self._ready.discard(rank)
 
     def head(self) -> int | None:
@@ -94,15 +95,29 @@ class ReadyTrees:
         for name, amount in available.items():
             if self._seen.get(name) is not amount:
                 self._seen[name] = amount
-                self._changed.update(self._trees_with.get(name, ()))
-        for tree in self._changed:
+                for tree in self._trees_with.get(name, ()):
+                    self._note_change(tree, may_start=tree.least_of(name) <= amount)
+        best = min(self._firsts.values(), default=inf)
+        for tree in sorted(self._changed, key=_lowest):
+            if tree.lowest >= best:
+                break
+            self._changed.discard(tree)
             rank = tree.first(available)
             if rank is not None:
                 self._firsts[tree] = rank
-            else:
-                self._firsts.pop(tree, None)
-        self._changed.clear()
-        return min(self._firsts.values(), default=None)
+                best = min(best, rank)
+        return None if best == inf else int(best)
+
+    def _note_change(self, tree: _Tree, *, may_start: bool = True) -> None:
+        self._firsts.pop(tree, None)
+        if may_start:
+            self._changed.add(tree)
+        else:
+            self._changed.discard(tree)
+
+
+def _lowest(tree: _Tree) -> float:
+    return tree.lowest
 
 
 def _kinds(needs: Mapping[int, Amounts]) -> list[Mapping[int, Amounts]]:
@@ -119,9 +134,14 @@ class _Tree:
     It is a binary tree with a leaf for each task. Each node has, for each resource, the least that a ready
     task below it needs. Where all need as much, or one resource alone, all that is done costs O(log V). Else
     what is least of each may be of different tasks: then more is looked at.
+
+    Attributes
+    ----------
+    lowest : float
+        The lowest rank of those that are ready, whether it can have what it needs or not; infinite for none.
     """
 
-    __slots__ = ("_leaf_of", "_least", "_leaves", "_needs", "_ranks")
+    __slots__ = ("_leaf_of", "_least", "_leaves", "_needs", "_ranks", "lowest")
 
     def __init__(self, names: Iterable[str], needs: Mapping[int, Amounts]) -> None:
         self._needs = needs
@@ -130,14 +150,33 @@ class _Tree:
         self._leaf_of = {rank: self._leaves + place for place, rank in enumerate(self._ranks)}
         # By name; node n has the nodes 2n and 2n + 1 below it.
         self._least: dict[str, list[Amount]] = {name: [inf] * (2 * self._leaves) for name in names}
+        self.lowest = inf
 
     def add(self, rank: int) -> None:
         for name, amount in self._needs[rank].items():
             self._set(name, rank, amount)
+        self.lowest = min(self.lowest, rank)
 
     def remove(self, rank: int) -> None:
         for name in self._least:
             self._set(name, rank, inf)
+        if rank == self.lowest:
+            self.lowest = self._find_lowest()
+
+    def least_of(self, name: str) -> Amount:
+        """Tell the least of a resource that one of those that are ready needs; infinite if none is ready."""
+        return self._least[name][1]
+
+    def _find_lowest(self) -> float:
+        least = next(iter(self._least.values()))
+        if least[1] == inf:
+            return inf
+        node = 1
+        while node < self._leaves:
+            node *= 2
+            if least[node] == inf:
+                node += 1
+        return self._ranks[node - self._leaves]
 
     def first(self, available: Amounts) -> int | None:
         nodes = [1]

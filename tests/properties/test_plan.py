@@ -315,6 +315,20 @@ def test_where_tasks_lack_either_of_two_resources_they_are_not_looked_through():
     assert trees.first({"a": 5, "b": 4}) == 1
 
 
+def test_what_needs_a_resource_of_its_own_and_a_common_one_is_not_looked_through_each_time():
+    hosts, rounds = 500, 20
+    needs = [{f"host-{n % hosts}": 1, "net": 1} for n in range(4 * hosts)]
+    trees = ReadyTrees(dict(enumerate(needs)), range(len(needs)))
+    free = {name: Counted(1) for need in needs for name in need}
+    busy = {**free, "net": Counted(0)}
+    for rank in range(rounds):
+        assert trees.first(free) == rank
+        trees.remove(rank)
+        assert trees.first(busy) is None
+    asked = sum(amount.asked for amount in [*free.values(), busy["net"]])
+    assert asked < 2 * rounds * (hosts + 20) + 3 * hosts
+
+
 @steadily
 @given(
     st.lists(st.fixed_dictionaries({"a": st.integers(1, 5), "b": st.integers(1, 5)}), min_size=1),
