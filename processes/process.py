@@ -92,7 +92,7 @@ class Process:
             if not isinstance(task, Task):
                 raise _no_task(task)
         if not isinstance(name, str):
-            raise TypeError(f"name must be str, not {brief_repr(name)}")
+            raise _no_name(name)
         if runner is not None:
             make_runner(runner)  # only to refuse what is none
         self.name = name
@@ -576,6 +576,15 @@ def _no_tasks(tasks: object) -> TypeError:
         case dict():
             hint = "Process(list(tasks.values()))"
     return TypeError(f"tasks must be list, not {type_name(tasks)}: write {hint}")
+
+
+def _no_name(name: object) -> TypeError:
+    from .runners.base import ProcessRunner
+
+    shown = brief_repr(name)
+    if isinstance(name, ProcessRunner):
+        shown = f"{type_name(name)}: write Process([…], runner={type_name(name)}(…))"
+    return TypeError(f"name must be str, not {shown}")
 
 
 def _no_task(task: object) -> TypeError:

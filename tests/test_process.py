@@ -106,6 +106,10 @@ def same_name(name: str) -> Any:
             "tasks must be list, not str: write Process([…], 'shop')",
         ),
         (
+            lambda: Process([], ThreadRunner(2)),
+            "name must be str, not ThreadRunner: write Process([…], runner=ThreadRunner(…))",
+        ),
+        (
             lambda: Process([abs]),
             "tasks must be Task objects, not <built-in function abs>: write Task('name', function)",
         ),
