@@ -129,8 +129,8 @@ class CapturedOutput:
             self.number = _begun
             for place, name in enumerate(_NAMES):
                 stream = getattr(sys, name)
-                if stream is not None and type(stream) is not _Stream:
-                    setattr(sys, name, _stand_in_for(stream, place))
+                if type(stream) is not _Stream:
+                    setattr(sys, name, _stand_in_for(_nowhere if stream is None else stream, place))
         self._token = _captured.set(self)
 
     def __exit__(self, *_: object) -> None:
@@ -143,9 +143,20 @@ class CapturedOutput:
                 for name in _NAMES:
                     stream = getattr(sys, name)
                     if type(stream) is _Stream:
-                        setattr(sys, name, stream.stream)
+                        setattr(sys, name, None if stream.stream is _nowhere else stream.stream)
         for lines in self.lines:
             lines.close()
+
+
+class _Nowhere(io.TextIOBase):
+    """The stream of a program that has none, as one with windows on Windows."""
+
+    def write(self, text: str, /) -> int:
+        """Write text nowhere."""
+        return len(text)
+
+
+_nowhere = _Nowhere()
 
 
 def _stand_in_for(stream: Any, place: int) -> _Stream:

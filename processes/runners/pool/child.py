@@ -152,6 +152,8 @@ class Child:
                 self.process = subprocess.Popen(  # noqa: S603
                     words,
                     stdin=subprocess.PIPE,
+                    stdout=_outlet(sys.__stdout__),
+                    stderr=_outlet(sys.__stderr__),
                     creationflags=subprocess.CREATE_NEW_PROCESS_GROUP,
                     startupinfo=subprocess.STARTUPINFO(lpAttributeList={"handle_list": handles}),
                     env={**environment, **variables},
@@ -174,6 +176,7 @@ class Child:
             self.process = subprocess.Popen(  # noqa: S603
                 words,
                 stdin=subprocess.DEVNULL,
+                stdout=_outlet(sys.__stdout__),
                 stderr=self._crash_file,  # until it boots, so that the error can tell why it does not
                 process_group=0,
                 pass_fds=[descriptor for descriptor in (*passed, start) if descriptor >= 0],
@@ -438,12 +441,21 @@ class Child:
             self._family.close()
 
 
+def _outlet(stream: IO[str] | None) -> int | None:
+    """Return where a worker writes what the program would write to a stream: the same, or nowhere.
+
+    One that was closed when the program began is None, as those of a program with windows are on Windows. Its
+    number may be anything of ours.
+    """
+    return subprocess.DEVNULL if stream is None else None
+
+
 def _copy_of_stderr() -> int:
     """Return a descriptor of our standard error; -1 where it is closed."""
     import fcntl
 
-    if sys.__stderr__ is None:
-        return -1  # it was closed when the program began: its number may be anything of ours
+    if _outlet(sys.__stderr__) is not None:
+        return -1
     try:
         return fcntl.fcntl(2, fcntl.F_DUPFD_CLOEXEC, 3)  # not below: a closed stream's number may be free
     except OSError:
