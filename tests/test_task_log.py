@@ -99,6 +99,7 @@ def test_missing_folders_are_made_at_construction(kind, tmp_path):
     assert task.logger.handlers[0].baseFilename == str(path)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="there the system has other errors")
 def test_a_path_that_cannot_be_written_fails_with_the_systems_own_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(IsADirectoryError):
@@ -213,7 +214,7 @@ def test_a_file_that_cannot_be_written_any_more_is_reported_once(tmp_path):
         task.logger.info("lost too")
     assert [warning.category for warning in caught] == [RuntimeWarning]
     message = str(caught[0].message)
-    assert str(folder / "task.log") in message
+    assert repr(str(folder / "task.log")) in message
     assert "No such file or directory" in message
     folder.mkdir()
     task.logger.info("back")

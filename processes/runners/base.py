@@ -151,7 +151,10 @@ class ProcessRunner(ABC):
         return None
 
     def fileno(self) -> int | None:
-        """Return a descriptor that is readable while messages wait; None when the waker tells of them."""
+        """Return a descriptor that is readable while messages wait; None when the waker tells of them.
+
+        On Windows it is a socket's.
+        """
         return None
 
     @abstractmethod

@@ -37,7 +37,7 @@ def second():
 def speak():
     print("caf\N{LATIN SMALL LETTER E WITH ACUTE}")
     print("\N{SNOWMAN}", file=sys.stderr)
-    print(os.fsdecode(b"\xff"))
+    print(b"\xff".decode(errors="surrogateescape"))
 
 
 def encodings():

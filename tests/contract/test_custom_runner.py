@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import os
+import socket
 import sys
 import threading
 import time
@@ -332,25 +333,25 @@ class HasDescriptor(ThreadEachRunner):
     def open(self, waker):
         super().open(waker)
         self.ended = []
-        self.reading, self.writing = os.pipe()
+        self.reading, self.writing = socket.socketpair()  # nothing else can be waited for on Windows
 
     def fileno(self) -> int:
-        return self.reading
+        return self.reading.fileno()
 
     def deliver(self, message) -> None:
         self.ended.append(message)
-        os.write(self.writing, b"1")
+        self.writing.send(b"1")
 
     def wait(self, timeout: float | None):
         while self.ended:
-            os.read(self.reading, 1)
+            self.reading.recv(1)
             super().deliver(self.ended.pop(0))
         return super().wait(timeout)
 
     def close(self) -> None:
         super().close()
-        os.close(self.reading)
-        os.close(self.writing)
+        self.reading.close()
+        self.writing.close()
 
 
 @pytest.mark.parametrize("beside", [None, HasDescriptor(), ProcessPoolRunner(1)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import signal
 import sys
 from collections.abc import Iterator
@@ -17,7 +18,14 @@ from processes.runners.pool import abilities
 
 @contextmanager
 def time_limit(seconds: int) -> Iterator[None]:
-    """Raise in the main thread where a run would go on for ever."""
+    """Raise in the main thread where a run would go on for ever; on Windows, end the tests."""
+    if sys.platform == "win32":
+        faulthandler.dump_traceback_later(seconds, exit=True)
+        try:
+            yield
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+        return
 
     def give_up(*_: object) -> NoReturn:
         raise AssertionError(f"still running after {seconds} s")
@@ -70,6 +78,9 @@ def run_beside_others(
 needs_guard = pytest.mark.skipif(not abilities.CAN_GUARD, reason="workers have guards where there are pidfds")
 guarded_or_not = pytest.mark.parametrize("system", ["as it is", "without guard"], indirect=True)
 """For what has to do with the end of a worker, and nothing with what waits in its pipes."""
+needs_stacks = pytest.mark.skipif(
+    abilities.STACK_SIGNAL is None, reason="a worker does not tell where it stands there"
+)
 needs_tokens = pytest.mark.skipif(
     not abilities.CAN_TAKE_BACK, reason="what was sent cannot be taken back here"
 )

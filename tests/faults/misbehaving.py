@@ -116,12 +116,12 @@ def clean_up_on_sigterm(file: str) -> str:
 
 
 def await_end(pid_file: str) -> None:
+    import psutil
+
     while not (Path(pid_file).exists() and (pid := Path(pid_file).read_text())):
         time.sleep(0.01)
-    with suppress(ProcessLookupError):
-        while True:
-            os.kill(int(pid), 0)
-            time.sleep(0.01)
+    while psutil.pid_exists(int(pid)):
+        time.sleep(0.01)
 
 
 def start_stubborn_family(folder: str) -> None:

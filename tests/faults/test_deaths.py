@@ -376,10 +376,12 @@ def test_a_guard_without_handlers_yet_ends_what_its_worker_leaves(tmp_path):
 
 
 @needs_guard
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE])
-def test_a_guard_is_deaf_to_what_ends_a_program_from_its_terminal(number):
+@pytest.mark.parametrize("name", ["SIGINT", "SIGHUP", "SIGQUIT", "SIGPIPE"])
+def test_a_guard_is_deaf_to_what_ends_a_program_from_its_terminal(name):
     with time_limit(120):
-        report = Process([Task("sends", send_guard_and_exit, args=(number,))]).run(runner="process")
+        report = Process([Task("sends", send_guard_and_exit, args=(getattr(signal, name),))]).run(
+            runner="process"
+        )
     assert report.exceptions["sends"].exitcode == 3
 
 

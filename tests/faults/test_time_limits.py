@@ -15,7 +15,14 @@ from pathlib import Path
 
 import psutil
 import pytest
-from faulty_runs import guarded_or_not, needs_guard, run_beside_others, run_in_new_python, time_limit
+from faulty_runs import (
+    guarded_or_not,
+    needs_guard,
+    needs_stacks,
+    run_beside_others,
+    run_in_new_python,
+    time_limit,
+)
 from misbehaving import (
     Bomb,
     await_end,
@@ -45,6 +52,7 @@ from processes import (
 from processes.runners.pool import boot, child
 
 
+@needs_stacks
 @patient
 def test_a_task_that_is_stuck_ends_with_its_limit_and_tells_where_it_stood(times):
     functions = (sleep_on, loop, compute_in_c, ignore_sigterm)
@@ -105,6 +113,7 @@ def test_many_tasks_that_heed_no_sigterm_do_not_hold_up_the_end_of_a_run_one_aft
     assert time.monotonic() - ends[-1] < 60  # and not 90
 
 
+@needs_stacks
 @patient
 def test_a_limit_that_strikes_while_values_are_read_tells_where_too(times):
     report = run_beside_others("process", Task("reads", print, args=(Bomb(sleep_on),), timeout=times))
@@ -113,7 +122,7 @@ def test_a_limit_that_strikes_while_values_are_read_tells_where_too(times):
     assert note.count("File") == 1
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="a worker does not tell where it stands there")
+@needs_stacks
 @patient
 def test_where_a_task_stood_is_told_by_a_worker_that_takes_its_time(times, monkeypatch, tmp_path):
     file = tmp_path / f"pid-{times}"
@@ -151,6 +160,7 @@ print(ascii(report.exceptions["dies"].python_stack))
 """
 
 
+@needs_stacks
 @patient
 def test_stacks_show_names_that_are_not_ascii_and_no_frame_below_the_function(times, tmp_path):
     folder = tmp_path / f"jürgen 名 🎈 {times}"
