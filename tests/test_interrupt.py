@@ -35,6 +35,10 @@ from processes import (
 from processes.runners.dask.values import OnCluster
 from processes.runners.pool.child import Child
 
+ALARM = getattr(signal, "SIGALRM", signal.SIGABRT)  # Windows has no alarms
+
+needs_kill = pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no signals to processes")
+
 SCRIPT = """
 import sys, time
 from pathlib import Path
@@ -64,6 +68,7 @@ except KeyboardInterrupt:
 """
 
 
+@needs_kill
 @pytest.mark.parametrize(
     ("runner", "body"),
     [
@@ -144,9 +149,10 @@ def strike(*_: object) -> None:
     raise Struck
 
 
+@needs_kill
 @pytest.mark.parametrize(
     ("number", "error"),
-    [(signal.SIGINT, KeyboardInterrupt), (signal.SIGALRM, Struck)],
+    [(signal.SIGINT, KeyboardInterrupt), (ALARM, Struck)],
     ids=["ctrl-c", "handler"],
 )
 def test_the_report_of_an_interrupted_stream_does_not_wait_for_what_goes_on(number, error, monkeypatch):
@@ -197,6 +203,7 @@ def interrupt_the_program(number: int) -> int:
     return number + 1
 
 
+@needs_kill
 def test_ctrl_c_ends_a_chain_of_short_tasks_on_threads():
     tasks = [
         Task(
@@ -229,7 +236,7 @@ def test_ctrl_c_in_an_inner_run_ends_the_outer_one_too():
 
 
 @contextmanager
-def handled_by(handler: Callable[..., object], number: int = signal.SIGALRM) -> Iterator[None]:
+def handled_by(handler: Callable[..., object], number: int = ALARM) -> Iterator[None]:
     previous = signal.signal(number, handler)
     try:
         yield
@@ -398,6 +405,7 @@ except (Stop, SystemExit) as error:
 """
 
 
+@needs_kill
 @pytest.mark.parametrize(
     ("runner", "handler", "error"),
     [
@@ -450,15 +458,15 @@ def fail_by_a_signal_of_ones_own() -> None:
     def strike(*_: object) -> None:
         raise ValueError("too long")
 
-    signal.signal(signal.SIGALRM, strike)
-    signal.raise_signal(signal.SIGALRM)
+    signal.signal(ALARM, strike)
+    signal.raise_signal(ALARM)
 
 
 def test_what_a_handler_raises_that_a_task_has_installed_fails_that_task():
     try:
         report = Process([Task("own", fail_by_a_signal_of_ones_own), Task("next", abs, args=(-1,))]).run()
     finally:
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.signal(ALARM, signal.SIG_DFL)
     assert repr(report.exceptions["own"]) == "ValueError('too long')"
     assert report.results == {"next": 1}
 
@@ -477,9 +485,10 @@ class SendsSignals:
         return SendsSignals, (self.number,)
 
 
+@needs_kill
 @pytest.mark.parametrize(
     ("number", "error"),
-    [(signal.SIGINT, KeyboardInterrupt), (signal.SIGALRM, Struck)],
+    [(signal.SIGINT, KeyboardInterrupt), (ALARM, Struck)],
     ids=["ctrl-c", "handler"],
 )
 def test_a_signal_that_strikes_while_an_argument_is_serialized_ends_the_run(number, error):
@@ -498,7 +507,7 @@ def test_a_signal_that_strikes_while_an_argument_is_serialized_ends_the_run(numb
 def test_a_signal_that_strikes_while_a_large_result_comes_from_a_cluster_ends_the_run(dask, who, monkeypatch):
     async def be_struck(value, waits):
         monkeypatch.undo()
-        os.kill(os.getpid(), signal.SIGALRM)  # for the main thread, which waits
+        os.kill(os.getpid(), ALARM)  # for the main thread, which waits
         await value.bring(waits)
 
     monkeypatch.setattr(OnCluster, "bring", be_struck)
@@ -513,7 +522,7 @@ def test_a_signal_that_strikes_while_a_large_result_comes_from_a_cluster_ends_th
 
 def test_a_signal_that_strikes_while_the_delay_of_a_retry_is_decided_ends_the_run():
     def decide(attempt: int) -> float:
-        signal.raise_signal(signal.SIGALRM)
+        signal.raise_signal(ALARM)
         return 0.0
 
     process = Process([Task("bad", int, args=("x",), retries=1, retry_on=(ValueError,), retry_delay=decide)])
@@ -522,13 +531,14 @@ def test_a_signal_that_strikes_while_the_delay_of_a_retry_is_decided_ends_the_ru
     assert process.report.entries["bad"].status is TaskStatus.PENDING
 
 
+@needs_kill
 @pytest.mark.parametrize("has_checkpoint", [True, False], ids=["checkpoint", "observer"])
 def test_a_signal_that_strikes_in_an_observer_ends_the_run(has_checkpoint, tmp_path):
     def observe(event):
         if isinstance(event, TaskFinished):
-            signal.raise_signal(signal.SIGALRM)
+            signal.raise_signal(ALARM)
 
-    quick = Task("quick", SendsSignals if has_checkpoint else abs, args=(signal.SIGALRM,))
+    quick = Task("quick", SendsSignals if has_checkpoint else abs, args=(ALARM,))
     process = Process([quick, Task("next", list)])
     path = tmp_path / "run.ckpt" if has_checkpoint else None
     with handled_by(strike), pytest.raises(Struck):
@@ -554,7 +564,7 @@ def test_what_waits_for_an_observer_is_not_begun_after_a_ctrl_c():
 
 def test_a_signal_that_strikes_while_a_thread_starts_ends_the_run(monkeypatch, tmp_path):
     def start_slowly(thread):
-        signal.raise_signal(signal.SIGALRM)
+        signal.raise_signal(ALARM)
 
     monkeypatch.setattr(processes.runners.thread._Thread, "start", start_slowly)
     process = Process([Task("quick", abs, args=(-1,))])
@@ -579,7 +589,7 @@ def test_a_signal_that_strikes_while_a_runner_is_closed_leaves_nothing_behind(
     def be_struck(*args):
         monkeypatch.undo()
         done = function(*args)
-        signal.raise_signal(signal.SIGALRM)
+        signal.raise_signal(ALARM)
         return done
 
     ends = [tmp_path / "end0", tmp_path / "end1"]
@@ -607,7 +617,7 @@ def test_a_signal_that_strikes_at_any_call_of_a_run_leaves_no_thread_and_no_hand
             calling, called = module_of(frame.f_back), module_of(frame)
             if calling == "processes" and called in {"processes", "contextlib"} and next(calls) == struck_at:
                 sys.setprofile(None)
-                signal.raise_signal(signal.SIGALRM)
+                signal.raise_signal(ALARM)
 
         def observe(event):
             if isinstance(event, RunStarted):
@@ -661,6 +671,7 @@ print(Process(tasks).run(runner="sequential").results)
 """
 
 
+@needs_kill
 def test_a_process_that_is_forked_during_a_run_hears_ctrl_c(tmp_path):
     (tmp_path / "forks.py").write_text(FORKS)
     command = [sys.executable, "-W", "ignore::DeprecationWarning", "forks.py"]

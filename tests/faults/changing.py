@@ -10,6 +10,8 @@ import sys
 import time
 from pathlib import Path
 
+HAS_MASKS = hasattr(signal, "pthread_sigmask")  # not on Windows
+
 
 def look() -> dict[str, object]:
     umask = os.umask(0)
@@ -22,11 +24,9 @@ def look() -> dict[str, object]:
         "zone": time.tzname,
         "path": list(sys.path),
         "recursion": sys.getrecursionlimit(),
-        "handlers": [
-            str(signal.getsignal(number)) for number in (signal.SIGTERM, signal.SIGALRM, signal.SIGUSR1)
-        ],
-        "blocked": signal.pthread_sigmask(signal.SIG_BLOCK, ()),
-        "timer": signal.getitimer(signal.ITIMER_REAL),
+        "handlers": [str(signal.getsignal(number)) for number in sorted(signal.valid_signals())],
+        "blocked": HAS_MASKS and signal.pthread_sigmask(signal.SIG_BLOCK, ()),
+        "timer": HAS_MASKS and signal.getitimer(signal.ITIMER_REAL),
     }
 
 
@@ -41,10 +41,11 @@ def change_everything() -> None:
     sys.path.insert(0, "/nowhere")
     sys.setrecursionlimit(5000)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGALRM, lambda *_: os._exit(1))
-    signal.signal(signal.SIGUSR1, lambda *_: None)
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
-    signal.alarm(100)
+    if HAS_MASKS:
+        signal.signal(signal.SIGALRM, lambda *_: os._exit(1))
+        signal.signal(signal.SIGUSR1, lambda *_: None)
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
+        signal.alarm(100)
 
 
 def zone() -> str:

@@ -81,6 +81,7 @@ guarded_or_not = pytest.mark.parametrize("system", ["as it is", "without guard"]
 needs_stacks = pytest.mark.skipif(
     abilities.STACK_SIGNAL is None, reason="a worker does not tell where it stands there"
 )
+needs_limits = pytest.mark.skipif(sys.platform == "win32", reason="needs limits of resources")
 needs_tokens = pytest.mark.skipif(
     not abilities.CAN_TAKE_BACK, reason="what was sent cannot be taken back here"
 )

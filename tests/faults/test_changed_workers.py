@@ -11,8 +11,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from changing import change_everything, fork_and_return, leave_process, look, zone
-from faulty_runs import needs_guard, run_in_new_python, time_limit
+from changing import HAS_MASKS, change_everything, fork_and_return, leave_process, look, zone
+from faulty_runs import needs_guard, needs_limits, run_in_new_python, time_limit
 from misbehaving import start_thread
 from programs import ended
 
@@ -107,6 +107,7 @@ print(Process(tasks).run(runner="process", max_workers=1).results)
 """
 
 
+@pytest.mark.skipif(not HAS_MASKS, reason="there are no masks and timers")
 def test_signals_are_put_back_after_the_first_task_that_imports_signal():
     assert run_in_new_python(THE_FIRST_TO_IMPORT_SIGNAL) == "{'change': False, 'look': (True, set(), 0.0)}\n"
 
@@ -292,6 +293,7 @@ for case in a_large_result, a_result_that_is_kept, an_object, nothing_that_can_t
 """
 
 
+@needs_limits
 def test_a_task_that_leaves_no_descriptor_has_its_outcome():
     assert run_in_new_python(USES_UP_DESCRIPTORS + LEAVES_NO_DESCRIPTOR).splitlines() == [
         "a_large_result True",
@@ -318,6 +320,7 @@ for what, tasks in comes_behind_it.items():
 """
 
 
+@needs_limits
 def test_the_task_behind_one_that_left_no_descriptor_gets_another_worker():
     done = ended([sys.executable, "-c", USES_UP_DESCRIPTORS + COMES_BEHIND_IT])
     assert (done.returncode, done.stderr) == (0, "said by a task\n")
@@ -364,6 +367,7 @@ def test_a_process_that_a_task_leaves_goes_on_until_its_worker_ends(tmp_path):
     assert not psutil.pid_exists(child)
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 def test_a_task_that_forks_and_returns_in_both_processes_has_one_result(caplog):
     tasks = [Task(how, fork_and_return, args=(how,)) for how in ("returns", "exits")]
     tasks += [Task(f"good{i}", pow, args=(i, 2)) for i in range(20)]
