@@ -130,10 +130,11 @@ ODD_NAMES = [
     "quote'\"\\.log",
     "tab\tbell\a.log",
     "l" * 255,
-    os.fsdecode(b"not \xff text.log"),
+    b"not \xff text.log".decode(errors="surrogateescape"),
 ]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="it allows few of these names")
 def test_a_log_file_may_have_any_name_that_the_system_allows(runner, tmp_path):
     tasks = []
     numbers = {}

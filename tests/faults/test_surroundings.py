@@ -23,7 +23,7 @@ from typing import Any
 
 import psutil
 import pytest
-from faulty_runs import guarded_or_not, needs_guard, run_in_new_python, time_limit
+from faulty_runs import guarded_or_not, needs_guard, needs_limits, run_in_new_python, time_limit
 from misbehaving import share
 from patience import patient
 from programs import ended, output_of, started, wait_until
@@ -59,10 +59,14 @@ RUN = WORK + 'check(build().run(runner="process", max_workers=1))\nprint("well")
 
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="works as Linux does")
+needs_removal = pytest.mark.skipif(sys.platform == "win32", reason="nobody removes or locks a folder in use")
+needs_shell = pytest.mark.skipif(sys.platform == "win32", reason="there is no sh")
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 
 # ---- Few descriptors -------------------------------------------------------------------------------------
 
 
+@needs_limits
 def test_a_run_works_under_a_low_limit_of_open_files():
     script = WORK + (
         "import resource\n"
@@ -113,6 +117,7 @@ for left in range(20):
 """
 
 
+@needs_limits
 def test_a_run_that_finds_no_descriptors_ends_with_the_reason_and_one_that_finds_a_few_works():
     lines = run_in_new_python(SHORTAGE).splitlines()
     assert lines[:2] == ["0 raised"] * 2
@@ -165,6 +170,7 @@ print(len(Process(tasks).run(observers=[use_up]).successes))
 """
 
 
+@needs_limits
 def test_a_run_on_several_runners_waits_on_though_the_program_takes_the_last_descriptor(tmp_path):
     assert output_of([sys.executable, "-c", NONE_LEFT_FOR_WAITING, str(tmp_path)]) == "2\n"
 
@@ -203,6 +209,7 @@ print("well")
 """
 
 
+@needs_limits
 @pytest.mark.parametrize("max_workers", [1, 4])
 def test_a_worker_is_replaced_where_there_is_room_for_just_one(max_workers):
     assert run_in_new_python(ROOM_FOR_ONE.replace("MAX_WORKERS", str(max_workers))) == "well\n"
@@ -243,11 +250,13 @@ def run_as_somebody(script: str, **options: Any) -> str:
     return output_of([*as_somebody(), sys.executable, "-W", "error", "-c", script], **options)
 
 
+@needs_removal
 def test_a_run_works_in_a_folder_that_cannot_be_written():
     # The root of all folders: those of pytest are not open to somebody else.
     assert run_as_somebody(f"import os\nassert not os.access('.', os.W_OK)\n{RUN}", cwd="/") == "well\n"
 
 
+@needs_removal
 def test_a_run_works_in_a_folder_that_was_removed(tmp_path):
     folder = tmp_path / "gone"
     folder.mkdir()
@@ -256,6 +265,7 @@ def test_a_run_works_in_a_folder_that_was_removed(tmp_path):
     assert run_in_new_python(script) == "well\n"
 
 
+@needs_removal
 def test_a_run_works_when_its_folder_is_removed_between_two_runs(tmp_path):
     folder = tmp_path / "gone"
     folder.mkdir()
@@ -285,6 +295,7 @@ print("well")
 )
 
 
+@needs_removal
 def test_workers_that_start_after_the_folder_was_removed_work_in_it(tmp_path):
     folder = tmp_path / "gone"
     folder.mkdir()
@@ -328,6 +339,7 @@ def test_a_run_works_in_a_folder_that_nobody_may_enter(tmp_path):
         folder.chmod(0o700)
 
 
+@needs_removal
 def test_a_warm_worker_that_cannot_follow_the_program_into_its_folder_calls_nothing(tmp_path, monkeypatch):
     folder = tmp_path / "gone"
     folder.mkdir()
@@ -553,6 +565,7 @@ Process([Task("writes", write)]).run(runner="process").raise_for_errors()
 """
 
 
+@needs_shell
 @pytest.mark.parametrize(
     ("to_a_file", "command"),
     [(False, 'exec "$@"'), (True, 'exec "$@" 1>&-')],
@@ -1037,6 +1050,7 @@ print("well")
 )
 
 
+@needs_fork
 @pytest.mark.parametrize("child", ["ends", "stays", "runs itself"])
 def test_a_fork_in_the_middle_of_a_run_disturbs_neither(child, tmp_path):
     assert run_in_new_python(FORK, str(tmp_path), child) == "well\n"
