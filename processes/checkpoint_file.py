@@ -318,7 +318,7 @@ else:
         except BlockingIOError:
             return False
         except OSError as error:
-            if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL):
+            if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL):
                 raise  # a file system without locks: then nobody can tell
         return True
 
