@@ -44,7 +44,7 @@ from processes.output_capture import Lines
 from processes.pickling import dump
 from processes.rebuild import make_skeleton
 from processes.runners.logs import log_levels
-from processes.runners.pool import mappings
+from processes.runners.pool import mappings, wire
 from processes.runners.pool.abilities import anonymous_file
 from processes.runners.pool.launch import worker_environment
 from processes.runners.pool.parcel import Parcel
@@ -361,6 +361,7 @@ def test_a_dict_and_a_set_are_shown_while_another_thread_changes_them():
             assert "Error" not in bounded_repr(known) + bounded_repr(names)
 
 
+@pytest.mark.skipif(not wire.CAN_SEND_DESCRIPTORS, reason="nothing is mapped on this system")
 def test_mappings_are_dropped_while_others_are_let_go(monkeypatch):
     monkeypatch.setattr(mappings, "_keeps_spares", True)
     files = [anonymous_file("at-once") for _ in range(30)]

@@ -70,7 +70,7 @@ def test_a_folder_that_is_removed_in_between_costs_the_records_and_one_warning(r
     results, messages = warnings_of([task, kept], runner)
     assert results == {"lost": 9, "kept": 16}
     assert len(messages) == 1
-    assert str(folder / "lost.log") in messages[0]
+    assert repr(str(folder / "lost.log")) in messages[0]
     assert not folder.exists()
     assert "line 4 of 4" in (tmp_path / "kept.log").read_text()
 
@@ -170,6 +170,7 @@ def test_a_name_that_the_system_refuses_is_refused_when_the_task_is_made(name, t
     assert list(Path(tmp_path).iterdir()) == []
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no name there has two lines")
 def test_an_odd_name_in_a_warning_stands_in_one_line(tmp_path):
     folder = tmp_path / "two\nlines"
     task = Task("lost", abs, args=(-3,), log_path=folder / "log")
