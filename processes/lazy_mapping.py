@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Value = TypeVar("Value")
 
@@ -23,6 +23,14 @@ class LazyMapping(Mapping[str, Value]):
 
     def __getitem__(self, name: str) -> Value:
         return self._made[name]
+
+    # `Mapping` has these two by a KeyError, which may tell the nearest name: of thousands that takes a while.
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._made
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return self._made.get(name, default)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._made)

@@ -147,7 +147,7 @@ def test_an_entry_that_there_is_none_of_is_an_error_that_tells_the_nearest_name(
         )
 
 
-def test_what_some_tasks_alone_have_is_an_error_that_tells_which_ones_for_the_others():
+def test_what_some_tasks_alone_have_is_an_error_that_tells_which_ones_for_the_others(monkeypatch):
     tasks = [
         Task("good", abs, args=(-1,)),
         Task("bad", int, args=("x",)),
@@ -171,6 +171,10 @@ def test_what_some_tasks_alone_have_is_an_error_that_tells_which_ones_for_the_ot
         assert {**one.errored, **one.skipped, **one.successes} == one.entries
         assert [*one.exceptions] == ["bad"]
         assert [*one.metrics] == ["good", "bad"]
+        with monkeypatch.context() as patched:  # to look for the nearest of thousands of names takes a while
+            patched.delattr("processes.graph.did_you_mean")
+            for there in (one.entries, one.exceptions, one.errored, one.metrics, one.dependencies):
+                assert (there.get("none"), there.get("none", 3), "none" in there) == (None, 3, False)
 
 
 @pytest.mark.parametrize("name", ["results", "successes", "errored", "skipped"])
