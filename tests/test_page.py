@@ -157,6 +157,28 @@ def test_a_run_becomes_a_page(runner, monkeypatch):
     assert left_out(graph) == ["1 task without dependencies not drawn."]
 
 
+def test_what_a_checkpoint_had_is_told_apart_and_its_time_is_none_of_this_runs():
+    report = report_of(
+        entry("old"),
+        failed("new"),
+        elapsed_seconds=3.0,
+        metrics={"new": ran(0, 1.5)},
+        from_checkpoint=("old",),
+    )
+    report.entries["old"].attempts = 3
+    page = Page(report.to_html())
+    facts = page.root.all("dl", class_="facts")[0]
+    assert [[one.all(tag)[0].text for tag in ("dd", "dt")] for one in facts.all("div")] == [
+        ["3.0 s", "on the wall clock"],
+        ["1.5 s", "in tasks, 0.5 at a time"],
+        ["500 ms", "of processor time"],
+        ["1 MB", "peak memory of a process"],
+        ["1", "worker"],
+        ["1", "from the checkpoint"],
+    ]
+    assert [row[-2] for row in page.rows()] == ["Worker", "process-1", "checkpoint"]
+
+
 def test_every_link_of_a_page_leads_somewhere():
     report = report_of(
         failed("a"), entry("b"), metrics={"a": ran(0, 1), "b": ran(1, 2)}, dependencies={"b": ("a",)}

@@ -174,6 +174,7 @@ def to_html(report: ProcessExecutionReport, content: ReportContent | None = None
     """
     entries = list(report.entries.values())
     numbers = {name: number for number, name in enumerate(report.entries, start=1)}
+    taken_over = frozenset(report.from_checkpoint)
     content = checked_content(content)
     viewer = Viewer(report, content, Limits(MAX_CELL, number=_number))
     brief = Viewer(report, content, Limits(MAX_CELL, MAX_CELL, number=_number))
@@ -184,7 +185,7 @@ def to_html(report: ProcessExecutionReport, content: ReportContent | None = None
     with_details = {entry.name for entry, _ in zip(failed, failures, strict=False)}
     last_start = monotonic() + MAX_SECONDS
     rows = [
-        _row(report, brief, entry, numbers[entry.name], with_outcome=monotonic() < last_start)
+        _row(report, brief, entry, numbers[entry.name], taken_over, with_outcome=monotonic() < last_start)
         for entry in in_order_of_attention(report)[:MAX_ROWS]
     ]
     spans = spans_of(report)
@@ -200,7 +201,7 @@ def to_html(report: ProcessExecutionReport, content: ReportContent | None = None
         started=_date(spans[0].start) if spans else "",
         statuses=_statuses(entries),
         tasks=len(entries),
-        facts=_facts(report, spans),
+        facts=_facts(report, spans, taken_over),
         failures=[(numbers[entry.name], view) for entry, view in zip(failed, failures, strict=False)],
         failures_left_out=len(failed) - len(failures),
         with_details=with_details,
@@ -261,9 +262,13 @@ def _statuses(entries: list[TaskReportEntry]) -> list[tuple[str, str, int]]:
     ]
 
 
-def _facts(report: ProcessExecutionReport, spans: list[Span]) -> list[tuple[str, str]]:
+def _facts(
+    report: ProcessExecutionReport, spans: list[Span], taken_over: frozenset[str]
+) -> list[tuple[str, str]]:
     """Give what was measured of the whole run: how much, and what it is."""
-    entries, metrics = report.entries.values(), report.metrics.values()
+    # What was taken over has the time and the attempts of an earlier run.
+    entries = [entry for name, entry in report.entries.items() if name not in taken_over]
+    metrics = report.metrics.values()
     in_tasks = sum(entry.elapsed_seconds for entry in entries)
     at_a_time = in_tasks / report.elapsed_seconds if report.elapsed_seconds > 0 else 0.0
     peak = max((one.peak_rss_bytes for one in metrics), default=0)
@@ -280,6 +285,8 @@ def _facts(report: ProcessExecutionReport, spans: list[Span]) -> list[tuple[str,
         facts.append((_number(workers), "worker" if workers == 1 else "workers"))
     if retries:
         facts.append((_number(retries), "retry" if retries == 1 else "retries"))
+    if taken_over:
+        facts.append((_number(len(taken_over)), "from the checkpoint"))
     return facts
 
 
@@ -433,9 +440,16 @@ def _path(points: list[tuple[float, float]]) -> str:
 
 
 def _row(
-    report: ProcessExecutionReport, viewer: Viewer, entry: TaskReportEntry, number: int, *, with_outcome: bool
+    report: ProcessExecutionReport,
+    viewer: Viewer,
+    entry: TaskReportEntry,
+    number: int,
+    taken_over: frozenset[str],
+    *,
+    with_outcome: bool,
 ) -> Row:
     metrics = report.metrics.get(entry.name)
+    worker = "checkpoint" if entry.name in taken_over else ""
     outcome = None
     if with_outcome:
         outcome = viewer.headline(entry) if entry.error is not None else viewer.result(entry) or ""
@@ -446,5 +460,5 @@ def _row(
         _short(entry.function),
         "" if outcome == "None" else outcome,
         metrics,
-        _short(metrics.worker) if metrics is not None else "",
+        worker if metrics is None else _short(metrics.worker),
     )
