@@ -286,6 +286,22 @@ def test_a_page_is_as_wide_as_a_phone(look, report):
     assert width <= room == 360
 
 
+def test_on_paper_failures_are_unfolded_and_each_sheet_of_the_table_has_its_heads(report, tmp_path):
+    pypdf = pytest.importorskip("pypdf", reason="reads what was printed")
+    report.entries.update({f"more-{number}": entry(f"more-{number}") for number in range(100)})
+    report.to_html(tmp_path / "page.html")
+    subprocess.run(
+        [BROWSER, *FLAGS, f"--print-to-pdf={tmp_path / 'page.pdf'}",
+         f"--user-data-dir={tmp_path / 'profile'}", (tmp_path / "page.html").as_uri()],
+        capture_output=True, timeout=SECONDS, check=True,
+    )  # fmt: skip
+    sheets = [sheet.extract_text() for sheet in pypdf.PdfReader(tmp_path / "page.pdf").pages]
+    assert "".join(sheets).count("args[0] 1") == 2
+    with_rows = [sheet for sheet in sheets if "more-" in sheet]
+    assert len(with_rows) > 2
+    assert all(sheet.count("Result or error") == 1 for sheet in with_rows)
+
+
 def test_without_scripts_all_can_be_used_but_search_and_sort(look, report):
     seen = look(
         report.to_html(),
