@@ -121,8 +121,8 @@ class ProcessExecutionReport:
         What the function of a task calls its positional arguments, where it has any; channels tell by these
         names which values are secrets.
     bound : mapping of str to object, default {}
-        The function of a task that may be bound to values (a method, a partial, a closure); channels learn
-        secrets from these. A report that was pickled has lost them.
+        The function of a task, which may be bound to values (a method, a partial, a closure) and name
+        globals; channels learn secrets from these. A report that was pickled has lost them.
     whole : ProcessExecutionReport, optional
         The report that this one is a part of, when `notify` filters.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from functools import partial
-from types import BuiltinFunctionType, FunctionType, MethodType, MethodWrapperType, ModuleType
+from types import BuiltinFunctionType, FunctionType, MethodType, MethodWrapperType
 from typing import TYPE_CHECKING, TypeVar
 
 from .lazy_mapping import LazyMapping
@@ -50,14 +50,10 @@ class ParameterNames(_OfFunctions[tuple[str, ...]]):
 
 
 class BoundFunctions(_OfFunctions["Callable[..., Any]"]):
-    """The functions themselves, where they may be bound to values; see :func:`is_bound`."""
+    """The functions themselves, which may be bound to values."""
 
     def _make(self) -> dict[str, Callable[..., Any]]:
-        return {
-            task: function
-            for task, function in zip(self._tasks, self._functions, strict=True)
-            if is_bound(function)
-        }
+        return dict(zip(self._tasks, self._functions, strict=True))
 
 
 def parameter_names(func: object) -> tuple[str, ...]:
@@ -100,28 +96,16 @@ def named_arguments(names: Sequence[str], args: Sequence[object]) -> Iterator[tu
             yield "", value
 
 
-def is_bound(function: Any) -> bool:
-    """Tell whether a callable may bring values along, beside what it is called with."""
-    kind = type(function)
-    if kind is FunctionType:
-        return bool(function.__closure__ or function.__defaults__ or function.__kwdefaults__)
-    if kind is BuiltinFunctionType:
-        return type(function.__self__) is not ModuleType
-    return not issubclass(kind, type)
-
-
 def bound_values(function: Any) -> Iterator[tuple[str, object]]:
     """Give what a function, method or partial is bound to, by name; a name that is not known is ``""``."""
     kind = type(function)
     if issubclass(kind, partial):
         func, args, keywords = (part.__get__(function) for part in _PARTIAL)
         yield from named_arguments(parameter_names(func) if args else (), args)
-        yield "", keywords
-        if is_bound(func):
-            yield "", func
+        yield from (("", keywords), ("", func))
     elif kind in (MethodType, BuiltinFunctionType, MethodWrapperType):
         yield "", function.__self__
-        if kind is MethodType and is_bound(function.__func__):
+        if kind is MethodType:
             yield "", function.__func__
     elif kind is FunctionType:
         code = function.__code__

@@ -14,6 +14,7 @@ from collections import namedtuple
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import quote
 
 import pytest
@@ -396,6 +397,21 @@ def login_with_lock(lock, password):
     login(password)
 
 
+API_TOKEN = KEY
+SETTINGS = SimpleNamespace(secret_key=KEY, host="db.example.org")
+AUTH = SimpleNamespace(host="auth.example.org")
+HOST = "ldap.example.org"
+
+
+def ask():
+    refuse(API_TOKEN)
+
+
+def ask_one_of_the_hosts():
+    ways_to_log_in = {"password": lambda: HOST}
+    refuse([SETTINGS.host, AUTH.host, *[way() for way in ways_to_log_in.values()]])
+
+
 BOUND = {
     "method": Client(KEY).fetch,
     "default of a method": Client("").log_in,
@@ -411,6 +427,10 @@ BOUND = {
     "partial of one's own": Login(login, KEY),
     "partial of a dict": partial(login_with, {"password": KEY}),
     "beside what cannot be pickled": partial(login_with_lock, threading.Lock(), KEY),
+    "global": ask,
+    "global of a function in it": lambda: (lambda: refuse(API_TOKEN))(),
+    "global of a function beside it": lambda: ask(),
+    "global object": lambda: refuse(SETTINGS.secret_key),
     "method of a builtin": partial(exec, "refuse(password)", {"password": KEY, "refuse": refuse}).__call__,
 }
 
@@ -423,6 +443,13 @@ def test_what_a_function_is_bound_to_is_known_by_its_name(function):
     assert KEY not in whole
     assert "not-t0-be-5een" not in whole
     assert REDACTED in whole
+
+
+def test_of_a_global_object_and_of_functions_only_what_has_a_secrets_name_is_hidden():
+    tasks = [Task("ask", ask_one_of_the_hosts), Task("ways", len, args=({"password": ask_one_of_the_hosts},))]
+    whole = sent(Process(tasks).run())
+    for host in ("auth", "db", "ldap"):
+        assert f"'{host}.example.org'" in whole
 
 
 def test_what_a_function_of_another_task_is_bound_to_is_known_by_names_of_ones_own():

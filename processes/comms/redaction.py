@@ -16,12 +16,13 @@ from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain, count, islice, repeat, zip_longest
-from types import MemberDescriptorType, ModuleType
+from types import FunctionType, MemberDescriptorType, ModuleType
 from typing import TYPE_CHECKING
 
 from ..failure import DICTS, bounded_repr
 from ..graph import bind
 from ..parameters import bound_values, named_arguments
+from ..shared_globals import names_in
 from .needles import Needles
 from .secret_names import SECRET_WORDS, SecretNames, set_of
 
@@ -47,6 +48,7 @@ MAX_TEXT = 100_000  # characters of one value that is searched for names
 MAX_MEMBERS = 10_000  # looked at in one container
 MAX_DEPTH = 50  # containers in containers, of a value that is cleaned
 
+_PLAIN = (str, bytes, *DICTS, list, tuple, set, frozenset)
 _SOURCE_FILES = (".py", ".pyw", ".pyx")
 _LINE_NUMBER = re.compile(r"\d{1,7}(?!\w)")  # as in auth.py:3
 # They may well be somebody's password, but hiding them everywhere would tell more than it hides.
@@ -155,6 +157,9 @@ class Redactor:
             name, value, inside = pending.popleft()
             secret = inside or self.is_secret(name, value)
             kind = type(value)
+            if value is None or kind is bool or (id(value), secret) in seen:
+                continue
+            seen[id(value), secret] = value
             if kind is str:
                 self._learn_string(value, secret)  # type: ignore[arg-type]
                 parsed = _parsed(value)  # type: ignore[arg-type]
@@ -166,9 +171,10 @@ class Redactor:
             elif kind in (int, float):
                 if secret:
                     self._add(bounded_repr(value))
-            elif value is not None and kind is not bool and (id(value), secret) not in seen:
-                seen[id(value), secret] = value
+            else:
                 pending.extend((key, member, secret) for key, member in _members(value))
+                if kind is FunctionType:
+                    pending.extend((key, member, False) for key, member in _globals(value))
         self._needles = None
 
     def _learn_string(self, text: str, secret: bool) -> None:
@@ -417,6 +423,21 @@ def _members(value: Any) -> list[tuple[str, object]]:
     if issubclass(kind, (type, ModuleType)):
         return []
     return [*bound_values(value), *_attributes(value)]
+
+
+def _globals(function: Any) -> Iterator[tuple[str, object]]:
+    """Give the globals that a function names, and the functions beside it, which name others.
+
+    An object of a secret's name is none itself: what is in it has names of its own.
+    """
+    among = function.__globals__
+    for name in names_in(function.__code__):
+        value: Any = dict.get(among, name)
+        kind = type(value)
+        if kind is not FunctionType:
+            yield name if kind in _PLAIN else "", value
+        elif value.__globals__ is among:
+            yield "", value
 
 
 def _attributes(value: object) -> list[tuple[str, object]]:
