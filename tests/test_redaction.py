@@ -193,6 +193,21 @@ def test_a_secret_in_a_t_string_is_gone_wherever_it_stands_again():
     assert "p4ssword" not in text
 
 
+@pytest.mark.parametrize("keys", [("name", "value"), ("Name", "Value"), ("key", "value"), ("Key", "Value")])
+def test_a_name_and_a_value_may_stand_in_a_mapping_side_by_side(keys):
+    listed = [
+        dict(zip(keys, one, strict=True)) for one in (("USER", "ann-of-ten"), ("DB_PASSWORD", "abcdef1"))
+    ]
+    for report in (
+        report_of(result=listed),
+        report_of(args=(listed,), exception="ann-of-ten: abcdef1"),
+        report_of(exception="ann-of-ten: abcdef1", traced_vars={"found": repr(listed)}),
+    ):
+        whole = sent(report)
+        assert "ann-of-ten" in whole
+        assert "abcdef" not in whole
+
+
 def test_a_secret_in_a_traced_variable_is_gone_from_text_and_traceback():
     report = report_of(
         exception="refused: abcdef123456",

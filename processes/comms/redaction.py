@@ -408,7 +408,8 @@ def _members(value: Any) -> list[tuple[str, object]]:
     kind = type(value)
     for mapping in DICTS:
         if issubclass(kind, mapping):
-            return [(_key(key), member) for key, member in islice(list(mapping.items(value)), MAX_MEMBERS)]
+            members = islice(list(mapping.items(value)), MAX_MEMBERS)
+            return [*_said_beside(mapping, value), *((_key(key), member) for key, member in members)]
     if kind is Template:
         return [(part.expression, part.value) for part in value.interpolations]
     if kind is Interpolation:
@@ -423,6 +424,13 @@ def _members(value: Any) -> list[tuple[str, object]]:
     if issubclass(kind, (type, ModuleType)):
         return []
     return [*bound_values(value), *_attributes(value)]
+
+
+def _said_beside(mapping: type[dict[Any, Any]], value: Any) -> Iterator[tuple[str, object]]:
+    """Give what ``{"name": "token", "value": …}`` says, as lists of variables, cookies and parameters do."""
+    for key in ("name", "Name", "key", "Key"):
+        if _is_text(name := mapping.get(value, key)):
+            yield from ((_key(name), mapping.get(value, other)) for other in ("value", "Value"))
 
 
 def _globals(function: Any) -> Iterator[tuple[str, object]]:
