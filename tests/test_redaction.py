@@ -566,6 +566,13 @@ TEXTS = [
     ("auth.py:31: token=abc", "auth.py:31: token=<redacted>"),
     ("auth.py:3; secrets.py:12:7", "auth.py:3; secrets.py:12:7"),
     ("token.py=hunter2hunter2", "token.py=<redacted>"),
+    ("at auth.js:10:15 of Token.java:57", "at auth.js:10:15 of Token.java:57"),
+    ("no auth.example.org:443, http://auth:8080/x", "no auth.example.org:443, http://auth:8080/x"),
+    ("https://auth:8080@host self.token:8080", "https://auth:<redacted>@host self.token:<redacted>"),
+    (
+        "auth.example.org:443abc auth.example.org=443",
+        "auth.example.org:<redacted> auth.example.org=<redacted>",
+    ),
 ]
 
 
@@ -657,6 +664,10 @@ def test_any_other_value_of_pwd_is_a_secret(text):
     assert "hunter2" not in redactor.text(text)
     assert redactor.text("/other-secret third-secret") == "<redacted> <redacted>"
     assert redactor.value({"pwd": "/x", "PWD": "x"}) == {"pwd": REDACTED, "PWD": REDACTED}
+
+
+def test_users_can_hide_what_looks_like_a_place():
+    assert Redactor(("customer",)).text("customer.id:1234567") == "customer.id:<redacted>"
 
 
 def test_users_can_hide_the_working_folder():

@@ -50,7 +50,7 @@ MAX_DEPTH = 50  # containers in containers, of a value that is cleaned
 
 _PLAIN = (str, bytes, *DICTS, list, tuple, set, frozenset)
 _SOURCE_FILES = (".py", ".pyw", ".pyx")
-_LINE_NUMBER = re.compile(r"\d{1,7}(?!\w)")  # as in auth.py:3
+_LINE_NUMBER = re.compile(r"\d{1,7}(?!\w)")  # as in auth.py:3, or a port
 # They may well be somebody's password, but hiding them everywhere would tell more than it hides.
 _COMMON_VALUES = set_of(
     "default string object unknown localhost required optional negotiate disabled enabled anonymous "
@@ -125,7 +125,7 @@ class Redactor:
             return False
         if name.endswith(_SOURCE_FILES):
             return _LINE_NUMBER.match(str(value)) is None
-        return not (name == "PWD" and ("pwd",) not in self._names.own and _is_absolute_path(value))
+        return not (name == "PWD" and not self._names.is_own(name) and _is_absolute_path(value))
 
     def _learn_report(self, whole: ProcessExecutionReport) -> None:
         parameters: Mapping[str, Sequence[str]] = whole.parameters
@@ -309,7 +309,7 @@ class Redactor:
         # Between semicolons PWD is the password of a database, which may begin like a path.
         is_in_list = match["name"] == "PWD" and ";" in before + after
         opening = None if is_in_list else match.string[named.start : named.start + 20]
-        if not self.is_secret(match["name"], opening) or named.is_harmless:
+        if not self.is_secret(match["name"], opening) or named.is_harmless or self._is_place(named):
             return False
         # ('token', 'abc') is a pair, as is '--token', 'abc'; ['token', 'user'] are names.
         if "," in match["sign"]:
@@ -321,6 +321,18 @@ class Redactor:
             marked = "=" in match["sign"] or match["flag"] is not None
             return not source and (marked or named.has_digit)
         return not (source and match["group"]) or any(_quoted(match["group"]))
+
+    def _is_place(self, named: _Named) -> bool:
+        """Tell whether it is a port of a host, or a line of a file: auth.example.org:443, auth.js:10."""
+        match, name = named.match, named.match["name"]
+        last = name.rpartition(".")[2]  # of self.token, that it is a secret
+        is_in_url = match.string[max(0, match.start() - 3) : match.start()] == "://"
+        return (
+            match["sign"] == ":"
+            and _LINE_NUMBER.match(match.string, named.start) is not None
+            and (is_in_url or (last != name and last not in self._names))
+            and not self._names.is_own(name)
+        )
 
     def _mask_values(self, text: str) -> str:
         if not self._secrets:

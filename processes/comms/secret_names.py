@@ -51,15 +51,13 @@ class SecretNames:
 
     Attributes
     ----------
-    own : list of tuple of str
-        The words of their names, in lower case.
     hints : tuple of str
         Texts of which each secret name has one in it, in lower case.
     """
 
     def __init__(self, others: Iterable[str]) -> None:
-        self.own = [words for words in (tuple(_words(name)) for name in others) if words]
-        self.hints = (*_HINTS, *(words[0] for words in self.own))
+        self._own = [words for words in (tuple(_words(name)) for name in others) if words]
+        self.hints = (*_HINTS, *(words[0] for words in self._own))
         self._known: dict[str, bool] = {}
 
     def __contains__(self, name: str) -> bool:
@@ -68,11 +66,16 @@ class SecretNames:
             known = self._known[name] = self._judge(name)
         return known
 
+    def is_own(self, name: str) -> bool:
+        """Tell whether one of the other names makes it one."""
+        words = _words(name)
+        return any(_stand_in(own, words) for own in self._own)
+
     def _judge(self, name: str) -> bool:
         words = _words(name)
         if not words:
             return False
-        if any(_stand_in(own, words) for own in self.own):
+        if self.is_own(name):
             return True
         if words[-1] in _HARMLESS_ENDINGS or name in _HARMLESS_NAMES:
             return False
