@@ -139,6 +139,7 @@ def test_a_run_becomes_a_page(runner, monkeypatch):
     ]
     assert [row[-1] for row in rows] == ["ZeroDivisionError: division by zero", "", "10", "7"]
     assert rows[2][-2] == report.metrics["total"].worker
+    assert not page.root.all(role="region")  # each section is one, of the same name as what is scrolled in it
     (failure,) = page.section("failures").all("details")
     assert "ZeroDivisionError: division by zero" in failure.all("summary")[0].text
     assert failure.all("pre")[0].text == report.entries["share"].error.traceback_str
