@@ -248,7 +248,8 @@ class ProcessExecutionReport:
         """Give the whole report as JSON text.
 
         Whatever JSON does not know (values, keys that are no str, cycles, ``nan`` and ``inf``) is rendered by
-        `repr`, so this never fails for what a task was given or returned.
+        `repr`, so this never fails for what a task was given or returned. Lone surrogates, as in names of
+        files that are no UTF-8, are spelled out.
 
         Parameters
         ----------
@@ -278,15 +279,15 @@ class ProcessExecutionReport:
             dumps_kwargs.setdefault("default", _repr)
 
         def render() -> str:
-            plain = {
-                "entries": {name: _plain_entry(entry) for name, entry in self.entries.items()},
+            whole = {
+                "entries": {name: _fields_of_entry(entry) for name, entry in self.entries.items()},
                 "process_name": self.process_name,
                 "runner": self.runner,
-                "elapsed_seconds": _plain(self.elapsed_seconds, []),
-                "metrics": {name: _plain(_fields(metrics), []) for name, metrics in self.metrics.items()},
-                "from_checkpoint": [*self.from_checkpoint],
+                "elapsed_seconds": self.elapsed_seconds,
+                "metrics": {name: _fields(metrics) for name, metrics in self.metrics.items()},
+                "from_checkpoint": self.from_checkpoint,
             }
-            return json.dumps(plain, indent=indent, **dumps_kwargs)
+            return json.dumps(_plain(whole, []), indent=indent, **dumps_kwargs)
 
         return _written(path, render)
 
@@ -511,12 +512,9 @@ def _fields(value: Any) -> dict[str, Any]:
     return {one.name: getattr(value, one.name) for one in fields(value)}
 
 
-def _plain_entry(entry: TaskReportEntry) -> dict[str, Any]:
-    plain = {name: _plain(value, []) for name, value in _fields(entry).items()}
-    plain["status"] = entry.status.value
-    if entry.error is not None:
-        plain["error"] = {name: _plain(value, []) for name, value in _fields(entry.error).items()}
-    return plain
+def _fields_of_entry(entry: TaskReportEntry) -> dict[str, Any]:
+    error = None if entry.error is None else _fields(entry.error)
+    return {**_fields(entry), "status": entry.status.value, "error": error}
 
 
 def _plain(value: Any, outside: list[int]) -> Any:
@@ -532,6 +530,8 @@ def _plain(value: Any, outside: list[int]) -> Any:
                 return [_plain(member, outside) for member in value]
             finally:
                 outside.pop()
+        if isinstance(value, str):
+            return _spelled(value)
         if isinstance(value, int) and value.bit_length() > JSON_INT_BITS:
             return _plain_large_int(value)
         if isinstance(value, float) and not isfinite(value):
@@ -543,7 +543,8 @@ def _plain(value: Any, outside: list[int]) -> Any:
 
 def _plain_dict(value: dict[Any, Any], outside: list[int]) -> Any:
     plain = {
-        key if isinstance(key, str) else _repr(key): _plain(member, outside) for key, member in value.items()
+        _spelled(key) if isinstance(key, str) else _repr(key): _plain(member, outside)
+        for key, member in value.items()
     }
     return plain if len(plain) == len(value) else _repr(value)  # as 1 and "1" would be one key
 
@@ -556,9 +557,14 @@ def _plain_large_int(value: int) -> int | str:
     return value
 
 
+def _spelled(text: str) -> str:
+    """Spell out lone surrogates: many readers take no JSON that has any, be it escaped."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
+
 def _repr(value: object) -> str:
     try:
-        return str(value.value) if type(value) is TaskStatus else repr(value)
+        return str(value.value) if type(value) is TaskStatus else _spelled(repr(value))
     except Exception as error:  # a __repr__ is user code
         kind, raised = name_of_class(type(value)), name_of_class(type(error))
         return f"<{kind} object whose repr raises {raised}>"

@@ -532,7 +532,7 @@ Point = namedtuple("Point", "x y")
         (RaisingDict(a=1), "{'a': 1}"),
         (RaisingList([1]), "[1]"),
         (types.MappingProxyType({"a": 1}), "mappingproxy({'a': 1})"),
-        ("\ud800", "\ud800"),
+        ("\ud800", "\\ud800"),
     ],
 )
 def test_any_value_becomes_json(value, expected):
@@ -655,11 +655,24 @@ def test_the_json_is_returned_and_written_where_it_is_wanted(report, tmp_path):
     assert report.to_json(str(path)) == path.read_text(encoding="utf-8") == report.to_json()
 
 
-def test_text_that_utf_8_cannot_hold_is_in_the_file_as_json_spells_it(tmp_path):
-    text = "caf\udce9 \u2713"  # as os.listdir gives the name of a file
+class Named:
+    def __repr__(self) -> str:
+        return "Named(caf\udce9)"
+
+
+@pytest.mark.parametrize("ensure_ascii", [True, False])
+def test_text_that_utf_8_cannot_hold_is_spelled_out(ensure_ascii, tmp_path):
+    name = "caf\udce9-\u2713"  # as os.listdir gives the name of a file
     path = tmp_path / "report.json"
-    report_of(entry("a", result=text)).to_json(path, ensure_ascii=False)
-    assert json.loads(path.read_text(encoding="utf-8"))["entries"]["a"]["result"] == text
+    report = report_of(entry(name, result=[name, {name: Named()}, {(name,): 1}]))
+    assert report.to_json(path, ensure_ascii=ensure_ascii) == path.read_text(encoding="utf-8")
+    (spelled,) = json.loads(path.read_text(encoding="utf-8"))["entries"].values()
+    assert spelled["name"] == "caf\\udce9-\u2713"
+    assert spelled["result"] == [
+        "caf\\udce9-\u2713",
+        {"caf\\udce9-\u2713": "Named(caf\\udce9)"},
+        {"('caf\\udce9-\u2713',)": 1},
+    ]
 
 
 @pytest.mark.parametrize("path", [1, True, b"report.json", ["report.json"]])
