@@ -34,9 +34,10 @@ class TaskMetrics:
     finished_at : float, default 0.0
         When its last attempt ended, in seconds since the epoch; 0.0 if none did.
     queue_seconds : float, default 0.0
-        How long its attempts waited for a worker, together.
+        How long its attempts waited for a worker, or for resources, together.
     cpu_seconds : float, default 0.0
-        Processor time of its attempts: of their thread, or of the whole worker process; exact to 50 µs each.
+        Processor time of its attempts: of their thread, or of the whole worker process, without processes
+        that it has started; exact to 50 µs each. 0.0 of an attempt that a time limit or a death has ended.
     peak_rss_bytes : int, default 0
         The most resident memory that the process that ran it had had by then; 0 where unknown.
     worker : str, default ""
