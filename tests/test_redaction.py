@@ -7,6 +7,7 @@ import json
 import pickle
 import sys
 import threading
+import tracemalloc
 import warnings
 import weakref
 from base64 import b64encode, urlsafe_b64encode
@@ -743,6 +744,16 @@ def test_thousands_of_secrets_and_long_texts_take_linear_time():
     redactor.learn(("token", f"secret-{number:06}-{number * 7919 % 100_003}") for number in range(5_000))
     text = "a" * 200_000 + " secret-000042-" + str(42 * 7919 % 100_003) + " " + "password" * 10_000
     assert redactor.text(text) == "a" * 200_000 + " <redacted> " + "password" * 10_000
+
+
+@pytest.mark.parametrize("kind", [list, dict.fromkeys], ids=["list", "dict"])
+def test_of_a_large_container_no_more_is_copied_than_is_looked_at(kind):
+    redactor, large = Redactor(), kind(range(1_000_000))
+    tracemalloc.start()
+    redactor.learn([("", large)])
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 5_000_000
 
 
 HOSTILE_TEXTS = {

@@ -33,7 +33,7 @@ else:
     Template: Any = None
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import Any, TypeGuard
 
     from ..execution_report import ProcessExecutionReport, TaskReportEntry
@@ -420,8 +420,8 @@ def _members(value: Any) -> list[tuple[str, object]]:
     kind = type(value)
     for mapping in DICTS:
         if issubclass(kind, mapping):
-            members = islice(list(mapping.items(value)), MAX_MEMBERS)
-            return [*_said_beside(mapping, value), *((_key(key), member) for key, member in members)]
+            members = ((_key(key), member) for key, member in _first(mapping.items, value))
+            return [*_said_beside(mapping, value), *members]
     if kind is Template:
         return [(part.expression, part.value) for part in value.interpolations]
     if kind is Interpolation:
@@ -432,7 +432,7 @@ def _members(value: Any) -> list[tuple[str, object]]:
         if issubclass(kind, container):
             fields = vars(kind).get("_fields")  # of a named tuple
             names = fields if isinstance(fields, tuple) else repeat("")
-            return list(zip(names, islice(list(container.__iter__(value)), MAX_MEMBERS), strict=False))
+            return list(zip(names, _first(container.__iter__, value), strict=False))
     if issubclass(kind, (type, ModuleType)):
         return []
     return [*bound_values(value), *_attributes(value)]
@@ -462,7 +462,7 @@ def _globals(function: Any) -> Iterator[tuple[str, object]]:
 
 def _attributes(value: object) -> list[tuple[str, object]]:
     try:
-        found = list(dict.items(object.__getattribute__(value, "__dict__")))[:MAX_MEMBERS]
+        found = _first(dict.items, object.__getattribute__(value, "__dict__"))
     except (AttributeError, TypeError):  # it has none, or a strange one
         found = []
     for owner in type(value).__mro__:
@@ -472,6 +472,14 @@ def _attributes(value: object) -> list[tuple[str, object]]:
                     with suppress(AttributeError):  # a slot that is empty
                         found.append((name, slot.__get__(value)))
     return found
+
+
+def _first(members: Callable[[Any], Iterable[Any]], container: Any) -> list[Any]:
+    """Take what is looked at of a container's members; at once, as another thread may change it meanwhile."""
+    try:
+        return list(islice(members(container), MAX_MEMBERS))
+    except RuntimeError:  # without the GIL that is not at once, and to take all of them is
+        return list(members(container))[:MAX_MEMBERS]
 
 
 def _is_text(value: object) -> TypeGuard[str | bytes]:
