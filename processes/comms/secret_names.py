@@ -34,7 +34,7 @@ _HINTS = set_of("pass pw secret token cred auth bearer cookie jwt otp key sessio
 # What tells something about a secret, without being one: token_count, password_field, auth_method.
 _HARMLESS_ENDINGS = set_of(
     "count counts length len limit size type types expiry expires ttl url uri endpoint method policy field "
-    "name names file path dir"
+    "name names file path dir host hostname server port domain scope scopes algorithm issuer audience"
 )
 _HARMLESS_NAMES = set_of("XDG_SESSION_ID")  # counts logins
 _COUNTED = set_of("max min num n total prompt completion input output")  # …_tokens
