@@ -29,7 +29,7 @@ class SequentialRunner(ProcessRunner):
         self._worker = Worker.here("sequential")
         self._handlers = handlers_of_signals()  # those of the program, and none that a task installs
         self._attempt: Attempt | None = None  # for the next wait, or in it
-        self._thread = ThreadRunner(1)
+        self._thread = _DaemonThread(1)
         self._thread.open(waker)
 
     @property
@@ -69,3 +69,9 @@ class SequentialRunner(ProcessRunner):
 
     def close(self) -> None:
         self._thread.close()
+
+
+class _DaemonThread(ThreadRunner):
+    """Has the attempts with a time limit, and shows in reports as what they run on."""
+
+    name: ClassVar[str] = "sequential"

@@ -77,7 +77,7 @@ class ThreadRunner(ProcessRunner):
         if len(self._threads) < min(self.held, self.max_workers):
             others = self._threads
             try:
-                thread = _Thread(self, f"thread-{self._started + 1}", self._context.copy())
+                thread = _Thread(self, f"{self.name}-{self._started + 1}", self._context.copy())
                 # Before it starts: threads look for themselves in it; and so it is never changed in place.
                 self._threads = [*others, thread]
                 thread.start()

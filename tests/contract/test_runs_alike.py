@@ -808,9 +808,10 @@ def test_a_runner_instance_serves_runs_at_the_same_time(make):
     assert [report.results for report in reports] == [{f"t{i}": i for i in range(20)}] * 3
 
 
-def test_metrics_tell_who_ran_a_task_and_when(runner):
+@pytest.mark.parametrize("timeout", [None, 60])
+def test_metrics_tell_who_ran_a_task_and_when(runner, timeout):
     before = time.time()
-    report = Process([Task("work", sum, args=(range(2_000_000),))]).run(runner=runner)
+    report = Process([Task("work", sum, args=(range(2_000_000),), timeout=timeout)]).run(runner=runner)
     metrics = report.metrics["work"]
     assert before <= metrics.started_at <= metrics.finished_at <= time.time()
     assert (metrics.pid == os.getpid()) == (runner not in SENDING)
