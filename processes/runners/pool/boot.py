@@ -78,7 +78,8 @@ def main(parent_pid: int, guarded: int, socket_fd: int, token_fd: int, crash_fd:
         written = _turn_stderr(crash_fd, stderr_fd)
         with suppress(OSError):
             os.write(2, written)
-    _make_stderr_anew()
+    if crash_fd >= 0:
+        _make_stderr_anew()
     from .worker import serve
 
     serve(socket_fd, token_fd, crash_fd)
@@ -96,7 +97,7 @@ def _forget_the_command() -> None:
 
 
 def _make_stderr_anew() -> None:
-    """Make the stream once more: the old one remembers that one could seek in the crash file."""
+    """Make the stream once more: the old one remembers that one could seek in the crash file, its first."""
     old: Any = sys.stderr
     if type(old) is not _io.TextIOWrapper:  # there is none, or something else was put in its place
         return
