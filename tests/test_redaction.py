@@ -543,6 +543,11 @@ def test_a_value_in_very_many_containers_is_left_as_it_is():
 TEXTS = [
     ("password=abc", "password=<redacted>"),
     ("Authorization: Bearer abc.def", "Authorization: <redacted>"),
+    ("-H 'authorization: token abc'", "-H 'authorization: <redacted>'"),
+    ("Proxy-Authorization: basic abc", "Proxy-Authorization: <redacted>"),
+    ("['-H', 'Authorization: ApiKey abc1==']", "['-H', 'Authorization: <redacted>']"),
+    ("Authorization: please log in", "Authorization: please log in"),
+    ("Authorization: abc1 failed", "Authorization: <redacted> failed"),
     ("https://h/?token=abc&x=1", "https://h/?token=<redacted>&x=1"),
     ("postgres://bob:abc@db/x", "postgres://bob:<redacted>@db/x"),
     ("redis://bob:a@b@cache:6379/0", "redis://bob:<redacted>@cache:6379/0"),

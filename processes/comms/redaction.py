@@ -58,18 +58,22 @@ _COMMON_VALUES = set_of(
 )
 _NAMED = re.compile(
     r"""
-    (?P<name> (?<![\w.-]) (?P<flag> --? (?=\w) )? [\w.-]++ )
+    (?P<name> (?<![\w.-]) (?P<flag> --? (?=\w) )? [\w.-]++ (?P<header> (?<=(?i:authorization)) )? )
     (?P<sign> \\*["']? \s* (?: = (?!=) | : ) \s* | ["'] ,\s* (?=["']) | > | (?(flag) [ ]++ (?!-) | (?!) ) )
     (?P<value>
         (?P<escaped> \\+["'] [^"'\n]* ["'] ) |
         (?P<quoted> (?:[rRbBuUfF]{1,2})? (?: "(?:[^"\\\n]|\\.)*" | '(?:[^'\\\n]|\\.)*' ) )
       | (?P<cut> ["'][^\n]* )
       | (?P<group> [\[({] [^\[\](){}\n]* [\])}] | <[^<>\n]*> )
-      | (?P<bare> (?P<scheme> (?:Bearer|Basic|Digest|Token|Negotiate)\s+ )? (?= [^\s,;&"'\[\](){}<>] ) )
+      | (?P<bare>
+            (?P<scheme> (?:Bearer|Basic|Digest|Token|Negotiate)\s+ | (?(header) [A-Za-z-]++[ ]++ | (?!) ) )?
+            (?= [^\s,;&"'\[\](){}<>] )
+        )
     )
     """,
     re.VERBOSE,
 )
+_SCHEMES = set_of("bearer basic digest token negotiate")  # of another one the value must look like a secret
 _QUOTE = re.compile("[\"']")
 # What Python takes for a backslash, and warns of.
 _NO_ESCAPE = re.compile(r"""(?<!\\)(?:\\\\)*\\(?=[^\\'"abfnrtvxuUN\n0-7]|[4-7][0-7]{2})""")
@@ -316,7 +320,7 @@ class Redactor:
             return match["flag"] is not None or before in ("('", '("')
         if match["sign"] == ">":  # <token>abc</token>
             return before.endswith("<")
-        if named.is_bare and not match["scheme"]:
+        if named.is_bare and (match["scheme"] or "").strip().lower() not in _SCHEMES:
             # Of source code it is an expression, and in "Invalid token: expired" a word.
             marked = "=" in match["sign"] or match["flag"] is not None
             return not source and (marked or named.has_digit)
