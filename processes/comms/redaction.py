@@ -83,6 +83,8 @@ _REST_OF_QUOTED = {quote: re.compile(rf"(?:[^{quote}\\\n]|\\.)*+({quote}?)") for
 # What stands between user: and the last @, or before the @ alone where that is as long as tokens are. A quote
 # may be part of it, but not before a comma or a bracket: there the URL has ended.
 _IN_URL = re.compile(r"(?<=://)([^\s/:'\"]*:|(?=[\w.~%+=-]{12,}@))((?:[^\s/'\"]|['\"](?![,:;)\]}>]))+)(?=@)")
+# In a query a key is one to an API, and who has the signature may do what the URL says; a path is neither.
+_IN_QUERY = re.compile(r"(?<=[?&;])((?:key|appid|sig|(?:[\w-]*-)?[Ss]ignature)=)([\w%~+=-]{20,}+)(?![./])")
 _SOURCE_LINE = re.compile(r'(?m)^[ \t|+]*File "(?>.*", line \d+).*\n(?![ \t|+]*File ")(.+\n?)')
 _URL_SAFE = str.maketrans("+/", "-_")  # the other alphabet of Base64
 _LEFT_OUT = re.compile(r"""["']?\n?… \d+ more (?:characters|bytes)(?P<after> …\n)?""")
@@ -202,7 +204,7 @@ class Redactor:
             if stop < named.end > whole:
                 self._add(named.value)
                 whole = named.end
-        for match in _IN_URL.finditer(text):
+        for match in chain(_IN_URL.finditer(text), _IN_QUERY.finditer(text)):
             self._add(match[2])
 
     def _add_repr_or_text(self, text: str) -> None:
@@ -286,7 +288,8 @@ class Redactor:
                 quote = match["quoted"][-1] if match["quoted"] else ""
                 pieces += [text[done : named.start], quote, REDACTED, quote]
                 done = named.end
-        return _IN_URL.sub(rf"\1{REDACTED}", "".join([*pieces, text[done:]]))
+        text = _IN_URL.sub(rf"\1{REDACTED}", "".join([*pieces, text[done:]]))
+        return _IN_QUERY.sub(rf"\1{REDACTED}", text)
 
     def _named(self, text: str) -> Iterator[_Named]:
         """Find what looks like a name with its value; values are looked into for further names."""
