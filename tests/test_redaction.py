@@ -760,6 +760,16 @@ def test_thousands_of_secrets_and_long_texts_take_linear_time():
     assert redactor.text(text) == "a" * 200_000 + " <redacted> " + "password" * 10_000
 
 
+def test_of_many_texts_those_of_failed_tasks_are_searched_and_then_as_many_as_time_allows(monkeypatch):
+    monkeypatch.setattr("processes.comms.redaction.MAX_ALL_TEXTS", 1_000)
+    report = report_of(exception="password=first-secret")
+    for name in ("second", "third"):
+        result = f"password={name}-secret {'.' * 600}"
+        report.entries[name] = report_of(result=result).entries["job"]
+    redactor = Redactor.for_report(report, ReportContent())
+    assert redactor.text("first-secret second-secret third-secret") == "<redacted> <redacted> third-secret"
+
+
 @pytest.mark.parametrize("kind", [list, dict.fromkeys], ids=["list", "dict"])
 def test_of_a_large_container_no_more_is_copied_than_is_looked_at(kind):
     redactor, large = Redactor(), kind(range(1_000_000))

@@ -45,6 +45,7 @@ SHORTEST_PIECE = 4  # of a secret that was cut
 SHORTEST_IN_BASE64 = 8  # as a part of that would be less than a secret
 MAX_VALUES = 200_000  # looked at in one report, about half a second; those of failed tasks come first
 MAX_TEXT = 100_000  # characters of one value that is searched for names
+MAX_ALL_TEXTS = 5_000_000  # characters that are searched in one report, one to two seconds
 MAX_MEMBERS = 10_000  # looked at in one container
 MAX_DEPTH = 50  # containers in containers, of a value that is cleaned
 
@@ -103,6 +104,7 @@ class Redactor:
         self._names = SecretNames(names)
         self._secrets: set[str] = set()
         self._needles: Needles | None = None
+        self._room = MAX_ALL_TEXTS
 
     @classmethod
     def for_report(
@@ -136,6 +138,11 @@ class Redactor:
     def _learn_report(self, whole: ProcessExecutionReport) -> None:
         parameters: Mapping[str, Sequence[str]] = whole.parameters
         entries = sorted(whole.entries.values(), key=lambda entry: entry.error is None)
+        for entry in entries:
+            if entry.error is not None:
+                self._learn_text(entry.error.exception)
+                for part, source in _parts(entry.error.traceback_str):
+                    self._learn_text(part, source)
         roots: list[tuple[str, object]] = []
         for entry in entries:
             names = parameters.get(entry.name, ())
@@ -147,11 +154,6 @@ class Redactor:
                 roots.append(("", whole.bound[entry.name]))
         roots += [("", entry.result) for entry in entries]
         self.learn(roots)
-        for entry in entries:
-            if entry.error is not None:
-                self._learn_text(entry.error.exception)
-                for part, source in _parts(entry.error.traceback_str):
-                    self._learn_text(part, source)
 
     def learn(self, values: Iterable[tuple[str, object]]) -> None:
         """Look for secrets in named values and all that is in them, the nearest first."""
@@ -167,9 +169,9 @@ class Redactor:
                 continue
             seen[id(value), secret] = value
             if kind is str:
+                has_room = secret or len(value) <= self._room  # type: ignore[arg-type]
                 self._learn_string(value, secret)  # type: ignore[arg-type]
-                parsed = _parsed(value)  # type: ignore[arg-type]
-                if parsed is not None:
+                if has_room and (parsed := _parsed(value)) is not None:  # type: ignore[arg-type]
                     pending.append((name, parsed, inside))
             elif kind in (bytes, bytearray):
                 if secret:
@@ -190,6 +192,9 @@ class Redactor:
             self._learn_text(text)
 
     def _learn_text(self, text: str, source: bool = False) -> None:
+        if len(text) > self._room:
+            return
+        self._room -= len(text)
         masked = [named for named in self._named(text) if self._is_masked(named, source)]
         whole = 0
         for named, following in zip_longest(masked, masked[1:]):
