@@ -529,6 +529,16 @@ def test_a_secret_is_hidden_under_whatever_keys_its_container_has():
     assert Redactor().value(values) == hidden
 
 
+def test_of_a_large_value_as_much_is_cleaned_as_is_shown():
+    values = ({"pw": 1, "x": [{"pw": 2}, 3]}, [{"pw": 4}], {"pw": 5, "user": "bob"})
+    clean = ({"pw": REDACTED, "x": [{"pw": REDACTED}, 3]}, [{"pw": 4}], {"pw": 5, "user": "bob"})
+    assert Redactor().value(values, most=7) == clean
+    assert Redactor().value(values, most=0) == values
+    report = report_of(result=[{"pw": "x"}] * 5_000)
+    payload = WebhookChannel(WebhookConfig("https://hooks.example.org/x")).payload(report)
+    assert "'x'" not in payload["entries"]["job"]["result"]
+
+
 def test_a_value_in_very_many_containers_is_left_as_it_is():
     def wrapped(value: object, times: int) -> object:
         for _ in range(times):
@@ -775,6 +785,16 @@ def test_of_a_large_container_no_more_is_copied_than_is_looked_at(kind):
     redactor, large = Redactor(), kind(range(1_000_000))
     tracemalloc.start()
     redactor.learn([("", large)])
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 5_000_000
+
+
+def test_of_many_containers_no_more_is_kept_than_is_looked_at(monkeypatch):
+    monkeypatch.setattr("processes.comms.redaction.MAX_VALUES", 10_000)
+    redactor, many = Redactor(), [("", list(range(1_000))) for _ in range(1_000)]
+    tracemalloc.start()
+    redactor.learn(many)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 5_000_000

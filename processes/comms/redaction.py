@@ -15,7 +15,8 @@ from base64 import b64encode
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import chain, count, islice, repeat, zip_longest
+from itertools import chain, islice, repeat, zip_longest
+from operator import length_hint
 from types import FunctionType, MemberDescriptorType, ModuleType
 from typing import TYPE_CHECKING
 
@@ -159,12 +160,16 @@ class Redactor:
         """Look for secrets in named values and all that is in them, the nearest first."""
         pending = deque((name, value, False) for name, value in values)
         seen: dict[tuple[int, bool], object] = {}  # holds what it names, so that no id is given twice
-        for _ in range(MAX_VALUES):
+        for looked_at in range(MAX_VALUES):
             if not pending:
                 break
             name, value, inside = pending.popleft()
             secret = inside or self.is_secret(name, value)
             kind = type(value)
+            if kind in (int, float):
+                if secret:
+                    self._add(bounded_repr(value))
+                continue
             if value is None or kind is bool or (id(value), secret) in seen:
                 continue
             seen[id(value), secret] = value
@@ -176,11 +181,8 @@ class Redactor:
             elif kind in (bytes, bytearray):
                 if secret:
                     self._add(value.decode("utf-8", "replace"))  # type: ignore[attr-defined]
-            elif kind in (int, float):
-                if secret:
-                    self._add(bounded_repr(value))
-            else:
-                pending.extend((key, member, secret) for key, member in _members(value))
+            elif (room := MAX_VALUES - looked_at - len(pending)) > 0:  # more would only take memory
+                pending.extend((key, member, secret) for key, member in islice(_members(value), room))
                 if kind is FunctionType:
                     pending.extend((key, member, False) for key, member in _globals(value))
         self._needles = None
@@ -260,29 +262,34 @@ class Redactor:
                 text = repr(clean)
         return self.text(text)
 
-    def value(self, value: object, name: str = "") -> object:
-        """Return a value in whose dicts, lists and tuples secrets are replaced by their names."""
-        return self._clean(name, value, count(1), ())
+    def value(self, value: object, name: str = "", most: int = MAX_MEMBERS) -> object:
+        """Return a value in whose dicts, lists and tuples secrets are replaced by their names.
+
+        Of all that is in it, the first `most` are looked at.
+        """
+        return self._clean(name, value, iter(range(most)), ())
 
     def _clean(self, name: str, value: Any, numbers: Iterator[int], outside: tuple[int, ...]) -> object:
-        number = next(numbers)
+        if next(numbers, None) is None:
+            return value
         kind = type(value)
         if self.is_secret(name, value):
             return value if value is None or kind is bool else REDACTED
         if kind is str:
             return self.text(value) if len(value) <= MAX_TEXT else value
-        if kind not in (*DICTS, list, tuple) or max(number, len(value)) > MAX_MEMBERS:
+        if kind not in (*DICTS, list, tuple) or len(value) > MAX_MEMBERS:
             return value
         if id(value) in outside or len(outside) > MAX_DEPTH:
             return value
         outside = (*outside, id(value))
+        left = length_hint(numbers)
         if kind in DICTS:
-            return kind(
-                {key: self._clean(_key(key), member, numbers, outside) for key, member in list(value.items())}
-            )
+            items = list(value.items())
+            clean = [(key, self._clean(_key(key), member, numbers, outside)) for key, member in items[:left]]
+            return kind([*clean, *items[left:]])
         if kind is tuple and _is_pair(value) and self.is_secret(_key(value[0]), value[1]):
             return value[0], REDACTED
-        return kind(self._clean("", member, numbers, outside) for member in value)
+        return kind([*(self._clean("", one, numbers, outside) for one in value[:left]), *value[left:]])
 
     def _mask_named(self, text: str, source: bool = False) -> str:
         pieces = []
@@ -392,7 +399,7 @@ class TransparentRedactor:
         """Return the text itself."""
         return text
 
-    def value(self, value: object, name: str = "") -> object:  # noqa: ARG002
+    def value(self, value: object, name: str = "", most: int = 0) -> object:  # noqa: ARG002
         """Return the value itself."""
         return value
 

@@ -173,7 +173,8 @@ class Viewer:
 
     def _value(self, name: str, value: object, room: int) -> str:
         # Rendered with more room than there is: a secret at its end is to be seen whole.
-        text = bounded_repr(self._redactor.value(value, name), room + 2_000)
+        rendered = room + 2_000
+        text = bounded_repr(self._redactor.value(value, name, rendered // 2), rendered)  # "1," is two
         return self._shortened(self._redactor.text(text.replace("'<redacted>'", "<redacted>")), room)
 
     def _shortened(self, text: str, room: int) -> str:
