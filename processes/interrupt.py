@@ -8,6 +8,7 @@ import signal
 import threading
 from functools import partial
 from math import inf
+from types import MethodType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from .clock import monotonic
@@ -65,13 +66,13 @@ def is_raised_in(error: BaseException, codes: Container[CodeType]) -> bool:
 
 
 class Interrupt:
-    """Notes a SIGINT for as long as a run lasts.
+    """Notes a SIGINT for as long as a run lasts, and what else Python's own handler of that is to handle.
 
-    Python's own handler raises KeyboardInterrupt wherever the main thread stands. During a run this one
+    That handler raises KeyboardInterrupt wherever the main thread stands. During a run this one
     does so only inside a user's code, which may take long, and the second time in observers too; anywhere
     else it makes a note and wakes the run, which ends at its next step, in good order. It takes the place of
-    Python's handler alone: a handler that the user installed is left as it is. Outside the main thread
-    nothing is done.
+    Python's handler alone, also where a program has put that there for SIGTERM, say: a handler that the user
+    installed is left as it is. Outside the main thread nothing is done.
 
     Parameters
     ----------
@@ -105,30 +106,34 @@ class Interrupt:
         self._telling = telling
         self._outside = outside
         self._outer: Interrupt | None = None  # of the run whose task started this one
+        self._previous: dict[int, Any] = {}  # the handlers whose place it has taken, by signal
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
             self.look_seconds = LOOK_SECONDS
-            current = _signal.getsignal(signal.SIGINT)
-            if isinstance(outer := getattr(current, "__self__", None), Interrupt):
-                self._outer = outer
-            if current is signal.default_int_handler or self._outer is not None:
-                self._previous: Any = current
-                self._pid = os.getpid()
-                _signal.signal(signal.SIGINT, self.handle)
+            self._pid = os.getpid()
+            handlers = [(number, _signal.getsignal(number)) for number in _SIGNALS]
+            for number, handler in handlers:
+                if (outer := _interrupt_of(handler)) is not None:
+                    self._outer = outer
+                elif handler is not signal.default_int_handler:
+                    continue
+                self._previous[number] = handler
+                _signal.signal(number, self.handle)
         return self
 
     def __exit__(self, *_: object) -> None:
-        # Where the user's function has put a handler in our place, that one stays.
-        if self.look_seconds is not None and _signal.getsignal(signal.SIGINT) == self.handle:
-            _signal.signal(signal.SIGINT, self._previous)
+        for number, previous in self._previous.items():
+            # Where the user's function has put a handler in our place, that one stays.
+            if _signal.getsignal(number) == self.handle:
+                _signal.signal(number, previous)
         self._pid = 0
         del self._end_run  # it holds the run, which holds this
 
     def handle(self, number: int, frame: FrameType | None) -> None:
-        """Handle a SIGINT."""
+        """Handle a SIGINT, or another signal that is to do the same."""
         if os.getpid() != self._pid:  # forked during the run, which is none of its own; or the run is over
-            self._previous(number, frame)
+            self._previous.get(number, signal.default_int_handler)(number, frame)
             return
         again = self.happened
         self.note()
@@ -144,3 +149,10 @@ class Interrupt:
         self._end_run()
         if self._outer is not None:
             self._outer.note()
+
+
+def _interrupt_of(handler: object) -> Interrupt | None:
+    """Return what a handler of a signal belongs to, if it is that of a run."""
+    if type(handler) is MethodType and isinstance(handler.__self__, Interrupt):
+        return handler.__self__
+    return None
