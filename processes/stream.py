@@ -38,7 +38,8 @@ class Stream:
         self._channels = channels
         self._notify_on = notify_on
         self._report: ProcessExecutionReport | None = None
-        self._making_report = threading.Lock()  # guards it: of several threads that end a run, one sends it
+        # Guards it: of several threads that end a run, one sends it. A signal's handler may be one more.
+        self._making_report = threading.RLock()
         self._errors: SimpleQueue[BaseException] = SimpleQueue()
         self._thread = threading.Thread(
             target=copy_context().run,
@@ -113,8 +114,12 @@ class Stream:
         with self._making_report:
             if self._report is not None:
                 return
-            self._report = self._make_report()
-        notify_after(self._report, self._channels, self._notify_on, interrupted=interrupted)
+            report = self._make_report()
+            is_first = self._report is None  # else that handler has done all this meanwhile
+            if is_first:
+                self._report = report
+        if is_first:
+            notify_after(report, self._channels, self._notify_on, interrupted=interrupted)
 
     def __del__(self) -> None:
         self._scheduler.cancel()

@@ -154,6 +154,26 @@ def test_a_stream_that_several_threads_end_sends_its_report_once():
     assert len(channel.sent) == 20
 
 
+def test_a_stream_that_a_signals_handler_closes_while_its_report_is_made_sends_that_once():
+    class Struck(Process):
+        @property
+        def report(self) -> ProcessExecutionReport | None:
+            return None
+
+        @report.setter
+        def report(self, report: ProcessExecutionReport | None) -> None:
+            if report is not None and next(strikes, False):
+                stream.close()  # as a handler does that is called here
+
+    channel, strikes = Counting(), iter([True])
+    stream = Struck([Task("one", int)]).stream(notify=[channel])
+    ends = threading.Thread(target=stream.close, daemon=True)
+    ends.start()
+    ends.join(60)
+    assert not ends.is_alive()
+    assert channel.sent == [stream.report]
+
+
 def test_several_threads_may_read_one_stream_to_its_end():
     everybody = threading.Barrier(4)
     stream = Process([Task("wait", everybody.wait, args=(60,)), Task("last", int)]).stream()
