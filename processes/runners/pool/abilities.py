@@ -47,6 +47,14 @@ CAN_YIELD = hasattr(os, "sched_yield")
 """Whether a thread can offer its processor to others without going to sleep: not on Windows."""
 
 
+def flush_c_streams() -> None:
+    """Write what C code has printed and the C library keeps back, if Python was built with ctypes."""
+    with suppress(Exception):
+        import ctypes
+
+        ctypes.CDLL("ucrtbase" if sys.platform == "win32" else None).fflush(None)
+
+
 def anonymous_file(name: str) -> int:
     """Open a file that no folder has: on Linux in memory, where it has a name for those who look there.
 

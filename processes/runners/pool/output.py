@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...output_capture import Lines
 from . import wire
-from .abilities import anonymous_file
+from .abilities import anonymous_file, flush_c_streams
 
 if TYPE_CHECKING:
     import logging
@@ -173,10 +173,7 @@ def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):
             stream.flush()
-    with suppress(Exception):  # there may be no ctypes
-        import ctypes
-
-        ctypes.CDLL(None).fflush(None)
+    flush_c_streams()
 
 
 class WrittenOutput:

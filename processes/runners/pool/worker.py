@@ -89,6 +89,7 @@ def serve(socket_fd: int, token_fd: int, crash_fd: int) -> None:
         lost = f"Not all that tasks have printed in worker process {os.getpid()} could be written: {error}\n"
         with suppress(OSError):
             os.write(2, lost.encode())
+    abilities.flush_c_streams()  # last: a thread that was left behind may have the lock of one
     os._exit(0)
 
 
