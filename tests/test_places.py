@@ -292,7 +292,7 @@ def related(shape, square, color):
 def die_once(shape, marker):
     if not os.path.exists(marker):
         open(marker, "w").close()
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))
     return shape
 
 def inner(shape):

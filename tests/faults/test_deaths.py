@@ -387,7 +387,7 @@ def test_a_guard_is_deaf_to_what_ends_a_program_from_its_terminal(name):
 
 
 def test_a_worker_blocks_the_signals_that_the_program_blocks():
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
     try:
         report = Process([Task("mask", signal_mask)]).run(runner="process")
         assert report.results["mask"] == signal.pthread_sigmask(signal.SIG_BLOCK, ())

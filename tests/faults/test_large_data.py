@@ -429,7 +429,7 @@ def test_a_large_function_goes_to_who_takes_the_place_of_a_worker_that_died(tmp_
     def die_once(array: np.ndarray) -> float:
         if not (tmp_path / "marker").exists():
             (tmp_path / "marker").touch()
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))
         return float(array.sum())
 
     report = Process([Task("t", partial(die_once, ramp(2)), retries=1)]).run(runner="process", max_workers=1)
@@ -673,7 +673,7 @@ def test_a_worker_that_dies_with_large_data_costs_its_own_attempt(tmp_path):
         array[:] = 1
         if not Path(marker).exists():
             Path(marker).touch()
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))
         return float(array.sum())
 
     def die_sending() -> np.ndarray:
@@ -681,7 +681,7 @@ def test_a_worker_that_dies_with_large_data_costs_its_own_attempt(tmp_path):
 
         def write_some_and_die(descriptor: int, data: memoryview, offset: int) -> int:
             pwrite(descriptor, data[: len(data) // 2], offset)
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))
             return 0
 
         os.pwrite = write_some_and_die  # what large data is written with
