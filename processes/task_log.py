@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
 PARENT = logging.getLogger("processes")
 _FORMATTER = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
-# On Windows to append is to look for the end and to write there: another thread may do so in between.
-_appending = threading.Lock() if sys.platform == "win32" else contextlib.nullcontext()
+# On Windows to append is to look for the end and to write there: another thread may do so in between. The
+# handler of a signal may write while its own thread does.
+_appending = threading.RLock() if sys.platform == "win32" else contextlib.nullcontext()
 
 # Which files a record stands in. Not an attribute of it: handlers of the program's may show all that it has.
 _files_with: WeakKeyDictionary[logging.LogRecord, list[str]] = WeakKeyDictionary()

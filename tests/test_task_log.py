@@ -221,6 +221,28 @@ def test_a_file_that_cannot_be_written_any_more_is_reported_once(tmp_path):
     assert (folder / "task.log").read_text().endswith(": back\n")
 
 
+STRUCK = """
+import signal, sys
+from processes import Task
+
+def strike(event, arguments):
+    if event == "open" and arguments[0] == task.logger.handlers[0].baseFilename and not struck:
+        struck.append(event)
+        signal.raise_signal(signal.SIGINT)
+
+task, struck = Task("a", abs, "task.log"), []
+signal.signal(signal.SIGINT, lambda *_: task.logger.info("by the handler"))
+sys.addaudithook(strike)
+task.logger.info("by the program")
+"""
+
+
+def test_a_handler_of_a_signal_may_write_to_the_file_that_is_just_written_to(tmp_path):
+    output_of([sys.executable, "-c", STRUCK], cwd=tmp_path)
+    lines = (tmp_path / "task.log").read_text().splitlines()
+    assert [line.partition("a: ")[2] for line in lines] == ["by the handler", "by the program"]
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is full")
 def test_a_full_disk_ends_no_run_even_where_warnings_are_errors():
     task = Task("a", work, "/dev/full")
