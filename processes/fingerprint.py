@@ -6,14 +6,16 @@ into a hash:
 
 - A function is its code without line numbers, its defaults, what it has closed over, and the globals that it
   names: functions and classes among these by their own contents, whichever module of the user's they are of.
-- A module of the user's that is imported in a function is its source file, with those that it imports.
+- A module of the user's that is imported in a function, or of which code names no part, is its source file,
+  with those that it imports.
 - What a compiled module of the user's holds is its name, and that module's file.
 - An import that waits for its first use (Python 3.15) is done: what it brings counts as any global does.
 - What belongs to Python or to an installed package is its name, and the version of the package.
 - Any other object is what it is reduced to for a pickle.
 
 Where in doubt the digest differs, and a task runs once more than it had to. It cannot see what a function
-looks up by a name that it makes, or reads from the world: files, the clock, the environment.
+looks up by a name that it makes, has a library look up, or reads from the world: files, the clock, the
+environment.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ import typing
 from contextvars import ContextVar
 from enum import Enum
 from hashlib import blake2b
+from operator import attrgetter
 from pickle import PickleBuffer
 from struct import pack
 from types import (
@@ -87,6 +90,16 @@ _WHAT_COUNTS: Final[dict[str, Callable[[Any], object]]] = {
         one.validate_return,
         one.config_wrapper.config_dict,
     ),
+    "msgspec._core.Factory": lambda one: one.factory,
+    "msgspec.structs.StructConfig": lambda one: [
+        (name, getattr(one, name)) for name in dir(one) if not name.startswith("_")
+    ],
+    "_ctypes.CField": lambda _: None,  # it is made of a structure's fields
+    # For a pickle they name the function that they decorate.
+    **dict.fromkeys(
+        ("toolz.functoolz.curry", "cytoolz.functoolz.curry"),
+        lambda one: (one.func, one.args, one.keywords),
+    ),
     "numba.core.registry.CPUDispatcher": lambda one: (one.py_func, one.targetoptions),
     # Tensors name their memory by its address when they are pickled.
     "torch.storage.TypedStorage": lambda one: (one.dtype, one._untyped_storage),  # noqa: SLF001
@@ -115,6 +128,8 @@ _SHARED: Final = {
 
 # What `singledispatch` makes holds also what was found for the classes of arguments so far.
 _DISPATCHED: Final = typing.cast("FunctionType", functools.singledispatch(print)).__code__
+
+_KEPT_BY_MSGSPEC: Final = attrgetter("__struct_defaults__", "__struct_encode_fields__", "__struct_config__")
 
 _TYPE_ALIAS: Final = [kind] if (kind := getattr(typing, "TypeAliasType", None)) else []  # from 3.12 on
 
@@ -323,8 +338,10 @@ class _Writer:
             module = kind.__module__
             if tell := _WHAT_COUNTS.get(f"{module}.{kind.__qualname__}") or _WHAT_COUNTS.get(module):
                 self.write((kind, tell(value)))
-            elif hasattr(kind, "__wrapped__") and hasattr(value, "_self_wrapper"):  # what wrapt has decorated
-                enabled = value._self_enabled  # noqa: SLF001
+            elif (
+                hasattr(kind, "__wrapped__") and hasattr(value, "_self_wrapper") and self._is_of_library(kind)
+            ):
+                enabled = value._self_enabled  # noqa: SLF001 - wrapt's; a class of the user's may have others
                 self.write((kind, value.__wrapped__, value._self_wrapper, enabled))  # noqa: SLF001
             else:
                 self.write_object(value)
@@ -343,6 +360,10 @@ class _Writer:
             return False
         self._put(b"again", str(known[0]))
         return True
+
+    def _is_of_library(self, kind: type) -> bool:
+        module = kind.__module__
+        return module == "_wrappers" or self._fingerprints.modules.version(module) is not None
 
     def _put_name(self, tag: bytes, module: str | None, name: str) -> None:
         """Write the name of what may show no code, with the version or the file of where it is compiled."""
@@ -405,6 +426,8 @@ class _Writer:
         reduced: Any = value.__reduce_ex__(PROTOCOL) if reduce is None else reduce(value)
         if isinstance(reduced, str):
             module = getattr(value, "__module__", None)
+            if module is None and not reduced.isidentifier():  # as numpy.frompyfunc calls what it makes
+                raise TypeError(f"cannot tell what {reduced!r} is made of")
             self._put_name(b"global", module, reduced)
             if (
                 module is None
@@ -482,7 +505,7 @@ class _Writer:
         self._put(b"code", self._fingerprints.code(code).digest)
 
     def write_module(self, module: ModuleType, names: Iterable[str] | None = None) -> None:
-        """Write a module; of one of the user's own what code names there, or its source."""
+        """Write a module; of one of the user's own what code names there, or else its source."""
         version = self._fingerprints.modules.version(module.__name__)
         if version is not None:
             self._put(b"library", f"{module.__name__} {version}")
@@ -490,11 +513,13 @@ class _Writer:
             self._put(b"module", self._fingerprints.modules.source(module.__name__))
         elif not self._is_again(module):
             self._put(b"module", module.__name__)
-            found = vars(module)
-            for name in sorted(names):
+            for name in names:
                 import_waiting_submodule(module, name)
-                if name in found:
-                    self.write_global(name, found[name], names)
+            found = [name for name in sorted(names) if name in vars(module)]
+            for name in found:
+                self.write_global(name, vars(module)[name], names)
+            if not found:  # it is given to another function, or asked for names that are made on the way
+                self._put(b"whole", self._fingerprints.modules.source(module.__name__))
 
     def write_global(self, name: str, value: object, names: Iterable[str]) -> None:
         self._put(b"name", name)
@@ -541,6 +566,8 @@ class _Writer:
         self.write((type(cls), cls.__bases__))
         self.write(_annotation_texts(cls))
         self.write(_named_in_annotations(cls))  # of which libraries make objects: of nested settings, say
+        if hasattr(type(cls), "__struct_defaults__"):  # msgspec keeps these beside the class
+            self.write(_KEPT_BY_MSGSPEC(cls))
         members = cls.__members__ if issubclass(cls, Enum) else {}
         self.write([(name, member._value_) for name, member in members.items()])
         doc = str(cls.__doc__)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import math
 import os
@@ -370,7 +371,7 @@ VALUES = dict(
     by_module=lambda: shop.total(1), cart=Cart, method=Cart(3).sum, partial=functools.partial(outer, 1),
     noted=noted, decorated=decorated, ordered=[1, 2], keyed={"a": 1}, number=1, text="x", weight=Weight,
     colour=Colour.RED, by_name=by_name, module=[shop], settings=Settings,
-    dispatched=dispatched, managed=managed,
+    dispatched=dispatched, managed=managed, by_made_name=lambda: getattr(shop, "to" + "tal")(1),
 )
 """
 
@@ -404,10 +405,20 @@ EDITS: dict[str, tuple[str, str, str, set[str]]] = {
     "a number's type": ("program.py", "number=1", "number=1.0", {"number"}),
     "a member of an enumeration": ("program.py", "colour=Colour.RED", "colour=Colour.BLUE", {"colour"}),
     "a comment": ("program.py", "LIMIT = 10", "LIMIT = 10  # the most", set()),
-    "another module": ("shop.py", "* RATE", "+ RATE", {"total", "by_module", "module"}),
-    "another module's global": ("shop.py", "RATE = 2", "RATE = 3", {"total", "by_module", "module"}),
-    "what another module calls": ("prices.py", "n + 1", "n + 2", {"total", "by_module", "late", "module"}),
-    "what nobody calls": ("shop.py", "    pass", "    return 1", {"module"}),
+    "another module": ("shop.py", "* RATE", "+ RATE", {"total", "by_module", "module", "by_made_name"}),
+    "another module's global": (
+        "shop.py",
+        "RATE = 2",
+        "RATE = 3",
+        {"total", "by_module", "module", "by_made_name"},
+    ),
+    "what another module calls": (
+        "prices.py",
+        "n + 1",
+        "n + 2",
+        {"total", "by_module", "late", "module", "by_made_name"},
+    ),
+    "what nobody calls": ("shop.py", "    pass", "    return 1", {"module", "by_made_name"}),
     "a module that a function imports": ("late.py", "import price", "import price as price", {"late"}),
     "what such a module imports": ("tools/pairs.py", "PAIR = 2", "PAIR = 3", {"late"}),
 }
@@ -588,6 +599,7 @@ def variants() -> list[Any]:
         *(given.__code__, holding.__code__, CellType(), CellType(1), CellType(2)),
         *(cls(), cls(int), cls(Worn), cls(name="Other"), cls(kind=Kind), cls(x=1), cls(x=2), cls(y=1)),
         *(cls(__doc__="text"), cls(__annotations__={"x": int}), cls(__annotations__={"x": str})),
+        *(cls(ctypes.Structure, _fields_=[("x", one)]) for one in (ctypes.c_int, ctypes.c_long)),
         *(cls(__slots__=("x",)), cls(__slots__=("y",)), cls(x=function(lambda: 1)), cls(x=len)),
         *(Enum("Class", {"A": 1}), Enum("Class", {"A": 2}), Enum("Class", {"B": 1}), IntEnum("Class", "A")),
         *(ContextVar("x"), ContextVar("y"), WeakKeyDictionary({Worn: 1}), WeakKeyDictionary({Worn: 2})),
@@ -1008,18 +1020,27 @@ def test_a_context_variable_counts_with_what_it_holds():
     assert digest() == empty
 
 
-@pytest.mark.parametrize("library", ["wrapt", "tenacity"])
+@pytest.mark.parametrize("library", ["wrapt", "tenacity", "toolz"])
 def test_what_a_library_has_decorated_counts_with_that_and_not_with_its_calls(library):
     module = pytest.importorskip(library)
     if library == "wrapt":
         decorate = module.decorator(lambda function, _, args, kwargs: function(*args, **kwargs))
+    elif library == "toolz":
+
+        def decorate(function: Callable[..., object]) -> Any:
+            function.__qualname__ = "curried"  # by which a pickle would name it
+            globals()["curried"] = module.curry(function)
+            return globals()["curried"]
+
     else:
         decorate = module.retry(stop=module.stop_after_attempt(2))
-    functions = [decorate(lambda: 1), decorate(lambda: 1), decorate(lambda: 2)]
-    made = [Fingerprints().of_call(function, (), {}) for function in functions]
-    assert made[0] == made[1] != made[2]
-    assert functions[0]() == 1
-    assert Fingerprints().of_call(functions[0], (), {}) == made[0]
+    made = []
+    for function in (lambda: 2, lambda: 1, lambda: 1):
+        decorated = decorate(function)
+        made.append(Fingerprints().of_call(decorated, (), {}))
+    assert made[0] != made[1] == made[2]
+    assert decorated() == 1
+    assert Fingerprints().of_call(decorated, (), {}) == made[2]
 
 
 @pytest.mark.parametrize(("module", "name"), [("loguru", "logger"), ("rich.console", "Console")])
@@ -1029,6 +1050,23 @@ def test_what_a_task_logs_and_prints_through_counts_by_its_class_alone(module, n
     made = Fingerprints()
     assert made.of_call(lambda: first.print(""), (), {})
     assert made.of_call(print, (first,), {}) == made.of_call(print, (second,), {})
+
+
+def test_structs_of_msgspec_count_with_what_the_library_keeps_of_them():
+    msgspec = pytest.importorskip("msgspec")
+
+    def digest(default: object, **config: object) -> bytes:
+        struct = msgspec.defstruct("Struct", [("x", int, default)], module=__name__, **config)
+        return Fingerprints().of_call(lambda: struct, (), {})
+
+    factories = (msgspec.field(default_factory=factory) for factory in (list, dict))
+    digests = [
+        *map(digest, (1, 2, *factories)),
+        digest(1, forbid_unknown_fields=True),
+        digest(1, rename="upper"),
+    ]
+    assert len({*digests}) == len(digests)
+    assert digest(1) == digests[0]
 
 
 @pytest.mark.parametrize("library", ["boto3", "pymongo", "redis"])
@@ -1107,6 +1145,14 @@ def test_what_a_module_without_a_file_defines_counts_with_its_code(monkeypatch):
     first = digest("1")
     assert digest("2") != first
     assert digest("1") == first
+
+
+def test_what_numpy_makes_of_a_function_has_a_fingerprint_only_where_that_is_told():
+    numpy = pytest.importorskip("numpy")
+    made = Fingerprints()
+    assert made.of_call(numpy.vectorize(abs), (), {}) != made.of_call(numpy.vectorize(len), (), {})
+    with pytest.raises(NoFingerprintError, match=r"its function: TypeError\(.*abs \(vectorized\)"):
+        made.of_call(numpy.frompyfunc(abs, 1, 1), (), {})
 
 
 def test_a_large_array_that_many_calls_get_is_read_once():
