@@ -95,6 +95,13 @@ _WHAT_COUNTS: Final[dict[str, Callable[[Any], object]]] = {
         (name, getattr(one, name)) for name in dir(one) if not name.startswith("_")
     ],
     "_ctypes.CField": lambda _: None,  # it is made of a structure's fields
+    # Tables and columns hold each other, in sets too, and count how many there were before them.
+    "sqlalchemy.sql.schema.MetaData": lambda one: one.sorted_tables,
+    "sqlalchemy.sql.schema.Table": lambda one: (
+        sorted(_ADDRESS.sub("", repr(part)) for part in (one, *one.constraints, *one.indexes)),
+        [getattr(column.default, "arg", None) for column in one.columns],
+    ),
+    "sqlalchemy.sql.schema.Column": lambda one: (one.table, one.name),
     # For a pickle they name the function that they decorate.
     **dict.fromkeys(
         ("toolz.functoolz.curry", "cytoolz.functoolz.curry"),

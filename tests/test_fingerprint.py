@@ -1069,6 +1069,22 @@ def test_structs_of_msgspec_count_with_what_the_library_keeps_of_them():
     assert digest(1) == digests[0]
 
 
+def test_tables_of_sqlalchemy_count_with_their_columns():
+    sql = pytest.importorskip("sqlalchemy")
+
+    def digests(**column: object) -> list[bytes]:
+        metadata = sql.MetaData()
+        goods = sql.Table("goods", metadata, sql.Column("name", sql.Text, primary_key=True))
+        key = sql.ForeignKey("goods.name")
+        sold = sql.Table("sold", metadata, sql.Column("what", sql.Text, key, **column))
+        return [Fingerprints().digest(value) for value in (sold.c.what, sold, metadata, goods)]
+
+    first = digests()
+    assert digests() == first
+    for column in ({"index": True}, {"default": 1}, {"default": lambda: 2}):
+        assert {*digests(**column)} & {*first} == {first[-1]}
+
+
 @pytest.mark.parametrize("library", ["boto3", "pymongo", "redis"])
 def test_a_client_of_a_service_counts_by_which_it_is(library):
     module = pytest.importorskip(library)
