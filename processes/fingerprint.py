@@ -191,10 +191,11 @@ class Fingerprints:
             If it has none: the code of a value may raise anything.
         """
         called = _known(self._functions, function, lambda one: self._try_digest(one, "function"))
+        given: bytes | str = b""
         if is_simple(args) and is_simple(kwargs):
-            given: bytes | str = repr((args, kwargs)).encode()
-        else:
-            given = self._try_digest((args, kwargs), "arguments")
+            with contextlib.suppress(ValueError):  # of so many digits Python writes no number
+                given = repr((args, kwargs)).encode()
+        given = given or self._try_digest((args, kwargs), "arguments")
         if isinstance(called, str) or isinstance(given, str):
             raise NoFingerprintError(called if isinstance(called, str) else given)
         return digest_of(_PYTHON + called + given)

@@ -616,6 +616,7 @@ def test_whatever_differs_in_one_thing_has_another_fingerprint():
     calls = [
         *((len, (value,), {}) for value in values),
         *((value, (), {}) for value in values if callable(value)),
+        *((len, (10**5000, 1), {}), (len, (10**5000, 2), {}), (len, (), {"a": 10**5000})),
         *((len, (1, 2), {}), (len, (), {"a": 1}), (len, (), {"b": 1}), (len, (1,), {"a": 1})),
         *((len, ([1], [2]), {}), (len, (), {"a": [1]}), (len, (), {"b": [1]}), (len, ([1],), {"a": [1]})),
     ]
