@@ -10,7 +10,7 @@ into a hash:
   with those that it imports.
 - What a compiled module of the user's holds is its name, and that module's file.
 - An import that waits for its first use (Python 3.15) is done: what it brings counts as any global does.
-- What belongs to Python or to an installed package is its name, and the version of the package.
+- What belongs to Python or to an installed package is its name, and the version of the package, or its files.
 - Any other object is what it is reduced to for a pickle.
 
 Where in doubt the digest differs, and a task runs once more than it had to. It cannot see what a function

@@ -63,20 +63,34 @@ class Modules:
             return ""  # Python's own version is part of each fingerprint
         if module is None or name == "__main__" or not (name == "processes" or _is_installed(spec)):
             return None
-        version = vars(module).get("__version__")
-        return version if type(version) is str else self._version_of_distribution(name)
+        told = vars(module).get("__version__")
+        return self._version_of_distribution(name, told if type(told) is str else "")
 
-    def _version_of_distribution(self, package: str) -> str:
-        """Return the version under which a package was installed; empty if that is not known."""
+    def _version_of_distribution(self, package: str, told: str) -> str:
+        """Return the version under which a package was installed; empty if that is not known.
+
+        What was installed from a folder may be edited and keep its version: the digest of its files tells.
+        """
+        distribution = self._distribution_of(package, is_asked_for=not told)
+        if distribution is None:
+            return told
+        version = told or str(distribution.version)
+        if distribution.read_text("direct_url.json") is None:  # it comes from an index
+            return version
+        files = distribution.read_text("RECORD") or ""
+        return f"{version} {blake2b(files.encode()).hexdigest()}"
+
+    def _distribution_of(self, package: str, *, is_asked_for: bool) -> Distribution | None:
+        """Return the distribution that a package is of; one of another name only if it is asked for."""
         from importlib import metadata
 
         with suppress(metadata.PackageNotFoundError):  # most have the name of their package
-            return str(metadata.version(package.replace(".", "-")))
+            return metadata.distribution(package.replace(".", "-"))
         path = "\n" + package.replace(".", "/")
-        for distribution, files in self._installed:
+        for distribution, files in self._installed if is_asked_for else ():
             if f"{path}/__init__." in files or f"{path}." in files:
-                return str(distribution.version)
-        return ""
+                return distribution
+        return None
 
     @cached_property
     def _installed(self) -> list[tuple[Distribution, str]]:

@@ -696,7 +696,7 @@ def test_an_object_that_an_installed_package_has_made_counts_with_its_contents(t
 INSTALLED = """
 import os, sys
 sys.path.insert(1, os.path.join(os.path.dirname(__file__), "site-packages"))
-import acme.core, acme.jobs, plain, renamed, sched
+import acme.core, acme.jobs, local, plain, renamed, sched
 
 def late(x):
     import sched
@@ -704,6 +704,7 @@ def late(x):
 MAY_CHANGE = set()
 VALUES = dict(
     same_name=lambda x: plain.PLAIN, other_name=lambda x: renamed.RENAMED, late=late, none=lambda x: x,
+    local=lambda x: local.LOCAL,
     part=lambda x: acme.core.CORE, own_part=lambda x: acme.jobs.JOBS, own=lambda x: sched.OWN,
 )
 """
@@ -717,10 +718,14 @@ def test_an_installed_package_counts_with_its_version_and_the_users_own_beside_i
         "site-packages/acme/core.py": "CORE = 1\n",
         "site-packages/plain/__init__.py": "PLAIN = 1\n",
         "site-packages/renamed.py": "RENAMED = 1\n",
+        "site-packages/local.py": "__version__ = '1'\nLOCAL = 1\n",
+        "site-packages/local-1.dist-info/direct_url.json": "{}",
+        "site-packages/local-1.dist-info/RECORD": "local.py,sha256=1\n",
+        "site-packages/plain-1.dist-info/RECORD": "plain/__init__.py,sha256=1\n",
+        "site-packages/other-1.dist-info/RECORD": "renamed.py,sha256=1\n",
     }
-    for name in ("acme_core", "plain", "other"):
+    for name in ("acme_core", "local", "plain", "other"):
         files[f"site-packages/{name}-1.dist-info/METADATA"] = f"Name: {name}\nVersion: 1\n"
-    files["site-packages/other-1.dist-info/RECORD"] = "renamed.py,,\n"
     edits = (
         ("sched.py", {"own", "late"}),
         ("acme/jobs.py", {"own_part"}),
@@ -728,6 +733,8 @@ def test_an_installed_package_counts_with_its_version_and_the_users_own_beside_i
         ("site-packages/acme_core-1.dist-info/METADATA", {"part"}),
         ("site-packages/plain-1.dist-info/METADATA", {"same_name"}),
         ("site-packages/other-1.dist-info/METADATA", {"other_name"}),
+        ("site-packages/plain-1.dist-info/RECORD", set()),
+        ("site-packages/local-1.dist-info/RECORD", {"local"}),  # installed from a folder once more
     )
     unedited, *edited = fingerprints_after_each([(file, "1\n", "2\n") for file, _ in edits], files, tmp_path)
     for (file, expected), now in zip(edits, edited, strict=True):
