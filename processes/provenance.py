@@ -27,6 +27,7 @@ class Modules:
 
     def __init__(self) -> None:
         self._versions: dict[str, str | None] = {}  # of modules, and of the packages that they are in
+        self._versions_by_name: dict[str, bytes] = {}  # of packages, imported or not
         self._sources: dict[str, tuple[bytes, frozenset[str]]] = {}
 
     def version(self, name: str | None) -> str | None:
@@ -42,10 +43,10 @@ class Modules:
 
     def has_source(self, name: str) -> bool:
         """Tell whether a module is the user's own, and of a file."""
-        return bool(self._read(name)[0])
+        return self.version(name) is None and bool(self._read(name)[0])
 
     def source(self, name: str) -> bytes:
-        """Return the digest of a module's source file, and of all that it imports of the user's own."""
+        """Return the digest of a module's source file, and of all that it imports; libraries by version."""
         found: dict[str, bytes] = {}
         unread = [name]
         while unread:
@@ -101,8 +102,34 @@ class Modules:
 
     def _read(self, name: str) -> tuple[bytes, frozenset[str]]:
         if name not in self._sources:
-            self._sources[name] = _read_source(name)
+            self._sources[name] = self._read_source(name)
         return self._sources[name]
+
+    def _read_source(self, name: str) -> tuple[bytes, frozenset[str]]:
+        """Return the digest of a module's source, and what it imports; of a library's its version."""
+        if name.partition(".")[0] in {"__main__", "processes"}:
+            return b"", frozenset()
+        own = b""
+        others: set[str] = set()
+        for spec in find_specs(name):  # the packages that it is in are imported too
+            if spec.origin is None:
+                continue
+            if _is_installed(spec):
+                return own + self._version_by_name(spec.name), frozenset(others)
+            data = Path(spec.origin).read_bytes()
+            own += blake2b(data).digest()
+            is_package = spec.submodule_search_locations is not None
+            if spec.origin.endswith(".py"):
+                others |= _imports_of(data, spec.name if is_package else spec.name.rpartition(".")[0])
+        return own, frozenset(others)
+
+    def _version_by_name(self, package: str) -> bytes:
+        """Return the version of a library's outermost package that may not be imported yet."""
+        if package not in self._versions_by_name:
+            is_pythons = package.partition(".")[0] in sys.stdlib_module_names
+            version = "" if is_pythons else self._version_of_distribution(package, "")
+            self._versions_by_name[package] = version.encode()
+        return self._versions_by_name[package]
 
 
 def is_compiled(name: str | None) -> TypeGuard[str]:
@@ -136,22 +163,6 @@ def _is_of_library(name: str, place: str) -> bool:
         return True
     is_pythons = name.partition(".")[0] in sys.stdlib_module_names
     return is_pythons and (path.suffix != ".py" or path.is_relative_to(_OF_PYTHON))
-
-
-def _read_source(name: str) -> tuple[bytes, frozenset[str]]:
-    """Return the digest of a module's source, and what it imports; nothing if it is a library's."""
-    if name.partition(".")[0] in {"__main__", "processes"}:
-        return b"", frozenset()
-    own = b""
-    others: set[str] = set()
-    for spec in find_specs(name):  # the packages that it is in are imported too
-        if spec.origin is not None and not _is_installed(spec):
-            data = Path(spec.origin).read_bytes()
-            own += blake2b(data).digest()
-            is_package = spec.submodule_search_locations is not None
-            if spec.origin.endswith(".py"):
-                others |= _imports_of(data, spec.name if is_package else spec.name.rpartition(".")[0])
-    return own, frozenset(others)
 
 
 def _imports_of(source: bytes, package: str) -> set[str]:

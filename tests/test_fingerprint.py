@@ -699,7 +699,7 @@ sys.path.insert(1, os.path.join(os.path.dirname(__file__), "site-packages"))
 import acme.core, acme.jobs, local, plain, renamed, sched
 
 def late(x):
-    import sched
+    import plain, sched
 
 MAY_CHANGE = set()
 VALUES = dict(
@@ -731,7 +731,7 @@ def test_an_installed_package_counts_with_its_version_and_the_users_own_beside_i
         ("acme/jobs.py", {"own_part"}),
         ("site-packages/acme/core.py", set()),
         ("site-packages/acme_core-1.dist-info/METADATA", {"part"}),
-        ("site-packages/plain-1.dist-info/METADATA", {"same_name"}),
+        ("site-packages/plain-1.dist-info/METADATA", {"same_name", "late"}),
         ("site-packages/other-1.dist-info/METADATA", {"other_name"}),
         ("site-packages/plain-1.dist-info/RECORD", set()),
         ("site-packages/local-1.dist-info/RECORD", {"local"}),  # installed from a folder once more
