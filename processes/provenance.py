@@ -72,33 +72,39 @@ class Modules:
 
         What was installed from a folder may be edited and keep its version: the digest of its files tells.
         """
-        distribution = self._distribution_of(package, is_asked_for=not told)
+        distribution = self._distribution_of(package, of_all=not told)
         if distribution is None:
             return told
         version = told or str(distribution.version)
-        if distribution.read_text("direct_url.json") is None:  # it comes from an index
+        if not _is_from_folder(distribution):
             return version
-        files = distribution.read_text("RECORD") or ""
-        return f"{version} {blake2b(files.encode()).hexdigest()}"
+        return f"{version} {blake2b(_files_of(distribution).encode()).hexdigest()}"
 
-    def _distribution_of(self, package: str, *, is_asked_for: bool) -> Distribution | None:
-        """Return the distribution that a package is of; one of another name only if it is asked for."""
+    def _distribution_of(self, package: str, *, of_all: bool) -> Distribution | None:
+        """Return the distribution that a package is of: one of its name, of those from folders, or of all."""
         from importlib import metadata
 
         with suppress(metadata.PackageNotFoundError):  # most have the name of their package
             return metadata.distribution(package.replace(".", "-"))
         path = "\n" + package.replace(".", "/")
-        for distribution, files in self._installed if is_asked_for else ():
+        for distribution, files in self._installed if of_all else self._from_folders:
             if f"{path}/__init__." in files or f"{path}." in files:
                 return distribution
         return None
 
     @cached_property
     def _installed(self) -> list[tuple[Distribution, str]]:
-        """All distributions that are installed, with the lists of their files."""
+        """All distributions, with the lists of their files."""
         from importlib import metadata
 
-        return [(one, f"\n{one.read_text('RECORD')}") for one in metadata.distributions()]
+        return [(one, _files_of(one)) for one in metadata.distributions()]
+
+    @cached_property
+    def _from_folders(self) -> list[tuple[Distribution, str]]:
+        """Those that were installed from folders; to read the others' lists would take long."""
+        from importlib import metadata
+
+        return [(one, _files_of(one)) for one in metadata.distributions() if _is_from_folder(one)]
 
     def _read(self, name: str) -> tuple[bytes, frozenset[str]]:
         if name not in self._sources:
@@ -144,6 +150,16 @@ def absolute_name(name: str, level: int, package: str) -> str:
         return name
     parts = package.split(".")
     return ".".join([*parts[: len(parts) - level + 1], *([name] if name else [])])
+
+
+def _is_from_folder(distribution: Distribution) -> bool:
+    """Tell whether a distribution was installed from a folder or an address, and not from an index."""
+    return distribution.read_text("direct_url.json") is not None
+
+
+def _files_of(distribution: Distribution) -> str:
+    """Return the list of a distribution's files, with their digests."""
+    return "\n" + (distribution.read_text("RECORD") or "")
 
 
 def _is_installed(spec: ModuleSpec | None) -> bool:

@@ -719,12 +719,12 @@ def test_an_installed_package_counts_with_its_version_and_the_users_own_beside_i
         "site-packages/plain/__init__.py": "PLAIN = 1\n",
         "site-packages/renamed.py": "RENAMED = 1\n",
         "site-packages/local.py": "__version__ = '1'\nLOCAL = 1\n",
-        "site-packages/local-1.dist-info/direct_url.json": "{}",
-        "site-packages/local-1.dist-info/RECORD": "local.py,sha256=1\n",
+        "site-packages/homemade-1.dist-info/direct_url.json": "{}",
+        "site-packages/homemade-1.dist-info/RECORD": "local.py,sha256=1\n",
         "site-packages/plain-1.dist-info/RECORD": "plain/__init__.py,sha256=1\n",
         "site-packages/other-1.dist-info/RECORD": "renamed.py,sha256=1\n",
     }
-    for name in ("acme_core", "local", "plain", "other"):
+    for name in ("acme_core", "homemade", "plain", "other"):
         files[f"site-packages/{name}-1.dist-info/METADATA"] = f"Name: {name}\nVersion: 1\n"
     edits = (
         ("sched.py", {"own", "late"}),
@@ -734,7 +734,7 @@ def test_an_installed_package_counts_with_its_version_and_the_users_own_beside_i
         ("site-packages/plain-1.dist-info/METADATA", {"same_name", "late"}),
         ("site-packages/other-1.dist-info/METADATA", {"other_name"}),
         ("site-packages/plain-1.dist-info/RECORD", set()),
-        ("site-packages/local-1.dist-info/RECORD", {"local"}),  # installed from a folder once more
+        ("site-packages/homemade-1.dist-info/RECORD", {"local"}),  # installed from a folder once more
     )
     unedited, *edited = fingerprints_after_each([(file, "1\n", "2\n") for file, _ in edits], files, tmp_path)
     for (file, expected), now in zip(edits, edited, strict=True):
