@@ -102,6 +102,21 @@ _WHAT_COUNTS: Final[dict[str, Callable[[Any], object]]] = {
         [getattr(column.default, "arg", None) for column in one.columns],
     ),
     "sqlalchemy.sql.schema.Column": lambda one: (one.table, one.name),
+    # These keep what was looked up in them; before pandas 3 they tell other modules.
+    **dict.fromkeys(
+        (
+            "pandas.arrays.DatetimeArray",
+            "pandas.arrays.TimedeltaArray",
+            "pandas.arrays.PeriodArray",
+            "pandas.core.arrays.datetimes.DatetimeArray",
+            "pandas.core.arrays.timedeltas.TimedeltaArray",
+            "pandas.core.arrays.period.PeriodArray",
+        ),
+        lambda one: (
+            (one._ndarray, one.dtype),  # noqa: SLF001
+            {name: value for name, value in vars(one).items() if name != "_cache"},
+        ),
+    ),
     # For a pickle they name the function that they decorate.
     **dict.fromkeys(
         ("toolz.functoolz.curry", "cytoolz.functoolz.curry"),

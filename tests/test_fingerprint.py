@@ -54,7 +54,8 @@ for name, digest in found:
     print(name, digest)
 for value in VALUES.values():
     # What has been used has caches in it, or what Python has noted.
-    for use in (pickle.dumps, cloudpickle.dumps, copy.deepcopy, repr, hash, dir, inspect.signature, vars):
+    uses = [pickle.dumps, cloudpickle.dumps, copy.deepcopy, repr, hash, dir, inspect.signature, vars]
+    for use in (*uses, lambda frame: frame.iloc[0]):
         with contextlib.suppress(Exception):
             use(value)
     for _ in range(20):
@@ -206,7 +207,7 @@ def imports():
     from os import path
     return json, path
 
-MAY_CHANGE = {"dates"}  # what pandas has looked up is a part of them
+MAY_CHANGE = set()
 VALUES = dict(
     helper=helper, decorated=decorated, dispatched=dispatched, managed=managed, closure=closure(3),
     slow=slow, around=around,
@@ -220,6 +221,7 @@ VALUES = dict(
     fortran=np.ones((3, 4), order="F"),
     objects=np.array([1, "a", None], object), frame=pd.DataFrame({"a": [1, 2], "b": list("xy")}),
     categories=pd.Series(list("abca"), dtype="category"), dates=pd.date_range("2020", periods=3, tz="UTC"),
+    dated=pd.DataFrame({"d": pd.date_range("2020", periods=3), "t": pd.timedelta_range(0, periods=3)}),
     scalar=np.float64(1), data_type=np.dtype("i4,f8"), generator=np.random.default_rng(3),
     rng=random.Random(3),
     choice=random.choice, draw=random.random, rand=np.random.rand, secret=secrets.choice,
