@@ -115,7 +115,11 @@ def test_a_dead_worker_of_dask_costs_the_attempt_that_it_was_at(tmp_path):
         *[Task(f"t{i}", note, args=(tmp_path / "called", i, np.ones(20_000))) for i in range(10)],  # large
         *[Task(f"t{i}", note, args=(tmp_path / "called", i)) for i in range(10, 40)],
     ]
-    report = Process(tasks).run(runner=DaskRunner(n_workers=1))
+    preload = tmp_path / "preloaded.py"
+    preload.write_text(f"from pathlib import Path\nPath({str(tmp_path / 'is-loaded')!r}).touch()\n")
+    runner = DaskRunner(n_workers=1, preload=[str(preload)], preload_argv=[[]])
+    report = Process(tasks).run(runner=runner)
+    assert (tmp_path / "is-loaded").exists()
     assert list(report.exceptions) == ["dies"]
     error = report.exceptions["dies"]
     assert type(error) is WorkerDiedError

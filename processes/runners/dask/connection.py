@@ -96,8 +96,10 @@ class Connection:
             **local_cluster,
         }
         preload = options.get("preload") or dask.config.get("distributed.worker.preload")  # a name, or a list
-        preload = [preload] if isinstance(preload, str) else preload
-        options["preload"] = [call.__name__, *preload]
+        options["preload"] = [call.__name__, *([preload] if isinstance(preload, str) else preload)]
+        preload_argv = options.get("preload_argv") or dask.config.get("distributed.worker.preload-argv")
+        if preload_argv and not isinstance(preload_argv[0], str):  # for each its own
+            options["preload_argv"] = [[], *preload_argv]
         options["scheduler_kwargs"] = {
             "allowed_failures": 0,  # what is lost is ours to repeat
             **(options.get("scheduler_kwargs") or {}),
