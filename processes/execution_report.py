@@ -216,6 +216,7 @@ class ProcessExecutionReport:
             exceptions=ByName(
                 {name: result.exception for name, result in results.items() if result.exception is not None},
                 HAS_FAILED,
+                graph.index,
             ),
             dependencies=graph.dependency_names(),
             passed=graph.passed_by_name(),
@@ -420,7 +421,7 @@ class ProcessExecutionReport:
 
         vars(self).update(state)
         errors = {name: released(error) for name, error in self.exceptions.items()}
-        self.exceptions = ByName(errors, HAS_FAILED)
+        self.exceptions = ByName(errors, HAS_FAILED, frozenset(self.entries))
 
     def __repr__(self) -> str:
         """Give one line: a console shows it, and the whole of a run may be gigabytes."""
@@ -441,7 +442,9 @@ class ProcessExecutionReport:
 
     def _with_status(self, status: TaskStatus, which: str) -> dict[str, TaskReportEntry]:
         return ByName(
-            ((name, entry) for name, entry in self.entries.items() if entry.status is status), which
+            ((name, entry) for name, entry in self.entries.items() if entry.status is status),
+            which,
+            frozenset(self.entries),
         )
 
     def _restricted_to(self, entries: dict[str, TaskReportEntry]) -> ProcessExecutionReport:

@@ -126,4 +126,4 @@ class Measurements(LazyMapping[TaskMetrics]):
                 metrics.peak_rss_bytes = max(metrics.peak_rss_bytes, attempt.peak_rss_bytes)
                 metrics.worker, metrics.pid, metrics.host = attempt.worker, attempt.pid, attempt.host
         made = {name: of_task[name] for name in self._names if name in of_task}
-        return ByName(made, " of which an attempt has ended")
+        return ByName(made, " of which an attempt has ended", frozenset(self._names))

@@ -8,7 +8,7 @@ from .failure import behind_type, brief_repr
 from .task_types import TaskStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from .execution_report import TaskReportEntry
 
@@ -27,20 +27,27 @@ class ByName(dict[str, Value]):
         What there is.
     which : str, default ""
         Of which tasks: `` that has failed``, say. All by default.
+    tasks : collection of str, default ()
+        The names of all tasks: who asks for one of these means no other.
     """
 
     def __init__(
-        self, values: Mapping[str, Value] | Iterable[tuple[str, Value]] = (), which: str = ""
+        self,
+        values: Mapping[str, Value] | Iterable[tuple[str, Value]] = (),
+        which: str = "",
+        tasks: Collection[str] = (),
     ) -> None:
         super().__init__(values)
         self._which = which
+        self._tasks = tasks
 
     def __missing__(self, name: object) -> Value:
         if not isinstance(name, str):
             raise KeyError(f"{brief_repr(name)} is no task's name")
         from .graph import did_you_mean
 
-        raise KeyError(f"There is no task {name!r}{self._which}{did_you_mean(name, self._names())}")
+        nearest = "" if name in self._tasks else did_you_mean(name, self._names())
+        raise KeyError(f"There is no task {name!r}{self._which}{nearest}")
 
     def _names(self) -> Iterable[str]:
         return self

@@ -152,16 +152,21 @@ def test_what_some_tasks_alone_have_is_an_error_that_tells_which_ones_for_the_ot
         Task("good", abs, args=(-1,)),
         Task("bad", int, args=("x",)),
         Task("behind", abs, dependencies=[TaskDependency("bad")]),
+        Task("bad-2", abs, args=(-1,)),
+        Task("good-2", abs, dependencies=[TaskDependency("bad")]),
     ]
     report = Process(tasks).run()
     for one in (report, pickle.loads(pickle.dumps(report)), copy.deepcopy(report)):
         for there, name, message in (
             (one.exceptions, "good", "There is no task 'good' that has failed"),
             (one.exceptions, "Bad", "There is no task 'Bad' that has failed; did you mean 'bad'?"),
+            (one.exceptions, "bad-2", "There is no task 'bad-2' that has failed"),
             (one.errored, "good", "There is no task 'good' that has failed"),
+            (one.errored, "bad-2", "There is no task 'bad-2' that has failed"),
             (one.successes, "bad", "There is no task 'bad' that has succeeded"),
-            (one.skipped, "goods", "There is no task 'goods' that was skipped"),
+            (one.skipped, "goods", "There is no task 'goods' that was skipped; did you mean 'good-2'?"),
             (one.metrics, "behind", "There is no task 'behind' of which an attempt has ended"),
+            (one.metrics, "good-2", "There is no task 'good-2' of which an attempt has ended"),
             (one.metrics, 3, "3 is no task's name"),
         ):
             with pytest.raises(KeyError) as caught:
@@ -170,7 +175,7 @@ def test_what_some_tasks_alone_have_is_an_error_that_tells_which_ones_for_the_ot
             assert (there.get(name), name in there) == (None, False)
         assert {**one.errored, **one.skipped, **one.successes} == one.entries
         assert [*one.exceptions] == ["bad"]
-        assert [*one.metrics] == ["good", "bad"]
+        assert [*one.metrics] == ["good", "bad", "bad-2"]
         with monkeypatch.context() as patched:  # to look for the nearest of thousands of names takes a while
             patched.delattr("processes.graph.did_you_mean")
             for there in (one.entries, one.exceptions, one.errored, one.metrics, one.dependencies):
