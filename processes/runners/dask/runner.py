@@ -401,7 +401,6 @@ class DaskRunner(ProcessRunner):
         del _runs[self._client][self._run]
         self._held.clear()
         self._used.has_left_attempts |= bool(self._left)
-        self._left.clear()
         try:
             self._bring_values()
         finally:
