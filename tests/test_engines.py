@@ -116,8 +116,14 @@ def test_what_an_engine_has_not_begun_when_the_run_ends_is_never_run(engine, das
     go_on, in_line, unwanted = (tmp_path / name for name in ("go-on", "in-line", "unwanted"))
     begun = [tmp_path / "one-began", tmp_path / "other-began"]
 
+    def wait_until_workers_have(count) -> None:
+        if engine == "dask":  # which sends and takes back in its own time
+            run_there = dask._connection.client.run
+            wait_until(lambda: sum(map(len, run_there(keys_at).values())) == count, 30)
+
     def look(event) -> None:
         if type(event) is TaskStarted and event.name == "last":
+            wait_until_workers_have(4)
             in_line.touch()
 
     tasks = [Task(path.name, hold, args=(path, go_on)) for path in begun]
@@ -130,9 +136,7 @@ def test_what_an_engine_has_not_begun_when_the_run_ends_is_never_run(engine, das
     with ThreadPoolExecutor(2) as threads:
         runner = dask if engine == "dask" else ExecutorRunner(threads, max_workers=4)
         report = Process(tasks).run(runner=runner, fail_fast=True, observers=[look])
-        if engine == "dask":  # which takes back what it has at its workers in its own time
-            run_there = dask._connection.client.run
-            wait_until(lambda: sum(map(len, run_there(keys_at).values())) == len(begun), 30)
+        wait_until_workers_have(len(begun))
         go_on.touch()
         behind_all = Process([Task(f"t{i}", add, args=(i,)) for i in range(4)])
         behind_all.run(runner=runner).raise_for_errors()
