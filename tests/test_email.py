@@ -203,6 +203,16 @@ def test_a_server_that_lacks_what_is_asked_for_gets_nothing(report):
     assert inbox.mails == inbox.logins == []
 
 
+def test_addresses_beyond_ascii_get_mails_of_a_server_that_takes_them(report):
+    addresses = ["m\N{LATIN SMALL LETTER U WITH DIAERESIS}ller@example.org", "team@example.org"]
+    with mail_server(enable_SMTPUTF8=True) as (host, inbox):
+        send(report, SMTPConfig(host, "reports@example.org", [f"Team <{address}>" for address in addresses]))
+    (envelope,) = inbox.envelopes
+    assert envelope.rcpt_tos == addresses
+    headers = envelope.content.decode().partition("\r\n\r\n")[0]
+    assert all(f"Team <{address}>" in headers for address in addresses)
+
+
 def test_credentials_over_a_connection_in_the_clear_work_with_a_warning(report):
     with mail_server(auth_require_tls=False) as (host, inbox):
         with pytest.warns(UserWarning, match="not encrypted") as caught:

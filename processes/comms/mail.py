@@ -149,7 +149,7 @@ class EmailChannel(ReportChannel):
         """
         config = self.smtp_config
         # 7bit: not every server takes 8-bit bodies, and none takes lines of more than 998 bytes.
-        message = EmailMessage(policy.SMTP.clone(cte_type="7bit"))
+        message = EmailMessage(policy.SMTP.clone(cte_type="7bit", utf8=_is_international(config)))
         message["Subject"] = _subject(report.process_name, report_title(self.style.language, errors_only))
         message["From"] = config.fromaddr
         message["To"] = ", ".join(config.toaddrs)
@@ -174,6 +174,12 @@ def _subject(process_name: str, title: str) -> str:
     today = datetime.now().astimezone()
     # Parted: `email` would decode a name that looks like an encoded word, as in "=?utf-8?q?=0D=0ABcc:…?=".
     return visible(f"{named} | {today:%Y%m%d}").replace("=?", "= ?")
+
+
+def _is_international(config: SMTPConfig) -> bool:
+    """Tell whether an address is beyond ASCII: the mail is sent as UTF-8 then, if the server takes that."""
+    addresses = getaddresses([config.fromaddr, *config.toaddrs])
+    return not all(address.isascii() for _, address in addresses)
 
 
 def _domain(address: str) -> str:
