@@ -94,7 +94,8 @@ _WHAT_COUNTS: Final[dict[str, Callable[[Any], object]]] = {
     "msgspec.structs.StructConfig": lambda one: [
         (name, getattr(one, name)) for name in dir(one) if not name.startswith("_")
     ],
-    "_ctypes.CField": lambda _: None,  # it is made of a structure's fields
+    # It is made of a structure's fields; from Python 3.14 on it is public.
+    **dict.fromkeys(("_ctypes.CField", "ctypes.CField"), lambda _: None),
     # Tables and columns hold each other, in sets too, and count how many there were before them.
     "sqlalchemy.sql.schema.MetaData": lambda one: one.sorted_tables,
     "sqlalchemy.sql.schema.Table": lambda one: (
