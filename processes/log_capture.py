@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextvars import ContextVar
+from functools import wraps
 
 from .forks import fork_safe_lock
 
@@ -81,6 +82,7 @@ def _lasting() -> list[Capture]:
 
 
 def _telling_listeners(call_handlers: CallHandlers) -> CallHandlers:
+    @wraps(call_handlers)
     def call_handlers_and_listeners(logger: logging.Logger, record: logging.LogRecord) -> None:
         # One that is not the latest stands below a patch that was made in its time, such as Sentry's.
         captures = _lasting() if call_handlers_and_listeners is _ours else []

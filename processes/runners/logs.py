@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import pickle
 import sys
+from functools import wraps
 from typing import TYPE_CHECKING, Any, Final
 
 from ..attempt import Attempt, Raised
@@ -102,11 +103,13 @@ def forward_records(send: Callable[[bytes], None], is_importing: Callable[[], bo
         logger.handlers.clear()
         logger.filters.clear()
 
+    @wraps(call_handlers)
     def send_and_call_handlers(logger: logging.Logger, record: logging.LogRecord) -> None:
         send(dump_record(record, *reach_of(logger, of_modules)))
         call_handlers(logger, record)
 
     def for_tasks(configure: Callable[..., None]) -> Callable[..., None]:
+        @wraps(configure)
         def configure_for_task(logger: logging.Logger, *args: Any, **options: Any) -> None:
             if is_importing() and not _is_of_task(logger):
                 of_modules.add(logger)
@@ -115,10 +118,12 @@ def forward_records(send: Callable[[bytes], None], is_importing: Callable[[], bo
 
         return configure_for_task
 
+    @wraps(make_logger)
     def make(logger: logging.Logger, name: str, level: int | str = logging.NOTSET) -> None:
         make_logger(logger, name, level)
         logger.level = _awaited.pop(name, logger.level)
 
+    @wraps(basic_config)
     def configure_all(**options: Any) -> None:
         is_asked_by_logging = sys._getframe(1).f_globals is vars(logging)  # noqa: SLF001 - by `logging.info`
         if not (is_importing() or is_asked_by_logging):
@@ -147,6 +152,7 @@ def leave_configurations(is_importing: Callable[[], bool]) -> None:
     from logging import config
 
     def for_tasks(configure: Callable[..., None]) -> Callable[..., None]:
+        @wraps(configure)
         def configure_for_task(*args: Any, **options: Any) -> None:
             if not is_importing():
                 configure(*args, **options)

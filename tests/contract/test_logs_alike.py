@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
+import logging.config
 import os
 import re
 import sys
@@ -528,6 +530,18 @@ def test_modules_may_make_loggers_of_a_class_of_their_own(tmp_path):
     done = ended([sys.executable, "uses.py", *runners], cwd=tmp_path)
     lines = ["special: MODULE", "special: LOGGER", "own: SCRIPT TRUE", "late: LATE"]
     assert done.stderr.splitlines() == [*lines * len(runners), "late: AT THE END"]
+
+
+def look_at_logging():
+    names = ("__init__", "addHandler", "addFilter", "setLevel", "callHandlers")
+    methods = [getattr(logging.Logger, name) for name in names]
+    functions = [logging.basicConfig, logging.config.dictConfig, logging.config.fileConfig, *methods]
+    return [(one.__qualname__, inspect.getdoc(one), str(inspect.signature(one))) for one in functions]
+
+
+def test_a_task_finds_the_functions_of_logging_as_they_are_documented(runner):
+    report = Process([Task("look", look_at_logging)]).run(runner=runner)
+    assert report.results == {"look": look_at_logging()}
 
 
 OWN_HANDLERS = """
