@@ -1,15 +1,19 @@
-"""What several parts refuse in the same words. A bool is no number."""
+"""What several parts refuse in the same words, and what may have been meant. A bool is no number."""
 
 from __future__ import annotations
 
 import sys
+from bisect import bisect
 from inspect import iscoroutinefunction, isgeneratorfunction
 from typing import TYPE_CHECKING
 
 from .failure import brief_repr, type_name
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import TypeGuard
+
+COMPARED = 200  # names, at most, that an unknown one is compared with, at some 20 µs each
 
 
 def is_int(value: object) -> TypeGuard[int]:
@@ -125,3 +129,22 @@ def check_timeout(timeout: object) -> None:
         raise ValueError(
             f"timeout must be a positive number of seconds, less than a million, not {brief_repr(timeout)}"
         )
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """Give the nearest of some names as the end of a message; empty if none is near."""
+    from difflib import get_close_matches
+
+    name, names = name.lower(), list(names)
+    if len(names) > COMPARED:  # those that begin or end like it
+        ends_alike = _beside(name[::-1], [other[::-1] for other in names])
+        names = [*_beside(name, names), *(other[::-1] for other in ends_alike)]
+    close = get_close_matches(name, names, n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _beside(name: str, names: list[str]) -> list[str]:
+    """Return the names that stand next to one in alphabetical order."""
+    ordered = sorted(names)
+    place, each_side = bisect(ordered, name), COMPARED // 4
+    return ordered[max(0, place - each_side) : place + each_side]

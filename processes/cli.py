@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 import click
 
 from .annotations import signature_of
+from .checks import did_you_mean
 from .execution_report import ProcessExecutionReport
 from .failure import brief_repr, exception_line
-from .graph import did_you_mean
 from .importable import go_by_value
 from .observers.progress import is_terminal
 from .process import Process

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from bisect import bisect
 from typing import TYPE_CHECKING, Any
 
+from .checks import did_you_mean
 from .collector import collector_paused
 from .exceptions import CircularDependencyError, DependencyNotFoundError
 from .lazy_mapping import LazyMapping
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 _NO_TASK: Any = None  # what stands in the place of one that was removed
 SHOWN_IN_CYCLE = 12  # more names than that tell nobody more
 FOLLOWED = 20  # dependencies for each task, in search of circles; to make a graph takes as long
-COMPARED = 200  # names, at most, that an unknown one is compared with, at some 20 µs each
 
 
 class Graph:
@@ -481,22 +480,3 @@ def _heights(dependencies: list[tuple[int, ...]]) -> list[int]:
             if heights[other] < height:
                 heights[other] = height
     return heights
-
-
-def did_you_mean(name: str, names: Iterable[str]) -> str:
-    """Give the nearest of some names as the end of a message; empty if none is near."""
-    from difflib import get_close_matches
-
-    name, names = name.lower(), list(names)
-    if len(names) > COMPARED:  # those that begin or end like it
-        ends_alike = _beside(name[::-1], [other[::-1] for other in names])
-        names = [*_beside(name, names), *(other[::-1] for other in ends_alike)]
-    close = get_close_matches(name, names, n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
-
-
-def _beside(name: str, names: list[str]) -> list[str]:
-    """Return the names that stand next to one in alphabetical order."""
-    ordered = sorted(names)
-    place, each_side = bisect(ordered, name), COMPARED // 4
-    return ordered[max(0, place - each_side) : place + each_side]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from .checks import did_you_mean
 from .failure import behind_type, brief_repr
 from .task_types import TaskStatus
 
@@ -44,8 +45,6 @@ class ByName(dict[str, Value]):
     def __missing__(self, name: object) -> Value:
         if not isinstance(name, str):
             raise KeyError(f"{brief_repr(name)} is no task's name")
-        from .graph import did_you_mean
-
         nearest = "" if name in self._tasks else did_you_mean(name, self._names())
         raise KeyError(f"There is no task {name!r}{self._which}{nearest}")
 

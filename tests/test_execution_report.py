@@ -177,7 +177,7 @@ def test_what_some_tasks_alone_have_is_an_error_that_tells_which_ones_for_the_ot
         assert [*one.exceptions] == ["bad"]
         assert [*one.metrics] == ["good", "bad", "bad-2"]
         with monkeypatch.context() as patched:  # to look for the nearest of thousands of names takes a while
-            patched.delattr("processes.graph.did_you_mean")
+            patched.delattr("processes.results.did_you_mean")
             for there in (one.entries, one.exceptions, one.errored, one.metrics, one.dependencies):
                 assert (there.get("none"), there.get("none", 3), "none" in there) == (None, 3, False)
 

@@ -123,6 +123,19 @@ def test_arguments_that_contradict_each_other_are_refused(options, error, messag
         process_of(1).run(**options)
 
 
+@pytest.mark.parametrize(
+    ("runner", "meant"),
+    [("processes", "process"), ("Threads", "thread"), ("multiprocessing", "process"), ("cloud", None)],
+)
+def test_an_unknown_name_of_a_runner_tells_which_there_are_and_the_nearest(runner, meant):
+    nearest = f"; did you mean {meant!r}?" if meant else ""
+    message = (
+        f"unknown runner {runner!r}; the known ones are 'sequential', 'thread', 'process', 'dask'{nearest}"
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        process_of(1).run(runner=runner)
+
+
 @pytest.mark.parametrize("wrong", [True, "2", 1.5])
 @pytest.mark.parametrize("runner", [None, "sequential", "thread", "process"])
 def test_a_number_of_workers_is_a_whole_number(runner, wrong):

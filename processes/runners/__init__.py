@@ -68,8 +68,11 @@ def make_runner(runner: str | ProcessRunner, max_workers: int | None = None) -> 
             "write 'thread', ThreadRunner(8), ExecutorRunner(executor) or DaskRunner(client)"
         )
     if runner not in RUNNERS:
+        from ..checks import did_you_mean
+
         known = ", ".join(repr(name) for name in RUNNERS)
-        raise ValueError(f"unknown runner {brief_repr(runner)}; the known ones are {known}")
+        nearest = did_you_mean(runner, RUNNERS)
+        raise ValueError(f"unknown runner {brief_repr(runner)}; the known ones are {known}{nearest}")
     return RUNNERS[runner](max_workers)
 
 
