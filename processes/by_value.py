@@ -55,7 +55,6 @@ from .rebuild import (
     find_object,
     find_shared_module,
     from_parent,
-    give_state,
     globals_of,
     ids,
     make_by_base,
@@ -63,17 +62,15 @@ from .rebuild import (
     make_code,
     make_function,
     make_named,
-    make_object,
     make_unnamed,
-    makes_of,
     note_id,
     of_id,
 )
 from .reducers import (
     DESCRIPTORS,
     REDUCERS,
-    base_that_reduces,
     filled_by_base,
+    makeable,
     place_in_file,
     reduce_descriptor,
     reduce_logger,
@@ -271,12 +268,12 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return self._reduce_bare_object(obj)
         if reduced[0] is find_object:
             return reduced  # from which nothing follows for others of its kind
-        makeable = _makeable(obj, reduced)
-        if makeable is reduced:
+        made = makeable(obj, reduced)
+        if made is reduced:
             self._ordinary.add(id(kind))
-        elif makeable[0] is make_by_base:
-            self._bases[id(kind)] = makeable[1][0]
-        return makeable
+        elif made[0] is make_by_base:
+            self._bases[id(kind)] = made[1][0]
+        return made
 
     def _reduce_object(self, obj: Any) -> Any:
         """Reduce an object as its class says; one that is a global stays that wherever it is met."""
@@ -480,24 +477,6 @@ def _reduce_global(obj: Any, name: str) -> Any:
         return name  # which pickle refuses
     state = (module, name, object.__getstate__(obj))
     return find_global, (module, name, type(obj)), state, None, None, fill_global
-
-
-def _makeable(obj: Any, reduced: Any) -> Any:
-    """Return how an object is made that pickle would fail to make; most stay as they are reduced."""
-    kind: Any = type(obj)
-    base = base_that_reduces(kind)
-    is_new = reduced[0] is _NEW_OBJECT
-    if not is_new:
-        reduced = reduced_by_base(obj, reduced, base)
-    elif not makes_of(kind, reduced[1][1:]):
-        reduced = make_object, *reduced[1:]
-    if base is not None and (filled := filled_by_base(obj, reduced)) is not reduced:
-        return filled
-    if is_new and hasattr(kind, "__getattr__") and not hasattr(kind, "__setstate__"):
-        # It looks elsewhere for what it lacks, as in an object that it wraps; and for that one too, without
-        # end, as long as it has none. So it gets its state without being asked for `__setstate__`.
-        return *(*reduced, None, None, None)[:5], give_state
-    return reduced
 
 
 def _is_of_nothing(reduced: Any) -> bool:

@@ -32,9 +32,11 @@ from .rebuild import (
     make_by_base,
     make_cell,
     make_named,
+    make_object,
     make_reference,
     make_type_variable,
     make_unnamed,
+    makes_of,
     method_of_base,
     note_id,
 )
@@ -43,7 +45,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _TYPE_ALIAS: Final[Any] = getattr(typing, "TypeAliasType", ())  # from Python 3.12 on
-_KNOWN: Final = {*sys.stdlib_module_names, "numpy"}  # whose classes reduce their objects in known ways
+_KNOWN: Final = {*sys.stdlib_module_names, "numpy"}
+_NEW_OBJECT: Final = copyreg.__newobj__  # type: ignore[attr-defined]
 _IN_ANNOTATIONS: Final[tuple[Any, ...]] = (typing.NewType, typing.ParamSpec, typing.TypeVarTuple)
 
 
@@ -241,6 +244,24 @@ def _reduce_forward_reference(reference: Any) -> Any:
     return make_reference, (reference.__forward_arg__, keywords, reference.__extra_names__)
 
 
+def makeable(obj: Any, reduced: Any) -> Any:
+    """Return how an object is made that pickle would fail to make; most stay as they are reduced."""
+    kind: Any = type(obj)
+    base = base_that_reduces(kind)
+    is_new = reduced[0] is _NEW_OBJECT
+    if not is_new:
+        reduced = reduced_by_base(obj, reduced, base)
+    elif not makes_of(kind, reduced[1][1:]):
+        reduced = make_object, *reduced[1:]
+    if base is not None and (filled := filled_by_base(obj, reduced)) is not reduced:
+        return filled
+    if is_new and hasattr(kind, "__getattr__") and not hasattr(kind, "__setstate__"):
+        # It looks elsewhere for what it lacks, as in an object that it wraps; and for that one too, without
+        # end, as long as it has none. So it gets its state without being asked for `__setstate__`.
+        return *(*reduced, None, None, None)[:5], give_state
+    return reduced
+
+
 def reduced_by_base(obj: Any, reduced: tuple[Any, ...], base: Any) -> tuple[Any, ...]:
     """Reduce an object by the base that has reduced it, if that is Python's own or numpy's.
 
@@ -297,11 +318,12 @@ def base_that_reduces(kind: Any) -> Any:
         if base is not object:
             # What an extension has made of it (SQLAlchemy of sets) the base may not be able to make.
             maker = next(one for one in kind.__mro__ if type(vars(one).get("__new__")) is BuiltinFunctionType)
-            return base if _is_known(base) and issubclass(base, maker) and not _is_known(kind) else None
-    return None if _is_known(kind) else object
+            return base if is_known(base) and issubclass(base, maker) and not is_known(kind) else None
+    return None if is_known(kind) else object
 
 
-def _is_known(kind: type) -> bool:
+def is_known(kind: type) -> bool:
+    """Tell whether a class is Python's own or numpy's, which reduce their objects in known ways."""
     return str(kind.__module__).partition(".")[0] in _KNOWN
 
 

@@ -60,6 +60,23 @@ class Prices(dict[str, Money]):
         super().__setitem__(name, price)
 
 
+class Row:
+    """Keeps its fields in a dict, and looks there for each attribute that it has not (as in pycountry)."""
+
+    def __new__(cls, *, source: str) -> Row:
+        self = super().__new__(cls)
+        self._fields = {"source": source}
+        return self
+
+    def __getattr__(self, name: str) -> str:
+        if name in self._fields:
+            return self._fields[name]
+        raise AttributeError(name)
+
+    def __repr__(self) -> str:
+        return f"Row({self._fields})"
+
+
 def note(path: str, name: str, value: object, *others: object) -> object:
     """Note that a task runs, and give its value; one that is called gives what it returns."""
     with open(path, "a") as file:
@@ -172,6 +189,7 @@ def test_results_come_back_as_they_were(runner, tmp_path):
     prices["tea"] = Money("2.50", "EUR")
     values = {
         "prices": prices,
+        "row": Row(source="a list"),
         "simple": [1, "two", None],
         "point": Point(1, ("a", "b")),
         "array": numpy.arange(500_000.0),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import os
 import pickle
 from enum import Enum
@@ -19,7 +20,7 @@ from ..failure import brief_repr
 from ..fingerprint import Fingerprints, NoFingerprintError, digest_of
 from ..interrupt import is_of_signal
 from ..pickling import PROTOCOL, dump, dump_simple, load
-from ..reducers import base_that_reduces, filled_by_base, reduced_by_base
+from ..reducers import is_known, makeable
 from ..task_types import TaskResult, TaskStatus
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from ..graph import Graph
     from ..pickling import Buffer
 
+_WAYS_OF_THEIR_OWN = (type, BaseException, Enum)  # to be pickled
 _ID_BYTES = 16  # half of them at random, once a run
 
 
@@ -257,29 +259,26 @@ def _pickled(value: object, task_name: str) -> tuple[Sequence[Buffer], Sequence[
 class _NamingPickler(pickle.Pickler):
     """Names classes and functions: the next run has them, and to bring each would take long.
 
-    Objects of the user's own kinds of Python's containers, numbers and dates go as they do to workers.
+    Objects of classes that pickle would fail to make again go as they do to workers.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._bases: dict[int, Any] = {}  # by the ids of types, what makes their objects; None if pickle does
+        self._left_to_pickle: set[int] = set()  # the ids of types
 
     def reducer_override(self, obj: Any) -> Any:
         """Reduce an object; the pickler asks for each that is of no builtin type."""
         kind = type(obj)
-        if id(kind) not in self._bases:
-            self._bases[id(kind)] = _base_of(kind)
-        base = self._bases[id(kind)]
-        if base is None:
+        if id(kind) in self._left_to_pickle:
             return NotImplemented
-        return filled_by_base(obj, reduced_by_base(obj, obj.__reduce_ex__(PROTOCOL), base))
-
-
-def _base_of(kind: type) -> Any:
-    if issubclass(kind, (type, BaseException, Enum)):
-        return None
-    base = base_that_reduces(kind)
-    return None if base is object and not issubclass(kind, (list, dict)) else base
+        made: Any = NotImplemented
+        if not (is_known(kind) or kind in copyreg.dispatch_table or issubclass(kind, _WAYS_OF_THEIR_OWN)):
+            reduced = obj.__reduce_ex__(PROTOCOL)
+            made = reduced if type(reduced) is str else makeable(obj, reduced)
+            if made is not reduced:
+                return made
+        self._left_to_pickle.add(id(kind))
+        return made
 
 
 def _size(piece: Buffer) -> int:
