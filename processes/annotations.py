@@ -31,11 +31,6 @@ class Evaluated:
 
     It is the ``__annotate__`` of functions and classes that are made anew: `functools.wraps`, for one, looks
     for annotations there.
-
-    Parameters
-    ----------
-    values : dict
-        The annotations.
     """
 
     __slots__ = ("values",)

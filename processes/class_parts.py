@@ -24,12 +24,7 @@ _OF_EACH_MEMBER: Final = {"_name_", "_value_", "__objclass__", "_sort_order_", "
 def parts_of_class(cls: type, arguments: tuple[Any, ...], attributes: dict[str, Any]) -> Parts:
     """Return how a class is made, of what, and which attributes it is given then.
 
-    Parameters
-    ----------
-    cls : type
-        The class.
-    arguments, attributes
-        What cloudpickle would make it of, and give it.
+    `arguments` and `attributes` are what cloudpickle would make it of, and give it.
     """
     attributes.pop("__msgspec_cache__", None)  # which msgspec puts into any class, and makes anew
     for name in filter(attributes.__contains__, _WHOLE_SCHEMAS):

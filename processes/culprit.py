@@ -85,13 +85,7 @@ def cannot_dump(
 
 
 def advice_for(kind: str) -> str:
-    """Say what to do about an argument, or something that a function names, that cannot be serialized.
-
-    Parameters
-    ----------
-    kind : str
-        The name of its type, as in ``_thread.lock``.
-    """
+    """Say what to do about an argument, or a global, of a type that cannot be serialized."""
     if kind.startswith("multiprocessing."):  # who has one means to share it
         return "Take one that multiprocessing.Manager() makes"
     if kind in _GENERATORS:

@@ -99,20 +99,9 @@ _tables = _Tables()
 
 
 def dump_exception(exception: BaseException, *, to_sender: bool = False) -> Pickled:
-    """Serialize an exception.
+    """Serialize an exception; `to_sender` is as for :func:`processes.pickling.dump`.
 
     Whatever runs the user's code when it is read was read back here once.
-
-    Parameters
-    ----------
-    exception : BaseException
-        Anything that was raised.
-    to_sender : bool, default False
-        As for :func:`processes.pickling.dump`.
-
-    Returns
-    -------
-    Pickled
     """
     place = _tables.places.get(id(exception))
     if place is not None:
@@ -127,11 +116,6 @@ class Carried:
 
     Pickled or copied deeply, it becomes the exception again, as :func:`load_exception` makes it; in a shallow
     copy :func:`released` gives the very one.
-
-    Parameters
-    ----------
-    exception : BaseException
-        The exception.
     """
 
     __slots__ = ("exception",)
@@ -426,15 +410,6 @@ def load_exception(data: bytes) -> BaseException:
     """Make the exception that :func:`dump_exception` has serialized.
 
     Never fails: what cannot be made has something in its place.
-
-    Parameters
-    ----------
-    data : bytes
-        The `data` of what :func:`dump_exception` has returned.
-
-    Returns
-    -------
-    BaseException
     """
     rows = pickle.loads(data)  # noqa: S301 - plain data, written above
     if isinstance(rows, tuple):
@@ -454,14 +429,7 @@ def load_exception(data: bytes) -> BaseException:
 def stand_in_class(name: str, module: str, qualname: str, base_name: str, text: str) -> type[BaseException]:
     """Make the class of an exception that stands for one whose own class cannot be had here.
 
-    Parameters
-    ----------
-    name, module, qualname : str
-        Of the original class.
-    base_name : str
-        The name of its nearest builtin base.
-    text : str
-        What ``str()`` gives.
+    It has the names of that, its nearest builtin base, and the text that ``str()`` gave.
     """
     base = getattr(builtins, base_name)
     namespace = {"__module__": module, "__qualname__": qualname, "__str__": lambda _: text}
@@ -592,10 +560,7 @@ def _stub(
 ) -> tuple[CodeType, int]:
     """Compile a generator function that bears a function's name and divides where the function failed.
 
-    Returns
-    -------
-    tuple
-        Its code, and the place of the division in that, to the column.
+    Return its code, and the place of the division in that.
     """
     import ast
     import opcode

@@ -118,10 +118,6 @@ def describe_failure(exception: BaseException, frame_filter: str | None = None) 
     frame_filter : str or None, default None
         Traces the variables of the innermost frame whose file name or function's qualified name contains
         this. Where no frame does, and for None, it is the innermost frame of all.
-
-    Returns
-    -------
-    Failure
     """
     try:
         try:
@@ -146,14 +142,9 @@ def let_go_of_variables(exception: BaseException) -> None:
 
 
 def drop_leading_frames(exception: BaseException, modules: Collection[str]) -> None:
-    """Let an exception's traceback begin at the first frame that is in none of these modules.
+    """Let an exception's traceback begin at the first frame that is in none of these modules, given by name.
 
-    Parameters
-    ----------
-    exception : BaseException
-        Its ``__traceback__`` is replaced; it becomes None when no frame is left.
-    modules : collection of str
-        Names of the modules whose frames are dropped, as long as they lead.
+    It becomes None when no frame is left.
     """
     traceback = traceback_of(exception)
     while traceback is not None and traceback.tb_frame.f_globals.get("__name__") in modules:
@@ -236,17 +227,6 @@ def bounded_repr(value: object, max_characters: int = MAX_CHARACTERS) -> str:
 
     A short one is what ``repr()`` gives. A longer one ends in ``… N more characters`` or ``… N more items``;
     of builtin containers and strings, what is left out is not even looked at.
-
-    Parameters
-    ----------
-    value : object
-        Anything.
-    max_characters : int, default 4000
-        About how long the result may be.
-
-    Returns
-    -------
-    str
     """
     return bounded_reprs({"": value}, max_characters)[""]
 

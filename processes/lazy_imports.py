@@ -91,12 +91,7 @@ def _stand_in_of_lazy(value: Any) -> Any:
 def waiting_submodules(names: set[str], brought: Mapping[str, Any]) -> list[LazyImport]:
     """Return what stands for submodules that are imported when a function looks for them in a package.
 
-    Parameters
-    ----------
-    names : set of str
-        What its code names.
-    brought : mapping
-        The globals that it brings, as :func:`with_lazy_imports` has made them.
+    `names` are those in its code, `brought` the globals that it brings, made by :func:`with_lazy_imports`.
     """
     codes: dict[str, CodeType | None] = {}  # by package
     for value in brought.values():

@@ -266,16 +266,7 @@ def reduced_by_base(obj: Any, reduced: tuple[Any, ...], base: Any) -> tuple[Any,
     """Reduce an object by the base that has reduced it, if that is Python's own or numpy's.
 
     Such a base may call the class, which may want other arguments, or take them for something else; and
-    decimals, dates and arrays, say, forget attributes.
-
-    Parameters
-    ----------
-    obj : object
-        The object.
-    reduced : tuple
-        What it is reduced to.
-    base : type or None
-        What :func:`base_that_reduces` has found for its class.
+    decimals, dates and arrays, say, forget attributes. `base` is what :func:`base_that_reduces` has found.
     """
     kind: Any = type(obj)
     make, args, state, items, pairs = (*reduced, None, None, None)[:5]

@@ -102,8 +102,6 @@ class Scheduler:
 
     Attributes
     ----------
-    graph, process_name
-        As given.
     runner : ProcessRunner
         This run's own copy of the runner.
     results : dict of str to TaskResult

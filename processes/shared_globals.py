@@ -32,15 +32,7 @@ _NOT_SHARED: Final = (*ATOMS, type, ModuleType, BuiltinFunctionType, FunctionTyp
 
 
 class Global:
-    """Stands for an object that is a global too, so that it stays one object in the worker.
-
-    Parameters
-    ----------
-    module, name : str
-        The module's name, and the global's.
-    value : object
-        The object.
-    """
+    """Stands for an object that is a global too, so that it stays one object in the worker."""
 
     __slots__ = ("module", "name", "value")
 
@@ -56,12 +48,7 @@ class Global:
 class EmptyCell:
     """Stands for a cell of a closure, without its contents: what has closed over it brings these.
 
-    Parameters
-    ----------
-    module : str, default ""
-        The name of a module.
-    place : tuple of str and int, optional
-        Where the cell is among its globals, if it is there.
+    Its place is that among the globals of a module, if it is there.
     """
 
     __slots__ = ("module", "place")
@@ -75,15 +62,7 @@ class EmptyCell:
 
 
 class SharedGlobals:
-    """Stands for the globals of a module on the way to a worker.
-
-    Parameters
-    ----------
-    module : str
-        The module's name.
-    values : mapping
-        The globals.
-    """
+    """Stands for the globals of a module on the way to a worker."""
 
     __slots__ = ("module", "values")
 

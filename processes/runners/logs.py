@@ -43,15 +43,7 @@ def apply_levels(
     special: Collection[str] = (),
     keep: Collection[str] = (),
 ) -> None:
-    """Set in this process what :func:`log_levels` has returned in another.
-
-    Parameters
-    ----------
-    disabled, levels, level_names, special
-        What was returned.
-    keep : collection of str
-        Packages whose loggers stay as they are.
-    """
+    """Set in this process what :func:`log_levels` has returned in another; but for packages to `keep`."""
     for level, name in level_names.items():
         logging.addLevelName(level, name)
     here = {name: logging.NOTSET for name, _ in _loggers()}
@@ -86,13 +78,6 @@ def forward_records(send: Callable[[bytes], None], is_importing: Callable[[], bo
     they are imported for a function, or the interpreter when it starts (`sitecustomize`), have their like in
     the parent: they would say everything once more, and filters would change it once more. Levels that are
     set then, and which loggers propagate, the parent may have changed since.
-
-    Parameters
-    ----------
-    send : callable
-        Takes each record, serialized.
-    is_importing : callable
-        Tells whether a function is being loaded just now.
     """
     call_handlers, basic_config = logging.Logger.callHandlers, logging.basicConfig
     make_logger = logging.Logger.__init__
@@ -177,14 +162,8 @@ def reach_of(logger: logging.Logger, of_modules: Collection[logging.Logger] = ()
 def dump_record(record: logging.LogRecord, reach: str, is_handled: bool = False) -> bytes:
     """Serialize a record: the message and the traceback as text, what cannot travel by its repr.
 
-    Parameters
-    ----------
-    record : logging.LogRecord
-        The record.
-    reach : str
-        The logger up to which handlers in the parent are to hear it.
-    is_handled : bool, default False
-        Whether one has heard it here: the parent's handler of last resort stays silent then.
+    Handlers in the parent hear it up to the logger `reach`; its handler of last resort stays silent if one
+    has heard it here.
     """
     fields = dict(record.__dict__)
     try:

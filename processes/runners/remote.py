@@ -158,13 +158,8 @@ class Response:
 def respond(request: Request, results: Iterable[Buffer] = ()) -> Response:
     """Perform an attempt in this thread; what goes wrong is part of the response.
 
-    Parameters
-    ----------
-    request : Request
-        The attempt.
-    results : iterable of bytes-like
-        Serialized results of other attempts, which are arguments of this one; a SerializationError that it
-        raises is the attempt's failure.
+    Serialized `results` of other attempts are arguments of this one; a SerializationError that they raise
+    is its failure.
     """
     worker = Worker.here("")
     is_elsewhere = request.sender != _whoever_is_here()
@@ -279,16 +274,7 @@ class Requests:
         kwargs: dict[str, Any],
         places: Sequence[list[Place]] = (),
     ) -> Request:
-        """Serialize an attempt.
-
-        Parameters
-        ----------
-        attempt : Attempt
-            The attempt.
-        args, kwargs : tuple, dict
-            Its arguments, but for those that come beside the request.
-        places : sequence of list of int or str
-            Where these belong.
+        """Serialize an attempt, with these of its arguments; others come beside the request, for `places`.
 
         Raises
         ------

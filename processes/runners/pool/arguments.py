@@ -18,15 +18,7 @@ if TYPE_CHECKING:
 
 
 class Arguments:
-    """Serializes arguments; a large one that comes again is not taken apart anew while it is on its way.
-
-    Parameters
-    ----------
-    functions : Functions
-        Knows the classes.
-    large_pieces : mapping
-        Large pieces of other values; see :meth:`processes.runners.pool.parcel.Parcel.of`.
-    """
+    """Serializes arguments; a large one that comes again is not taken apart anew while it is on its way."""
 
     def __init__(self, functions: Functions, large_pieces: MutableMapping[Key, Piece]) -> None:
         self._functions = functions

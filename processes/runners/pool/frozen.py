@@ -13,13 +13,7 @@ import sys
 
 
 class FrozenWorker:
-    """What becomes a worker where `multiprocessing` begins a process.
-
-    Parameters
-    ----------
-    *numbers : int
-        See :func:`processes.runners.pool.boot.main`.
-    """
+    """Becomes a worker, by arguments of :func:`.boot.main`, where `multiprocessing` begins a process."""
 
     def __init__(self, *numbers: int) -> None:
         self._numbers = numbers
@@ -38,13 +32,7 @@ def is_frozen(program: str) -> bool:
 
 
 def frozen_command(*numbers: int) -> tuple[list[str], int]:
-    """Return the command that starts this program as a worker, and the descriptor that it is to inherit.
-
-    Parameters
-    ----------
-    *numbers : int
-        See :func:`processes.runners.pool.boot.main`.
-    """
+    """Return the command that starts this program as a worker, and the descriptor that it is to inherit."""
     from multiprocessing.spawn import get_command_line
 
     handle, end = os.pipe()

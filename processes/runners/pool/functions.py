@@ -72,15 +72,7 @@ class SentFunction(Shipment):
 
 
 class Functions:
-    """Serializes each function of a run, and each class, once, when it is first seen.
-
-    Parameters
-    ----------
-    large_pieces : mapping
-        Large pieces of other values; see :meth:`processes.runners.pool.parcel.Parcel.of`.
-    is_shared : callable
-        Tells whether several tasks call a function.
-    """
+    """Serializes each function of a run, and each class, once, when it is first seen."""
 
     def __init__(self, large_pieces: MutableMapping[Key, Piece], is_shared: Callable[[object], bool]) -> None:
         places_in_globals.clear()  # the program may have changed since the last run
@@ -175,8 +167,6 @@ class Functions:
         self, value: object, task_name: str, what: str | tuple[str, ...], *, note_objects: bool = False
     ) -> tuple[Pickled, Sequence[Shipment]]:
         """Serialize a value without the classes that no worker can import; return these beside it.
-
-        Parameters are those of :func:`processes.pickling.dump`.
 
         Raises
         ------

@@ -30,10 +30,6 @@ class Job(Shipment):
 
     Attributes
     ----------
-    attempt : Attempt
-        The attempt.
-    function : SentFunction
-        Its function.
     classes : sequence of Shipment
         Those that its arguments need.
     kept : Kept or None
@@ -61,23 +57,11 @@ class Job(Shipment):
 
 
 class Packer:
-    """Packs the attempts of a run into jobs; what several of them need is serialized once.
-
-    Parameters
-    ----------
-    pace : Pace
-        Is told how large arguments are.
-    is_shared : callable
-        Tells whether several tasks call a function.
-
-    Attributes
-    ----------
-    functions : Functions
-        The functions of the run.
-    """
+    """Packs the attempts of a run into jobs; what several of them need is serialized once."""
 
     def __init__(self, pace: Pace, is_shared: Callable[[object], bool]) -> None:
         self._pace = pace
+        # Of all values; see :meth:`.parcel.Parcel.of`.
         self._large_pieces: WeakValueDictionary[Key, Piece] = WeakValueDictionary()
         self.functions = Functions(self._large_pieces, is_shared)
         self._arguments = Arguments(self.functions, self._large_pieces)

@@ -25,19 +25,8 @@ if TYPE_CHECKING:
 class Kept(Parcel):
     """A result that a worker keeps, as the parent sees it: a parcel that is empty until it is written.
 
-    Parameters
-    ----------
-    child : Child
-        The worker.
-    attempt : Attempt
-        Whose result it is.
-
     Attributes
     ----------
-    child : Child
-        The worker.
-    ticket : int
-        The attempt's ticket.
     is_away : bool
         Whether only the worker has the value.
     is_asked_for : bool
@@ -86,12 +75,6 @@ class KeptHere:
 
     Attributes
     ----------
-    ticket : int
-        Of the attempt whose result it is.
-    task_name : str
-        The name of its task.
-    value : object
-        The result.
     pickled : Pickled or None
         The same, to be written; None once it is an argument: memory that something looks at cannot grow.
     size : int

@@ -35,12 +35,7 @@ _LATE = {
 def import_late(begin: Callable[[], None], acts: Mapping[str, Callable[[], None]]) -> None:
     """Find these modules from now on where they are now, whatever comes before them on the path.
 
-    Parameters
-    ----------
-    begin : callable
-        What is to be done before any module is imported.
-    acts : mapping of str to callable
-        What is to be done when a module of this name has been imported; at once if it is already.
+    Done is `begin` before any module is imported, and one of the `acts` when the module of its name has been.
     """
     for name in acts.keys() & sys.modules.keys():
         acts[name]()

@@ -49,15 +49,7 @@ class Listener:
             self._log(child, ticket, child.output.tell, *wire.LENGTH.unpack(body))
 
     def look(self, children: Iterable[Child], takes_all_of: Callable[[Child], bool]) -> None:
-        """Tell what running attempts have printed meanwhile; one look in `OUTPUT_SECONDS`.
-
-        Parameters
-        ----------
-        children : iterable of Child
-            The workers.
-        takes_all_of : callable
-            Takes what a worker has sent so far; False if it sends on and on.
-        """
+        """Tell what running attempts have printed meanwhile; one look in `OUTPUT_SECONDS`."""
         if monotonic() < self._next_look:
             return
         self._next_look = monotonic() + OUTPUT_SECONDS

@@ -32,18 +32,8 @@ def pack_outcome(
 ) -> tuple[int, Sequence[Buffer]]:
     """Serialize an outcome in the worker: how it ended, and with what.
 
-    A result that cannot travel is the task's failure. Of a large one a file may go ahead.
-
-    Parameters
-    ----------
-    outcome : Outcome
-        How the attempt ended.
-    task_name : str
-        For errors.
-    send_files : callable
-        Sends files to the parent; False if that cannot be.
-    keep : callable, optional
-        Takes a large result, and what it was serialized to, where it need not be sent.
+    A result that cannot travel is the task's failure. Of a large one a file may go ahead, unless `keep` takes
+    it, and what it was serialized to.
     """
     if isinstance(outcome, Returned):
         data = dump_simple(outcome.value)

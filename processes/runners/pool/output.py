@@ -177,17 +177,7 @@ def _flush() -> None:
 
 
 class WrittenOutput:
-    """In the parent: what an attempt has written.
-
-    Parameters
-    ----------
-    ticket : int
-        The attempt's.
-    descriptor : int
-        Of the file; it is closed at the end.
-    on_record : callable
-        Takes the record of each line.
-    """
+    """In the parent: what an attempt has written, of which `on_record` is told each line."""
 
     def __init__(self, ticket: int, descriptor: int, on_record: Callable[[logging.LogRecord], None]) -> None:
         self.ticket = ticket

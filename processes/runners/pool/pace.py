@@ -27,11 +27,6 @@ _WEIGHT = 1 / 8  # of the latest in a mean
 class Pace:
     """Learns from a run's calls, arguments and results; decides, and does nothing.
 
-    Parameters
-    ----------
-    max_workers : int
-        How many workers there are at most.
-
     Attributes
     ----------
     heeds_order, is_sated : bool
@@ -93,11 +88,6 @@ class Pace:
 
         Meanwhile no worker may run dry, nor wait for room to send. A longer sleep is also more likely to end
         in time: who has used much of a processor may have to wait for one for some milliseconds.
-
-        Parameters
-        ----------
-        shortest_line : int
-            How many attempts at least each worker has in line.
         """
         mean = self._mean_seconds
         if mean is None or mean < SHORTEST_SECONDS or not self._keeps_up:

@@ -23,15 +23,7 @@ if TYPE_CHECKING:
 
 
 def tell_settings(environment: Mapping[str, str], *, has_line: bool) -> dict[str, Any]:
-    """Return, in the parent, what :meth:`Settings.take_over` takes: values of Python's own types.
-
-    Parameters
-    ----------
-    environment : mapping
-        The workers' variables.
-    has_line : bool
-        Whether a progress line is redrawn on the terminal.
-    """
+    """Return, in the parent, what :meth:`Settings.take_over` takes: values of Python's own types."""
     return {
         "above_line": [descriptor for descriptor in (1, 2) if has_line and os.isatty(descriptor)],
         "encodings": {name: _tell_encoding(getattr(sys, name)) for name in ("stdout", "stderr")},

@@ -244,12 +244,7 @@ def _receive(channel: socket) -> list[int] | None:
 
 
 class FrameReader:
-    """Cuts what comes over a socket into frames.
-
-    Parameters
-    ----------
-    sock : socket
-        The socket; it may block or not.
+    """Cuts what comes over a socket, which may block or not, into frames.
 
     Attributes
     ----------

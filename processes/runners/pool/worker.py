@@ -61,13 +61,7 @@ _ABOVE_LINE = f"{__package__}.above_line"  # imported where a progress line was 
 
 
 def serve(socket_fd: int, token_fd: int, crash_fd: int) -> None:
-    """Perform attempts until the parent says that it is enough; never returns.
-
-    Parameters
-    ----------
-    socket_fd, token_fd, crash_fd : int
-        See :func:`processes.runners.pool.boot.main`.
-    """
+    """Perform attempts until the parent says that it is enough; never returns. See :func:`.boot.main`."""
     # The parent alone decides what a Ctrl-C means. A handler, not SIG_IGN: programs that tasks start
     # would inherit that.
     signal.signal(signal.SIGINT, lambda *_: None)
