@@ -83,12 +83,7 @@ def perform(attempt: Attempt, worker: Worker, *, owns_process: bool = False) -> 
     start = perf_counter()
     cpu_start, _ = clock.at(start)
     try:
-        if attempt.on_record is None:
-            value = attempt.func(*attempt.args, **attempt.kwargs)
-            if type(value) not in _NOT_AWAITED and _is_coroutine(value):
-                value = _await(value)
-        else:
-            value = _call_and_capture(attempt)
+        value = _call(attempt) if attempt.on_record is None else _call_and_capture(attempt)
     except BaseException as exception:
         reserve.clear()  # first of all: there may be no memory left, not even for a number
         end = perf_counter()
