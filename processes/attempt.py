@@ -136,8 +136,7 @@ def take_sealed_out(
     args: tuple[Any, ...], kwargs: dict[str, Any], kind: type[SealedKind]
 ) -> tuple[tuple[Any, ...], dict[str, Any], dict[SealedKind, list[Place]]]:
     """Take the sealed values of a kind out of arguments, leave None in their places, and open all others."""
-    values: dict[Place, Any] = dict(enumerate(args))
-    values.update(kwargs.items())
+    values = _by_place(args, kwargs)
     places: dict[SealedKind, list[Place]] = {}
     for place, value in values.items():
         if issubclass(type(value), kind):
@@ -152,11 +151,14 @@ def put_in(
     args: tuple[Any, ...], kwargs: dict[str, Any], found: Iterable[tuple[Any, Iterable[Place]]]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Put values into their places among arguments."""
-    values: dict[Place, Any] = dict(enumerate(args))
-    values.update(kwargs.items())
+    values = _by_place(args, kwargs)
     for value, places in found:
         values.update(dict.fromkeys(places, value))
     return _arguments(values)
+
+
+def _by_place(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[Place, Any]:
+    return dict(enumerate(args)) | kwargs
 
 
 def _arguments(values: dict[Place, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:

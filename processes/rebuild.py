@@ -484,7 +484,7 @@ def make_enum(
     it a second time: it might want what the member was defined with, which is not known any more.
     """
     body = metaclass.__prepare__(name, bases)
-    for key, value in {**namespace, "__new__": _make_member, "__init__": _keep_member, **members}.items():
+    for key, value in {**namespace, "__new__": _make_member, "__init__": _do_nothing, **members}.items():
         body[key] = value
     made = make_skeleton(metaclass, name, bases, body)
     type.__delattr__(made, "__new_member__")
@@ -498,10 +498,6 @@ def _make_member(cls: Any, *parts: Any) -> Any:
     member = data_type_of(cls).__new__(cls, *made_of)
     member._value_ = value
     return member
-
-
-def _keep_member(member: object, *_: object) -> None:
-    """Stand for an `__init__`."""
 
 
 def data_type_of(enum: Any) -> Any:
@@ -526,8 +522,8 @@ _HOOK = "__init_subclass__"
 _hooks_are_out = threading.RLock()
 
 
-def _do_nothing(cls: type, /, **_: object) -> None:
-    """Stand for an `__init_subclass__`."""
+def _do_nothing(*_: object, **__: object) -> None:
+    """Stand for an `__init__` or an `__init_subclass__`."""
 
 
 def fill_class(
