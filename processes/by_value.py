@@ -42,7 +42,16 @@ from .collector import collector_paused
 from .exception_state import dump_exception, load_exception
 from .importable import can_be_imported, goes_by_value, look_for_home, stays_away
 from .lazy_imports import LAZY_IMPORT, waiting_submodules, with_lazy_imports
-from .pickling import ATOMS, LARGE, PROTOCOL, Pickled, dump_value, first_of_run, modules_of_run
+from .pickling import (
+    ATOMS,
+    LARGE,
+    PROTOCOL,
+    Pickled,
+    dump_value,
+    first_of_run,
+    has_signal_struck,
+    modules_of_run,
+)
 from .rebuild import (
     fill_class,
     fill_function,
@@ -539,10 +548,10 @@ def _can_travel(named: Any) -> bool:
     _trials.found[named] = found = True  # it may name itself
     try:
         dump_value(named)
-    except KeyboardInterrupt:
-        _trials.found.clear()  # none of these trials comes to its end
-        raise
-    except BaseException:  # as its contents raise it
+    except BaseException as error:  # as its contents raise it
+        if has_signal_struck(error):
+            _trials.found.clear()  # none of these trials comes to its end
+            raise
         _trials.found[named] = found = False
     finally:
         if is_outermost:

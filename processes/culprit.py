@@ -19,7 +19,7 @@ from weakref import ReferenceType, WeakKeyDictionary, WeakValueDictionary
 from .annotations import OF_CLASSES, annotations_of
 from .exceptions import SerializationError
 from .failure import DICTS, drop_leading_frames, exception_line, name_of_class, traceback_of
-from .pickling import dump_value
+from .pickling import dump_value, has_signal_struck
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -173,10 +173,10 @@ class _Search:
                             self.cls = value
                         return found
                     leads_back = True
-        except KeyboardInterrupt:
-            raise
-        except BaseException:  # the value's own code, asked for its state; then it is the culprit itself
-            return path, value
+        except BaseException as error:
+            if has_signal_struck(error):
+                raise
+            return path, value  # its own code, asked for its state: it is the culprit itself
         finally:
             self._around.pop()
         return None if leads_back else (path, value)
@@ -191,9 +191,9 @@ def _type_with_module(value: object) -> str:
 def _can_dump(value: object) -> bool:
     try:
         dump_value(value, in_pieces=True)  # large buffers are not copied
-    except KeyboardInterrupt:
-        raise
-    except BaseException:
+    except BaseException as error:
+        if has_signal_struck(error):
+            raise
         return False
     return True
 

@@ -45,7 +45,15 @@ from .failure import (
     local_variables,
     name_of_class,
 )
-from .pickling import ATOMS, PROTOCOL, Pickled, dump_value, modules_of_run, registered_by_value
+from .pickling import (
+    ATOMS,
+    PROTOCOL,
+    Pickled,
+    dump_value,
+    has_signal_struck,
+    modules_of_run,
+    registered_by_value,
+)
 
 TYPE_CHECKING: bool = False  # typing is not imported: it would be the costliest part of a worker's start
 if TYPE_CHECKING:
@@ -199,9 +207,9 @@ class _Writer:
                     return pickle.dumps(cls, PROTOCOL)
             pickled = dump_value(cls, self._to_sender)
             pickle.loads(pickled.data)  # noqa: S301 - our own
-        except KeyboardInterrupt:
-            raise
-        except BaseException:
+        except BaseException as error:
+            if has_signal_struck(error):
+                raise
             return b""
         self.classes |= pickled.classes
         return pickled.data
@@ -221,9 +229,9 @@ class _Writer:
                     pickled = dump_value((make, self._sendable(arguments)), self._to_sender)
             if type(_made_by_itself(pickled.data)) is not type(exception):
                 return b""
-        except KeyboardInterrupt:
-            raise
-        except BaseException:
+        except BaseException as error:
+            if has_signal_struck(error):
+                raise
             return b""
         finally:
             _tables.making.discard(id(exception))
@@ -256,9 +264,9 @@ class _Writer:
             pickled = dump_value(value, self._to_sender, new_locks=True)
             if pickled.modules or not pickled.plain:
                 pickle.loads(pickled.data)  # noqa: S301 - our own
-        except KeyboardInterrupt:
-            raise
-        except BaseException:
+        except BaseException as error:
+            if has_signal_struck(error):
+                raise
             return bounded_repr(value)
         self.classes |= pickled.classes
         return pickled.data, name_of_class(kind)
@@ -294,9 +302,9 @@ def _pickled_attributes(exception: BaseException) -> dict[str, Any]:
     try:
         reduced: Any = exception.__reduce_ex__(PROTOCOL)
         return dict(reduced[2])
-    except KeyboardInterrupt:
-        raise
-    except BaseException:
+    except BaseException as error:
+        if has_signal_struck(error):
+            raise
         return {}
 
 
@@ -461,9 +469,9 @@ def _make(row: dict[str, Any], members: list[BaseException]) -> BaseException:
         if row.get("made_of"):
             return _made_by_itself(row["made_of"])
         return _new(pickle.loads(row["class"]), row, members)  # noqa: S301 - read back when it was written
-    except KeyboardInterrupt:
-        raise
-    except BaseException:
+    except BaseException as error:
+        if has_signal_struck(error):
+            raise
         cls = stand_in_class(*row["stand_in"])
     try:
         return _new(cls, row, members)
@@ -524,9 +532,9 @@ def _value(content: Any) -> Any:
     data, kind = content
     try:
         return pickle.loads(data)  # noqa: S301 - read back when it was written
-    except KeyboardInterrupt:
-        raise
     except BaseException as error:
+        if has_signal_struck(error):
+            raise
         return f"<{kind} object that could not be deserialized: {type(error).__name__}>"
 
 

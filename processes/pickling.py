@@ -195,7 +195,7 @@ def dump(
     except BaseException as error:
         from .culprit import cannot_dump
 
-        if _has_signal_struck(error):
+        if has_signal_struck(error):
             raise
         raise cannot_dump(value, error, task_name, what, to_sender) from error
 
@@ -273,15 +273,15 @@ def load(
     except BaseException as error:
         from .culprit import cannot_load
 
-        if _has_signal_struck(error):
+        if has_signal_struck(error):
             raise
         raise cannot_load(error, task_name, what) from error
 
 
-def _has_signal_struck(error: BaseException) -> bool:
+def has_signal_struck(error: BaseException) -> bool:
     """Tell whether a signal has struck, which has nothing to do with the value."""
-    if serves_run():  # what else strikes in a worker is its task's own
-        return isinstance(error, KeyboardInterrupt)
+    if serves_run():  # nobody's Ctrl-C comes to a worker, and what else strikes there is its task's own
+        return False
     from .interrupt import is_of_signal
 
     return is_of_signal(error)

@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import pickle
 import re
+import signal
 import socket
 import sqlite3
 import struct
@@ -654,6 +655,41 @@ def test_the_keyboard_is_not_taken_for_a_value() -> None:
         dump([RaisingReduce(KeyboardInterrupt())], task_name="t", what="x")
     with pytest.raises(KeyboardInterrupt):
         load(pickle.dumps(RaisesWhenRead("KeyboardInterrupt")), task_name="t", what="x")
+
+
+class Struck(Exception):
+    """What a program's handler of a signal raises."""
+
+
+def strike(*_: object) -> None:
+    raise Struck
+
+
+class StrikesLater:
+    """An object that a signal strikes when it is serialized, but not the first time."""
+
+    def __init__(self, times: int) -> None:
+        self.times = times
+
+    def __reduce__(self) -> Any:
+        self.times -= 1
+        if self.times < 0:
+            signal.raise_signal(signal.SIGTERM)
+        return str, ()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda: [StrikesLater(1), threading.Lock()], lambda: ValueError(StrikesLater(0))],
+    ids=["search", "exception"],
+)
+def test_what_the_handler_of_a_signal_raises_is_not_taken_for_a_value(make: Callable[[], object]) -> None:
+    before = signal.signal(signal.SIGTERM, strike)
+    try:
+        with pytest.raises(Struck):
+            dump(make(), task_name="t", what="x")
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_nesting_that_is_too_deep_is_told() -> None:

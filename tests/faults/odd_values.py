@@ -70,6 +70,10 @@ def raise_system_exit(code: int) -> NoReturn:
     raise SystemExit(code)
 
 
+def interrupt() -> NoReturn:
+    raise KeyboardInterrupt("by itself")
+
+
 def read_null() -> None:
     ctypes.string_at(0)
 
@@ -81,6 +85,7 @@ def ignore(value: object) -> None:
 HARMFUL = {
     "raises": (Bomb(int, "no number"), SerializationError, "invalid literal"),
     "raises-system-exit": (Bomb(raise_system_exit, 4), SerializationError, "SystemExit: 4"),
+    "interrupts": (Bomb(interrupt), SerializationError, "KeyboardInterrupt: by itself"),
     "exits": (Bomb(os._exit, 8), WorkerDiedError, "exited with code 8"),
     "segfaults": (Bomb(read_null), WorkerDiedError, "SIGSEGV"),
 }

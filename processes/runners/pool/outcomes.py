@@ -42,7 +42,7 @@ def pack_outcome(
         make_room()  # what follows may have to be imported
         try:
             return _pack_result(outcome.value, task_name, send_files, keep)
-        except (SerializationError, KeyboardInterrupt) as error:  # nobody's Ctrl-C comes to a worker
+        except SerializationError as error:
             outcome = failure_on_the_way(error)
     assert isinstance(outcome, Raised)
     return wire.RAISED, (dump_failure(outcome),)

@@ -355,7 +355,7 @@ class _Loop:
             self._announce_start()
         try:
             call = self._load_call(number, flags, body, start, layout, files, task_name)
-        except (SerializationError, KeyboardInterrupt) as error:  # nobody's Ctrl-C comes to a worker
+        except SerializationError as error:
             finished = self._not_begun(error)
         else:
             if call is None:
@@ -467,7 +467,7 @@ class _Loop:
         """Call the pool's initializer for the first attempt of a run; tell how it ended if it failed."""
         try:
             function = self._function(number, task_name, "initializer")
-        except (SerializationError, KeyboardInterrupt) as error:
+        except SerializationError as error:
             return self._not_begun(error)
         attempt = Attempt(self._ticket, task_name, function, (), {}, None, frame_filter)
         finished = perform(attempt, self._worker, owns_process=True)
