@@ -172,7 +172,7 @@ def dump_record(record: logging.LogRecord, reach: str, is_handled: bool = False)
         message, reason = bounded_repr(record.msg), bounded_repr(error)
         fields["msg"] = f"{message} with arguments that do not fit: {reason}"
     fields["args"] = None
-    if record.exc_info:
+    if isinstance(record.exc_info, tuple):  # what a program has put there itself goes as it is
         fields["exc_text"] = record.exc_text or logging.Formatter().formatException(record.exc_info)
         fields["exc_info"] = None
     pickles = {}  # of each by itself, so that one that cannot be read costs no other

@@ -694,6 +694,9 @@ class Unprintable:
 def log_unprintable() -> int:
     logging.getLogger("chatty.app").warning(Unprintable())
     logging.getLogger("chatty.app").warning("%s", Unprintable())
+    # As a program has it that logs what another one has written as JSON.
+    foreign = {"name": "chatty.json", "msg": "failed", "levelno": logging.ERROR, "exc_info": "ValueError: x"}
+    logging.getLogger("chatty.json").handle(logging.makeLogRecord(foreign))
     return 1
 
 
