@@ -72,7 +72,10 @@ class SentFunction(Shipment):
 
 
 class Functions:
-    """Serializes each function of a run, and each class, once, when it is first seen."""
+    """Serializes each function of a run, and each class, once, when it is first seen.
+
+    What cannot be serialized is a SerializationError.
+    """
 
     def __init__(self, large_pieces: MutableMapping[Key, Piece], is_shared: Callable[[object], bool]) -> None:
         places_in_globals.clear()  # the program may have changed since the last run
@@ -88,13 +91,7 @@ class Functions:
     def find(
         self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], task_name: str
     ) -> tuple[SentFunction, tuple[Any, ...], dict[str, Any]]:
-        """Return a function as workers get it, and the arguments with which to call it there.
-
-        Raises
-        ------
-        SerializationError
-            If it cannot be serialized.
-        """
+        """Return a function as workers get it, and the arguments with which to call it there."""
         while (found := self._by_id.get(id(function))) is None:
             unbound = self._unbind(function, args, kwargs)
             if unbound is None:
@@ -104,13 +101,7 @@ class Functions:
         return found, found.bound + args, kwargs
 
     def get(self, function: Callable[..., Any], task_name: str) -> SentFunction:
-        """Return a function that was not seen yet as workers get it, whatever it is bound to.
-
-        Raises
-        ------
-        SerializationError
-            If it cannot be serialized.
-        """
+        """Return a function that was not seen yet as workers get it, whatever it is bound to."""
         variant = self._patterns.variant(function)
         if variant is None or (variant.bound and self._is_shared(function)):
             sent = self._serialize(function, task_name)
@@ -166,13 +157,7 @@ class Functions:
     def dump(
         self, value: object, task_name: str, what: str | tuple[str, ...], *, note_objects: bool = False
     ) -> tuple[Pickled, Sequence[Shipment]]:
-        """Serialize a value without the classes that no worker can import; return these beside it.
-
-        Raises
-        ------
-        SerializationError
-            If the value or one of the classes cannot be serialized.
-        """
+        """Serialize a value without the classes that no worker can import; return these beside it."""
         classes: dict[str, Named] = {}
         pickled = dump(
             value,
@@ -188,13 +173,7 @@ class Functions:
         return dump(value, task_name=task_name, what=what, in_pieces=True, note_objects=note_objects), ()
 
     def classes(self, class_ids: Iterable[str], task_name: str) -> list[Shipment]:
-        """Return classes that a result names.
-
-        Raises
-        ------
-        SerializationError
-            If one of them cannot be serialized.
-        """
+        """Return classes that a result names."""
         try:
             return [self._sent_class(class_id, by_id[class_id], task_name) for class_id in class_ids]
         except KeyError:
