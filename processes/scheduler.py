@@ -379,7 +379,7 @@ class Scheduler:
     def _unseal(self, attempt: Attempt) -> bool:
         """Open the arguments of an attempt; if that cannot be, the attempt ends."""
         try:
-            attempt.args, attempt.kwargs = _opened(attempt.args, attempt.kwargs)
+            attempt.args, attempt.kwargs = _arguments(attempt, _open)
         except SerializationError as error:
             self._end_attempt(Finished.unsendable(attempt.ticket, error))
             return False
@@ -534,8 +534,7 @@ class Scheduler:
             heappush(self._timers, (monotonic() + delay, 0, index))
             return
         failure = with_hint(task, exception, failure, attempts)
-        args = tuple(map(_shown, attempt.args))
-        kwargs = {name: _shown(value) for name, value in attempt.kwargs.items()}
+        args, kwargs = _arguments(attempt, _shown)
         error_data = error_data_of(task, args, kwargs, failure, self._downstream(index))
         result = TaskResult.errored(
             exception, error_data=error_data, elapsed_seconds=elapsed, attempts=attempts
@@ -651,9 +650,9 @@ def _call_observers(observers: list[Observer], event: Event) -> None:
             warn(f"observer {brief_repr(observer)} raised {brief_repr(error)}; the run goes on without it")
 
 
-def _opened(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Open the sealed values among arguments."""
-    return tuple(map(_open, args)), {name: _open(value) for name, value in kwargs.items()}
+def _arguments(attempt: Attempt, of: Callable[[Any], Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return an attempt's arguments, with what a function makes of each."""
+    return tuple(map(of, attempt.args)), {name: of(value) for name, value in attempt.kwargs.items()}
 
 
 def _open(value: Any) -> Any:
