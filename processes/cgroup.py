@@ -11,17 +11,8 @@ _ROOT = "/sys/fs/cgroup"
 def group_folders(controller: str = "") -> list[str]:
     """Return the folders of this process's control group and those above it, the nearest first.
 
-    In a container some of them may not be there.
-
-    Parameters
-    ----------
-    controller : str, optional
-        Of control groups of the first version, as in ``memory``; by default the second version's.
-
-    Returns
-    -------
-    list of str
-        Empty where there are none.
+    With a controller such as ``memory``, those of the first version of control groups. There may be none, and
+    in a container some may not be there.
     """
     for line in (read("/proc/self/cgroup") or "").splitlines():
         _, controllers, path = line.split(":", 2)

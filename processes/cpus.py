@@ -10,16 +10,11 @@ from .cgroup import group_folders, read
 
 
 def usable_cpus() -> int:
-    """Count the processors that this process may use.
+    """Count the processors that this process may use: one at least.
 
     The affinity mask counts, or what Python was told by ``-X cpu_count`` or ``PYTHON_CPU_COUNT`` (3.13), and
     on Linux the quota of the control group that the process is in and of those above it: a container that may
     use 1.5 processors has 2.
-
-    Returns
-    -------
-    int
-        At least 1.
     """
     if sys.version_info >= (3, 13):
         cpus = os.process_cpu_count() or 1

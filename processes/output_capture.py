@@ -45,11 +45,6 @@ class Lines:
     """Cuts text into lines, and tells each as a record.
 
     Of a line that was overwritten, as progress bars do it with carriage returns, the last state counts.
-
-    Parameters
-    ----------
-    on_record : callable
-        Takes each `logging.LogRecord`.
     """
 
     def __init__(self, on_record: Callable[[logging.LogRecord], None]) -> None:
@@ -108,11 +103,6 @@ class CapturedOutput:
     """Takes what this thread (or its coroutines) prints inside the block; other threads print as ever.
 
     Whose threads count with it, and that it is no generator, is as in :class:`processes.log_capture.Capture`.
-
-    Parameters
-    ----------
-    on_record : callable
-        Takes the record of each line.
     """
 
     __slots__ = ("_token", "is_over", "lines", "number")
@@ -177,15 +167,10 @@ class _Stream:
     It stands for the same one all its life: what a task puts around it, as colorama does, and leaves there
     gets another.
 
-    Parameters
-    ----------
-    stream : object
-        The stream.
-    place : int
-        Which it is, as in `_NAMES`.
-
     Attributes
     ----------
+    place : int
+        Which it is, as in `_NAMES`.
     first : int
         The number of the first block that it serves. A function of one that began before has put the stream
         there to have for itself what it prints, as with `contextlib.redirect_stdout`.

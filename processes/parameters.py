@@ -21,15 +21,7 @@ _PARTIAL = [vars(partial)[part] for part in ("func", "args", "keywords")]
 
 
 class _OfFunctions(LazyMapping[Value]):
-    """Something about the functions of tasks, by task.
-
-    Parameters
-    ----------
-    tasks : sequence of str
-        The names of tasks.
-    functions : sequence of callable
-        Their functions.
-    """
+    """Something about the functions of tasks, by task."""
 
     def __init__(self, tasks: Sequence[str], functions: Sequence[Callable[..., Any]]) -> None:
         self._tasks = tasks

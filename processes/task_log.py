@@ -143,13 +143,7 @@ class TaskFileHandler(logging.Handler):
 
 
 class RecordSink:
-    """Takes the records that a task's function logs itself, and writes them to the task's log file.
-
-    Parameters
-    ----------
-    handlers : list of TaskFileHandler
-        Where to write.
-    """
+    """Takes the records that a task's function logs itself, and writes them to the task's log file."""
 
     def __init__(self, handlers: list[TaskFileHandler]) -> None:
         self._handlers = handlers

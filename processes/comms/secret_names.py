@@ -42,12 +42,7 @@ _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_A-Za-z]+")
 
 
 class SecretNames:
-    """Those of the usual secrets, and of others.
-
-    Parameters
-    ----------
-    others : iterable of str
-        Names of these.
+    """Those of the usual secrets, and others.
 
     Attributes
     ----------

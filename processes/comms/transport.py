@@ -71,13 +71,6 @@ class NoAnswerError(WebhookError):
 def post_json(config: WebhookConfig, body: dict[str, Any]) -> None:
     """Send a JSON object to a webhook.
 
-    Parameters
-    ----------
-    config : WebhookConfig
-        Where to, and how.
-    body : dict
-        What to send.
-
     Raises
     ------
     WebhookError

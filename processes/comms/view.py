@@ -94,17 +94,7 @@ class TaskView:
 
 
 class Viewer:
-    """Makes the views of one report's tasks.
-
-    Parameters
-    ----------
-    report : ProcessExecutionReport
-        What is shown.
-    content : ReportContent
-        What of it is wanted.
-    limits : Limits
-        How much of it.
-    """
+    """Makes the views of one report's tasks."""
 
     def __init__(self, report: ProcessExecutionReport, content: ReportContent, limits: Limits) -> None:
         self._content = content

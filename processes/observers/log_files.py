@@ -24,11 +24,6 @@ class LogFiles:
 
     What the program's own handlers and filters raise is told by one warning, and logging goes on: later tasks
     shall not lack their lines in their files.
-
-    Parameters
-    ----------
-    tasks : iterable of Task
-        The tasks of the run.
     """
 
     def __init__(self, tasks: Iterable[Task]) -> None:
