@@ -10,34 +10,32 @@ from __future__ import annotations
 import ast
 import json
 import re
-import sys
 from base64 import b64encode
 from collections import deque
-from contextlib import suppress
 from dataclasses import dataclass
-from itertools import chain, islice, repeat, zip_longest
+from itertools import chain, islice, zip_longest
 from operator import length_hint
-from types import FunctionType, MemberDescriptorType, ModuleType
+from types import FunctionType
 from typing import TYPE_CHECKING
 
 from ..failure import DICTS, bounded_repr
-from ..graph import bind
-from ..parameters import bound_values, named_arguments
-from ..shared_globals import names_in
+from .named_values import (
+    MAX_MEMBERS,
+    arguments_of,
+    globals_of,
+    is_pair,
+    key_of,
+    members_of,
+    results_passed,
+)
 from .needles import Needles
 from .secret_names import SECRET_WORDS, SecretNames, set_of
 
-if sys.version_info >= (3, 14):
-    from string.templatelib import Interpolation, Template
-else:
-    Interpolation: Any = None
-    Template: Any = None
-
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-    from typing import Any, TypeGuard
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from typing import Any
 
-    from ..execution_report import ProcessExecutionReport, TaskReportEntry
+    from ..execution_report import ProcessExecutionReport
     from .content import ReportContent
 
 REDACTED = "<redacted>"
@@ -47,10 +45,8 @@ SHORTEST_IN_BASE64 = 8  # as a part of that would be less than a secret
 MAX_VALUES = 200_000  # looked at in one report, about half a second; those of failed tasks come first
 MAX_TEXT = 100_000  # characters of one value that is searched for names
 MAX_ALL_TEXTS = 5_000_000  # characters that are searched in one report, one to two seconds
-MAX_MEMBERS = 10_000  # looked at in one container
 MAX_DEPTH = 50  # containers in containers, of a value that is cleaned
 
-_PLAIN = (str, bytes, *DICTS, list, tuple, set, frozenset)
 _SOURCE_FILES = (".py", ".pyw", ".pyx")
 _LINE_NUMBER = re.compile(r"\d{1,7}(?!\w)")  # as in auth.py:3, or a port
 # They may well be somebody's password, but hiding them everywhere would tell more than it hides.
@@ -134,7 +130,7 @@ class Redactor:
             return False
         if name.endswith(_SOURCE_FILES):
             return _LINE_NUMBER.match(str(value)) is None
-        return not (name == "PWD" and not self._names.is_own(name) and _is_absolute_path(value))
+        return not (name == "PWD" and not self._names.is_own(name) and _ABSOLUTE_PATH.match(key_of(value)))
 
     def _learn_report(self, whole: ProcessExecutionReport) -> None:
         parameters: Mapping[str, Sequence[str]] = whole.parameters
@@ -147,8 +143,8 @@ class Redactor:
         roots: list[tuple[str, object]] = []
         for entry in entries:
             names = parameters.get(entry.name, ())
-            roots += _arguments(entry, names)
-            roots += [one for one in _results_passed(whole, entry, names) if self.is_secret(*one)]
+            roots += arguments_of(entry, names)
+            roots += [one for one in results_passed(whole, entry, names) if self.is_secret(*one)]
             if entry.error is not None:
                 roots += entry.error.traced_vars.items()
             if entry.name in whole.bound:
@@ -182,9 +178,9 @@ class Redactor:
                 if secret:
                     self._add(value.decode("utf-8", "replace"))  # type: ignore[attr-defined]
             elif (room := MAX_VALUES - looked_at - len(pending)) > 0:  # more would only take memory
-                pending.extend((key, member, secret) for key, member in islice(_members(value), room))
+                pending.extend((key, member, secret) for key, member in islice(members_of(value), room))
                 if kind is FunctionType:
-                    pending.extend((key, member, False) for key, member in _globals(value))
+                    pending.extend((key, member, False) for key, member in globals_of(value))
         self._needles = None
 
     def _learn_string(self, text: str, secret: bool) -> None:
@@ -285,9 +281,11 @@ class Redactor:
         left = length_hint(numbers)
         if kind in DICTS:
             items = list(value.items())
-            clean = [(key, self._clean(_key(key), member, numbers, outside)) for key, member in items[:left]]
+            clean = [
+                (key, self._clean(key_of(key), member, numbers, outside)) for key, member in items[:left]
+            ]
             return kind([*clean, *items[left:]])
-        if kind is tuple and _is_pair(value) and self.is_secret(_key(value[0]), value[1]):
+        if kind is tuple and is_pair(value) and self.is_secret(key_of(value[0]), value[1]):
             return value[0], REDACTED
         return kind([*(self._clean("", one, numbers, outside) for one in value[:left]), *value[left:]])
 
@@ -405,115 +403,6 @@ class TransparentRedactor:
 
 
 # ---- Names and values -------------------------------------------------------------------------------------
-
-
-def _is_absolute_path(value: object) -> bool:
-    return _is_text(value) and _ABSOLUTE_PATH.match(_key(value)) is not None
-
-
-def _arguments(entry: TaskReportEntry, names: Sequence[str]) -> Iterator[tuple[str, object]]:
-    if entry.error is not None:
-        yield from named_arguments(names, entry.error.args)
-        yield from entry.error.kwargs.items()
-    yield from named_arguments(names, entry.args)
-    yield from entry.kwargs.items()
-
-
-def _results_passed(
-    report: ProcessExecutionReport, entry: TaskReportEntry, names: Sequence[str]
-) -> Iterator[tuple[str, object]]:
-    """Give the results of other tasks that a task was passed, by the names of its parameters."""
-    if entry.name in report.passed:
-        sources = [report.entries.get(name) for name in report.dependencies[entry.name]]
-        needed = [None if source is None else source.result for source in sources]
-        args, kwargs = bind(entry.args, {}, report.passed[entry.name], needed)
-        yield from list(named_arguments(names, args))[len(entry.args) :]
-        yield from kwargs.items()
-
-
-def _members(value: Any) -> list[tuple[str, object]]:
-    """Return what is in a container or an object, or what a function is bound to, by name.
-
-    It runs no code of the user's, but for what an object that is partly called says of its parameters.
-    """
-    kind = type(value)
-    for mapping in DICTS:
-        if issubclass(kind, mapping):
-            members = ((_key(key), member) for key, member in _first(mapping.items, value))
-            return [*_said_beside(mapping, value), *members]
-    if kind is Template:
-        return [(part.expression, part.value) for part in value.interpolations]
-    if kind is Interpolation:
-        return [(value.expression, value.value)]
-    if _is_pair(value):
-        return [(_key(value[0]), value[1])]
-    for container in (list, tuple, set, frozenset, deque):
-        if issubclass(kind, container):
-            fields = vars(kind).get("_fields")  # of a named tuple
-            names = fields if isinstance(fields, tuple) else repeat("")
-            return list(zip(names, _first(container.__iter__, value), strict=False))
-    if issubclass(kind, (type, ModuleType)):
-        return []
-    return [*bound_values(value), *_attributes(value)]
-
-
-def _said_beside(mapping: type[dict[Any, Any]], value: Any) -> Iterator[tuple[str, object]]:
-    """Give what ``{"name": "token", "value": …}`` says, as lists of variables, cookies and parameters do."""
-    for key in ("name", "Name", "key", "Key"):
-        if _is_text(name := mapping.get(value, key)):
-            yield from ((_key(name), mapping.get(value, other)) for other in ("value", "Value"))
-
-
-def _globals(function: Any) -> Iterator[tuple[str, object]]:
-    """Give the globals that a function names, and the functions beside it, which name others.
-
-    An object of a secret's name is none itself: what is in it has names of its own.
-    """
-    among = function.__globals__
-    for name in names_in(function.__code__):
-        value: Any = dict.get(among, name)
-        kind = type(value)
-        if kind is not FunctionType:
-            yield name if kind in _PLAIN else "", value
-        elif value.__globals__ is among:
-            yield "", value
-
-
-def _attributes(value: object) -> list[tuple[str, object]]:
-    try:
-        found = _first(dict.items, object.__getattribute__(value, "__dict__"))
-    except (AttributeError, TypeError):  # it has none, or a strange one
-        found = []
-    for owner in type(value).__mro__:
-        if "__slots__" in vars(owner):
-            for name, slot in vars(owner).items():
-                if type(slot) is MemberDescriptorType:
-                    with suppress(AttributeError):  # a slot that is empty
-                        found.append((name, slot.__get__(value)))
-    return found
-
-
-def _first(members: Callable[[Any], Iterable[Any]], container: Any) -> list[Any]:
-    """Take what is looked at of a container's members; at once, as another thread may change it meanwhile."""
-    try:
-        return list(islice(members(container), MAX_MEMBERS))
-    except RuntimeError:  # without the GIL that is not at once, and to take all of them is
-        return list(members(container))[:MAX_MEMBERS]
-
-
-def _is_text(value: object) -> TypeGuard[str | bytes]:
-    # Not by `isinstance`, which asks the value for its class: a weak proxy whose object is gone raises.
-    return issubclass(type(value), (str, bytes))
-
-
-def _is_pair(value: object) -> bool:
-    return type(value) is tuple and len(value) == 2 and _is_text(value[0])
-
-
-def _key(key: object) -> str:
-    if not _is_text(key):
-        return ""
-    return key.decode("utf-8", "replace") if isinstance(key, bytes) else key
 
 
 def _parsed(text: str) -> object:
