@@ -15,21 +15,8 @@ if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
     from types import ModuleType
 
-_LATE = {
-    "copy",
-    "decimal",
-    "logging",
-    "logging.config",
-    "multiprocessing.context",
-    "multiprocessing.process",
-    "multiprocessing.resource_tracker",
-    "platform",
-    "signal",
-    "traceback",
-    "typing",
-    "warnings",
-    "weakref",
-}
+_LATE = {"copy", "platform", "signal", "traceback", "typing", "weakref"}
+"""Those for which nothing is to be done when they have been imported."""
 
 
 def import_late(begin: Callable[[], None], acts: Mapping[str, Callable[[], None]]) -> None:
@@ -55,12 +42,13 @@ class _Finder:
     ) -> ModuleSpec | None:
         """Find one of these modules; None leaves all others to the finders that follow."""
         self._begin()
-        if name not in _LATE:
+        act = self._acts.get(name)
+        if act is None and name not in _LATE:
             return None
         spec = PathFinder.find_spec(name, self._path if path is None else path)
-        if name in self._acts and spec is not None and spec.loader is not None:
+        if act is not None and spec is not None and spec.loader is not None:
             loader = _own(spec.loader)
-            execute, act = loader.exec_module, self._acts[name]
+            execute = loader.exec_module
 
             def execute_and_act(module: ModuleType) -> None:
                 execute(module)
