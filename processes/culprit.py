@@ -7,6 +7,7 @@ itself, and the first that fails is taken apart in turn; the innermost one is th
 from __future__ import annotations
 
 import copyreg
+import sys
 from contextlib import suppress
 from contextvars import ContextVar
 from functools import _lru_cache_wrapper, partial
@@ -48,19 +49,12 @@ _PARTS: Final[dict[type, tuple[str, ...]]] = {
 _GENERATORS: Final = {"generator", "async_generator"}
 _AS_LIST: Final = "Make a list of it"
 
-# Whose frames an error that a value's own code raises need not show.
-_OURS: Final = {
-    *("processes.pickling", "processes.by_value", "processes.class_parts", "processes.trusted"),
-    *("processes.importable", "processes.lazy_imports", "processes.shared_globals", "processes.reducers"),
-    *("processes.rebuild", "cloudpickle.cloudpickle"),
-}
-
 
 def cannot_dump(
     value: object, error: BaseException, task_name: str, what: str | tuple[str, ...], to_sender: bool
 ) -> SerializationError:
     """Make the error for a value that cannot be serialized; parameters as for `processes.pickling.dump`."""
-    drop_leading_frames(error, _OURS)
+    drop_leading_frames(error, _ours())
     path, culprit, cls = find_culprit(value, what)
     kind = _type_with_module(culprit)
     article = "an" if kind.lstrip("_")[:1].lower() in "aeiou" else "a"
@@ -84,6 +78,11 @@ def cannot_dump(
     )
 
 
+def _ours() -> set[str]:
+    """Return the modules whose frames an error that a value's own code raises need not show."""
+    return {name for name in tuple(sys.modules) if name.partition(".")[0] in ("processes", "cloudpickle")}
+
+
 def advice_for(kind: str) -> str:
     """Say what to do about an argument, or a global, of a type that cannot be serialized."""
     if kind.startswith("multiprocessing."):  # who has one means to share it
@@ -95,7 +94,7 @@ def advice_for(kind: str) -> str:
 
 def cannot_load(error: BaseException, task_name: str, what: str | tuple[str, ...]) -> SerializationError:
     """Make the error for data that cannot be read; parameters as for `processes.pickling.load`."""
-    drop_leading_frames(error, _OURS)
+    drop_leading_frames(error, _ours())
     path = what if isinstance(what, str) else ", ".join(what)
     # A module lacks a name: nobody but the unpickler has said so, or the module's own `__getattr__`.
     lacks_name = isinstance(error, AttributeError) and (
