@@ -315,14 +315,14 @@ class Finished:
         self.worker = worker
 
     @classmethod
-    def without_call(cls, ticket: int, outcome: Outcome, worker: Worker) -> Finished:
-        """Return the end, now, of an attempt whose function was not called."""
-        return cls(ticket, outcome, time(), 0.0, 0.0, 0, worker)
+    def unmeasured(cls, ticket: int, outcome: Outcome, worker: Worker, elapsed: float = 0.0) -> Finished:
+        """Return the end, now, of an attempt of which all that is known is how long the call took, if any."""
+        return cls(ticket, outcome, time() - elapsed, elapsed, 0.0, 0, worker)
 
     @classmethod
     def unsendable(cls, ticket: int, error: Exception) -> Finished:
         """Return the end, now, of an attempt whose arguments cannot be brought to a worker."""
-        return cls.without_call(ticket, Unsendable(error.with_traceback(None)), NOBODY)
+        return cls.unmeasured(ticket, Unsendable(error.with_traceback(None)), NOBODY)
 
 
 Message = Started | Finished

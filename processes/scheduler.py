@@ -600,7 +600,7 @@ class Scheduler:
         elapsed = now - began.at
         outcome = TimedOut(limit, self._runner_of(ticket).stack_of(ticket))
         self._stop(ticket)
-        self._end_attempt(Finished(ticket, outcome, time() - elapsed, elapsed, 0.0, 0, began.worker))
+        self._end_attempt(Finished.unmeasured(ticket, outcome, began.worker, elapsed))
 
     def _stop_running(self, steps: ExitStack) -> None:
         for ticket in reversed(self._running):

@@ -177,7 +177,7 @@ def respond(request: Request, results: Iterable[Buffer] = ()) -> Response:
     try:
         function, args, kwargs = _load_call(request, results)
     except (SerializationError, KeyboardInterrupt) as error:
-        finished = Finished.without_call(0, failure_on_the_way(error), worker)
+        finished = Finished.unmeasured(0, failure_on_the_way(error), worker)
     else:
         attempt = Attempt(0, request.task_name, function, args, kwargs, None, request.frame_filter)
         del function, args, kwargs  # large ones shall go as soon as the function lets them go
@@ -322,7 +322,7 @@ class Requests:
         """Tell the end, now, of an attempt for which the engine has no response, and why."""
         error = WorkerDiedError(message, task_name=attempt.task_name)
         error.__cause__ = reason.with_traceback(None)
-        return Finished.without_call(attempt.ticket, WorkerDied(error), Worker(self._label, 0, ""))
+        return Finished.unmeasured(attempt.ticket, WorkerDied(error), Worker(self._label, 0, ""))
 
     def _log(self, attempt: Attempt, response: Response, worker: Worker) -> Raised | None:
         """Log the records; up to the first failure of a handler, as that would have ended the function."""

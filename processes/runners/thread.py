@@ -104,7 +104,7 @@ class ThreadRunner(ProcessRunner):
                 f"Task {attempt.task_name!r} could not be run: no thread could be started ({error})"
             )
             outcome = Raised(no_thread, describe_failure(no_thread))
-            self.deliver(Finished.without_call(attempt.ticket, outcome, Worker.here("")))
+            self.deliver(Finished.unmeasured(attempt.ticket, outcome, Worker.here("")))
 
     def wait(self, timeout: float | None) -> list[Message]:
         return [message for message in super().wait(timeout) if self._counts(message)]

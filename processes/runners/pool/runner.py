@@ -727,7 +727,7 @@ class ProcessPoolRunner(ProcessRunner):
     def _finish(self, ticket: int, outcome: Outcome, worker: Worker, since: float | None = None) -> None:
         """Report the end of an attempt of which no worker has told; it began then, on the monotonic clock."""
         elapsed = 0.0 if since is None else monotonic() - since
-        self._inbox.append(Finished(ticket, outcome, time() - elapsed, elapsed, 0.0, 0, worker))
+        self._inbox.append(Finished.unmeasured(ticket, outcome, worker, elapsed))
         self._jobs -= 1
 
 

@@ -485,7 +485,7 @@ class _Loop:
 
     def _not_begun(self, error: BaseException) -> Finished:
         """Tell the end of an attempt whose function could not be called."""
-        return Finished.without_call(self._ticket, failure_on_the_way(error), self._worker)
+        return Finished.unmeasured(self._ticket, failure_on_the_way(error), self._worker)
 
     def _answer(self, finished: Finished, task_name: str, *, may_keep: bool) -> int:
         if self._kept is not None and isinstance(finished.outcome, Raised):
