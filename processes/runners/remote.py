@@ -110,26 +110,15 @@ class Response:
         What it logged, and the lines that it printed, as text.
     is_elsewhere : bool
         Whether it was not the sender's own process that ran it: then nobody has heard the records yet.
-    started_at, elapsed_seconds, cpu_seconds, peak_rss_bytes
-        As in :class:`~processes.attempt.Finished`.
+    measured : tuple of numbers
+        ``started_at, elapsed_seconds, cpu_seconds, peak_rss_bytes`` of :class:`~processes.attempt.Finished`.
     task_name : str
         Whose attempt it was.
     worker : tuple of str, int, int
         Who ran it: host, process and thread.
     """
 
-    __slots__ = (
-        "cpu_seconds",
-        "elapsed_seconds",
-        "failure",
-        "is_elsewhere",
-        "peak_rss_bytes",
-        "records",
-        "started_at",
-        "task_name",
-        "value",
-        "worker",
-    )
+    __slots__ = ("failure", "is_elsewhere", "measured", "records", "task_name", "value", "worker")
 
     def __init__(
         self,
@@ -145,10 +134,12 @@ class Response:
         self.failure = failure
         self.records = records
         self.is_elsewhere = is_elsewhere
-        self.started_at = finished.started_at
-        self.elapsed_seconds = finished.elapsed_seconds
-        self.cpu_seconds = finished.cpu_seconds
-        self.peak_rss_bytes = finished.peak_rss_bytes
+        self.measured = (
+            finished.started_at,
+            finished.elapsed_seconds,
+            finished.cpu_seconds,
+            finished.peak_rss_bytes,
+        )
         self.worker = whoever_runs()
 
 
@@ -308,15 +299,7 @@ class Requests:
         """
         worker = self.worker(*response.worker)
         outcome = self._log(attempt, response, worker) or self._outcome(attempt, response)
-        return Finished(
-            attempt.ticket,
-            outcome,
-            response.started_at,
-            response.elapsed_seconds,
-            response.cpu_seconds,
-            response.peak_rss_bytes,
-            worker,
-        )
+        return Finished(attempt.ticket, outcome, *response.measured, worker)
 
     def lost(self, attempt: Attempt, message: str, reason: BaseException) -> Finished:
         """Tell the end, now, of an attempt for which the engine has no response, and why."""
