@@ -16,7 +16,6 @@ from functools import partial
 from importlib.machinery import SourceFileLoader
 from importlib.util import find_spec, module_from_spec, spec_from_loader
 from pathlib import Path
-from types import FunctionType
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 import click
@@ -334,12 +333,11 @@ def find_process(target: str, arguments: tuple[str, ...]) -> Process:
     found = _attribute(module, name, location) if name else _only_process(module, location)
     if isinstance(found, Process):
         return found
-    with _code_of_the_user(f"{found.__name__!r} of {location!r} did not return"):
+    function = f"{name or 'build'!r} of {location!r}"
+    with _code_of_the_user(f"{function} did not return"):
         process = found()
     if not isinstance(process, Process):
-        raise click.UsageError(
-            f"{found.__name__!r} of {location!r} returned {brief_repr(process)}, which is no Process"
-        )
+        raise click.UsageError(f"{function} returned {brief_repr(process)}, which is no Process")
     return process
 
 
@@ -417,7 +415,7 @@ def _is_ours(file: str) -> bool:
     return file in (__file__, importlib.__file__) or file.startswith("<frozen importlib")
 
 
-def _attribute(module: ModuleType, name: str, location: str) -> Process | FunctionType:
+def _attribute(module: ModuleType, name: str, location: str) -> Process | Callable[[], object]:
     if not hasattr(module, name):
         raise click.UsageError(f"{location!r} has no {name!r}{_below_guard(module)}{_candidates(module)}")
     found = getattr(module, name)
@@ -429,7 +427,7 @@ def _attribute(module: ModuleType, name: str, location: str) -> Process | Functi
     )
 
 
-def _only_process(module: ModuleType, location: str) -> Process | FunctionType:
+def _only_process(module: ModuleType, location: str) -> Process | Callable[[], object]:
     found = {id(value): value for value in vars(module).values() if _is_process(value)}
     if len(found) == 1:
         return found.popitem()[1]
@@ -467,12 +465,16 @@ def _is_process(value: object) -> TypeGuard[Process]:
     return issubclass(type(value), Process)  # what a value says of its class may raise
 
 
-def _makes_something(value: object) -> TypeGuard[FunctionType]:
-    """Tell whether a value is a function that can be called without arguments."""
-    if type(value) is not FunctionType:
+def _makes_something(value: object) -> TypeGuard[Callable[[], object]]:
+    """Tell whether a value is a function that can be called without arguments, whatever has decorated it."""
+    if not callable(value) or issubclass(type(value), type):
+        return False
+    try:
+        parameters = signature_of(value).parameters.values()
+    except Exception:  # it tells of none, or is not ready yet to tell anything
         return False
     return all(
         parameter.default is not parameter.empty
         or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-        for parameter in signature_of(value).parameters.values()
+        for parameter in parameters
     )

@@ -28,11 +28,13 @@ GOOD = """
     ], name="numbers")
 """
 BAD = """
+    from functools import cache
     from processes import Process, Task, TaskDependency
 
     def fail():
         raise ValueError("this one fails")
 
+    @cache
     def build(name=""):
         below = Task("below", int, dependencies=[TaskDependency("bad")])
         return Process([Task("good", int), Task("bad", fail), below], name)
