@@ -135,13 +135,10 @@ class Child:
         finally:
             theirs.close()  # our copy would hold the socket open, and its end would never show
 
-    def _start_process(self, theirs: socket.socket, program: str, environment: dict[str, str]) -> None:
-        if abilities.CAN_TAKE_BACK:
-            self._token_read, self._token_write = os.pipe()
-            # Neither of the two readers may wait in a read: the other may take what it waits for.
-            os.set_blocking(self._token_read, False)
-        # A group of its own: a terminal's Ctrl-C is for us, who decide what it means for workers.
-        if sys.platform == "win32":
+    # In a group of its own: a terminal's Ctrl-C is for us, who decide what it means for workers.
+    if sys.platform == "win32":
+
+        def _start_process(self, theirs: socket.socket, program: str, environment: dict[str, str]) -> None:
             from .family import Family
 
             # Only a process that runs can be given a socket, so it comes by standard input.
@@ -166,26 +163,33 @@ class Child:
             assert self.process.stdin is not None
             self.process.stdin.write(theirs.share(self.process.pid))
             self.process.stdin.close()
-            return
-        self._crash_file = _crash_file()
-        stderr = _copy_of_stderr()
-        passed = (theirs.fileno(), self._token_read, self._crash_file.fileno(), stderr)
-        start = -1
-        try:
-            words, start = command(program, *passed)
-            self.process = subprocess.Popen(  # noqa: S603
-                words,
-                stdin=subprocess.DEVNULL,
-                stdout=_outlet(sys.__stdout__),
-                stderr=self._crash_file,  # until it boots, so that the error can tell why it does not
-                process_group=0,
-                pass_fds=[descriptor for descriptor in (*passed, start) if descriptor >= 0],
-                env=environment,
-            )
-        finally:
-            for descriptor in (stderr, start):
-                if descriptor >= 0:
-                    os.close(descriptor)
+
+    else:
+
+        def _start_process(self, theirs: socket.socket, program: str, environment: dict[str, str]) -> None:
+            if abilities.CAN_TAKE_BACK:
+                self._token_read, self._token_write = os.pipe()
+                # Neither of the two readers may wait in a read: the other may take what it waits for.
+                os.set_blocking(self._token_read, False)
+            self._crash_file = _crash_file()
+            stderr = _copy_of_stderr()
+            passed = (theirs.fileno(), self._token_read, self._crash_file.fileno(), stderr)
+            start = -1
+            try:
+                words, start = command(program, *passed)
+                self.process = subprocess.Popen(  # noqa: S603
+                    words,
+                    stdin=subprocess.DEVNULL,
+                    stdout=_outlet(sys.__stdout__),
+                    stderr=self._crash_file,  # until it boots, so that the error can tell why it does not
+                    process_group=0,
+                    pass_fds=[descriptor for descriptor in (*passed, start) if descriptor >= 0],
+                    env=environment,
+                )
+            finally:
+                for descriptor in (stderr, start):
+                    if descriptor >= 0:
+                        os.close(descriptor)
 
     # Sending
 
