@@ -102,7 +102,9 @@ class _Pattern:
         self.has_attributes = _has_attributes(function)
         self.values = values
         self.not_simple = [place for place, value in enumerate(values) if not is_simple(value)]
-        self.without_values = _without_values(function)
+        self.without_values = _with_values(
+            function, tuple([CellType() for _ in function.__code__.co_freevars])
+        )
 
     def differs_in_values_alone(self, function: FunctionType) -> bool:
         """Tell whether another function of the same code has the same attributes but for its values."""
@@ -143,27 +145,22 @@ def make_variant(pattern: FunctionType, data: bytes | memoryview, bound: Sequenc
             values[place] = theirs[place]
         for place, value in zip(of_bound, bound, strict=True):
             values[place] = value
-    code = pattern.__code__
-    cells = tuple([CellType(value) for value in values[: len(code.co_freevars)]])
-    function = FunctionType(code, pattern.__globals__, None, tuple(values[len(cells) :]) or None, cells)
+    cells = tuple([CellType(value) for value in values[: len(pattern.__code__.co_freevars)]])
+    function = _with_values(pattern, cells, tuple(values[len(cells) :]))
     function.__kwdefaults__ = keyword_defaults or None
-    _copy_attributes(pattern, function)
     return function
 
 
-def _without_values(function: FunctionType) -> FunctionType:
-    cells = tuple([CellType() for _ in function.__code__.co_freevars])
-    empty = FunctionType(function.__code__, function.__globals__, None, None, cells)
-    _copy_attributes(function, empty)
-    return empty
-
-
-def _copy_attributes(function: FunctionType, other: FunctionType) -> None:
-    for name, value in as_attribute(function).items():
-        setattr(other, name, value)
-    if _names(other) != _names(function):
+def _with_values(
+    pattern: FunctionType, cells: tuple[CellType, ...], defaults: tuple[Any, ...] = ()
+) -> FunctionType:
+    function = FunctionType(pattern.__code__, pattern.__globals__, None, defaults or None, cells)
+    for name, value in as_attribute(pattern).items():
+        setattr(function, name, value)
+    if _names(function) != _names(pattern):
         for name in _NAMES:
-            setattr(other, name, getattr(function, name))
+            setattr(function, name, getattr(pattern, name))
+    return function
 
 
 def _has_attributes(function: FunctionType) -> bool:
