@@ -26,6 +26,7 @@ def parts_of_class(cls: type, arguments: tuple[Any, ...], attributes: dict[str, 
 
     `arguments` and `attributes` are what cloudpickle would make it of, and give it.
     """
+    attributes = _as_defined(cls, attributes)
     attributes.pop("__msgspec_cache__", None)  # which msgspec puts into any class, and makes anew
     for name in filter(attributes.__contains__, _WHOLE_SCHEMAS):
         attributes[name] = attributes.pop(name)
@@ -44,6 +45,20 @@ def parts_of_class(cls: type, arguments: tuple[Any, ...], attributes: dict[str, 
     if "__slots__" in vars(cls) and NamedTuple not in bases:  # which takes none in its body
         namespace["__slots__"] = vars(cls)["__slots__"]
     return make_skeleton, (metaclass, name, bases, namespace), attributes
+
+
+def _as_defined(cls: type, attributes: dict[str, Any]) -> dict[str, Any]:
+    """Return attributes in the order of the class, with those that cloudpickle leaves out.
+
+    It sorts them by name, and leaves out what a base has too: the class might find that of another one first.
+    """
+    found = {}
+    for name, value in vars(cls).items():
+        if name in attributes:
+            found[name] = attributes[name]
+        elif any(name in vars(base) and vars(base)[name] is value for base in cls.__bases__):
+            found[name] = value
+    return found | attributes
 
 
 def _parts_of_enum(cls: type[Enum], attributes: dict[str, Any]) -> Parts:

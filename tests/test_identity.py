@@ -546,6 +546,33 @@ def tasks():
     ]
 """
 
+ATTRIBUTES = """
+class Table:
+    rows = 10
+    strict = False
+
+    def save(self):
+        return "in general"
+
+class Orders(Table):
+    pass
+
+class Archive:
+    def save(self):
+        return "in the archive"
+
+class OldOrders(Orders, Archive):
+    save = Archive.save  # else that of the table comes first
+    price, name, count = object(), object(), object()
+    strict = False
+
+def tell():
+    return OldOrders().save(), [name for name in vars(OldOrders) if not name.startswith("_")]
+
+def tasks():
+    return [Task("tell", tell)]
+"""
+
 ANNOTATED = """
 import contextlib, pickle
 from decimal import Decimal
@@ -1006,6 +1033,10 @@ SCRIPTS = {
             "notes": {"a": 0, "b": 1, "c": 2},
             "odd": True,
         },
+    ),
+    "attributes": (
+        ATTRIBUTES,
+        {"tell": ["in the archive", ["save", "price", "name", "count", "strict"]]},
     ),
     "within others": (
         WITHIN_OTHERS,
