@@ -37,7 +37,7 @@ from weakref import WeakKeyDictionary
 import cloudpickle
 
 from .annotations import annotations_of, are_known, as_attribute
-from .class_parts import attributes_of_members, parts_of_class, reduce_member
+from .class_parts import attributes_of_members, parts_of_class, reduce_member, take_early
 from .collector import collector_paused
 from .exception_state import dump_exception, load_exception
 from .importable import can_be_imported, goes_by_value, look_for_home, stays_away
@@ -350,7 +350,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             attributes = there.stand_ins(attributes)
         made_of = (class_id, not self._to_sender, make, arguments)
         members = attributes_of_members(cls)
-        state: tuple[Any, ...] = (fill, (attributes, slots), members, module, there or {}, brought)
+        early = take_early(cls, attributes)
+        state: tuple[Any, ...] = (early, fill, (attributes, slots), members, module, there or {}, brought)
         return make_class, made_of, state, None, None, fill_class
 
     def _reduce_known(self, named: Named) -> Any:

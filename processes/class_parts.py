@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypedDict, is_typeddic
 
 from .annotations import OF_CLASSES, as_attribute
 from .pickling import PROTOCOL
-from .rebuild import data_type_of, make_enum, make_skeleton
+from .rebuild import data_type_of, give_early, make_enum, make_skeleton
+from .trusted import is_generated
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,6 +17,19 @@ if TYPE_CHECKING:
 
 # What pydantic makes of a whole schema, in which other classes and functions stand: these come first.
 _WHOLE_SCHEMAS: Final = ("__pydantic_core_schema__", "__pydantic_serializer__", "__pydantic_validator__")
+
+# What a class is asked for first where its objects are made, or are keys.
+_ASKED_FOR_OBJECTS: Final = (
+    "__new__",
+    "__init__",
+    "__setstate__",
+    "__eq__",
+    "__hash__",
+    "__dataclass_fields__",
+)
+
+# What cloudpickle sees to.
+_GIVEN_LATE: Final = {"_abc_impl", "__firstlineno__"}
 
 # What is made anew with each member of an enumeration.
 _OF_EACH_MEMBER: Final = {"_name_", "_value_", "__objclass__", "_sort_order_", "_inverted_"}
@@ -89,6 +103,41 @@ def attributes_of_members(cls: type) -> dict[str, dict[str, Any]]:
         attributes = own | in_slots
         found[name] = {key: value for key, value in attributes.items() if key not in _OF_EACH_MEMBER}
     return found
+
+
+class Early:
+    """Stands for an attribute that a class is given as soon as it is read.
+
+    Parameters
+    ----------
+    cls : type
+        The class.
+    name : str
+        The attribute's name.
+    value : object
+        The attribute.
+    """
+
+    __slots__ = ("cls", "name", "value")
+
+    def __init__(self, cls: type, name: str, value: Any) -> None:
+        self.cls = cls
+        self.name = name
+        self.value = value
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return give_early, (self.cls, self.name, self.value)
+
+
+def take_early(cls: type, attributes: dict[str, Any]) -> list[Early]:
+    """Take out the attributes that a class is given one by one, as objects of it may need them.
+
+    Such objects are attributes themselves, or globals that methods name. Not a ``__new__`` of the user's: one
+    that makes the only object of a class would look for that, which is still to come.
+    """
+    late = _GIVEN_LATE if is_generated(cls, "__new__") else _GIVEN_LATE | {"__new__"}
+    names = sorted(attributes.keys() - late, key=[*_ASKED_FOR_OBJECTS, *attributes].index)
+    return [Early(cls, name, attributes.pop(name)) for name in names]
 
 
 def reduce_member(member: Enum) -> Any:

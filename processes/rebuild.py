@@ -526,9 +526,16 @@ def _do_nothing(*_: object, **__: object) -> None:
     """Stand for an `__init__` or an `__init_subclass__`."""
 
 
+def give_early(cls: type, name: str, value: Any) -> None:
+    """Give a class an attribute before its others are read; our own keeps what it has."""
+    if cls in received:
+        setattr(cls, name, value)
+
+
 def fill_class(
     cls: type,
     state: tuple[
+        list[None],
         Callable[[type, Any], object],
         Any,
         dict[str, dict[str, Any]],
@@ -538,7 +545,7 @@ def fill_class(
     ],
 ) -> None:
     """Give a class its attributes, and the members of an enumeration theirs; our own keeps what it has."""
-    fill, attributes, members, module, there, brought = state
+    _, fill, attributes, members, module, there, brought = state
     share(module, there, brought)
     if cls in received:
         fill(cls, attributes)

@@ -37,11 +37,11 @@ def is_made_without_its_code(kind: type) -> bool:
     if kind.__bases__[0] is tuple and "_fields" in vars(kind):
         base, absent = tuple, _ABSENT - {"__getnewargs__"}
     return all(
-        getattr(kind, name) in (None, getattr(base, name)) or _is_generated(kind, name) for name in _FROM_BASE
+        getattr(kind, name) in (None, getattr(base, name)) or is_generated(kind, name) for name in _FROM_BASE
     ) and not any(hasattr(kind, name) for name in absent)
 
 
-def _is_generated(kind: type, name: str) -> bool:
+def is_generated(kind: type, name: str) -> bool:
     """Tell whether a data class's or a named tuple's method was made for it: its code is of no file."""
     code = getattr(getattr(kind, name), "__code__", None)
     return (

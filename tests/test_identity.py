@@ -573,6 +573,71 @@ def tasks():
     return [Task("tell", tell)]
 """
 
+OF_ITSELF = """
+from dataclasses import dataclass
+from typing import NamedTuple
+
+class Point(NamedTuple):
+    x: int
+    y: int = 0
+
+    def is_origin(self):
+        return self == ORIGIN
+
+ORIGIN = Point(0)
+Point.corners = {ORIGIN, Point(1, 1)}
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    name: str
+
+    def in_metres(self):
+        return FACTORS[self]
+
+FACTORS = {Unit("m"): 1, Unit("km"): 1000}
+Unit.base = Unit("m")
+
+class Weight:
+    factor = 2
+
+    def __init__(self, pounds):
+        self.pounds = pounds
+        self.grams = self.rounded(pounds)
+
+    def __reduce__(self):
+        return Weight, (self.pounds,)
+
+    def rounded(self, pounds):
+        return pounds * self.factor
+
+Weight.least = Weight(1)
+
+class Missing:
+    only = None
+
+    def __new__(cls):
+        if cls.only is None:
+            cls.only = super().__new__(cls)
+        return cls.only
+
+    def __reduce__(self):
+        return Missing, ()
+
+MISSING = Missing()
+
+def tell(point, unit, weight, missing):
+    return (
+        [point.is_origin(), point in Point.corners, unit.in_metres(), unit == Unit.base],
+        [weight.grams, Weight.least.grams, missing is MISSING, Missing() is MISSING],
+    )
+
+def own():
+    return tell(ORIGIN, Unit("km"), Weight(5), MISSING)
+
+def tasks():
+    return [Task("own", own), Task("given", tell, args=(Point(1, 1), Unit("km"), Weight(5), MISSING))]
+"""
+
 ANNOTATED = """
 import contextlib, pickle
 from decimal import Decimal
@@ -1037,6 +1102,13 @@ SCRIPTS = {
     "attributes": (
         ATTRIBUTES,
         {"tell": ["in the archive", ["save", "price", "name", "count", "strict"]]},
+    ),
+    "of itself": (
+        OF_ITSELF,
+        {
+            "own": [[True, True, 1000, False], [10, 2, True, True]],
+            "given": [[False, True, 1000, False], [10, 2, True, True]],
+        },
     ),
     "within others": (
         WITHIN_OTHERS,
