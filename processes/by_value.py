@@ -27,7 +27,7 @@ import sys
 import threading
 from collections import ChainMap
 from contextlib import suppress
-from contextvars import ContextVar
+from contextvars import Context, ContextVar, copy_context
 from enum import Enum
 from itertools import groupby
 from types import BuiltinFunctionType, CellType, CodeType, FunctionType, MethodType, ModuleType
@@ -69,6 +69,7 @@ from .rebuild import (
     make_by_base,
     make_class,
     make_code,
+    make_context_variable,
     make_function,
     make_named,
     make_unnamed,
@@ -445,11 +446,12 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         return self._reduce_to_global(sentinel, *made_of) or (make_unnamed, (module, *made_of))
 
     def _reduce_context_variable(self, variable: ContextVar[Any]) -> Any:
-        """Do it for a context variable; what it holds here is its default there."""
+        """Do it for a context variable, with its default and what it holds here."""
         default = {}
         with suppress(LookupError):
-            default["default"] = variable.get()
-        made_of = (ContextVar, (variable.name,), default)
+            default["default"] = Context().run(variable.get)
+        held = [variable.get()] if variable in copy_context() else []
+        made_of = (make_context_variable, (variable.name, *held), default)
         return self._reduce_to_global(variable, *made_of) or (make_unnamed, ("", *made_of))
 
     def _reduce_to_global(self, bare: object, *made_of: Any) -> Any:

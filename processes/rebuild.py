@@ -29,6 +29,7 @@ TYPE_CHECKING: bool = False  # typing is not imported: it would be the costliest
 if TYPE_CHECKING:
     import logging
     from collections.abc import Callable, Mapping, Sequence
+    from contextvars import ContextVar
     from types import ModuleType
     from typing import Any
 
@@ -289,6 +290,16 @@ def make_unnamed(
     with suppress(AttributeError):  # a bare object and a type alias are of no module
         if made.__module__ != module:
             made.__module__ = module
+    return made
+
+
+def make_context_variable(name: str, *held: Any, **default: Any) -> ContextVar[Any]:
+    """Make a context variable that holds something, or nothing."""
+    from contextvars import ContextVar
+
+    made: ContextVar[Any] = ContextVar(name, **default)
+    for value in held:
+        made.set(value)
     return made
 
 

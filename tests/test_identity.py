@@ -2122,14 +2122,19 @@ def test_objects_that_python_would_make_by_a_call_of_their_class_travel(tmp_path
 
 
 IN_CONTEXT = """
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 
 user = ContextVar("user", default="nobody")
 request = ContextVar("request")
+trace = ContextVar("trace")
 user.set("me")
+trace.set("abc")
 
 def current():
     return user.get(), request.get(None)
+
+async def elsewhere():
+    return user.get(None), trace.get("none"), Context().run(user.get), Context().run(trace.get, "none")
 
 def change():
     token = user.set("you")
@@ -2147,6 +2152,7 @@ def tasks():
     given = [TaskDependency("give", use_result_as_additional_args=True)]
     return [
         Task("current", current),
+        Task("elsewhere", elsewhere),
         Task("change", change),
         Task("given", is_user, args=(user,)),
         Task("give", lambda: user, keep_result=False),
@@ -2160,6 +2166,7 @@ def test_context_variables_of_a_script_hold_in_workers_what_they_hold_in_the_pro
     mine = ["me", None]
     assert same_outcomes_of(IN_CONTEXT, tmp_path) == {
         "current": mine,
+        "elsewhere": ["me", "abc", "nobody", "none"],
         "change": [["you", None], mine],
         "given": True,
         "give": None,
