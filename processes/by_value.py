@@ -18,7 +18,6 @@ cloudpickle does that. Some things are added here:
 from __future__ import annotations
 
 import builtins
-import copyreg
 import inspect
 import logging
 import os
@@ -78,9 +77,10 @@ from .rebuild import (
 )
 from .reducers import (
     DESCRIPTORS,
+    NEW_OBJECT,
     REDUCERS,
+    as_it_is,
     filled_by_base,
-    makeable,
     place_in_file,
     reduce_descriptor,
     reduce_logger,
@@ -105,9 +105,6 @@ if TYPE_CHECKING:
 # Of trusted libraries, by id, since to look at them anew takes half of the time of a small data frame:
 _LIBRARY_TYPES: Final[dict[int, type]] = {}  # those whose objects reduce as they say themselves
 _LIBRARY_NAMES: Final[dict[int, object]] = {}  # classes and functions that go by their names
-
-# What objects are made with whose class says nothing of it.
-_NEW_OBJECT: Final = copyreg.__newobj__  # type: ignore[attr-defined]
 
 _SENTINEL: Final[type | None] = getattr(builtins, "sentinel", None)  # from Python 3.15 on
 
@@ -278,7 +275,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return self._reduce_bare_object(obj)
         if reduced[0] is find_object:
             return reduced  # from which nothing follows for others of its kind
-        made = makeable(obj, reduced)
+        made = as_it_is(obj, reduced)
         if made is reduced:
             self._ordinary.add(id(kind))
         elif made[0] is make_by_base:
@@ -288,7 +285,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     def _reduce_object(self, obj: Any) -> Any:
         """Reduce an object as its class says; one that is a global stays that wherever it is met."""
         reduced = obj.__reduce_ex__(PROTOCOL)
-        if not self._is_definition or reduced[0] is not _NEW_OBJECT or any(reduced[3:]):
+        if not self._is_definition or reduced[0] is not NEW_OBJECT or any(reduced[3:]):
             return reduced
         for there in self._shared.values():
             if (name := name_among(there.values, obj)) is not None:
@@ -433,7 +430,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
 
     def _reduce_bare_object(self, bare: object) -> Any:
         """Reduce an object that is nothing but itself to its global's name, if it is one."""
-        return self._reduce_to_global(bare, _NEW_OBJECT, (type(bare),)) or bare.__reduce_ex__(PROTOCOL)
+        return self._reduce_to_global(bare, NEW_OBJECT, (type(bare),)) or bare.__reduce_ex__(PROTOCOL)
 
     def _reduce_sentinel(self, sentinel: Any) -> Any:
         """Do it for a sentinel, which tells its name; that of a class's attribute has a dot."""
@@ -493,7 +490,7 @@ def _reduce_global(obj: Any, name: str) -> Any:
 
 def _is_of_nothing(reduced: Any) -> bool:
     """Tell whether an object that has been reduced has nothing of its own."""
-    return reduced[0] is _NEW_OBJECT and len(reduced[1]) == 1 and all(part is None for part in reduced[2:])
+    return reduced[0] is NEW_OBJECT and len(reduced[1]) == 1 and all(part is None for part in reduced[2:])
 
 
 def _imported_from(name: str, value: object) -> ModuleType | None:

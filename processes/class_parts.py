@@ -21,6 +21,7 @@ _WHOLE_SCHEMAS: Final = ("__pydantic_core_schema__", "__pydantic_serializer__", 
 # What a class is asked for first where its objects are made, or are keys.
 _ASKED_FOR_OBJECTS: Final = (
     "__new__",
+    "__getnewargs__",
     "__init__",
     "__setstate__",
     "__eq__",

@@ -75,8 +75,6 @@ class _Reader(threading.local):
 
 reader = _Reader()
 
-_HAS_VARARGS = 0x04  # inspect.CO_VARARGS
-
 # What has been made and not yet filled: globals by their module and name, functions by their id, type aliases
 # by that of the object, with the globals in which they look up what they stand for.
 _empty_objects: set[tuple[str, str]] = set()
@@ -129,12 +127,29 @@ def first_brought(module: str, name: str, value: Any) -> Any:
 
 
 def make_object(cls: type, *args: Any) -> Any:
-    """Make an object without its state: by its class, or by the first base that takes these arguments.
+    """Make an object without its state."""
+    return maker_of(cls, args).__new__(cls, *args)
 
-    One of them has told which these are; most tell none.
+
+def maker_of(cls: type, args: Sequence[Any]) -> Any:
+    """Return the class whose code makes an object: the one that has told these arguments.
+
+    Those that inherit from it may want others, or take them for something else. Most classes tell none;
+    then it is the first that wants none.
     """
-    maker: Any = next(base for base in cls.__mro__ if makes_of(base, args))
-    return maker.__new__(cls, *args)
+    if args:
+        return next((base for base in cls.__mro__ if "__getnewargs__" in vars(base)), cls)
+    return next(base for base in cls.__mro__ if _wants_nothing(base))
+
+
+def _wants_nothing(cls: type) -> bool:
+    """Tell whether the code of a class makes objects without arguments; True if it has none for that."""
+    make: Any = cls.__new__
+    code: CodeType | None = getattr(make, "__code__", None)
+    return code is None or (
+        code.co_argcount <= 1 + len(make.__defaults__ or ())
+        and code.co_kwonlyargcount == len(make.__kwdefaults__ or ())
+    )
 
 
 def make_by_base(base: Any, cls: type, *args: Any) -> Any:
@@ -166,20 +181,6 @@ def method_of_base(cls: type, name: str) -> Any:
     """Find the first method of a name that is not written in Python."""
     found = (vars(base)[name] for base in cls.__mro__ if name in vars(base))
     return next(method for method in found if type(method) is not FunctionType)
-
-
-def makes_of(cls: type, args: Sequence[Any]) -> bool:
-    """Tell whether the code of a class makes objects of these arguments; True if it has none for that."""
-    make: Any = cls.__new__
-    code = getattr(make, "__code__", None)
-    if code is None:
-        return True
-    count = 1 + len(args)
-    return (
-        count >= code.co_argcount - len(make.__defaults__ or ())
-        and (count <= code.co_argcount or bool(code.co_flags & _HAS_VARARGS))
-        and code.co_kwonlyargcount == len(make.__kwdefaults__ or ())
-    )
 
 
 def find_object(module: str, name: str, cls: type, *args: Any) -> Any:

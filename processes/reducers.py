@@ -36,7 +36,7 @@ from .rebuild import (
     make_reference,
     make_type_variable,
     make_unnamed,
-    makes_of,
+    maker_of,
     method_of_base,
     note_id,
 )
@@ -44,9 +44,11 @@ from .rebuild import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+# What objects are made with whose class says nothing of it.
+NEW_OBJECT: Final = copyreg.__newobj__  # type: ignore[attr-defined]
+
 _TYPE_ALIAS: Final[Any] = getattr(typing, "TypeAliasType", ())  # from Python 3.12 on
 _KNOWN: Final = {*sys.stdlib_module_names, "numpy"}
-_NEW_OBJECT: Final = copyreg.__newobj__  # type: ignore[attr-defined]
 _IN_ANNOTATIONS: Final[tuple[Any, ...]] = (typing.NewType, typing.ParamSpec, typing.TypeVarTuple)
 
 
@@ -244,14 +246,17 @@ def _reduce_forward_reference(reference: Any) -> Any:
     return make_reference, (reference.__forward_arg__, keywords, reference.__extra_names__)
 
 
-def makeable(obj: Any, reduced: Any) -> Any:
-    """Return how an object is made that pickle would fail to make; most stay as they are reduced."""
+def as_it_is(obj: Any, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Reduce an object in such a way that it is made as it is; most are already reduced so.
+
+    Of others pickle would call code that wants other arguments, or changes them once more.
+    """
     kind: Any = type(obj)
     base = base_that_reduces(kind)
-    is_new = reduced[0] is _NEW_OBJECT
+    is_new = reduced[0] is NEW_OBJECT
     if not is_new:
         reduced = reduced_by_base(obj, reduced, base)
-    elif not makes_of(kind, reduced[1][1:]):
+    elif type(kind.__new__) is FunctionType and maker_of(kind, reduced[1][1:]).__new__ is not kind.__new__:
         reduced = make_object, *reduced[1:]
     if base is not None and (filled := filled_by_base(obj, reduced)) is not reduced:
         return filled
@@ -270,8 +275,8 @@ def reduced_by_base(obj: Any, reduced: tuple[Any, ...], base: Any) -> tuple[Any,
     """
     kind: Any = type(obj)
     make, args, state, items, pairs = (*reduced, None, None, None)[:5]
-    if base is not None and base.__name__ == "ndarray" and (own := _state_beside(base, obj)):
-        return make, args, (state, own), None, None, fill_array
+    if base is not None and base.__name__ == "ndarray":
+        return make, args, (state, _state_beside(base, obj)), None, None, fill_array
     if make is not kind or base is None or hasattr(kind, "__getinitargs__"):
         return reduced
     if (
@@ -309,13 +314,13 @@ def base_that_reduces(kind: Any) -> Any:
         if base is not object:
             # What an extension has made of it (SQLAlchemy of sets) the base may not be able to make.
             maker = next(one for one in kind.__mro__ if type(vars(one).get("__new__")) is BuiltinFunctionType)
-            return base if is_known(base) and issubclass(base, maker) and not is_known(kind) else None
-    return None if is_known(kind) else object
+            return base if is_users(kind) and not is_users(base) and issubclass(base, maker) else None
+    return object if is_users(kind) else None
 
 
-def is_known(kind: type) -> bool:
-    """Tell whether a class is Python's own or numpy's, which reduce their objects in known ways."""
-    return str(kind.__module__).partition(".")[0] in _KNOWN
+def is_users(kind: type) -> bool:
+    """Tell whether a class is the user's, or some library's, and neither Python's own nor numpy's."""
+    return str(kind.__module__).partition(".")[0] not in _KNOWN
 
 
 def filled_by_base(obj: Any, reduced: tuple[Any, ...]) -> tuple[Any, ...]:

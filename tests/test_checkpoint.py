@@ -51,6 +51,11 @@ class Money(Decimal):
         return f"{super().__repr__()} {self.currency}"
 
 
+class Share(float):
+    def __new__(cls, percent: float) -> Share:
+        return super().__new__(cls, percent / 100)
+
+
 class Prices(dict[str, Money]):
     def __init__(self, currency: str) -> None:
         self.currency = currency
@@ -190,6 +195,7 @@ def test_results_come_back_as_they_were(runner, tmp_path):
     values = {
         "prices": prices,
         "row": Row(source="a list"),
+        "share": Share(50),
         "simple": [1, "two", None],
         "point": Point(1, ("a", "b")),
         "array": numpy.arange(500_000.0),

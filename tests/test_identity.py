@@ -1962,6 +1962,18 @@ class Point(tuple):
     def __new__(cls, x, y):
         return super().__new__(cls, (x, y))
 
+class Vector(tuple):
+    def __new__(cls, *numbers):
+        return super().__new__(cls, numbers)
+
+class Celsius(namedtuple("Temperature", "degrees scale")):
+    def __new__(cls, fahrenheit, scale="C"):
+        return super().__new__(cls, (fahrenheit - 32) / 1.8, scale)
+
+class Share(float):
+    def __new__(cls, percent):
+        return super().__new__(cls, percent / 100)
+
 class Length(float):
     def __new__(cls, value, *, unit):
         length = super().__new__(cls, value)
@@ -1988,9 +2000,11 @@ class Only:
 
 point, length, zero, model, only = Point(1, 2), Length(2.5, unit="m"), Zero(), Model("a", scale=2), Only()
 square, models = Square(5), [Model("b"), Model("c")]
+changed = Vector(1, 2), Celsius(212), Share(50), Vector(3)
 
-def tell(point, length, zero, square, *models):
-    return point, length, length.unit, zero, square.height, [(model.name, model.scale) for model in models]
+def tell(point, length, zero, square, changed, *models):
+    told = [(model.name, model.scale) for model in models]
+    return point, length, length.unit, zero, square.height, changed, told
 
 def give(*values):
     return values
@@ -1999,11 +2013,11 @@ def is_only(it):
     return it is Only()
 
 def tasks():
-    values = point, length, zero, square, model, *models
+    values = point, length, zero, square, changed, model, *models
     given = [TaskDependency("give", use_result_as_additional_args=True)]
     return [
         Task("given", tell, args=values),
-        Task("globals", lambda: tell(point, length, zero, square, model, *models)),
+        Task("globals", lambda: tell(point, length, zero, square, changed, model, *models)),
         Task("give", give, args=values, keep_result=False),
         Task("results", lambda values: tell(*values), dependencies=given),
         Task("only", is_only, args=(only,)),
@@ -2012,7 +2026,8 @@ def tasks():
 
 
 def test_objects_whose_class_wants_more_than_pickle_knows_travel(tmp_path):
-    told = [[1, 2], 2.5, "m", 0, 5, [["a", 2], ["b", 1], ["c", 1]]]
+    changed = [[1, 2], [100.0, "C"], 0.5, [3]]
+    told = [[1, 2], 2.5, "m", 0, 5, changed, [["a", 2], ["b", 1], ["c", 1]]]
     expected = {"given": told, "globals": told, "give": None, "results": told, "only": True}
     assert same_outcomes_of(MADE_OF_MORE, tmp_path) == expected
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import copyreg
 import os
 import pickle
+from copyreg import dispatch_table
 from enum import Enum
 from itertools import count
 from types import SimpleNamespace
@@ -20,7 +20,7 @@ from ..failure import brief_repr
 from ..fingerprint import Fingerprints, NoFingerprintError, digest_of
 from ..interrupt import is_of_signal
 from ..pickling import PROTOCOL, dump, dump_simple, load
-from ..reducers import is_known, makeable
+from ..reducers import as_it_is, is_users
 from ..task_types import TaskResult, TaskStatus
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from ..graph import Graph
     from ..pickling import Buffer
 
-_WAYS_OF_THEIR_OWN = (type, BaseException, Enum)  # to be pickled
 _ID_BYTES = 16  # half of them at random, once a run
 
 
@@ -264,20 +263,21 @@ class _NamingPickler(pickle.Pickler):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._left_to_pickle: set[int] = set()  # the ids of types
+        self._ordinary: dict[int, type] = {}  # types, by id, whose objects pickle reduces as they are
 
     def reducer_override(self, obj: Any) -> Any:
         """Reduce an object; the pickler asks for each that is of no builtin type."""
         kind = type(obj)
-        if id(kind) in self._left_to_pickle:
+        if id(kind) in self._ordinary:
             return NotImplemented
-        made: Any = NotImplemented
-        if not (is_known(kind) or kind in copyreg.dispatch_table or issubclass(kind, _WAYS_OF_THEIR_OWN)):
-            reduced = obj.__reduce_ex__(PROTOCOL)
-            made = reduced if type(reduced) is str else makeable(obj, reduced)
-            if made is not reduced:
-                return made
-        self._left_to_pickle.add(id(kind))
+        if not is_users(kind) or issubclass(kind, (type, BaseException, Enum)) or kind in dispatch_table:
+            self._ordinary[id(kind)] = kind
+            return NotImplemented
+        reduced = obj.__reduce_ex__(PROTOCOL)
+        if isinstance(reduced, str):
+            return reduced
+        if (made := as_it_is(obj, reduced)) is reduced:
+            self._ordinary[id(kind)] = kind
         return made
 
 
