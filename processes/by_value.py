@@ -236,7 +236,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return self._reduce_context_variable(obj)
         if (
             kind is MethodType
-            and (self._classes is not None or _is_importable_class(obj.__self__))
+            and (self._to_sender or self._classes is not None or _is_importable_class(obj.__self__))
             and (reduced := _reduce_to_name(obj)) is not None
         ):
             return reduced

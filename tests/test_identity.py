@@ -1655,16 +1655,24 @@ class Operation(Enum):
 def operation():
     return Operation.NEGATE
 
+class Model:
+    def predict(self):
+        return MISSING
+
+def method():
+    return Model().predict
+
 if __name__ == "__main__":
-    tasks = [Task(function.__name__, function) for function in (best, none, operation)]
+    tasks = [Task(function.__name__, function) for function in (best, none, operation, method)]
     results = Process(tasks).run(runner="process").results
     print(results["best"] is mean, results["none"] is MISSING, results["operation"] is Operation.NEGATE)
+    print(results["method"].__func__ is Model.predict, results["method"]() is MISSING)
 """
 
 
 def test_results_are_the_programs_own_objects(tmp_path):
     (tmp_path / "script.py").write_text(RETURNED)
-    assert output_of([sys.executable, "script.py"], cwd=tmp_path) == "True True True\n"
+    assert output_of([sys.executable, "script.py"], cwd=tmp_path) == "True True True\nTrue True\n"
 
 
 WITH_ERRORS = """
