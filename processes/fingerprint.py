@@ -20,6 +20,7 @@ environment.
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import copyreg
 import functools
@@ -64,6 +65,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
 _DIGEST_BYTES: Final = 20
+
+_IMPORTS_BY_TEXT: Final = {"import_module", "__import__"}
 
 _READS_GLOBAL: Final = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"}
 
@@ -592,6 +595,7 @@ class _Writer:
         self.write(_named_in_annotations(cls))  # of which libraries make objects: of nested settings, say
         if hasattr(type(cls), "__struct_defaults__"):  # msgspec keeps these beside the class
             self.write(_KEPT_BY_MSGSPEC(cls))
+        self.write(_registered_with(cls))
         members = cls.__members__ if issubclass(cls, Enum) else {}
         self.write([(name, member._value_) for name, member in members.items()])
         doc = str(cls.__doc__)
@@ -690,6 +694,15 @@ def _named_in_annotations(cls: type) -> list[object]:
     return found
 
 
+def _registered_with(cls: type) -> list[str]:
+    """Return the names of the classes that have been registered with an abstract one, as its subclasses."""
+    tell = getattr(abc, "_get_dump", None)  # of CPython alone
+    if tell is None or not isinstance(cls, abc.ABCMeta):
+        return []
+    found = [reference() for reference in tell(cls)[0]]
+    return sorted(f"{one.__module__} {one.__qualname__}" for one in found if one is not None)
+
+
 def _steps_and_constants(code: CodeType) -> object:
     """Return what code does, but for the line number that a class's body in a function has in it."""
     if code.co_name == "__hash__" and code.co_filename.startswith("<attrs generated "):
@@ -723,4 +736,12 @@ def _globals_and_imports(code: CodeType) -> tuple[list[str], list[tuple[int, str
             imports.append((level, step.argval, items or ()))
         elif step.opname.startswith("LOAD_"):  # the level and the names are the two before
             constants.append(step.argval)
+    if not _IMPORTS_BY_TEXT.isdisjoint(code.co_names):
+        imports += [_as_import(text) for text in code.co_consts if type(text) is str]
     return found, imports
+
+
+def _as_import(text: str) -> tuple[int, str, tuple[str, ...]]:
+    """Return what is imported by a text; it may be no name of a module, which imports nothing."""
+    name = text.lstrip(".")
+    return len(text) - len(name), name if all(map(str.isidentifier, name.split("."))) else "", ()

@@ -268,10 +268,12 @@ def unused():
 }
 
 SCRIPT = """
+import abc
 import contextlib
 import dataclasses
 import enum
 import functools
+import importlib
 import typing
 import shop
 from shop import total
@@ -367,8 +369,19 @@ def manager(size):
 def managed():
     return 4
 
+class Plugin(abc.ABC):
+    pass
+
+@Plugin.register
+class OfAnother:
+    pass
+
+def by_text():
+    return importlib.import_module("late").price(1)
+
 MAY_CHANGE = set()
 VALUES = dict(
+    by_text=by_text, plugin=lambda: isinstance(OfAnother(), Plugin),
     inner=inner, outer=outer, late=late, closed=closed(1), uses_names=uses_names, nested=nested, total=total,
     by_module=lambda: shop.total(1), cart=Cart, method=Cart(3).sum, partial=functools.partial(outer, 1),
     noted=noted, decorated=decorated, ordered=[1, 2], keyed={"a": 1}, number=1, text="x", weight=Weight,
@@ -418,11 +431,17 @@ EDITS: dict[str, tuple[str, str, str, set[str]]] = {
         "prices.py",
         "n + 1",
         "n + 2",
-        {"total", "by_module", "late", "module", "by_made_name"},
+        {"total", "by_module", "late", "module", "by_made_name", "by_text"},
     ),
     "what nobody calls": ("shop.py", "    pass", "    return 1", {"module", "by_made_name"}),
-    "a module that a function imports": ("late.py", "import price", "import price as price", {"late"}),
-    "what such a module imports": ("tools/pairs.py", "PAIR = 2", "PAIR = 3", {"late"}),
+    "a module that a function imports": (
+        "late.py",
+        "import price",
+        "import price as price",
+        {"late", "by_text"},
+    ),
+    "what such a module imports": ("tools/pairs.py", "PAIR = 2", "PAIR = 3", {"late", "by_text"}),
+    "what is registered with an abstract class": ("program.py", "@Plugin.register\n", "", {"plugin"}),
 }
 
 
