@@ -1,4 +1,4 @@
-"""Locks that a program which forks beside its threads finds open."""
+"""How often a process was forked, and locks that a program which forks beside its threads finds open."""
 
 from __future__ import annotations
 
@@ -8,6 +8,18 @@ import threading
 TYPE_CHECKING = False  # typing is not imported: workers import this module
 if TYPE_CHECKING:
     from typing import Any
+
+behind = 0
+"""How many forks lie between this process and the one that has imported this module."""
+
+
+def _note_fork() -> None:
+    global behind
+    behind += 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_note_fork)
 
 
 def fork_safe_lock() -> Any:

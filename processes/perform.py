@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections.abc import Coroutine
 from itertools import takewhile
 from time import perf_counter, process_time, thread_time, time
 
+from . import forks
 from .attempt import Finished, Outcome, Raised, Returned
 from .failure import HAS_DAEMONS, describe_failure, drop_leading_frames
 from .memory import reserve
@@ -15,7 +17,7 @@ from .memory import reserve
 TYPE_CHECKING: bool = False  # typing is not imported: it would be the costliest part of a worker's start
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
-    from typing import Any, Final
+    from typing import Any, Final, NoReturn
 
     from .attempt import Attempt, Worker
 
@@ -79,6 +81,7 @@ def perform(attempt: Attempt, worker: Worker, *, owns_process: bool = False) -> 
         With :class:`~processes.attempt.Returned` or :class:`~processes.attempt.Raised`.
     """
     clock = _process_clock if owns_process else _thread.clock
+    forks_before = forks.behind
     started_at = time()
     start = perf_counter()
     cpu_start, _ = clock.at(start)
@@ -94,11 +97,35 @@ def perform(attempt: Attempt, worker: Worker, *, owns_process: bool = False) -> 
         end = perf_counter()
         cpu_end, peak_rss = clock.at(end)
         outcome = Returned(value)
+    if forks.behind != forks_before:
+        _end_fork(outcome)
     cpu_seconds = cpu_end - cpu_start if cpu_end > cpu_start else 0.0
     try:
         return Finished(attempt.ticket, outcome, started_at, end - start, cpu_seconds, peak_rss, worker)
     finally:
         del outcome, attempt  # an exception's frames lead to this one, which is not to lead back to it
+
+
+def _end_fork(outcome: Outcome) -> NoReturn:
+    """End a process that the function has forked, and that has left the function too.
+
+    As those of `multiprocessing`, it ends at once: the run around it is its parent's, and so is what the
+    program does at its end.
+    """
+    status: object = 0
+    try:
+        if isinstance(outcome, Raised):
+            status, error = 1, outcome.exception
+            if isinstance(error, SystemExit):
+                status = error.code or 0
+            else:
+                sys.excepthook(type(error), error, error.__traceback__)
+        if not isinstance(status, int):
+            print(status, file=sys.stderr)
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:  # whatever the exception's code does, or the streams, which may be closed or none
+        os._exit(status & 0xFF if isinstance(status, int) else 1)
 
 
 CALLERS: Final = frozenset({perform.__code__.co_filename})

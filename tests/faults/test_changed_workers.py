@@ -378,3 +378,35 @@ def test_a_task_that_forks_and_returns_in_both_processes_has_one_result(caplog):
         **{f"good{i}": i**2 for i in range(20)},
     }
     assert "a record of the child" not in caplog.text
+
+
+FORKS = """
+import os, sys
+from processes import Process, Task
+
+def end_of(child):
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+def returns():
+    return end_of(child) if (child := os.fork()) else "child"
+
+def exits():
+    return end_of(child) if (child := os.fork()) else sys.exit("the child's last words")
+
+def lacks_a_program():
+    return end_of(child) if (child := os.fork()) else os.execvp("no-such-program", ["it"])
+
+for runner in ("sequential", "thread", "process"):
+    process = Process([Task(function.__name__, function) for function in (returns, exits, lacks_a_program)])
+    print(process.run(runner=runner).results, flush=True)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_process_that_a_task_forks_does_not_go_on_with_the_run(tmp_path):
+    (tmp_path / "forks.py").write_text(FORKS)
+    # That it forks beside threads is the point.
+    done = ended([sys.executable, "-W", "ignore::DeprecationWarning", tmp_path / "forks.py"])
+    assert done.stdout == "{'returns': 0, 'exits': 1, 'lacks_a_program': 1}\n" * 3
+    assert done.stderr.count("the child's last words\n") == 3
+    assert done.stderr.count("FileNotFoundError: ") == 3

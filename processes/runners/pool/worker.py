@@ -33,9 +33,8 @@ from .variants import make_variant
 TYPE_CHECKING: bool = False  # typing is not imported: it would be the costliest part of a worker's start
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import Any, NoReturn
+    from typing import Any
 
-    from ...attempt import Outcome
     from ...pickling import Buffer, Pickled
     from .buffers import DataFile
     from .kept import KeptHere
@@ -367,8 +366,6 @@ class _Loop:
             if flags & wire.CAPTURE:
                 self._output = self._turn_output()
             finished = perform(attempt, self._worker, owns_process=True)
-            if os.getpid() != self._worker.pid:
-                _end_fork(finished.outcome)
             if self._output is not None:
                 self._turn_output_back(self._output)
             else:
@@ -585,10 +582,3 @@ class _Loop:
         self._sent += map(self._socket.send, (piece,), (wire.NO_SIGNAL,))
         if sum(self._sent) == len(self._unsent[0]):
             del self._unsent[0], self._sent[:]
-
-
-def _end_fork(outcome: Outcome) -> NoReturn:
-    """End a process that a task forked and that has left the function too; it ends as programs do."""
-    if isinstance(outcome, Raised):
-        raise outcome.exception
-    sys.exit()
