@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from .task import Task
 
 PARENT = logging.getLogger("processes")
+TASK_CONTEXT = "task_context"
+"""The attribute of the record of a failure that has all that is known of it."""
 _FORMATTER = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
 # On Windows to append is to look for the end and to write there: another thread may do so in between. The
 # handler of a signal may write while its own thread does.
@@ -54,6 +56,13 @@ class TaskLogger(logging.Logger):
     def isEnabledFor(self, level: int) -> bool:  # noqa: N802 - logging's name
         """Tell whether a record of this level would be looked at."""
         return _is_enabled(self, level)
+
+    def handle(self, record: logging.LogRecord) -> None:
+        """Give the record to the handlers, unless a filter keeps it."""
+        if (context := vars(record).get(TASK_CONTEXT)) is not None:
+            # As it was where the function failed: formatters make none of their own where there is one.
+            record.exc_text = context["traceback_str"].rstrip("\n")
+        super().handle(record)
 
     def callHandlers(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
         """Give the record to the own handlers, and to those above if a logger without file would do so."""

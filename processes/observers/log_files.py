@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from ..caller import warn
 from ..events import TaskFinished, TaskRetried, TaskStarted
-from ..failure import bounded_repr, exception_line
+from ..failure import bounded_repr, exception_line, traceback_of
 from ..interrupt import is_of_signal
-from ..task_log import PARENT
+from ..task_log import PARENT, TASK_CONTEXT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -51,7 +51,7 @@ class LogFiles:
                 if result.worked:
                     _log_step(self._tasks[name], "Finished %s.")
                 elif result.error_data is not None:
-                    _log_failure(self._tasks[name], result.error_data)
+                    _log_failure(self._tasks[name], result.error_data, result.exception)
 
     def _warn(self, error: Exception) -> None:
         if not self._has_warned:
@@ -77,21 +77,29 @@ def _log_retry(task: Task, attempt: int, exception: BaseException, delay: float)
         )
 
 
-def _log_failure(task: Task, error_data: ErrorData) -> None:
-    """Log that a task has failed, and all that is known of it; the record carries `task_context`."""
+def _log_failure(task: Task, error_data: ErrorData, exception: BaseException | None) -> None:
+    """Log that a task has failed, and all that is known of it; the record carries `task_context`.
+
+    What does more with failures than to write them down, as Sentry does, finds the exception in the record.
+    """
     if not _is_heard(task, logging.ERROR):
         return
     lines = [
-        f"Failed {task.name}: {error_data.exception}",
         f"  function: {error_data.function}",
         f"  args: {bounded_repr(error_data.args)}",
         f"  kwargs: {bounded_repr(error_data.kwargs)}",
         f"  downstream impact: {', '.join(error_data.downstream_impact) or 'none'}",
         f"  traced variables: {error_data.traced_vars_location or 'none'}",
         *[f"    {name} = {value}" for name, value in error_data.traced_vars.items()],
-        error_data.traceback_str.rstrip("\n"),
     ]
-    task.logger.error("%s", "\n".join(lines), extra={"task_context": dict(vars(error_data))})
+    task.logger.error(
+        "Failed %s: %s\n%s",
+        task.name,
+        error_data.exception,
+        "\n".join(lines),
+        exc_info=None if exception is None else (type(exception), exception, traceback_of(exception)),
+        extra={TASK_CONTEXT: dict(vars(error_data))},
+    )
 
 
 def _is_heard(task: Task, level: int) -> bool:

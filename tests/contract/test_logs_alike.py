@@ -135,7 +135,11 @@ def test_a_failure_is_one_error_record_that_carries_all_that_is_known(runner, tm
     assert error.task_context["task_name"] == "bad"
     assert error.task_context["downstream_impact"] == ["below"]
     assert error.task_context == vars(report.errored["bad"].error)
+    failure = report.exceptions["bad"]  # which is what Sentry, say, looks for
+    assert error.exc_info == (ValueError, failure, failure.__traceback__)
+    assert logging.Formatter().format(error) == f"{error.getMessage()}\n{error.exc_text}"
     text = path.read_text()
+    assert text.count(error.task_context["traceback_str"]) == 1
     for part in ("chatty_failure", "'four'", "below", "number", "4", "Traceback"):
         assert part in text
     assert text.rstrip().endswith("ValueError: four")
