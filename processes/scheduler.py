@@ -157,9 +157,7 @@ class Scheduler:
         self._available = exact(resources or {})
         self._fail_fast = fail_fast
         self._captures_output = captures_output
-        self._downstream = downstream or (
-            lambda task: [graph.names[below] for below in graph.descendants(task)]
-        )
+        self._downstream = downstream or _names_below(graph)
         self._numbered, self._number_of = _numbered_runners(graph.tasks, runner, self.runner)
         self._needs = _needs_of(graph.tasks)
         self._only_runner = self._numbered[0] if len(self._numbered) == 1 and self._needs is None else None
@@ -676,6 +674,19 @@ def _shared_functions(tasks: Sequence[Task]) -> Callable[[object], bool]:
         return calls[id(function)] > 1
 
     return is_shared
+
+
+def _names_below(graph: Graph) -> Callable[[int], list[str]]:
+    """Make what names all that depends on a task; thousands that fail above the same tasks share one list."""
+    made: dict[tuple[int, ...], list[str]] = {}  # by what depends on a task directly
+
+    def names_below(task: int) -> list[str]:
+        nearest = tuple(graph.dependants[task])
+        if nearest not in made:
+            made[nearest] = [graph.names[below] for below in graph.descendants(task)]
+        return made[nearest]
+
+    return names_below
 
 
 def _needs_of(tasks: Sequence[Task]) -> list[Amounts] | None:

@@ -188,6 +188,17 @@ def test_what_a_loop_asks_for_again_and_again_is_made_once(report, name):
     assert getattr(dataclasses.replace(report, entries={}), name) == {}
 
 
+def test_tasks_that_fail_above_the_same_ones_share_the_list_of_these():
+    """Of thousands beside thousands, as when a network is down, a list for each would take gigabytes."""
+    names = ("one", "two")
+    join = Task("join", max, dependencies=[TaskDependency(name) for name in names])
+    below = Task("below", max, dependencies=[TaskDependency("join")])
+    errored = Process([*(Task(name, max) for name in names), join, below]).run(runner="sequential").errored
+    one, two = (errored[name].error.downstream_impact for name in names)
+    assert one == ["join", "below"]
+    assert one is two
+
+
 def test_a_report_is_made_from_results():
     tasks = [
         Task("use", work, dependencies=[TaskDependency("load")], args=(1,), kwargs={"k": 2}),
