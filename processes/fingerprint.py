@@ -164,7 +164,7 @@ _T = TypeVar("_T")
 
 
 class _Part(NamedTuple):
-    """A function or class: the digest of its own contents, which name others by number, and these."""
+    """What several may hold: the digest of its own contents, which name others by number, and these."""
 
     digest: bytes
     needs: tuple[Any, ...]
@@ -214,7 +214,7 @@ class Fingerprints:
         if is_simple(args) and is_simple(kwargs):
             with contextlib.suppress(ValueError):  # of so many digits Python writes no number
                 given = repr((args, kwargs)).encode()
-        given = given or self._try_digest((args, kwargs), "arguments")
+        given = given or self._try_digest(functools.partial(_CALL, *args, **kwargs), "arguments")
         if isinstance(called, str) or isinstance(given, str):
             raise NoFingerprintError(called if isinstance(called, str) else given)
         return digest_of(_PYTHON + called + given)
@@ -263,10 +263,13 @@ class Fingerprints:
         self.sets_written += 1
         return found[1]
 
-    def _part_of(self, need: FunctionType | type) -> _Part:
+    def _part_of(self, need: Any) -> _Part:
         writer = _Writer(self)
-        if isinstance(need, FunctionType):
+        if type(need) is FunctionType:
             writer.write_function(need)
+            return writer.part()
+        if not issubclass(type(need), type):
+            writer.write(need)
             return writer.part()
         try:
             writer.write_class(need)
@@ -332,7 +335,7 @@ class _Writer:
     Attributes
     ----------
     needs : list of object
-        The functions and classes that it names by their places in this list.
+        The functions, classes and values that it names by their places in this list.
     """
 
     def __init__(self, fingerprints: Fingerprints) -> None:
@@ -482,10 +485,32 @@ class _Writer:
         if version is not None and "<locals>" not in named.__qualname__:
             self._put(b"library", f"{named.__module__} {named.__qualname__} {version}")
         else:
-            place = self._places.setdefault(id(named), len(self.needs))
-            if place == len(self.needs):
-                self.needs.append(named)
-            self._put(b"need", str(place))
+            self._put_place(named)
+
+    def _put_place(self, need: Any) -> None:
+        place = self._places.setdefault(id(need), len(self.needs))
+        if place == len(self.needs):
+            self.needs.append(need)
+        self._put(b"need", str(place))
+
+    def write_held(self, *values: Any) -> None:
+        """Write what a function is given or has: a table that thousands have, say, is looked at once."""
+        for value in values:
+            kind = type(value)
+            if kind in _CONTAINERS or not (kind in _WRITERS or issubclass(kind, (type, Enum))):
+                self._put_place(value)
+            else:
+                self.write(value)
+
+    def write_method(self, method: MethodType) -> None:
+        self.write((MethodType, method.__func__))
+        self.write_held(method.__self__)
+
+    def write_partial(self, partial: functools.partial[Any]) -> None:
+        self.write(
+            (type(partial), partial.func, len(partial.args), [*partial.keywords], vars(partial) or None)
+        )
+        self.write_held(*partial.args, *partial.keywords.values())
 
     def write_builtin(self, function: BuiltinFunctionType) -> None:
         if function.__self__ is None or isinstance(function.__self__, ModuleType):
@@ -526,7 +551,7 @@ class _Writer:
         except ValueError:
             self._put(b"empty cell")
         else:
-            self.write(contents)
+            self.write_held(contents)
 
     def write_code(self, code: CodeType) -> None:
         self._put(b"code", self._fingerprints.code(code).digest)
@@ -555,7 +580,7 @@ class _Writer:
         if type(value) is ModuleType:
             self.write_module(value, names)
         else:
-            self.write(value)
+            self.write_held(value)
 
     def write_function(self, function: FunctionType) -> None:
         """Write the contents of a function."""
@@ -571,7 +596,9 @@ class _Writer:
         attributes = vars(function)
         if "retry_with" in attributes:  # tenacity notes there how often it has retried
             attributes = {name: value for name, value in attributes.items() if name != "statistics"}
-        self.write((function.__defaults__, function.__kwdefaults__, attributes))
+        defaults, named_defaults = function.__defaults__ or (), function.__kwdefaults__ or {}
+        self.write((len(defaults), [*named_defaults], attributes))
+        self.write_held(*defaults, *named_defaults.values())
         self.write(_annotation_texts(function))
         for cell in function.__closure__ or ():
             self.write_cell(cell)
@@ -637,14 +664,14 @@ _WRITERS: Final[dict[type, Callable[[_Writer, Any], None]]] = {
         (WrapperDescriptorType, MethodDescriptorType, ClassMethodDescriptorType), _Writer.write_slot
     ),
     FunctionType: _Writer.write_named,  # after those above, which on PyPy are functions
-    MethodType: _by_parts(lambda method: (method.__func__, method.__self__)),  # and methods
+    MethodType: _Writer.write_method,  # and methods
     **dict.fromkeys((MemberDescriptorType, GetSetDescriptorType), _Writer.write_own_slot),
     **dict.fromkeys((staticmethod, classmethod), _by_parts(lambda wrapper: wrapper.__func__)),
     property: _by_parts(lambda one: (one.fget, one.fset, one.fdel, one.__doc__)),
     functools._lru_cache_wrapper: _by_parts(  # noqa: SLF001 - it has no other name
         lambda cached: (cached.__wrapped__, cached.cache_parameters())
     ),
-    functools.partial: _by_parts(lambda one: (one.func, one.args, one.keywords, vars(one) or None)),
+    functools.partial: _Writer.write_partial,
     **dict.fromkeys(_TYPE_ALIAS, _Writer.write_alias),
     **dict.fromkeys((WeakKeyDictionary, WeakValueDictionary), _Writer.write_weak_dict),
     ReferenceType: _by_parts(lambda reference: reference()),
@@ -658,6 +685,10 @@ _WRITERS: Final[dict[type, Callable[[_Writer, Any], None]]] = {
     CodeType: _Writer.write_code,
     ModuleType: _Writer.write_module,
 }
+
+_CONTAINERS: Final = {list, tuple, dict, set, frozenset}
+
+_CALL: Final = print  # in the place of a function: all that counts is what it is given
 
 _PYTHON: Final = f"{sys.implementation.cache_tag} {sys.flags.optimize}".encode()
 

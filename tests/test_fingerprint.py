@@ -605,6 +605,9 @@ def variants() -> list[Any]:
             partial(print, 2),
             partial(print, sep=""),
             partial(len, 1),
+            partial(print, [1]),
+            partial(print, [2]),
+            partial(print, sep=[1]),
         ),
         *(lru_cache(len), lru_cache(abs), lru_cache(1)(len), lru_cache(typed=True)(len)),
         *(function(lambda: 1), function(lambda: 2), function(lambda: 1.0), function(lambda: nothing)),
@@ -613,8 +616,12 @@ def variants() -> list[Any]:
         *(function(lambda **x: x), function(lambda x, y: x), function(lambda x, y: y)),
         *(function(lambda x, *, y: x), function(lambda x, /, y: x), function(lambda: (yield))),
         *(function(lambda: lambda: 1), function(lambda: lambda: 2), *annotated, given),
-        *(holding(1), holding(2)),
-        *(FunctionType(given.__code__, {}, argdefs=(2,)), FunctionType(given.__code__, {})),
+        *(holding(1), holding(2), holding([1]), holding([2]), [1, 2].append, Worn([1]).wash, Worn([2]).wash),
+        *(
+            FunctionType(given.__code__, {}, argdefs=([1],)),
+            FunctionType(given.__code__, {}, argdefs=(2,)),
+            FunctionType(given.__code__, {}),
+        ),
         *(function(lambda: 1, __defaults__=(1,)), function(lambda: 1, __kwdefaults__={"x": 1})),
         *(function(lambda: 1, mark=1), function(lambda: 1, mark=2), function(lambda: 1, __module__="x")),
         *(given.__code__, holding.__code__, CellType(), CellType(1), CellType(2)),
@@ -1222,10 +1229,55 @@ class Station:
         Station.asked += 1
         return self.__dict__
 
+    def stop(self, number: int) -> int:
+        return number
 
-def test_what_is_in_several_sets_is_looked_at_once() -> None:
+
+@pytest.fixture
+def asked(monkeypatch):
+    """Count how often one is looked at."""
+    monkeypatch.setattr(Station, "asked", 0)
+    return lambda: Station.asked
+
+
+def closure(table, number):
+    return lambda: (table, number)
+
+
+@pytest.mark.parametrize(
+    "call_of",
+    [
+        pytest.param(lambda table, number: (print, (table, number), {}), id="argument"),
+        pytest.param(lambda table, number: (print, (number,), {"table": table}), id="keyword"),
+        pytest.param(lambda table, number: (partial(print, table, number), (), {}), id="partial"),
+        pytest.param(lambda table, number: (partial(print, number, end=table), (), {}), id="its keyword"),
+        pytest.param(lambda table, number: (table[0].stop, (number,), {}), id="method"),
+        pytest.param(lambda table, number: (closure(table, number), (), {}), id="closure"),
+        pytest.param(lambda table, number: (lambda table=table, n=number: n, (), {}), id="default"),
+        pytest.param(
+            lambda table, number: (eval("lambda n=n: table", {"table": table, "n": number}), (), {}),
+            id="global",
+        ),
+    ],
+)
+def test_what_many_calls_have_is_looked_at_once(call_of, asked):
+    """Thousands of tasks may be given one table, and it has not changed before the last is looked at."""
+    made = Fingerprints()
+    tables = [[Station({1})], [Station({2})]]
+    digests = {made.of_call(*call_of(table, number)) for table in tables for number in range(3)}
+    assert len(digests) == 6
+    assert asked() == 2
+
+
+def test_what_is_given_twice_is_not_two_of_the_same():
+    one, two, made = [[[1]]], [[[1]]], Fingerprints()
+    assert made.of_call(print, (one, one), {}) == made.of_call(print, (two, two), {})
+    assert made.of_call(print, (one, one), {}) != made.of_call(print, (one, two), {})
+
+
+def test_what_is_in_several_sets_is_looked_at_once(asked) -> None:
     layer = {Station(set()), Station(set())}
     for _ in range(11):  # from the last to the first there are 2,048 ways
         layer = {Station({*layer}), Station({*layer})}
     Fingerprints().digest(layer)
-    assert Station.asked == 24
+    assert asked() == 24
