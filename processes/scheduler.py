@@ -261,6 +261,7 @@ class Scheduler:
         self.elapsed_seconds = perf_counter() - start
         self._tell(RunFinished(self.elapsed_seconds))
         self._tell_observers()
+        self._recorders.clear()  # some of which know this scheduler: results go with who keeps them, at once
 
     def _take_over_saved(self) -> None:
         self._plan.take_over(self._saved)

@@ -691,8 +691,20 @@ def test_a_result_is_let_go_as_soon_as_its_last_dependant_has_it(runner):
     assert report.results == {"make": None, "uses": 2, "uses-too": True, "looks": None}
 
 
+def run_with_checkpoint(process, tmp_path, **options):
+    return process.run(checkpoint=tmp_path / "run.ckpt", **options)
+
+
+def run_as_stream(process, tmp_path, **options):  # noqa: ARG001
+    stream = process.stream(**options)
+    for _ in stream:
+        pass
+    return stream.report
+
+
+@pytest.mark.parametrize("run", [run_with_checkpoint, run_as_stream])
 @pytest.mark.parametrize("runner", ["sequential", "thread", "process"])
-def test_what_a_run_has_made_needs_no_garbage_collection_to_be_let_go_of(runner):
+def test_what_a_run_has_made_needs_no_garbage_collection_to_be_let_go_of(runner, run, tmp_path):
     if runner == "thread" and not HAS_GIL:
         pytest.skip("without the GIL it is freed by the thread that made it, once that goes on")
     release, threads = threading.Event(), threading.active_count()
@@ -703,7 +715,7 @@ def test_what_a_run_has_made_needs_no_garbage_collection_to_be_let_go_of(runner)
     ]
     gc.disable()
     try:
-        report = Process(tasks).run(runner=runner, observers=[lambda _: None])
+        report = run(Process(tasks), tmp_path, runner=runner, observers=[lambda _: None])
         made = weakref.ref(report.results["make"])
         assert list(report.errored) == ["over"]
         del report
