@@ -218,34 +218,27 @@ def _call_on_thread(function: Callable[[], tuple[Any, BaseException | None]]) ->
     return results[0]
 
 
-if sys.platform == "linux":
+if sys.platform != "win32":
     import resource
     from resource import RUSAGE_SELF, getrusage
 
     _RUSAGE_THREAD = getattr(resource, "RUSAGE_THREAD", 1)  # PyPy does not name it
 
-    def usage(of_process: bool) -> tuple[float, int]:
-        """Return processor seconds, of this thread or of the whole process, and the process's peak memory."""
+
+def usage(of_process: bool) -> tuple[float, int]:
+    """Return processor seconds, of this thread or of the whole process, and the process's peak memory."""
+    if sys.platform == "linux":
         # One call for both: half of what the clock and the memory cost apart. ru_maxrss is in kilobytes, and
         # the process's for a thread too (getrusage(2)).
         found = getrusage(RUSAGE_SELF if of_process else _RUSAGE_THREAD)
-        return found[0] + found[1], found[2] * 1024
+        seconds, peak_rss = found[0] + found[1], found[2] * 1024
+    else:
+        seconds = process_time() if of_process else thread_time()
+        if sys.platform == "win32":
+            import psutil
 
-elif sys.platform == "win32":
-
-    def usage(of_process: bool) -> tuple[float, int]:
-        """Return processor seconds, of this thread or of the whole process, and the process's peak memory."""
-        import psutil
-
-        clock = process_time if of_process else thread_time
-        return clock(), int(psutil.Process().memory_info().peak_wset)
-
-else:
-    from resource import RUSAGE_SELF, getrusage
-
-    _RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes: getrusage(2)
-
-    def usage(of_process: bool) -> tuple[float, int]:
-        """Return processor seconds, of this thread or of the whole process, and the process's peak memory."""
-        clock = process_time if of_process else thread_time
-        return clock(), getrusage(RUSAGE_SELF).ru_maxrss * _RSS_UNIT
+            peak_rss = int(psutil.Process().memory_info().peak_wset)
+        else:
+            unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes: getrusage(2)
+            peak_rss = getrusage(RUSAGE_SELF).ru_maxrss * unit
+    return seconds, peak_rss
