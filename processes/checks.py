@@ -1,4 +1,7 @@
-"""What several parts refuse in the same words, and what may have been meant. A bool is no number."""
+"""What several parts refuse in the same words, and what may have been meant.
+
+Wrong types are refused by TypeError, wrong values by ValueError. A bool is no number.
+"""
 
 from __future__ import annotations
 
@@ -36,13 +39,7 @@ def is_host_name(name: str) -> bool:
 
 
 def check_bool(name: str, value: object) -> None:
-    """Refuse what is no bool; one of NumPy's is none, though it looks like one.
-
-    Raises
-    ------
-    TypeError
-        If it is none.
-    """
+    """Refuse what is no bool; one of NumPy's is none, though it looks like one."""
     if not isinstance(value, bool):
         raise no_bool(name, value)
 
@@ -53,15 +50,7 @@ def no_bool(name: str, value: object) -> TypeError:
 
 
 def check_count(name: str, count: object) -> None:
-    """Refuse what is no positive whole number; None means the default.
-
-    Raises
-    ------
-    TypeError
-        If it is neither None nor an int.
-    ValueError
-        If it is below 1.
-    """
+    """Refuse what is no positive whole number; None means the default."""
     if count is None:
         return
     if not is_int(count):
@@ -71,13 +60,7 @@ def check_count(name: str, count: object) -> None:
 
 
 def check_interpreter(runner: str) -> None:
-    """Refuse a runner that sends functions elsewhere, where cloudpickle and we cannot take them apart.
-
-    Raises
-    ------
-    ValueError
-        If this is no CPython.
-    """
+    """Refuse a runner that sends functions elsewhere, where cloudpickle and we cannot take them apart."""
     if sys.implementation.name != "cpython":
         raise ValueError(
             f"{runner} needs CPython: on {sys.implementation.name}, functions and failures cannot travel to "
@@ -86,13 +69,7 @@ def check_interpreter(runner: str) -> None:
 
 
 def check_plain(name: str, function: object) -> None:
-    """Refuse a function of which nothing runs when it is called, where nobody does more than that.
-
-    Raises
-    ------
-    TypeError
-        If it is a coroutine function or a generator function.
-    """
+    """Refuse a function of which nothing runs when it is called, where nobody does more than that."""
     called = (function, type(function).__call__)
     if any(map(iscoroutinefunction, called)):
         raise TypeError(
@@ -106,15 +83,7 @@ def check_plain(name: str, function: object) -> None:
 
 
 def check_retries(retries: object) -> None:
-    """Refuse what is no number of retries.
-
-    Raises
-    ------
-    TypeError
-        If it is no int.
-    ValueError
-        If it is negative.
-    """
+    """Refuse what is no number of retries."""
     if not is_int(retries):
         raise TypeError(f"retries must be a non-negative int, not {type_name(retries)}")
     if retries < 0:

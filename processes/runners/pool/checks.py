@@ -1,4 +1,7 @@
-"""What a pool refuses, before anything runs."""
+"""What a pool refuses, before anything runs.
+
+Wrong types are a TypeError, wrong values a ValueError, what cannot be here and now is a RuntimeError.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +20,6 @@ def check_not_importing() -> None:
     """Refuse a pool to a module that another process imports for a function that it is to call.
 
     Each worker of that pool would import the module too, and start workers in its turn, without end.
-
-    Raises
-    ------
-    RuntimeError
-        If one imports a module just now.
     """
     worker = sys.modules.get(f"{__package__}.worker")  # only in a worker process
     multiprocessing = sys.modules.get("multiprocessing.process")
@@ -39,13 +37,7 @@ def check_not_importing() -> None:
 
 
 def check_memory_is_visible() -> None:
-    """Refuse a limit that cannot be kept: who asks for one relies on it.
-
-    Raises
-    ------
-    RuntimeError
-        If the memory of other processes cannot be looked at.
-    """
+    """Refuse a limit where the memory of others cannot be looked at: who asks for one relies on it."""
     if not can_look_at_others():
         raise RuntimeError(
             "memory_limit cannot be kept here: /proc is missing or belongs to another PID namespace, so the "
@@ -55,13 +47,7 @@ def check_memory_is_visible() -> None:
 
 
 def check_preload(preload: object) -> None:
-    """Refuse what does not name modules.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If it is no sequence of str, or one of them can be no module's name.
-    """
+    """Refuse what does not name modules."""
     if isinstance(preload, str) or not isinstance(preload, Sequence):
         hint = f": write preload=({preload!r},)" if isinstance(preload, str) else ""
         raise TypeError(f"preload must be a sequence of module names, not {brief_repr(preload)}{hint}")
@@ -73,13 +59,7 @@ def check_preload(preload: object) -> None:
 
 
 def check_modules(names: Iterable[str]) -> None:
-    """Refuse names that no module has.
-
-    Raises
-    ------
-    ModuleNotFoundError
-        For the first such name.
-    """
+    """Refuse names that no module has, by a ModuleNotFoundError."""
     from ...importable import find_specs
 
     for name in names:
