@@ -75,6 +75,8 @@ class _Reader(threading.local):
 
 reader = _Reader()
 
+_HAS_VARARGS = 0x04  # inspect.CO_VARARGS
+
 # What has been made and not yet filled: globals by their module and name, functions by their id, type aliases
 # by that of the object, with the globals in which they look up what they stand for.
 _empty_objects: set[tuple[str, str]] = set()
@@ -132,22 +134,29 @@ def make_object(cls: type, *args: Any) -> Any:
 
 
 def maker_of(cls: type, args: Sequence[Any]) -> Any:
-    """Return the class whose code makes an object: the one that has told these arguments.
+    """Return the class whose code makes an object of these arguments, of which most classes tell none.
 
-    Those that inherit from it may want others, or take them for something else. Most classes tell none;
-    then it is the first that wants none.
+    It is the base that has told them, where that is Python's own or a named tuple: what inherits from it may
+    want others, or change these once more. Else it is the first that takes them.
     """
-    if args:
-        return next((base for base in cls.__mro__ if "__getnewargs__" in vars(base)), cls)
-    return next(base for base in cls.__mro__ if _wants_nothing(base))
+    told_by = next((base for base in cls.__mro__ if "__getnewargs__" in vars(base)), None)
+    if told_by is not None and not hasattr(cls, "__getnewargs_ex__"):
+        tell = vars(told_by)["__getnewargs__"]
+        if type(tell) is not FunctionType or tell.__module__ == "collections":
+            return told_by
+    return next(base for base in cls.__mro__ if _makes_of(base, args))
 
 
-def _wants_nothing(cls: type) -> bool:
-    """Tell whether the code of a class makes objects without arguments; True if it has none for that."""
+def _makes_of(cls: type, args: Sequence[Any]) -> bool:
+    """Tell whether the code of a class makes objects of these arguments; True if it has none for that."""
     make: Any = cls.__new__
-    code: CodeType | None = getattr(make, "__code__", None)
-    return code is None or (
-        code.co_argcount <= 1 + len(make.__defaults__ or ())
+    code = getattr(make, "__code__", None)
+    if code is None:
+        return True
+    count = 1 + len(args)
+    return (
+        count >= code.co_argcount - len(make.__defaults__ or ())
+        and (count <= code.co_argcount or bool(code.co_flags & _HAS_VARARGS))
         and code.co_kwonlyargcount == len(make.__kwdefaults__ or ())
     )
 
