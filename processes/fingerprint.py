@@ -54,6 +54,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 from weakref import ReferenceType, WeakKeyDictionary, WeakValueDictionary
 
 from .annotations import annotations_of
+from .class_parts import attributes_of_members
 from .failure import brief_repr
 from .interrupt import is_of_signal
 from .lazy_imports import LAZY_IMPORT, import_waiting_submodule, imported
@@ -625,6 +626,7 @@ class _Writer:
         self.write(_registered_with(cls))
         members = cls.__members__ if issubclass(cls, Enum) else {}
         self.write([(name, member._value_) for name, member in members.items()])
+        self.write(attributes_of_members(cls))
         doc = str(cls.__doc__)
         # What a data class makes of its fields, when asked for it, shows the order of sets among defaults.
         if "__dataclass_fields__" not in vars(cls) or not doc.startswith(f"{cls.__name__}("):

@@ -341,6 +341,13 @@ class Colour(enum.Enum):
     RED = 1
     BLUE = 2
 
+class Length(enum.Enum):
+    def __new__(cls, value, unit):
+        member = object.__new__(cls)
+        member._value_, member.unit = value, unit
+        return member
+    SHORT = 1, "mm"
+
 class Named:
     def __init__(self, function):
         self.function = function
@@ -385,7 +392,7 @@ VALUES = dict(
     inner=inner, outer=outer, late=late, closed=closed(1), uses_names=uses_names, nested=nested, total=total,
     by_module=lambda: shop.total(1), cart=Cart, method=Cart(3).sum, partial=functools.partial(outer, 1),
     noted=noted, decorated=decorated, ordered=[1, 2], keyed={"a": 1}, number=1, text="x", weight=Weight,
-    colour=Colour.RED, by_name=by_name, module=[shop], settings=Settings,
+    colour=Colour.RED, length=Length.SHORT, by_name=by_name, module=[shop], settings=Settings,
     dispatched=dispatched, managed=managed, by_made_name=lambda: getattr(shop, "to" + "tal")(1),
 )
 """
@@ -419,6 +426,7 @@ EDITS: dict[str, tuple[str, str, str, set[str]]] = {
     "a list": ("program.py", "ordered=[1, 2]", "ordered=[2, 1]", {"ordered"}),
     "a number's type": ("program.py", "number=1", "number=1.0", {"number"}),
     "a member of an enumeration": ("program.py", "colour=Colour.RED", "colour=Colour.BLUE", {"colour"}),
+    "what a member has beside its value": ("program.py", '"mm"', '"cm"', {"length"}),
     "a comment": ("program.py", "LIMIT = 10", "LIMIT = 10  # the most", set()),
     "another module": ("shop.py", "* RATE", "+ RATE", {"total", "by_module", "module", "by_made_name"}),
     "another module's global": (
