@@ -53,7 +53,7 @@ from types import (
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 from weakref import ReferenceType, WeakKeyDictionary, WeakValueDictionary
 
-from .annotations import annotations_of
+from .annotations import annotations_of, part_of
 from .class_parts import attributes_of_members
 from .failure import brief_repr
 from .interrupt import is_of_signal
@@ -703,16 +703,38 @@ def _shared_by_all() -> Iterator[tuple[str, object]]:
 
 
 def _annotation_texts(named: Any) -> list[tuple[str, str]]:
-    """Return annotations as text: what reads them may do its work by them."""
-    return [
-        (name, value if type(value) is str else _ADDRESS.sub("", repr(value)))
-        for name, value in annotations_of(named).items()
-    ]
+    """Return annotations as text, and the aliases that they name: what reads them may do its work by them."""
+    there = _globals_of(named)
+    texts = [(name, _as_text(value)) for name, value in annotations_of(named).items()]
+    aliases = set()
+    for _, text in texts:  # which grows meanwhile
+        for word in re.findall(r"\w+", text):
+            if word not in aliases and _is_alias(alias := there.get(word)):
+                aliases.add(word)
+                is_named = type(alias) in _TYPE_ALIAS
+                texts.append((word, _as_text(part_of(alias, "value") if is_named else alias)))
+    return texts
+
+
+def _globals_of(named: Any) -> Mapping[str, Any]:
+    if isinstance(named, FunctionType):
+        return named.__globals__
+    return vars(sys.modules.get(named.__module__, typing))
+
+
+def _as_text(value: object) -> str:
+    return value if type(value) is str else _ADDRESS.sub("", repr(value))
+
+
+def _is_alias(value: object) -> bool:
+    """Tell whether a value is what annotations use under a name, and no class."""
+    kind = type(value)
+    return kind in _TYPE_ALIAS or (kind.__module__ in {"typing", "types"} and hasattr(value, "__args__"))
 
 
 def _named_in_annotations(cls: type) -> list[object]:
     """Return the classes, and the functions of `Annotated`, that a class's annotations name."""
-    there = vars(sys.modules.get(cls.__module__, typing))
+    there = _globals_of(cls)
     found: list[object] = []
     pending: list[Any] = list(annotations_of(cls).values())
     while pending:

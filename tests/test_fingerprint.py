@@ -311,7 +311,7 @@ def nested():
         return LIMIT
     return within
 
-def noted(n: int):
+def noted(n: int, mode: "Mode" = "fast"):
     return n
 
 def wrapped(function):
@@ -332,9 +332,13 @@ class Weight:
 class Limits:
     least: int = 8
 
+Mode = typing.Literal["fast", "safe"]
+Modes = typing.List["Mode"]
+
 @dataclasses.dataclass
 class Settings:
     limits: "list[Limits] | None"
+    modes: "Modes"
     text: typing.Annotated[str, wrapped]
 
 class Colour(enum.Enum):
@@ -418,6 +422,7 @@ EDITS: dict[str, tuple[str, str, str, set[str]]] = {
         "least: int = 9",
         {"settings"},
     ),
+    "an alias that annotations name": ("program.py", '"safe"', '"slow"', {"noted", "settings"}),
     "a field's metadata": ("program.py", '"unit": "g"', '"unit": "kg"', {"weight"}),
     "one of several functions for different classes": ("program.py", 'n + "!"', 'n + "?"', {"dispatched"}),
     "the class that it is for": ("program.py", "n: str", "n: bytes", {"dispatched"}),
@@ -835,10 +840,14 @@ type Number = int
 type Numbers[T] = list[T]
 type Nested = dict[str, Nested | Number]
 type Unknown = list[missing.Name]
+
+def noted(x: Number, *others: "Unknown"):
+    return x
+
 MAY_CHANGE = set()
 VALUES = dict(
     alias=lambda x: typing.get_args(Number), generic=lambda x: Numbers[int], nested=lambda x: Nested,
-    unknown=lambda x: Unknown, none=lambda x: x, number=1,
+    unknown=lambda x: Unknown, none=lambda x: x, number=1, noted=noted,
 )
 """
 
@@ -846,7 +855,7 @@ VALUES = dict(
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="there are no type aliases before Python 3.12")
 def test_what_a_type_alias_stands_for_counts(tmp_path):
     edits = (
-        ("Number = int", "Number = float", {"alias", "nested"}),
+        ("Number = int", "Number = float", {"alias", "nested", "noted"}),
         ("list[T]", "set[T]", {"generic"}),
         ("Nested = dict", "Nested = list", {"nested"}),
     )
