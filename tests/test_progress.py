@@ -241,6 +241,34 @@ Process([Task("talks", print, args=("said by a task",))]).run(runner="sequential
     assert "1/1 done" in written()
 
 
+def test_what_tasks_print_stands_above_the_line_as_it_is(terminal):
+    code = """
+import sys
+from processes import Process, Task
+def speak():
+    print("[info] 1 :smile:", end=" ", flush=True)
+    print("[/tmp/x]", "long " * 60, "of".encode(sys.stdout.encoding))
+    for state in ("10 %", "20 %", "all"):
+        print(f"\\rbar: {state}", end="", file=sys.stderr, flush=True)
+    print("", "no end", sep="\\n", end="", file=sys.stderr)
+Process([Task("speaks", speak)]).run(runner="sequential", progress=True).raise_for_errors()
+print("later")
+"""
+    text = shown_by(code, terminal)
+    for line in (rf"\[info\] 1 :smile: \[/tmp/x\] {'long ' * 60} b'of'", "bar: all", "no end"):
+        assert re.search(rf"\r{line}\r?\n", text), text
+    assert "10 %" not in text
+    assert text.endswith("\r\nlater\r\n")
+
+
+def test_standard_error_in_a_file_stays_there_though_the_progress_is_shown_elsewhere(terminal, capsys):
+    stream, written = terminal
+    task = Task("complains", lambda: print("to standard error", file=sys.stderr))
+    Process([task]).run(runner="sequential", observers=[Progress(stream)])
+    assert capsys.readouterr().err == "to standard error\n"
+    assert "standard error" not in written()
+
+
 def test_what_tasks_log_to_the_terminal_stands_above_the_line(terminal):
     code = """
 import logging, sys

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from ..clock import monotonic
 from ..events import RunFinished, RunStarted, TaskFinished, TaskRetried, TaskStarted
+from ..output_capture import Lines
 from ..task_types import TaskStatus
 from ..visible import visible
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from rich.console import Console
     from rich.live import Live
     from rich.text import Text
@@ -44,8 +47,7 @@ class Progress:
         # A program may have no standard error, or have closed it; then nobody looks.
         self._stream = StringIO() if getattr(stream, "closed", stream is None) else stream
         self._live: Live | None = None
-        # Handlers of logging, with their own streams and those that they have meanwhile.
-        self._turned: list[tuple[logging.StreamHandler[Any], Any, Any]] = []
+        self._above: dict[str, _AboveLine] = {}  # what stands in `sys` meanwhile, by its name there
         self._begin(RunStarted("", (), ""))
 
     @property
@@ -88,12 +90,15 @@ class Progress:
         if self._live is None:
             self._write()
         else:
+            for name, above in self._above.items():
+                above.end()
+                for handler in [*_handlers_to(above)]:
+                    handler.setStream(above.stream)
+                if getattr(sys, name) is above:  # a task may have put something else there
+                    setattr(sys, name, above.stream)
+            self._above.clear()
             self._live.stop()
             self._live = None
-            for handler, stream, ours in self._turned:
-                if _stream_of(handler) is ours:  # a task may have turned it elsewhere
-                    handler.setStream(stream)
-            self._turned.clear()
 
     def _counts(self) -> str:
         """Put the counts into words, those that are zero left out."""
@@ -129,17 +134,19 @@ class Progress:
             console=console,
             get_renderable=lambda: self._render(console.width),
             refresh_per_second=REFRESHES_PER_SECOND,
-            # What is printed appears above the line; but what goes to a file or a pipe stays untouched.
-            redirect_stdout=is_terminal(sys.stdout),
+            redirect_stdout=False,  # Rich takes what is printed for its own markup, and finds errors in it
+            redirect_stderr=False,
         )
-        streams = {name: getattr(sys, name) for name in ("stdout", "stderr")}
         live.start(refresh=True)
-        # Handlers of logging hold the streams themselves, and would write behind the line.
-        for handler in _stream_handlers():
-            for name, stream in streams.items():
-                ours = getattr(sys, name)
-                if _stream_of(handler) is stream and handler.setStream(ours) is not None:
-                    self._turned.append((handler, stream, ours))
+        for name in ("stdout", "stderr"):
+            stream: Any = getattr(sys, name)
+            # What goes to a file or a pipe stays untouched, and what another run's progress has taken.
+            if is_terminal(stream) and type(stream) is not _AboveLine:
+                above = self._above[name] = _AboveLine(stream, console)
+                setattr(sys, name, above)
+                # Handlers of logging hold the streams themselves, and would write behind the line.
+                for handler in [*_handlers_to(stream)]:
+                    handler.setStream(above)
         return live
 
     def _terminal(self) -> Console | None:
@@ -179,17 +186,68 @@ class Progress:
         )
 
 
+class _AboveLine:
+    """Stands for a stream of the program's: prints whole lines above the one that moves.
+
+    It is for this process what :mod:`processes.runners.pool.above_line` is for workers.
+
+    Parameters
+    ----------
+    stream : TextIO
+        The stream, which gets all that comes after the end.
+    console : Console
+        The terminal with the line that moves.
+    """
+
+    def __init__(self, stream: TextIO, console: Console) -> None:
+        from rich.ansi import AnsiDecoder
+
+        self.stream = stream
+        decoder = AnsiDecoder()
+        self._lines: Lines | None = Lines(
+            lambda record: console.print(decoder.decode_line(record.getMessage()), soft_wrap=True)
+        )
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+    def write(self, text: str) -> int:
+        """Write text, or the lines that it ends."""
+        if (lines := self._lines) is None:
+            return self.stream.write(text)
+        if not isinstance(text, str):
+            raise TypeError(f"write() argument must be str, not {type(text).__name__}")
+        lines.write(text)
+        return len(text)
+
+    def writelines(self, texts: Iterable[str]) -> None:
+        """Write several texts."""
+        for text in texts:
+            self.write(text)
+
+    def flush(self) -> None:
+        """Write what is kept back; but what moves would be drawn over a line that has no end yet."""
+        if self._lines is None:
+            self.stream.flush()
+
+    def end(self) -> None:
+        """Write the line that was begun, and hand on all that comes later."""
+        lines, self._lines = self._lines, None
+        if lines is not None:
+            lines.close()
+
+
 def is_terminal(stream: object) -> bool:
     """Tell whether a stream is a terminal; what a program has put in its place may not know."""
     isatty = getattr(stream, "isatty", None)
     return isatty is not None and not getattr(stream, "closed", False) and isatty()
 
 
-def _stream_of(handler: logging.StreamHandler[Any]) -> Any:
-    return vars(handler).get("stream")  # a class of the user's may make a property of it
-
-
-def _stream_handlers() -> list[logging.StreamHandler[Any]]:
+def _handlers_to(stream: object) -> Iterator[logging.StreamHandler[Any]]:
+    """Find the handlers of logging that write to a stream."""
     loggers = [logging.root, *list(logging.Logger.manager.loggerDict.values())]  # other threads may add some
-    handlers = [handler for logger in loggers for handler in getattr(logger, "handlers", ())]
-    return [handler for handler in handlers if isinstance(handler, logging.StreamHandler)]
+    for logger in loggers:
+        for handler in getattr(logger, "handlers", ()):
+            # A class of the user's may make a property of its stream, and take no other.
+            if isinstance(handler, logging.StreamHandler) and vars(handler).get("stream") is stream:
+                yield handler
