@@ -5,6 +5,7 @@ from __future__ import annotations
 import _signal  # type: ignore[import-not-found]  # signal.getsignal takes six times as long
 import os
 import signal
+import sys
 import threading
 from functools import partial
 from math import inf
@@ -42,6 +43,12 @@ def is_for_program(error: BaseException) -> bool:
 def is_of_signal(error: BaseException) -> bool:
     """Tell whether a signal has led to an exception: Ctrl-C, or one that the program has a handler for."""
     return isinstance(error, KeyboardInterrupt) or is_raised_in(error, handlers_of_signals())
+
+
+def is_of_debugger(error: BaseException) -> bool:
+    """Tell whether somebody has quit pdb in a task's function, which is to end the program."""
+    bdb = sys.modules.get("bdb")
+    return bdb is not None and is_raised_in(error, (bdb.Bdb.trace_dispatch.__code__,))
 
 
 def handlers_of_signals() -> frozenset[CodeType]:

@@ -34,7 +34,7 @@ from .exceptions import ProcessesError, SerializationError
 from .failed_task import error_data_of, exception_of, with_hint, with_variables_of
 from .failure import brief_repr, describe_failure
 from .graph import Graph, bind
-from .interrupt import Interrupt, is_of_signal
+from .interrupt import Interrupt, is_of_debugger, is_of_signal
 from .measurements import Measurements
 from .perform import perform
 from .pickling import dump
@@ -404,6 +404,8 @@ class Scheduler:
     def _take(self, messages: list[Message]) -> None:
         for message in messages:
             if isinstance(message, Finished):
+                if type(message.outcome) is Raised and is_of_debugger(message.outcome.exception):
+                    raise message.outcome.exception
                 self._end_attempt(message)
             else:
                 self._note_start(message)

@@ -693,3 +693,26 @@ def test_a_process_that_is_forked_during_a_run_hears_ctrl_c(tmp_path):
     (tmp_path / "forks.py").write_text(FORKS)
     command = [sys.executable, "-W", "ignore::DeprecationWarning", "forks.py"]
     assert output_of(command, cwd=tmp_path) == "{'forks': 3, 'waits': 1}\n"
+
+
+QUITS = """
+from processes import Process, Task
+
+def stops():
+    breakpoint()
+
+for runner in ("sequential", "thread"):
+    process = Process([Task("first", abs, args=(1,)), Task("stops", stops), Task("stops-too", stops)])
+    try:
+        process.run(runner=runner, max_workers=1)
+    except BaseException as error:
+        print(type(error).__name__, [entry.status.value for entry in process.report.entries.values()])
+"""
+
+
+def test_who_quits_the_debugger_in_a_function_ends_the_run():
+    answers = "quit\ny\n" * 2  # from Python 3.14 on it asks whether to quit
+    lines = output_of([sys.executable, "-c", QUITS], input=answers).splitlines()
+    quits = "SystemExit" if sys.version_info >= (3, 14) else "BdbQuit"
+    ends = [line.rpartition("(Pdb) ")[2].rpartition("[y/n] ")[2] for line in lines if "success" in line]
+    assert ends == [f"{quits} ['success', 'pending', 'pending']"] * 2
