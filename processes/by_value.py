@@ -81,6 +81,7 @@ from .reducers import (
     REDUCERS,
     as_it_is,
     filled_by_base,
+    is_of_wrapt,
     place_in_file,
     reduce_descriptor,
     reduce_logger,
@@ -264,7 +265,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return reduce_descriptor(obj)
         if issubclass(kind, logging.Logger):
             return reduce_logger(obj)
-        if hasattr(kind, "__wrapped__") and can_be_imported(obj):  # what wrapt has decorated refuses a copy
+        if is_of_wrapt(kind) and can_be_imported(obj):  # it refuses a copy
             return obj.__qualname__
         if of_library and can_be_imported(kind):  # pandas makes a class for each `itertuples()`
             _LIBRARY_TYPES[id(kind)] = kind

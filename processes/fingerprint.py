@@ -60,7 +60,7 @@ from .interrupt import is_of_signal
 from .lazy_imports import LAZY_IMPORT, import_waiting_submodule, imported
 from .pickling import LARGE, PROTOCOL, is_simple
 from .provenance import Modules, absolute_name, is_compiled
-from .reducers import DESCRIPTORS, base_that_reduces, reduce_descriptor, reduced_by_base
+from .reducers import DESCRIPTORS, base_that_reduces, is_of_wrapt, reduce_descriptor, reduced_by_base
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -369,9 +369,7 @@ class _Writer:
             module = kind.__module__
             if tell := _WHAT_COUNTS.get(f"{module}.{kind.__qualname__}") or _WHAT_COUNTS.get(module):
                 self.write((kind, tell(value)))
-            elif (
-                hasattr(kind, "__wrapped__") and hasattr(value, "_self_wrapper") and self._is_of_library(kind)
-            ):
+            elif is_of_wrapt(kind) and self._is_of_library(kind):
                 enabled = value._self_enabled  # noqa: SLF001 - wrapt's; a class of the user's may have others
                 self.write((kind, value.__wrapped__, value._self_wrapper, enabled))  # noqa: SLF001
             else:

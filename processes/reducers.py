@@ -298,6 +298,11 @@ def reduce_logger(logger: logging.Logger) -> Any:
     return (find_logger, (logger.name, kind)) if kind.__reduce__ is logging.Logger.__reduce__ else reduced
 
 
+def is_of_wrapt(kind: type) -> bool:
+    """Tell whether objects of a class are functions that wrapt has decorated, in C or in Python."""
+    return any(base.__name__ == "_FunctionWrapperBase" for base in kind.__mro__)
+
+
 def reduce_descriptor(descriptor: Any) -> tuple[Any, ...]:
     """Reduce a property or the like, of a class that inherits from it, to what its base makes it of."""
     kind = type(descriptor)

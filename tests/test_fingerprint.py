@@ -1073,11 +1073,15 @@ def test_a_context_variable_counts_with_what_it_holds():
     assert digest() == empty
 
 
-@pytest.mark.parametrize("library", ["wrapt", "tenacity", "toolz"])
+@pytest.mark.parametrize("library", ["wrapt", "wrapt.wrappers", "tenacity", "toolz"])
 def test_what_a_library_has_decorated_counts_with_that_and_not_with_its_calls(library):
     module = pytest.importorskip(library)
     if library == "wrapt":
         decorate = module.decorator(lambda function, _, args, kwargs: function(*args, **kwargs))
+    elif library == "wrapt.wrappers":  # what stands in for its extension, where that is not built
+        decorate = partial(
+            module.FunctionWrapper, wrapper=lambda function, _, args, kwargs: function(*args, **kwargs)
+        )
     elif library == "toolz":
 
         def decorate(function: Callable[..., object]) -> Any:

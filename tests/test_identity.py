@@ -850,7 +850,7 @@ def tasks():
 ENUMERATIONS = """
 from dataclasses import dataclass
 from datetime import date
-from enum import Enum, Flag, IntFlag, StrEnum, auto
+from enum import Enum, Flag, IntFlag, StrEnum, auto, member
 from functools import partial
 from operator import add
 
@@ -907,7 +907,7 @@ class Word(StrEnum):
     YES = auto()
 
 class Operation(Enum):
-    ADD = partial(add)
+    ADD = member(partial(add))
     NOTHING = object()
 
     def __call__(self, *args):

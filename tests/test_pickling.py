@@ -962,9 +962,12 @@ def test_a_module_with_a_class_of_its_own_travels_by_its_name(monkeypatch: pytes
             there_and_back(sys.modules.get(name, Answering(name)))
 
 
-def test_what_wrapt_has_decorated_travels_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    wrapt = pytest.importorskip("wrapt")
-    decorated = wrapt.decorator(lambda wrapped, _, args, kwargs: wrapped(*args, **kwargs))(textwrap.dedent)
+@pytest.mark.parametrize("module", ["wrapt", "wrapt.wrappers"])  # in C, and where there is no extension
+def test_what_wrapt_has_decorated_travels_by_its_name(monkeypatch: pytest.MonkeyPatch, module: str) -> None:
+    wrapt = pytest.importorskip(module)
+    decorated = wrapt.FunctionWrapper(
+        textwrap.dedent, lambda wrapped, _, args, kwargs: wrapped(*args, **kwargs)
+    )
     monkeypatch.setattr(textwrap, "dedent", decorated)
     assert there_and_back(decorated) is decorated
 
