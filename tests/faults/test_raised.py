@@ -14,6 +14,7 @@ from math import inf, nan
 import pytest
 from faulty_runs import run_beside_others, run_in_new_python
 from interpreters import HAS_GIL
+from odd_values import interrupt
 from raising import (
     NO_EXCEPTIONS,
     OWN,
@@ -203,10 +204,14 @@ def test_attributes_and_slots_arrive_and_a_lock_is_told_by_its_repr(runner):
 
 
 def test_an_attribute_whose_unpickling_raises_is_told_by_its_repr():
-    report = run_beside_others("process", Task("bad", throw_with, args=(int, "no number")))
-    error = report.exceptions["bad"]
-    assert (type(error), str(error)) == (ValueError, "holds a bomb")
-    assert "Bomb object" in error.bomb
+    report = run_beside_others(
+        "process",
+        Task("bad", throw_with, args=(int, "no number")),
+        Task("interrupts", throw_with, args=(interrupt,)),
+    )
+    for error in report.exceptions.values():
+        assert (type(error), str(error)) == (ValueError, "holds a bomb")
+        assert "Bomb object" in error.bomb
 
 
 def test_an_attribute_whose_unpickling_exits_costs_one_worker():
