@@ -57,8 +57,10 @@ from .pickling import (
 
 TYPE_CHECKING: bool = False  # typing is not imported: it would be the costliest part of a worker's start
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from typing import Any, Final
+
+    from .pickling import Named
 
     Place = tuple[int, int]
 
@@ -106,15 +108,17 @@ _tables = _Tables()
 # ---- Writing ---------------------------------------------------------------------------------------------
 
 
-def dump_exception(exception: BaseException, *, to_sender: bool = False) -> Pickled:
-    """Serialize an exception; `to_sender` is as for :func:`processes.pickling.dump`.
+def dump_exception(
+    exception: BaseException, *, to_sender: bool = False, classes: dict[str, Named] | None = None
+) -> Pickled:
+    """Serialize an exception; `to_sender` and `classes` are as for :func:`processes.pickling.dump`.
 
     Whatever runs the user's code when it is read was read back here once.
     """
     place = _tables.places.get(id(exception))
     if place is not None:
         return Pickled(pickle.dumps(place, PROTOCOL), True)
-    writer = _Writer(to_sender)
+    writer = _Writer(to_sender, classes)
     data = pickle.dumps(writer.write(exception), PROTOCOL)
     return Pickled(data, True, classes=frozenset(writer.classes))
 
@@ -141,9 +145,10 @@ def released(value: Any) -> Any:
 
 
 class _Writer:
-    def __init__(self, to_sender: bool) -> None:
+    def __init__(self, to_sender: bool, left_out: dict[str, Named] | None) -> None:
         self.classes: set[str] = set()  # as in Pickled
         self._to_sender = to_sender
+        self._left_out = left_out  # takes them
 
     def write(self, exception: BaseException) -> list[dict[str, Any]]:
         """Return the rows of an exception and of all that hangs on it."""
@@ -205,7 +210,7 @@ class _Writer:
             if cls.__module__ not in {"__main__", *modules_of_run} and not registered_by_value():
                 with suppress(pickle.PicklingError, AttributeError):  # then it is no importable class
                     return pickle.dumps(cls, PROTOCOL)
-            pickled = dump_value(cls, self._to_sender)
+            pickled = self._dump(cls)
             pickle.loads(pickled.data)  # noqa: S301 - our own
         except BaseException as error:
             if has_signal_struck(error):
@@ -224,9 +229,9 @@ class _Writer:
             make, arguments, *_ = reduced
             with _tables.closed():
                 try:
-                    pickled = dump_value((make, arguments), self._to_sender)
+                    pickled = self._dump((make, arguments))
                 except Exception:  # as the contents raise it
-                    pickled = dump_value((make, self._sendable(arguments)), self._to_sender)
+                    pickled = self._dump((make, self._sendable(arguments)))
             if type(_made_by_itself(pickled.data)) is not type(exception):
                 return b""
         except BaseException as error:
@@ -246,7 +251,7 @@ class _Writer:
         if kind is dict:
             return {key: self._sendable(item) for key, item in value.items()}
         try:
-            dump_value(value, self._to_sender)
+            self._dump(value)
         except Exception:  # as the contents raise it
             return bounded_repr(value)
         return value
@@ -261,7 +266,7 @@ class _Writer:
         if _are_exceptions(value):
             return [kind is list, *self._contents(value)]  # a group's members among its arguments, say
         try:
-            pickled = dump_value(value, self._to_sender, new_locks=True)
+            pickled = self._dump(value, new_locks=True)
             if pickled.modules or not pickled.plain:
                 pickle.loads(pickled.data)  # noqa: S301 - our own
         except BaseException as error:
@@ -270,6 +275,9 @@ class _Writer:
             return bounded_repr(value)
         self.classes |= pickled.classes
         return pickled.data, name_of_class(kind)
+
+    def _dump(self, value: Any, *, new_locks: bool = False) -> Pickled:
+        return dump_value(value, self._to_sender, classes=self._left_out, new_locks=new_locks)
 
 
 def _linked(exception: BaseException) -> Iterator[BaseException]:
@@ -414,7 +422,7 @@ def _variables_of_frames(table: list[BaseException]) -> dict[int, dict[str, str]
 # ---- Reading ---------------------------------------------------------------------------------------------
 
 
-def load_exception(data: bytes) -> BaseException:
+def load_exception(data: bytes, _: Sequence[Named] = ()) -> BaseException:
     """Make the exception that :func:`dump_exception` has serialized.
 
     Never fails: what cannot be made has something in its place.

@@ -81,6 +81,7 @@ _HAS_VARARGS = 0x04  # inspect.CO_VARARGS
 # by that of the object, with the globals in which they look up what they stand for.
 _empty_objects: set[tuple[str, str]] = set()
 _unfilled: set[str] = set()
+_being_read: set[str] = set()
 _empty_aliases: dict[int, dict[str, Any]] = {}
 
 
@@ -580,8 +581,16 @@ def fill_class(
 
 def of_id(named_id: str, name: str) -> Any:
     """Find the class or function that was sent under an id, or make it of its definition."""
-    if named_id in definitions and (named_id not in defined_of_run or named_id in _unfilled):
-        pickle.loads(definitions[named_id])  # noqa: S301 - from our own parent
+    is_known = named_id in defined_of_run and named_id not in _unfilled
+    # A pickle that its definition holds, as that of an exception, may name it before it is filled.
+    if named_id in definitions and not is_known and not (named_id in _being_read and named_id in by_id):
+        around = named_id in _being_read
+        _being_read.add(named_id)
+        try:
+            pickle.loads(definitions[named_id])  # noqa: S301 - from our own parent
+        finally:
+            if not around:
+                _being_read.discard(named_id)
     try:
         return by_id[named_id]
     except KeyError:

@@ -638,6 +638,29 @@ def tasks():
     return [Task("own", own), Task("given", tell, args=(Point(1, 1), Unit("km"), Weight(5), MISSING))]
 """
 
+ERRORS = """
+class ApiError(Exception):
+    def __init__(self, code):
+        super().__init__(f"error {code}")
+        self.code = code
+
+    @classmethod
+    def of(cls, code):
+        return BY_CODE[code]
+
+    def is_known(self):
+        return [type(error) for error in BY_CODE.values()].count(type(self))
+
+BY_CODE = {code: ApiError(code) for code in range(402, 406)}
+
+def tell(code):
+    error = ApiError.of(code)
+    return error.code, error.is_known(), str(error), ApiError.of(code) is error
+
+def tasks():
+    return [Task("named", tell, args=(404,)), Task("given", ApiError.is_known, args=(BY_CODE[403],))]
+"""
+
 ANNOTATED = """
 import contextlib, pickle
 from decimal import Decimal
@@ -1110,6 +1133,7 @@ SCRIPTS = {
             "given": [[False, True, 1000, False], [10, 2, True, True]],
         },
     ),
+    "errors": (ERRORS, {"named": [404, 4, "error 404", True], "given": 4}),
     "within others": (
         WITHIN_OTHERS,
         {
