@@ -425,7 +425,8 @@ def _variables_of_frames(table: list[BaseException]) -> dict[int, dict[str, str]
 def load_exception(data: bytes, _: Sequence[Named] = ()) -> BaseException:
     """Make the exception that :func:`dump_exception` has serialized.
 
-    Never fails: what cannot be made has something in its place.
+    Never fails: what cannot be made has something in its place. Classes and functions that were left out are
+    given beside the data, which names them by their ids.
     """
     rows = pickle.loads(data)  # noqa: S301 - plain data, written above
     if isinstance(rows, tuple):

@@ -13,7 +13,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -750,7 +750,7 @@ def test_frames_arrive_whole_in_whatever_pieces_a_socket_gives_them(size):
     sent *= 2
     stream = b"".join(piece for frame in sent for piece in wire.frame(*frame))
     ours, theirs = wire.socket_pair()
-    with ours, theirs:
+    with closing(ours), closing(theirs):
         reader = wire.FrameReader(ours)
         for start in range(0, len(stream), size):
             theirs.sendall(stream[start : start + size])
@@ -763,7 +763,7 @@ def test_frames_arrive_whole_in_whatever_pieces_a_socket_gives_them(size):
 def test_descriptors_that_arrive_are_for_this_process_alone(monkeypatch):
     monkeypatch.setattr(wire, "_CLOEXEC", 0)  # as on macOS
     one, other = wire.socket_pair()
-    with one, other, open(os.devnull) as file:
+    with closing(one), closing(other), open(os.devnull) as file:
         assert wire.send_descriptors(one, [file.fileno()])
         (descriptor,) = wire.receive_descriptors(other)
         assert not os.get_inheritable(descriptor)
@@ -776,7 +776,7 @@ def test_a_socket_is_read_from_its_first_frame_on_where_there_is_no_descriptor_f
 
     one, other = wire.socket_pair()
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with one, other:
+    with closing(one), closing(other):
         resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
         try:
             ours = wire.open_side_channel(one)
@@ -820,31 +820,37 @@ def test_where_no_file_can_be_written_data_goes_in_band():
 
 
 def refuse_beyond(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the system refuse to send or write more bytes at once, in this process."""
-    send, pwrite = socket.socket.send, os.pwrite
+    """Let the system refuse to send to new workers, or to write, more bytes at once, in this process."""
+    make_pair, pwrite = wire.socket_pair, os.pwrite
 
-    def refusing_send(sock: socket.socket, data: bytes, *flags: int) -> int:
-        if len(data) > most:
-            raise OSError(errno.EINVAL, "Invalid argument")
-        return send(sock, data, *flags)
+    class Refusing(socket.socket):
+        def send(self, data: bytes, *flags: int) -> int:
+            if len(data) > most:
+                raise OSError(errno.EINVAL, "Invalid argument")
+            return super().send(data, *flags)
+
+    def refusing_pair() -> tuple[socket.socket, socket.socket]:
+        ours, theirs = (Refusing(fileno=end.detach()) for end in make_pair())
+        return ours, theirs
 
     def refusing_pwrite(descriptor: int, data: bytes, offset: int) -> int:
         if len(data) > most:
             raise OSError(errno.EINVAL, "Invalid argument")
         return pwrite(descriptor, data, offset)
 
-    monkeypatch.setattr(socket.socket, "send", refusing_send)
+    monkeypatch.setattr(wire, "socket_pair", refusing_pair)
     monkeypatch.setattr(os, "pwrite", refusing_pwrite)
 
 
-def test_no_more_is_sent_or_written_at_once_than_a_system_may_take(monkeypatch, workers):
+def test_no_more_is_sent_or_written_at_once_than_a_system_may_take(monkeypatch):
     monkeypatch.setattr(wire, "MOST_AT_ONCE", MB)
     refuse_beyond(MB, monkeypatch)
-    written = run(workers, Task("length", lambda array: array.nbytes, args=(ramp(5),)))
-    assert written.results == {"length": 5 * MB}
-    monkeypatch.setattr(buffers, "_MOST_FILES", 0)
-    sent = run(workers, Task("length", lambda array: array.nbytes, args=(ramp(6),)))
-    assert sent.results == {"length": 6 * MB}
+    with ProcessPoolRunner(1) as runner, time_limit(120):
+        written = run(runner, Task("length", lambda array: array.nbytes, args=(ramp(5),)))
+        assert written.results == {"length": 5 * MB}
+        monkeypatch.setattr(buffers, "_MOST_FILES", 0)
+        sent = run(runner, Task("length", lambda array: array.nbytes, args=(ramp(6),)))
+        assert sent.results == {"length": 6 * MB}
 
 
 def test_a_worker_that_can_be_sent_no_more_ends_and_does_not_wait(monkeypatch, system):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _socket
 import ast
 import errno
 import functools
@@ -17,7 +18,7 @@ import sys
 import tempfile
 import time
 import warnings
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -729,10 +730,23 @@ def test_a_run_works_without_a_temporary_folder_where_files_need_a_name_first(mo
 
 
 def test_small_messages_go_at_once_where_sockets_are_those_of_tcp(monkeypatch):
+    monkeypatch.delattr(_socket, "socketpair", raising=False)
     monkeypatch.setattr(socket, "socketpair", tcp_pair)
     for end in wire.socket_pair():
-        with end:
+        with closing(end):
             assert end.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+@pytest.mark.skipif(not hasattr(_socket, "socketpair"), reason="pairs are made of other sockets")
+def test_a_run_works_where_the_program_may_make_no_sockets(monkeypatch):
+    class Refused:
+        def __init__(self, *args: object, **options: object) -> None:
+            raise PermissionError("this is a test that opens no sockets")
+
+    monkeypatch.setattr(socket, "socket", Refused)
+    tasks = [Task("small", abs, args=(-1,)), Task("large", len, args=(bytes(2_000_000),))]
+    results = Process(tasks).run(runner="process", max_workers=1).results
+    assert results == {"small": 1, "large": 2_000_000}
 
 
 def test_a_run_wakes_its_thread_where_there_is_no_eventfd(monkeypatch):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import _socket
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections import deque
@@ -27,8 +27,6 @@ from .frozen import inheritable_handle
 from .launch import behind_redirector, command, inheritance
 
 if TYPE_CHECKING:
-    import _socket
-
     from ...pickling import Buffer
     from .family import Family
     from .jobs import Job
@@ -138,7 +136,7 @@ class Child:
     # In a group of its own: a terminal's Ctrl-C is for us, who decide what it means for workers.
     if sys.platform == "win32":
 
-        def _start_process(self, theirs: socket.socket, program: str, environment: dict[str, str]) -> None:
+        def _start_process(self, theirs: _socket.socket, program: str, environment: dict[str, str]) -> None:
             from .family import Family
 
             # Only a process that runs can be given a socket, so it comes by standard input.
@@ -166,7 +164,7 @@ class Child:
 
     else:
 
-        def _start_process(self, theirs: socket.socket, program: str, environment: dict[str, str]) -> None:
+        def _start_process(self, theirs: _socket.socket, program: str, environment: dict[str, str]) -> None:
             if abilities.CAN_TAKE_BACK:
                 self._token_read, self._token_write = os.pipe()
                 # Neither of the two readers may wait in a read: the other may take what it waits for.
@@ -338,7 +336,7 @@ class Child:
         guards = LEAVE_BUSILY_SECONDS + _END_SECONDS
         self._end_at = monotonic() + (guards if abilities.CAN_GUARD else LEAVE_SECONDS)
         with suppress(OSError):
-            self.socket.shutdown(socket.SHUT_WR)
+            self.socket.shutdown(_socket.SHUT_WR)
         if self._token_write >= 0:
             os.write(self._token_write, wire.TICKET.pack(wire.EXIT))
         self._signal(signal.SIGUSR1 if abilities.CAN_GUARD else None)

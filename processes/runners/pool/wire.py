@@ -24,12 +24,11 @@ from __future__ import annotations
 import _socket
 import os
 from collections import deque
-from contextlib import suppress
+from contextlib import closing, suppress
 from struct import Struct
 
 TYPE_CHECKING: bool = False  # typing is not imported: it would be the costliest part of a worker's start
 if TYPE_CHECKING:
-    import socket as sockets
     from _socket import socket
     from collections.abc import Iterable
 
@@ -153,9 +152,14 @@ def pieces(length: int, parts: tuple[Buffer, ...]) -> list[Buffer]:
     ]
 
 
-def socket_pair() -> tuple[sockets.socket, sockets.socket]:
+def socket_pair() -> tuple[socket, socket]:
     """Make both ends of a connection to a worker: ours, which never blocks, and the worker's, which does."""
-    from socket import socketpair
+    try:
+        # Not of `socket`: a program may have put a class there that goes through a proxy, or tests one that
+        # refuses to be made, as pytest-socket does.
+        from _socket import socketpair
+    except ImportError:  # Windows
+        from socket import socketpair
 
     ours, theirs = socketpair()
     if ours.family == _socket.AF_INET:  # Windows; the second of two small messages would wait for 40 ms
@@ -181,7 +185,7 @@ def open_side_channel(sock: socket) -> socket | None:
         return None
     with suppress(OSError):
         ours, theirs = socket_pair()
-        with theirs:
+        with closing(theirs):
             if send_descriptors(sock, [theirs.fileno()]):
                 return ours
         ours.close()
