@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections import deque
+from contextlib import suppress
 from io import StringIO
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -203,10 +205,10 @@ class _AboveLine:
         from rich.ansi import AnsiDecoder
 
         self.stream = stream
-        decoder = AnsiDecoder()
-        self._lines: Lines | None = Lines(
-            lambda record: console.print(decoder.decode_line(record.getMessage()), soft_wrap=True)
-        )
+        self._console = console
+        self._decoder = AnsiDecoder()
+        self._whole: deque[logging.LogRecord] = deque()  # lines that are to be shown
+        self._lines: Lines | None = Lines(self._whole.append)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)
@@ -218,6 +220,7 @@ class _AboveLine:
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
         lines.write(text)
+        self._show()
         return len(text)
 
     def writelines(self, texts: Iterable[str]) -> None:
@@ -235,6 +238,18 @@ class _AboveLine:
         lines, self._lines = self._lines, None
         if lines is not None:
             lines.close()
+            self._show()
+
+    def _show(self) -> None:
+        """Show the lines that are whole, all at once: with each time the line that moves is drawn."""
+        from rich.text import Text
+
+        shown = []
+        with suppress(IndexError):  # there are no more; another thread may take some
+            while True:
+                shown.append(self._decoder.decode_line(self._whole.popleft().getMessage()))
+        if shown:
+            self._console.print(Text("\n").join(shown), soft_wrap=True)
 
 
 def is_terminal(stream: object) -> bool:
