@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from functools import partial, wraps
+from operator import methodcaller
 from types import FunctionType
 from typing import Any
 
@@ -267,6 +268,18 @@ def test_whatever_is_bound_is_called_as_at_home():
         def __call__(self, number: int) -> int:
             return self.number * number
 
+    class Proxy:
+        """Stands for a function, and arrives as that; so do tasks of Celery."""
+
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def __call__(self, number: int) -> Any:
+            return methodcaller(self.name)(number)
+
+        def __reduce__(self) -> tuple[Any, ...]:
+            return methodcaller, (self.name,)
+
     class Counting(type):
         def __call__(cls, *args: int) -> tuple[str, tuple[int, ...]]:
             return cls.__name__, args
@@ -286,6 +299,8 @@ def test_whatever_is_bound_is_called_as_at_home():
         partial(partial(Derived(5).add, [1][0], factor=3), 7, factor=4),
         partial(Base.add, Base(6)),
         [1, 2, 3].count,
+        Proxy("bit_length"),
+        Proxy("bit_count"),
     ]
     tasks = [
         Task(f"t{number}-{again}", function, args=(3,))

@@ -6,6 +6,7 @@ import functools
 from contextlib import suppress
 from functools import partial
 from itertools import count
+from operator import call
 from types import FunctionType, MethodType
 from typing import TYPE_CHECKING
 
@@ -134,8 +135,11 @@ class Functions:
                 # A class method goes by its name, and is another object each time that it is named.
                 same = self._class_methods.setdefault(function, function)
                 return None if same is function else (same, args, kwargs)
+        elif type(type(function).__call__) is FunctionType:
+            # Not its class's `__call__`: it may arrive as another, as a proxy does for what it stands for.
+            return call, (function, *args), kwargs
         else:
-            inner, bound = type(function).__call__, function
+            return None
         return (inner, (bound, *args), kwargs) if type(inner) is FunctionType else None
 
     def _vary(self, function: Callable[..., Any], variant: Variant, task_name: str) -> SentFunction:
