@@ -128,20 +128,24 @@ class Plan:
         heap = self._heaps[group]
         return heap[0] if heap else None
 
-    def left_for(self, rank: int, available: Amounts) -> Amounts:
-        """Tell how much there is of each resource for a task of that rank.
+    def note_more(self, names: Collection[str], available: Amounts) -> None:
+        """Note that there is more of some resources than when the next task was asked for."""
+        for trees in self._trees.values():
+            trees.note_more(names, available)
+
+    def reserved_from(self, rank: int, available: Amounts) -> list[str]:
+        """Tell which resources a task of that rank is not given, though there is some of them.
 
         What the first in line lacks is not given to tasks of lower priority: as smaller ones come and go, it
         would never have enough. Schedulers of batch jobs call that a reservation.
         """
         if not self._has_priorities:
-            return available
+            return []
         heads = [trees.head() for trees in self._trees.values()]
         head = min((head for head in heads if head is not None), default=rank)
         if self._priorities[head] <= self._priorities[rank]:
-            return available
-        lacking = [name for name, amount in self._needs[head].items() if amount > available[name]]
-        return {**available, **dict.fromkeys(lacking, 0)} if lacking else available
+            return []
+        return [name for name, amount in self._needs[head].items() if amount > available[name]]
 
     def rank_below(self, task: int) -> int:
         """Tell the best rank of what depends on a task directly; NEVER if nothing does."""

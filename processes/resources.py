@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from heapq import heappop, heappush
+from itertools import count
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
 
     Amount = int | float | Fraction
     Amounts = Mapping[str, int | Fraction]
+    # The lowest rank that may be offered; a number, as an older entry may have the same; who offers it.
+    _Entry = tuple[float, int, "_Tree | _Waiting"]
 
 NOTHING: Amounts = {"": 0}  # what a task needs that needs nothing
 FEW_KINDS = 32  # of tasks, by how much they need of each of some resources
@@ -33,9 +36,9 @@ class ReadyTrees:
     """Ready tasks by rank, of which the first one that can have what it needs is found without a look at all.
 
     Those that need the same resources stand in one tree; where these are several, those that need as much of
-    each, if there are few such kinds. The first one of a tree is looked for anew only where a task has come
-    or gone, or where there is another amount now of what they need: and then not as long as even the least
-    of that is lacking, or as a task of another tree goes before all of this one's.
+    each, if there are few such kinds. Trees stand in line, by the first task that each may have to offer. One
+    that lacks a resource when its turn comes waits for that, with others that need as much of it. Where there
+    is that much again, the first of these is in line for all of them.
 
     Parameters
     ----------
@@ -45,7 +48,7 @@ class ReadyTrees:
         The ranks of those that are ready.
     """
 
-    __slots__ = ("_changed", "_firsts", "_heap", "_needs", "_ready", "_seen", "_tree_of", "_trees_with")
+    __slots__ = ("_heap", "_later", "_line", "_needs", "_numbers", "_ready", "_tree_of", "_waiting")
 
     def __init__(self, needs: Mapping[int, Amounts], ready: Iterable[int]) -> None:
         self._needs = needs
@@ -55,16 +58,17 @@ class ReadyTrees:
         for rank, need in needs.items():
             alike.setdefault(frozenset(need or NOTHING), {})[rank] = need or NOTHING
         self._tree_of: dict[int, _Tree] = {}  # by rank
-        self._trees_with: dict[str, list[_Tree]] = {}  # by the name of a resource
         for names, by_rank in alike.items():
             for kind in _kinds(by_rank) if len(names) > 1 else [by_rank]:
-                tree = _Tree(names, kind)
-                self._tree_of.update(dict.fromkeys(kind, tree))
-                for name in names:
-                    self._trees_with.setdefault(name, []).append(tree)
-        self._firsts: dict[_Tree, int] = {}  # of the trees that have one
-        self._seen: dict[str, Amount] = {}  # what was available then
-        self._changed: set[_Tree] = set()
+                self._tree_of.update(dict.fromkeys(kind, _Tree(names, kind)))
+        self._line: list[_Entry] = []  # a heap
+        self._numbers = count()
+        self._waiting: dict[
+            str, dict[Amount, _Waiting]
+        ] = {}  # by what they lack, and how much they need of it
+        self._later: set[_Tree] = (
+            set()
+        )  # whose first task cannot start: another one can, or lacks something else
         for rank in ready:
             self.add(rank)
 
@@ -72,7 +76,7 @@ class ReadyTrees:
         """Add a task that is ready."""
         tree = self._tree_of[rank]
         tree.add(rank)
-        self._note_change(tree)
+        self._put_in_line(tree)
         if self._needs[rank]:
             self._ready.add(rank)
             heappush(self._heap, rank)
@@ -81,7 +85,7 @@ class ReadyTrees:
         """Remove one that is ready no more."""
         tree = self._tree_of[rank]
         tree.remove(rank)
-        self._note_change(tree, may_start=tree.lowest < inf)
+        self._put_in_line(tree)
         self._ready.discard(rank)
 
     def head(self) -> int | None:
@@ -92,32 +96,94 @@ class ReadyTrees:
 
     def first(self, available: Amounts) -> int | None:
         """Tell the lowest rank of those that can have what they need; None if none can."""
-        for name, amount in available.items():
-            if self._seen.get(name) is not amount:
-                self._seen[name] = amount
-                for tree in self._trees_with.get(name, ()):
-                    self._note_change(tree, may_start=tree.least_of(name) <= amount)
-        best = min(self._firsts.values(), default=inf)
-        for tree in sorted(self._changed, key=_lowest):
-            if tree.lowest >= best:
-                break
-            self._changed.discard(tree)
-            rank = tree.first(available)
-            if rank is not None:
-                self._firsts[tree] = rank
-                best = min(best, rank)
-        return None if best == inf else int(best)
+        looked_at: set[_Tree] = set()
+        while (entry := _first_in(self._line)) is not None:
+            line, source = self._line, entry[2]
+            if isinstance(source, _Waiting):
+                line = source.line
+                waits = _first_in(line)
+                if waits is None or source.amount > available.get(source.name, 0):
+                    heappop(self._line)
+                    source.entry = None
+                    continue
+                if waits[0] != entry[0]:
+                    self._open(source)
+                    continue
+            rank, _, tree = line[0]
+            assert isinstance(tree, _Tree)
+            if tree in looked_at or (found := tree.first(available)) == rank:
+                return int(rank)
+            heappop(line)
+            self._set_aside(tree, found, available)
+            looked_at.add(tree)
+        return None
 
-    def _note_change(self, tree: _Tree, *, may_start: bool = True) -> None:
-        self._firsts.pop(tree, None)
-        if may_start:
-            self._changed.add(tree)
+    def note_more(self, names: Iterable[str], available: Amounts) -> None:
+        """Note that there is more of some resources than at an earlier look."""
+        for name in names:
+            waiting = self._waiting.get(name, {})
+            for one in [one for amount, one in waiting.items() if amount <= available[name]]:
+                if (first := _first_in(one.line)) is None:
+                    del waiting[one.amount]
+                elif one.entry is None or one.entry[0] != first[0]:
+                    self._open(one)
+            for tree in [tree for tree in self._later if name in tree.names]:
+                self._put_in_line(tree)
+
+    def _put_in_line(self, tree: _Tree) -> None:
+        self._later.discard(tree)
+        tree.entry = None
+        if tree.lowest < inf:
+            tree.entry = self._enter(self._line, tree.lowest, tree)
+
+    def _open(self, waiting: _Waiting) -> None:
+        waiting.entry = self._enter(self._line, waiting.line[0][0], waiting)
+
+    def _enter(self, line: list[_Entry], rank: float, source: _Tree | _Waiting) -> _Entry:
+        entry = (rank, next(self._numbers), source)
+        heappush(line, entry)
+        return entry
+
+    def _set_aside(self, tree: _Tree, found: int | None, available: Amounts) -> None:
+        """Put a tree where it belongs whose first task cannot start, but perhaps another one."""
+        self._later.discard(tree)
+        lacking = [name for name in tree.names if tree.least_of(name) > available.get(name, 0)]
+        if lacking:
+            name, amount = lacking[0], tree.least_of(lacking[0])
+            lines = self._waiting.setdefault(name, {})
+            if amount not in lines:
+                lines[amount] = _Waiting(name, amount)
+            tree.entry = self._enter(lines[amount].line, tree.lowest, tree)
         else:
-            self._changed.discard(tree)
+            self._later.add(tree)
+            tree.entry = None if found is None else self._enter(self._line, found, tree)
 
 
-def _lowest(tree: _Tree) -> float:
-    return tree.lowest
+class _Waiting:
+    """Trees that wait until there is so much of a resource.
+
+    Attributes
+    ----------
+    line : list of tuple
+        A heap of them, some out of date.
+    entry : tuple or None
+        What stands for all of them where there may be as much as they need.
+    """
+
+    __slots__ = ("amount", "entry", "line", "name")
+
+    def __init__(self, name: str, amount: Amount) -> None:
+        self.name = name
+        self.amount = amount
+        self.line: list[_Entry] = []
+        self.entry: _Entry | None = None
+
+
+def _first_in(line: list[_Entry]) -> _Entry | None:
+    """Return the first entry that is not out of date."""
+    while line and line[0][2].entry is not line[0]:
+        heappop(line)
+    return line[0] if line else None
 
 
 def _kinds(needs: Mapping[int, Amounts]) -> list[Mapping[int, Amounts]]:
@@ -139,11 +205,14 @@ class _Tree:
     ----------
     lowest : float
         The lowest rank of those that are ready, whether it can have what it needs or not; infinite for none.
+    entry : tuple or None
+        Its entry in a line; what other lines have of it is out of date.
     """
 
-    __slots__ = ("_leaf_of", "_least", "_leaves", "_needs", "_ranks", "lowest")
+    __slots__ = ("_leaf_of", "_least", "_leaves", "_needs", "_ranks", "entry", "lowest", "names")
 
     def __init__(self, names: Iterable[str], needs: Mapping[int, Amounts]) -> None:
+        self.names = names
         self._needs = needs
         self._ranks = list(needs)
         self._leaves = 1 << (len(needs) - 1).bit_length()
@@ -151,6 +220,7 @@ class _Tree:
         # By name; node n has the nodes 2n and 2n + 1 below it.
         self._least: dict[str, list[Amount]] = {name: [inf] * (2 * self._leaves) for name in names}
         self.lowest = inf
+        self.entry: _Entry | None = None
 
     def add(self, rank: int) -> None:
         for name, amount in self._needs[rank].items():

@@ -313,10 +313,11 @@ class Scheduler:
     def _best_startable(self) -> tuple[int, int] | None:
         """Tell the lowest rank of those that can start, and the number of its runner."""
         best = self._best_within(self._available)
-        if best is not None and self._needs is not None:
-            left = self._plan.left_for(best[0], self._available)
-            if left is not self._available:
-                return self._best_within(left)
+        if best is None or self._needs is None:
+            return best
+        if reserved := self._plan.reserved_from(best[0], self._available):
+            best = self._best_within({**self._available, **dict.fromkeys(reserved, 0)})
+            self._plan.note_more(reserved, self._available)
         return best
 
     def _best_within(self, available: Amounts) -> tuple[int, int] | None:
@@ -491,6 +492,8 @@ class Scheduler:
         """Take resources, with a `sign` of -1, or give them back, with 1."""
         for name, amount in needs.items():
             self._available[name] += sign * amount
+        if sign > 0:
+            self._plan.note_more(needs, self._available)
 
     def _succeed(self, index: int, value: Any, attempts: int, elapsed: float) -> None:
         task = self.graph.tasks[index]
