@@ -384,6 +384,13 @@ def test_failures_whose_values_take_long_are_left_out_after_a_while(monkeypatch)
     assert left_out(failures)[0].startswith(f"{15 - shown} failures without details here")
 
 
+def test_a_value_that_many_failed_tasks_were_given_is_rendered_once(monkeypatch):
+    monkeypatch.setattr(page_module, "MAX_SECONDS", 1)
+    table = Slow()
+    report = report_of(*(failed(f"t{number}", args=(table,)) for number in range(15)))
+    assert len(Page(report.to_html()).section("failures").all("details", class_="card failure")) == 15
+
+
 def test_a_graph_that_nobody_could_read_is_not_drawn():
     names = [f"t{number}" for number in range(302)]
     chain = {name: (before,) for before, name in pairwise(names[:300])}

@@ -101,6 +101,8 @@ class Viewer:
         self._limits = limits
         self._redactor = Redactor.for_report(report, content)
         self._parameters: Mapping[str, Sequence[str]] = report.parameters
+        # By name, id and room, with the value itself: many tasks may have been given one table.
+        self._rendered: dict[tuple[str, int, int], tuple[object, str]] = {}
 
     def task(self, entry: TaskReportEntry, *, with_error: bool = True) -> TaskView:
         """Return the view of one task; without `error` where that is not wanted."""
@@ -162,6 +164,12 @@ class Viewer:
         return shown
 
     def _value(self, name: str, value: object, room: int) -> str:
+        key = (name, id(value), room)
+        if key not in self._rendered:
+            self._rendered[key] = value, self._render(name, value, room)
+        return self._rendered[key][1]
+
+    def _render(self, name: str, value: object, room: int) -> str:
         # Rendered with more room than there is: a secret at its end is to be seen whole.
         rendered = room + 2_000
         text = bounded_repr(self._redactor.value(value, name, rendered // 2), rendered)  # "1," is two
