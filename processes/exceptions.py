@@ -19,6 +19,10 @@ runner's initializer. The last one is of :mod:`processes.comms.transport`, since
 
 from __future__ import annotations
 
+TYPE_CHECKING: bool = False  # typing is not imported: it would be the costliest part of a worker's start
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 
 class ProcessesError(Exception):
     """The base of all errors of this package."""
@@ -33,7 +37,26 @@ class DependencyNotFoundError(ProcessesError, ValueError):
 
 
 class TaskNotFoundError(ProcessesError, ValueError):
-    """No task of the process has this name."""
+    """No task of the process has this name.
+
+    Parameters
+    ----------
+    message : str
+        What happened.
+    hint : callable
+        Gives the end of the text, when somebody asks for that: a search for the nearest of thousands of names
+        takes milliseconds, and a program may add each task that it does not find.
+    """
+
+    def __init__(self, message: str = "", hint: Callable[[], str] = str) -> None:
+        super().__init__(message)
+        self._hint = hint
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}{self._hint()}"
+
+    def __reduce__(self) -> tuple[type[TaskNotFoundError], tuple[str]]:
+        return type(self), (str(self),)
 
 
 class SerializationError(ProcessesError):

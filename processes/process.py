@@ -7,7 +7,7 @@ from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from .checks import check_bool, check_plain
+from .checks import check_bool, check_plain, did_you_mean
 from .comms.after_run import check_notify, notify_after
 from .durations import expected_durations
 from .events import TaskFinished
@@ -562,7 +562,8 @@ def _index_of(task_name: str, members: Graph | Draft) -> int:
         raise TypeError(f"task_name must be str, not {brief_repr(task_name)}")
     index = members.index.get(task_name.lower())
     if index is None:
-        raise TaskNotFoundError(unknown_task(task_name, members.index))
+        hint = partial(did_you_mean, task_name, members.index)
+        raise TaskNotFoundError(unknown_task(task_name, ()), hint)
     return index
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import graphlib
+import pickle
 import re
 from time import monotonic
 
@@ -11,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from steadiness import steadily
 
-from processes.exceptions import CircularDependencyError, DependencyNotFoundError
+from processes.exceptions import CircularDependencyError, DependencyNotFoundError, TaskNotFoundError
 from processes.graph import Graph, bind, unknown_task
 from processes.process import Process
 from processes.task import Task
@@ -172,6 +174,10 @@ def test_an_unknown_task_is_named_with_the_nearest_name():
         "No task of this process has the name 'LOAF'; did you mean 'load'?"
     )
     assert unknown_task("x", ["load"]) == "No task of this process has the name 'x'"
+    with pytest.raises(TaskNotFoundError) as caught:
+        Process([Task("load", int)]).get_task("LOAF")
+    for error in (caught.value, pickle.loads(pickle.dumps(caught.value)), copy.deepcopy(caught.value)):
+        assert str(error) == "No task of this process has the name 'LOAF'; did you mean 'load'?"
 
 
 @pytest.mark.parametrize(
