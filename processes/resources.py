@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 
     Amount = int | float | Fraction
     Amounts = Mapping[str, int | Fraction]
-    # The lowest rank that may be offered; a number, as an older entry may have the same; who offers it.
-    _Entry = tuple[float, int, "_Tree | _Waiting"]
+    # The lowest rank that may be offered; a number, as an older place may have the same rank.
+    _Place = tuple[float, int]
+    _Entry = tuple[float, int, "_Tree | _Waiting"]  # a place, and who stands there
 
 NOTHING: Amounts = {"": 0}  # what a task needs that needs nothing
 FEW_KINDS = 32  # of tasks, by how much they need of each of some resources
@@ -96,7 +97,7 @@ class ReadyTrees:
 
     def first(self, available: Amounts) -> int | None:
         """Tell the lowest rank of those that can have what they need; None if none can."""
-        looked_at: set[_Tree] = set()
+        looked_at: set[_Tree] = set()  # whose first task cannot start now
         while (entry := _first_in(self._line)) is not None:
             line, source = self._line, entry[2]
             if isinstance(source, _Waiting):
@@ -104,7 +105,7 @@ class ReadyTrees:
                 waits = _first_in(line)
                 if waits is None or source.amount > available.get(source.name, 0):
                     heappop(self._line)
-                    source.entry = None
+                    source.place = None
                     continue
                 if waits[0] != entry[0]:
                     self._open(source)
@@ -125,24 +126,23 @@ class ReadyTrees:
             for one in [one for amount, one in waiting.items() if amount <= available[name]]:
                 if (first := _first_in(one.line)) is None:
                     del waiting[one.amount]
-                elif one.entry is None or one.entry[0] != first[0]:
+                elif one.place is None or one.place[0] != first[0]:
                     self._open(one)
             for tree in [tree for tree in self._later if name in tree.names]:
                 self._put_in_line(tree)
 
     def _put_in_line(self, tree: _Tree) -> None:
         self._later.discard(tree)
-        tree.entry = None
+        tree.place = None
         if tree.lowest < inf:
-            tree.entry = self._enter(self._line, tree.lowest, tree)
+            self._enter(self._line, tree.lowest, tree)
 
     def _open(self, waiting: _Waiting) -> None:
-        waiting.entry = self._enter(self._line, waiting.line[0][0], waiting)
+        self._enter(self._line, waiting.line[0][0], waiting)
 
-    def _enter(self, line: list[_Entry], rank: float, source: _Tree | _Waiting) -> _Entry:
-        entry = (rank, next(self._numbers), source)
-        heappush(line, entry)
-        return entry
+    def _enter(self, line: list[_Entry], rank: float, source: _Tree | _Waiting) -> None:
+        source.place = (rank, next(self._numbers))
+        heappush(line, (*source.place, source))
 
     def _set_aside(self, tree: _Tree, found: int | None, available: Amounts) -> None:
         """Put a tree where it belongs whose first task cannot start, but perhaps another one."""
@@ -153,10 +153,12 @@ class ReadyTrees:
             lines = self._waiting.setdefault(name, {})
             if amount not in lines:
                 lines[amount] = _Waiting(name, amount)
-            tree.entry = self._enter(lines[amount].line, tree.lowest, tree)
-        else:
-            self._later.add(tree)
-            tree.entry = None if found is None else self._enter(self._line, found, tree)
+            self._enter(lines[amount].line, tree.lowest, tree)
+            return
+        self._later.add(tree)
+        tree.place = None
+        if found is not None:
+            self._enter(self._line, found, tree)
 
 
 class _Waiting:
@@ -166,22 +168,22 @@ class _Waiting:
     ----------
     line : list of tuple
         A heap of them, some out of date.
-    entry : tuple or None
-        What stands for all of them where there may be as much as they need.
+    place : tuple or None
+        Where one entry stands in line for all of them, while there may be as much as they need.
     """
 
-    __slots__ = ("amount", "entry", "line", "name")
+    __slots__ = ("amount", "line", "name", "place")
 
     def __init__(self, name: str, amount: Amount) -> None:
         self.name = name
         self.amount = amount
         self.line: list[_Entry] = []
-        self.entry: _Entry | None = None
+        self.place: _Place | None = None
 
 
 def _first_in(line: list[_Entry]) -> _Entry | None:
     """Return the first entry that is not out of date."""
-    while line and line[0][2].entry is not line[0]:
+    while line and line[0][2].place != line[0][:2]:
         heappop(line)
     return line[0] if line else None
 
@@ -205,11 +207,11 @@ class _Tree:
     ----------
     lowest : float
         The lowest rank of those that are ready, whether it can have what it needs or not; infinite for none.
-    entry : tuple or None
-        Its entry in a line; what other lines have of it is out of date.
+    place : tuple or None
+        Where it stands in a line; what else lines have of it is out of date.
     """
 
-    __slots__ = ("_leaf_of", "_least", "_leaves", "_needs", "_ranks", "entry", "lowest", "names")
+    __slots__ = ("_leaf_of", "_least", "_leaves", "_needs", "_ranks", "lowest", "names", "place")
 
     def __init__(self, names: Iterable[str], needs: Mapping[int, Amounts]) -> None:
         self.names = names
@@ -220,7 +222,7 @@ class _Tree:
         # By name; node n has the nodes 2n and 2n + 1 below it.
         self._least: dict[str, list[Amount]] = {name: [inf] * (2 * self._leaves) for name in names}
         self.lowest = inf
-        self.entry: _Entry | None = None
+        self.place: _Place | None = None
 
     def add(self, rank: int) -> None:
         for name, amount in self._needs[rank].items():
