@@ -64,12 +64,10 @@ class ReadyTrees:
                 self._tree_of.update(dict.fromkeys(kind, _Tree(names, kind)))
         self._line: list[_Entry] = []  # a heap
         self._numbers = count()
-        self._waiting: dict[
-            str, dict[Amount, _Waiting]
-        ] = {}  # by what they lack, and how much they need of it
-        self._later: set[_Tree] = (
-            set()
-        )  # whose first task cannot start: another one can, or lacks something else
+        # By what they lack, and how much they need of it.
+        self._waiting: dict[str, dict[Amount, _Waiting]] = {}
+        # Those whose first task cannot start: another one can, or lacks something else.
+        self._later: set[_Tree] = set()
         for rank in ready:
             self.add(rank)
 
