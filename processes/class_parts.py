@@ -32,6 +32,9 @@ _ASKED_FOR_OBJECTS: Final = (
 # What cloudpickle sees to.
 _GIVEN_LATE: Final = {"_abc_impl", "__firstlineno__"}
 
+# What is made anew with each class; from Python 3.15 on it may be the same object as in a base.
+_OF_EACH_CLASS: Final = {"__dict__", "__weakref__"}
+
 # What is made anew with each member of an enumeration.
 _OF_EACH_MEMBER: Final = {"_name_", "_value_", "__objclass__", "_sort_order_", "_inverted_"}
 
@@ -71,6 +74,8 @@ def _as_defined(cls: type, attributes: dict[str, Any]) -> dict[str, Any]:
     for name, value in vars(cls).items():
         if name in attributes:
             found[name] = attributes[name]
+        elif name in _OF_EACH_CLASS:
+            continue
         elif any(name in vars(base) and vars(base)[name] is value for base in cls.__bases__):
             found[name] = value
     return found | attributes
