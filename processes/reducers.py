@@ -303,6 +303,17 @@ def is_of_wrapt(kind: type) -> bool:
     return any(base.__name__ == "_FunctionWrapperBase" for base in kind.__mro__)
 
 
+def reduce_checked_call(call: Any) -> Any:
+    """Reduce what pydantic's `validate_call` has made without all globals of the function's module.
+
+    It keeps them to look up what annotations name, which is done once its validators are made.
+    """
+    make, arguments, (_, slots) = call.__reduce_ex__(PROTOCOL)[:3]
+    if slots["__pydantic_complete__"]:
+        slots["ns_resolver"] = type(slots["ns_resolver"])()
+    return make, arguments, (None, slots)
+
+
 def reduce_descriptor(descriptor: Any) -> tuple[Any, ...]:
     """Reduce a property or the like, of a class that inherits from it, to what its base makes it of."""
     kind = type(descriptor)

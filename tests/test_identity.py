@@ -1875,9 +1875,11 @@ def test_a_task_can_hand_its_filters_of_warnings_on(tmp_path):
 
 
 MODELS = """
+from threading import Lock
 from typing import Generic, Optional, TypeVar
 import pydantic
 
+NAMED_BY_NOBODY = Lock()
 T = TypeVar("T")
 
 class Point(pydantic.BaseModel):
