@@ -78,12 +78,12 @@ from .rebuild import (
 from .reducers import (
     DESCRIPTORS,
     NEW_OBJECT,
+    OF_LIBRARIES,
     REDUCERS,
     as_it_is,
     filled_by_base,
     is_of_wrapt,
     place_in_file,
-    reduce_checked_call,
     reduce_descriptor,
     reduce_logger,
     reduced_by_base,
@@ -268,8 +268,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return reduce_logger(obj)
         if is_of_wrapt(kind) and can_be_imported(obj):  # it refuses a copy
             return obj.__qualname__
-        if kind.__name__ == "ValidateCallWrapper":
-            return reduce_checked_call(obj)
+        if (reduce := OF_LIBRARIES.get(f"{kind.__module__}.{kind.__qualname__}")) is not None:
+            return reduce(obj)
         if of_library and can_be_imported(kind):  # pandas makes a class for each `itertuples()`
             _LIBRARY_TYPES[id(kind)] = kind
         reduced = self._reduce_object(obj)

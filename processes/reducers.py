@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from weakref import ReferenceType, WeakKeyDictionary, WeakValueDictionary
 
 from .annotations import part_of
-from .importable import can_be_imported
+from .importable import can_be_imported, goes_by_value
 from .pickling import PROTOCOL
 from .rebuild import (
     fill_alias,
@@ -303,7 +303,7 @@ def is_of_wrapt(kind: type) -> bool:
     return any(base.__name__ == "_FunctionWrapperBase" for base in kind.__mro__)
 
 
-def reduce_checked_call(call: Any) -> Any:
+def _reduce_checked_call(call: Any) -> Any:
     """Reduce what pydantic's `validate_call` has made without all globals of the function's module.
 
     It keeps them to look up what annotations name, which is done once its validators are made.
@@ -312,6 +312,14 @@ def reduce_checked_call(call: Any) -> Any:
     if slots["__pydantic_complete__"]:
         slots["ns_resolver"] = type(slots["ns_resolver"])()
     return make, arguments, (None, slots)
+
+
+def _reduce_curried(curried: Any) -> Any:
+    """Reduce what toolz has curried with its function, where no worker finds that by its name."""
+    restore, (kind, function, *others, is_found) = curried.__reduce_ex__(PROTOCOL)
+    if type(function) is str and goes_by_value(curried.func.__module__):
+        function, is_found = curried.func, None
+    return restore, (kind, function, *others, is_found)
 
 
 def reduce_descriptor(descriptor: Any) -> tuple[Any, ...]:
@@ -422,3 +430,10 @@ REDUCERS: Final[dict[type, Callable[[Any], Any]]] = {
     contextlib._AsyncGeneratorContextManager: _reduce_context_manager,  # noqa: SLF001
     **dict.fromkeys(_IN_ANNOTATIONS, _reduce_known_by_identity),
 }
+
+OF_LIBRARIES: Final[dict[str, Callable[[Any], Any]]] = {
+    "pydantic._internal._validate_call.ValidateCallWrapper": _reduce_checked_call,
+    "toolz.functoolz.curry": _reduce_curried,
+    "cytoolz.functoolz.curry": _reduce_curried,
+}
+"""By class, those of the objects of libraries, which may not be there."""

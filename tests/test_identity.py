@@ -1942,6 +1942,37 @@ def test_models_of_pydantic_that_name_each_other_travel(tmp_path):
     assert found["checked"] == [1, 3]
 
 
+CURRIED = """
+from toolz import curry
+
+@curry
+def add(x, y):
+    return x + y if y < 100 else add(x)(1)
+
+def through_global(x):
+    return add(1, x), add(x)(100)
+
+def tasks():
+    @curry
+    def local(x, y):
+        return x * y
+
+    return [
+        Task("whole", add, args=(1, 100)),
+        Task("part", add(5), args=(2,)),
+        Task("through-global", through_global, args=(3,)),
+        Task("argument", lambda function: function(2)(3), args=(add,)),
+        Task("local", local(2), args=(4,)),
+    ]
+"""
+
+
+def test_functions_of_a_script_that_toolz_has_curried_travel(tmp_path):
+    pytest.importorskip("toolz")
+    expected = {"whole": 2, "part": 7, "through-global": [4, 4], "argument": 5, "local": 8}
+    assert same_outcomes_of(CURRIED, tmp_path) == expected
+
+
 DELEGATES = """
 class Wrapper:
     def __init__(self, wrapped, *others):
