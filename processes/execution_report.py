@@ -12,7 +12,8 @@ from .caller import warn_caller
 from .collector import collector_paused
 from .exceptions import ProcessesError
 from .failure import DICTS, bounded_dataclass_repr, brief_repr, exception_line, name_of_class
-from .parameters import BoundFunctions, ParameterNames
+from .lazy_mapping import LazyMapping
+from .parameters import names_by_task
 from .results import ByName, Results
 from .task import function_name
 from .task_types import TaskResult, TaskStatus
@@ -201,14 +202,14 @@ class ProcessExecutionReport:
         results : mapping of str to TaskResult
             How each task ended; a task that is not in it is PENDING.
         """
-        functions = [task.func for task in graph.tasks]
+        names, functions = graph.names, [task.func for task in graph.tasks]
         distinct = {id(function): function for function in functions}  # tasks often share one
         function_names = {key: function_name(function) for key, function in distinct.items()}
         pending = TaskResult.pending()
         with collector_paused():
             entries = {
                 name: entry_of(name, task, results.get(name, pending), function_names[id(function)])
-                for name, task, function in zip(graph.names, graph.tasks, functions, strict=True)
+                for name, task, function in zip(names, graph.tasks, functions, strict=True)
             }
         return cls(
             ByName(entries),
@@ -220,8 +221,8 @@ class ProcessExecutionReport:
             ),
             dependencies=graph.dependency_names(),
             passed=graph.passed_by_name(),
-            parameters=ParameterNames(graph.names, functions),
-            bound=BoundFunctions(graph.names, functions),
+            parameters=LazyMapping(lambda: names_by_task(names, functions)),
+            bound=LazyMapping(lambda: dict(zip(names, functions, strict=True))),
         )
 
     def raise_for_errors(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .checks import did_you_mean
@@ -105,13 +106,13 @@ class Graph:
         self.dependants = _dependants(dependencies)
         self.heights = _heights(dependencies)
 
-    def dependency_names(self) -> DependencyNames:
+    def dependency_names(self) -> LazyMapping[tuple[str, ...]]:
         """Return by name what a task depends on, for those that depend on any."""
-        return DependencyNames(self.names, self.dependencies)
+        return LazyMapping(partial(_dependency_names, self.names, self.dependencies))
 
-    def passed_by_name(self) -> PassedByName:
+    def passed_by_name(self) -> LazyMapping[Passed]:
         """Return by name what of the results of its dependencies a task is passed, where that is any."""
-        return PassedByName(self.names, self.dependencies, self.passed)
+        return LazyMapping(partial(_passed_by_name, self.names, self.dependencies, self.passed))
 
     def descendants(self, task: int) -> list[int]:
         """Return all tasks that depend on one, directly or not, in order."""
@@ -265,52 +266,22 @@ class Draft:
         return bool(pending)
 
 
-class DependencyNames(LazyMapping[tuple[str, ...]]):
-    """By name what a task depends on, for those that depend on any.
-
-    Parameters
-    ----------
-    names : list of str
-        The names of the tasks, by index.
-    dependencies : list of tuple of int
-        For each task the tasks that it depends on.
-    """
-
-    def __init__(self, names: list[str], dependencies: list[tuple[int, ...]]) -> None:
-        self._names = names
-        self._dependencies = dependencies
-
-    def _make(self) -> dict[str, tuple[str, ...]]:
-        names = self._names
-        return {
-            name: tuple([names[other] for other in needed])
-            for name, needed in zip(names, self._dependencies, strict=True)
-            if needed
-        }
+def _dependency_names(names: list[str], dependencies: list[tuple[int, ...]]) -> dict[str, tuple[str, ...]]:
+    return {
+        name: tuple([names[other] for other in needed])
+        for name, needed in zip(names, dependencies, strict=True)
+        if needed
+    }
 
 
-class PassedByName(LazyMapping["Passed"]):
-    """By name what of the results of its dependencies a task is passed, for those that are passed any.
-
-    Parameters
-    ----------
-    names : list of str
-        The names of the tasks, by index.
-    dependencies, passed : list
-        As :class:`Graph` has them.
-    """
-
-    def __init__(self, names: list[str], dependencies: list[tuple[int, ...]], passed: list[Passed]) -> None:
-        self._names = names
-        self._dependencies = dependencies
-        self._passed = passed
-
-    def _make(self) -> dict[str, Passed]:
-        return {
-            name: passed
-            for name, needed, passed in zip(self._names, self._dependencies, self._passed, strict=True)
-            if needed and passed != ()
-        }
+def _passed_by_name(
+    names: list[str], dependencies: list[tuple[int, ...]], passed: list[Passed]
+) -> dict[str, Passed]:
+    return {
+        name: what
+        for name, needed, what in zip(names, dependencies, passed, strict=True)
+        if needed and what != ()
+    }
 
 
 def what_is_passed(dependencies: Sequence[TaskDependency]) -> Passed:

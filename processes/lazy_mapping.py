@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -11,11 +10,16 @@ Value = TypeVar("Value")
 
 
 class LazyMapping(Mapping[str, Value]):
-    """Something by name, made all at once when any of it is first asked for, and kept."""
+    """Something by name, made all at once when any of it is first asked for, and kept.
 
-    @abstractmethod
-    def _make(self) -> dict[str, Value]:
-        """Make it."""
+    Parameters
+    ----------
+    make : callable
+        Makes it. What is to be pickled needs one that can be.
+    """
+
+    def __init__(self, make: Callable[[], dict[str, Value]]) -> None:
+        self._make = make
 
     @cached_property
     def _made(self) -> dict[str, Value]:

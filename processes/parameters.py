@@ -5,47 +5,26 @@ from __future__ import annotations
 from contextlib import suppress
 from functools import partial
 from types import BuiltinFunctionType, FunctionType, MethodType, MethodWrapperType
-from typing import TYPE_CHECKING, TypeVar
-
-from .lazy_mapping import LazyMapping
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from typing import Any
-
-Value = TypeVar("Value")
 
 _TAKES_REST = 0x04  # inspect.CO_VARARGS
 # Asked directly, a subclass's properties of the same names do not run.
 _PARTIAL = [vars(partial)[part] for part in ("func", "args", "keywords")]
 
 
-class _OfFunctions(LazyMapping[Value]):
-    """Something about the functions of tasks, by task."""
-
-    def __init__(self, tasks: Sequence[str], functions: Sequence[Callable[..., Any]]) -> None:
-        self._tasks = tasks
-        self._functions = functions
-
-
-class ParameterNames(_OfFunctions[tuple[str, ...]]):
-    """What functions call their positional arguments, where they have any."""
-
-    def _make(self) -> dict[str, tuple[str, ...]]:
-        distinct = {id(function): function for function in self._functions}  # tasks often share one
-        known = {key: parameter_names(function) for key, function in distinct.items()}
-        return {
-            task: names
-            for task, function in zip(self._tasks, self._functions, strict=True)
-            if (names := known[id(function)])
-        }
-
-
-class BoundFunctions(_OfFunctions["Callable[..., Any]"]):
-    """The functions themselves, which may be bound to values."""
-
-    def _make(self) -> dict[str, Callable[..., Any]]:
-        return dict(zip(self._tasks, self._functions, strict=True))
+def names_by_task(
+    tasks: Sequence[str], functions: Sequence[Callable[..., Any]]
+) -> dict[str, tuple[str, ...]]:
+    """Return what functions call their positional arguments, by task, where they have any."""
+    distinct = {id(function): function for function in functions}  # tasks often share one
+    known = {key: parameter_names(function) for key, function in distinct.items()}
+    return {
+        task: names for task, function in zip(tasks, functions, strict=True) if (names := known[id(function)])
+    }
 
 
 def parameter_names(func: object) -> tuple[str, ...]:
