@@ -11,7 +11,7 @@ from .exceptions import ProcessesError, SerializationError
 from .failure import Failure, describe_failure, name_of_class, type_name
 from .retry import TRANSIENT
 from .task import Task, function_name
-from .task_types import TaskDependency
+from .task_types import TaskDependency, TaskResult, TaskStatus
 
 if TYPE_CHECKING:
     from typing import Any
@@ -135,11 +135,18 @@ def _results_of(name: str, keyword: str) -> str:
     return f"results_of({keyword + '=' if keyword.isidentifier() else ''}{name!r})"
 
 
-def error_data_of(
-    task: Task, args: tuple[Any, ...], kwargs: dict[str, Any], failure: Failure, downstream: list[str]
-) -> ErrorData:
-    """Make what a report tells of a failed task."""
-    return ErrorData(
+def errored_result(
+    task: Task,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    exception: BaseException,
+    failure: Failure,
+    downstream: list[str],
+    elapsed_seconds: float = 0.0,
+    attempts: int = 0,
+) -> TaskResult:
+    """Make the result of a task that has failed, with all that a report tells of it."""
+    error_data = ErrorData(
         task_name=task.name,
         function=function_name(task.func),
         args=args,
@@ -150,3 +157,4 @@ def error_data_of(
         traced_vars=failure.traced_vars,
         traced_vars_location=failure.traced_vars_location,
     )
+    return TaskResult(TaskStatus.ERRORED, None, exception, error_data, elapsed_seconds, attempts)

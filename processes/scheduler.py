@@ -31,7 +31,7 @@ from .caller import warn
 from .clock import monotonic
 from .events import RunFinished, RunStarted, TaskFinished, TaskRetried, TaskStarted
 from .exceptions import ProcessesError, SerializationError
-from .failed_task import error_data_of, exception_of, with_hint, with_variables_of
+from .failed_task import errored_result, exception_of, with_hint, with_variables_of
 from .failure import brief_repr, describe_failure
 from .graph import Graph, bind
 from .interrupt import Interrupt, is_of_debugger, is_of_signal
@@ -539,10 +539,8 @@ class Scheduler:
             return
         failure = with_hint(task, exception, failure, attempts)
         args, kwargs = _arguments(attempt, _shown)
-        error_data = error_data_of(task, args, kwargs, failure, self._downstream(index))
-        result = TaskResult.errored(
-            exception, error_data=error_data, elapsed_seconds=elapsed, attempts=attempts
-        )
+        downstream = self._downstream(index)
+        result = errored_result(task, args, kwargs, exception, failure, downstream, elapsed, attempts)
         skipped = self._plan.fail(index)
         self._finish(index, result)
         for below in skipped:
@@ -572,13 +570,10 @@ class Scheduler:
         except SerializationError as error:
             index = self.graph.index[name]
             task = self.graph.tasks[index]
-            failure = describe_failure(error.with_traceback(None))
-            result = self.results[name] = TaskResult.errored(
-                error,
-                error_data=error_data_of(task, task.args, task.kwargs, failure, self._downstream(index)),
-                elapsed_seconds=result.elapsed_seconds,
-                attempts=result.attempts,
-            )
+            failure, downstream = describe_failure(error.with_traceback(None)), self._downstream(index)
+            measured = result.elapsed_seconds, result.attempts
+            result = errored_result(task, task.args, task.kwargs, error, failure, downstream, *measured)
+            self.results[name] = result
         return result
 
     # Timers: time limits of attempts, delays of retries

@@ -6,18 +6,17 @@ from copy import copy
 from typing import TYPE_CHECKING, Any
 
 from .exceptions import DependencyNotFoundError, ProcessesError
-from .failed_task import error_data_of
+from .failed_task import errored_result
 from .failure import describe_failure
 from .graph import Graph, bind, what_is_passed
 from .observers.log_files import LogFiles
 from .runners.sequential import SequentialRunner
 from .scheduler import Scheduler
-from .task_types import TaskResult
 
 if TYPE_CHECKING:
     from .process import Process
     from .task import Task
-    from .task_types import TaskDependency
+    from .task_types import TaskDependency, TaskResult
 
 
 def run_task(task: Task, process: Process | None) -> TaskResult:
@@ -35,8 +34,7 @@ def run_task(task: Task, process: Process | None) -> TaskResult:
     except ProcessesError as error:
         # Its frames are ours, and tell nothing of the task.
         failure = describe_failure(error.with_traceback(None))
-        error_data = error_data_of(task, task.args, task.kwargs, failure, downstream)
-        return TaskResult.errored(error, error_data=error_data)
+        return errored_result(task, task.args, task.kwargs, error, failure, downstream)
     scheduler = Scheduler(
         Graph([alone]),
         SequentialRunner(),
