@@ -161,37 +161,18 @@ def _stand_in_for(stream: Any, place: int) -> _Stream:
     return stand_in
 
 
-class _Stream:
-    """Stands for a stream of the program: takes what is captured, and hands on all else.
+class StandInStream:
+    """Stands for a stream of the program: gives text to what takes lines, or to the stream itself."""
 
-    It stands for the same one all its life: what a task puts around it, as colorama does, and leaves there
-    gets another.
-
-    Attributes
-    ----------
-    place : int
-        Which it is, as in `_NAMES`.
-    first : int
-        The number of the first block that it serves. A function of one that began before has put the stream
-        there to have for itself what it prints, as with `contextlib.redirect_stdout`.
-    """
-
-    def __init__(self, stream: Any, place: int) -> None:
+    def __init__(self, stream: Any) -> None:
         self.stream = stream
-        self.place = place
-        self.first = 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)
 
     def lines(self) -> Lines | None:
         """Return what takes what is printed just now; None if nothing does."""
-        captured = _captured.get()
-        if captured is None or captured.is_over or captured.number < self.first:
-            return None
-        if is_handled.get():  # a record that a handler prints is in the log file already
-            return None
-        return captured.lines[self.place]
+        raise NotImplementedError
 
     def write(self, text: str) -> Any:
         """Write text."""
@@ -208,9 +189,38 @@ class _Stream:
             self.write(text)
 
     def flush(self) -> None:
-        """Write what is kept back; of what is captured that is nothing."""
+        """Write what is kept back; not of lines, which are taken when they have an end."""
         if self.lines() is None:
             self.stream.flush()
+
+
+class _Stream(StandInStream):
+    """Stands for a stream of the program: takes what is captured, and hands on all else.
+
+    It stands for the same one all its life: what a task puts around it, as colorama does, and leaves there
+    gets another.
+
+    Attributes
+    ----------
+    place : int
+        Which it is, as in `_NAMES`.
+    first : int
+        The number of the first block that it serves. A function of one that began before has put the stream
+        there to have for itself what it prints, as with `contextlib.redirect_stdout`.
+    """
+
+    def __init__(self, stream: Any, place: int) -> None:
+        super().__init__(stream)
+        self.place = place
+        self.first = 0
+
+    def lines(self) -> Lines | None:
+        captured = _captured.get()
+        if captured is None or captured.is_over or captured.number < self.first:
+            return None
+        if is_handled.get():  # a record that a handler prints is in the log file already
+            return None
+        return captured.lines[self.place]
 
     def isatty(self) -> bool:
         """Tell whether somebody watches."""

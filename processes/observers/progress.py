@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from ..clock import monotonic
 from ..events import RunFinished, RunStarted, TaskFinished, TaskRetried, TaskStarted
-from ..output_capture import Lines
+from ..output_capture import Lines, StandInStream
 from ..task_types import TaskStatus
 from ..visible import visible
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from rich.console import Console
     from rich.live import Live
@@ -188,7 +188,7 @@ class Progress:
         )
 
 
-class _AboveLine:
+class _AboveLine(StandInStream):
     """Stands for a stream of the program's: prints whole lines above the one that moves.
 
     It is for this process what :mod:`processes.runners.pool.above_line` is for workers.
@@ -204,34 +204,20 @@ class _AboveLine:
     def __init__(self, stream: TextIO, console: Console) -> None:
         from rich.ansi import AnsiDecoder
 
-        self.stream = stream
+        super().__init__(stream)
         self._console = console
         self._decoder = AnsiDecoder()
         self._whole: deque[logging.LogRecord] = deque()  # lines that are to be shown
         self._lines: Lines | None = Lines(self._whole.append)
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.stream, name)
+    def lines(self) -> Lines | None:
+        return self._lines
 
-    def write(self, text: str) -> int:
-        """Write text, or the lines that it ends."""
-        if (lines := self._lines) is None:
-            return self.stream.write(text)
-        if not isinstance(text, str):
-            raise TypeError(f"write() argument must be str, not {type(text).__name__}")
-        lines.write(text)
+    def write(self, text: str) -> Any:
+        """Write text; of a line that has no end yet nothing, as what moves would be drawn over it."""
+        written = super().write(text)
         self._show()
-        return len(text)
-
-    def writelines(self, texts: Iterable[str]) -> None:
-        """Write several texts."""
-        for text in texts:
-            self.write(text)
-
-    def flush(self) -> None:
-        """Write what is kept back; but what moves would be drawn over a line that has no end yet."""
-        if self._lines is None:
-            self.stream.flush()
+        return written
 
     def end(self) -> None:
         """Write the line that was begun, and hand on all that comes later."""
@@ -242,13 +228,13 @@ class _AboveLine:
 
     def _show(self) -> None:
         """Show the lines that are whole, all at once: with each time the line that moves is drawn."""
-        from rich.text import Text
-
         shown = []
         with suppress(IndexError):  # there are no more; another thread may take some
             while True:
                 shown.append(self._decoder.decode_line(self._whole.popleft().getMessage()))
         if shown:
+            from rich.text import Text
+
             self._console.print(Text("\n").join(shown), soft_wrap=True)
 
 
