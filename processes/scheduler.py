@@ -8,7 +8,6 @@ time. It blocks in its runner's `wait`, or in :meth:`Scheduler._wait_for_any`, a
 
 from __future__ import annotations
 
-import selectors
 from collections import Counter, deque
 from contextlib import ExitStack, suppress
 from heapq import heappop, heappush
@@ -63,9 +62,6 @@ _TICKETS = count(1)
 LONGEST_WAIT = 86_400.0  # seconds: system calls refuse to wait for more than 24 days
 
 TELL_SECONDS = 1.0  # after a Ctrl-C, for what the observers have not been told yet; then of the end alone
-
-# Not epoll, which takes a descriptor: the program may have used them up.
-_Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
 
 NO_ATTEMPTS = (0, 0.0)  # and the seconds that they took
 
@@ -429,30 +425,11 @@ class Scheduler:
         runners = [runner for runner in self._runners if not runner.performs_while_waiting]
         messages = _collect(runners)
         if not messages and timeout != 0:
-            self._sleep_until_any_has_some(runners, timeout)
+            for runner in runners:
+                timeout = shorter(timeout, runner.poll_seconds)
+            self._waker.wait(timeout, [fd for runner in runners if (fd := runner.fileno()) is not None])
             messages = _collect(runners)
         return messages
-
-    def _sleep_until_any_has_some(self, runners: list[ProcessRunner], timeout: float | None) -> None:
-        for runner in runners:
-            timeout = shorter(timeout, runner.poll_seconds)
-        descriptors = [fd for runner in runners if (fd := runner.fileno()) is not None]
-        if not descriptors:
-            self._waker.wait(timeout)
-            return
-        with _Selector() as selector:
-            for descriptor in descriptors:
-                selector.register(descriptor, selectors.EVENT_READ)
-            bell = selector.register(self._waker.fileno(), selectors.EVENT_READ)
-            if self._waker.arm():
-                self._waker.lend_turn()
-                try:
-                    came = selector.select(timeout)
-                finally:
-                    self._waker.claim_turn()
-                if (bell, selectors.EVENT_READ) in came:
-                    self._waker.hush()
-            self._waker.disarm()
 
     # Ending
 

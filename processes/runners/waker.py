@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import selectors
 import threading
 from contextlib import suppress
 from queue import Empty, SimpleQueue
@@ -10,9 +11,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from ..attempt import Finished
+
+# Not epoll, which takes a descriptor: the program may have used them up.
+_Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
 
 
 def shorter(wait: float | None, other: float | None) -> float | None:
@@ -76,33 +80,36 @@ class Waker:
         if bell is not None:
             bell()
 
-    def wait(self, timeout: float | None) -> None:
+    def wait(self, timeout: float | None, descriptors: Sequence[int] = ()) -> None:
         """Sleep until :meth:`set` is called, or for `timeout` seconds (None: without limit).
 
-        With 0 it does nothing: a wake-up is remembered for who waits, and several runners may only look.
+        One of some descriptors that is readable ends the sleep too. With 0 it does nothing: a wake-up is
+        remembered for who waits, and several runners may only look.
         """
         if timeout == 0:
             return
-        self._bell = self._ring_queue
-        if not self._is_set:
-            self.lend_turn()
-            try:
-                self._queue.get(timeout=timeout)
-            except Empty:
-                pass
-            finally:
-                self.claim_turn()
-        self._bell = None
-        self._is_set = False
+        if descriptors:
+            with _Selector() as selector:
+                for descriptor in (*descriptors, self.fileno()):
+                    selector.register(descriptor, selectors.EVENT_READ)
+                if self.arm():
+                    self._sleep(selector.select, timeout)
+                self.hush()
+        else:
+            self._bell = self._ring_queue
+            if not self._is_set:
+                with suppress(Empty):
+                    self._sleep(self._queue.get, True, timeout)
+        self.disarm()
 
-    def lend_turn(self) -> None:
-        """Let others stand in from now on, since the thread that drives the run goes to sleep."""
+    def _sleep(self, until: Callable[..., object], *arguments: object) -> None:
+        """Let others stand in while this thread, which drives the run, sleeps."""
         self._turn.release()
-
-    def claim_turn(self) -> None:
-        """End what :meth:`lend_turn` began."""
-        self._is_set = True  # from now on nobody takes the turn before this thread
-        self._turn.acquire()
+        try:
+            until(*arguments)
+        finally:
+            self._is_set = True  # from now on nobody takes the turn before this thread
+            self._turn.acquire()
 
     def take_turn(self) -> Callable[[Finished], None] | None:
         """Take the place of the thread that drives the run, until :meth:`end_turn`.
