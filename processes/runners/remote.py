@@ -12,6 +12,7 @@ import pickle
 import threading
 from _socket import gethostname
 from contextlib import nullcontext
+from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
@@ -43,10 +44,11 @@ _attempts = count()  # those that were read here
 _MARK: Final = os.urandom(16)  # of this interpreter, and of processes that are forked from it
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class Request:
     """What a worker needs to perform an attempt.
 
-    Attributes
+    Parameters
     ----------
     task_name, frame_filter
         As in :class:`~processes.attempt.Attempt`.
@@ -64,43 +66,23 @@ class Request:
         Whether there is a file for what the function logs, and whether what it prints goes there too.
     """
 
-    __slots__ = (
-        "arguments",
-        "captures_output",
-        "frame_filter",
-        "function",
-        "has_file",
-        "levels",
-        "places",
-        "sender",
-        "task_name",
-        "ticket",
-    )
-
-    def __init__(
-        self,
-        attempt: Attempt,
-        function: bytes,
-        arguments: bytes,
-        places: Sequence[list[Place]],
-        levels: bytes,
-    ) -> None:
-        self.ticket = attempt.ticket
-        self.task_name = attempt.task_name
-        self.frame_filter = attempt.frame_filter
-        self.has_file = attempt.on_record is not None
-        self.captures_output = attempt.captures_output
-        self.function = function
-        self.arguments = arguments
-        self.places = places
-        self.levels = levels
-        self.sender = _whoever_is_here()
+    task_name: str
+    frame_filter: str | None
+    function: bytes
+    arguments: bytes
+    places: Sequence[list[Place]]
+    sender: tuple[bytes, int]
+    ticket: int
+    levels: bytes
+    has_file: bool
+    captures_output: bool
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class Response:
     """How an attempt ended.
 
-    Attributes
+    Parameters
     ----------
     value : bytes
         What the function returned, serialized.
@@ -118,29 +100,13 @@ class Response:
         Who ran it: host, process and thread.
     """
 
-    __slots__ = ("failure", "is_elsewhere", "measured", "records", "task_name", "value", "worker")
-
-    def __init__(
-        self,
-        task_name: str,
-        finished: Finished,
-        value: bytes,
-        failure: bytes,
-        records: list[bytes | str],
-        is_elsewhere: bool,
-    ) -> None:
-        self.task_name = task_name
-        self.value = value
-        self.failure = failure
-        self.records = records
-        self.is_elsewhere = is_elsewhere
-        self.measured = (
-            finished.started_at,
-            finished.elapsed_seconds,
-            finished.cpu_seconds,
-            finished.peak_rss_bytes,
-        )
-        self.worker = whoever_runs()
+    value: bytes
+    failure: bytes
+    records: list[bytes | str]
+    is_elsewhere: bool
+    measured: tuple[float, float, float, int]
+    task_name: str
+    worker: tuple[str, int, int]
 
 
 # In the worker
@@ -181,7 +147,13 @@ def respond(request: Request, results: Iterable[Buffer] = ()) -> Response:
             finished = perform(attempt, worker, owns_process=owns_process)
         del attempt
     value, failure = _pack(finished.outcome, request.task_name)
-    return Response(request.task_name, finished, value, failure, records, is_elsewhere)
+    measured = (
+        finished.started_at,
+        finished.elapsed_seconds,
+        finished.cpu_seconds,
+        finished.peak_rss_bytes,
+    )
+    return Response(value, failure, records, is_elsewhere, measured, request.task_name, whoever_runs())
 
 
 def whoever_runs() -> tuple[str, int, int]:
@@ -279,7 +251,18 @@ class Requests:
             if self._is_shared(attempt.func):
                 self._functions[id(attempt.func)] = (attempt.func, function)
         arguments = dump((args, kwargs), task_name=name, what=ARGUMENTS).data
-        return Request(attempt, function, arguments, places, self._levels)
+        return Request(
+            name,
+            attempt.frame_filter,
+            function,
+            arguments,
+            places,
+            _whoever_is_here(),
+            attempt.ticket,
+            self._levels,
+            has_file=attempt.on_record is not None,
+            captures_output=attempt.captures_output,
+        )
 
     def worker(self, host: str, pid: int, thread: int) -> Worker:
         """Return a worker under its label."""
