@@ -8,11 +8,10 @@ time. It blocks in its runner's `wait`, or in :meth:`Scheduler._wait_for_any`, a
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from contextlib import ExitStack, suppress
 from heapq import heappop, heappush
 from itertools import count
-from math import inf
 from time import perf_counter, time
 from typing import TYPE_CHECKING, Any
 
@@ -26,14 +25,14 @@ from .attempt import (
     TimedOut,
     Unsendable,
 )
-from .caller import warn
+from .audience import Audience
 from .clock import monotonic
 from .events import RunFinished, RunStarted, TaskFinished, TaskRetried, TaskStarted
 from .exceptions import ProcessesError, SerializationError
 from .failed_task import errored_result, exception_of, with_hint, with_variables_of
-from .failure import brief_repr, describe_failure
+from .failure import describe_failure
 from .graph import Graph, bind
-from .interrupt import Interrupt, is_of_debugger, is_of_signal
+from .interrupt import Interrupt, is_of_debugger
 from .measurements import Measurements
 from .perform import perform
 from .pickling import dump
@@ -50,7 +49,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from .attempt import Failed, Message, Outcome
-    from .events import Event, Observer
+    from .events import Observer
     from .resources import Amounts
     from .runners.base import ProcessRunner
     from .task import Task
@@ -60,8 +59,6 @@ if TYPE_CHECKING:
 _TICKETS = count(1)
 
 LONGEST_WAIT = 86_400.0  # seconds: system calls refuse to wait for more than 24 days
-
-TELL_SECONDS = 1.0  # after a Ctrl-C, for what the observers have not been told yet; then of the end alone
 
 NO_ATTEMPTS = (0, 0.0)  # and the seconds that they took
 
@@ -114,12 +111,11 @@ class Scheduler:
 
     # The interpreter finds the attributes of an object quickly up to 30 of them, or in slots.
     __slots__ = (
-        "_available", "_began", "_cancelled", "_captures_output", "_downstream", "_earlier", "_error",
-        "_fail_fast", "_has_watchers", "_interrupt", "_needed_by", "_needs", "_number_of", "_numbered",
-        "_observers", "_only_runner", "_plan", "_ranks", "_ready_at", "_recorders", "_runners",
-        "_running", "_saved", "_saves", "_sealed", "_stand_in", "_timers", "_untold", "_values", "_waker",
-        "elapsed_seconds", "graph", "metrics", "process_name", "results", "returned", "runner",
-        "taken_over",
+        "_audience", "_available", "_began", "_cancelled", "_captures_output", "_downstream", "_earlier",
+        "_error", "_fail_fast", "_interrupt", "_needed_by", "_needs", "_number_of", "_numbered",
+        "_only_runner", "_plan", "_ranks", "_ready_at", "_runners", "_running", "_saved", "_saves",
+        "_sealed", "_stand_in", "_timers", "_values", "_waker", "elapsed_seconds", "graph", "metrics",
+        "process_name", "results", "returned", "runner", "taken_over",
     )  # fmt: skip
 
     def __init__(
@@ -145,11 +141,9 @@ class Scheduler:
         self.returned: Any = None
         self.graph = graph
         self.process_name = process_name
-        self._observers, self._recorders = list(observers), list(recorders)
-        self._has_watchers = bool(self._observers or self._recorders)
+        self._audience = Audience(observers, recorders)
         self._saved: dict[int, tuple[TaskResult, Any]] = {}  # what an earlier run has saved, by task
         self._saves = False  # whether a recorder wants each value that is returned
-        self._untold: deque[Event] = deque()  # what the observers have not been told yet
         self._available = exact(resources or {})
         self._fail_fast = fail_fast
         self._captures_output = captures_output
@@ -179,7 +173,7 @@ class Scheduler:
         self._interrupt = Interrupt(
             self.cancel,
             inside={perform.__code__, dump.__code__},
-            telling=Scheduler._tell_observers.__code__,
+            telling=Audience.tell_observers.__code__,
             outside=Scheduler.run.__code__,
         )
         self._stand_in = StandIn(self._drive_for_another, self._waker.set)
@@ -197,9 +191,8 @@ class Scheduler:
         saver : Observer
             A recorder that looks at `returned`.
         """
-        self._saved = saved
-        self._saves = self._has_watchers = True
-        self._recorders.append(saver)
+        self._saved, self._saves = saved, True
+        self._audience.add_recorder(saver)
 
     def run(self) -> None:
         """Run the graph to its end.
@@ -222,7 +215,7 @@ class Scheduler:
                 steps.callback(runner.close)
             steps.callback(self._stop_running, steps)
             steps.callback(self._stand_in.close)
-            self._tell(RunStarted(self.process_name, tuple(self.graph.names), self.runner.name))
+            self._audience.tell(RunStarted(self.process_name, tuple(self.graph.names), self.runner.name))
             if self._saved:
                 self._take_over_saved()
             for number, runner in enumerate(self._numbered):
@@ -237,9 +230,9 @@ class Scheduler:
         """Take steps until the run is over; with `kept_by` for as long as that keeps the run's own thread."""
         while self._plan.unfinished and not self._cancelled and self._stand_in.kept_by is kept_by:
             self._start_ready_attempts()
-            if self._untold and kept_by is None:
+            if self._audience.untold and kept_by is None:
                 with self._stand_in:
-                    self._tell_observers()
+                    self._audience.tell_observers(self._interrupt)
                 if self._stand_in.has_driven or self._cancelled:
                     continue  # the run may be over
             self._take(wait(self._longest_wait()))
@@ -255,9 +248,9 @@ class Scheduler:
 
     def _end(self, start: float) -> None:
         self.elapsed_seconds = perf_counter() - start
-        self._tell(RunFinished(self.elapsed_seconds))
-        self._tell_observers()
-        self._recorders.clear()  # some of which know this scheduler: results go with who keeps them, at once
+        self._audience.tell(RunFinished(self.elapsed_seconds))
+        self._audience.tell_observers(self._interrupt)
+        self._audience.leave()
 
     def _take_over_saved(self) -> None:
         self._plan.take_over(self._saved)
@@ -269,13 +262,14 @@ class Scheduler:
 
     def _go_on(self, finished: Finished) -> None:
         """Do the next step after a success in the thread that brings it, while the run's own sleeps."""
-        all_is_told, all_is_started = not self._untold, False
+        untold, all_is_started = self._audience.untold, False
+        all_is_told = not untold
         try:
             self._end_attempt(finished)
             all_is_started = self._start_ready_attempts(anywhere=True)
         except BaseException as error:
             self._error, self._cancelled = error, True
-        if (all_is_told and self._untold) or self._cancelled or not (all_is_started and self._running):
+        if (all_is_told and untold) or self._cancelled or not (all_is_started and self._running):
             self._waker.ring()
 
     def cancel(self) -> None:
@@ -327,16 +321,25 @@ class Scheduler:
         return min(startable, default=None)
 
     def _start(self, index: int, runner: ProcessRunner) -> None:
-        task = self.graph.tasks[index]
         if self._needs is not None:
             self._use(self._needs[index], -1)
+        attempt = self._make_attempt(index, runner)
+        self._running[attempt.ticket] = (index, attempt)
+        if self._audience.is_there:
+            attempts, _ = self._earlier.get(index, NO_ATTEMPTS)
+            self._audience.tell(TaskStarted(attempt.task_name, attempts + 1))
+        if attempt.has_sealed and not runner.takes_sealed and not self._unseal(attempt):
+            return
+        runner.start(attempt)
+
+    def _make_attempt(self, index: int, runner: ProcessRunner) -> Attempt:
+        task = self.graph.tasks[index]
         args, kwargs = task.args, task.kwargs
         if sources := self.graph.dependencies[index]:
             values = [self._values[source] for source in sources]
             args, kwargs = bind(args, kwargs, self.graph.passed[index], values)
-        ticket = next(_TICKETS)
         attempt = Attempt(
-            ticket,
+            next(_TICKETS),
             task.name,
             task.func,
             args,
@@ -348,19 +351,13 @@ class Scheduler:
         )
         if self._captures_output:
             attempt.captures_output = attempt.on_record is not None
+        if self._sealed and sources:
+            attempt.has_sealed = any(issubclass(type(self._values[source]), Sealed) for source in sources)
         if runner.heeds_order:
             attempt.next_rank = self._plan.rank_below(index)
         if not task.keep_result:
             attempt.may_stay = self._goes_to_one_more(index, runner)
-        self._running[ticket] = (index, attempt)
-        if self._has_watchers:
-            attempts, _ = self._earlier.get(index, NO_ATTEMPTS)
-            self._tell(TaskStarted(task.name, attempts + 1))
-        if self._sealed and sources:
-            attempt.has_sealed = any(issubclass(type(value), Sealed) for value in values)
-            if attempt.has_sealed and not runner.takes_sealed and not self._unseal(attempt):
-                return
-        runner.start(attempt)
+        return attempt
 
     def _goes_to_one_more(self, index: int, runner: ProcessRunner) -> bool:
         """Tell whether a result is for one attempt alone, on the same runner."""
@@ -508,16 +505,17 @@ class Scheduler:
                 )
             except ProcessesError as error:
                 exception, failure = error, with_variables_of(failure, error)
-        if delay is not None:
-            self._tell(TaskRetried(task.name, attempts, exception, delay))
+        if delay is None:
+            failure = with_hint(task, exception, failure, attempts)
+            given, downstream = _arguments(attempt, _shown), self._downstream(index)
+            self._fail(index, errored_result(task, *given, exception, failure, downstream, elapsed, attempts))
+        else:
+            self._audience.tell(TaskRetried(task.name, attempts, exception, delay))
             self._earlier[index] = (attempts, elapsed)
             self._plan.delay(index)
             heappush(self._timers, (monotonic() + delay, 0, index))
-            return
-        failure = with_hint(task, exception, failure, attempts)
-        args, kwargs = _arguments(attempt, _shown)
-        downstream = self._downstream(index)
-        result = errored_result(task, args, kwargs, exception, failure, downstream, elapsed, attempts)
+
+    def _fail(self, index: int, result: TaskResult) -> None:
         skipped = self._plan.fail(index)
         self._finish(index, result)
         for below in skipped:
@@ -532,8 +530,8 @@ class Scheduler:
             self._needed_by[source] -= 1
             if not self._needed_by[source]:
                 self._values[source] = None
-        if self._has_watchers:
-            self._tell(TaskFinished(name, result, from_checkpoint))
+        if self._audience.is_there:
+            self._audience.tell(TaskFinished(name, result, from_checkpoint))
 
     def _open_results(self) -> None:
         for index in self._sealed:
@@ -591,39 +589,9 @@ class Scheduler:
     def _runner_of(self, ticket: int) -> ProcessRunner:
         return self._numbered[self._number_of[self._running[ticket][0]]]
 
-    # Observers
-
-    def _tell(self, event: Event) -> None:
-        _call_observers(self._recorders, event)
-        if self._observers:
-            self._untold.append(event)
-
-    def _tell_observers(self) -> None:
-        while self._untold:
-            event = self._untold.popleft()
-            if monotonic() < self._interrupt.happened_at + TELL_SECONDS or isinstance(event, RunFinished):
-                try:
-                    _call_observers(self._observers, event)
-                except KeyboardInterrupt:
-                    if not self._interrupt.happened:
-                        raise
-                    self._interrupt.happened_at = -inf  # from now on they are told of the end alone
-
 
 def _collect(runners: Iterable[ProcessRunner]) -> list[Message]:
     return [message for runner in runners for message in runner.wait(0)]
-
-
-def _call_observers(observers: list[Observer], event: Event) -> None:
-    """Call observers with an event, and leave those out that raise; what a signal has raised goes on."""
-    for observer in tuple(observers):
-        try:
-            observer(event)
-        except Exception as error:
-            if is_of_signal(error):
-                raise
-            observers[:] = [one for one in observers if one is not observer]
-            warn(f"observer {brief_repr(observer)} raised {brief_repr(error)}; the run goes on without it")
 
 
 def _arguments(attempt: Attempt, of: Callable[[Any], Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
