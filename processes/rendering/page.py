@@ -30,7 +30,7 @@ from .table import WORDS, in_order_of_attention
 from .templating import template
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from ..comms.content import ReportContent
     from ..execution_report import ProcessExecutionReport, TaskReportEntry
@@ -319,44 +319,47 @@ def _timeline(report: ProcessExecutionReport, spans: list[Span], numbers: dict[s
 def _bars(
     report: ProcessExecutionReport, lane: Lane, numbers: dict[str, int], origin: float, whole: float
 ) -> Iterator[Bar]:
-    group: list[Span] = []
-
     def x_of(seconds: float) -> float:
         return 100 * (seconds - origin) / whole
 
-    def bar_of(members: list[Span]) -> Bar:
-        statuses = Counter(status_of(report, span) for span in members)
+    for group in _groups(lane, x_of):
+        statuses = Counter(status_of(report, span) for span in group)
         status = statuses.most_common(1)[0][0]
-        worst = next(one for one in ("errored", "retried", status) if one in statuses)
-        x = x_of(members[0].start)
-        width = x_of(members[-1].end) - x
-        if len(members) > 1:
-            seconds = sum(span.end - span.start for span in members)
-            title = f"{_number(len(members))} attempts, {_duration(seconds)} in all"
+        x = x_of(group[0].start)
+        width = x_of(group[-1].end) - x
+        if len(group) > 1:
+            worst = next(one for one in ("errored", "retried", status) if one in statuses)
+            seconds = sum(span.end - span.start for span in group)
+            title = f"{_number(len(group))} attempts, {_duration(seconds)} in all"
             if failed := statuses["errored"]:
                 title += f", {_number(failed)} failed"
-            return Bar(x, width, status, worst if worst != status else "", title, "", 0)
-        span = members[0]
+            yield Bar(x, width, status, worst if worst != status else "", title, "", 0)
+            continue
+        (span,) = group
         name, attempts = _short(span.name), report.entries[span.name].attempts
         attempt = f", attempt {span.number} of {attempts}" if attempts > 1 else ""
         title = f"{name}{attempt}: {WORD_OF[status]}, {_duration(span.end - span.start)}"
-        return Bar(x, width, status, "", title, name if width >= ROOM_FOR_NAME else "", numbers[span.name])
+        text = name if width >= ROOM_FOR_NAME else ""
+        yield Bar(x, width, status, "", title, text, numbers[span.name])
 
+
+def _groups(lane: Lane, x_of: Callable[[float], float]) -> list[list[Span]]:
+    """Part a lane into spans that share a bar: several if they are narrow and next to each other."""
+    groups: list[list[Span]] = []
+    was_narrow = False
     for span in lane.spans:
         is_narrow = x_of(span.end) - x_of(span.start) < NARROW
-        if group and not (
+        if (
             is_narrow
-            and x_of(span.start) - x_of(group[-1].end) < NARROW
-            and x_of(span.end) - x_of(group[0].start) < GROUP
+            and was_narrow
+            and x_of(span.start) - x_of(groups[-1][-1].end) < NARROW
+            and x_of(span.end) - x_of(groups[-1][0].start) < GROUP
         ):
-            yield bar_of(group)
-            group = []
-        group.append(span)
-        if not is_narrow:
-            yield bar_of(group)
-            group = []
-    if group:
-        yield bar_of(group)
+            groups[-1].append(span)
+        else:
+            groups.append([span])
+        was_narrow = is_narrow
+    return groups
 
 
 def _ticks(whole: float) -> list[tuple[float, str]]:
