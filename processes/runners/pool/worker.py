@@ -139,6 +139,23 @@ def _loaded(load: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         is_loading = False
 
 
+class _Given:
+    """An attempt as its frame tells it; the function and the arguments are still to be loaded."""
+
+    __slots__ = ("flags", "frame_filter", "layout", "number", "rest", "task_name")
+
+    def __init__(self, body: bytes | memoryview) -> None:
+        self.number, length, self.flags = wire.ATTEMPT_HEAD.unpack_from(body)
+        end = wire.ATTEMPT_HEAD.size + length
+        description, self.rest = body[wire.ATTEMPT_HEAD.size : end], body[end:]
+        self.frame_filter: str | None = None
+        self.layout: Any = None  # of parcels
+        if self.flags & wire.NAME_ONLY:
+            self.task_name = str(description, "utf-8", "surrogatepass")
+        else:
+            self.task_name, self.frame_filter, *self.layout = pickle.loads(description)  # noqa: S301 - our own parent
+
+
 class _Loop:
     def __init__(self, sock: socket, token_fd: int) -> None:
         self._socket = sock
@@ -333,37 +350,29 @@ class _Loop:
 
     def _perform(self, body: bytes | memoryview) -> int:
         """Perform an attempt and send how it ended; return the peak memory of this process, in bytes."""
-        number, length, flags = wire.ATTEMPT_HEAD.unpack_from(body)
-        start = wire.ATTEMPT_HEAD.size
-        description, start = body[start : start + length], start + length
-        if flags & wire.NAME_ONLY:
-            task_name, frame_filter, layout = str(description, "utf-8", "surrogatepass"), None, None
-        else:
-            task_name, frame_filter, *layout = pickle.loads(description)  # noqa: S301 - our own parent
-        if not flags & wire.WITH_KEPT:
+        given = _Given(body)
+        if not given.flags & wire.WITH_KEPT:
             self._write_kept()
-        files = self._receive_files() if flags & wire.WITH_FILES else ()
+        files = self._receive_files() if given.flags & wire.WITH_FILES else ()
         if files is None:
-            self._send(wire.frame(wire.RESEND, self._ticket))
-            return 0
+            return self._ask_again()
         if not self._is_prepared:
-            failure = self._prepare(flags, task_name, frame_filter)
+            failure = self._prepare(given)
             if failure is not None:
-                return self._answer(failure, task_name, may_keep=False)
-        elif flags & wire.ANNOUNCE:
+                return self._answer(failure, given.task_name, may_keep=False)
+        elif given.flags & wire.ANNOUNCE:
             self._announce_start()
         try:
-            call = self._load_call(number, flags, body, start, layout, files, task_name)
+            call = self._load_call(given, files)
         except SerializationError as error:
             finished = self._not_begun(error)
         else:
             if call is None:
-                self._send(wire.frame(wire.RESEND, self._ticket))
-                return 0
-            attempt = Attempt(self._ticket, task_name, *call, None, frame_filter)
+                return self._ask_again()
+            attempt = self._attempt(given, *call)
             # Large arguments shall go as soon as the function lets them go; no file need be open meanwhile.
             del call, files
-            if flags & wire.CAPTURE:
+            if given.flags & wire.CAPTURE:
                 self._output = self._turn_output()
             finished = perform(attempt, self._worker, owns_process=True)
             if self._output is not None:
@@ -372,31 +381,35 @@ class _Loop:
                 _write_out()  # what a later task does to this process is not to cost it
             del attempt
         try:
-            return self._answer(finished, task_name, may_keep=bool(flags & wire.MAY_STAY))
+            return self._answer(finished, given.task_name, may_keep=bool(given.flags & wire.MAY_STAY))
         finally:
             del finished  # an exception's frames lead to this one, which is not to lead back to it
 
+    def _attempt(
+        self, given: _Given, function: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Attempt:
+        return Attempt(self._ticket, given.task_name, function, args, kwargs, None, given.frame_filter)
+
+    def _ask_again(self) -> int:
+        """Ask for the same attempt without files, since those that it needs have not arrived."""
+        self._send(wire.frame(wire.RESEND, self._ticket))
+        return 0
+
     def _load_call(
-        self,
-        number: int,
-        flags: int,
-        body: bytes | memoryview,
-        start: int,
-        layout: Any,
-        files: Sequence[DataFile],
-        task_name: str,
+        self, given: _Given, files: Sequence[DataFile]
     ) -> tuple[Any, tuple[Any, ...], dict[str, Any]] | None:
         """Load a function and its arguments; None if files that the function needs have not arrived."""
+        number, flags, arguments = given.number, given.flags, given.rest
         pattern, values, bound = number, None, 0
         if flags & wire.VARIANT:
-            pattern, length, bound = wire.VARIANT_HEAD.unpack_from(body, start)
-            start += wire.VARIANT_HEAD.size
-            values, start = body[start : start + length], start + length
+            pattern, length, bound = wire.VARIANT_HEAD.unpack_from(arguments)
+            end = wire.VARIANT_HEAD.size + length
+            values, arguments = arguments[wire.VARIANT_HEAD.size : end], arguments[end:]
         function = self._functions.get(pattern if bound else number)
         if function is None:
             if pattern not in self._functions and pattern not in self._serialized:
                 return None
-            function = self._function(pattern, task_name)
+            function = self._function(pattern, given.task_name)
             if values is not None and not bound:
                 function = self._functions[number] = make_variant(function, values)
             if flags & wire.ANNOUNCE:
@@ -406,9 +419,9 @@ class _Loop:
         if flags & wire.NO_ARGUMENTS:
             pass
         elif flags & wire.IN_PARCELS:
-            args, kwargs = self._load_parcels(layout, memoryview(body)[start:], files, task_name)
+            args, kwargs = self._load_parcels(given, memoryview(arguments), files)
         else:
-            args, kwargs = _loaded(load, body[start:], task_name=task_name, what=ARGUMENTS)
+            args, kwargs = _loaded(load, arguments, task_name=given.task_name, what=ARGUMENTS)
         if values is not None and bound:
             function, args = make_variant(function, values, args[:bound]), args[bound:]
         if self._drop_spares is not None:
@@ -432,27 +445,26 @@ class _Loop:
         if text := output.close():
             self._send(wire.frame(wire.OUTPUT, self._ticket, text))
 
-    def _prepare(self, flags: int, task_name: str, frame_filter: str | None) -> Finished | None:
+    def _prepare(self, given: _Given) -> Finished | None:
         """Do what comes before the first call of a run; tell how this attempt ended if that failed."""
         if self._settings.misplaced is not None:
             return self._not_begun(self._settings.misplaced)
-        if self._preload and (failure := self._import_modules(task_name, frame_filter)) is not None:
+        if self._preload and (failure := self._import_modules(given)) is not None:
             return failure
-        if flags & wire.ANNOUNCE:
+        if given.flags & wire.ANNOUNCE:
             self._announce_start()
-        if self._initializer is not None:
-            failure = self._initialize(self._initializer, task_name, frame_filter)
-            if failure is not None:
-                return failure
+        if (
+            self._initializer is not None
+            and (failure := self._initialize(given, self._initializer)) is not None
+        ):
+            return failure
         self._is_prepared = True
         return None
 
-    def _import_modules(self, task_name: str, frame_filter: str | None) -> Finished | None:
+    def _import_modules(self, given: _Given) -> Finished | None:
         """Import what the pool shall have before the first attempt; tell how it ended if it failed."""
         while self._preload:
-            attempt = Attempt(
-                self._ticket, task_name, __import__, (self._preload[0],), {}, None, frame_filter
-            )
+            attempt = self._attempt(given, __import__, (self._preload[0],))
             finished: Finished = _loaded(perform, attempt, self._worker, owns_process=True)
             if isinstance(finished.outcome, Raised):
                 return finished
@@ -460,14 +472,13 @@ class _Loop:
         self._keep_changes()
         return None
 
-    def _initialize(self, number: int, task_name: str, frame_filter: str | None) -> Finished | None:
+    def _initialize(self, given: _Given, number: int) -> Finished | None:
         """Call the pool's initializer for the first attempt of a run; tell how it ended if it failed."""
         try:
-            function = self._function(number, task_name, "initializer")
+            function = self._function(number, given.task_name, "initializer")
         except SerializationError as error:
             return self._not_begun(error)
-        attempt = Attempt(self._ticket, task_name, function, (), {}, None, frame_filter)
-        finished = perform(attempt, self._worker, owns_process=True)
+        finished = perform(self._attempt(given, function), self._worker, owns_process=True)
         if isinstance(finished.outcome, Raised):
             return finished
         self._settings.keep_filters()
@@ -513,14 +524,14 @@ class _Loop:
         return function
 
     def _load_parcels(
-        self, layout: Any, inside: memoryview, files: Sequence[DataFile], task_name: str
+        self, given: _Given, inside: memoryview, files: Sequence[DataFile]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Load arguments that are in parcels; mappings of their files may serve the next task too."""
         from .parcel import load_arguments
 
         kept = None if self._kept is None else self._kept.hand_on()
         loaded: tuple[tuple[Any, ...], dict[str, Any]] = _loaded(
-            load_arguments, layout, inside, files, task_name, kept
+            load_arguments, given.layout, inside, files, given.task_name, kept
         )
         if self._token_fd >= 0:
             from .mappings import drop_spares, keep_spares
