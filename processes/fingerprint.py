@@ -6,8 +6,9 @@ into a hash:
 
 - A function is its code without line numbers, its defaults, what it has closed over, and the globals that it
   names: functions and classes among these by their own contents, whichever module of the user's they are of.
-- A module of the user's that is imported in a function, or of which code names no part, is its source file,
-  with those that it imports.
+- A module of the user's that is imported in a function, or of which code wants more than parts that it names,
+  is its source file, with those that it imports.
+- Where code asks for subclasses, those of each class that it may mean count too.
 - What a compiled module of the user's holds is its name, and that module's file.
 - An import that waits for its first use (Python 3.15) is done: what it brings counts as any global does.
 - What belongs to Python or to an installed package is its name, and the version of the package, or its files.
@@ -32,6 +33,7 @@ import typing
 from contextvars import ContextVar
 from enum import Enum
 from hashlib import blake2b
+from itertools import pairwise
 from operator import attrgetter
 from pickle import PickleBuffer
 from struct import pack
@@ -70,6 +72,9 @@ _DIGEST_BYTES: Final = 20
 _IMPORTS_BY_TEXT: Final = {"import_module", "__import__"}
 
 _READS_GLOBAL: Final = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"}
+_READS_ATTRIBUTE: Final = {"LOAD_ATTR", "LOAD_METHOD"}  # for a method's call, before Python 3.12
+_READS_NAME: Final = _READS_GLOBAL | _READS_ATTRIBUTE
+_OF_ATTRIBUTE: Final = _READS_ATTRIBUTE | {"STORE_ATTR", "DELETE_ATTR"}
 
 # What Python derives from the rest of a class, differs from run to run, or tells where the class stands.
 _DERIVED: Final = {
@@ -169,14 +174,30 @@ class _Part(NamedTuple):
 
     digest: bytes
     needs: tuple[Any, ...]
+    asks_for_subclasses: bool
 
 
 class _Code(NamedTuple):
-    """What is to know of code: its digest, what it names, and what it imports, with the code in it."""
+    """What is to know of code, with the code in it.
+
+    Attributes
+    ----------
+    digest : bytes
+        What it does.
+    globals : tuple of str
+        The globals that it reads.
+    names : frozenset of str
+        All that it names: these, and attributes.
+    whole : frozenset of str
+        Those of which it wants more than attributes that it names: if they are modules, anything in them.
+    imports : tuple of tuple
+        What it imports: from how many levels up, the module, and what of it.
+    """
 
     digest: bytes
     globals: tuple[str, ...]
     names: frozenset[str]
+    whole: frozenset[str]
     imports: tuple[tuple[int, str, tuple[str, ...]], ...]
 
 
@@ -246,11 +267,22 @@ class Fingerprints:
                 whole.update(pack("<I", numbers[id(need)]))
 
         note(root.needs)
-        for need in queue:  # grows meanwhile
-            part = _known(self._parts, need, self._part_of)
-            whole.update(part.digest)
-            note(part.needs)
+        parts: list[_Part] = []
+        while len(parts) < len(queue):
+            for need in queue[len(parts) :]:
+                part = _known(self._parts, need, self._part_of)
+                parts.append(part)
+                whole.update(part.digest)
+                note(part.needs)
+            if any(part.asks_for_subclasses for part in parts):  # of which class it may not say
+                for need in [*queue]:
+                    note(self._subclasses_of(need))
         return whole.digest()
+
+    def _subclasses_of(self, need: Any) -> list[type]:
+        """Return the user's own classes that inherit from a class."""
+        found = type.__subclasses__(need) if issubclass(type(need), type) else []
+        return [cls for cls in found if self.modules.version(cls.__module__) is None]
 
     def of_item(self, item: object) -> bytes:
         """Return the digest of what is in a set; that of what has sets in it, and may be shared, is kept."""
@@ -314,12 +346,15 @@ class Fingerprints:
                 *(code.co_posonlyargcount, code.co_kwonlyargcount, code.co_exceptiontable),
             )
         )
-        found_globals, imports = _globals_and_imports(code)
+        found_globals, whole, imports = _globals_and_imports(code)
         for one in inner:
             found_globals += one.globals
+            whole |= one.whole
             imports += one.imports
         names = frozenset(code.co_names).union(*(one.names for one in inner))
-        return _Code(writer.digest(), tuple(dict.fromkeys(found_globals)), names, tuple(imports))
+        return _Code(
+            writer.digest(), tuple(dict.fromkeys(found_globals)), names, frozenset(whole), tuple(imports)
+        )
 
 
 def _known(known: dict[int, tuple[Any, _T]], value: Any, make: Callable[[Any], _T]) -> _T:
@@ -346,9 +381,10 @@ class _Writer:
         self._seen: dict[int, tuple[int, object]] = {}
         self._places: dict[int, int] = {}  # in `needs`, by id
         self.needs: list[Any] = []
+        self._asks_for_subclasses = False
 
     def part(self) -> _Part:
-        return _Part(self.digest(), tuple(self.needs))
+        return _Part(self.digest(), tuple(self.needs), self._asks_for_subclasses)
 
     def digest(self) -> bytes:
         return self._hash.digest()
@@ -475,6 +511,10 @@ class _Writer:
         self.write(None if items is None else list(items))
         self.write(None if pairs is None else list(pairs))
         self.write(set_state)
+        # What decorates a function may be reduced to where it is found, as by cachetools.
+        attributes = getattr(value, "__dict__", {})
+        if type(attributes) is dict and "__wrapped__" in attributes:
+            self.write(attributes["__wrapped__"])
 
     # What has a name
 
@@ -555,29 +595,29 @@ class _Writer:
     def write_code(self, code: CodeType) -> None:
         self._put(b"code", self._fingerprints.code(code).digest)
 
-    def write_module(self, module: ModuleType, names: Iterable[str] | None = None) -> None:
+    def write_module(self, module: ModuleType, code: _Code | None = None) -> None:
         """Write a module; of one of the user's own what code names there, or else its source."""
         version = self._fingerprints.modules.version(module.__name__)
         if version is not None:
             self._put(b"library", f"{module.__name__} {version}")
-        elif names is None:
+        elif code is None:
             self._put(b"module", self._fingerprints.modules.source(module.__name__))
         elif not self._is_again(module):
             self._put(b"module", module.__name__)
-            for name in names:
+            for name in code.names:
                 import_waiting_submodule(module, name)
-            found = [name for name in sorted(names) if name in vars(module)]
+            found = [name for name in sorted(code.names) if name in vars(module)]
             for name in found:
-                self.write_global(name, vars(module)[name], names)
-            if not found:  # it is given to another function, or asked for names that are made on the way
+                self.write_global(name, vars(module)[name], code)
+            if not found:  # it is asked for names that are made on the way
                 self._put(b"whole", self._fingerprints.modules.source(module.__name__))
 
-    def write_global(self, name: str, value: object, names: Iterable[str]) -> None:
+    def write_global(self, name: str, value: object, code: _Code) -> None:
         self._put(b"name", name)
         if type(value) is LAZY_IMPORT:
             value = imported(value)
         if type(value) is ModuleType:
-            self.write_module(value, names)
+            self.write_module(value, None if name in code.whole else code)
         else:
             self.write_held(value)
 
@@ -591,6 +631,7 @@ class _Writer:
             self.write((function.__module__, function.__qualname__, vars(function)["registry"]))
             return
         code = self._fingerprints.code(function.__code__)
+        self._asks_for_subclasses = "__subclasses__" in code.names
         self.write((function.__module__, function.__qualname__, code.digest))
         attributes = vars(function)
         if "retry_with" in attributes:  # tenacity notes there how often it has retried
@@ -599,12 +640,13 @@ class _Writer:
         self.write((len(defaults), [*named_defaults], attributes))
         self.write_held(*defaults, *named_defaults.values())
         self.write(_annotation_texts(function))
+        self.write(_named_in_annotations(function))  # of which decorators may make what they pass on
         for cell in function.__closure__ or ():
             self.write_cell(cell)
         there = function.__globals__
         for name in code.globals:
             if name in there:
-                self.write_global(name, there[name], code.names)
+                self.write_global(name, there[name], code)
         for level, module, items in code.imports:
             self.write_import(level, module, items, there)
 
@@ -730,11 +772,11 @@ def _is_alias(value: object) -> bool:
     return kind in _TYPE_ALIAS or (kind.__module__ in {"typing", "types"} and hasattr(value, "__args__"))
 
 
-def _named_in_annotations(cls: type) -> list[object]:
-    """Return the classes, and the functions of `Annotated`, that a class's annotations name."""
-    there = _globals_of(cls)
+def _named_in_annotations(named: Any) -> list[object]:
+    """Return the classes, and the functions of `Annotated`, that annotations name."""
+    there = _globals_of(named)
     found: list[object] = []
-    pending: list[Any] = list(annotations_of(cls).values())
+    pending: list[Any] = list(annotations_of(named).values())
     while pending:
         one = pending.pop()
         text = getattr(one, "__forward_arg__", one)
@@ -772,16 +814,23 @@ def _steps_and_constants(code: CodeType) -> object:
     ]
 
 
-def _globals_and_imports(code: CodeType) -> tuple[list[str], list[tuple[int, str, tuple[str, ...]]]]:
-    """Return the globals that code reads, and what it imports: from how many levels up, and what of it."""
+def _globals_and_imports(
+    code: CodeType,
+) -> tuple[list[str], set[str], list[tuple[int, str, tuple[str, ...]]]]:
+    """Return the globals that code reads, what it wants as a whole, and its imports, as `_Code` has them."""
     found: list[str] = []
+    whole: set[str] = set()
     imports: list[tuple[int, str, tuple[str, ...]]] = []
     if not code.co_names:
-        return found, imports
+        return found, whole, imports
     import dis
 
     constants: list[Any] = []
-    for step in dis.get_instructions(code):
+    steps = [step for step in dis.get_instructions(code) if step.opname != "EXTENDED_ARG"]
+    for step, following in pairwise(steps):
+        is_whole = following.opname not in _OF_ATTRIBUTE or following.argval == "__dict__"
+        if is_whole and step.opname in _READS_NAME:
+            whole.add(step.argval)
         if step.opname in _READS_GLOBAL:
             found.append(step.argval)
         elif step.opname == "IMPORT_NAME":
@@ -791,7 +840,7 @@ def _globals_and_imports(code: CodeType) -> tuple[list[str], list[tuple[int, str
             constants.append(step.argval)
     if not _IMPORTS_BY_TEXT.isdisjoint(code.co_names):
         imports += [_as_import(text) for text in code.co_consts if type(text) is str]
-    return found, imports
+    return found, whole, imports
 
 
 def _as_import(text: str) -> tuple[int, str, tuple[str, ...]]:

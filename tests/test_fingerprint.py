@@ -390,8 +390,53 @@ class OfAnother:
 def by_text():
     return importlib.import_module("late").price(1)
 
+class Tool:
+    pass
+
+class Hammer(Tool):
+    weight = 900
+
+def all_below(cls):
+    return [cls, *(one for below in cls.__subclasses__() for one in all_below(below))]
+
+def tools():
+    return all_below(Tool)
+
+class Database:
+    port = 5432
+
+def given(function):
+    @functools.wraps(function)
+    def wrapper():
+        return function(**{name: kind() for name, kind in typing.get_type_hints(function).items()})
+    return wrapper
+
+@given
+def injected(database: Database):
+    return database.port
+
+class ByPlace:
+    def __init__(self, function):
+        functools.update_wrapper(self, function)
+    def __set_name__(self, owner, name):
+        self.owner, self.name = owner, name
+    def __reduce__(self):
+        return getattr, (self.owner, self.name)
+
+class Placed:
+    @ByPlace
+    def load(self):
+        return "loaded"
+
+def beside(name):
+    return getattr(shop, name)(1) + shop.RATE
+
+def in_dict(name):
+    return shop.__dict__[name](1) + shop.RATE
+
 MAY_CHANGE = set()
 VALUES = dict(
+    tools=tools, injected=injected, placed=Placed, beside=beside, in_dict=in_dict,
     by_text=by_text, plugin=lambda: isinstance(OfAnother(), Plugin),
     inner=inner, outer=outer, late=late, closed=closed(1), uses_names=uses_names, nested=nested, total=total,
     by_module=lambda: shop.total(1), cart=Cart, method=Cart(3).sum, partial=functools.partial(outer, 1),
@@ -400,6 +445,8 @@ VALUES = dict(
     dispatched=dispatched, managed=managed, by_made_name=lambda: getattr(shop, "to" + "tal")(1),
 )
 """
+
+WHOLE = {"module", "by_made_name", "beside", "in_dict"}  # of a module these may mean anything
 
 EDITS: dict[str, tuple[str, str, str, set[str]]] = {
     "a function": ("program.py", "return n + LIMIT", "return n - LIMIT", {"inner", "outer", "partial"}),
@@ -433,20 +480,19 @@ EDITS: dict[str, tuple[str, str, str, set[str]]] = {
     "a member of an enumeration": ("program.py", "colour=Colour.RED", "colour=Colour.BLUE", {"colour"}),
     "what a member has beside its value": ("program.py", '"mm"', '"cm"', {"length"}),
     "a comment": ("program.py", "LIMIT = 10", "LIMIT = 10  # the most", set()),
-    "another module": ("shop.py", "* RATE", "+ RATE", {"total", "by_module", "module", "by_made_name"}),
-    "another module's global": (
-        "shop.py",
-        "RATE = 2",
-        "RATE = 3",
-        {"total", "by_module", "module", "by_made_name"},
-    ),
+    "another module": ("shop.py", "* RATE", "+ RATE", {"total", "by_module", *WHOLE}),
+    "another module's global": ("shop.py", "RATE = 2", "RATE = 3", {"total", "by_module", *WHOLE}),
     "what another module calls": (
         "prices.py",
         "n + 1",
         "n + 2",
-        {"total", "by_module", "late", "module", "by_made_name", "by_text"},
+        {"total", "by_module", "late", "by_text", *WHOLE},
     ),
-    "what nobody calls": ("shop.py", "    pass", "    return 1", {"module", "by_made_name"}),
+    "what nobody calls": ("shop.py", "    pass", "    return 1", WHOLE),
+    "what is found among subclasses": ("program.py", "weight = 900", "weight = 901", {"tools"}),
+    "a new subclass": ("program.py", "def tools()", "class Saw(Hammer): pass\ndef tools()", {"tools"}),
+    "what only an annotation names": ("program.py", "port = 5432", "port = 5433", {"injected"}),
+    "what is reduced to where it is": ("program.py", '"loaded"', '"saved"', {"placed"}),
     "a module that a function imports": (
         "late.py",
         "import price",
