@@ -71,6 +71,8 @@ _DIGEST_BYTES: Final = 20
 
 _IMPORTS_BY_TEXT: Final = {"import_module", "__import__"}
 
+_ALL: Final = ("*",)  # what is imported of a package
+
 _READS_GLOBAL: Final = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"}
 _READS_ATTRIBUTE: Final = {"LOAD_ATTR", "LOAD_METHOD"}  # for a method's call, before Python 3.12
 _READS_NAME: Final = _READS_GLOBAL | _READS_ATTRIBUTE
@@ -84,6 +86,8 @@ _DERIVED: Final = {
     *("_unhashable_values_map_", "__slotnames__"),
     *("__pydantic_core_schema__", "__pydantic_validator__", "__pydantic_serializer__"),
 }
+
+_MODULE_NAME: Final = re.compile(r"(\.*)((?:[^\W\d]\w*(?:\.[^\W\d]\w*)*)?)")
 
 _ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]+")
 
@@ -300,6 +304,9 @@ class Fingerprints:
         writer = _Writer(self)
         if type(need) is FunctionType:
             writer.write_function(need)
+            return writer.part()
+        if type(need) is ModuleType:
+            writer.write_globals(need)
             return writer.part()
         if not issubclass(type(need), type):
             writer.write(need)
@@ -601,7 +608,7 @@ class _Writer:
         if version is not None:
             self._put(b"library", f"{module.__name__} {version}")
         elif code is None:
-            self._put(b"module", self._fingerprints.modules.source(module.__name__))
+            self._write_whole(module)
         elif not self._is_again(module):
             self._put(b"module", module.__name__)
             for name in code.names:
@@ -609,8 +616,22 @@ class _Writer:
             found = [name for name in sorted(code.names) if name in vars(module)]
             for name in found:
                 self.write_global(name, vars(module)[name], code)
-            if not found:  # it is asked for names that are made on the way
-                self._put(b"whole", self._fingerprints.modules.source(module.__name__))
+            if not found or "__getattr__" in vars(module):  # it is asked for names that are made on the way
+                self._write_whole(module)
+
+    def _write_whole(self, module: ModuleType) -> None:
+        name, modules = module.__name__, self._fingerprints.modules
+        if sys.modules.get(name) is module and modules.has_source(name):
+            self._put(b"module", modules.source(name))
+        else:  # it was loaded by a path, or made of text
+            self._put_place(module)
+
+    def write_globals(self, module: ModuleType) -> None:
+        """Write all that is in a module, but for what Python has put there."""
+        for name, value in list(vars(module).items()):
+            if not (name.startswith("__") and name.endswith("__")):
+                self._put(b"name", name)
+                self.write_held(value)
 
     def write_global(self, name: str, value: object, code: _Code) -> None:
         self._put(b"name", name)
@@ -652,8 +673,10 @@ class _Writer:
 
     def write_import(self, level: int, name: str, items: tuple[str, ...], there: dict[str, Any]) -> None:
         name = absolute_name(name, level, there.get("__package__") or there.get("__name__", ""))
-        for module in (name, *(f"{name}.{item}" for item in items)):
-            self._put(b"import", self._fingerprints.modules.source(module))
+        modules = self._fingerprints.modules
+        found = modules.in_package(name) if items == _ALL else (name, *(f"{name}.{item}" for item in items))
+        for module in found:
+            self._put(b"import", modules.source(module))
 
     def write_class(self, cls: type) -> None:
         """Write the contents of a class."""
@@ -844,6 +867,6 @@ def _globals_and_imports(
 
 
 def _as_import(text: str) -> tuple[int, str, tuple[str, ...]]:
-    """Return what is imported by a text; it may be no name of a module, which imports nothing."""
-    name = text.lstrip(".")
-    return len(text) - len(name), name if all(map(str.isidentifier, name.split("."))) else "", ()
+    """Return what is imported by a text: a module, or any in the package that it begins with."""
+    dots, name = _MODULE_NAME.match(text).groups()  # type: ignore[union-attr]
+    return len(dots), name, _ALL

@@ -10,6 +10,7 @@ from functools import cached_property
 from hashlib import blake2b
 from importlib.machinery import ExtensionFileLoader
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Final, TypeGuard
 
 from .importable import find_specs, outermost_with_file
@@ -55,6 +56,16 @@ class Modules:
                 found[module], others = self._read(module)
                 unread += others
         return repr(sorted(found.items())).encode()
+
+    def in_package(self, name: str) -> list[str]:
+        """Return a module's name, and, of a package of the user's own, those of all modules in it."""
+        found = [name]
+        for package in found:  # grows meanwhile
+            specs = find_specs(package)
+            if specs and not _is_installed(specs[-1]):
+                folders = specs[-1].submodule_search_locations or ()
+                found += sorted(f"{package}.{part.name}" for part in iter_modules(folders))
+        return found
 
     def _version_of_package(self, name: str) -> str | None:
         top = name.partition(".")[0]
@@ -117,7 +128,9 @@ class Modules:
             return b"", frozenset()
         own = b""
         others: set[str] = set()
-        for spec in find_specs(name):  # the packages that it is in are imported too
+        specs = find_specs(name)  # the packages that it is in are imported too
+        loaded = getattr(sys.modules.get(name), "__spec__", None)
+        for spec in specs if loaded is None else [*specs[:-1], loaded]:  # which a path may have told
             if spec.origin is None:
                 continue
             if _is_installed(spec):

@@ -265,6 +265,18 @@ def unused():
     "tools/__init__.py": "",
     "tools/lists.py": "from . import pairs\n",
     "tools/pairs.py": "PAIR = 2\n",
+    "steps/__init__.py": "",
+    "steps/inner/__init__.py": "",
+    "steps/inner/clean.py": "def run():\n    return 7\n",
+    "lazy/__init__.py": """
+FLAG = 1
+def __getattr__(name):
+    from . import late
+    return getattr(late, name)
+""",
+    "lazy/late.py": "MODE = 'r'\n",
+    "plugins/first.py": "UNIT = 'm'\n",
+    "plugins/second.py": "def size():\n    return 8\n",
 }
 
 SCRIPT = """
@@ -273,8 +285,12 @@ import contextlib
 import dataclasses
 import enum
 import functools
-import importlib
+import importlib.util
+import os
+import sys
+import types
 import typing
+import lazy
 import shop
 from shop import total
 
@@ -434,8 +450,33 @@ def beside(name):
 def in_dict(name):
     return shop.__dict__[name](1) + shop.RATE
 
+def by_part_of_a_text(name):
+    return importlib.import_module(f"steps.{name}").run()
+
+def loaded(name):
+    path = os.path.join(os.path.dirname(__file__), "plugins", name + ".py")
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+first = sys.modules["first"] = loaded("first")
+PLUGINS = {"first": first, "second": loaded("second")}
+
+def of_plugins():
+    return PLUGINS["second"].size()
+
+def late_plugin():
+    import first
+    return first.UNIT
+
+made = types.ModuleType("made")
+made.number = 11
+
 MAY_CHANGE = set()
 VALUES = dict(
+    by_part_of_a_text=by_part_of_a_text, lazy=lambda: lazy.FLAG and lazy.MODE, of_plugins=of_plugins,
+    late_plugin=late_plugin, made=lambda name: vars(made)[name],
     tools=tools, injected=injected, placed=Placed, beside=beside, in_dict=in_dict,
     by_text=by_text, plugin=lambda: isinstance(OfAnother(), Plugin),
     inner=inner, outer=outer, late=late, closed=closed(1), uses_names=uses_names, nested=nested, total=total,
@@ -492,6 +533,16 @@ EDITS: dict[str, tuple[str, str, str, set[str]]] = {
     "what is found among subclasses": ("program.py", "weight = 900", "weight = 901", {"tools"}),
     "a new subclass": ("program.py", "def tools()", "class Saw(Hammer): pass\ndef tools()", {"tools"}),
     "what only an annotation names": ("program.py", "port = 5432", "port = 5433", {"injected"}),
+    "a module of a package that a text begins with": (
+        "steps/inner/clean.py",
+        "return 7",
+        "return 6",
+        {"by_part_of_a_text"},
+    ),
+    "what a module finds when it is asked for it": ("lazy/late.py", "'r'", "'w'", {"lazy"}),
+    "a module that a path has told": ("plugins/second.py", "return 8", "return 9", {"of_plugins"}),
+    "another that is imported": ("plugins/first.py", "'m'", "'km'", {"of_plugins", "late_plugin"}),
+    "a module without a file": ("program.py", "number = 11", "number = 12", {"made"}),
     "what is reduced to where it is": ("program.py", '"loaded"', '"saved"', {"placed"}),
     "a module that a function imports": (
         "late.py",
