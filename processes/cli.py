@@ -406,6 +406,9 @@ def _code_of_the_user(failure: str) -> Iterator[None]:
         frames = error.__traceback__
         while frames is not None and _is_ours(frames.tb_frame.f_code.co_filename):
             frames = frames.tb_next
+        *_, innermost = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+        if isinstance(error, SystemExit) and innermost.f_globals.get("__name__") == "argparse":
+            raise  # it has printed its help, or what is wrong with the arguments
         traceback.print_exception(type(error), error, frames)
         click.echo(f"Error: {failure}", err=True)
         sys.exit(NOTHING_RUN)

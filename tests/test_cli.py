@@ -538,6 +538,26 @@ def test_a_module_that_fails_gives_status_2_and_a_traceback_of_its_own_lines(
     assert [os.path.basename(file) for file in files] == ["job.py"]
 
 
+@pytest.mark.parametrize("target", ["job.py", "job:build"])
+@pytest.mark.parametrize(
+    ("arguments", "status", "told"),
+    [
+        (["--", "--help"], 0, "usage: job"),
+        (["--", "--dya", "monday"], 2, "unrecognized arguments: --dya"),
+        (["--", "--day"], 2, "expected one argument"),
+    ],
+)
+def test_the_argument_parser_of_a_program_has_the_last_word(write, main, target, arguments, status, told):
+    parse = "parser = argparse.ArgumentParser()\nparser.add_argument('--day')\nparser.parse_args()\n"
+    within = f"import argparse\ndef build():\n{textwrap.indent(parse, '    ')}"
+    write(job=f"import argparse\n{parse}" if target == "job.py" else within)
+    left, output, errors = main("run", target, *arguments)
+    assert left == status
+    assert told in output + errors
+    assert "Traceback" not in errors
+    assert "Error:" not in errors
+
+
 @pytest.mark.parametrize(("drawing", "arrow"), [("mermaid", "t0 --> t1"), ("dot", "t0 -> t1")])
 def test_the_graph_is_drawn_as_text(write, main, drawing, arrow):
     write(job=GOOD)
