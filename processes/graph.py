@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _NO_TASK: Any = None  # what stands in the place of one that was removed
 SHOWN_IN_CYCLE = 12  # more names than that tell nobody more
-FOLLOWED = 20  # dependencies for each task, in search of circles; to make a graph takes as long
+FOLLOWED = 20  # dependencies for each task, in search of circles; to make a new graph takes about as long
 
 
 class Graph:

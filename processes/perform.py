@@ -47,7 +47,7 @@ class _Clock:
     def at(self, now: float) -> tuple[float, int]:
         """Tell processor seconds and peak memory at a moment by `perf_counter`."""
         since = now - self._read_at
-        if 0.0 <= since < RECENT_SECONDS:  # it is below where a test had stopped the time
+        if 0.0 <= since < RECENT_SECONDS:  # below zero where a test of the user's had stopped the clock
             return self._seconds + since, self._peak_rss
         self._read_at = now
         self._seconds, self._peak_rss = found = usage(self._of_process)
@@ -177,7 +177,7 @@ def _await(coroutine: Coroutine[Any, Any, Any]) -> Any:
     import asyncio
 
     async def catch() -> tuple[Any, BaseException | None]:
-        # Caught in here, the exception carries no frame of the event loop.
+        # Caught here, the exception's traceback has no frame of the event loop.
         try:
             return await coroutine, None
         except BaseException as exception:
@@ -187,7 +187,7 @@ def _await(coroutine: Coroutine[Any, Any, Any]) -> Any:
         catching = catch()
         try:
             return asyncio.run(catching)
-        except BaseException as exception:  # there may be no event loop to be had
+        except BaseException as exception:  # no event loop could be made
             catching.close()
             coroutine.close()
             return None, exception
@@ -197,7 +197,7 @@ def _await(coroutine: Coroutine[Any, Any, Any]) -> Any:
         is_in_loop = True
     except RuntimeError:
         is_in_loop = False
-    # Not run in the clause above: what the coroutine raises would have that error for its context.
+    # Not in the `except` above: the RuntimeError would become the context of what the coroutine raises.
     value, exception = _call_on_thread(run) if is_in_loop else run()
     if exception is not None:
         raise exception

@@ -94,7 +94,7 @@ class Process:
         if not isinstance(name, str):
             raise _no_name(name)
         if runner is not None:
-            make_runner(runner)  # only to refuse what is none
+            make_runner(runner)  # to refuse what is no runner
         self.name = name
         self.report: ProcessExecutionReport | None = None
         self._configured_runner = runner
@@ -236,7 +236,7 @@ class Process:
         """
         with _changing:
             draft = self._begun_draft()
-            _index_of(task_name, draft)  # or an error
+            _index_of(task_name, draft)  # raises if there is no such task
             task = draft.remove(task_name.lower())
         task.close_handlers()
 
@@ -385,7 +385,7 @@ class Process:
         except KeyboardInterrupt:
             notify_after(_report_of(self, scheduler), channels, notify_on, interrupted=True)
             raise
-        except BaseException:  # what a handler of a signal has raised, say
+        except BaseException:  # of a signal's handler, say: the report is there all the same
             _report_of(self, scheduler)
             raise
         notify_after(report, channels, notify_on)

@@ -55,12 +55,13 @@ if TYPE_CHECKING:
     from .task import Task
 
 
-# Never the same twice in a process: a warm worker may still have, unread, what an earlier run took back.
+# No two runs of a process share tickets: a warm worker may still have unread frames of attempts that an
+# earlier run took back.
 _TICKETS = count(1)
 
 LONGEST_WAIT = 86_400.0  # seconds: system calls refuse to wait for more than 24 days
 
-NO_ATTEMPTS = (0, 0.0)  # and the seconds that they took
+NO_ATTEMPTS = (0, 0.0)  # how many there were, and how many seconds they took
 
 _SUCCESS = TaskStatus.SUCCESS  # the members of an enum are slow to look up before Python 3.12
 
@@ -159,7 +160,8 @@ class Scheduler:
             one.has_line = has_line
         self._plan = Plan(graph, self._number_of, durations, self._needs)
         self._ranks = self._plan.ranks
-        self._earlier: dict[int, tuple[int, float]] = {}  # attempts of tasks that are retried, their seconds
+        # Of tasks that are retried: how many attempts there were, and how many seconds they took.
+        self._earlier: dict[int, tuple[int, float]] = {}
         # By task index:
         self._ready_at = [0.0] * len(graph.names)  # in seconds since the epoch
         self._values: list[Any] = [None] * len(graph.names)  # results that a task not yet ended may need
@@ -167,7 +169,8 @@ class Scheduler:
         self._needed_by = [len(dependants) for dependants in graph.dependants]
         self._running: dict[int, tuple[int, Attempt]] = {}  # by ticket
         self._began: dict[int, Started] = {}  # attempts with a time limit, by ticket
-        # Heap of: when, on the monotonic clock; ticket of the attempt to stop, or 0; else the task to resume.
+        # A heap: when, on the monotonic clock; the ticket of the attempt to stop; where that is 0, the index
+        # of the task to attempt again.
         self._timers: list[tuple[float, int, int]] = []
         self._waker = Waker(self._go_on)
         self._interrupt = Interrupt(
@@ -178,7 +181,7 @@ class Scheduler:
         )
         self._stand_in = StandIn(self._drive_for_another, self._waker.set)
         self._cancelled = False
-        self._error: BaseException | None = None  # raised where another thread went on
+        self._error: BaseException | None = None  # raised in another thread that did a step of the run
 
     def begin_with(self, saved: dict[int, tuple[TaskResult, Any]], saver: Observer) -> None:
         """Take the results of some tasks over from an earlier run, and have those of this one saved.
@@ -204,7 +207,8 @@ class Scheduler:
         """
         start = perf_counter()
         self._ready_at = [time()] * len(self._ready_at)
-        # Told before it begins what is done at its end: backwards, all of it, though a signal raises in one.
+        # Each step of the end is registered before what it ends begins. They are taken in reverse order, all
+        # of them, even if a signal's handler raises in one.
         with self._interrupt, suppress(CalledOff), ExitStack() as steps:
             steps.callback(self._end, start)
             steps.callback(self._open_results)
@@ -237,7 +241,7 @@ class Scheduler:
                     continue  # the run may be over
             self._take(wait(self._longest_wait()))
             if self._timers and self._timers[0][0] <= (now := monotonic()):
-                self._take(wait(0))  # what has ended while something kept this thread is not late
+                self._take(wait(0))  # an attempt that ended in time is not late because this thread was kept
                 self._fire_due_timers(now)
 
     def _drive_for_another(self, kept_by: object) -> None:
@@ -388,7 +392,7 @@ class Scheduler:
             return shorter(to_next_timer, look_seconds)
         if not self._running:
             if self._cancelled or not self._plan.unfinished or self._best_startable() is not None:
-                return 0.0  # what was started has ended at once: an argument could not be opened
+                return 0.0  # an argument could not be opened, so that an attempt ended before it began
             # A ready task that cannot start now never could: nothing runs that would make room for it.
             raise RuntimeError(
                 "The run is stuck: nothing runs and nothing can start [this is a bug in processes]"
@@ -403,14 +407,14 @@ class Scheduler:
                 self._end_attempt(message)
             else:
                 self._note_start(message)
-        messages.clear()  # frames that an exception leads to, of a function called while waiting, have it too
+        messages.clear()  # an exception that is kept may lead to frames of the run, which have this list
 
     def _wait_for_any(self, timeout: float | None) -> list[Message]:
         """Wait for messages of several runners."""
         performing = next((runner for runner in self._runners if runner.performs_while_waiting), None)
         if performing is None:
             return self._wait_for_others(timeout)
-        self._take(self._wait_for_others(0))  # sends what they were given
+        self._take(self._wait_for_others(0))  # which has the others send what they were given
         if self._cancelled:
             return []
         with self._stand_in:
@@ -493,7 +497,7 @@ class Scheduler:
         task = self.graph.tasks[index]
         exception, failure = exception_of(outcome, task.name)
         delay = None
-        if type(outcome) is not Unsendable:  # which it would be again
+        if type(outcome) is not Unsendable:  # another attempt could be sent as little
             try:
                 delay = delay_after(
                     attempts,

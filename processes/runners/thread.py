@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 DEFAULT_THREADS = 4
 
-# Seconds, once a run: a system that allows no more threads counts one that has ended for a moment longer.
+# Seconds, each once a run: where threads are limited, the system counts one that has ended a moment longer.
 _UNTIL_GONE: Final = (0.001, 0.01, 0.1)
 
 
@@ -78,7 +78,7 @@ class ThreadRunner(ProcessRunner):
             others = self._threads
             try:
                 thread = _Thread(self, f"{self.name}-{self._started + 1}", self._context.copy())
-                # Before it starts: threads look for themselves in it; and so it is never changed in place.
+                # Before it starts: threads look for themselves there. A new list, as they may read this one.
                 self._threads = [*others, thread]
                 thread.start()
                 self._started += 1

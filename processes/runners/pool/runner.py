@@ -166,7 +166,7 @@ class ProcessPoolRunner(ProcessRunner):
         if self.memory_limit is not None:
             check_memory_is_visible()
         self._program = interpreter()
-        self._handled = id(sys.exception())  # by the caller
+        self._handled = id(sys.exception())  # the caller's, if it runs us in an `except` clause
         super().open(waker)
         keep_from_last_resort()  # from what workers send of tasks that run tasks
         self._parent = Worker.here("")
@@ -179,19 +179,22 @@ class ProcessPoolRunner(ProcessRunner):
         self._leaving: list[Child] = []  # those that were told to end
         self._unsent: set[Child] = set()  # those with frames that their socket has not taken yet
         self._queue: deque[Job] = deque()  # jobs that no child has
-        self._keepers: set[Child] = set()  # those that keep a result of which nothing is decided yet
+        # Those that keep a result which was neither given to an attempt nor asked for yet:
+        self._keepers: set[Child] = set()
         self._waiting: list[Attempt] = []  # attempts that need what a child keeps and will write
         self._jobs = 0  # started and not ended
         self._next_look = 0.0  # at the memory of workers, on the monotonic clock
         self._captures_output = False  # whether attempts may have what they print captured
-        self._epoch = 0.0  # what the clock of the wall is ahead of that, which may be set at any time
+        self._epoch = 0.0  # how far the wall clock, which may be set at any time, is ahead of that
         self._listener = Listener()
         self._pace = Pace(self.max_workers)
         self.is_sated = False
         self.heeds_order = True
         self._packer = Packer(self._pace, self.is_shared)
         self._lately_sent: list[Cargo] = []  # of jobs that have just ended: the next ones may have the same
-        self._spares: list[int] = []  # descriptors, given up while a large result is taken: none may be left
+        self._spares: list[
+            int
+        ] = []  # descriptors that make room for a large result's, should no others be left
         self._environment = worker_environment(self.threads_per_worker)
         self._setup = self._make_setup()
         self._selector = selectors.DefaultSelector()
@@ -226,7 +229,7 @@ class ProcessPoolRunner(ProcessRunner):
     def free_slots(self) -> int:
         slots = self.max_workers * (1 + self._pace.ahead()) - self._jobs
         if slots < self.max_workers:
-            # What waits for a line must not keep the most urgent from a worker that has nothing to do.
+            # All lines may be full while a worker has nothing to do: that takes the most urgent attempt.
             return max(slots, sum(not child.held for child in self._children))
         return slots
 
@@ -312,7 +315,7 @@ class ProcessPoolRunner(ProcessRunner):
         self._send_out()
         came = self._select(0 if self._inbox else timeout)
         if came and timeout == 0 and not self._inbox:
-            self._send_out()  # what that has set going: who only looks may sleep now until something comes
+            self._send_out()  # workers that have become free are given more: the caller may go to sleep now
         messages = list(self._inbox)
         self._inbox.clear()
         self._pace.note_look(len(messages))
@@ -358,7 +361,7 @@ class ProcessPoolRunner(ProcessRunner):
 
     def close(self) -> None:
         idle: list[Child] = []
-        # What a signal's handler raises may have struck between a message and the note of it.
+        # After an exception, as of a signal's handler, what we know of a worker may be out of date.
         is_in_order = id(sys.exception()) == self._handled
         for child in self._children:
             child.has.clear()
@@ -406,7 +409,7 @@ class ProcessPoolRunner(ProcessRunner):
 
     def _ask_for_kept(self) -> None:
         """Ask for the results that workers keep and whose attempts have not come at once."""
-        # Who was given another job writes before it begins that.
+        # A worker that was given another job writes what it keeps before it begins that, unasked.
         asked = {child for child in self._keepers if not child.held}
         for child in asked:
             child.ask_for_kept()
@@ -445,7 +448,7 @@ class ProcessPoolRunner(ProcessRunner):
                 self._failed_starts += 1
                 self._start_error = partial(_not_started, error)
         if child is None:
-            if not (self._children or self._leaving):  # one that is gone makes room for another
+            if not (self._children or self._leaving):  # else there is room again when one of these has ended
                 assert self._start_error is not None
                 self._fail_queue(self._start_error)
             return False
