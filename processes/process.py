@@ -8,7 +8,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from .checks import check_bool, check_plain, did_you_mean
-from .comms.after_run import check_notify, notify_after
+from .comms.after_run import Notifier
 from .durations import expected_durations
 from .events import TaskFinished
 from .exceptions import TaskNotFoundError
@@ -361,7 +361,7 @@ class Process:
         KeyboardInterrupt
             On Ctrl-C in the main thread; `report` holds what was finished.
         """
-        channels = check_notify(notify, notify_on)
+        notifier = Notifier(notify, notify_on)
         try:
             scheduler = self._schedule(
                 self._checked_graph(),
@@ -383,12 +383,12 @@ class Process:
             scheduler.run()
             report = _report_of(self, scheduler)
         except KeyboardInterrupt:
-            notify_after(_report_of(self, scheduler), channels, notify_on, interrupted=True)
+            notifier.send(_report_of(self, scheduler), interrupted=True)
             raise
         except BaseException:  # of a signal's handler, say: the report is there all the same
             _report_of(self, scheduler)
             raise
-        notify_after(report, channels, notify_on)
+        notifier.send(report)
         return report
 
     def stream(
@@ -425,7 +425,7 @@ class Process:
         ...     print(entry.name, entry.result)
         one 1
         """
-        channels = check_notify(notify, notify_on)
+        notifier = Notifier(notify, notify_on)
         entries: SimpleQueue[TaskReportEntry | None] = SimpleQueue()
         graph = self._checked_graph()
 
@@ -449,7 +449,7 @@ class Process:
             durations=durations,
             recorders=(put_entry,),
         )
-        return Stream(scheduler, entries, partial(_report_of, self, scheduler), channels, notify_on)
+        return Stream(scheduler, entries, partial(_report_of, self, scheduler), notifier)
 
     # Inner parts
 

@@ -8,7 +8,7 @@ from contextvars import copy_context
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, NoReturn, Self
 
-from .comms.after_run import INTERRUPT_SECONDS, notify_after
+from .comms.after_run import INTERRUPT_SECONDS
 from .failure import HAS_DAEMONS
 from .interrupt import LOOK_SECONDS
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import TracebackType
 
-    from .comms.base import ReportChannel
+    from .comms.after_run import Notifier
     from .execution_report import ProcessExecutionReport, TaskReportEntry
     from .scheduler import Scheduler
 
@@ -29,14 +29,12 @@ class Stream:
         scheduler: Scheduler,
         entries: SimpleQueue[TaskReportEntry | None],
         make_report: Callable[[], ProcessExecutionReport],
-        channels: tuple[ReportChannel, ...],
-        notify_on: str,
+        notifier: Notifier,
     ) -> None:
         self._scheduler = scheduler
         self._entries = entries
         self._make_report = make_report
-        self._channels = channels
-        self._notify_on = notify_on
+        self._notifier = notifier
         self._report: ProcessExecutionReport | None = None
         # Guards it: of several threads that end a run, one sends it. A signal's handler may be one more.
         self._making_report = threading.RLock()
@@ -119,7 +117,7 @@ class Stream:
             if is_first:
                 self._report = report
         if is_first:
-            notify_after(report, self._channels, self._notify_on, interrupted=interrupted)
+            self._notifier.send(report, interrupted=interrupted)
 
     def __del__(self) -> None:
         self._scheduler.cancel()

@@ -12,7 +12,7 @@ from programs import output_of
 import processes.comms
 from processes import Process, ProcessExecutionReport, Task
 from processes.comms import ReportChannel
-from processes.comms.after_run import check_notify, notify_after
+from processes.comms.after_run import Notifier
 
 
 class Recorder(ReportChannel):
@@ -60,9 +60,9 @@ def test_importing_the_package_imports_no_library_for_mail_or_pages():
 def test_the_report_is_sent_always_or_on_errors():
     good, bad = report_of(int), report_of(int, fail)
     recorder = Recorder()
-    notify_after(good, (recorder,), "always")
-    notify_after(good, (recorder,), "error")
-    notify_after(bad, (recorder,), "error")
+    Notifier([recorder], "always").send(good)
+    Notifier([recorder], "error").send(good)
+    Notifier([recorder], "error").send(bad)
     assert [list(report.entries) for report, _ in recorder.sent] == [["t0"], ["t0", "t1"]]
 
 
@@ -82,18 +82,17 @@ def test_after_an_interrupt_a_slow_channel_does_not_hold_up_the_caller(monkeypat
 
 
 def test_wrong_channels_are_refused_before_a_run():
-    assert check_notify((), "always") == ()
     recorder = Recorder()
-    assert check_notify([recorder], "error") == (recorder,)
+    assert Notifier([recorder], "error").channels == (recorder,)
     with pytest.raises(TypeError, match=r"write notify=\[Recorder\(…\)\]"):
-        check_notify(recorder, "always")
+        Notifier(recorder, "always")
     for value in (1, "x"):
         with pytest.raises(TypeError, match=rf"notify must be a list of channels, not {value!r}"):
-            check_notify(value, "always")
+            Notifier(value, "always")
     with pytest.raises(TypeError, match="must hold ReportChannel objects, not 'x'"):
-        check_notify(["x"], "always")
+        Notifier(["x"], "always")
     with pytest.raises(ValueError, match="notify_on must be 'always' or 'error', not 'never'"):
-        check_notify([], "never")
+        Notifier([], "never")
 
 
 class Broken(ReportChannel):

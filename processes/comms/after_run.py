@@ -16,8 +16,15 @@ NOTIFY_ON = ("always", "error")
 INTERRUPT_SECONDS = 1.0  # Ctrl-C shall end a run within two seconds, whatever the mail server does
 
 
-def check_notify(notify: object, notify_on: str) -> tuple[ReportChannel, ...]:
-    """Return the channels that a run was given; refuse wrong ones, before anything runs.
+class Notifier:
+    """Sends the report of a run that has ended.
+
+    Parameters
+    ----------
+    notify : iterable of ReportChannel
+        Where to send it.
+    notify_on : {"always", "error"}
+        Send it in any case, or only if a task failed.
 
     Raises
     ------
@@ -27,46 +34,34 @@ def check_notify(notify: object, notify_on: str) -> tuple[ReportChannel, ...]:
     ValueError
         If `notify_on` is neither ``"always"`` nor ``"error"``.
     """
-    if isinstance(notify, ReportChannel):
-        raise TypeError(f"notify must be a list of channels: write notify=[{type(notify).__name__}(…)]")
-    if not isinstance(notify, Iterable) or isinstance(notify, str):
-        raise TypeError(f"notify must be a list of channels, not {brief_repr(notify)}: write notify=[…]")
-    channels = tuple(notify)
-    for channel in channels:
-        if not isinstance(channel, ReportChannel):
-            raise TypeError(f"notify must hold ReportChannel objects, not {brief_repr(channel)}")
-        check_sends(channel)
-    if notify_on not in NOTIFY_ON:
-        raise ValueError(f"notify_on must be 'always' or 'error', not {brief_repr(notify_on)}")
-    return channels
 
+    def __init__(self, notify: object, notify_on: str) -> None:
+        if isinstance(notify, ReportChannel):
+            raise TypeError(f"notify must be a list of channels: write notify=[{type(notify).__name__}(…)]")
+        if not isinstance(notify, Iterable) or isinstance(notify, str):
+            raise TypeError(f"notify must be a list of channels, not {brief_repr(notify)}: write notify=[…]")
+        self.channels = tuple(notify)
+        for channel in self.channels:
+            if not isinstance(channel, ReportChannel):
+                raise TypeError(f"notify must hold ReportChannel objects, not {brief_repr(channel)}")
+            check_sends(channel)
+        if notify_on not in NOTIFY_ON:
+            raise ValueError(f"notify_on must be 'always' or 'error', not {brief_repr(notify_on)}")
+        self._only_on_error = notify_on == "error"
 
-def notify_after(
-    report: ProcessExecutionReport,
-    channels: tuple[ReportChannel, ...],
-    notify_on: str,
-    *,
-    interrupted: bool = False,
-) -> None:
-    """Send the report of a run that has ended.
+    def send(self, report: ProcessExecutionReport, *, interrupted: bool = False) -> None:
+        """Send a whole report.
 
-    Parameters
-    ----------
-    report : ProcessExecutionReport
-        The whole report.
-    channels : tuple of ReportChannel
-        As :func:`check_notify` gives them.
-    notify_on : {"always", "error"}
-        Send it in any case, or only if a task failed.
-    interrupted : bool, default False
-        Whether Ctrl-C ended the run. What is not sent after a second is sent by a thread then, for which
+        Where Ctrl-C has `interrupted` the run, what is not sent after a second is sent by a thread, for which
         the interpreter waits at its exit.
-    """
-    if not channels or (notify_on == "error" and not report.errored):
-        return
-    if not interrupted:
-        report.notify(*channels)
-        return
-    thread = threading.Thread(target=report.notify, args=channels, name="processes-notify", daemon=False)
-    thread.start()
-    thread.join(INTERRUPT_SECONDS)
+        """
+        if not self.channels or (self._only_on_error and not report.errored):
+            return
+        if not interrupted:
+            report.notify(*self.channels)
+            return
+        thread = threading.Thread(
+            target=report.notify, args=self.channels, name="processes-notify", daemon=False
+        )
+        thread.start()
+        thread.join(INTERRUPT_SECONDS)
