@@ -52,6 +52,7 @@ from .pickling import (
     modules_of_run,
 )
 from .rebuild import (
+    Rebuilt,
     fill_class,
     fill_function,
     fill_global,
@@ -66,6 +67,7 @@ from .rebuild import (
     globals_of,
     ids,
     make_by_base,
+    make_cell,
     make_class,
     make_code,
     make_context_variable,
@@ -89,7 +91,6 @@ from .reducers import (
     reduced_by_base,
 )
 from .shared_globals import (
-    EmptyCell,
     SharedGlobals,
     is_global,
     looked_up_for,
@@ -192,7 +193,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         self._new_locks = new_locks
         self._classes = classes  # takes those that are left out, functions too; None if none are
         self._shared: dict[str, SharedGlobals] = {}  # by module
-        self._cells: dict[int, EmptyCell] = {}  # by the ids of those that they stand for
+        self._cells: dict[int, Rebuilt] = {}  # by the ids of those that they stand for
         self._source_files: set[str] = set()  # those that need no look any more
         self._ordinary: set[int] = set()  # the ids of types whose objects need none: a look takes 2 µs
         self._bases: dict[int, Any] = {}  # by the ids of types, what makes their objects
@@ -426,11 +427,11 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             self.plain = False
         return NotImplemented
 
-    def _empty(self, cell: CellType, there: SharedGlobals | None) -> EmptyCell:
+    def _empty(self, cell: CellType, there: SharedGlobals | None) -> Rebuilt:
         """Return what stands for a cell, which has its contents later: they may need the function."""
         empty = self._cells.get(id(cell))
         if empty is None:
-            empty = self._cells[id(cell)] = EmptyCell() if there is None else there.empty(cell)
+            empty = self._cells[id(cell)] = Rebuilt(make_cell) if there is None else there.empty(cell)
         return empty
 
     def _reduce_bare_object(self, bare: object) -> Any:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypedDict, is_typeddic
 
 from .annotations import OF_CLASSES, as_attribute
 from .pickling import PROTOCOL
-from .rebuild import data_type_of, give_early, make_enum, make_skeleton
+from .rebuild import Rebuilt, data_type_of, give_early, make_enum, make_skeleton
 from .trusted import is_generated
 
 if TYPE_CHECKING:
@@ -111,31 +111,7 @@ def attributes_of_members(cls: type) -> dict[str, dict[str, Any]]:
     return found
 
 
-class Early:
-    """Stands for an attribute that a class is given as soon as it is read.
-
-    Parameters
-    ----------
-    cls : type
-        The class.
-    name : str
-        The attribute's name.
-    value : object
-        The attribute.
-    """
-
-    __slots__ = ("cls", "name", "value")
-
-    def __init__(self, cls: type, name: str, value: Any) -> None:
-        self.cls = cls
-        self.name = name
-        self.value = value
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return give_early, (self.cls, self.name, self.value)
-
-
-def take_early(cls: type, attributes: dict[str, Any]) -> list[Early]:
+def take_early(cls: type, attributes: dict[str, Any]) -> list[Rebuilt]:
     """Take out the attributes that a class is given one by one, as objects of it may need them.
 
     Such objects are attributes themselves, or globals that methods name. Not a ``__new__`` of the user's: one
@@ -143,7 +119,7 @@ def take_early(cls: type, attributes: dict[str, Any]) -> list[Early]:
     """
     late = _GIVEN_LATE if is_generated(cls, "__new__") else _GIVEN_LATE | {"__new__"}
     names = sorted(attributes.keys() - late, key=[*_ASKED_FOR_OBJECTS, *attributes].index)
-    return [Early(cls, name, attributes.pop(name)) for name in names]
+    return [Rebuilt(give_early, cls, name, attributes.pop(name)) for name in names]
 
 
 def reduce_member(member: Enum) -> Any:

@@ -85,6 +85,18 @@ _being_read: set[str] = set()
 _empty_aliases: dict[int, dict[str, Any]] = {}
 
 
+class Rebuilt:
+    """Stands for what a function makes of some values where it arrives."""
+
+    __slots__ = ("_reduced",)
+
+    def __init__(self, make: Callable[..., Any], *args: Any) -> None:
+        self._reduced = make, args
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self._reduced
+
+
 def find_module(name: str) -> ModuleType:
     """Import a module."""
     __import__(name)

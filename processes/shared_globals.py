@@ -16,7 +16,7 @@ from .annotations import annotations_of
 from .importable import stays_away
 from .lazy_imports import LAZY_IMPORT
 from .pickling import ATOMS, places_in_globals
-from .rebuild import find_cell, find_globals, first_brought, globals_of, make_cell
+from .rebuild import Rebuilt, find_cell, find_globals, first_brought, globals_of, make_cell
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -31,36 +31,6 @@ _NOT_SHARED: Final = (*ATOMS, type, ModuleType, BuiltinFunctionType, FunctionTyp
 """What is the same everywhere already, or sees to that by itself."""
 
 
-class Global:
-    """Stands for an object that is a global too, so that it stays one object in the worker."""
-
-    __slots__ = ("module", "name", "value")
-
-    def __init__(self, module: str, name: str, value: object) -> None:
-        self.module = module
-        self.name = name
-        self.value = value
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return first_brought, (self.module, self.name, self.value)
-
-
-class EmptyCell:
-    """Stands for a cell of a closure, without its contents: what has closed over it brings these.
-
-    Its place is that among the globals of a module, if it is there.
-    """
-
-    __slots__ = ("module", "place")
-
-    def __init__(self, module: str = "", place: Place | None = None) -> None:
-        self.module = module
-        self.place = place
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (make_cell, ()) if self.place is None else (find_cell, (self.module, self.place))
-
-
 class SharedGlobals:
     """Stands for the globals of a module on the way to a worker."""
 
@@ -73,14 +43,15 @@ class SharedGlobals:
     def __reduce__(self) -> tuple[Any, ...]:
         return find_globals, (self.module, self.module in stays_away)
 
-    def empty(self, cell: CellType) -> EmptyCell:
-        """Return what stands for a cell."""
-        return EmptyCell(self.module, place_among(self.values, cell))
+    def empty(self, cell: CellType) -> Rebuilt:
+        """Return what stands for a cell of a closure; what has closed over it brings its contents."""
+        place = place_among(self.values, cell)
+        return Rebuilt(make_cell) if place is None else Rebuilt(find_cell, self.module, place)
 
     def stand_in(self, value: Any) -> Any:
         """Return what stands for an object that a global is too, and else the object."""
         name = name_of_shared(self.values, value)
-        return value if name is None else Global(self.module, name, value)
+        return value if name is None else Rebuilt(first_brought, self.module, name, value)
 
     def stand_ins(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Do it for the values of a dict."""
