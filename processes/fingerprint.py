@@ -528,7 +528,9 @@ class _Writer:
     def write_named(self, named: Any) -> None:
         """Write a function or class: the name of a library's, a number for one of the user's own."""
         version = self._fingerprints.modules.version(named.__module__)
-        if version is not None and "<locals>" not in named.__qualname__:
+        # What the user has registered with a library's function that dispatches is the user's.
+        is_open = getattr(named, "__code__", None) is _DISPATCHED
+        if version is not None and "<locals>" not in named.__qualname__ and not is_open:
             self._put(b"library", f"{named.__module__} {named.__qualname__} {version}")
         else:
             self._put_place(named)
@@ -658,7 +660,7 @@ class _Writer:
         if "retry_with" in attributes:  # tenacity notes there how often it has retried
             attributes = {name: value for name, value in attributes.items() if name != "statistics"}
         defaults, named_defaults = function.__defaults__ or (), function.__kwdefaults__ or {}
-        self.write((len(defaults), [*named_defaults], attributes))
+        self.write((len(defaults), [*named_defaults], attributes, function.__doc__))  # it may have got that
         self.write_held(*defaults, *named_defaults.values())
         self.write(_annotation_texts(function))
         self.write(_named_in_annotations(function))  # of which decorators may make what they pass on
@@ -796,10 +798,11 @@ def _is_alias(value: object) -> bool:
 
 
 def _named_in_annotations(named: Any) -> list[object]:
-    """Return the classes, and the functions of `Annotated`, that annotations name."""
+    """Return the classes that annotations name, and what `Annotated` adds to them."""
     there = _globals_of(named)
     found: list[object] = []
     pending: list[Any] = list(annotations_of(named).values())
+    seen: dict[int, Any] = {}  # by id, and kept, as what some stand for is made when it is asked for
     while pending:
         one = pending.pop()
         text = getattr(one, "__forward_arg__", one)
@@ -807,8 +810,12 @@ def _named_in_annotations(named: Any) -> list[object]:
             pending += [there[word] for word in re.findall(r"\w+", text) if isinstance(there.get(word), type)]
         elif isinstance(one, (type, FunctionType)):
             found.append(one)
-        else:
-            pending += (*getattr(one, "__args__", ()), *getattr(one, "__metadata__", ()))
+        elif id(one) not in seen:
+            seen[id(one)] = one
+            pending += getattr(one, "__args__", ())
+            found += getattr(one, "__metadata__", ())
+            if type(one) in _TYPE_ALIAS:
+                pending.append(part_of(one, "value"))
     return found
 
 

@@ -431,6 +431,21 @@ def given(function):
 def injected(database: Database):
     return database.port
 
+class Depends:
+    def __init__(self, function):
+        self.function = function
+
+def connect():
+    return "primary"
+
+def depending(database: typing.Annotated[str, Depends(connect)]):
+    return database
+
+def documented():
+    return 13
+
+documented.__doc__ = "A tool."
+
 class ByPlace:
     def __init__(self, function):
         functools.update_wrapper(self, function)
@@ -477,6 +492,7 @@ MAY_CHANGE = set()
 VALUES = dict(
     by_part_of_a_text=by_part_of_a_text, lazy=lambda: lazy.FLAG and lazy.MODE, of_plugins=of_plugins,
     late_plugin=late_plugin, made=lambda name: vars(made)[name],
+    depending=depending, documented=documented,
     tools=tools, injected=injected, placed=Placed, beside=beside, in_dict=in_dict,
     by_text=by_text, plugin=lambda: isinstance(OfAnother(), Plugin),
     inner=inner, outer=outer, late=late, closed=closed(1), uses_names=uses_names, nested=nested, total=total,
@@ -543,6 +559,8 @@ EDITS: dict[str, tuple[str, str, str, set[str]]] = {
     "a module that a path has told": ("plugins/second.py", "return 8", "return 9", {"of_plugins"}),
     "another that is imported": ("plugins/first.py", "'m'", "'km'", {"of_plugins", "late_plugin"}),
     "a module without a file": ("program.py", "number = 11", "number = 12", {"made"}),
+    "what an annotation adds": ("program.py", '"primary"', '"replica"', {"depending"}),
+    "a text that documents a function": ("program.py", "A tool.", "A tool!", {"documented"}),
     "what is reduced to where it is": ("program.py", '"loaded"', '"saved"', {"placed"}),
     "a module that a function imports": (
         "late.py",
@@ -835,12 +853,21 @@ INSTALLED = """
 import os, sys
 sys.path.insert(1, os.path.join(os.path.dirname(__file__), "site-packages"))
 import acme.core, acme.jobs, local, plain, renamed, sched
+from dispatching import show
+
+class Shape:
+    pass
+
+@show.register
+def _(shape: Shape):
+    return 1
 
 def late(x):
     import plain, sched
 
 MAY_CHANGE = set()
 VALUES = dict(
+    dispatched=lambda x: show(x),
     same_name=lambda x: plain.PLAIN, other_name=lambda x: renamed.RENAMED, late=late, none=lambda x: x,
     local=lambda x: local.LOCAL,
     part=lambda x: acme.core.CORE, own_part=lambda x: acme.jobs.JOBS, own=lambda x: sched.OWN,
@@ -856,6 +883,7 @@ def test_an_installed_package_counts_with_its_version_and_the_users_own_beside_i
         "site-packages/acme/core.py": "CORE = 1\n",
         "site-packages/plain/__init__.py": "PLAIN = 1\n",
         "site-packages/renamed.py": "RENAMED = 1\n",
+        "site-packages/dispatching.py": "import functools\n@functools.singledispatch\ndef show(x): pass\n",
         "site-packages/local.py": "__version__ = '1'\nLOCAL = 1\n",
         "site-packages/homemade-1.dist-info/direct_url.json": "{}",
         "site-packages/homemade-1.dist-info/RECORD": "local.py,sha256=1\n",
@@ -866,6 +894,7 @@ def test_an_installed_package_counts_with_its_version_and_the_users_own_beside_i
         files[f"site-packages/{name}-1.dist-info/METADATA"] = f"Name: {name}\nVersion: 1\n"
     edits = (
         ("sched.py", {"own", "late"}),
+        ("program.py", {"dispatched"}),
         ("acme/jobs.py", {"own_part"}),
         ("site-packages/acme/core.py", set()),
         ("site-packages/acme_core-1.dist-info/METADATA", {"part"}),
@@ -941,8 +970,17 @@ type Unknown = list[missing.Name]
 def noted(x: Number, *others: "Unknown"):
     return x
 
+class Row:
+    width = 80
+
+type Rows = list[Row]
+
+def of_rows(rows: Rows):
+    return rows
+
 MAY_CHANGE = set()
 VALUES = dict(
+    of_rows=of_rows,
     alias=lambda x: typing.get_args(Number), generic=lambda x: Numbers[int], nested=lambda x: Nested,
     unknown=lambda x: Unknown, none=lambda x: x, number=1, noted=noted,
 )
@@ -955,6 +993,7 @@ def test_what_a_type_alias_stands_for_counts(tmp_path):
         ("Number = int", "Number = float", {"alias", "nested", "noted"}),
         ("list[T]", "set[T]", {"generic"}),
         ("Nested = dict", "Nested = list", {"nested"}),
+        ("width = 80", "width = 81", {"of_rows"}),
     )
     unedited, *edited = fingerprints_after_each(
         [("program.py", before, after) for before, after, _ in edits], {"program.py": ALIASES}, tmp_path
