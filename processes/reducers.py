@@ -322,6 +322,15 @@ def _reduce_curried(curried: Any) -> Any:
     return restore, (kind, function, *others, is_found)
 
 
+def _reduce_cached_method(descriptor: Any) -> Any:
+    """Reduce a method that cachetools caches to what it is made of, where no worker finds it in its class."""
+    find, (owner, name) = descriptor.__reduce__()
+    if can_be_imported(owner):
+        return find, (owner, name)
+    made_anew = {"_MethodDescriptor__unbound": None}  # when the class is asked for it
+    return NEW_OBJECT, (type(descriptor),), vars(descriptor) | made_anew
+
+
 def reduce_descriptor(descriptor: Any) -> tuple[Any, ...]:
     """Reduce a property or the like, of a class that inherits from it, to what its base makes it of."""
     kind = type(descriptor)
@@ -435,5 +444,6 @@ OF_LIBRARIES: Final[dict[str, Callable[[Any], Any]]] = {
     "pydantic._internal._validate_call.ValidateCallWrapper": _reduce_checked_call,
     "toolz.functoolz.curry": _reduce_curried,
     "cytoolz.functoolz.curry": _reduce_curried,
+    "cachetools._descriptor._MethodDescriptor": _reduce_cached_method,
 }
 """By class, those of the objects of libraries, which may not be there."""

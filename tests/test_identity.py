@@ -1973,6 +1973,40 @@ def test_functions_of_a_script_that_toolz_has_curried_travel(tmp_path):
     assert same_outcomes_of(CURRIED, tmp_path) == expected
 
 
+CACHED_METHODS = """
+from cachetools import cachedmethod
+
+class Prices:
+    def __init__(self):
+        self.cache = {}
+
+    @cachedmethod(lambda self: self.cache)
+    def of(self, item):
+        return len(item)
+
+prices = Prices()
+prices.of("plum"), Prices.of
+
+def through_class():
+    made = Prices()
+    return made.of("fig"), made.of("fig"), len(made.cache)
+
+def tasks():
+    return [
+        Task("through-class", through_class),
+        Task("through-global", lambda: prices.of("pear")),
+        Task("method", prices.of, args=("kiwi",)),
+        Task("argument", lambda prices: (prices.of("date"), prices.of("plum")), args=(prices,)),
+    ]
+"""
+
+
+def test_methods_of_a_script_that_cachetools_caches_travel(tmp_path):
+    pytest.importorskip("cachetools")
+    expected = {"through-class": [3, 3, 1], "through-global": 4, "method": 4, "argument": [4, 4]}
+    assert same_outcomes_of(CACHED_METHODS, tmp_path) == expected
+
+
 DELEGATES = """
 class Wrapper:
     def __init__(self, wrapped, *others):
