@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
+from programs import NAMED
 
 from processes import DaskRunner, Process, ProcessPoolRunner, Task, runners
 from processes.cpus import usable_cpus
@@ -32,9 +33,6 @@ if TYPE_CHECKING:
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Say what ``-n auto`` is: three workers for each processor, since many tests wait."""
     return 3 * usable_cpus()
-
-
-RUNNERS = ("sequential", "thread", "process")
 
 
 class WarmPool:
@@ -95,7 +93,7 @@ def shared_workers(monkeypatch: pytest.MonkeyPatch, _end_of_warm_pool: None) -> 
     )
 
 
-@pytest.fixture(params=RUNNERS)
+@pytest.fixture(params=NAMED)
 def runner(request: pytest.FixtureRequest) -> str:
     """Each runner in turn, by name."""
     name: str = request.param

@@ -9,6 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+NAMED = ("sequential", "thread", "process")
+"""The runners that a program can name and that start in no time."""
+
 NOT_SLOW_FOR_DASK = "ignore:Creating scratch directories is taking:UserWarning"
 """What Dask says on a busy machine is no fault of a program's: for an option -W behind others."""
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from functions import ENGINES, NAMED
+from functions import ENGINES
+from programs import NAMED
 
 from processes import ExecutorRunner
 from processes.runners import RUNNERS

@@ -13,7 +13,6 @@ from programs import wait_until
 
 from processes import Process, Task, TaskDependency
 
-NAMED = ("sequential", "thread", "process")  # runners that a program can name and that start in no time
 ENGINES = ("executor", "dask")  # other people's
 SENDING = ("process", *ENGINES)  # runners that send their attempts to other processes
 

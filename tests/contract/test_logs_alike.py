@@ -13,8 +13,8 @@ from itertools import chain
 from pathlib import Path
 
 import pytest
-from functions import NAMED, SENDING
-from programs import ended, output_of
+from functions import SENDING
+from programs import NAMED, ended, output_of
 
 from processes import Process, Task, TaskDependency
 

@@ -8,8 +8,7 @@ from contextvars import ContextVar, copy_context
 from pathlib import Path
 
 import pytest
-from functions import NAMED
-from programs import ended, output_of
+from programs import NAMED, ended, output_of
 
 from processes import Process, Task
 

@@ -121,7 +121,7 @@ def turn_around(value: bytes) -> bytes:
     return value[-1:] + value[:-1]
 
 
-LARGE = 100_000_000
+LARGE = 30_000_000
 
 
 def fail_with_large_variables(argument: object) -> NoReturn:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from faulty_runs import time_limit
-from programs import ended
+from programs import NAMED, ended, output_of
 
 from processes import Process, ProcessExecutionReport, Task, TaskDependency
 from processes.checkpoint_file import CheckpointFile, Head
@@ -242,29 +242,27 @@ tasks = [Task("small", make, args=(10_000,)), Task("large", make, args=(5_000_00
          Task("last", len, dependencies=[passed("small"), TaskDependency("larger")]),
          Task("free", abs, args=(-1,))]
 resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, resource.RLIM_INFINITY))
-with warnings.catch_warnings(record=True) as caught:
-    warnings.simplefilter("always")
-    report = Process(tasks).run(runner=sys.argv[1], max_workers=None, checkpoint="run.ckpt")
-report.raise_for_errors()
-print(*report.from_checkpoint)
-for warning in caught:
-    print(warning.message)
+for runner in sys.argv[1:]:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        report = Process(tasks).run(runner=runner, checkpoint=f"{runner}.ckpt")
+    report.raise_for_errors()
+    (warning,) = caught
+    print(*report.from_checkpoint, warning.message, sep="|")
 """
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs limits of resources")
-def test_a_disk_that_is_full_costs_the_results_that_do_not_fit(runner, tmp_path):
-    outputs = []
-    for _ in range(2):
-        done = ended([sys.executable, "-c", FULL, runner], cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
-        outputs.append(done.stdout.splitlines())
-    (none, first), (taken, second) = outputs
-    assert (none, taken.split()) == ("", ["small", "free"])
-    for message in (first, second):
-        assert "The checkpoint cannot be written, and the next run runs task 'large" in message
-        assert "File too large" in message
-    assert (tmp_path / "run.ckpt").stat().st_size < 20_000
+def test_a_disk_that_is_full_costs_the_results_that_do_not_fit(tmp_path):
+    for taken in ([], ["small", "free"]):
+        lines = output_of([sys.executable, "-c", FULL, *NAMED], cwd=tmp_path).splitlines()
+        assert len(lines) == len(NAMED)
+        for runner, line in zip(NAMED, lines, strict=True):
+            *from_checkpoint, message = line.split("|")
+            assert from_checkpoint == taken
+            assert "The checkpoint cannot be written, and the next run runs task 'large" in message
+            assert "File too large" in message
+            assert (tmp_path / f"{runner}.ckpt").stat().st_size < 20_000
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs limits of resources")
@@ -273,7 +271,9 @@ def test_a_disk_that_is_full_from_the_start_is_an_error_before_anything_runs(tmp
     for limit in ("(10, resource.RLIM_INFINITY)", "(1_000_000, resource.RLIM_INFINITY)"):
         program = FULL.replace("(1_000_000, resource.RLIM_INFINITY)", limit).replace("def make", NOTED_MAKE)
         outputs.append(ended([sys.executable, "-c", program, "sequential"], cwd=tmp_path))
-        said = f"OSError: [Errno 27] File too large: {str(tmp_path / 'run.ckpt')!r}" in outputs[-1].stderr
+        said = (
+            f"OSError: [Errno 27] File too large: {str(tmp_path / 'sequential.ckpt')!r}" in outputs[-1].stderr
+        )
         assert said == (len(outputs) == 1)
         assert ("making" in outputs[-1].stdout) == (len(outputs) == 2)
 

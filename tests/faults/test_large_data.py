@@ -983,8 +983,8 @@ HAS_KINDS = (
 
 
 @pytest.mark.skipif(not HAS_KINDS, reason="nobody tells memory by its kind")
-def test_eight_consumers_of_an_array_share_its_memory(tmp_path):
-    size, consumers = 64 if HAS_GIL else 128, 8  # without it, interpreters keep more memory of their own
+def test_four_consumers_of_an_array_share_its_memory(tmp_path):
+    size, consumers = 32 if HAS_GIL else 64, 4  # without it, interpreters keep more memory of their own
 
     def hold(array: np.ndarray, number: int) -> float:
         total = float(array.sum())  # touches all of it

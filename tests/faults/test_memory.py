@@ -136,12 +136,11 @@ def die(short):
 DEATHS = (
     GROUPS
     + """
-for short in (True, False):
-    report = Process([Task("dies", die, args=(short,)), Task("good", abs, args=(-1,))]).run(
-        runner="process", max_workers=2
-    )
-    assert report.results == {{"good": 1}}
-    print(str(report.exceptions["dies"]).partition(") ")[2])
+tasks = [Task("good", abs, args=(-1,)), Task("short", die, args=(True,)), Task("dies", die, args=(False,))]
+report = Process(tasks).run(runner="process", max_workers=1)
+assert report.results == {{"good": 1}}
+for error in report.exceptions.values():
+    print(str(error).partition(") ")[2])
 """
 )
 
