@@ -590,11 +590,6 @@ def test_a_signal_that_strikes_while_a_thread_starts_ends_the_run(monkeypatch, t
     assert process.run(runner="sequential", checkpoint=tmp_path / "run.ckpt").results == {"quick": 1}
 
 
-def sleep_and_tell_the_end(file):
-    atexit.register(file.touch)
-    time.sleep(0.2)
-
-
 @pytest.mark.parametrize(
     ("cls", "method"), [(ThreadRunner, "close"), (Child, "leave"), (Child, "_read_death")]
 )
@@ -602,6 +597,10 @@ def test_a_signal_that_strikes_while_a_runner_is_closed_leaves_nothing_behind(
     cls, method, monkeypatch, tmp_path
 ):
     function = getattr(cls, method)
+
+    def sleep_and_tell_the_end(file):
+        atexit.register(file.touch)
+        time.sleep(0.2)
 
     def be_struck(*args):
         monkeypatch.undo()

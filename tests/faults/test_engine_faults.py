@@ -106,14 +106,21 @@ def end_of_child() -> int | None:
 @with_threads_of_dask
 @pytest.mark.usefixtures("lost_workers_come_back")
 @pytest.mark.once
-def test_a_dead_worker_of_dask_costs_the_attempt_that_it_was_at(tmp_path):
+def test_a_dead_worker_of_dask_costs_its_attempt_and_dask_computes_again_what_it_kept(tmp_path):
+    pids = tmp_path / "pids"
     tasks = [
-        Task("dies", die),
-        Task("dies-once", die_once, args=(tmp_path / "died",), retries=1),
+        Task("dies", die, priority=1),  # before all that others need, whose results could be lost with it
+        Task("dies-once", die_once, args=(tmp_path / "died",), retries=1, priority=1),
         Task("below", abs, dependencies=[TaskDependency("dies")]),
         Task("child", end_of_child, dependencies=[TaskDependency("dies-once")]),  # of one in its place
         *[Task(f"t{i}", note, args=(tmp_path / "called", i, np.ones(20_000))) for i in range(10)],  # large
         *[Task(f"t{i}", note, args=(tmp_path / "called", i)) for i in range(10, 40)],
+    ]
+    after = [TaskDependency(task.name) for task in tasks if task.name not in ("dies", "below")]
+    tasks += [
+        Task("make", make_and_tell, args=(pids,), dependencies=after, keep_result=False),
+        Task("kill", kill_from, args=(pids,), dependencies=[TaskDependency("make")], runner="thread"),
+        Task("sum", np.sum, dependencies=[TaskDependency("make", True), TaskDependency("kill")]),
     ]
     preload = tmp_path / "preloaded.py"
     preload.write_text(f"from pathlib import Path\nPath({str(tmp_path / 'is-loaded')!r}).touch()\n")
@@ -130,6 +137,8 @@ def test_a_dead_worker_of_dask_costs_the_attempt_that_it_was_at(tmp_path):
     assert report.results["child"] == 0
     assert sorted(map(int, (tmp_path / "called").read_text().split())) == list(range(40))
     assert report.entries["below"].status is TaskStatus.SKIPPED
+    assert report.results["sum"] == 200_000
+    assert len(pids.read_text().split()) == 2
 
 
 @with_threads_of_dask
@@ -197,21 +206,6 @@ def test_a_cluster_that_stays_without_workers_is_told_of(monkeypatch):
         where = f"the Dask cluster at {cluster.scheduler_address}"
     assert report.results == {"one": 1}
     assert told == [f"{where} has had no worker for 0.01 s; 1 of its attempts wait for one"]
-
-
-@with_threads_of_dask
-@pytest.mark.usefixtures("lost_workers_come_back")
-@pytest.mark.once
-def test_dask_computes_again_what_was_kept_by_a_worker_that_died(tmp_path):
-    path = tmp_path / "pids"
-    tasks = [
-        Task("make", make_and_tell, args=(path,), keep_result=False),
-        Task("kill", kill_from, args=(path,), dependencies=[TaskDependency("make")], runner="thread"),
-        Task("sum", np.sum, dependencies=[TaskDependency("make", True), TaskDependency("kill")]),
-    ]
-    report = Process(tasks).run(runner=DaskRunner(n_workers=1))
-    assert report.results["sum"] == 200_000
-    assert len(path.read_text().split()) == 2
 
 
 def make_and_wait_in_second_call(path: Path, count: int) -> np.ndarray:
