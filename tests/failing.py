@@ -406,6 +406,31 @@ class Failing:
         raise PlainError("static")
 
 
+def outer(secret: int) -> float:
+    divisor = secret - secret
+    return middle(divisor)
+
+
+def middle(divisor: int) -> float:
+    numerator = 1
+    return inner(numerator, divisor)
+
+
+def inner(numerator: int, divisor: int) -> float:
+    return numerator / divisor
+
+
+def recurse_for_ever(number: int = 0) -> int:
+    return recurse_for_ever(number + 1) + 1
+
+
+def lock_in_an_attribute() -> None:
+    error = PlainError("locked")
+    error.lock = threading.Lock()
+    error.fine = [1]
+    raise error
+
+
 FAILURES: dict[str, Callable[[], object]] = {
     **{
         name: function

@@ -225,9 +225,9 @@ def test_a_report_is_made_from_results():
 
 def test_a_report_knows_the_graph_that_was_run(runner):
     tasks = [
-        Task("load", work),
-        Task("use", work, dependencies=[TaskDependency("LOAD"), TaskDependency("setup")]),
-        Task("setup", work),
+        Task("load", int),
+        Task("use", int, dependencies=[TaskDependency("LOAD"), TaskDependency("setup")]),
+        Task("setup", int),
     ]
     process = Process(tasks)
     report = process.run(runner=runner)

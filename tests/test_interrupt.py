@@ -105,11 +105,10 @@ def test_ctrl_c_ends_a_run_and_leaves_what_was_finished(runner, body, tmp_path):
     assert alive == []
 
 
-def raise_keyboard_interrupt() -> None:
-    raise KeyboardInterrupt("my own")
-
-
 def test_a_keyboard_interrupt_of_the_functions_own_fails_its_task_alone(runner):
+    def raise_keyboard_interrupt() -> None:
+        raise KeyboardInterrupt("my own")
+
     report = Process([Task("rude", raise_keyboard_interrupt), Task("fine", abs, args=(-1,))]).run(
         runner=runner
     )

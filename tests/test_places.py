@@ -970,14 +970,10 @@ def test_functions_and_classes_of_notebook_cells_run_in_processes(tmp_path):
     assert again == "True\n"
 
 
-def plus_one(number: int) -> int:
-    return number + 1
-
-
 def chain() -> Process:
     return Process(
         [
-            Task("first", plus_one, args=(1,)),
+            Task("first", lambda number: number + 1, args=(1,)),
             Task("second", lambda number: number * 10, dependencies=[TaskDependency("first", True)]),
         ]
     )

@@ -85,15 +85,13 @@ def test_a_printed_report_shows_what_needs_attention_first(report):
     ]
 
 
-def read_number(text):
-    return json.loads(text)
-
-
-def fail_here():
-    raise ValueError("boom")
-
-
 def test_a_printed_failure_tells_who_has_raised_it_and_which_line_of_the_task_has_led_there(runner):
+    def read_number(text):
+        return json.loads(text)
+
+    def fail_here():
+        raise ValueError("boom")
+
     tasks = [Task("below", read_number, args=("{",)), Task("here", fail_here)]
     below, here = str(Process(tasks).run(runner=runner)).split("\n\n")[1:]
     assert re.search(

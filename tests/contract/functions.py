@@ -183,3 +183,26 @@ def where() -> tuple[int, str]:
 def fail_with_marker(message: str) -> None:
     marker = len(message)
     raise ValueError(message, marker)
+
+
+class Strange:
+    """Tells nobody what it is."""
+
+    @property
+    def __class__(self):
+        raise RuntimeError("no class")
+
+    def __call__(self):
+        return "called"
+
+
+def burn() -> None:
+    end = time.thread_time() + 0.05
+    while time.thread_time() < end:
+        pass
+
+
+def burn_in_a_thread() -> None:
+    thread = threading.Thread(target=burn)
+    thread.start()
+    thread.join()

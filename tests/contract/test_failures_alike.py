@@ -8,7 +8,6 @@ import math
 import multiprocessing
 import pdb  # noqa: T100 - it is what is tested
 import sys
-import threading
 import traceback
 from functools import cache
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 
 import failing
 import pytest
-from failing import FAILURES, caught, facts_of, tidy
+from failing import FAILURES, caught, facts_of, lock_in_an_attribute, outer, recurse_for_ever, tidy
 from functions import SENDING
 from programs import output_of
 
@@ -137,10 +136,6 @@ def test_nine_hundred_frames_are_no_trouble(runner, folder):
     assert len(list(traceback.walk_tb(live.__traceback__))) == 901
 
 
-def recurse_for_ever(number: int = 0) -> int:
-    return recurse_for_ever(number + 1) + 1
-
-
 def test_a_recursion_without_end_is_a_recursion_error(runner):
     report = Process([Task("deep", recurse_for_ever), Task("ok", abs, args=(-1,))]).run(runner=runner)
     assert type(report.exceptions["deep"]) is RecursionError
@@ -151,33 +146,19 @@ def test_a_recursion_without_end_is_a_recursion_error(runner):
     assert report.results == {"ok": 1}
 
 
-def outer(secret: int) -> float:
-    divisor = secret - secret
-    return middle(divisor)
-
-
-def middle(divisor: int) -> float:
-    numerator = 1
-    return inner(numerator, divisor)
-
-
-def inner(numerator: int, divisor: int) -> float:
-    return numerator / divisor
-
-
 def test_a_filter_picks_the_frame_whose_variables_are_kept(runner):
     kept = {
         None: ("inner", {"numerator": "1", "divisor": "0"}),
         "middle": ("middle", {"divisor": "0", "numerator": "1"}),
         "outer": ("outer", {"secret": "5", "divisor": "0"}),
-        "test_failures_alike": ("inner", {"numerator": "1", "divisor": "0"}),
+        "failing": ("inner", {"numerator": "1", "divisor": "0"}),
         "no such file": ("inner", {"numerator": "1", "divisor": "0"}),
     }
     tasks = [Task(f"t{n}", outer, args=(5,), traced_vars_frame_filter=one) for n, one in enumerate(kept)]
     report = Process(tasks).run(runner=runner)
     for task, (function, variables) in zip(tasks, kept.values(), strict=True):
         error = report.errored[task.name].error
-        code = globals()[function].__code__
+        code = getattr(failing, function).__code__
         assert error.traced_vars == variables, task.traced_vars_frame_filter
         file, _, rest = error.traced_vars_location.rpartition(":")
         line, _, name = rest.partition(" in ")
@@ -377,13 +358,6 @@ def test_a_debugger_walks_through_the_frames_of_a_live_exception(runner):
     assert "5\n" in text
     assert "return numerator / divisor" in text
     assert "return middle(divisor)" in text
-
-
-def lock_in_an_attribute() -> None:
-    error = failing.PlainError("locked")
-    error.lock = threading.Lock()
-    error.fine = [1]
-    raise error
 
 
 def test_what_cannot_travel_costs_a_live_exception_no_more_than_itself(runner):

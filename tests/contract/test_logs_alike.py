@@ -8,32 +8,26 @@ import logging.config
 import os
 import re
 import sys
-import threading
 from itertools import chain
 from pathlib import Path
 
+import chatting
 import pytest
+from chatting import (
+    chatty,
+    chatty_failure,
+    log_and_return,
+    log_from_a_thread,
+    log_odd_things,
+    log_unprintable,
+    log_with_a_name_of_ours,
+    log_with_a_reason,
+    pay,
+)
 from functions import SENDING
 from programs import NAMED, ended, output_of
 
 from processes import Process, Task, TaskDependency
-
-
-def chatty(message: str) -> str:
-    logging.getLogger("chatty.app").warning("warned: %s", message)
-    logging.getLogger("chatty.app").debug("not heard: %s", message)
-    logging.getLogger("chatty.quiet").info("informed: %s", message)
-    logging.getLogger("chatty.alone").error("alone: %s", message)
-    return message
-
-
-def chatty_failure(message: str) -> None:
-    number = len(message)
-    try:
-        raise KeyError(number)
-    except KeyError:
-        logging.getLogger("chatty.app").exception("handled")
-    raise ValueError(message)
 
 
 def lines_of(path: Path) -> list[str]:
@@ -151,14 +145,6 @@ class Redact(logging.Filter):
         return "noise" not in record.msg
 
 
-def pay() -> None:
-    logger = logging.getLogger("chatty.pay")
-    logger.warning("password is %s", "hunter2")
-    logger.warning("noise")
-    logger.log(35, "notice")
-    logging.getLogger("chatty.disabled").warning("not heard")
-
-
 @pytest.fixture
 def chatty_pay(monkeypatch):
     """Loggers that a program has set up with a filter, a name for a level, and a `disabled`."""
@@ -239,12 +225,6 @@ if __name__ == "__main__":
 def test_a_signal_that_strikes_while_a_record_is_logged_is_for_the_program(number, expected, tmp_path):
     done = ended([sys.executable, "-c", SIGNALLED, number], cwd=tmp_path)
     assert (done.returncode, done.stdout) == expected, done.stderr
-
-
-def log_from_a_thread() -> None:
-    thread = threading.Thread(target=logging.getLogger("chatty.app").warning, args=("from a thread",))
-    thread.start()
-    thread.join()
 
 
 def test_records_of_threads_that_a_task_starts_are_its_own_in_processes(tmp_path):
@@ -647,35 +627,12 @@ def test_a_logger_that_a_task_keeps_from_propagating_is_not_heard_above():
     assert sorted(done.stderr.splitlines()) == sorted(chain.from_iterable(lines))
 
 
-class WithCode(Exception):
-    """It pickles, and cannot be read back: its arguments are not what it is made of."""
-
-    def __init__(self, text: str, code: int) -> None:
-        super().__init__(f"{text} {code}")
-
-
-class Detached:
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-
-    def __repr__(self) -> str:
-        raise RuntimeError("detached")
-
-
-def log_odd_things() -> int:
-    of_its_own = type("OfItsOwn", (), {"__module__": __name__, "__qualname__": "OfItsOwn"})
-    globals()["OfItsOwn"] = of_its_own
-    odd = {"error": WithCode("x", code=3), "detached": Detached(), "own": of_its_own(), "pair": (1, [2])}
-    logging.getLogger("chatty.app").warning("odd", extra=odd)
-    return 1
-
-
 def test_attributes_of_a_record_that_cannot_travel_cost_nothing(runner, tmp_path, heard):
     path = tmp_path / "log"
     report = Process([Task("odd", log_odd_things, log_path=path), Task("other", abs, args=(-2,))]).run(
         runner=runner
     )
-    globals().pop("OfItsOwn", None)
+    vars(chatting).pop("OfItsOwn", None)
     report.raise_for_errors()
     assert report.results == {"odd": 1, "other": 2}
     assert "chatty.app: odd" in path.read_text()
@@ -685,23 +642,6 @@ def test_attributes_of_a_record_that_cannot_travel_cost_nothing(runner, tmp_path
         assert record.error == "WithCode('x 3')"
         assert record.detached == "<Detached object whose __repr__ raised RuntimeError: detached>"
         assert record.own == "<object that could not be deserialized: AttributeError>"
-
-
-class Unprintable:
-    def __str__(self) -> str:
-        raise KeyError("str")
-
-    def __repr__(self) -> str:
-        raise KeyError("repr")
-
-
-def log_unprintable() -> int:
-    logging.getLogger("chatty.app").warning(Unprintable())
-    logging.getLogger("chatty.app").warning("%s", Unprintable())
-    # As a program has it that logs what another one has written as JSON.
-    foreign = {"name": "chatty.json", "msg": "failed", "levelno": logging.ERROR, "exc_info": "ValueError: x"}
-    logging.getLogger("chatty.json").handle(logging.makeLogRecord(foreign))
-    return 1
 
 
 def test_a_message_that_cannot_be_shown_costs_the_record_at_most(runner, tmp_path, heard, monkeypatch):
@@ -716,19 +656,11 @@ def test_a_message_that_cannot_be_shown_costs_the_record_at_most(runner, tmp_pat
         assert second == "'%s' with arguments that do not fit: KeyError('str')"
 
 
-def log_with_a_name_of_ours() -> None:
-    logging.getLogger("chatty.app").warning("counted", extra={"log_files": 3})
-
-
 def test_an_attribute_of_a_record_may_have_any_name(runner, tmp_path, heard):
     path = tmp_path / "log"
     Process([Task("counts", log_with_a_name_of_ours, log_path=path)]).run(runner=runner).raise_for_errors()
     assert "chatty.app: counted" in path.read_text()
     assert [record.log_files for record in heard if record.name == "chatty.app"] == [3]
-
-
-def log_with_a_reason() -> None:
-    logging.getLogger("chatty.app").warning("rejected %s", "it", extra={"reason": "late"})
 
 
 def test_the_programs_record_factory_makes_records_of_what_was_logged(runner, heard):
@@ -754,11 +686,6 @@ class Strict(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         raise StopIteration(record.getMessage())
-
-
-def log_and_return(message: str) -> str:
-    logging.getLogger("chatty.app").error(message)
-    return message
 
 
 @pytest.mark.parametrize("with_file", [False, True])

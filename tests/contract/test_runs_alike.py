@@ -28,9 +28,12 @@ from functions import (
     Holder,
     HoldsPool,
     Pipeline,
+    Strange,
     add,
     await_both,
     await_file,
+    burn,
+    burn_in_a_thread,
     count_attempts,
     fail,
     give_back_a_process_that_has_run,
@@ -518,17 +521,6 @@ def test_an_amount_may_be_any_kind_of_number(runner):
     assert report.results == {"t0": 0, "t1": 1, "t2": 2}
 
 
-class Strange:
-    """Tells nobody what it is."""
-
-    @property
-    def __class__(self):
-        raise RuntimeError("no class")
-
-    def __call__(self):
-        return "called"
-
-
 def test_a_value_that_does_not_tell_its_class_harms_no_run(runner):
     tasks = [
         Task("makes", Strange, keep_result=False),
@@ -835,18 +827,6 @@ def test_metrics_tell_who_ran_a_task_and_when(runner, timeout):
     assert metrics.worker.startswith(runner)
     assert metrics.host == socket.gethostname()
     assert report.elapsed_seconds > 0
-
-
-def burn() -> None:
-    end = time.thread_time() + 0.05
-    while time.thread_time() < end:
-        pass
-
-
-def burn_in_a_thread() -> None:
-    thread = threading.Thread(target=burn)
-    thread.start()
-    thread.join()
 
 
 def test_processor_time_is_that_of_the_functions_thread_or_of_its_worker_process(shared_workers):

@@ -33,6 +33,7 @@ from arrays import (
     work,
 )
 from faulty_runs import time_limit
+from programs import wait_until
 
 from processes import (
     Process,
@@ -84,11 +85,6 @@ def files(monkeypatch: pytest.MonkeyPatch) -> Files:
     files = Files(buffers._open_files)
     monkeypatch.setattr(buffers, "_open_files", files)
     return files
-
-
-def wait_for(path: Path) -> None:
-    while not path.exists():
-        time.sleep(0.01)
 
 
 def touch_at_the_end_of_soon(folder: Path) -> Callable[[object], None]:
@@ -160,7 +156,7 @@ def test_an_object_of_the_programs_own_class_is_handed_on_itself(workers, files,
     # And where it is written, because the next task cannot start yet, its class goes along.
     tasks = [
         Task("soon", State, keep_result=False),
-        Task("late", wait_for, args=(tmp_path / "soon",)),
+        Task("late", wait_until, args=((tmp_path / "soon").exists,)),
         Task("end", lambda _, state: end(state), dependencies=behind("late", "soon")),
     ]
     assert run(tasks, workers, observers=[touch_at_the_end_of_soon(tmp_path)]).results["end"] == (
@@ -216,7 +212,7 @@ def test_arguments_keep_their_order(workers):
 def test_a_value_is_written_where_its_task_waits_for_another(workers, files, tmp_path):
     tasks = [
         Task("soon", make, keep_result=False),
-        Task("late", wait_for, args=(tmp_path / "soon",)),
+        Task("late", wait_until, args=((tmp_path / "soon").exists,)),
         Task("use", lambda _, array: double(array), dependencies=behind("late", "soon")),
     ]
     report = run(tasks, workers, observers=[touch_at_the_end_of_soon(tmp_path)])
@@ -488,7 +484,7 @@ def test_what_an_answer_sets_going_that_comes_before_a_run_of_several_runners_sl
     monkeypatch.setattr(ProcessPoolRunner, "_flush", flush_slowly)
     tasks = [
         Task("make", bytearray, args=(LARGE,), keep_result=False),
-        Task("wait", wait_for, args=(tmp_path / "asked",), runner="thread"),
+        Task("wait", wait_until, args=((tmp_path / "asked").exists,), runner="thread"),
         Task("length", len, dependencies=[*behind("make"), TaskDependency("wait")]),
     ]
     # In a thread that no signal has to be looked for in, and which so sleeps until something comes.
