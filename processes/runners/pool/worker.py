@@ -156,9 +156,45 @@ class _Given:
             self.task_name, self.frame_filter, *self.layout = pickle.loads(description)  # noqa: S301 - our own parent
 
 
+class _Sender:
+    """Sends whole frames: the loop has some, threads that a task starts and that log, handlers of signals."""
+
+    def __init__(self, sock: socket) -> None:
+        self._socket = sock
+        self._lock = threading.RLock()  # guards all below
+        self._is_sending = False
+        self._unsent: list[Buffer] = []
+        self._sent: list[int] = []  # bytes of the first of these, in parts
+
+    def send(self, frame: list[Buffer]) -> None:
+        """Send a frame, or leave that to whom this has interrupted."""
+        with self._lock:
+            self._unsent += frame
+            if self._is_sending:
+                return  # a signal's handler, or a finalizer, logs: what it has struck sends this too
+            self._is_sending = True
+            try:
+                while self._unsent:
+                    if "signal" in sys.modules:
+                        self._send_some()
+                    else:
+                        self._socket.sendall(self._unsent[0], wire.NO_SIGNAL)
+                        del self._unsent[0]
+            finally:
+                self._is_sending = False
+
+    def _send_some(self) -> None:
+        """Send some of the next piece; what a signal's handler breaks off by raising can be gone on with."""
+        piece = memoryview(self._unsent[0])[sum(self._sent) :]
+        # Handlers strike between calls: not between this one and the note of how much it has sent.
+        self._sent += map(self._socket.send, (piece,), (wire.NO_SIGNAL,))
+        if sum(self._sent) == len(self._unsent[0]):
+            del self._unsent[0], self._sent[:]
+
+
 class _Loop:
     def __init__(self, sock: socket, token_fd: int) -> None:
-        self._socket = sock
+        self._send = _Sender(sock).send
         self._side_channel = wire.take_side_channel(sock)
         self._token_fd = token_fd
         if token_fd >= 0:
@@ -170,11 +206,6 @@ class _Loop:
         self._reader = wire.FrameReader(sock)
         self._worker = Worker.here("")
         self._parent_pid = os.getppid()
-        # Guards the socket, and what follows: threads that a task starts may log, and handlers of signals.
-        self._sending = threading.RLock()
-        self._is_sending = False
-        self._unsent: list[Buffer] = []
-        self._sent: list[int] = []  # bytes of the first of these, in parts
         self._serialized: dict[int, bytes | memoryview | Parcel] = {}  # functions not yet loaded
         self._functions: dict[int, Any] = {}
         self._ticket = 0
@@ -569,27 +600,3 @@ class _Loop:
                 with suppress(OSError):  # a thread that was left behind logs while it is closed
                     self._send(wire.frame(wire.OUTPUT_SO_FAR, self._ticket, wire.LENGTH.pack(output.size())))
             self._send(wire.frame(wire.RECORD, self._ticket, record))
-
-    def _send(self, frame: list[Buffer]) -> None:
-        with self._sending:
-            self._unsent += frame
-            if self._is_sending:
-                return  # a signal's handler, or a finalizer, logs: what it has struck sends this too
-            self._is_sending = True
-            try:
-                while self._unsent:
-                    if "signal" in sys.modules:
-                        self._send_some()
-                    else:
-                        self._socket.sendall(self._unsent[0], wire.NO_SIGNAL)
-                        del self._unsent[0]
-            finally:
-                self._is_sending = False
-
-    def _send_some(self) -> None:
-        """Send some of the next piece; what a signal's handler breaks off by raising can be gone on with."""
-        piece = memoryview(self._unsent[0])[sum(self._sent) :]
-        # Handlers strike between calls: not between this one and the note of how much it has sent.
-        self._sent += map(self._socket.send, (piece,), (wire.NO_SIGNAL,))
-        if sum(self._sent) == len(self._unsent[0]):
-            del self._unsent[0], self._sent[:]
