@@ -55,7 +55,6 @@ from .rebuild import (
     Rebuilt,
     fill_class,
     fill_function,
-    fill_global,
     fill_module,
     fill_object,
     find_global,
@@ -491,7 +490,7 @@ def _reduce_global(obj: Any, name: str) -> Any:
     if obj is not find_in(module, name) and obj is not first_of_run.get((module, name)):
         return name  # which pickle refuses
     state = (module, name, object.__getstate__(obj))
-    return find_global, (module, name, type(obj)), state, None, None, fill_global
+    return find_global, (module, name, type(obj)), state, None, None, fill_object
 
 
 def _is_of_nothing(reduced: Any) -> bool:

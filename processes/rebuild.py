@@ -216,9 +216,9 @@ def find_object(module: str, name: str, cls: type, *args: Any) -> Any:
 
 
 def fill_object(obj: Any, state: tuple[str, str, Any]) -> None:
-    """Give a global its state, as pickle does, if nothing has done so yet."""
+    """Give a global its state, as pickle does, if nothing has done so yet, and it is not the one at home."""
     module, name, own = state
-    if serves_run() and (module, name) not in _empty_objects:
+    if (serves_run() and (module, name) not in _empty_objects) or _found_at_home(module, name) is obj:
         return
     set_state(obj, own)
     _empty_objects.discard((module, name))
@@ -246,12 +246,6 @@ def find_global(module: str, name: str, cls: type) -> Any:
     found = _found_at_home(module, name)
     # An engine's worker may have a class of its own for it.
     return found if type(found).__qualname__ == cls.__qualname__ else find_object(module, name, cls)
-
-
-def fill_global(obj: Any, state: tuple[str, str, Any]) -> None:
-    """Give a global its state, unless it is at home."""
-    if _found_at_home(*state[:2]) is not obj:
-        fill_object(obj, state)
 
 
 def _found_at_home(module: str, name: str) -> Any:

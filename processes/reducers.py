@@ -97,14 +97,6 @@ def _reduce_reference(reference: ReferenceType[Any]) -> Any:
     return ReferenceType, (set() if target is None else target, reference.__callback__)
 
 
-def _reduce_struct(layout: struct.Struct) -> Any:
-    return struct.Struct, (layout.format,)
-
-
-def _reduce_thread_local(_: threading.local) -> Any:
-    return threading.local, ()  # each thread has its own data in it, and a new one none
-
-
 def place_in_file(array: Any) -> tuple[Any, ...] | None:
     """Return what `numpy.memmap` opens an array with that is one; None if its file does not hold it."""
     if array._mmap is None or array.filename is None or array.mode == "c" or not array.nbytes:  # noqa: SLF001
@@ -431,8 +423,11 @@ REDUCERS: Final[dict[type, Callable[[Any], Any]]] = {
     WeakKeyDictionary: _reduce_weak_dict,
     WeakValueDictionary: _reduce_weak_dict,
     ReferenceType: _reduce_reference,
-    struct.Struct: _reduce_struct,
-    threading.local: _reduce_thread_local,
+    struct.Struct: lambda layout: (struct.Struct, (layout.format,)),
+    threading.local: lambda _: (
+        threading.local,
+        (),
+    ),  # each thread has its own data in it, and a new one none
     typing.TypeVar: _reduce_type_variable,
     io.TextIOWrapper: _reduce_text_file,
     contextlib._GeneratorContextManager: _reduce_context_manager,  # noqa: SLF001
