@@ -7,6 +7,7 @@ import os
 import pickle
 from collections import deque
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from threading import Lock
@@ -431,18 +432,16 @@ class DaskRunner(ProcessRunner):
             self._used.close()
 
 
+@dataclass(slots=True, eq=False)
 class _Held:
     """An attempt that the cluster has."""
 
-    __slots__ = ("attempt", "future", "inputs", "packed", "tries", "worker_address")
-
-    def __init__(self, attempt: Attempt, packed: Packed, inputs: list[Any]) -> None:
-        self.attempt = attempt
-        self.packed = packed
-        self.inputs = inputs
-        self.future: Future[Any] | None = None
-        self.worker_address = ""  # once it has begun
-        self.tries = 0  # how often it was given to the cluster
+    attempt: Attempt
+    packed: Packed
+    inputs: list[Any]
+    future: Future[Any] | None = None
+    worker_address: str = ""  # once it has begun
+    tries: int = 0  # how often it was given to the cluster
 
     def take_back(self) -> None:
         """Have it called no more; in the thread of the client's loop, which may just have sent it."""
