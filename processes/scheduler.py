@@ -8,7 +8,6 @@ time. It blocks in its runner's `wait`, or in :meth:`Scheduler._wait_for_any`, a
 
 from __future__ import annotations
 
-from collections import Counter
 from contextlib import ExitStack, suppress
 from heapq import heappop, heappush
 from itertools import count
@@ -39,7 +38,7 @@ from .pickling import dump
 from .plan import Plan, State
 from .resources import exact
 from .retry import delay_after
-from .runners import make_runner
+from .runners.team import Team
 from .runners.waker import CalledOff, Waker, shorter
 from .stand_in import StandIn
 from .task_log import record_sink
@@ -113,10 +112,10 @@ class Scheduler:
     # The interpreter finds the attributes of an object quickly up to 30 of them, or in slots.
     __slots__ = (
         "_audience", "_available", "_began", "_cancelled", "_captures_output", "_downstream", "_earlier",
-        "_error", "_fail_fast", "_interrupt", "_needed_by", "_needs", "_number_of", "_numbered",
-        "_only_runner", "_plan", "_ranks", "_ready_at", "_runners", "_running", "_saved", "_saves",
-        "_sealed", "_stand_in", "_timers", "_values", "_waker", "elapsed_seconds", "graph", "metrics",
-        "process_name", "results", "returned", "runner", "taken_over",
+        "_error", "_fail_fast", "_interrupt", "_needed_by", "_needs", "_only_runner", "_plan", "_ranks",
+        "_ready_at", "_running", "_saved", "_saves", "_sealed", "_stand_in", "_team", "_timers",
+        "_values", "_waker", "elapsed_seconds", "graph", "metrics", "process_name", "results", "returned",
+        "runner", "taken_over",
     )  # fmt: skip
 
     def __init__(
@@ -134,7 +133,6 @@ class Scheduler:
         has_line: bool = False,
         downstream: Callable[[int], list[str]] | None = None,
     ) -> None:
-        self.runner = runner.for_run()
         self.results = dict.fromkeys(graph.names, TaskResult.pending())
         self.metrics = Measurements(graph.names)
         self.elapsed_seconds = 0.0
@@ -149,16 +147,12 @@ class Scheduler:
         self._fail_fast = fail_fast
         self._captures_output = captures_output
         self._downstream = downstream or _names_below(graph)
-        self._numbered, self._number_of = _numbered_runners(graph.tasks, runner, self.runner)
+        self._team = Team(graph.tasks, runner, self.results, has_line)
+        self.runner = self._team.default
         self._needs = _needs_of(graph.tasks)
-        self._only_runner = self._numbered[0] if len(self._numbered) == 1 and self._needs is None else None
-        self._runners = [self.runner, *(one for one in self._numbered if one is not self.runner)]
-        is_shared = _shared_functions(graph.tasks)
-        for one in self._runners:
-            one.results = self.results
-            one.is_shared = is_shared
-            one.has_line = has_line
-        self._plan = Plan(graph, self._number_of, durations, self._needs)
+        is_only_one = len(self._team.numbered) == 1 and self._needs is None
+        self._only_runner = self._team.numbered[0] if is_only_one else None
+        self._plan = Plan(graph, self._team.number_of, durations, self._needs)
         self._ranks = self._plan.ranks
         # Of tasks that are retried: how many attempts there were, and how many seconds they took.
         self._earlier: dict[int, tuple[int, float]] = {}
@@ -214,7 +208,7 @@ class Scheduler:
             steps.callback(self._open_results)
             steps.callback(self._values.clear)
             steps.callback(self._waker.close)
-            for runner in self._runners:
+            for runner in self._team.runners:
                 runner.open(self._waker)
                 steps.callback(runner.close)
             steps.callback(self._stop_running, steps)
@@ -222,9 +216,9 @@ class Scheduler:
             self._audience.tell(RunStarted(self.process_name, tuple(self.graph.names), self.runner.name))
             if self._saved:
                 self._take_over_saved()
-            for number, runner in enumerate(self._numbered):
+            for number, runner in enumerate(self._team.numbered):
                 runner.prepare(self._plan.count_ready(number))
-            self._drive(self.runner.wait if len(self._runners) == 1 else self._wait_for_any)
+            self._drive(self.runner.wait if len(self._team.runners) == 1 else self._wait_for_any)
             if self._error is not None:
                 raise self._error
         if self._interrupt.happened:
@@ -299,9 +293,10 @@ class Scheduler:
             return True
         while (best := self._best_startable()) is not None:
             rank, number = best
-            if anywhere and not self._numbered[number].starts_anywhere:
+            runner = self._team.numbered[number]
+            if anywhere and not runner.starts_anywhere:
                 return False
-            self._start(plan.take(number, rank), self._numbered[number])
+            self._start(plan.take(number, rank), runner)
         return True
 
     def _best_startable(self) -> tuple[int, int] | None:
@@ -317,7 +312,7 @@ class Scheduler:
     def _best_within(self, available: Amounts) -> tuple[int, int] | None:
         startable = [
             (rank, number)
-            for number, runner in enumerate(self._numbered)
+            for number, runner in enumerate(self._team.numbered)
             if runner.free_slots > 0
             and not runner.is_sated
             and (rank := self._plan.rank_of_next(number, available)) is not None
@@ -370,7 +365,7 @@ class Scheduler:
         (dependant,) = (
             below for below in self.graph.dependants[index] if self._plan.state(below) is not State.SKIPPED
         )
-        same_runner = self._numbered[self._number_of[dependant]] is runner
+        same_runner = self._team.runner_of(dependant) is runner
         return same_runner and not self.graph.tasks[dependant].retries
 
     def _unseal(self, attempt: Attempt) -> bool:
@@ -411,7 +406,7 @@ class Scheduler:
 
     def _wait_for_any(self, timeout: float | None) -> list[Message]:
         """Wait for messages of several runners."""
-        performing = next((runner for runner in self._runners if runner.performs_while_waiting), None)
+        performing = self._team.performing()
         if performing is None:
             return self._wait_for_others(timeout)
         self._take(self._wait_for_others(0))  # which has the others send what they were given
@@ -422,15 +417,7 @@ class Scheduler:
         return messages + self._wait_for_others(0)
 
     def _wait_for_others(self, timeout: float | None) -> list[Message]:
-        """Wait for messages of those runners that call no function themselves."""
-        runners = [runner for runner in self._runners if not runner.performs_while_waiting]
-        messages = _collect(runners)
-        if not messages and timeout != 0:
-            for runner in runners:
-                timeout = shorter(timeout, runner.poll_seconds)
-            self._waker.wait(timeout, [fd for runner in runners if (fd := runner.fileno()) is not None])
-            messages = _collect(runners)
-        return messages
+        return self._team.wait_for_others(timeout, self._waker)
 
     # Ending
 
@@ -591,11 +578,7 @@ class Scheduler:
             attempt.on_record.close()
 
     def _runner_of(self, ticket: int) -> ProcessRunner:
-        return self._numbered[self._number_of[self._running[ticket][0]]]
-
-
-def _collect(runners: Iterable[ProcessRunner]) -> list[Message]:
-    return [message for runner in runners for message in runner.wait(0)]
+        return self._team.runner_of(self._running[ticket][0])
 
 
 def _arguments(attempt: Attempt, of: Callable[[Any], Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -612,18 +595,6 @@ def _shown(value: Any) -> Any:
     with suppress(SerializationError, CalledOff):
         return _open(value)
     return value
-
-
-def _shared_functions(tasks: Sequence[Task]) -> Callable[[object], bool]:
-    """Make what tells whether several tasks call a function; it counts when it is first asked."""
-    calls: Counter[int] = Counter()  # by the ids of functions
-
-    def is_shared(function: object) -> bool:
-        if not calls:
-            calls.update([id(task.func) for task in tasks])
-        return calls[id(function)] > 1
-
-    return is_shared
 
 
 def _names_below(graph: Graph) -> Callable[[int], list[str]]:
@@ -644,26 +615,6 @@ def _needs_of(tasks: Sequence[Task]) -> list[Amounts] | None:
     if not any(task.resources for task in tasks):
         return None
     return [exact(task.resources) for task in tasks]
-
-
-def _numbered_runners(
-    tasks: Sequence[Task], default: ProcessRunner, default_copy: ProcessRunner
-) -> tuple[list[ProcessRunner], list[int]]:
-    """Return this run's own copies of the runners that tasks run on, and the number of each task's."""
-    if not any(task.runner is not None for task in tasks):
-        return [default_copy], [0] * len(tasks)
-    named: dict[str, ProcessRunner] = {default.name: default}
-    numbered: dict[int, tuple[int, ProcessRunner]] = {}  # by id: the user's may be equal, or without hash
-    number_of: list[int] = []
-    for task in tasks:
-        runner = default if task.runner is None else task.runner
-        if isinstance(runner, str):
-            if runner not in named:
-                named[runner] = make_runner(runner)
-            runner = named[runner]
-        number_of.append(numbered.setdefault(id(runner), (len(numbered), runner))[0])
-    copies = [default_copy if runner is default else runner.for_run() for _, runner in numbered.values()]
-    return copies, number_of
 
 
 def _is_interrupted(outcome: Outcome) -> bool:
