@@ -260,14 +260,14 @@ class Scheduler:
 
     def _go_on(self, finished: Finished) -> None:
         """Do the next step after a success in the thread that brings it, while the run's own sleeps."""
-        untold, all_is_started = self._audience.untold, False
-        all_is_told = not untold
+        was_all_told, all_is_started = not self._audience.untold, False
         try:
             self._end_attempt(finished)
             all_is_started = self._start_ready_attempts(anywhere=True)
         except BaseException as error:
             self._error, self._cancelled = error, True
-        if (all_is_told and untold) or self._cancelled or not (all_is_started and self._running):
+        is_more_to_tell = was_all_told and self._audience.untold
+        if is_more_to_tell or self._cancelled or not (all_is_started and self._running):
             self._waker.ring()
 
     def cancel(self) -> None:
@@ -548,13 +548,10 @@ class Scheduler:
         while self._timers and self._timers[0][0] <= now:
             _, ticket, index = heappop(self._timers)
             if not ticket:
-                self._resume(index)
+                self._ready_at[index] = time()
+                self._plan.resume(index)
             elif ticket in self._running:
                 self._time_out(ticket, now)
-
-    def _resume(self, index: int) -> None:
-        self._ready_at[index] = time()
-        self._plan.resume(index)
 
     def _time_out(self, ticket: int, now: float) -> None:
         """Stop an attempt whose time is over; it may have begun anew since the timer was set."""
