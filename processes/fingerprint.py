@@ -61,15 +61,13 @@ from .failure import brief_repr
 from .interrupt import is_of_signal
 from .lazy_imports import LAZY_IMPORT, import_waiting_submodule, imported
 from .pickling import LARGE, PROTOCOL, is_simple
-from .provenance import Modules, absolute_name, is_compiled
+from .provenance import IMPORTS_BY_TEXT, Modules, absolute_name, beginning_of, in_package, is_compiled
 from .reducers import DESCRIPTORS, base_that_reduces, is_of_wrapt, reduce_descriptor, reduced_by_base
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
 _DIGEST_BYTES: Final = 20
-
-_IMPORTS_BY_TEXT: Final = {"import_module", "__import__"}
 
 _ALL: Final = ("*",)  # what is imported of a package
 
@@ -86,8 +84,6 @@ _DERIVED: Final = {
     *("_unhashable_values_map_", "__slotnames__"),
     *("__pydantic_core_schema__", "__pydantic_validator__", "__pydantic_serializer__"),
 }
-
-_MODULE_NAME: Final = re.compile(r"(\.*)((?:[^\W\d]\w*(?:\.[^\W\d]\w*)*)?)")
 
 _ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]+")
 
@@ -675,10 +671,9 @@ class _Writer:
 
     def write_import(self, level: int, name: str, items: tuple[str, ...], there: dict[str, Any]) -> None:
         name = absolute_name(name, level, there.get("__package__") or there.get("__name__", ""))
-        modules = self._fingerprints.modules
-        found = modules.in_package(name) if items == _ALL else (name, *(f"{name}.{item}" for item in items))
+        found = in_package(name) if items == _ALL else (name, *(f"{name}.{item}" for item in items))
         for module in found:
-            self._put(b"import", modules.source(module))
+            self._put(b"import", self._fingerprints.modules.source(module))
 
     def write_class(self, cls: type) -> None:
         """Write the contents of a class."""
@@ -868,12 +863,6 @@ def _globals_and_imports(
             imports.append((level, step.argval, items or ()))
         elif step.opname.startswith("LOAD_"):  # the level and the names are the two before
             constants.append(step.argval)
-    if not _IMPORTS_BY_TEXT.isdisjoint(code.co_names):
-        imports += [_as_import(text) for text in code.co_consts if type(text) is str]
+    if not IMPORTS_BY_TEXT.isdisjoint(code.co_names):
+        imports += [(*beginning_of(text), _ALL) for text in code.co_consts if type(text) is str]
     return found, whole, imports
-
-
-def _as_import(text: str) -> tuple[int, str, tuple[str, ...]]:
-    """Return what is imported by a text: a module, or any in the package that it begins with."""
-    dots, name = _MODULE_NAME.match(text).groups()  # type: ignore[union-attr]
-    return len(dots), name, _ALL

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import sys
 from contextlib import suppress
 from functools import cached_property
@@ -18,6 +19,10 @@ from .importable import find_specs, outermost_with_file
 if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
     from importlib.metadata import Distribution
+
+IMPORTS_BY_TEXT: Final = {"import_module", "__import__"}  # functions
+
+_MODULE_NAME: Final = re.compile(r"(\.*)((?:[^\W\d]\w*(?:\.[^\W\d]\w*)*)?)")
 
 _INSTALLED: Final = {"site-packages", "dist-packages"}  # the folders that installers write to
 _OF_PYTHON: Final = Path(os.__file__).parent
@@ -56,16 +61,6 @@ class Modules:
                 found[module], others = self._read(module)
                 unread += others
         return repr(sorted(found.items())).encode()
-
-    def in_package(self, name: str) -> list[str]:
-        """Return a module's name, and, of a package of the user's own, those of all modules in it."""
-        found = [name]
-        for package in found:  # grows meanwhile
-            specs = find_specs(package)
-            if specs and not _is_installed(specs[-1]):
-                folders = specs[-1].submodule_search_locations or ()
-                found += sorted(f"{package}.{part.name}" for part in iter_modules(folders))
-        return found
 
     def _version_of_package(self, name: str) -> str | None:
         top = name.partition(".")[0]
@@ -151,6 +146,24 @@ class Modules:
         return self._versions_by_name[package]
 
 
+def in_package(name: str) -> list[str]:
+    """Return a module's name, and, of a package of the user's own, those of all modules in it."""
+    found = [name]
+    for package in found:  # grows meanwhile
+        specs = find_specs(package)
+        if specs and not _is_installed(specs[-1]):
+            folders = specs[-1].submodule_search_locations or ()
+            found += sorted(f"{package}.{part.name}" for part in iter_modules(folders))
+    return found
+
+
+def beginning_of(text: str) -> tuple[int, str]:
+    """Return what a text by which code imports begins with: how many levels up, and a module's name."""
+    found = _MODULE_NAME.match(text)
+    assert found is not None  # it may be empty
+    return len(found[1]), found[2]
+
+
 def is_compiled(name: str | None) -> TypeGuard[str]:
     """Tell whether a module's functions and classes show no code."""
     spec = getattr(sys.modules.get(name or ""), "__spec__", None)
@@ -203,4 +216,13 @@ def _imports_of(source: bytes, package: str) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             base = absolute_name(node.module or "", node.level, package)
             found |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Call) and _name_of(node.func) in IMPORTS_BY_TEXT:
+            for part in ast.walk(node):
+                if isinstance(part, ast.Constant) and type(part.value) is str:
+                    level, name = beginning_of(part.value)
+                    found.update(in_package(absolute_name(name, level, package)))
     return found
+
+
+def _name_of(called: ast.expr) -> str | None:
+    return getattr(called, "attr", None) or getattr(called, "id", None)

@@ -261,7 +261,14 @@ def unused():
     pass
 """,
     "prices.py": "def price(n):\n    return n + 1\n",
-    "late.py": "from prices import price\nfrom tools import lists\n",
+    "late.py": """
+from prices import price
+from tools import lists
+def by_text():
+    from importlib import import_module
+    return import_module("texts").TEXT
+""",
+    "texts.py": "TEXT = 'a'\n",
     "tools/__init__.py": "",
     "tools/lists.py": "from . import pairs\n",
     "tools/pairs.py": "PAIR = 2\n",
@@ -546,6 +553,7 @@ EDITS: dict[str, tuple[str, str, str, set[str]]] = {
         {"total", "by_module", "late", "by_text", *WHOLE},
     ),
     "what nobody calls": ("shop.py", "    pass", "    return 1", WHOLE),
+    "what such a module imports by a text": ("texts.py", "'a'", "'b'", {"late", "by_text"}),
     "what is found among subclasses": ("program.py", "weight = 900", "weight = 901", {"tools"}),
     "a new subclass": ("program.py", "def tools()", "class Saw(Hammer): pass\ndef tools()", {"tools"}),
     "what only an annotation names": ("program.py", "port = 5432", "port = 5433", {"injected"}),
