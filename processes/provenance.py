@@ -131,7 +131,7 @@ class Modules:
             if _is_installed(spec):
                 return own + self._version_by_name(spec.name), frozenset(others)
             data = Path(spec.origin).read_bytes()
-            own += blake2b(data).digest()
+            own += _digest_of_file(spec, data)
             is_package = spec.submodule_search_locations is not None
             if spec.origin.endswith(".py"):
                 others |= _imports_of(data, spec.name if is_package else spec.name.rpartition(".")[0])
@@ -144,6 +144,21 @@ class Modules:
             version = "" if is_pythons else self._version_of_distribution(package, "")
             self._versions_by_name[package] = version.encode()
         return self._versions_by_name[package]
+
+
+def _digest_of_file(spec: ModuleSpec, data: bytes) -> bytes:
+    """Return the digest of a module's file, and of the one that is loaded if it may be another."""
+    digest = blake2b(data).digest()
+    loaded = getattr(sys.modules.get(spec.name), "__spec__", None)
+    seen, first = _seen.get(spec.name, (None, digest))
+    if loaded is None or (seen is not None and seen is not loaded):  # it will be loaded, or was loaded anew
+        first = digest
+    _seen[spec.name] = loaded, first
+    return digest if first == digest else first + digest
+
+
+_seen: Final[dict[str, tuple[ModuleSpec | None, bytes]]] = {}
+"""By module, what was loaded when it was looked at before, and what its file was when that was first seen."""
 
 
 def in_package(name: str) -> list[str]:

@@ -857,6 +857,37 @@ def test_an_object_that_an_installed_package_has_made_counts_with_its_contents(t
     assert {name for name in before if before[name] == after[name]} == {"none"}
 
 
+EDITED = """
+import importlib, pathlib, sys
+from processes.fingerprint import Fingerprints
+
+def late():
+    import steps
+    return steps.count()
+
+def tell():
+    print(Fingerprints().of_call(late, (), {}).hex())
+
+if sys.argv[1:] == ["edits"]:
+    tell()
+    late()
+    tell()
+    pathlib.Path(sys.path[0], "steps.py").write_text("def count():\\n    return 22\\n")
+    tell()
+    importlib.reload(sys.modules["steps"])
+tell()
+"""
+
+
+def test_a_module_that_was_edited_since_it_was_loaded_is_another_one_than_the_one_in_the_file(tmp_path):
+    write_all(tmp_path, {"program.py": EDITED, "steps.py": "def count():\n    return 1\n"})
+    command = [sys.executable, tmp_path / "program.py"]
+    unloaded, before, edited, loaded = programs.output_of([*command, "edits"]).split()
+    assert unloaded == before
+    assert len({before, edited, loaded}) == 3
+    assert programs.output_of(command).split() == [loaded]
+
+
 INSTALLED = """
 import os, sys
 sys.path.insert(1, os.path.join(os.path.dirname(__file__), "site-packages"))
