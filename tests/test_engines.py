@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import sys
 import threading
@@ -11,10 +10,20 @@ import tracemalloc
 import types
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
+from on_engines import (
+    add,
+    append,
+    double,
+    fail_after,
+    fail_once,
+    hold,
+    keys_at,
+    make_at_home,
+    meet_and_make,
+)
 from programs import ended, output_of, wait_until
 
 from processes import (
@@ -32,27 +41,6 @@ from processes import (
 )
 from processes.runners import make_runner
 from processes.runners.dask.values import OnCluster
-
-
-def add(*numbers: int) -> int:
-    return sum(numbers)
-
-
-def hold(begun: Path, go_on: Path) -> None:
-    begun.touch()
-    wait_until(go_on.exists)
-
-
-def fail_after(path: Path) -> None:
-    wait_until(path.exists)
-    raise LookupError
-
-
-def append(numbers: list[int]) -> list[int]:
-    numbers.append(1)
-    logging.getLogger("chatty.engine").warning("appended")
-    return numbers
-
 
 # ---- Executors -------------------------------------------------------------------------------------------
 
@@ -105,10 +93,6 @@ def test_an_executor_of_threads_gives_functions_copies_and_says_all_once(caplog,
     assert [record.name for record in caplog.records].count("chatty.engine") == 2
     assert path.read_text().count("chatty.engine: appended") == 1
     assert report.metrics["without"].pid == os.getpid()
-
-
-def keys_at(dask_worker) -> list[str]:
-    return list(dask_worker.state.tasks)
 
 
 @pytest.mark.parametrize("engine", ["threads", "dask"])
@@ -189,13 +173,6 @@ def test_a_result_that_cannot_travel_and_an_argument_that_cannot_cost_their_own_
     assert str(report.exceptions["gives"]).startswith("The result of task 'gives' cannot be brought back: ")
 
 
-def fail_once(path: Path) -> str:
-    if not path.exists():
-        path.touch()
-        raise ConnectionError("the first time")
-    return "the second time"
-
-
 def test_an_executor_that_makes_the_same_call_once_makes_every_attempt(dask, tmp_path):
     executor = dask._connection.client.get_executor(pure=True)
     tasks = [Task("fails-once", fail_once, args=(tmp_path / "failed",), retries=1)]
@@ -218,26 +195,6 @@ def test_a_run_ends_though_its_executor_takes_no_call_back():
     tasks = [Task("stuck", add), Task("fails", int, args=("one",), runner="thread")]
     report = Process(tasks).run(runner=ExecutorRunner(CannotCancel()), fail_fast=True)
     assert report.entries["stuck"].status is TaskStatus.PENDING
-
-
-class AtHome:
-    """Can be read in one process alone."""
-
-    def __init__(self, home: int) -> None:
-        self.home = home
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return be_at_home, (self.home,)
-
-
-def be_at_home(home: int) -> AtHome:
-    if os.getpid() != home:
-        raise LookupError("not at home")
-    return AtHome(home)
-
-
-def make_at_home() -> AtHome:
-    return AtHome(os.getpid())
 
 
 def test_what_cannot_be_read_where_it_arrives_costs_its_own_task(executor):
@@ -392,11 +349,6 @@ def test_each_attempt_has_globals_of_its_own_as_they_are_when_its_run_begins(
 # ---- Dask ------------------------------------------------------------------------------------------------
 
 
-def double(array: np.ndarray) -> np.ndarray:
-    array *= 2  # it is writable, and nobody else's
-    return array
-
-
 def test_large_results_stay_on_the_cluster_until_the_report_needs_them(dask):
     seen = {}
 
@@ -421,12 +373,6 @@ def test_large_results_stay_on_the_cluster_until_the_report_needs_them(dask):
     assert report.results["make"] is None
     assert np.array_equal(report.results["double"], np.full(200_000, 2.0))
     assert report.results["sum"] == 400_000
-
-
-def meet_and_make(own: Path, other: Path) -> np.ndarray:
-    own.touch()
-    wait_until(other.exists)
-    return np.ones(200_000)
 
 
 def test_large_results_go_from_worker_to_worker(dask, tmp_path):

@@ -20,6 +20,25 @@ from processes import SerializationError, WorkerDiedError
 GIB = 1 << 30
 
 
+class Hostile:
+    """Does what it is told when it is pickled, or when it is read again."""
+
+    def __init__(self, when: str, error: type[BaseException]) -> None:
+        self.when = when
+        self.error = error
+
+    def __reduce__(self) -> Any:
+        if self.when == "written":
+            raise self.error("hostile")
+        return make_hostile, (self.when, self.error)
+
+
+def make_hostile(when: str, error: type[BaseException]) -> Hostile:
+    if "UNREADABLE" in os.environ:
+        raise error("hostile")
+    return Hostile(when, error)
+
+
 def count_up() -> Iterator[int]:
     yield 1
 

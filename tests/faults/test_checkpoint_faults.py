@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import signal
@@ -15,6 +14,7 @@ from typing import Any
 
 import pytest
 from faulty_runs import time_limit
+from odd_values import Hostile
 from programs import NAMED, ended, output_of
 
 from processes import Process, ProcessExecutionReport, Task, TaskDependency
@@ -33,25 +33,6 @@ def run(path: Path, tasks: list[Task], runner: str) -> tuple[ProcessExecutionRep
     assert {warning.category for warning in caught} <= {RuntimeWarning}
     assert {warning.filename for warning in caught} <= {__file__, "sys", "<sys>"}  # these from another thread
     return report, [str(warning.message) for warning in caught]
-
-
-class Hostile:
-    """Does what it is told when it is pickled, or when it is read again."""
-
-    def __init__(self, when: str, error: type[BaseException]) -> None:
-        self.when = when
-        self.error = error
-
-    def __reduce__(self) -> Any:
-        if self.when == "written":
-            raise self.error("hostile")
-        return make_hostile, (self.when, self.error)
-
-
-def make_hostile(when: str, error: type[BaseException]) -> Hostile:
-    if "UNREADABLE" in os.environ:
-        raise error("hostile")
-    return Hostile(when, error)
 
 
 @pytest.mark.parametrize("make", [threading.Lock, lambda: (n for n in "abc")])

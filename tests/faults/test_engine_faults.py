@@ -23,6 +23,7 @@ import pytest
 from faulty_runs import time_limit
 from misbehaving import die, die_once, kill_from, make_and_tell, note
 from odd_values import ReadElsewhere
+from on_engines import end_of_child, find_package_again, hide_package, see_sigint_in_a_child
 from patience import patient
 from programs import NOT_SLOW_FOR_DASK, ended, started, wait_until
 
@@ -94,13 +95,6 @@ def lost_workers_come_back() -> Iterator[None]:
 
     with dask.config.set({"distributed.deploy.lost-worker-timeout": "10m"}):
         yield
-
-
-def end_of_child() -> int | None:
-    child = get_context("spawn").Process(target=abs, args=(-1,))
-    child.start()
-    child.join(60)
-    return child.exitcode
 
 
 @with_threads_of_dask
@@ -518,14 +512,6 @@ def test_a_stream_has_all_entries_where_a_result_on_the_cluster_cannot_be_read_h
     assert "could not be deserialized: RuntimeError: not here" in str(stream.report.exceptions["make"])
 
 
-def hide_package() -> None:
-    sys.modules["processes.runners.dask.call"] = None  # type: ignore[assignment]  # importing it fails
-
-
-def find_package_again() -> None:
-    del sys.modules["processes.runners.dask.call"]
-
-
 def test_workers_that_lack_this_package_say_so_and_stay(new_client):
     client = new_client()
     limit = threading.Timer(90, client.close)  # a run on a cluster without workers waits for some
@@ -793,11 +779,6 @@ def test_a_ctrl_c_does_not_wait_for_a_cluster_that_is_started(tmp_path):
     assert (program.returncode, errors) == (0, "")
     _, alive = psutil.wait_procs(children, timeout=60)
     assert alive == []
-
-
-def see_sigint_in_a_child() -> str:
-    program = "from signal import *; print(getsignal(SIGINT) is default_int_handler, pthread_sigmask(0, []))"
-    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
 
 
 @pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="signals cannot be held up")

@@ -69,26 +69,26 @@ def behind(*names: str) -> list[TaskDependency]:
 
 
 def values_of(kind: str) -> Any:
-    array = np.arange(300_000, dtype=np.int64)
+    array = np.arange(60_000, dtype=np.int64)
     if kind == "array":
         return array
     if kind == "array in columns":
         return np.asfortranarray(array.reshape(3, -1))
     if kind == "every second item":
-        return np.arange(600_000)[::2]
+        return np.arange(120_000)[::2]
     if kind == "read-only array":
         array.flags.writeable = False
         return array
     if kind == "bytes":
-        return os.urandom(2 * MB)
+        return os.urandom(MB // 2)
     if kind == "bytearray":
-        return bytearray(os.urandom(2 * MB))
+        return bytearray(os.urandom(MB // 2))
     if kind == "text":
-        return "é" * 2 * MB
+        return "é" * (MB // 2)
     if kind == "nested":
-        return {"a": [array, (array, b"x" * 2 * MB)], "b": {"c": array * 2}, "small": [1, "two"]}
+        return {"a": [array, (array, b"x" * (MB // 2))], "b": {"c": array * 2}, "small": [1, "two"]}
     if kind == "many small things":
-        return [f"{number:0100}" for number in range(20_000)]
+        return [f"{number:0100}" for number in range(5_000)]
     if kind == "DataFrame":
         import pandas as pd  # here, because workers import this module
 
@@ -173,7 +173,7 @@ def test_workers_stay_warm_though_the_lines_of_some_did_not_reach_them():
     value = bytes(300_000)
     pids = set()
     with ProcessPoolRunner(2) as runner:
-        for _ in range(10):
+        for _ in range(5):
             report = run(runner, *(Task(f"t{n}", give_back, args=(value, n)) for n in range(30)))
             assert set(report.results.values()) == {value}
             pids |= {metrics.pid for metrics in report.metrics.values()}
@@ -341,7 +341,7 @@ def test_an_array_in_a_file_is_the_one_that_was_opened(tmp_path, workers):
 @pytest.mark.parametrize("comes", ["literally", "as a result", "with others"])
 def test_an_argument_of_many_small_things_is_taken_apart_once_for_many_tasks(comes, monkeypatch, workers):
     monkeypatch.setattr(Index, "taken_apart", 0)
-    index = Index(50_000)
+    index = Index(20_000)
     source, given = [], {"args": (index,)}
     if comes == "as a result":
         source = [Task("index", lambda: index, runner="thread")]
@@ -357,7 +357,7 @@ def test_an_argument_of_many_small_things_is_taken_apart_once_for_many_tasks(com
 
 
 def test_what_two_arguments_have_in_common_stays_one_object(workers):
-    index = Index(50_000)
+    index = Index(20_000)
     tasks = [Task(f"t{n}", look_up, args=(index, n), kwargs={"also": index.first}) for n in range(10)]
     report = run(workers, *tasks)
     assert list(report.results.values()) == [(f"word {n}", True) for n in range(10)]
