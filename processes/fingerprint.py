@@ -170,10 +170,23 @@ _T = TypeVar("_T")
 
 
 class _Part(NamedTuple):
-    """What several may hold: the digest of its own contents, which name others by number, and these."""
+    """What several may hold: the digest of its own contents, which name others by number, and these.
+
+    Attributes
+    ----------
+    digest : bytes
+        Of its own contents.
+    needs : tuple of object
+        The others.
+    noted : frozenset of int
+        The ids of those that only annotations name: if the contents of one cannot be told, its name will do.
+    asks_for_subclasses : bool
+        Whether it is code that asks for subclasses.
+    """
 
     digest: bytes
     needs: tuple[Any, ...]
+    noted: frozenset[int]
     asks_for_subclasses: bool
 
 
@@ -216,6 +229,7 @@ class Fingerprints:
     def __init__(self) -> None:
         self._functions: dict[int, tuple[object, bytes | str]] = {}
         self._parts: dict[int, tuple[object, _Part]] = {}
+        self._untold: dict[int, Exception] = {}  # why parts could not be made, by the ids of what they are of
         self._codes: dict[int, tuple[CodeType, _Code]] = {}
         self._items: dict[int, tuple[object, bytes]] = {}  # of sets, if sets are in them
         self.sets_written = 0  # tells whether there are any
@@ -268,16 +282,33 @@ class Fingerprints:
 
         note(root.needs)
         parts: list[_Part] = []
+        firm = [*root.needs]  # which more than annotations name
+        is_untold = False
         while len(parts) < len(queue):
             for need in queue[len(parts) :]:
-                part = _known(self._parts, need, self._part_of)
+                part = _known(self._parts, need, self._try_part_of)
+                is_untold = is_untold or id(need) in self._untold
                 parts.append(part)
                 whole.update(part.digest)
                 note(part.needs)
             if any(part.asks_for_subclasses for part in parts):  # of which class it may not say
                 for need in [*queue]:
-                    note(self._subclasses_of(need))
+                    note(below := self._subclasses_of(need))
+                    firm += below
+        if is_untold:
+            self._check_told(firm)
         return whole.digest()
+
+    def _check_told(self, firm: list[Any]) -> None:
+        """Raise why the contents of something cannot be told that more than annotations name."""
+        seen: set[int] = set()
+        for need in firm:  # grows meanwhile
+            if id(need) in self._untold:
+                raise self._untold[id(need)]
+            if id(need) not in seen:
+                seen.add(id(need))
+                part = self._parts[id(need)][1]
+                firm += [other for other in part.needs if id(other) not in part.noted]
 
     def _subclasses_of(self, need: Any) -> list[type]:
         """Return the user's own classes that inherit from a class."""
@@ -295,6 +326,18 @@ class Fingerprints:
             self._items[id(item)] = found
         self.sets_written += 1
         return found[1]
+
+    def _try_part_of(self, need: Any) -> _Part:
+        try:
+            return self._part_of(need)
+        except Exception as error:
+            if is_of_signal(error):
+                raise
+            self._untold[id(need)] = error
+            named = need if isinstance(need, (type, FunctionType)) else type(need)
+            writer = _Writer(self)
+            writer.write_text(f"{named.__module__} {named.__qualname__}")
+            return writer.part()
 
     def _part_of(self, need: Any) -> _Part:
         writer = _Writer(self)
@@ -384,10 +427,11 @@ class _Writer:
         self._seen: dict[int, tuple[int, object]] = {}
         self._places: dict[int, int] = {}  # in `needs`, by id
         self.needs: list[Any] = []
+        self._noted: set[int] = set()
         self._asks_for_subclasses = False
 
     def part(self) -> _Part:
-        return _Part(self.digest(), tuple(self.needs), self._asks_for_subclasses)
+        return _Part(self.digest(), tuple(self.needs), frozenset(self._noted), self._asks_for_subclasses)
 
     def digest(self) -> bytes:
         return self._hash.digest()
@@ -535,6 +579,7 @@ class _Writer:
         place = self._places.setdefault(id(need), len(self.needs))
         if place == len(self.needs):
             self.needs.append(need)
+        self._noted.discard(id(need))
         self._put(b"need", str(place))
 
     def write_held(self, *values: Any) -> None:
@@ -545,6 +590,12 @@ class _Writer:
                 self._put_place(value)
             else:
                 self.write(value)
+
+    def write_noted(self, values: Iterable[Any]) -> None:
+        """Write what only annotations name, as far as its contents can be told."""
+        known = len(self.needs)
+        self.write_held(*values)
+        self._noted.update(map(id, self.needs[known:]))
 
     def write_method(self, method: MethodType) -> None:
         self.write((MethodType, method.__func__))
@@ -659,7 +710,8 @@ class _Writer:
         self.write((len(defaults), [*named_defaults], attributes, function.__doc__))  # it may have got that
         self.write_held(*defaults, *named_defaults.values())
         self.write(_annotation_texts(function))
-        self.write(_named_in_annotations(function))  # of which decorators may make what they pass on
+        classes, added = _named_in_annotations(function)  # of which decorators may make what they pass on
+        self.write_noted([*classes, *added])
         for cell in function.__closure__ or ():
             self.write_cell(cell)
         there = function.__globals__
@@ -680,7 +732,9 @@ class _Writer:
         self._put_name(b"class", cls.__module__, cls.__qualname__)
         self.write((type(cls), cls.__bases__))
         self.write(_annotation_texts(cls))
-        self.write(_named_in_annotations(cls))  # of which libraries make objects: of nested settings, say
+        classes, added = _named_in_annotations(cls)
+        self.write(classes)  # of which libraries make objects: of nested settings, say
+        self.write_noted(added)
         if hasattr(type(cls), "__struct_defaults__"):  # msgspec keeps these beside the class
             self.write(_KEPT_BY_MSGSPEC(cls))
         self.write(_registered_with(cls))
@@ -792,10 +846,11 @@ def _is_alias(value: object) -> bool:
     return kind in _TYPE_ALIAS or (kind.__module__ in {"typing", "types"} and hasattr(value, "__args__"))
 
 
-def _named_in_annotations(named: Any) -> list[object]:
+def _named_in_annotations(named: Any) -> tuple[list[object], list[object]]:
     """Return the classes that annotations name, and what `Annotated` adds to them."""
     there = _globals_of(named)
     found: list[object] = []
+    added: list[object] = []
     pending: list[Any] = list(annotations_of(named).values())
     seen: dict[int, Any] = {}  # by id, and kept, as what some stand for is made when it is asked for
     while pending:
@@ -808,10 +863,10 @@ def _named_in_annotations(named: Any) -> list[object]:
         elif id(one) not in seen:
             seen[id(one)] = one
             pending += getattr(one, "__args__", ())
-            found += getattr(one, "__metadata__", ())
+            added += getattr(one, "__metadata__", ())
             if type(one) in _TYPE_ALIAS:
                 pending.append(part_of(one, "value"))
-    return found
+    return found, added
 
 
 def _registered_with(cls: type) -> list[str]:

@@ -27,7 +27,7 @@ from random import Random, SystemRandom
 from signal import Signals
 from struct import Struct
 from types import CellType, FunctionType, MappingProxyType, ModuleType
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 from weakref import WeakKeyDictionary, WeakValueDictionary, ref
 
 import programs
@@ -1380,6 +1380,36 @@ def test_a_class_of_the_users_own_that_holds_what_cannot_be_told_has_no_fingerpr
 
     with pytest.raises(NoFingerprintError, match=r"its function: TypeError\(.*generator"):
         Fingerprints().of_call(lambda: Held, (), {})
+
+
+def test_what_only_annotations_of_a_function_name_need_not_be_told():
+    class Base:
+        pass
+
+    class Held(Base):
+        steps = (step for step in "abc")
+
+    class Holder:
+        held = Held
+
+    def noted(x: object, y: int) -> list[object]:
+        return []
+
+    def uses(x: object) -> object:
+        return Held
+
+    def below(x: object) -> object:
+        return Base.__subclasses__()
+
+    noted.__annotations__ = {"x": Held, "y": Annotated[int, Holder()], "return": list[Holder]}
+    uses.__annotations__ = {"x": Holder}
+    made = Fingerprints()
+    assert made.of_call(noted, (), {}) == made.of_call(noted, (), {}) == Fingerprints().of_call(noted, (), {})
+    for fingerprints in (made, Fingerprints()):
+        for function in (uses, below, lambda: Holder):
+            with pytest.raises(NoFingerprintError, match=r"its function: TypeError\(.*generator"):
+                fingerprints.of_call(function, (), {})
+    assert made.of_call(noted, (), {}) == Fingerprints().of_call(noted, (), {})
 
 
 def test_what_a_module_without_a_file_defines_counts_with_its_code(monkeypatch):
