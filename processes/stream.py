@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 from contextlib import suppress
-from contextvars import copy_context
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, NoReturn, Self
 
 from .comms.after_run import INTERRUPT_SECONDS
 from .failure import HAS_DAEMONS
 from .interrupt import LOOK_SECONDS
+from .thread_context import context_for_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -40,7 +40,7 @@ class Stream:
         self._making_report = threading.RLock()
         self._errors: SimpleQueue[BaseException] = SimpleQueue()
         self._thread = threading.Thread(
-            target=copy_context().run,
+            target=context_for_thread().run,
             args=(_drive, scheduler, entries, self._errors),
             name="processes-stream",
             daemon=HAS_DAEMONS,

@@ -13,6 +13,7 @@ from ..checks import check_count
 from ..clock import monotonic
 from ..failure import HAS_DAEMONS, describe_failure
 from ..perform import format_stack, perform
+from ..thread_context import context_for_thread
 from .base import ProcessRunner
 from .stacks import stacks
 
@@ -77,7 +78,8 @@ class ThreadRunner(ProcessRunner):
         if len(self._threads) < min(self.held, self.max_workers):
             others = self._threads
             try:
-                thread = _Thread(self, f"{self.name}-{self._started + 1}", self._context.copy())
+                context = context_for_thread(self._context)
+                thread = _Thread(self, f"{self.name}-{self._started + 1}", context)
                 # Before it starts: threads look for themselves there. A new list, as they may read this one.
                 self._threads = [*others, thread]
                 thread.start()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import sys
+import threading
 from contextvars import ContextVar, copy_context
+from decimal import Decimal, getcontext, localcontext
 from pathlib import Path
 
 import pytest
@@ -504,6 +506,31 @@ def test_functions_find_the_callers_context_variables(runner):
 
     assert copy_context().run(run) == [{"at-once": "set", "limited": "set"}] * 2
     assert VARIABLE.get() == "unset"
+
+
+def test_what_a_task_on_a_thread_sets_in_decimals_context_holds_for_nobody_else():
+    is_set, is_done = threading.Event(), threading.Event()
+
+    def roughly() -> str:
+        getcontext().prec = 3
+        is_set.set()
+        assert is_done.wait(60)
+        return str(Decimal(1) / 3)
+
+    def as_the_program() -> str:
+        assert is_set.wait(60)
+        try:
+            return str(Decimal(1) / 3)
+        finally:
+            is_done.set()
+
+    tasks = [Task("roughly", roughly), Task("as-the-program", as_the_program)]
+    with localcontext(prec=5):
+        report = Process(tasks).run(runner="thread")
+        assert report.results == {"roughly": "0.333", "as-the-program": "0.33333"}
+        with Process(tasks[:1]).stream(runner="sequential") as stream:
+            assert [entry.result for entry in stream] == ["0.333"]
+        assert getcontext().prec == 5
 
 
 WITHOUT_GUARD = """
