@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
 import gc
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from programs import ended, output_of, started
+from saved import Money, Point, Prices, Row, Share, fail, note
 
 from processes import (
     Process,
@@ -31,62 +30,6 @@ from processes import (
 
 def passed(name: str) -> TaskDependency:
     return TaskDependency(name, use_result_as_additional_args=True)
-
-
-@dataclasses.dataclass
-class Point:
-    x: int
-    names: tuple[str, ...] = ()
-
-
-class Money(Decimal):
-    currency: str
-
-    def __new__(cls, amount: str, currency: str) -> Money:
-        self = super().__new__(cls, amount)
-        self.currency = currency
-        return self
-
-    def __repr__(self) -> str:
-        return f"{super().__repr__()} {self.currency}"
-
-
-class Share(float):
-    def __new__(cls, percent: float) -> Share:
-        return super().__new__(cls, percent / 100)
-
-
-class Prices(dict[str, Money]):
-    def __init__(self, currency: str) -> None:
-        self.currency = currency
-
-    def __setitem__(self, name: str, price: Money) -> None:
-        assert price.currency == self.currency
-        super().__setitem__(name, price)
-
-
-class Row:
-    """Keeps its fields in a dict, and looks there for each attribute that it has not (as in pycountry)."""
-
-    def __new__(cls, *, source: str) -> Row:
-        self = super().__new__(cls)
-        self._fields = {"source": source}
-        return self
-
-    def __getattr__(self, name: str) -> str:
-        if name in self._fields:
-            return self._fields[name]
-        raise AttributeError(name)
-
-    def __repr__(self) -> str:
-        return f"Row({self._fields})"
-
-
-def note(path: str, name: str, value: object, *others: object) -> object:
-    """Note that a task runs, and give its value; one that is called gives what it returns."""
-    with open(path, "a") as file:
-        file.write(f"{name}\n")
-    return value(*others) if callable(value) else [value, *others]
 
 
 def taken(ran: Path) -> list[str]:
@@ -110,10 +53,6 @@ def make(ran: Path) -> Callable[..., Task]:
         return Task(name, note, args=(str(ran), name, value), dependencies=dependencies, **options)
 
     return make
-
-
-def fail(*_: object) -> None:
-    raise ConnectionError("not yet")
 
 
 def diamond(make: Callable[..., Task], **values: object) -> Process:

@@ -330,6 +330,7 @@ def test_recipients_that_are_refused_are_named_and_the_others_get_their_mail(rep
     assert inbox.envelopes[0].rcpt_tos == ["ann@example.org"]
 
 
+@pytest.mark.once
 def test_a_mail_is_shortened_to_the_size_that_the_server_takes():
     tasks = [Task(f"bad{number}", fail_at_length, args=(number,)) for number in range(5)]
     long = Process(tasks, "long").run(runner="sequential")

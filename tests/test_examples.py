@@ -31,7 +31,14 @@ def test_there_are_examples():
     assert len(EXAMPLES) >= 6
 
 
-@pytest.mark.parametrize("name", [name for name in EXAMPLES if name != RANKING])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.once if "dask" in name else ())  # a cluster takes seconds
+        for name in EXAMPLES
+        if name != RANKING
+    ],
+)
 def test_an_example_prints_what_it_says(name, tmp_path):
     if name == "on_a_dask_cluster":
         pytest.importorskip("distributed")

@@ -478,6 +478,7 @@ graphs = st.integers(1, 25).flatmap(
 )
 
 
+@pytest.mark.once
 @steadily
 @given(graphs)
 def test_in_a_drawing_nothing_overlaps_and_lines_lead_to_the_right(drawn):

@@ -364,6 +364,7 @@ def fail_at_length():
     raise ValueError("a line\n" * 1_500)
 
 
+@pytest.mark.once
 def test_of_many_failures_less_is_sent_of_each():
     with serving() as server:
         for count in (100, 300):

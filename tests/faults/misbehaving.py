@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import atexit
 import ctypes
+import logging
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -367,3 +369,25 @@ def compute_at_the_end(seconds: float, file: Path) -> None:
         file.touch()
 
     atexit.register(compute)
+
+
+def log_and_square(number: int) -> int:
+    for line in range(5):
+        logging.getLogger("a.library").warning("line %d of %d", line, number)
+    return number**2
+
+
+def log_and_fail() -> None:
+    logging.getLogger("a.library").warning("about to fail")
+    raise ValueError("failed as it should")
+
+
+def remove_and_return(log: str) -> str:
+    logging.getLogger("a.library").warning("before")
+    # A worker's records are written by the program, which may make the file anew while it is removed.
+    deadline = time.monotonic() + 30
+    while "before" not in Path(log).read_text():
+        assert time.monotonic() < deadline, "the record has not been written"
+        time.sleep(0.001)
+    shutil.rmtree(Path(log).parent)
+    return "removed"

@@ -203,6 +203,7 @@ def test_a_worker_that_dies_before_it_has_claimed_what_it_was_sent_costs_nothing
     assert {entry.attempts for entry in report.entries.values()} == {1}
 
 
+@guarded_or_not
 def test_half_a_result_is_none(system):
     parts = [Task(how, send_half, args=(how,)) for how in ("header", "small", "large")]
     report = run_beside_others("process", *parts)

@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 import sys
-import time
 import warnings
 from pathlib import Path
 
 import pytest
 from faulty_runs import run_beside_others, time_limit
+from misbehaving import log_and_fail, log_and_square, remove_and_return
 from programs import ended
 
 from processes import Process, Task, TaskDependency
 
 FULL = "/dev/full"
 needs_full = pytest.mark.skipif(not os.path.exists(FULL), reason="needs a device that is always full")
-
-
-def log_and_square(number: int) -> int:
-    for line in range(5):
-        logging.getLogger("a.library").warning("line %d of %d", line, number)
-    return number**2
-
-
-def log_and_fail() -> None:
-    logging.getLogger("a.library").warning("about to fail")
-    raise ValueError("failed as it should")
 
 
 def warnings_of(tasks: list[Task], runner: str) -> tuple[dict[str, object], list[str]]:
@@ -73,17 +61,6 @@ def test_a_folder_that_is_removed_in_between_costs_the_records_and_one_warning(r
     assert repr(str(folder / "lost.log")) in messages[0]
     assert not folder.exists()
     assert "line 4 of 4" in (tmp_path / "kept.log").read_text()
-
-
-def remove_and_return(log: str) -> str:
-    logging.getLogger("a.library").warning("before")
-    # A worker's records are written by the program, which may make the file anew while it is removed.
-    deadline = time.monotonic() + 30
-    while "before" not in Path(log).read_text():
-        assert time.monotonic() < deadline, "the record has not been written"
-        time.sleep(0.001)
-    shutil.rmtree(Path(log).parent)
-    return "removed"
 
 
 def test_a_task_may_remove_the_folder_of_its_own_log(runner, tmp_path):

@@ -720,6 +720,7 @@ def tcp_pair() -> tuple[socket.socket, socket.socket]:
     return one, other
 
 
+@guarded_or_not
 def test_a_run_works_without_a_temporary_folder_where_files_need_a_name_first(monkeypatch, system):
     monkeypatch.delattr(os, "memfd_create", raising=False)
     monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
