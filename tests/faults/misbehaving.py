@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import atexit
 import ctypes
-import logging
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -371,18 +369,28 @@ def compute_at_the_end(seconds: float, file: Path) -> None:
     atexit.register(compute)
 
 
+# What they import, they import themselves: a worker with little time has this module to import.
+
+
 def log_and_square(number: int) -> int:
+    import logging
+
     for line in range(5):
         logging.getLogger("a.library").warning("line %d of %d", line, number)
     return number**2
 
 
 def log_and_fail() -> None:
+    import logging
+
     logging.getLogger("a.library").warning("about to fail")
     raise ValueError("failed as it should")
 
 
 def remove_and_return(log: str) -> str:
+    import logging
+    import shutil
+
     logging.getLogger("a.library").warning("before")
     # A worker's records are written by the program, which may make the file anew while it is removed.
     deadline = time.monotonic() + 30

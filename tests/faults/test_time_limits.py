@@ -89,10 +89,12 @@ def _blocked_signals():
 
 @needs_guard
 @pytest.mark.usefixtures("_blocked_signals")
-def test_a_task_past_its_limit_has_the_time_to_clean_up_and_tells_where_it_stood(tmp_path):
+@patient
+def test_a_task_past_its_limit_has_the_time_to_clean_up_and_tells_where_it_stood(times, tmp_path):
     # Several times, since a machine may be too busy to give it that.
-    task = Task("cleans", clean_up_on_sigterm, args=(str(tmp_path / "file"),), timeout=1, retries=9)
-    report = Process([task, Task("sleeps", sleep_on, timeout=0.5)]).run(runner="process")
+    file = str(tmp_path / f"file-{times}")
+    task = Task("cleans", clean_up_on_sigterm, args=(file,), timeout=times, retries=9)
+    report = Process([task, Task("sleeps", sleep_on, timeout=0.5 * times)]).run(runner="process")
     assert report.results == {"cleans": "cleaned up"}
     assert report.entries["cleans"].attempts > 1
     (note,) = report.exceptions["sleeps"].__notes__
