@@ -25,7 +25,6 @@ import abc
 import contextlib
 import copyreg
 import functools
-import re
 import struct
 import sys
 import threading
@@ -33,7 +32,6 @@ import typing
 from contextvars import ContextVar
 from enum import Enum
 from hashlib import blake2b
-from itertools import pairwise
 from operator import attrgetter
 from pickle import PickleBuffer
 from struct import pack
@@ -55,26 +53,20 @@ from types import (
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 from weakref import ReferenceType, WeakKeyDictionary, WeakValueDictionary
 
-from .annotations import annotations_of, part_of
 from .class_parts import attributes_of_members
+from .code_reading import ALL, TYPE_ALIAS, Code, annotation_texts, named_in_annotations, steps_and_constants
 from .failure import brief_repr
 from .interrupt import is_of_signal
 from .lazy_imports import LAZY_IMPORT, import_waiting_submodule, imported
+from .library_contents import WHAT_COUNTS, repr_without_addresses, shared_by_all
 from .pickling import LARGE, PROTOCOL, is_simple
-from .provenance import IMPORTS_BY_TEXT, Modules, absolute_name, beginning_of, in_package, is_compiled
+from .provenance import Modules, absolute_name, in_package, is_compiled
 from .reducers import DESCRIPTORS, base_that_reduces, is_of_wrapt, reduce_descriptor, reduced_by_base
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 _DIGEST_BYTES: Final = 20
-
-_ALL: Final = ("*",)  # what is imported of a package
-
-_READS_GLOBAL: Final = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"}
-_READS_ATTRIBUTE: Final = {"LOAD_ATTR", "LOAD_METHOD"}  # for a method's call, before Python 3.12
-_READS_NAME: Final = _READS_GLOBAL | _READS_ATTRIBUTE
-_OF_ATTRIBUTE: Final = _READS_ATTRIBUTE | {"STORE_ATTR", "DELETE_ATTR"}
 
 # What Python derives from the rest of a class, differs from run to run, or tells where the class stands.
 _DERIVED: Final = {
@@ -85,86 +77,10 @@ _DERIVED: Final = {
     *("__pydantic_core_schema__", "__pydantic_validator__", "__pydantic_serializer__"),
 }
 
-_ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]+")
-
-# By class, what counts of the objects of libraries that hold something else which differs from run to run. By
-# module, where classes are made when they are asked for.
-_WHAT_COUNTS: Final[dict[str, Callable[[Any], object]]] = {
-    "dataclasses.Field": lambda one: (one.name, one.metadata),  # of the rest the methods are made
-    "pydantic._internal._decorators.Decorator": lambda one: (one.cls_var_name, one.info),
-    "pydantic.type_adapter.TypeAdapter": lambda one: (one._type, one._config),  # noqa: SLF001
-    "pydantic._internal._validate_call.ValidateCallWrapper": lambda one: (
-        one.function,
-        typing.get_type_hints(one.schema_type, include_extras=True),  # it looks at values by these
-        one.validate_return,
-        one.config_wrapper.config_dict,
-    ),
-    "msgspec._core.Factory": lambda one: one.factory,
-    "msgspec.structs.StructConfig": lambda one: [
-        (name, getattr(one, name)) for name in dir(one) if not name.startswith("_")
-    ],
-    # It is made of a structure's fields; from Python 3.14 on it is public.
-    **dict.fromkeys(("_ctypes.CField", "ctypes.CField"), lambda _: None),
-    # Tables and columns hold each other, in sets too, and count how many there were before them.
-    "sqlalchemy.sql.schema.MetaData": lambda one: one.sorted_tables,
-    "sqlalchemy.sql.schema.Table": lambda one: (
-        sorted(_ADDRESS.sub("", repr(part)) for part in (one, *one.constraints, *one.indexes)),
-        [getattr(column.default, "arg", None) for column in one.columns],
-    ),
-    "sqlalchemy.sql.schema.Column": lambda one: (one.table, one.name),
-    # These keep what was looked up in them; before pandas 3 they tell other modules.
-    **dict.fromkeys(
-        (
-            "pandas.arrays.DatetimeArray",
-            "pandas.arrays.TimedeltaArray",
-            "pandas.arrays.PeriodArray",
-            "pandas.core.arrays.datetimes.DatetimeArray",
-            "pandas.core.arrays.timedeltas.TimedeltaArray",
-            "pandas.core.arrays.period.PeriodArray",
-        ),
-        lambda one: (
-            (one._ndarray, one.dtype),  # noqa: SLF001
-            {name: value for name, value in vars(one).items() if name != "_cache"},
-        ),
-    ),
-    # For a pickle they name the function that they decorate.
-    **dict.fromkeys(
-        ("toolz.functoolz.curry", "cytoolz.functoolz.curry"),
-        lambda one: (one.func, one.args, one.keywords),
-    ),
-    "numba.core.registry.CPUDispatcher": lambda one: (one.py_func, one.targetoptions),
-    # Tensors name their memory by its address when they are pickled.
-    "torch.storage.TypedStorage": lambda one: (one.dtype, one._untyped_storage),  # noqa: SLF001
-    "torch.storage.UntypedStorage": lambda one: sys.modules["torch"].ByteTensor(one.cpu()).numpy(),
-    "random.SystemRandom": lambda _: None,  # it has no state
-    # Clients of a service: which one it is. What else they hold are ids, or the service's whole model.
-    "botocore.client": lambda one: (
-        (one.meta.region_name, one.meta.endpoint_url) if hasattr(one, "meta") else vars(one)  # a paginator
-    ),
-    "boto3.session.Session": lambda one: (one.region_name, one.profile_name),
-    **dict.fromkeys(
-        ("pymongo.synchronous.mongo_client.MongoClient", "redis.client.Redis", "redis.asyncio.client.Redis"),
-        lambda one: _ADDRESS.sub("", repr(one)),
-    ),
-    # Where they write, and how a connection is encrypted, is not what a task returns.
-    **dict.fromkeys(("loguru._logger.Logger", "rich.console.Console", "ssl.SSLContext"), lambda _: None),
-}
-
-# By module, what all of the program share, of which the contents are of the world, as the clock is.
-_SHARED: Final = {
-    "random": ("_inst",),  # what its functions draw from
-    "numpy.random.mtrand": ("_rand",),
-    "os": ("environ", "environb"),
-    "sys": ("stdin", "stdout", "stderr", "__stdin__", "__stdout__", "__stderr__"),
-}
-
 # What `singledispatch` makes holds also what was found for the classes of arguments so far.
 _DISPATCHED: Final = typing.cast("FunctionType", functools.singledispatch(print)).__code__
 
 _KEPT_BY_MSGSPEC: Final = attrgetter("__struct_defaults__", "__struct_encode_fields__", "__struct_config__")
-
-_TYPE_ALIAS: Final = [kind] if (kind := getattr(typing, "TypeAliasType", None)) else []  # from 3.12 on
-
 
 _T = TypeVar("_T")
 
@@ -190,30 +106,6 @@ class _Part(NamedTuple):
     asks_for_subclasses: bool
 
 
-class _Code(NamedTuple):
-    """What is to know of code, with the code in it.
-
-    Attributes
-    ----------
-    digest : bytes
-        What it does.
-    globals : tuple of str
-        The globals that it reads.
-    names : frozenset of str
-        All that it names: these, and attributes.
-    whole : frozenset of str
-        Those of which it wants more than attributes that it names: if they are modules, anything in them.
-    imports : tuple of tuple
-        What it imports: from how many levels up, the module, and what of it.
-    """
-
-    digest: bytes
-    globals: tuple[str, ...]
-    names: frozenset[str]
-    whole: frozenset[str]
-    imports: tuple[tuple[int, str, tuple[str, ...]], ...]
-
-
 class NoFingerprintError(Exception):
     """A call has no fingerprint; the text says of what the contents cannot be told, and why."""
 
@@ -230,12 +122,12 @@ class Fingerprints:
         self._functions: dict[int, tuple[object, bytes | str]] = {}
         self._parts: dict[int, tuple[object, _Part]] = {}
         self._untold: dict[int, Exception] = {}  # why parts could not be made, by the ids of what they are of
-        self._codes: dict[int, tuple[CodeType, _Code]] = {}
+        self._codes: dict[int, tuple[CodeType, Code]] = {}
         self._items: dict[int, tuple[object, bytes]] = {}  # of sets, if sets are in them
         self.sets_written = 0  # tells whether there are any
         self._large: dict[tuple[int, int], tuple[object, bytes]] = {}  # by address and size
         self.modules = Modules()
-        self.shared = {id(value): (module, value) for module, value in _shared_by_all()}
+        self.shared = {id(value): (module, value) for module, value in shared_by_all()}
 
     def of_call(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
         """Return the fingerprint of a call.
@@ -378,29 +270,21 @@ class Fingerprints:
             self._large[key] = (owner, digest_of(memory))
         return self._large[key][1]
 
-    def code(self, code: CodeType) -> _Code:
+    def code(self, code: CodeType) -> Code:
         """Return what is to know of code."""
         return _known(self._codes, code, self._look_at)
 
-    def _look_at(self, code: CodeType) -> _Code:
+    def _look_at(self, code: CodeType) -> Code:
         writer = _Writer(self)
         inner = [self.code(constant) for constant in code.co_consts if type(constant) is CodeType]
         writer.write(
             (
-                *(_steps_and_constants(code), [one.digest for one in inner], code.co_names, code.co_varnames),
+                *(steps_and_constants(code), [one.digest for one in inner], code.co_names, code.co_varnames),
                 *(code.co_freevars, code.co_cellvars, code.co_flags, code.co_argcount, code.co_name),
                 *(code.co_posonlyargcount, code.co_kwonlyargcount, code.co_exceptiontable),
             )
         )
-        found_globals, whole, imports = _globals_and_imports(code)
-        for one in inner:
-            found_globals += one.globals
-            whole |= one.whole
-            imports += one.imports
-        names = frozenset(code.co_names).union(*(one.names for one in inner))
-        return _Code(
-            writer.digest(), tuple(dict.fromkeys(found_globals)), names, frozenset(whole), tuple(imports)
-        )
+        return Code.read(code, writer.digest(), inner)
 
 
 def _known(known: dict[int, tuple[Any, _T]], value: Any, make: Callable[[Any], _T]) -> _T:
@@ -450,7 +334,7 @@ class _Writer:
             self._put(b"shared", shared[0])
         elif not self._is_again(value):
             module = kind.__module__
-            if tell := _WHAT_COUNTS.get(f"{module}.{kind.__qualname__}") or _WHAT_COUNTS.get(module):
+            if tell := WHAT_COUNTS.get(f"{module}.{kind.__qualname__}") or WHAT_COUNTS.get(module):
                 self.write((kind, tell(value)))
             elif is_of_wrapt(kind) and self._is_of_library(kind):
                 enabled = value._self_enabled  # noqa: SLF001 - wrapt's; a class of the user's may have others
@@ -651,7 +535,7 @@ class _Writer:
     def write_code(self, code: CodeType) -> None:
         self._put(b"code", self._fingerprints.code(code).digest)
 
-    def write_module(self, module: ModuleType, code: _Code | None = None) -> None:
+    def write_module(self, module: ModuleType, code: Code | None = None) -> None:
         """Write a module; of one of the user's own what code names there, or else its source."""
         version = self._fingerprints.modules.version(module.__name__)
         if version is not None:
@@ -682,7 +566,7 @@ class _Writer:
                 self._put(b"name", name)
                 self.write_held(value)
 
-    def write_global(self, name: str, value: object, code: _Code) -> None:
+    def write_global(self, name: str, value: object, code: Code) -> None:
         self._put(b"name", name)
         if type(value) is LAZY_IMPORT:
             value = imported(value)
@@ -695,7 +579,7 @@ class _Writer:
         """Write the contents of a function."""
         if function.__code__.co_filename.startswith("<@beartype("):  # this code has addresses in its names
             conf = (function.__kwdefaults__ or {}).get("__beartype_conf")
-            self.write((vars(function)["__wrapped__"], _ADDRESS.sub("", repr(conf))))
+            self.write((vars(function)["__wrapped__"], repr_without_addresses(conf)))
             return
         if function.__code__ is _DISPATCHED:
             self.write((function.__module__, function.__qualname__, vars(function)["registry"]))
@@ -709,8 +593,8 @@ class _Writer:
         defaults, named_defaults = function.__defaults__ or (), function.__kwdefaults__ or {}
         self.write((len(defaults), [*named_defaults], attributes, function.__doc__))  # it may have got that
         self.write_held(*defaults, *named_defaults.values())
-        self.write(_annotation_texts(function))
-        classes, added = _named_in_annotations(function)  # of which decorators may make what they pass on
+        self.write(annotation_texts(function))
+        classes, added = named_in_annotations(function)  # of which decorators may make what they pass on
         self.write_noted([*classes, *added])
         for cell in function.__closure__ or ():
             self.write_cell(cell)
@@ -723,7 +607,7 @@ class _Writer:
 
     def write_import(self, level: int, name: str, items: tuple[str, ...], there: dict[str, Any]) -> None:
         name = absolute_name(name, level, there.get("__package__") or there.get("__name__", ""))
-        found = in_package(name) if items == _ALL else (name, *(f"{name}.{item}" for item in items))
+        found = in_package(name) if items == ALL else (name, *(f"{name}.{item}" for item in items))
         for module in found:
             self._put(b"import", self._fingerprints.modules.source(module))
 
@@ -731,8 +615,8 @@ class _Writer:
         """Write the contents of a class."""
         self._put_name(b"class", cls.__module__, cls.__qualname__)
         self.write((type(cls), cls.__bases__))
-        self.write(_annotation_texts(cls))
-        classes, added = _named_in_annotations(cls)
+        self.write(annotation_texts(cls))
+        classes, added = named_in_annotations(cls)
         self.write(classes)  # of which libraries make objects: of nested settings, say
         self.write_noted(added)
         if hasattr(type(cls), "__struct_defaults__"):  # msgspec keeps these beside the class
@@ -788,7 +672,7 @@ _WRITERS: Final[dict[type, Callable[[_Writer, Any], None]]] = {
         lambda cached: (cached.__wrapped__, cached.cache_parameters())
     ),
     functools.partial: _Writer.write_partial,
-    **dict.fromkeys(_TYPE_ALIAS, _Writer.write_alias),
+    **dict.fromkeys(TYPE_ALIAS, _Writer.write_alias),
     **dict.fromkeys((WeakKeyDictionary, WeakValueDictionary), _Writer.write_weak_dict),
     ReferenceType: _by_parts(lambda reference: reference()),
     struct.Struct: _by_parts(lambda layout: layout.format),
@@ -809,66 +693,6 @@ _CALL: Final = print  # in the place of a function: all that counts is what it i
 _PYTHON: Final = f"{sys.implementation.cache_tag} {sys.flags.optimize}".encode()
 
 
-def _shared_by_all() -> Iterator[tuple[str, object]]:
-    """Give what all of the program share, with the module that it belongs to."""
-    for module, names in _SHARED.items():
-        there = vars(sys.modules[module]) if module in sys.modules else {}
-        yield from ((module, there[name]) for name in names if there.get(name) is not None)
-
-
-def _annotation_texts(named: Any) -> list[tuple[str, str]]:
-    """Return annotations as text, and the aliases that they name: what reads them may do its work by them."""
-    there = _globals_of(named)
-    texts = [(name, _as_text(value)) for name, value in annotations_of(named).items()]
-    aliases = set()
-    for _, text in texts:  # which grows meanwhile
-        for word in re.findall(r"\w+", text):
-            if word not in aliases and _is_alias(alias := there.get(word)):
-                aliases.add(word)
-                is_named = type(alias) in _TYPE_ALIAS
-                texts.append((word, _as_text(part_of(alias, "value") if is_named else alias)))
-    return texts
-
-
-def _globals_of(named: Any) -> Mapping[str, Any]:
-    if isinstance(named, FunctionType):
-        return named.__globals__
-    return vars(sys.modules.get(named.__module__, typing))
-
-
-def _as_text(value: object) -> str:
-    return value if type(value) is str else _ADDRESS.sub("", repr(value))
-
-
-def _is_alias(value: object) -> bool:
-    """Tell whether a value is what annotations use under a name, and no class."""
-    kind = type(value)
-    return kind in _TYPE_ALIAS or (kind.__module__ in {"typing", "types"} and hasattr(value, "__args__"))
-
-
-def _named_in_annotations(named: Any) -> tuple[list[object], list[object]]:
-    """Return the classes that annotations name, and what `Annotated` adds to them."""
-    there = _globals_of(named)
-    found: list[object] = []
-    added: list[object] = []
-    pending: list[Any] = list(annotations_of(named).values())
-    seen: dict[int, Any] = {}  # by id, and kept, as what some stand for is made when it is asked for
-    while pending:
-        one = pending.pop()
-        text = getattr(one, "__forward_arg__", one)
-        if type(text) is str:
-            pending += [there[word] for word in re.findall(r"\w+", text) if isinstance(there.get(word), type)]
-        elif isinstance(one, (type, FunctionType)):
-            found.append(one)
-        elif id(one) not in seen:
-            seen[id(one)] = one
-            pending += getattr(one, "__args__", ())
-            added += getattr(one, "__metadata__", ())
-            if type(one) in _TYPE_ALIAS:
-                pending.append(part_of(one, "value"))
-    return found, added
-
-
 def _registered_with(cls: type) -> list[str]:
     """Return the names of the classes that have been registered with an abstract one, as its subclasses."""
     tell = getattr(abc, "_get_dump", None)  # of CPython alone
@@ -876,48 +700,3 @@ def _registered_with(cls: type) -> list[str]:
         return []
     found = [reference() for reference in tell(cls)[0]]
     return sorted(f"{one.__module__} {one.__qualname__}" for one in found if one is not None)
-
-
-def _steps_and_constants(code: CodeType) -> object:
-    """Return what code does, but for the line number that a class's body in a function has in it."""
-    if code.co_name == "__hash__" and code.co_filename.startswith("<attrs generated "):
-        return code.co_names  # its one constant is a hash of text, which differs from run to run, as its sign
-    if "__firstlineno__" not in code.co_names:  # as from Python 3.13 on
-        return code.co_code, [constant for constant in code.co_consts if type(constant) is not CodeType]
-    import dis
-
-    steps = [(step.opname, step.argval) for step in dis.get_instructions(code)]
-    return [
-        (name, None if type(value) is CodeType else value)
-        for (name, value), (_, stored_as) in zip(steps, steps[1:] + steps[:1], strict=True)
-        if stored_as != "__firstlineno__"
-    ]
-
-
-def _globals_and_imports(
-    code: CodeType,
-) -> tuple[list[str], set[str], list[tuple[int, str, tuple[str, ...]]]]:
-    """Return the globals that code reads, what it wants as a whole, and its imports, as `_Code` has them."""
-    found: list[str] = []
-    whole: set[str] = set()
-    imports: list[tuple[int, str, tuple[str, ...]]] = []
-    if not code.co_names:
-        return found, whole, imports
-    import dis
-
-    constants: list[Any] = []
-    steps = [step for step in dis.get_instructions(code) if step.opname != "EXTENDED_ARG"]
-    for step, following in pairwise(steps):
-        is_whole = following.opname not in _OF_ATTRIBUTE or following.argval == "__dict__"
-        if is_whole and step.opname in _READS_NAME:
-            whole.add(step.argval)
-        if step.opname in _READS_GLOBAL:
-            found.append(step.argval)
-        elif step.opname == "IMPORT_NAME":
-            level, items = constants[-2:]
-            imports.append((level, step.argval, items or ()))
-        elif step.opname.startswith("LOAD_"):  # the level and the names are the two before
-            constants.append(step.argval)
-    if not IMPORTS_BY_TEXT.isdisjoint(code.co_names):
-        imports += [(*beginning_of(text), _ALL) for text in code.co_consts if type(text) is str]
-    return found, whole, imports
