@@ -139,21 +139,30 @@ def _loaded(load: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         is_loading = False
 
 
-class _Given:
-    """An attempt as its frame tells it; the function and the arguments are still to be loaded."""
+class _Given(Attempt):
+    """An attempt as its frame tells it; the function and the arguments are loaded later."""
 
-    __slots__ = ("flags", "frame_filter", "layout", "number", "rest", "task_name")
+    __slots__ = ("flags", "layout", "number", "rest")
 
-    def __init__(self, body: bytes | memoryview) -> None:
+    def __init__(self, ticket: int, body: bytes | memoryview) -> None:
         self.number, length, self.flags = wire.ATTEMPT_HEAD.unpack_from(body)
         end = wire.ATTEMPT_HEAD.size + length
         description, self.rest = body[wire.ATTEMPT_HEAD.size : end], body[end:]
-        self.frame_filter: str | None = None
+        frame_filter: str | None = None
         self.layout: Any = None  # of parcels
         if self.flags & wire.NAME_ONLY:
-            self.task_name = str(description, "utf-8", "surrogatepass")
+            task_name = str(description, "utf-8", "surrogatepass")
         else:
-            self.task_name, self.frame_filter, *self.layout = pickle.loads(description)  # noqa: S301 - our own parent
+            task_name, frame_filter, *self.layout = pickle.loads(description)  # noqa: S301 - our own parent
+        Attempt.__init__(self, ticket, task_name, _not_loaded, frame_filter=frame_filter)
+
+    def beside(self, function: Callable[..., Any], *args: Any) -> Attempt:
+        """Return the attempt at something else that the same task waits for."""
+        return Attempt(self.ticket, self.task_name, function, args, frame_filter=self.frame_filter)
+
+
+def _not_loaded() -> None:
+    """Stand for the function until it is loaded."""
 
 
 class _Sender:
@@ -381,7 +390,8 @@ class _Loop:
 
     def _perform(self, body: bytes | memoryview) -> int:
         """Perform an attempt and send how it ended; return the peak memory of this process, in bytes."""
-        given = _Given(body)
+        given = _Given(self._ticket, body)
+        task_name, may_keep = given.task_name, bool(given.flags & wire.MAY_STAY)
         if not given.flags & wire.WITH_KEPT:
             self._write_kept()
         files = self._receive_files() if given.flags & wire.WITH_FILES else ()
@@ -390,46 +400,37 @@ class _Loop:
         if not self._is_prepared:
             failure = self._prepare(given)
             if failure is not None:
-                return self._answer(failure, given.task_name, may_keep=False)
+                return self._answer(failure, task_name, may_keep=False)
         elif given.flags & wire.ANNOUNCE:
             self._announce_start()
         try:
-            call = self._load_call(given, files)
+            is_loaded = self._load_call(given, files)
         except SerializationError as error:
             finished = self._not_begun(error)
         else:
-            if call is None:
+            if not is_loaded:
                 return self._ask_again()
-            attempt = self._attempt(given, *call)
-            # Large arguments shall go as soon as the function lets them go; no file need be open meanwhile.
-            del call, files
+            del files  # none need be open meanwhile
             if given.flags & wire.CAPTURE:
                 self._output = self._turn_output()
-            finished = perform(attempt, self._worker, owns_process=True)
+            finished = perform(given, self._worker, owns_process=True)
             if self._output is not None:
                 self._turn_output_back(self._output)
             else:
                 _write_out()  # what a later task does to this process is not to cost it
-            del attempt
+        del given  # its arguments may be large
         try:
-            return self._answer(finished, given.task_name, may_keep=bool(given.flags & wire.MAY_STAY))
+            return self._answer(finished, task_name, may_keep=may_keep)
         finally:
             del finished  # an exception's frames lead to this one, which is not to lead back to it
-
-    def _attempt(
-        self, given: _Given, function: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Attempt:
-        return Attempt(self._ticket, given.task_name, function, args, kwargs, None, given.frame_filter)
 
     def _ask_again(self) -> int:
         """Ask for the same attempt without files, since those that it needs have not arrived."""
         self._send(wire.frame(wire.RESEND, self._ticket))
         return 0
 
-    def _load_call(
-        self, given: _Given, files: Sequence[DataFile]
-    ) -> tuple[Any, tuple[Any, ...], dict[str, Any]] | None:
-        """Load a function and its arguments; None if files that the function needs have not arrived."""
+    def _load_call(self, given: _Given, files: Sequence[DataFile]) -> bool:
+        """Load a function and its arguments; False if files that the function needs have not arrived."""
         number, flags, arguments = given.number, given.flags, given.rest
         pattern, values, bound = number, None, 0
         if flags & wire.VARIANT:
@@ -439,25 +440,25 @@ class _Loop:
         function = self._functions.get(pattern if bound else number)
         if function is None:
             if pattern not in self._functions and pattern not in self._serialized:
-                return None
+                return False
             function = self._function(pattern, given.task_name)
             if values is not None and not bound:
                 function = self._functions[number] = make_variant(function, values)
             if flags & wire.ANNOUNCE:
                 self._announce_start()  # anew: what importing its module took is not the call's time
-        args: tuple[Any, ...] = ()
-        kwargs: dict[str, Any] = {}
         if flags & wire.NO_ARGUMENTS:
             pass
         elif flags & wire.IN_PARCELS:
-            args, kwargs = self._load_parcels(given, memoryview(arguments), files)
+            given.args, given.kwargs = self._load_parcels(given, memoryview(arguments), files)
         else:
-            args, kwargs = _loaded(load, arguments, task_name=given.task_name, what=ARGUMENTS)
+            given.args, given.kwargs = _loaded(load, arguments, task_name=given.task_name, what=ARGUMENTS)
         if values is not None and bound:
-            function, args = make_variant(function, values, args[:bound]), args[bound:]
+            function = make_variant(function, values, given.args[:bound])
+            given.args = given.args[bound:]
+        given.func = function
         if self._drop_spares is not None:
             self._drop_spares()
-        return function, args, kwargs
+        return True
 
     def _turn_output(self) -> TurnedOutput | None:
         """Let what the function prints go to a file; None if there is no room for one."""
@@ -495,7 +496,7 @@ class _Loop:
     def _import_modules(self, given: _Given) -> Finished | None:
         """Import what the pool shall have before the first attempt; tell how it ended if it failed."""
         while self._preload:
-            attempt = self._attempt(given, __import__, (self._preload[0],))
+            attempt = given.beside(__import__, self._preload[0])
             finished: Finished = _loaded(perform, attempt, self._worker, owns_process=True)
             if isinstance(finished.outcome, Raised):
                 return finished
@@ -509,7 +510,7 @@ class _Loop:
             function = self._function(number, given.task_name, "initializer")
         except SerializationError as error:
             return self._not_begun(error)
-        finished = perform(self._attempt(given, function), self._worker, owns_process=True)
+        finished = perform(given.beside(function), self._worker, owns_process=True)
         if isinstance(finished.outcome, Raised):
             return finished
         self._settings.keep_filters()
