@@ -11,13 +11,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from .annotations import annotations_of, part_of
 from .library_contents import repr_without_addresses
-from .provenance import IMPORTS_BY_TEXT, beginning_of
+from .provenance import IMPORTS_BY_TEXT, texts_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from dis import Instruction
-
-ALL: Final = ("*",)  # what is imported of a package
 
 _READS_GLOBAL: Final = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"}
 _READS_ATTRIBUTE: Final = {"LOAD_ATTR", "LOAD_METHOD"}  # for a method's call, before Python 3.12
@@ -42,6 +40,8 @@ class Code(NamedTuple):
         Those of which it wants more than attributes that it names: if they are modules, anything in them.
     imports : tuple of tuple
         What it imports: from how many levels up, the module, and what of it.
+    texts : tuple of str
+        Those in it, if it imports modules that texts name.
     """
 
     digest: bytes
@@ -49,6 +49,7 @@ class Code(NamedTuple):
     names: frozenset[str]
     whole: frozenset[str]
     imports: tuple[tuple[int, str, tuple[str, ...]], ...]
+    texts: tuple[str, ...]
 
     @classmethod
     def read(cls, code: CodeType, digest: bytes, inner: Sequence[Code]) -> Code:
@@ -68,14 +69,14 @@ class Code(NamedTuple):
                 imports.append((level, step.argval, items or ()))
             elif step.opname.startswith("LOAD_"):  # the level and the names are the two before
                 constants.append(step.argval)
-        if not IMPORTS_BY_TEXT.isdisjoint(code.co_names):
-            imports += [(*beginning_of(text), ALL) for text in code.co_consts if type(text) is str]
+        names = frozenset(code.co_names).union(*(one.names for one in inner))
+        texts = texts_in(code.co_consts) if not IMPORTS_BY_TEXT.isdisjoint(names) else []
         for one in inner:
             found |= dict.fromkeys(one.globals)
             whole |= one.whole
             imports += one.imports
-        names = frozenset(code.co_names).union(*(one.names for one in inner))
-        return cls(digest, tuple(found), names, frozenset(whole), tuple(imports))
+            texts += one.texts
+        return cls(digest, tuple(found), names, frozenset(whole), tuple(imports), tuple(texts))
 
 
 def _steps_that_name(code: CodeType) -> list[Instruction]:

@@ -54,13 +54,13 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 from weakref import ReferenceType, WeakKeyDictionary, WeakValueDictionary
 
 from .class_parts import attributes_of_members
-from .code_reading import ALL, TYPE_ALIAS, Code, annotation_texts, named_in_annotations, steps_and_constants
+from .code_reading import TYPE_ALIAS, Code, annotation_texts, named_in_annotations, steps_and_constants
 from .failure import brief_repr
 from .interrupt import is_of_signal
 from .lazy_imports import LAZY_IMPORT, import_waiting_submodule, imported
 from .library_contents import WHAT_COUNTS, repr_without_addresses, shared_by_all
 from .pickling import LARGE, PROTOCOL, is_simple
-from .provenance import Modules, absolute_name, in_package, is_compiled
+from .provenance import IMPORTS_BY_TEXT, Modules, absolute_name, is_compiled
 from .reducers import DESCRIPTORS, base_that_reduces, is_of_wrapt, reduce_descriptor, reduced_by_base
 
 if TYPE_CHECKING:
@@ -98,12 +98,22 @@ class _Part(NamedTuple):
         The ids of those that only annotations name: if the contents of one cannot be told, its name will do.
     asks_for_subclasses : bool
         Whether it is code that asks for subclasses.
+    imports_by_text : bool
+        Whether it is code that imports modules which texts name.
     """
 
     digest: bytes
     needs: tuple[Any, ...]
     noted: frozenset[int]
     asks_for_subclasses: bool
+    imports_by_text: bool
+
+
+class _Digest(NamedTuple):
+    """The digest of a value, and whether code that it needs imports modules which texts name."""
+
+    digest: bytes
+    imports_by_text: bool
 
 
 class NoFingerprintError(Exception):
@@ -119,7 +129,7 @@ class Fingerprints:
     """Makes the fingerprints of a run's tasks; what several of them name is looked at once."""
 
     def __init__(self) -> None:
-        self._functions: dict[int, tuple[object, bytes | str]] = {}
+        self._functions: dict[int, tuple[object, _Digest | str]] = {}
         self._parts: dict[int, tuple[object, _Part]] = {}
         self._untold: dict[int, Exception] = {}  # why parts could not be made, by the ids of what they are of
         self._codes: dict[int, tuple[CodeType, Code]] = {}
@@ -138,19 +148,22 @@ class Fingerprints:
             If it has none: the code of a value may raise anything.
         """
         called = _known(self._functions, function, lambda one: self._try_digest(one, "function"))
-        given: bytes | str = b""
+        given: _Digest | str | None = None
         if is_simple(args) and is_simple(kwargs):
             with contextlib.suppress(ValueError):  # of so many digits Python writes no number
-                given = repr((args, kwargs)).encode()
+                given = _Digest(repr((args, kwargs)).encode(), imports_by_text=False)
         given = given or self._try_digest(functools.partial(_CALL, *args, **kwargs), "arguments")
         if isinstance(called, str) or isinstance(given, str):
             raise NoFingerprintError(called if isinstance(called, str) else given)
-        return digest_of(_PYTHON + called + given)
+        imported = b""
+        if called.imports_by_text or given.imports_by_text:
+            imported = self.modules.named_in("", function, *args, *kwargs.values())
+        return digest_of(_PYTHON + called.digest + given.digest + imported)
 
-    def _try_digest(self, value: object, what: str) -> bytes | str:
+    def _try_digest(self, value: object, what: str) -> _Digest | str:
         """Return the digest of a value; as text, why it has none."""
         try:
-            return self.digest(value)
+            return self._digest(value)
         except BaseException as error:
             if is_of_signal(error):
                 raise
@@ -158,6 +171,9 @@ class Fingerprints:
 
     def digest(self, value: object) -> bytes:
         """Return the digest of a value, with all functions and classes that it needs."""
+        return self._digest(value).digest
+
+    def _digest(self, value: object) -> _Digest:
         writer = _Writer(self)
         writer.write(value)
         root = writer.part()
@@ -189,7 +205,7 @@ class Fingerprints:
                     firm += below
         if is_untold:
             self._check_told(firm)
-        return whole.digest()
+        return _Digest(whole.digest(), any(part.imports_by_text for part in parts))
 
     def _check_told(self, firm: list[Any]) -> None:
         """Raise why the contents of something cannot be told that more than annotations name."""
@@ -313,9 +329,16 @@ class _Writer:
         self.needs: list[Any] = []
         self._noted: set[int] = set()
         self._asks_for_subclasses = False
+        self._imports_by_text = False
 
     def part(self) -> _Part:
-        return _Part(self.digest(), tuple(self.needs), frozenset(self._noted), self._asks_for_subclasses)
+        return _Part(
+            self.digest(),
+            tuple(self.needs),
+            frozenset(self._noted),
+            self._asks_for_subclasses,
+            self._imports_by_text,
+        )
 
     def digest(self) -> bytes:
         return self._hash.digest()
@@ -599,16 +622,22 @@ class _Writer:
         for cell in function.__closure__ or ():
             self.write_cell(cell)
         there = function.__globals__
-        for name in code.globals:
-            if name in there:
-                self.write_global(name, there[name], code)
+        named = [name for name in code.globals if name in there]
+        for name in named:
+            self.write_global(name, there[name], code)
         for level, module, items in code.imports:
             self.write_import(level, module, items, there)
+        self._imports_by_text = not IMPORTS_BY_TEXT.isdisjoint(code.names)
+        if self._imports_by_text:
+            held = [code.texts, defaults, named_defaults, *(there[name] for name in named)]
+            for cell in function.__closure__ or ():
+                with contextlib.suppress(ValueError):  # it is empty
+                    held.append(cell.cell_contents)
+            self._put(b"imports", self._fingerprints.modules.named_in(_package_of(there), *held))
 
     def write_import(self, level: int, name: str, items: tuple[str, ...], there: dict[str, Any]) -> None:
-        name = absolute_name(name, level, there.get("__package__") or there.get("__name__", ""))
-        found = in_package(name) if items == ALL else (name, *(f"{name}.{item}" for item in items))
-        for module in found:
+        name = absolute_name(name, level, _package_of(there))
+        for module in (name, *(f"{name}.{item}" for item in items)):
             self._put(b"import", self._fingerprints.modules.source(module))
 
     def write_class(self, cls: type) -> None:
@@ -639,6 +668,10 @@ class _Writer:
         self._put_name(b"class", cls.__module__, cls.__qualname__)
         self._put(b"file", self._fingerprints.modules.source(cls.__module__))
         self.write((type(cls), cls.__bases__))
+
+
+def _package_of(there: dict[str, Any]) -> str:
+    return str(there.get("__package__") or there.get("__name__", ""))
 
 
 def _by_parts(parts_of: Callable[[Any], object]) -> Callable[[_Writer, Any], None]:

@@ -7,12 +7,13 @@ import os
 import re
 import sys
 from contextlib import suppress
-from functools import cached_property
+from functools import cached_property, partial
 from hashlib import blake2b
 from importlib.machinery import ExtensionFileLoader
 from pathlib import Path
 from pkgutil import iter_modules
-from typing import TYPE_CHECKING, Final, TypeGuard
+from types import FunctionType, MethodType, ModuleType
+from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 from .importable import find_specs, outermost_with_file
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from importlib.metadata import Distribution
 
 IMPORTS_BY_TEXT: Final = {"import_module", "__import__"}  # functions
+
+_MOST_TEXTS: Final = 1_000  # among more values than that texts are data, and no names of modules
 
 _MODULE_NAME: Final = re.compile(r"(\.*)((?:[^\W\d]\w*(?:\.[^\W\d]\w*)*)?)")
 
@@ -50,6 +53,15 @@ class Modules:
     def has_source(self, name: str) -> bool:
         """Tell whether a module is the user's own, and of a file."""
         return self.version(name) is None and bool(self._read(name)[0])
+
+    def named_in(self, package: str, *values: object) -> bytes:
+        """Return the digest of the modules that texts in values may name to what imports in a package."""
+        texts = {text for value in values for text in texts_in(value)}
+        found = b""
+        for name in sorted({name for text in texts for name in _named_by(text, package)}):
+            with suppress(OSError, SyntaxError, ValueError):  # what nobody can import
+                found += self.source(name)
+        return found
 
     def source(self, name: str) -> bytes:
         """Return the digest of a module's source file, and of all that it imports; libraries by version."""
@@ -161,7 +173,7 @@ _seen: Final[dict[str, tuple[ModuleSpec | None, bytes]]] = {}
 """By module, what was loaded when it was looked at before, and what its file was when that was first seen."""
 
 
-def in_package(name: str) -> list[str]:
+def _in_package(name: str) -> list[str]:
     """Return a module's name, and, of a package of the user's own, those of all modules in it."""
     found = [name]
     for package in found:  # grows meanwhile
@@ -172,11 +184,40 @@ def in_package(name: str) -> list[str]:
     return found
 
 
-def beginning_of(text: str) -> tuple[int, str]:
-    """Return what a text by which code imports begins with: how many levels up, and a module's name."""
-    found = _MODULE_NAME.match(text)
-    assert found is not None  # it may be empty
-    return len(found[1]), found[2]
+def texts_in(value: object) -> list[str]:
+    """Return the texts in a value, in what it holds, and in attributes of objects; none among very many."""
+    found: set[str] = set()
+    seen: set[int] = set()
+    pending: list[Any] = [value]
+    while pending:
+        one = pending.pop()
+        kind = type(one)
+        if kind is str:
+            found.add(one)
+        elif id(one) not in seen:
+            seen.add(id(one))
+            if issubclass(kind, dict):
+                pending += [*one, *one.values()]
+            elif issubclass(kind, (list, tuple, set, frozenset)):
+                pending += one
+            elif kind is partial:
+                pending += [one.func, one.args, one.keywords]
+            elif kind is MethodType:
+                pending.append(one.__self__)
+            elif not issubclass(kind, (type, ModuleType, FunctionType)):
+                pending.append(object.__getstate__(one))  # which runs no code of its class
+        if len(pending) + len(seen) + len(found) > _MOST_TEXTS:
+            return []
+    return sorted(found)
+
+
+def _named_by(text: str, package: str) -> list[str]:
+    """Return the modules that a text may name, or that of which it names a part; a package with all in it."""
+    beginning = _MODULE_NAME.match(text)
+    assert beginning is not None  # it may be empty
+    name = absolute_name(beginning[2], len(beginning[1]), package)
+    outer = name.rpartition(".")[0]
+    return [*(_in_package(name) if name else ()), *([outer] if outer else ())]
 
 
 def is_compiled(name: str | None) -> TypeGuard[str]:
@@ -225,6 +266,8 @@ def _is_of_library(name: str, place: str) -> bool:
 def _imports_of(source: bytes, package: str) -> set[str]:
     """Return the names that a source file may import modules by."""
     found: set[str] = set()
+    texts: list[str] = []
+    by_text = False
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
@@ -232,10 +275,11 @@ def _imports_of(source: bytes, package: str) -> set[str]:
             base = absolute_name(node.module or "", node.level, package)
             found |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
         elif isinstance(node, ast.Call) and _name_of(node.func) in IMPORTS_BY_TEXT:
-            for part in ast.walk(node):
-                if isinstance(part, ast.Constant) and type(part.value) is str:
-                    level, name = beginning_of(part.value)
-                    found.update(in_package(absolute_name(name, level, package)))
+            by_text = True
+        elif isinstance(node, ast.Constant) and type(node.value) is str:
+            texts.append(node.value)
+    for text in texts if by_text else ():
+        found.update(_named_by(text, package))
     return found
 
 

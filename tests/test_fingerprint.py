@@ -266,12 +266,16 @@ from prices import price
 from tools import lists
 def by_text():
     from importlib import import_module
-    return import_module("texts").TEXT
+    return [import_module(name).TEXT for name in ("texts",)]
 """,
     "texts.py": "TEXT = 'a'\n",
     "tools/__init__.py": "",
     "tools/lists.py": "from . import pairs\n",
     "tools/pairs.py": "PAIR = 2\n",
+    "named/constant.py": "SPEED = 1\n",
+    "named/backend.py": "HOST = 'a'\n",
+    "named/literal.py": "MODE = 'x'\n",
+    "named/given.py": "PATH = '/'\n",
     "steps/__init__.py": "",
     "steps/inner/__init__.py": "",
     "steps/inner/clean.py": "def run():\n    return 7\n",
@@ -475,6 +479,19 @@ def in_dict(name):
 def by_part_of_a_text(name):
     return importlib.import_module(f"steps.{name}").run()
 
+OF_CONSTANTS = "named.constant"
+
+class Config:
+    __slots__ = ("backend",)
+    def __init__(self):
+        self.backend = "named.backend:run"
+
+def by_name_of_module(name=OF_CONSTANTS, *, configs={"of tests": [Config()]}):
+    return [importlib.import_module(one) for one in (name, "named.literal")]
+
+def load(name, config):
+    return importlib.import_module(name)
+
 def loaded(name):
     path = os.path.join(os.path.dirname(__file__), "plugins", name + ".py")
     spec = importlib.util.spec_from_file_location(name, path)
@@ -497,7 +514,9 @@ made.number = 11
 
 MAY_CHANGE = set()
 VALUES = dict(
-    by_part_of_a_text=by_part_of_a_text, lazy=lambda: lazy.FLAG and lazy.MODE, of_plugins=of_plugins,
+    by_part_of_a_text=by_part_of_a_text, by_name_of_module=by_name_of_module,
+    load=functools.partial(load, "named.given", config=Config()),
+    lazy=lambda: lazy.FLAG and lazy.MODE, of_plugins=of_plugins,
     late_plugin=late_plugin, made=lambda name: vars(made)[name],
     depending=depending, documented=documented,
     tools=tools, injected=injected, placed=Placed, beside=beside, in_dict=in_dict,
@@ -563,6 +582,10 @@ EDITS: dict[str, tuple[str, str, str, set[str]]] = {
         "return 6",
         {"by_part_of_a_text"},
     ),
+    "a module that a default names": ("named/constant.py", "1", "2", {"by_name_of_module"}),
+    "a module that an object names": ("named/backend.py", "'a'", "'b'", {"by_name_of_module", "load"}),
+    "one of several that a loop names": ("named/literal.py", "'x'", "'y'", {"by_name_of_module"}),
+    "a module that an argument names": ("named/given.py", "'/'", "'//'", {"load"}),
     "what a module finds when it is asked for it": ("lazy/late.py", "'r'", "'w'", {"lazy"}),
     "a module that a path has told": ("plugins/second.py", "return 8", "return 9", {"of_plugins"}),
     "another that is imported": ("plugins/first.py", "'m'", "'km'", {"of_plugins", "late_plugin"}),
