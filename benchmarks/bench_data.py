@@ -32,7 +32,6 @@ LAST_ONLY = {
     CLUSTER: partial(dask_cluster, last_only=True),
     RAY: partial(ray_cluster, last_only=True),
 }
-MOST_ROUNDS = 2
 MOST_RUNS = 3
 ENOUGH_SECONDS = 1.0
 MB = 1 << 20
@@ -51,7 +50,7 @@ def measure(settings: Settings) -> Iterator[Table]:
         table = Table(f"{title}, {settings.workers} warm workers")
         take_turns(
             table,
-            min(settings.rounds, MOST_ROUNDS),
+            settings.rounds,
             ["s"],
             _rows(case[0], quick=settings.quick),
             lambda row, _column, case=case: call_fresh(seconds_with_data, row, *case, settings.workers),

@@ -7,7 +7,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from measuring import LIMIT_SECONDS, NotMeasuredError, call_fresh, take_turns
+from measuring import NotMeasuredError, call_fresh, take_turns
 from tables import Table
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from measuring import Settings
 
 RUNNERS = ("sequential", "thread", "process")
-MOST_ROUNDS = 2  # a quarter of a minute each
 
 
 def measure(settings: Settings) -> Iterator[Table]:
@@ -33,7 +32,7 @@ def measure(settings: Settings) -> Iterator[Table]:
         return [seconds]
 
     table = Table(f"The demo on the sources in lib/{root.name}, {settings.workers} workers", "runner")
-    take_turns(table, min(settings.rounds, MOST_ROUNDS), ["s"], RUNNERS, sample, LIMIT_SECONDS)
+    take_turns(table, settings.rounds, ["s"], RUNNERS, sample)
     table.add_ratio("s", "sequential")
     yield table
 

@@ -34,8 +34,6 @@ ALONE = [SEQUENTIAL, "graphlib, bare loop", "dask, sync"]  # one worker: the thr
 ROWS = [*ALONE, THREADS, "ThreadPoolExecutor", "dask, threads", POOL, *WARM_POOLS]
 QUICK_ROWS = [SEQUENTIAL, THREADS, "ThreadPoolExecutor", POOL, "ProcessPoolExecutor, fork"]
 SIZE = 12 * WIDTH  # nodes: twelve steps
-MOST_ROUNDS = 2  # this table takes longer than all others ...
-ONCE_SECONDS = 2  # ... so what takes longer than that is measured once
 EFFICIENT = 0.5
 ENOUGH_SECONDS = 0.1  # shorter runs are repeated, and the quickest counts ...
 MOST_RUNS = 8  # ... of no more than that
@@ -58,7 +56,7 @@ def measure(settings: Settings) -> Iterator[Table]:
 
     table = Table(f"METG(50 %), {SIZE} tasks on {settings.workers} warm workers: µs")
     rows = QUICK_ROWS if settings.quick else ROWS
-    take_turns(table, min(settings.rounds, MOST_ROUNDS), patterns, rows, sample, ONCE_SECONDS)
+    take_turns(table, settings.rounds, patterns, rows, sample)
     yield table
 
 

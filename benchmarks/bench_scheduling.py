@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 GROWING = ("wide", "chain", "random")
 OTHERS = ("diamonds", "stencil", "tree")
 LARGE = 100_000  # tasks; Dask, whose cost a task grows, would take a minute
-LARGE_ROUNDS = 2  # at most
 LARGE_ROWS = [SEQUENTIAL, "graphlib, bare loop", THREADS, "ThreadPoolExecutor", POOL]
 ROWS = [SEQUENTIAL, "graphlib, bare loop", "dask, sync", THREADS, "ThreadPoolExecutor", "dask, threads", POOL]
 
@@ -45,6 +44,6 @@ def _growth(settings: Settings, shape: str) -> Table:
     table = Table(f"No-ops, {shape}: µs a task")
     take_turns(table, settings.rounds, small, ROWS, sample)
     if not settings.quick:
-        take_turns(table, min(settings.rounds, LARGE_ROUNDS), [large], LARGE_ROWS, sample)
+        take_turns(table, settings.rounds, [large], LARGE_ROWS, sample)
     table.add_growth(list(columns))
     return table

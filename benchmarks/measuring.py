@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from workflows import Workflow
 
 LIMIT_SECONDS = 120  # a sample that takes longer is given up
-ONCE_SECONDS = 4  # what takes longer is measured in the first round only, unless told otherwise
+ONCE_SECONDS = 4  # what takes longer is measured in the first round only
+TABLE_SECONDS = 20  # no other round of a table begins after that: all ends in time on slow machines too
 SAMPLE_SECONDS = 0.25  # a sample repeats its run for so long ...
 MOST_RUNS = 3  # ... but not more often than that
 
@@ -51,9 +52,8 @@ def take_turns(
     columns: Iterable[str],
     rows: Iterable[str],
     sample: Callable[..., list[float]],
-    once_seconds: float = ONCE_SECONDS,
 ) -> None:
-    """Fill a table, `rounds` times from its first cell to its last.
+    """Fill a table, `rounds` times from its first cell to its last, but for what takes too long.
 
     What changes on the machine from minute to minute so meets all rows of a column alike.
 
@@ -62,17 +62,18 @@ def take_turns(
     table : Table
         Gets the samples.
     rounds : int
-        How often each cell is measured.
+        How often each cell is measured at most.
     columns, rows : iterable of str
         The cells' names. Rows that are subjects which are not installed are left out.
     sample : callable
         Takes a row and a column, and returns samples.
-    once_seconds : float
-        What takes longer than so many seconds is not measured in later rounds.
     """
     columns, rows = list(columns), [row for row in rows if row not in SUBJECTS or SUBJECTS[row].installed]
     given_up = set()
+    end = monotonic() + TABLE_SECONDS
     for number in range(rounds):
+        if number and monotonic() > end:
+            break
         for column in columns:
             for row in rows:
                 if (row, column) in given_up:
@@ -84,7 +85,7 @@ def take_turns(
                 except NotMeasuredError as error:
                     table.put(row, column, str(error))
                     given_up.add((row, column))
-                if monotonic() - start > once_seconds:
+                if monotonic() - start > ONCE_SECONDS:
                     given_up.add((row, column))
     _show("")
 
