@@ -66,7 +66,7 @@ from .reducers import DESCRIPTORS, base_that_reduces, is_of_wrapt, reduce_descri
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-_DIGEST_BYTES: Final = 20
+DIGEST_BYTES: Final = 20
 
 # What Python derives from the rest of a class, differs from run to run, or tells where the class stands.
 _DERIVED: Final = {
@@ -122,7 +122,7 @@ class NoFingerprintError(Exception):
 
 def digest_of(data: bytes | memoryview) -> bytes:
     """Return the digest of some bytes."""
-    return blake2b(data, digest_size=_DIGEST_BYTES).digest()
+    return blake2b(data, digest_size=DIGEST_BYTES).digest()
 
 
 class Fingerprints:
@@ -140,7 +140,7 @@ class Fingerprints:
         self.shared = {id(value): (module, value) for module, value in shared_by_all()}
 
     def of_call(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
-        """Return the fingerprint of a call.
+        """Return the fingerprint of a call: the digest of the function, and that of its arguments.
 
         Raises
         ------
@@ -158,7 +158,7 @@ class Fingerprints:
         imported = b""
         if called.imports_by_text or given.imports_by_text:
             imported = self.modules.named_in("", function, *args, *kwargs.values())
-        return digest_of(_PYTHON + called.digest + given.digest + imported)
+        return digest_of(_PYTHON + called.digest) + digest_of(given.digest + imported)
 
     def _try_digest(self, value: object, what: str) -> _Digest | str:
         """Return the digest of a value; as text, why it has none."""
@@ -179,7 +179,7 @@ class Fingerprints:
         root = writer.part()
         numbers: dict[int, int] = {}
         queue: list[Any] = []
-        whole = blake2b(root.digest, digest_size=_DIGEST_BYTES)
+        whole = blake2b(root.digest, digest_size=DIGEST_BYTES)
 
         def note(needs: Iterable[Any]) -> None:
             for need in needs:
@@ -322,7 +322,7 @@ class _Writer:
 
     def __init__(self, fingerprints: Fingerprints) -> None:
         self._fingerprints = fingerprints
-        self._hash = blake2b(digest_size=_DIGEST_BYTES)
+        self._hash = blake2b(digest_size=DIGEST_BYTES)
         # By id, with their numbers: what may be met again. It is kept, as it may have been made on the way.
         self._seen: dict[int, tuple[int, object]] = {}
         self._places: dict[int, int] = {}  # in `needs`, by id

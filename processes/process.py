@@ -477,8 +477,9 @@ class Process:
         check_bool("fail_fast", fail_fast)
         check_bool("capture_output", capture_output)
         observers = _check_observers(observers)
-        if anyone_hears(graph.tasks):
-            recorders = (LogFiles(graph.tasks), *recorders)
+        log_files = LogFiles(graph.tasks) if anyone_hears(graph.tasks) else None
+        if log_files is not None:
+            recorders = (log_files, *recorders)
         has_line = False
         if progress:
             from .observers.progress import Progress
@@ -503,6 +504,8 @@ class Process:
 
             saver = Checkpoint(checkpoint, graph, lambda: scheduler.returned)
             scheduler.begin_with(saver.saved, saver)
+            if log_files is not None:
+                log_files.why_again = saver.why_again
         self._runner = scheduler.runner
         return scheduler
 

@@ -110,6 +110,29 @@ def test_other_dependencies_are_another_task(make, ran, tmp_path):
         assert run(*dependencies) == []
 
 
+def test_a_log_file_tells_why_a_task_runs_again(tmp_path):
+    log, path = tmp_path / "log", tmp_path / "run.ckpt"
+
+    def first_line(function: Callable[..., object], first: object = 1, **options: Any) -> str:
+        log.unlink(missing_ok=True)
+        tasks = [Task("first", abs, args=(first,)), Task("second", function, log_path=log, **options)]
+        Process(tasks).run(checkpoint=path)
+        return log.read_text().splitlines()[0].partition(": ")[2]
+
+    needs = [TaskDependency("first")]
+    again = "Starting second again: "
+    assert first_line(int) == "Starting second."
+    assert first_line(float) == f"{again}its function, or something that this uses, is not what it was."
+    assert first_line(float, args=("1",)) == f"{again}its arguments are not what they were."
+    untold = (digit for digit in "1")
+    assert first_line(float, args=(untold,)).startswith(f"{again}the contents of what it calls or gets")
+    assert first_line(float, args=("1",), dependencies=needs).startswith(f"{again}it depends on other tasks")
+    assert (
+        first_line(float, 2, args=("1",), dependencies=needs) == f"{again}it depends on 'first', which runs."
+    )
+    assert first_line(float, 2, args=("1",), dependencies=needs).startswith("Took the result")
+
+
 def test_a_task_under_another_name_is_another_task(make, ran, tmp_path):
     for name, expected in (("a", ["a"]), ("b", ["b"]), ("A", [])):
         task = make(name)

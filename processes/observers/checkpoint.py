@@ -17,7 +17,7 @@ from ..checkpoint_file import CheckpointFile, Head
 from ..events import RunFinished, TaskFinished
 from ..exceptions import SerializationError
 from ..failure import brief_repr
-from ..fingerprint import Fingerprints, NoFingerprintError, digest_of
+from ..fingerprint import DIGEST_BYTES, Fingerprints, NoFingerprintError, digest_of
 from ..interrupt import is_of_signal
 from ..pickling import PROTOCOL, dump, dump_simple, load
 from ..reducers import as_it_is, is_users
@@ -55,6 +55,8 @@ class Checkpoint:
     saved : dict of int to tuple
         By task index, in order: the result of each task that is taken from the file, and the value that
         other tasks may need.
+    why_again : dict of str to str
+        By name, why tasks run that an earlier run has saved.
 
     Raises
     ------
@@ -88,6 +90,11 @@ class Checkpoint:
                     self._untold[task.name] = str(error)
                     self._calls.append(None)
             self.saved = self._find_saved()
+            self.why_again = {
+                name: self._why_again(task, self._file.records[name].head.key)
+                for name, task in graph.index.items()
+                if name in self._file.records and task not in self.saved
+            }
         except BaseException:
             self._file.close(graph.index)
             raise
@@ -148,7 +155,7 @@ class Checkpoint:
         return found
 
     def _key(self, task: int) -> bytes | None:
-        """Return what a task is made of: its call, and the records of what it depends on."""
+        """Return what a task is made of: its function, its arguments, the records of what it depends on."""
         call, sources = self._calls[task], self._graph.dependencies[task]
         if call is None or not sources:
             return call
@@ -156,7 +163,23 @@ class Checkpoint:
         if None in ids:
             return None
         names = [self._graph.names[source] for source in sources]
-        return digest_of(call + repr((names, self._graph.passed[task], ids)).encode())
+        return call + digest_of(repr((names, self._graph.passed[task], ids)).encode())
+
+    def _why_again(self, task: int, saved: bytes) -> str:
+        """Tell why a task runs of which the file has a result with this key."""
+        call = self._calls[task]
+        if call is None:
+            return "the contents of what it calls or gets cannot be told"
+        if call[:DIGEST_BYTES] != saved[:DIGEST_BYTES]:
+            return "its function, or something that this uses, is not what it was"
+        if call != saved[: len(call)]:
+            return "its arguments are not what they were"
+        for source in self._graph.dependencies[task]:
+            if self._ids[source] is None:
+                return f"it depends on {self._graph.names[source]!r}, which runs"
+        if self._key(task) != saved:
+            return "it depends on other tasks, on newer results, or in another way"
+        return "its result was not needed then, or cannot be read"
 
     def _is_asked_for(self, task: int) -> bool:
         """Tell whether anybody may ask for the value that a task returns."""

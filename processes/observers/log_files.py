@@ -24,9 +24,15 @@ class LogFiles:
 
     What the program's own handlers and filters raise is told by one warning, and logging goes on: later tasks
     shall not lack their lines in their files.
+
+    Attributes
+    ----------
+    why_again : dict of str to str
+        By name, why tasks run that an earlier run has saved.
     """
 
     def __init__(self, tasks: Iterable[Task]) -> None:
+        self.why_again: dict[str, str] = {}
         self._tasks = {task.name: task for task in tasks}
         self._has_warned = False
 
@@ -42,7 +48,10 @@ class LogFiles:
     def _log(self, event: Event) -> None:
         match event:
             case TaskStarted(name, 1):
-                _log_step(self._tasks[name], "Starting %s.")
+                if name in self.why_again:
+                    _log_step(self._tasks[name], "Starting %s again: %s.", self.why_again[name])
+                else:
+                    _log_step(self._tasks[name], "Starting %s.")
             case TaskRetried(name, attempt, exception, delay):
                 _log_retry(self._tasks[name], attempt, exception, delay)
             case TaskFinished(name, _, True):
@@ -59,9 +68,9 @@ class LogFiles:
             warn(f"A log handler or filter raised {bounded_repr(error)} on a task's start, retry or end")
 
 
-def _log_step(task: Task, message: str) -> None:
+def _log_step(task: Task, message: str, *args: str) -> None:
     if _is_heard(task, logging.INFO):
-        task.logger.info(message, task.name)
+        task.logger.info(message, task.name, *args)
 
 
 def _log_retry(task: Task, attempt: int, exception: BaseException, delay: float) -> None:
