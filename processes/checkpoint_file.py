@@ -19,10 +19,11 @@ import zlib
 from contextlib import suppress
 from io import FileIO
 from struct import Struct
+from types import MappingProxyType
 from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from .pickling import Buffer
 
@@ -55,6 +56,8 @@ class Head(NamedTuple):
         where nobody needed the value.
     checksum : int
         Of the pieces.
+    used : dict of str to bytes
+        By name, what tells the variables that the task's function uses from later ones.
     """
 
     task_name: str
@@ -64,6 +67,7 @@ class Head(NamedTuple):
     attempts: int
     sizes: tuple[int, ...] | None
     checksum: int
+    used: Mapping[str, bytes] = MappingProxyType({})
 
 
 class Record(NamedTuple):

@@ -52,6 +52,7 @@ from types import (
 )
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 from weakref import ReferenceType, WeakKeyDictionary, WeakValueDictionary
+from zlib import crc32
 
 from .class_parts import attributes_of_members
 from .code_reading import TYPE_ALIAS, Code, annotation_texts, named_in_annotations, steps_and_constants
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
 DIGEST_BYTES: Final = 20
+_SHORT: Final = 4  # is enough of one that decides nothing
 
 # What Python derives from the rest of a class, differs from run to run, or tells where the class stands.
 _DERIVED: Final = {
@@ -130,6 +132,7 @@ class Fingerprints:
 
     def __init__(self) -> None:
         self._functions: dict[int, tuple[object, _Digest | str]] = {}
+        self._used: dict[int, tuple[object, dict[str, bytes]]] = {}
         self._parts: dict[int, tuple[object, _Part]] = {}
         self._untold: dict[int, Exception] = {}  # why parts could not be made, by the ids of what they are of
         self._codes: dict[int, tuple[CodeType, Code]] = {}
@@ -159,6 +162,34 @@ class Fingerprints:
         if called.imports_by_text or given.imports_by_text:
             imported = self.modules.named_in("", function, *args, *kwargs.values())
         return digest_of(_PYTHON + called.digest) + digest_of(given.digest + imported)
+
+    def used_by(self, function: Callable[..., Any]) -> dict[str, bytes]:
+        """Return digests of what a function names, by variable, to tell which of them was edited.
+
+        That of its own code is under an empty name.
+        """
+        return _known(self._used, function, self._look_up_used)
+
+    def _look_up_used(self, function: Any) -> dict[str, bytes]:
+        while type(function) in {functools.partial, MethodType}:
+            function = function.func if type(function) is functools.partial else function.__func__
+        if type(function) is not FunctionType:
+            return {}
+        code = self.code(function.__code__)
+        variables = {name: function.__globals__.get(name) for name in code.globals}
+        for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+            with contextlib.suppress(ValueError):  # it is empty
+                variables[name] = cell.cell_contents
+        used = {name: self._mark(value) for name, value in variables.items() if value is not function}
+        return {"": code.digest[:_SHORT], **used}
+
+    def _mark(self, value: object) -> bytes:
+        """Return what tells a value from later ones, as far as it can be told."""
+        if is_simple(value):
+            with contextlib.suppress(ValueError):  # of so many digits Python writes no number
+                return pack("<I", crc32(repr(value).encode("utf-8", "surrogatepass")))
+        found = self._try_digest(functools.partial(_CALL, value), "value")
+        return b"" if isinstance(found, str) else found.digest[:_SHORT]
 
     def _try_digest(self, value: object, what: str) -> _Digest | str:
         """Return the digest of a value; as text, why it has none."""

@@ -122,7 +122,19 @@ def test_a_log_file_tells_why_a_task_runs_again(tmp_path):
     needs = [TaskDependency("first")]
     again = "Starting second again: "
     assert first_line(int) == "Starting second."
-    assert first_line(float) == f"{again}its function, or something that this uses, is not what it was."
+    assert first_line(float) == f"{again}its function is not what it was."
+    rates = {"EUR": 1}
+
+    def price(amount: float) -> float:
+        return amount * rates["EUR"]
+
+    first_line(price, args=(1,))
+    rates["EUR"] = 2
+    for function in (price, partial(price)):
+        expected = "its function uses 'rates', which is not what it was."
+        assert first_line(function, args=(1,)) == f"{again}{expected}"
+        rates["EUR"] += 1
+    first_line(float)
     assert first_line(float, args=("1",)) == f"{again}its arguments are not what they were."
     untold = (digit for digit in "1")
     assert first_line(float, args=(untold,)).startswith(f"{again}the contents of what it calls or gets")

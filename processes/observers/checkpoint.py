@@ -76,6 +76,7 @@ class Checkpoint:
         self._warned_of: set[str] = set()
         self._new_ids = map(os.urandom(_ID_BYTES // 2).__add__, _counted_bytes())
         self._untold: dict[str, str] = {}  # why tasks have no fingerprint, by name
+        self._used: list[dict[str, bytes]] = []  # by task index: what tells the variables of its function
         # By task index; None where a task has none:
         self._calls: list[bytes | None] = []  # their fingerprints
         self._ids: list[bytes | None] = [None] * len(graph.names)  # of their records
@@ -89,9 +90,10 @@ class Checkpoint:
                 except NoFingerprintError as error:
                     self._untold[task.name] = str(error)
                     self._calls.append(None)
+                self._used.append(fingerprints.used_by(task.func))
             self.saved = self._find_saved()
             self.why_again = {
-                name: self._why_again(task, self._file.records[name].head.key)
+                name: self._why_again(task, self._file.records[name].head)
                 for name, task in graph.index.items()
                 if name in self._file.records and task not in self.saved
             }
@@ -165,19 +167,21 @@ class Checkpoint:
         names = [self._graph.names[source] for source in sources]
         return call + digest_of(repr((names, self._graph.passed[task], ids)).encode())
 
-    def _why_again(self, task: int, saved: bytes) -> str:
-        """Tell why a task runs of which the file has a result with this key."""
+    def _why_again(self, task: int, saved: Head) -> str:
+        """Tell why a task runs of which the file has this."""
         call = self._calls[task]
         if call is None:
             return "the contents of what it calls or gets cannot be told"
-        if call[:DIGEST_BYTES] != saved[:DIGEST_BYTES]:
-            return "its function, or something that this uses, is not what it was"
-        if call != saved[: len(call)]:
+        if call[:DIGEST_BYTES] != saved.key[:DIGEST_BYTES]:
+            used = self._used[task]
+            changed = next((name for name in used if used[name] != saved.used.get(name)), "")
+            return f"its function{f' uses {changed!r}, which' if changed else ''} is not what it was"
+        if call != saved.key[: len(call)]:
             return "its arguments are not what they were"
         for source in self._graph.dependencies[task]:
             if self._ids[source] is None:
                 return f"it depends on {self._graph.names[source]!r}, which runs"
-        if self._key(task) != saved:
+        if self._key(task) != saved.key:
             return "it depends on other tasks, on newer results, or in another way"
         return "its result was not needed then, or cannot be read"
 
@@ -226,7 +230,8 @@ class Checkpoint:
             for piece in pieces:
                 checksum = crc32(piece, checksum)
             record_id = next(self._new_ids)
-            head = Head(name, key, record_id, result.elapsed_seconds, result.attempts, sizes, checksum)
+            made = (result.elapsed_seconds, result.attempts)
+            head = Head(name, key, record_id, *made, sizes, checksum, self._used[task])
             self._file.append(head, pieces)
         except SerializationError as error:
             self._warn(
