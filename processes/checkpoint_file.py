@@ -19,11 +19,10 @@ import zlib
 from contextlib import suppress
 from io import FileIO
 from struct import Struct
-from types import MappingProxyType
 from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Sequence
 
     from .pickling import Buffer
 
@@ -56,7 +55,7 @@ class Head(NamedTuple):
         where nobody needed the value.
     checksum : int
         Of the pieces.
-    used : dict of str to bytes
+    used : dict of str to bytes, optional
         By name, what tells the variables that the task's function uses from later ones.
     """
 
@@ -67,7 +66,7 @@ class Head(NamedTuple):
     attempts: int
     sizes: tuple[int, ...] | None
     checksum: int
-    used: Mapping[str, bytes] = MappingProxyType({})
+    used: dict[str, bytes] | None = None
 
 
 class Record(NamedTuple):

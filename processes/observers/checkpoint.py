@@ -173,8 +173,8 @@ class Checkpoint:
         if call is None:
             return "the contents of what it calls or gets cannot be told"
         if call[:DIGEST_BYTES] != saved.key[:DIGEST_BYTES]:
-            used = self._used[task]
-            changed = next((name for name in used if used[name] != saved.used.get(name)), "")
+            used, before = self._used[task], saved.used or {}
+            changed = next((name for name in used if used[name] != before.get(name)), "")
             return f"its function{f' uses {changed!r}, which' if changed else ''} is not what it was"
         if call != saved.key[: len(call)]:
             return "its arguments are not what they were"
@@ -231,7 +231,7 @@ class Checkpoint:
                 checksum = crc32(piece, checksum)
             record_id = next(self._new_ids)
             made = (result.elapsed_seconds, result.attempts)
-            head = Head(name, key, record_id, *made, sizes, checksum, self._used[task])
+            head = Head(name, key, record_id, *made, sizes, checksum, self._used[task] or None)
             self._file.append(head, pieces)
         except SerializationError as error:
             self._warn(
