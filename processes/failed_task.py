@@ -75,6 +75,11 @@ def _hint_for(task: Task, exception: BaseException, failure: Failure) -> str:
             f"Task {task.name!r} has log_path={str(task.log_path)!r} and no args: "
             "arguments of the function are args=(…)."
         )
+    if not task.args and not task.kwargs and not task.dependencies:
+        return (
+            f"Task {task.name!r} passes nothing: args=(…) and kwargs={{…}} pass values, "
+            "dependencies=results_of('name') the result of another task."
+        )
     return _hint_for_refusal(task, failure.exception)
 
 
@@ -106,8 +111,8 @@ def _hint_for_refusal(task: Task, text: str) -> str:
         for one in task.dependencies
         if one.use_result_as_additional_kwargs
     ]
-    if not passed or "argument" not in text:
-        return ""
+    if not passed or not any(words in text for words in ("argument", "is not iterable")):
+        return ""  # the latter as sum says that gets numbers one by one
     if len(passed) > MAX_NAMES:
         passed[MAX_NAMES:] = ["…"]
     own = "its args and " if task.args else ""

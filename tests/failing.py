@@ -366,11 +366,11 @@ async def fail_as_a_coroutine():
     raise PlainError("awaited", before)
 
 
-def fail_for_lack_of_arguments(one, two):
-    """Is called without."""
+def take_two(one, two):
+    """Is called with fewer or more."""
 
 
-def fail_as(kind):
+def raise_one(kind):
     raise kind("told")
 
 

@@ -199,9 +199,12 @@ def test_a_failing_coroutine_shows_no_event_loop(runner):
 
 
 def test_arguments_that_do_not_fit_are_an_error_of_the_call_itself(runner):
-    report = Process([Task("call", failing.fail_for_lack_of_arguments)]).run(runner=runner)
+    report = Process([Task("call", failing.take_two)]).run(runner=runner)
     error = report.errored["call"].error
-    assert error.traceback_str == f"TypeError: {error.exception}\n"
+    hint, *others = notes_of(report.exceptions["call"])
+    assert hint.startswith("Task 'call' passes nothing: args=(…) and kwargs={…} pass values, ")
+    assert not others
+    assert error.traceback_str == f"TypeError: {error.exception}\n{hint}\n"
     assert "missing 2 required positional arguments: 'one' and 'two'" in error.exception
     assert (error.traced_vars, error.traced_vars_location) == ({}, "")
 
@@ -212,11 +215,11 @@ def test_a_result_that_is_not_passed_on_is_named_where_it_is_missing(runner):
         Task("use", math.sqrt, dependencies=[TaskDependency("make")]),
         Task(
             "name",
-            failing.fail_for_lack_of_arguments,
+            failing.take_two,
             dependencies=[TaskDependency("make", additional_kwarg_name="one")],
         ),
         Task("no-name", math.sqrt, dependencies=[TaskDependency("make", additional_kwarg_name="no name")]),
-        Task("alone", failing.fail_for_lack_of_arguments),
+        Task("alone", failing.take_two, args=(1,)),
         Task("many", math.sqrt, args=(1, 2), dependencies=[TaskDependency("make")]),
     ]
     report = Process(tasks).run(runner=runner)
@@ -251,7 +254,7 @@ def test_a_task_that_stands_for_its_result_is_named_where_a_function_fails_for_i
     functions = {
         "lists": "".join,
         "lists-needs": failing.take_a_text,
-        "name": failing.fail_for_lack_of_arguments,
+        "name": failing.take_two,
     }
     tasks = [
         Task(name, functions.get(name, failing.take_apart), args=args, kwargs=kwargs)
@@ -288,9 +291,11 @@ def test_a_function_that_refuses_results_says_which_it_gets(runner):
         ),
     ]
     tasks = [
-        Task(f"use-{n}", failing.fail_for_lack_of_arguments, args=args, dependencies=dependencies)
+        Task(f"use-{n}", failing.take_two, args=args, dependencies=dependencies)
         for n, (args, dependencies, _) in enumerate(refused)
     ]
+    tasks.append(Task(f"use-{len(refused)}", sum, dependencies=results_of("a", "b")))  # they are no list
+    refused.append(((), [], "results_of('a', 'b'): a function takes any number of results as *values"))
     report = Process([*(Task(name, int) for name in "abcdef"), *tasks]).run(runner=runner)
     assert {name: notes_of(error) for name, error in report.exceptions.items()} == {
         f"use-{n}": [f"Task 'use-{n}' passes {passed}."] for n, (_, _, passed) in enumerate(refused)
@@ -317,7 +322,7 @@ def test_why_a_failure_is_not_retried_is_told_where_it_may_surprise(runner):
         "takes-no-note": (failing.FrozenError, {"retries": 1}, None),
     }
     tasks = [
-        Task(name, failing.fail_as, args=(kind,), **options) for name, (kind, options, _) in told.items()
+        Task(name, failing.raise_one, args=(kind,), **options) for name, (kind, options, _) in told.items()
     ]
     report = Process(tasks).run(runner=runner)
     assert "\nTask 'takes-no-note' was not" in report.errored["takes-no-note"].error.traceback_str
@@ -334,7 +339,7 @@ def test_why_a_failure_is_not_retried_is_told_where_it_may_surprise(runner):
 
 def test_an_argument_that_stands_where_the_log_file_does_is_named(runner, tmp_path):
     path = tmp_path / "data.csv"
-    report = Process([Task("load", failing.fail_for_lack_of_arguments, path)]).run(runner=runner)
+    report = Process([Task("load", failing.take_two, path)]).run(runner=runner)
     (note,) = notes_of(report.exceptions["load"])
     assert note == (
         f"Task 'load' has log_path={str(path)!r} and no args: arguments of the function are args=(…)."
