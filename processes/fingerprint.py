@@ -25,6 +25,7 @@ import abc
 import contextlib
 import copyreg
 import functools
+import inspect
 import struct
 import sys
 import threading
@@ -198,7 +199,7 @@ class Fingerprints:
         except BaseException as error:
             if is_of_signal(error):
                 raise
-            return f"its {what}: {brief_repr(error)}"
+            return f"its {what}: {error if type(error) is NoFingerprintError else brief_repr(error)}"
 
     def digest(self, value: object) -> bytes:
         """Return the digest of a value, with all functions and classes that it needs."""
@@ -243,7 +244,7 @@ class Fingerprints:
         seen: set[int] = set()
         for need in firm:  # grows meanwhile
             if id(need) in self._untold:
-                raise self._untold[id(need)]
+                raise NoFingerprintError(f"{_variable(need, firm)}{brief_repr(self._untold[id(need)])}")
             if id(need) not in seen:
                 seen.add(id(need))
                 part = self._parts[id(need)][1]
@@ -340,6 +341,17 @@ def _known(known: dict[int, tuple[Any, _T]], value: Any, make: Callable[[Any], _
     if found is None:
         found = known[id(value)] = value, make(value)
     return found[1]
+
+
+def _variable(value: object, holders: list[Any]) -> str:
+    """Name the variable by which a function has a value, for a message; nothing if none of them names it."""
+    for holder in holders:
+        if type(holder) is FunctionType:
+            variables = inspect.getclosurevars(holder)
+            for name, other in {**variables.globals, **variables.nonlocals}.items():
+                if other is value:
+                    return f"{name!r} in {holder.__name__}: "
+    return ""
 
 
 class _Writer:

@@ -150,7 +150,7 @@ def test_what_has_no_fingerprint_runs_each_time_and_one_warning_says_why(runner,
         assert report.from_checkpoint == taken
         assert messages == [
             "Task 'always' is not saved, and the next run runs it again, since the contents of what it calls "
-            "or gets cannot be told: its function: TypeError('it is open')"
+            "or gets cannot be told: its function: 'connection' in <lambda>: TypeError('it is open')"
         ]
 
 
