@@ -117,16 +117,20 @@ def test_a_failure_without_live_exception_shows_its_text():
     assert str(report).splitlines()[-1] == "bad: boom"
 
 
-def test_a_failure_shows_its_first_notes_in_a_line_each():
+def test_a_failure_shows_its_first_notes_with_their_first_and_last_lines():
     error = ValueError("boom")
-    for note in ("in line 7\nof the file", "\x1b[31mred", f"b{'x' * 400}e", "a fourth one"):
+    stack = "\n".join(f"  line {number}" for number in range(1, 21))
+    for note in (f"It stood in\n\n{stack}", "\x1b[31mred", f"b{'x' * 400}e", "a fourth one"):
         error.add_note(note)
     report = report_of(
         entry("bad", TaskStatus.ERRORED, error=ErrorData(exception="boom")), exceptions={"bad": error}
     )
-    assert str(report).splitlines()[-4:] == [
+    assert str(report).splitlines()[-14:] == [
         "bad: ValueError: boom",
-        "    in line 7 of the file",
+        "    It stood in",
+        *(f"      line {number}" for number in range(1, 6)),
+        "      ...",
+        *(f"      line {number}" for number in range(17, 21)),
         "    \\x1b[31mred",
         f"    b{'x' * 148}...{'x' * 147}e",
     ]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 SHOWN_TASKS = 50  # more rows than that nobody reads in a terminal
 SHOWN_FAILURES = 20
 SHOWN_NOTES = 3
+FIRST_LINES, LAST_LINES = 6, 4  # of a note: stacks stand in some, and begin or end where it happened
 NAME_CHARACTERS = 60
 MESSAGE_CHARACTERS = 300
 
@@ -137,7 +138,9 @@ def _failure(report: ProcessExecutionReport, entry: TaskReportEntry) -> list[str
     if (exception := report.exceptions.get(entry.name)) is not None:
         text, notes = behind_type(exception, text), notes_of(exception)[:SHOWN_NOTES]
         beginning = beginning_of(exception)
-    lines = [_on_one_line(text, MESSAGE_CHARACTERS) for text in (text, *notes)]
+    lines = [_on_one_line(text, MESSAGE_CHARACTERS)]
+    for note in notes:
+        lines += _note_lines(note)
     if entry.error is not None and (location := entry.error.traced_vars_location):
         lines.append(f"at {_on_one_line(location, MESSAGE_CHARACTERS)}")
         if beginning not in ("", location):  # most often it is a library that raises
@@ -146,6 +149,15 @@ def _failure(report: ProcessExecutionReport, entry: TaskReportEntry) -> list[str
         skipped = ", ".join(entry.error.downstream_impact)
         lines.append(f"skipped for it: {_on_one_line(skipped, MESSAGE_CHARACTERS)}")
     return lines
+
+
+def _note_lines(note: str) -> list[str]:
+    """Shorten a note; its lines stay lines."""
+    lines = [line for line in note.splitlines() if line.strip()] or [""]
+    if len(lines) > FIRST_LINES + LAST_LINES:
+        lines[FIRST_LINES:-LAST_LINES] = ["..."]
+    first, *others = [_on_one_line(line, MESSAGE_CHARACTERS) for line in lines]
+    return [first, *(f"  {line}" for line in others)]
 
 
 def _on_one_line(text: str, room: int) -> str:
