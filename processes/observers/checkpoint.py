@@ -110,14 +110,25 @@ class Checkpoint:
                     self._save(self._graph.index[name], result)
             case RunFinished():
                 try:
-                    if not self._file.is_in_place():
-                        self._warn(
-                            "place",
-                            f"The checkpoint {self._file.path!r} was removed or replaced while the run went "
-                            "on, and what this run has saved in it is lost; keep it where no task cleans up",
-                        )
-                finally:
-                    self._file.close(self._graph.index)
+                    self._close()
+                except OSError as error:  # NFS tells only here that a disk or a quota was full
+                    self._warn(
+                        "close",
+                        f"The checkpoint {self._file.path!r} cannot be closed, and what this run has saved "
+                        f"in it may be lost: {error}",
+                    )
+
+    def _close(self) -> None:
+        """Close the file."""
+        try:
+            if not self._file.is_in_place():
+                self._warn(
+                    "place",
+                    f"The checkpoint {self._file.path!r} was removed or replaced while the run went on, and "
+                    "what this run has saved in it is lost; keep it where no task cleans up",
+                )
+        finally:
+            self._file.close(self._graph.index)
 
     # What an earlier run has saved
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import signal
@@ -9,6 +10,7 @@ import sys
 import threading
 import time
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -206,6 +208,23 @@ def test_a_checkpoint_that_a_task_removes_or_replaces_is_lost_and_a_warning_says
     assert f"The checkpoint {str(path)!r} was removed or replaced while the run went on" in message
     there = path.read_bytes() if path.exists() else None
     assert there == (other if leave == "checkpoint" else None)  # though it would have been written anew
+
+
+def close_descriptor(path: Path) -> None:
+    """Close a file that is not one's own, as programs do that become daemons."""
+    for descriptor in range(3, 1024):
+        with suppress(OSError):
+            if os.path.samestat(os.fstat(descriptor), path.stat()):
+                os.close(descriptor)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a descriptor does not tell there which file it is of")
+def test_a_checkpoint_that_cannot_be_closed_is_told_by_its_name(tmp_path):
+    path = tmp_path / "run.ckpt"
+    report, (*_, message) = run(path, [Task("closes", close_descriptor, args=(path,))], "sequential")
+    report.raise_for_errors()
+    assert f"The checkpoint {str(path)!r} cannot be closed, and what this run has saved" in message
+    assert "Bad file descriptor" in message
 
 
 FULL = """
