@@ -25,7 +25,6 @@ import abc
 import contextlib
 import copyreg
 import functools
-import inspect
 import struct
 import sys
 import threading
@@ -176,13 +175,18 @@ class Fingerprints:
             function = function.func if type(function) is functools.partial else function.__func__
         if type(function) is not FunctionType:
             return {}
-        code = self.code(function.__code__)
-        variables = {name: function.__globals__.get(name) for name in code.globals}
+        variables = self.variables_of(function).items()
+        used = {name: self._mark(value) for name, value in variables if value is not function}
+        return {"": self.code(function.__code__).digest[:_SHORT], **used}
+
+    def variables_of(self, function: FunctionType) -> dict[str, object]:
+        """Return what a function finds in its variables: globals, and what it has closed over."""
+        there = function.__globals__
+        found = {name: there[name] for name in self.code(function.__code__).globals if name in there}
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
             with contextlib.suppress(ValueError):  # it is empty
-                variables[name] = cell.cell_contents
-        used = {name: self._mark(value) for name, value in variables.items() if value is not function}
-        return {"": code.digest[:_SHORT], **used}
+                found[name] = cell.cell_contents
+        return found
 
     def _mark(self, value: object) -> bytes:
         """Return what tells a value from later ones, as far as it can be told."""
@@ -244,11 +248,20 @@ class Fingerprints:
         seen: set[int] = set()
         for need in firm:  # grows meanwhile
             if id(need) in self._untold:
-                raise NoFingerprintError(f"{_variable(need, firm)}{brief_repr(self._untold[id(need)])}")
+                raise NoFingerprintError(f"{self._variable(need, firm)}{brief_repr(self._untold[id(need)])}")
             if id(need) not in seen:
                 seen.add(id(need))
                 part = self._parts[id(need)][1]
                 firm += [other for other in part.needs if id(other) not in part.noted]
+
+    def _variable(self, value: object, holders: list[Any]) -> str:
+        """Name the variable by which a function has a value, for a message; nothing if none of them does."""
+        for holder in holders:
+            if type(holder) is FunctionType:
+                for name, other in self.variables_of(holder).items():
+                    if other is value:
+                        return f"{name!r} in {holder.__name__}: "
+        return ""
 
     def _subclasses_of(self, need: Any) -> list[type]:
         """Return the user's own classes that inherit from a class."""
@@ -341,17 +354,6 @@ def _known(known: dict[int, tuple[Any, _T]], value: Any, make: Callable[[Any], _
     if found is None:
         found = known[id(value)] = value, make(value)
     return found[1]
-
-
-def _variable(value: object, holders: list[Any]) -> str:
-    """Name the variable by which a function has a value, for a message; nothing if none of them names it."""
-    for holder in holders:
-        if type(holder) is FunctionType:
-            variables = inspect.getclosurevars(holder)
-            for name, other in {**variables.globals, **variables.nonlocals}.items():
-                if other is value:
-                    return f"{name!r} in {holder.__name__}: "
-    return ""
 
 
 class _Writer:
@@ -665,17 +667,15 @@ class _Writer:
         for cell in function.__closure__ or ():
             self.write_cell(cell)
         there = function.__globals__
-        named = [name for name in code.globals if name in there]
-        for name in named:
-            self.write_global(name, there[name], code)
+        for name in code.globals:
+            if name in there:
+                self.write_global(name, there[name], code)
         for level, module, items in code.imports:
             self.write_import(level, module, items, there)
         self._imports_by_text = not IMPORTS_BY_TEXT.isdisjoint(code.names)
         if self._imports_by_text:
-            held = [code.texts, defaults, named_defaults, *(there[name] for name in named)]
-            for cell in function.__closure__ or ():
-                with contextlib.suppress(ValueError):  # it is empty
-                    held.append(cell.cell_contents)
+            variables = self._fingerprints.variables_of(function).values()
+            held = (code.texts, defaults, named_defaults, *variables)
             self._put(b"imports", self._fingerprints.modules.named_in(_package_of(there), *held))
 
     def write_import(self, level: int, name: str, items: tuple[str, ...], there: dict[str, Any]) -> None:
