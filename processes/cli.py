@@ -161,6 +161,9 @@ def main() -> None:
     callback=_amounts,
     help="How much there is of what tasks name in their `resources`. May be given several times.",
 )
+@click.option(
+    "--dry-run", is_flag=True, help="Print which tasks would run with the checkpoint, and why; run none."
+)
 @click.option("--fail-fast", is_flag=True, help="End the run at the first failure.")
 @click.option(
     "--capture-output", is_flag=True, help="Send what a task prints to its log file, if it has one."
@@ -177,6 +180,7 @@ def run(
     trace_path: Path | None,
     checkpoint: Path | None,
     resources: dict[str, float],
+    dry_run: bool,
     fail_fast: bool,
     capture_output: bool,
     only_errors: bool,
@@ -194,7 +198,16 @@ def run(
     """
     if html_path is not None:
         ProcessExecutionReport().to_html()  # what pages need, too
+    if dry_run and checkpoint is None:
+        raise click.UsageError("--dry-run asks what a checkpoint has: name one by --checkpoint FILE.")
     process = find_process(target, arguments)
+    if checkpoint is not None and dry_run:
+        with _wrong_usage():
+            why = process.dry_run(checkpoint)
+        width = max(map(len, why), default=0)
+        lines = [f"{name:{width}}  {reason}" for name, reason in why.items()]
+        _print("\n".join([f"{len(why)} of {len(process.tasks)} tasks would run.", *lines]))
+        return
     if progress is None:
         progress = is_terminal(sys.stderr)
     # Several workers were asked for: where nobody names a runner, a process of few tasks would take one.
@@ -202,22 +215,19 @@ def run(
     parallel = True if names_none and workers is not None and workers > 1 else None
     status = SOME_FAILED
     try:
-        process.run(
-            parallel,
-            workers,
-            runner=runner,
-            progress=progress,
-            resources=resources,
-            checkpoint=checkpoint,
-            fail_fast=fail_fast,
-            capture_output=capture_output,
-        )
+        with _wrong_usage():
+            process.run(
+                parallel,
+                workers,
+                runner=runner,
+                progress=progress,
+                resources=resources,
+                checkpoint=checkpoint,
+                fail_fast=fail_fast,
+                capture_output=capture_output,
+            )
     except KeyboardInterrupt:
         status = INTERRUPTED
-    except (TypeError, ValueError, OSError, ModuleNotFoundError) as error:  # Dask is not installed, say
-        if isinstance(error, OSError) and error.filename is None:  # not of the checkpoint
-            raise
-        raise click.UsageError(str(error)) from error
     report = process.report
     assert report is not None
     all_succeeded = len(report.successes) == len(report.entries)
@@ -235,6 +245,17 @@ def run(
         _print(to_text(report, only_unsuccessful=only_errors))
     if status == INTERRUPTED or not (all_succeeded and all_written):
         sys.exit(status)
+
+
+@contextmanager
+def _wrong_usage() -> Iterator[None]:
+    """Have what a run refuses told as wrong usage."""
+    try:
+        yield
+    except (TypeError, ValueError, OSError, ModuleNotFoundError) as error:  # Dask is not installed, say
+        if isinstance(error, OSError) and error.filename is None:  # not of the checkpoint
+            raise
+        raise click.UsageError(str(error)) from error
 
 
 @main.command(epilog=ABOUT_TARGETS)

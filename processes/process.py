@@ -183,6 +183,35 @@ class Process:
         graph = self._graph
         return [graph.names[task] for task in graph.critical_path()]
 
+    def dry_run(self, checkpoint: str | os.PathLike[str]) -> dict[str, str]:
+        """Tell which tasks a run with a checkpoint would run, and why; none of them is run.
+
+        Parameters
+        ----------
+        checkpoint : str or os.PathLike
+            The file, as for :meth:`run`. It need not be there, and is not made.
+
+        Returns
+        -------
+        dict of str to str
+            By name, in topological order, why a task would run. Tasks whose saved results would be taken are
+            not in it.
+
+        Raises
+        ------
+        TypeError, ValueError, OSError
+            As :meth:`run` has them for `checkpoint`.
+
+        Examples
+        --------
+        >>> from processes import Process, Task
+        >>> Process([Task("load", sum, args=([1, 2],))]).dry_run("run.ckpt")
+        {'load': 'no result of it is saved'}
+        """
+        from .observers.checkpoint import why_tasks_run
+
+        return why_tasks_run(checkpoint, self._checked_graph())
+
     def to_mermaid(self) -> str:
         """Draw the graph as Mermaid text, which GitHub and many notebooks show as a picture."""
         from .rendering.drawing import to_mermaid

@@ -147,6 +147,26 @@ def test_a_run_with_a_checkpoint_goes_on_where_the_last_one_failed(write, proces
     assert output.startswith("3 tasks, 3 succeeded (1 from the checkpoint), ")
 
 
+def test_a_dry_run_says_what_would_run_and_why(write, main, processes, tmp_path):
+    write(job=BAD)
+    dry, path = ("run", "job.py", "--dry-run", "--checkpoint", "run.ckpt"), tmp_path / "run.ckpt"
+    status, output, errors = main(*dry)
+    assert (status, errors) == (0, "")
+    assert output.splitlines()[0] == "3 of 3 tasks would run."
+    assert not path.exists()
+    processes("run", "job.py", "--checkpoint", "run.ckpt")
+    assert processes(*dry)[1] == (
+        "2 of 3 tasks would run.\nbad    no result of it is saved\nbelow  no result of it is saved\n"
+    )
+    write(job=BAD.replace("int", "float"))
+    saved = path.read_bytes()
+    assert processes(*dry)[1].splitlines()[1] == "good   its function is not what it was"
+    assert path.read_bytes() == saved
+    status, _, errors = main(*dry[:3])
+    assert status == 2
+    assert "name one by --checkpoint FILE" in errors
+
+
 def test_a_checkpoint_that_is_none_or_in_use_is_wrong_usage(write, main, tmp_path):
     (tmp_path / "prices.csv").write_text("name,price\n")
     write(

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ..pickling import Buffer
 
 _ID_BYTES = 16  # half of them at random, once a run
+_NOT_SAVED = "no result of it is saved"
 
 
 class Checkpoint:
@@ -67,10 +68,7 @@ class Checkpoint:
     """
 
     def __init__(self, path: str | os.PathLike[str], graph: Graph, returned: Callable[[], object]) -> None:
-        if not isinstance(path, (str, os.PathLike)):
-            raise TypeError(f"checkpoint must be str, os.PathLike or None, not {brief_repr(path)}")
-        if not os.fspath(path):
-            raise ValueError("checkpoint must be the path of a file, not an empty one")
+        _check_path(path)
         self._graph = graph
         self._returned = returned
         self._warned_of: set[str] = set()
@@ -129,6 +127,10 @@ class Checkpoint:
                 )
         finally:
             self._file.close(self._graph.index)
+
+    def leave(self) -> None:
+        """Close the file with all that it has."""
+        self._file.close(self._file.records)
 
     # What an earlier run has saved
 
@@ -263,6 +265,24 @@ class Checkpoint:
         if what not in self._warned_of:
             self._warned_of.add(what)
             warn(message)
+
+
+def why_tasks_run(path: str | os.PathLike[str], graph: Graph) -> dict[str, str]:
+    """Tell why tasks would run with a checkpoint, by name; not of those whose results it has."""
+    _check_path(path)
+    if not os.path.exists(path):  # noqa: PTH110 - it shall not be made
+        return dict.fromkeys(graph.names, _NOT_SAVED)
+    checkpoint = Checkpoint(path, graph, lambda: None)
+    checkpoint.leave()
+    saved, why_again = checkpoint.saved, checkpoint.why_again
+    return {name: why_again.get(name, _NOT_SAVED) for name in graph.names if graph.index[name] not in saved}
+
+
+def _check_path(path: object) -> None:
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"checkpoint must be str or os.PathLike, not {brief_repr(path)}")
+    if not os.fspath(path):
+        raise ValueError("checkpoint must be the path of a file, not an empty one")
 
 
 def _pickled(value: object, task_name: str) -> tuple[Sequence[Buffer], Sequence[Buffer]]:
