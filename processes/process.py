@@ -331,8 +331,9 @@ class Process:
     ) -> ProcessExecutionReport:
         """Run all tasks, each as soon as what it depends on has succeeded.
 
-        A task that fails costs only the tasks that depend on it: these are skipped. Each call starts
-        afresh, and several runs of one process may go on at the same time.
+        A task that fails costs only the tasks that depend on it: these are skipped. Nothing is raised for
+        that: the report tells of it, and its `raise_for_errors` raises. Each call starts afresh, and several
+        runs of one process may go on at the same time.
 
         Parameters
         ----------
