@@ -187,9 +187,9 @@ def run(
 ) -> None:
     """Run a process and print its report.
 
-    A FILE is run as `python FILE ARGUMENTS` would, but for its main guard: its folder is on the module
-    path, and what it defines travels to worker processes by value. A MODULE is imported, by worker
-    processes too.
+    A FILE is run as `python FILE ARGUMENTS` would, but for what stands below `if __name__ == "__main__":`,
+    where it may run its process itself. Its folder is on the module path, and what it defines travels to
+    worker processes by value. A MODULE is imported, by worker processes too.
 
     Without --runner, and where the process names none either, several workers are threads.
 
@@ -201,6 +201,7 @@ def run(
     if dry_run and checkpoint is None:
         raise click.UsageError("--dry-run asks what a checkpoint has: name one by --checkpoint FILE.")
     process = find_process(target, arguments)
+    _check_not_run(process, target)
     if checkpoint is not None and dry_run:
         with _wrong_usage():
             why = process.dry_run(checkpoint)
@@ -312,6 +313,15 @@ def demo(workers: int | None, compare: bool, root: Path | None, top: int, json_p
         raise click.UsageError(str(error)) from error
     if not good:
         sys.exit(SOME_FAILED)
+
+
+def _check_not_run(process: Process, target: str) -> None:
+    """Refuse a process that has run while its file was loaded: what it does would be done twice."""
+    if process.report is not None:
+        raise click.UsageError(
+            f"{target!r} has run its process itself when it was loaded; let it do so below "
+            '`if __name__ == "__main__":`, which is left out here'
+        )
 
 
 def _is_written(path: Path | None, write: Callable[[Path], object]) -> bool:

@@ -506,6 +506,7 @@ WRONG_USAGES = [
         'nor a function `build` (what stands below `if __name__ == "__main__":` is not',
     ),
     (["run", "guarded:inner"], "'guarded' has no 'inner' (what stands below `if __name__ =="),
+    (["run", "ran.py"], "'ran.py' has run its process itself when it was loaded; let it do so below"),
     (["run", "warm.py", "--workers", "2"], "max_workers=2 has no effect on a runner instance"),
     (["graph", "job.py", "--format", "png"], "'png' is not one of 'mermaid', 'dot'"),
 ]
@@ -528,6 +529,7 @@ def test_wrong_usage_is_said_before_anything_runs(write, main, tmp_path, monkeyp
         ),
         many="\n".join(f"def f{number}(): pass" for number in range(200)),
         warm="from processes import Process, ThreadRunner\np = Process([], runner=ThreadRunner(3))",
+        ran="from processes import Process\np = Process([])\np.run()",
         exits="raise SystemExit",
     )
     (tmp_path / "folder").mkdir()
