@@ -360,7 +360,7 @@ def _dependencies(tasks: list[Task], index: dict[str, int]) -> list[tuple[int, .
             missing = error.args[0]
             raise DependencyNotFoundError(
                 f"Task {task.name!r} depends on {missing!r}, which is no task of this process"
-                f"{did_you_mean(missing, index) or _swapped(task, missing, index)}"
+                f"{did_you_mean(missing, index) or _swapped(task, missing, index) or '; add it to the tasks'}"
             ) from None
     return dependencies
 

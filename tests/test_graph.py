@@ -140,10 +140,12 @@ def test_an_unknown_dependency_is_refused_with_the_nearest_name():
     )
 
 
-def test_an_unknown_dependency_like_no_other_is_refused_without_a_guess():
+def test_an_unknown_dependency_like_no_other_is_one_to_add():
     with pytest.raises(DependencyNotFoundError) as caught:
         graph(load="", b="xyz")
-    assert str(caught.value) == "Task 'b' depends on 'xyz', which is no task of this process"
+    assert str(caught.value) == (
+        "Task 'b' depends on 'xyz', which is no task of this process; add it to the tasks"
+    )
 
 
 def test_a_keyword_and_a_task_the_wrong_way_round_are_told():
