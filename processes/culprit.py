@@ -48,6 +48,9 @@ _PARTS: Final[dict[type, tuple[str, ...]]] = {
 
 _GENERATORS: Final = {"generator", "async_generator"}
 _AS_LIST: Final = "Make a list of it"
+_LESS: Final = (
+    "There was no memory left for it: pass less at a time, or let go of results by keep_result=False"
+)
 
 
 def cannot_dump(
@@ -68,6 +71,8 @@ def cannot_dump(
         advice = advice_for(kind)
         if cls is not None:  # which has it as long as it goes by value
             advice += f", put class {cls.__qualname__!r} into a module that can be imported"
+    if isinstance(error, MemoryError):
+        advice = _LESS
     runner = "sequential" if kind.startswith("sqlite3.") else "thread"  # its objects refuse other threads
     return SerializationError(
         f"{trouble}: {path} is {article} {kind}, which cannot be serialized{reason}. "
@@ -103,9 +108,7 @@ def cannot_load(error: BaseException, task_name: str, what: str | tuple[str, ...
     if isinstance(error, ImportError) or lacks_name:
         advice = "What it needs must be importable, under the same name, in both processes."
     elif isinstance(error, MemoryError):
-        advice = (
-            "There was no memory left for it: pass less at a time, or let go of results by keep_result=False."
-        )
+        advice = f"{_LESS}."
     else:
         advice = (
             "Pass plain data and build the rest inside the function, put the script's classes into a module, "

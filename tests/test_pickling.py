@@ -746,6 +746,11 @@ def test_whatever_reading_a_value_raises_is_a_serialization_error(error: str) ->
 
 
 def test_data_that_there_is_no_memory_for_says_so() -> None:
+    for to_sender in (False, True):
+        with pytest.raises(
+            SerializationError, match=r"\(MemoryError\)\. There was no memory left for it: pass less"
+        ):
+            dump([RaisingReduce(MemoryError())], task_name="t", what="x", to_sender=to_sender)
     data = dump(RaisesWhenRead("MemoryError"), task_name="t", what="result").data
     with pytest.raises(SerializationError, match="no memory left for it.*keep_result=False"):
         load(data, task_name="t", what="result")
