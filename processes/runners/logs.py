@@ -9,7 +9,8 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, Final
 
 from ..attempt import Attempt, Raised
-from ..failure import bounded_repr
+from ..exception_state import dump_exception, load_exception
+from ..failure import bounded_repr, traceback_of
 from ..perform import perform
 from ..pickling import ATOMS
 
@@ -160,21 +161,27 @@ def reach_of(logger: logging.Logger, of_modules: Collection[logging.Logger] = ()
 
 
 def dump_record(record: logging.LogRecord, reach: str, is_handled: bool = False) -> bytes:
-    """Serialize a record: the message and the traceback as text, what cannot travel by its repr.
+    """Serialize a record, with its exception, and the traceback as text; what cannot travel by its repr.
 
     Handlers in the parent hear it up to the logger `reach`; its handler of last resort stays silent if one
     has heard it here.
     """
     fields = dict(record.__dict__)
     try:
-        fields["msg"] = record.getMessage()
+        message = record.getMessage()
     except Exception as error:  # as in logging itself, a bad record costs no task
         message, reason = bounded_repr(record.msg), bounded_repr(error)
-        fields["msg"] = f"{message} with arguments that do not fit: {reason}"
-    fields["args"] = None
+        fields["msg"], fields["args"] = f"{message} with arguments that do not fit: {reason}", None
+    else:
+        if not _is_plain(record):
+            fields["msg"], fields["args"] = message, None
+    exception = None
     if isinstance(record.exc_info, tuple):  # what a program has put there itself goes as it is
         fields["exc_text"] = record.exc_text or logging.Formatter().formatException(record.exc_info)
         fields["exc_info"] = None
+        if issubclass(type(record.exc_info[1]), BaseException):
+            # What tells failures apart, as Sentry, or has a format of its own for them, looks at no text.
+            exception = dump_exception(record.exc_info[1], to_sender=True).data
     pickles = {}  # of each by itself, so that one that cannot be read costs no other
     for name, value in [item for item in fields.items() if type(item[1]) not in ATOMS]:
         try:
@@ -185,7 +192,13 @@ def dump_record(record: logging.LogRecord, reach: str, is_handled: bool = False)
         else:
             pickles[name] = data
             del fields[name]
-    return pickle.dumps((fields, pickles, reach, is_handled))
+    return pickle.dumps((fields, pickles, exception, reach, is_handled))
+
+
+def _is_plain(record: logging.LogRecord) -> bool:
+    """Tell whether a message may travel in parts: what counts messages asks what they are made of."""
+    parts = record.args or ()
+    return type(record.msg) is str and type(parts) is tuple and ATOMS.issuperset(map(type, parts))
 
 
 def log_for(worker: Worker, log: Callable[..., object], *args: object) -> Raised | None:
@@ -223,12 +236,15 @@ def handle_record(
     process_name : str, optional
         What the worker is called where it has no other name than each process has by default.
     """
-    fields, pickles, reach, is_handled = pickle.loads(data)  # noqa: S301 - from our own worker
+    fields, pickles, exception, reach, is_handled = pickle.loads(data)  # noqa: S301 - from our own worker
     for name, value in pickles.items():
         try:
             fields[name] = pickle.loads(value)  # noqa: S301 - read back when it was written
         except Exception as error:  # its class is the worker's alone, say
             fields[name] = f"<object that could not be deserialized: {type(error).__name__}>"
+    if exception is not None:
+        raised = load_exception(exception)
+        fields["exc_info"] = (type(raised), raised, traceback_of(raised))
     if process_name is not None and fields.get("processName") == "MainProcess":
         fields["processName"] = process_name
     record = _make_record(fields)
@@ -272,6 +288,7 @@ def _make_record(fields: dict[str, Any]) -> logging.LogRecord:
     """Make a record again by the program's factory, which may look at what it is given."""
     factory, given = logging.getLogRecordFactory(), fields.get  # one of a class of its own may lack some
     origin = given("name"), given("levelno"), given("pathname"), given("lineno")
-    record = factory(*origin, given("msg"), (), None, given("funcName"), given("stack_info"))
+    told = given("msg"), given("args"), given("exc_info"), given("funcName"), given("stack_info")
+    record = factory(*origin, *told)
     record.__dict__.update(fields)
     return record

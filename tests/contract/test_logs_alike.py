@@ -28,6 +28,7 @@ from functions import SENDING
 from programs import NAMED, ended, output_of
 
 from processes import Process, Task, TaskDependency
+from processes.failure import entries_of
 
 
 def lines_of(path: Path) -> list[str]:
@@ -87,6 +88,11 @@ def test_what_functions_log_still_reaches_the_programs_own_handlers(runner, tmp_
     Process(tasks).run(runner=runner).raise_for_errors()
     messages = sorted(record.getMessage() for record in heard if record.name.startswith("chatty"))
     assert messages == ["informed: file", "informed: hello", "warned: file", "warned: hello"]
+    # Some tell messages apart by what they are made of, as Sentry does.
+    assert {record.msg for record in heard if record.name.startswith("chatty")} == {
+        "warned: %s",
+        "informed: %s",
+    }
     # Some handlers show all that a record has.
     of_logging = {*vars(logging.makeLogRecord({})), "message", "asctime"}
     assert {name for record in heard for name in vars(record)} <= of_logging
@@ -111,6 +117,10 @@ def test_an_exception_that_is_logged_arrives_with_its_traceback(runner, tmp_path
     assert text.index("KeyError: 4") < text.index("ValueError: four")
     record = next(record for record in heard if record.name == "chatty.app")
     assert "KeyError: 4" in logging.Formatter().format(record)
+    # What has a format of its own for exceptions, as structlog and loguru, looks at no text.
+    kind, error, traceback = record.exc_info
+    assert (kind, error.args, traceback is error.__traceback__) == (KeyError, (4,), True)
+    assert [entry.tb_frame.f_code.co_name for entry in entries_of(error)] == ["chatty_failure"]
 
 
 def test_a_failure_is_one_error_record_that_carries_all_that_is_known(runner, tmp_path):
