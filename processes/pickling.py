@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import pickle
 import sys
+from io import BufferedReader, RawIOBase
 from types import FunctionType
 
 TYPE_CHECKING: bool = False  # typing takes longer to import than all of this module
@@ -268,7 +269,8 @@ def load(
     """
     try:
         if isinstance(data, list):
-            return pickle.Unpickler(_Pieces(data), buffers=buffers).load()  # noqa: S301 - see below
+            file = BufferedReader(_Pieces(data))
+            return pickle.Unpickler(file, buffers=buffers).load()  # noqa: S301 - see below
         return pickle.loads(data, buffers=buffers)  # noqa: S301 - between processes of one user
     except BaseException as error:
         from .culprit import cannot_load
@@ -287,44 +289,27 @@ def has_signal_struck(error: BaseException) -> bool:
     return is_of_signal(error)
 
 
-class _Pieces:
+class _Pieces(RawIOBase):
     """A pickle in pieces, as a file to read from."""
 
     def __init__(self, pieces: Iterable[Buffer]) -> None:
         self._pieces = iter(pieces)
         self._piece = memoryview(b"")
 
-    def readinto(self, target: memoryview) -> int:
-        """Fill a buffer; return how many bytes there were."""
-        filled = 0
-        while filled < len(target) and self._has_more():
-            taken = self._take(len(target) - filled)
-            target[filled : filled + len(taken)] = taken
-            filled += len(taken)
-        return filled
+    def readable(self) -> bool:
+        return True
 
-    def read(self, size: int) -> bytes:
-        """Return the next bytes; fewer than `size` at the end."""
-        if not self._has_more() or len(self._piece) >= size:
-            return bytes(self._take(size))
-        data = bytearray(size)
-        return bytes(data[: self.readinto(memoryview(data))])
-
-    def readline(self) -> bytes:
-        """Refuse: only what protocol 0 writes is read line by line."""
-        raise pickle.UnpicklingError("a pickle of another protocol than ours")
-
-    def _has_more(self) -> bool:
+    def readinto(self, target: Any) -> int:
+        """Fill the beginning of a buffer; return how many bytes there were, 0 at the end."""
         while not self._piece:
             piece = next(self._pieces, None)
             if piece is None:
-                return False
+                return 0
             self._piece = memoryview(piece)
-        return True
-
-    def _take(self, size: int) -> memoryview:
-        taken, self._piece = self._piece[:size], self._piece[size:]
-        return taken
+        count = min(len(target), len(self._piece))
+        target[:count] = self._piece[:count]
+        self._piece = self._piece[count:]
+        return count
 
 
 def is_simple(value: Any) -> bool:

@@ -243,8 +243,6 @@ def test_a_pickle_is_read_from_pieces_of_any_size() -> None:
     for size in (1, 7, len(data)):
         pieces = [data[start : start + size] for start in range(0, len(data), size)]
         assert load(pieces, task_name="t", what="x") == value
-    with pytest.raises(SerializationError, match="another protocol"):
-        load([pickle.dumps(1, 0)], task_name="t", what="x")
 
 
 FRAME = 1 << 16  # bytes; from there on the pickler writes what is in one piece by itself
