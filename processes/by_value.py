@@ -84,7 +84,6 @@ from .reducers import (
     as_it_is,
     filled_by_base,
     is_of_wrapt,
-    place_in_file,
     reduce_descriptor,
     reduce_logger,
     reduced_by_base,
@@ -247,10 +246,9 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     def _reduce_instance(self, obj: Any) -> Any:
         """Reduce an object of a class that has no way of its own, and note what there is to know of that."""
         kind = type(obj)
-        if kind.__name__.endswith("Connection") and kind.__module__ == "multiprocessing.connection":
-            raise TypeError(f"cannot pickle {kind.__name__!r} object")  # what goes is a descriptor's number
-        if kind.__name__ == "memmap" and kind is getattr(sys.modules.get("numpy"), "memmap", None):
-            return self._reduce_memmap(obj)
+        if (reduce := OF_LIBRARIES.get(f"{kind.__module__}.{kind.__qualname__}")) is not None:
+            self.plain = False
+            return reduce(obj)
         if self._new_locks and kind in _LOCKS and obj is not self._root:
             return _LOCKS[kind], ()
         if kind.__name__ == "cython_function_or_method":
@@ -268,8 +266,6 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return reduce_logger(obj)
         if is_of_wrapt(kind) and can_be_imported(obj):  # it refuses a copy
             return obj.__qualname__
-        if (reduce := OF_LIBRARIES.get(f"{kind.__module__}.{kind.__qualname__}")) is not None:
-            return reduce(obj)
         if of_library and can_be_imported(kind):  # pandas makes a class for each `itertuples()`
             _LIBRARY_TYPES[id(kind)] = kind
         reduced = self._reduce_object(obj)
@@ -315,12 +311,6 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return make, (name, brought)
         self._shared_globals(name, vars(module))
         return find_shared_module, (name, name in stays_away), brought, None, None, fill_module
-
-    def _reduce_memmap(self, array: Any) -> Any:
-        if (place := place_in_file(array)) is None:
-            return array.__reduce_ex__(PROTOCOL)
-        self.plain = False  # the file may be gone when it is read
-        return type(array), place
 
     def _reduce_exception(self, exception: BaseException) -> Any:
         # Its pickles name classes by their ids, and these come beside it: each may lead to it again.

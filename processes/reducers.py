@@ -97,7 +97,13 @@ def _reduce_reference(reference: ReferenceType[Any]) -> Any:
     return ReferenceType, (set() if target is None else target, reference.__callback__)
 
 
-def place_in_file(array: Any) -> tuple[Any, ...] | None:
+def _reduce_memmap(array: Any) -> Any:
+    """Reduce an array that is in a file to the file's name and the place therein; else as any array."""
+    place = _place_in_file(array)
+    return array.__reduce_ex__(PROTOCOL) if place is None else (type(array), place)
+
+
+def _place_in_file(array: Any) -> tuple[Any, ...] | None:
     """Return what `numpy.memmap` opens an array with that is one; None if its file does not hold it."""
     if array._mmap is None or array.filename is None or array.mode == "c" or not array.nbytes:  # noqa: SLF001
         return None
@@ -295,6 +301,11 @@ def is_of_wrapt(kind: type) -> bool:
     return any(base.__name__ == "_FunctionWrapperBase" for base in kind.__mro__)
 
 
+def _refuse_connection(connection: Any) -> Any:
+    # What it would send is the number of a descriptor.
+    raise TypeError(f"cannot pickle {type(connection).__name__!r} object")
+
+
 def _reduce_checked_call(call: Any) -> Any:
     """Reduce what pydantic's `validate_call` has made without all globals of the function's module.
 
@@ -436,6 +447,9 @@ REDUCERS: Final[dict[type, Callable[[Any], Any]]] = {
 }
 
 OF_LIBRARIES: Final[dict[str, Callable[[Any], Any]]] = {
+    "multiprocessing.connection.Connection": _refuse_connection,
+    "multiprocessing.connection.PipeConnection": _refuse_connection,
+    "numpy.memmap": _reduce_memmap,
     "pydantic._internal._validate_call.ValidateCallWrapper": _reduce_checked_call,
     "toolz.functoolz.curry": _reduce_curried,
     "cytoolz.functoolz.curry": _reduce_curried,
