@@ -136,8 +136,7 @@ class Fingerprints:
         self._parts: dict[int, tuple[object, _Part]] = {}
         self._untold: dict[int, Exception] = {}  # why parts could not be made, by the ids of what they are of
         self._codes: dict[int, tuple[CodeType, Code]] = {}
-        self._items: dict[int, tuple[object, bytes]] = {}  # of sets, if sets are in them
-        self.sets_written = 0  # tells whether there are any
+        self._items: dict[int, tuple[object, bytes]] = {}  # of sets
         self._large: dict[tuple[int, int], tuple[object, bytes]] = {}  # by address and size
         self.modules = Modules()
         self.shared = {id(value): (module, value) for module, value in shared_by_all()}
@@ -269,16 +268,8 @@ class Fingerprints:
         return [cls for cls in found if self.modules.version(cls.__module__) is None]
 
     def of_item(self, item: object) -> bytes:
-        """Return the digest of what is in a set; that of what has sets in it, and may be shared, is kept."""
-        found = self._items.get(id(item))
-        if found is None:
-            sets = self.sets_written
-            found = item, self.digest(item)
-            if self.sets_written == sets:
-                return found[1]
-            self._items[id(item)] = found
-        self.sets_written += 1
-        return found[1]
+        """Return the digest of what is in a set; of what several sets may share it is kept."""
+        return self.digest(item) if is_simple(item) else _known(self._items, item, self.digest)
 
     def _try_part_of(self, need: Any) -> _Part:
         try:
@@ -476,7 +467,6 @@ class _Writer:
                 self.write(item)
 
     def write_set(self, value: set[Any] | frozenset[Any]) -> None:
-        self._fingerprints.sets_written += 1
         digests = sorted(map(self._fingerprints.of_item, value))  # their own order differs from run to run
         self._put(type(value).__name__.encode(), b"".join(digests))
 
