@@ -411,10 +411,11 @@ class ProcessExecutionReport:
         from .exception_state import Carried
 
         carried = {name: Carried(error) for name, error in self.exceptions.items()}
-        named = {**self.parameters}  # else the functions themselves would have to be pickled
-        state = {**vars(self), "exceptions": carried, "parameters": named, "bound": {}}
-        for made in ("results", "redactors"):  # anew when asked for: the first would be a plain dict
-            state.pop(made, None)
+        # What is made of the graph, and of the functions, which would have to be pickled else.
+        made = {name: {**getattr(self, name)} for name in ("dependencies", "passed", "parameters")}
+        state = {**vars(self), **made, "exceptions": carried, "bound": {}}
+        for name in ("results", "redactors"):  # anew when asked for: the first would be a plain dict
+            state.pop(name, None)
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:

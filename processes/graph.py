@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .checks import did_you_mean
@@ -108,11 +107,21 @@ class Graph:
 
     def dependency_names(self) -> LazyMapping[tuple[str, ...]]:
         """Return by name what a task depends on, for those that depend on any."""
-        return LazyMapping(partial(_dependency_names, self.names, self.dependencies))
+        names, dependencies = self.names, self.dependencies
+        return LazyMapping(
+            lambda: {
+                name: tuple([names[other] for other in needed])
+                for name, needed in zip(names, dependencies, strict=True)
+                if needed
+            }
+        )
 
     def passed_by_name(self) -> LazyMapping[Passed]:
         """Return by name what of the results of its dependencies a task is passed, where that is any."""
-        return LazyMapping(partial(_passed_by_name, self.names, self.dependencies, self.passed))
+        rows = self.names, self.dependencies, self.passed
+        return LazyMapping(
+            lambda: {name: what for name, needed, what in zip(*rows, strict=True) if needed and what != ()}
+        )
 
     def descendants(self, task: int) -> list[int]:
         """Return all tasks that depend on one, directly or not, in order."""
@@ -264,24 +273,6 @@ class Draft:
                 pending += self.dependencies[task]
                 self._followed += 1 + len(self.dependencies[task])
         return bool(pending)
-
-
-def _dependency_names(names: list[str], dependencies: list[tuple[int, ...]]) -> dict[str, tuple[str, ...]]:
-    return {
-        name: tuple([names[other] for other in needed])
-        for name, needed in zip(names, dependencies, strict=True)
-        if needed
-    }
-
-
-def _passed_by_name(
-    names: list[str], dependencies: list[tuple[int, ...]], passed: list[Passed]
-) -> dict[str, Passed]:
-    return {
-        name: what
-        for name, needed, what in zip(names, dependencies, passed, strict=True)
-        if needed and what != ()
-    }
 
 
 def what_is_passed(dependencies: Sequence[TaskDependency]) -> Passed:

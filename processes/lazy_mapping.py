@@ -15,7 +15,7 @@ class LazyMapping(Mapping[str, Value]):
     Parameters
     ----------
     make : callable
-        Makes it. What is to be pickled needs one that can be.
+        Makes it.
     """
 
     def __init__(self, make: Callable[[], dict[str, Value]]) -> None:
