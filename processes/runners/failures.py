@@ -6,30 +6,23 @@ import pickle
 
 from ..attempt import Raised
 from ..exception_state import dump_exception, load_exception
-from ..failure import Failure, describe_failure, let_go_of_variables
+from ..failure import describe_failure, let_go_of_variables
 
 
 def dump_failure(failed: Raised) -> bytes:
     """Serialize a failure in the worker, whatever the exception is."""
-    failure = failed.failure
-    description = (
-        failure.exception,
-        failure.traceback_str,
-        failure.traced_vars,
-        failure.traced_vars_location,
-    )
     try:
         exception = dump_exception(failed.exception, to_sender=True)
     except MemoryError:
         let_go_of_variables(failed.exception)
         exception = dump_exception(failed.exception, to_sender=True)
-    return pickle.dumps((description, exception.data))
+    return pickle.dumps((exception.data, failed.failure))
 
 
 def load_failure(data: bytes | memoryview) -> Raised:
     """Make the failure that :func:`dump_failure` has serialized."""
-    description, exception = pickle.loads(data)  # noqa: S301 - from our own worker
-    return Raised(load_exception(exception), Failure(*description))
+    exception, failure = pickle.loads(data)  # noqa: S301 - from our own worker
+    return Raised(load_exception(exception), failure)
 
 
 def failure_on_the_way(error: BaseException) -> Raised:
