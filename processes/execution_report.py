@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-from dataclasses import KW_ONLY, dataclass, field, fields, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import cached_property
-from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from .caller import warn_caller
 from .collector import collector_paused
 from .exceptions import ProcessesError
-from .failure import DICTS, bounded_dataclass_repr, brief_repr, exception_line, name_of_class
+from .failure import bounded_dataclass_repr, brief_repr, exception_line
 from .lazy_mapping import LazyMapping
 from .parameters import names_by_task
 from .results import ByName, Results
@@ -32,8 +31,6 @@ if TYPE_CHECKING:
 
 HAS_FAILED = " that has failed"
 LISTED = 10  # names of failed tasks in the message of an error
-JSON_DEPTH = 100  # containers inside each other; what lies deeper is rendered by repr
-JSON_INT_BITS = 2048  # Python may refuse to write larger ints in decimal (see sys.set_int_max_str_digits)
 
 
 @dataclass(slots=True, repr=False)
@@ -275,23 +272,9 @@ class ProcessExecutionReport:
         OSError
             If the file cannot be written.
         """
-        import json
+        from .rendering.json_text import to_json
 
-        if "cls" not in dumps_kwargs:
-            dumps_kwargs.setdefault("default", _repr)
-
-        def render() -> str:
-            whole = {
-                "entries": {name: _fields_of_entry(entry) for name, entry in self.entries.items()},
-                "process_name": self.process_name,
-                "runner": self.runner,
-                "elapsed_seconds": self.elapsed_seconds,
-                "metrics": {name: _fields(metrics) for name, metrics in self.metrics.items()},
-                "from_checkpoint": self.from_checkpoint,
-            }
-            return json.dumps(_plain(whole, []), indent=indent, **dumps_kwargs)
-
-        return _written(path, render)
+        return _written(path, lambda: to_json(self, indent=indent, **dumps_kwargs))
 
     def to_html(
         self, path: str | os.PathLike[str] | None = None, *, content: ReportContent | None = None
@@ -411,7 +394,7 @@ class ProcessExecutionReport:
         from .exception_state import Carried
 
         carried = {name: Carried(error) for name, error in self.exceptions.items()}
-        # What is made of the graph, and of the functions, which would have to be pickled else.
+        # They are made now: what makes them cannot be pickled.
         made = {name: {**getattr(self, name)} for name in ("dependencies", "passed", "parameters")}
         state = {**vars(self), **made, "exceptions": carried, "bound": {}}
         for name in ("results", "redactors"):  # anew when asked for: the first would be a plain dict
@@ -508,68 +491,3 @@ def _written(path: str | os.PathLike[str] | None, render: Callable[[], str]) -> 
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text, encoding="utf-8", errors="backslashreplace")  # lone surrogates, as JSON spells them
     return text
-
-
-# JSON
-
-
-def _fields(value: Any) -> dict[str, Any]:
-    return {one.name: getattr(value, one.name) for one in fields(value)}
-
-
-def _fields_of_entry(entry: TaskReportEntry) -> dict[str, Any]:
-    error = None if entry.error is None else _fields(entry.error)
-    return {**_fields(entry), "status": entry.status.value, "error": error}
-
-
-def _plain(value: Any, outside: list[int]) -> Any:
-    """Make containers such that `json` can write them; `outside` holds the ids of what the value is in."""
-    try:
-        if isinstance(value, (*DICTS, list, tuple)):
-            if id(value) in outside or len(outside) == JSON_DEPTH:
-                return _repr(value)
-            outside.append(id(value))
-            try:
-                if isinstance(value, DICTS):
-                    return _plain_dict(value, outside)
-                return [_plain(member, outside) for member in value]
-            finally:
-                outside.pop()
-        if isinstance(value, str):
-            return _spelled(value)
-        if isinstance(value, int) and value.bit_length() > JSON_INT_BITS:
-            return _plain_large_int(value)
-        if isinstance(value, float) and not isfinite(value):
-            return float.__repr__(value)  # `json` would write NaN and Infinity, which are no JSON
-    except Exception:  # a class of the user's may do anything in a property or an iterator
-        return _repr(value)
-    return value
-
-
-def _plain_dict(value: dict[Any, Any], outside: list[int]) -> Any:
-    plain = {
-        _spelled(key) if isinstance(key, str) else _repr(key): _plain(member, outside)
-        for key, member in value.items()
-    }
-    return plain if len(plain) == len(value) else _repr(value)  # as 1 and "1" would be one key
-
-
-def _plain_large_int(value: int) -> int | str:
-    try:
-        int.__repr__(value)
-    except ValueError:
-        return hex(value)
-    return value
-
-
-def _spelled(text: str) -> str:
-    """Spell out lone surrogates: many readers take no JSON that has any, be it escaped."""
-    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
-
-
-def _repr(value: object) -> str:
-    try:
-        return str(value.value) if type(value) is TaskStatus else _spelled(repr(value))
-    except Exception as error:  # a __repr__ is user code
-        kind, raised = name_of_class(type(value)), name_of_class(type(error))
-        return f"<{kind} object whose repr raises {raised}>"
