@@ -2234,6 +2234,7 @@ def tasks():
     given = [TaskDependency("give", use_result_as_additional_args=True)]
     return [
         Task("given", tell, args=made()),
+        Task("twice", lambda *two: [tell(*one) for one in two], args=(made(), made())),
         Task("give", made, keep_result=False),
         Task("results", lambda values: tell(*values), dependencies=given),
     ]
@@ -2250,7 +2251,7 @@ def test_objects_that_python_would_make_by_a_call_of_their_class_travel(tmp_path
         ["history", 2, ["B", "C"]],
         ["Graph", "Money", "Day", "Zone", "Tags", "Latest", "Counted", "History"],
     ]
-    expected = {"given": told, "give": None, "results": told}
+    expected = {"given": told, "twice": [told, told], "give": None, "results": told}
     assert same_outcomes_of(MADE_ANEW, tmp_path) == expected
 
 
