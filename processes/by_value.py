@@ -184,7 +184,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         self._root = root  # what is serialized
         # Arguments are copies, even if they are globals; what a function or class names is the global itself.
         self._is_definition = not to_sender and isinstance(root, (type, FunctionType))
-        self._in_function = False  # whether a function has been taken apart: what follows may belong to it
+        self._in_function = False  # whether a function has been taken apart: others may be a part of it
         self._left_out: set[str] = set()  # the ids of classes and functions that are named and not brought
         self._modules: set[str] = set()
         self._to_sender = to_sender
@@ -455,7 +455,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
                     self._modules.add(home.__name__)
                     return getattr, (home, name)
                 return make_named, (module, name, kind, *made_of)
-        for (module, name), first in first_of_run.items():  # no function of this worker may name it
+        # In a worker: one that this run has brought, though nothing taken apart here is of its module.
+        for (module, name), first in first_of_run.items():
             if first is bare:
                 return make_named, (module, name, kind, *made_of)
         return None
@@ -550,7 +551,7 @@ def _can_travel(named: Any) -> bool:
         _trials.found[named] = found = False
     finally:
         if is_outermost:
-            # One that failed on the way may have done so for this one alone.
+            # Another that failed inside this trial may have failed because of this one: it is tried again.
             known = {other: can for other, can in _trials.found.items() if can or other is named}
             _can_travel_by_value.update(known)
             _trials.found.clear()

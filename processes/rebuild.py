@@ -77,12 +77,12 @@ reader = _Reader()
 
 _HAS_VARARGS = 0x04  # inspect.CO_VARARGS
 
-# What has been made and not yet filled: globals by their module and name, functions by their id, type aliases
-# by that of the object, with the globals in which they look up what they stand for.
-_empty_objects: set[tuple[str, str]] = set()
-_unfilled: set[str] = set()
-_being_read: set[str] = set()
-_empty_aliases: dict[int, dict[str, Any]] = {}
+# What has been made and not yet filled.
+_empty_objects: set[tuple[str, str]] = set()  # globals, by module and name
+_unfilled: set[str] = set()  # functions, by the ids under which they are sent
+_empty_aliases: dict[int, dict[str, Any]] = {}  # by id(), with the globals where they look up what they mean
+
+_being_read: set[str] = set()  # ids under which definitions are sent, of those that are just being read
 
 
 class Rebuilt:

@@ -147,11 +147,12 @@ def module_of(named: Named) -> tuple[str, dict[str, Any]] | None:
 
 
 def looked_up_for(named: Named, among: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the globals that no code names.
+    """Return the globals that a function or class needs though its code does not name them.
 
-    They are itself, for its pickle, what text in annotations means, and the subclasses that code asks for.
+    They are itself, since a pickle of it goes by its name; what its annotations name as text; and subclasses,
+    where code asks for `__subclasses__`.
     """
-    # The name of what it stands in, if it does not stand by itself; no pickle finds what a function has made.
+    # Or what it stands in: the outermost class. What a function has made is found by no name.
     name = "" if "<locals>" in named.__qualname__ else named.__qualname__.partition(".")[0]
     found = {name: among[name]} if isinstance(among.get(name), (type, FunctionType)) else {}
     for annotation in annotations_of(named).values():
