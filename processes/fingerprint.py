@@ -470,9 +470,6 @@ class _Writer:
         digests = sorted(map(self._fingerprints.of_item, value))  # their own order differs from run to run
         self._put(type(value).__name__.encode(), b"".join(digests))
 
-    def write_type_alone(self, value: object) -> None:
-        self._put(b"a", type(value).__qualname__)
-
     def write_object(self, value: Any) -> None:
         reduce = copyreg.dispatch_table.get(type(value))
         if issubclass(type(value), DESCRIPTORS):
@@ -555,13 +552,6 @@ class _Writer:
         else:
             self._put(b"bound", function.__name__)
             self.write(function.__self__)
-
-    def write_slot(self, descriptor: Any) -> None:
-        self._put(b"slot", descriptor.__name__)
-        self.write(descriptor.__objclass__)
-
-    def write_own_slot(self, descriptor: Any) -> None:
-        self._put(b"own slot", descriptor.__name__)
 
     def write_alias(self, alias: Any) -> None:
         if not self._is_again(alias):
@@ -723,15 +713,16 @@ _WRITERS: Final[dict[type, Callable[[_Writer, Any], None]]] = {
     list: _Writer.write_list,
     **dict.fromkeys((dict, MappingProxyType), _Writer.write_dict),
     **dict.fromkeys((set, frozenset), _Writer.write_set),
-    **dict.fromkeys(_LOCKS, _Writer.write_type_alone),
+    **dict.fromkeys(_LOCKS, _by_parts(lambda _: None)),
     BuiltinFunctionType: _Writer.write_builtin,
     MethodWrapperType: _Writer.write_builtin,
     **dict.fromkeys(
-        (WrapperDescriptorType, MethodDescriptorType, ClassMethodDescriptorType), _Writer.write_slot
+        (WrapperDescriptorType, MethodDescriptorType, ClassMethodDescriptorType),
+        _by_parts(lambda slot: (slot.__name__, slot.__objclass__)),
     ),
     FunctionType: _Writer.write_named,  # after those above, which on PyPy are functions
     MethodType: _Writer.write_method,  # and methods
-    **dict.fromkeys((MemberDescriptorType, GetSetDescriptorType), _Writer.write_own_slot),
+    **dict.fromkeys((MemberDescriptorType, GetSetDescriptorType), _by_parts(lambda slot: slot.__name__)),
     **dict.fromkeys((staticmethod, classmethod), _by_parts(lambda wrapper: wrapper.__func__)),
     property: _by_parts(lambda one: (one.fget, one.fset, one.fdel, one.__doc__)),
     functools._lru_cache_wrapper: _by_parts(  # noqa: SLF001 - it has no other name
