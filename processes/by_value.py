@@ -549,12 +549,11 @@ def _can_travel(named: Any) -> bool:
             _trials.found.clear()  # none of these trials comes to its end
             raise
         _trials.found[named] = found = False
-    finally:
-        if is_outermost:
-            # Another that failed inside this trial may have failed because of this one: it is tried again.
-            known = {other: can for other, can in _trials.found.items() if can or other is named}
-            _can_travel_by_value.update(known)
-            _trials.found.clear()
+    if is_outermost:
+        # Another that failed inside this trial may have failed because of this one: it is tried again.
+        known = {other: can for other, can in _trials.found.items() if can or other is named}
+        _can_travel_by_value.update(known)
+        _trials.found.clear()
     return found
 
 
