@@ -179,9 +179,10 @@ def dump_record(record: logging.LogRecord, reach: str, is_handled: bool = False)
     if isinstance(record.exc_info, tuple):  # what a program has put there itself goes as it is
         fields["exc_text"] = record.exc_text or logging.Formatter().formatException(record.exc_info)
         fields["exc_info"] = None
-        if issubclass(type(record.exc_info[1]), BaseException):
+        raised = record.exc_info[1]
+        if raised is not None and issubclass(type(raised), BaseException):
             # What tells failures apart, as Sentry, or has a format of its own for them, looks at no text.
-            exception = dump_exception(record.exc_info[1], to_sender=True).data
+            exception = dump_exception(raised, to_sender=True).data
     pickles = {}  # of each by itself, so that one that cannot be read costs no other
     for name, value in [item for item in fields.items() if type(item[1]) not in ATOMS]:
         try:
