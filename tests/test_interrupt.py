@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import itertools
 import os
+import selectors
 import signal
 import subprocess
 import sys
@@ -590,7 +591,13 @@ def test_a_signal_that_strikes_while_a_thread_starts_ends_the_run(monkeypatch, t
 
 
 @pytest.mark.parametrize(
-    ("cls", "method"), [(ThreadRunner, "close"), (Child, "leave"), (Child, "_read_death")]
+    ("cls", "method"),
+    [
+        (ThreadRunner, "close"),
+        (selectors.DefaultSelector, "close"),
+        (Child, "leave"),
+        (Child, "_read_death"),
+    ],
 )
 def test_a_signal_that_strikes_while_a_runner_is_closed_leaves_nothing_behind(
     cls, method, monkeypatch, tmp_path

@@ -8,7 +8,7 @@ import selectors
 import sys
 from bisect import insort
 from collections import deque
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from itertools import count
 from math import ceil
@@ -368,10 +368,11 @@ class ProcessPoolRunner(ProcessRunner):
             is_idle = child.who is not NOBODY and not child.held and child.backlog <= MOST_BACKLOG
             (idle if is_idle and is_in_order else self._leaving).append(child)
         self._leaving += idle if self._shelf is None else self._shelf.end_run(idle)
-        self._selector.close()
         self._lately_sent.clear()
-        _close(self._spares)
-        end(self._leaving)
+        with ExitStack() as steps:  # each, even if a signal raises in another
+            steps.callback(end, self._leaving)
+            steps.callback(_close, self._spares)
+            steps.callback(self._selector.close)
 
     # Handing out
 
