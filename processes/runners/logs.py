@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import pickle
 import sys
+from contextlib import suppress
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Final
 
@@ -179,10 +180,9 @@ def dump_record(record: logging.LogRecord, reach: str, is_handled: bool = False)
     if isinstance(record.exc_info, tuple):  # what a program has put there itself goes as it is
         fields["exc_text"] = record.exc_text or logging.Formatter().formatException(record.exc_info)
         fields["exc_info"] = None
-        raised = record.exc_info[1]
-        if raised is not None and issubclass(type(raised), BaseException):
+        if isinstance(record.exc_info[1], BaseException):
             # What tells failures apart, as Sentry, or has a format of its own for them, looks at no text.
-            exception = dump_exception(raised, to_sender=True).data
+            exception = dump_exception(record.exc_info[1], to_sender=True).data
     pickles = {}  # of each by itself, so that one that cannot be read costs no other
     for name, value in [item for item in fields.items() if type(item[1]) not in ATOMS]:
         try:
@@ -291,5 +291,9 @@ def _make_record(fields: dict[str, Any]) -> logging.LogRecord:
     origin = given("name"), given("levelno"), given("pathname"), given("lineno")
     told = given("msg"), given("args"), given("exc_info"), given("funcName"), given("stack_info")
     record = factory(*origin, *told)
+    made = dict(record.__dict__)
     record.__dict__.update(fields)
+    with suppress(KeyError, TypeError):  # that class, or the program itself, has it otherwise
+        # It counts from the start of the program, which its worker has not seen.
+        record.relativeCreated = made["relativeCreated"] + (fields["created"] - made["created"]) * 1000
     return record

@@ -88,6 +88,9 @@ def test_what_functions_log_still_reaches_the_programs_own_handlers(runner, tmp_
     Process(tasks).run(runner=runner).raise_for_errors()
     messages = sorted(record.getMessage() for record in heard if record.name.startswith("chatty"))
     assert messages == ["informed: file", "informed: hello", "warned: file", "warned: hello"]
+    # Times count from the start of the program.
+    starts = [one.created - one.relativeCreated / 1000 for one in (logging.makeLogRecord({}), *heard)]
+    assert max(starts) - min(starts) < 0.2
     # Some tell messages apart by what they are made of, as Sentry does.
     assert {record.msg for record in heard if record.name.startswith("chatty")} == {
         "warned: %s",
