@@ -94,6 +94,8 @@ def advice_for(kind: str) -> str:
         return "Take one that multiprocessing.Manager() makes"
     if kind in _GENERATORS:
         return _AS_LIST
+    if kind.startswith("_io."):  # a file
+        return "Pass its path, and open it inside the function"
     return "Create it inside the function"
 
 

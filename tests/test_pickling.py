@@ -523,6 +523,11 @@ def test_the_error_names_task_argument_place_and_advice() -> None:
             'Create it inside the function, or give the task runner="sequential".',
             'Return what it holds instead, or give the task runner="sequential".',
         ),
+        (
+            lambda: io.TextIOWrapper(io.BytesIO(b"text")),
+            'Pass its path, and open it inside the function, or give the task runner="thread".',
+            'Return what it holds instead, or give the task runner="thread".',
+        ),
     ],
 )
 def test_the_advice_is_one_that_helps(make: Callable[[], Any], argument: str, result: str) -> None:
