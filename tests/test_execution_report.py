@@ -697,6 +697,21 @@ def test_a_path_that_is_none_is_refused(path):
         ProcessExecutionReport().to_json(path)
 
 
+def test_json_renders_once_what_many_tasks_were_given():
+    class Table:
+        rendered = 0
+
+        def __repr__(self):
+            self.rendered += 1
+            return "<a table>"
+
+    table = Table()
+    report = report_of(entry("a", result=[table]), entry("b", result={"n": 1, "table": table}))
+    found = json.loads(report.to_json())["entries"]
+    assert [one["result"] for one in found.values()] == [["<a table>"], {"n": 1, "table": "<a table>"}]
+    assert table.rendered == 1
+
+
 def test_arguments_are_passed_on_to_json_dumps(report):
     text = report.to_json(indent=2, sort_keys=True, ensure_ascii=False)
     assert text.startswith('{\n  "elapsed_seconds"')

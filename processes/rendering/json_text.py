@@ -19,8 +19,15 @@ MAX_BITS = 2048  # Python may refuse to write larger ints in decimal (see sys.se
 
 def to_json(report: ProcessExecutionReport, **dumps_kwargs: Any) -> str:
     """Render a report as JSON; see :meth:`processes.ProcessExecutionReport.to_json`."""
+    shown: dict[int, str] = {}  # by id: a table that thousands of tasks were given is rendered once
+
+    def show(value: object) -> str:
+        if id(value) not in shown:
+            shown[id(value)] = _repr(value)
+        return shown[id(value)]
+
     if "cls" not in dumps_kwargs:
-        dumps_kwargs.setdefault("default", _repr)
+        dumps_kwargs.setdefault("default", show)
     whole = {
         "entries": {name: _fields_of_entry(entry) for name, entry in report.entries.items()},
         "process_name": report.process_name,
