@@ -220,7 +220,7 @@ def results_of(*tasks: str | Task, **keywords: str | Task) -> list[TaskDependenc
     Raises
     ------
     TypeError
-        If one is neither a str nor a Task.
+        If one is neither a str nor a Task, or a keyword not the name of one.
 
     Examples
     --------
@@ -231,6 +231,9 @@ def results_of(*tasks: str | Task, **keywords: str | Task) -> list[TaskDependenc
     [TaskDependency('sum', True, False, ''), TaskDependency('daily-rate', False, True, 'rate')]
     """
     by_position = [TaskDependency(_name_of(task), use_result_as_additional_args=True) for task in tasks]
+    for keyword, task in keywords.items():
+        if not keyword.isidentifier():
+            raise _no_keyword(keyword, _name_of(task))
     by_keyword = [
         TaskDependency(_name_of(task), use_result_as_additional_kwargs=True, additional_kwarg_name=keyword)
         for keyword, task in keywords.items()
@@ -244,6 +247,16 @@ def _name_of(task: str | Task) -> str:
     from .task import Task
 
     return task.name if isinstance(task, Task) else task
+
+
+def _no_keyword(keyword: str, name: object) -> TypeError:
+    fitting = "".join(one if one.isalnum() else "_" for one in keyword)
+    if not fitting.isidentifier():
+        fitting = f"_{fitting}"
+    return TypeError(
+        f"{brief_repr(keyword)} is not the name of a keyword argument: write "
+        f"results_of({fitting}={brief_repr(name)}), or pass many results to a function that takes *values"
+    )
 
 
 def _no_name(task_name: object) -> TypeError:

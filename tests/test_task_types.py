@@ -182,8 +182,8 @@ def test_a_task_stands_for_its_name_where_results_are_passed():
             r"not TaskDependency: it goes beside others, as in \[\*res",
         ),
         (
-            lambda: results_of(**{"no keyword": "rate"}),
-            r"the name of a keyword .*, not 'no keyword' \(for the result of 'rate'\)",
+            lambda: results_of(**{"bt-5": "bt-5"}),
+            r"'bt-5' is not the name of a keyword argument: write results_of\(bt_5='bt-5'\), or pass many",
         ),
         (lambda: Task("a", sum, dependencies=[results_of("b")]), "results_of makes a list"),
     ],
