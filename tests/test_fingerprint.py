@@ -1379,7 +1379,7 @@ def test_what_has_no_fingerprint_has_none_and_costs_nothing_else():
     with socket.socket() as connection, open(os.devnull) as file:
         functions: dict[str, Callable[..., object]] = {
             "": connection.send,
-            "'connection' in <lambda>: ": lambda: connection,
+            "'connection' in <lambda>: ": lambda: (unbound, connection),
         }
         values = [
             connection,
@@ -1396,6 +1396,7 @@ def test_what_has_no_fingerprint_has_none_and_costs_nothing_else():
             with pytest.raises(NoFingerprintError, match=r"its arguments: \w+\("):
                 made.of_call(print, ([value],), {})
     assert made.of_call(print, (1,), {})
+    unbound = None
     while deep:  # to drop it at once would take the stack
         deep = deep[0]
 
