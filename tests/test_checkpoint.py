@@ -143,6 +143,11 @@ def test_a_log_file_tells_why_a_task_runs_again(tmp_path):
         first_line(float, 2, args=("1",), dependencies=needs) == f"{again}it depends on 'first', which runs."
     )
     assert first_line(float, 2, args=("1",), dependencies=needs).startswith("Took the result")
+    changed = Process([Task("first", abs, args=(3,)), Task("second", float, args=("1",), dependencies=needs)])
+    assert changed.dry_run(path) == {
+        "first": "its arguments are not what they were",
+        "second": "it depends on 'first', which runs",
+    }
 
 
 def test_a_task_under_another_name_is_another_task(make, ran, tmp_path):

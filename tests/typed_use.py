@@ -84,6 +84,7 @@ report = process.run(runner=ProcessPoolRunner(preload=["json"]), checkpoint="run
 assert_type(report, ProcessExecutionReport)
 assert_type(report.results, dict[str, Any])
 assert_type(report.from_checkpoint, tuple[str, ...])
+assert_type(process.dry_run("run.ckpt"), dict[str, str])
 assert_type(report.exceptions["count"], BaseException)
 for entry in process.stream(observers=[Watcher()]):
     assert_type(entry, TaskReportEntry)
