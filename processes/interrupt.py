@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from types import CodeType, FrameType
 
 LOOK_SECONDS = 0.2
-"""How long the main thread may wait before Python looks for signals.
+"""How long the thread of a run may wait before Python looks for signals, and for what others raise in it.
 
-One that comes just before a system call begins to wait does not end that wait, and on Windows none does.
+A signal that comes just before a system call begins to wait does not end that wait, and on Windows none does.
+Nor does an exception that another thread raises there, as time limits do that Prefect and dramatiq have.
 """
 
 
@@ -98,8 +99,6 @@ class Interrupt:
         True once a SIGINT came.
     happened_at : float
         When the first one came, on the monotonic clock.
-    look_seconds : float or None
-        How long a wait of the run's thread may last; None where no signal can come.
     """
 
     def __init__(
@@ -107,7 +106,6 @@ class Interrupt:
     ) -> None:
         self.happened = False
         self.happened_at = inf
-        self.look_seconds: float | None = None
         self._end_run = end_run
         self._inside = inside
         self._telling = telling
@@ -117,7 +115,6 @@ class Interrupt:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            self.look_seconds = LOOK_SECONDS
             self._pid = os.getpid()
             handlers = [(number, _signal.getsignal(number)) for number in _SIGNALS]
             for number, handler in handlers:

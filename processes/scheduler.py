@@ -31,7 +31,7 @@ from .exceptions import ProcessesError, SerializationError
 from .failed_task import errored_result, exception_of, with_hint, with_variables_of
 from .failure import describe_failure
 from .graph import Graph, bind
-from .interrupt import Interrupt, is_of_debugger
+from .interrupt import LOOK_SECONDS, Interrupt, is_of_debugger
 from .measurements import Measurements
 from .perform import perform
 from .pickling import dump
@@ -39,7 +39,7 @@ from .plan import Plan, State
 from .resources import exact
 from .retry import delay_after
 from .runners.team import Team
-from .runners.waker import CalledOff, Waker, shorter
+from .runners.waker import CalledOff, Waker
 from .stand_in import StandIn
 from .task_log import record_sink
 from .task_types import TaskResult, TaskStatus
@@ -57,8 +57,6 @@ if TYPE_CHECKING:
 # No two runs of a process share tickets: a warm worker may still have unread frames of attempts that an
 # earlier run took back.
 _TICKETS = count(1)
-
-LONGEST_WAIT = 86_400.0  # seconds: system calls refuse to wait for more than 24 days
 
 NO_ATTEMPTS = (0, 0.0)  # how many there were, and how many seconds they took
 
@@ -380,11 +378,9 @@ class Scheduler:
 
     # Waiting
 
-    def _longest_wait(self) -> float | None:
-        look_seconds = self._interrupt.look_seconds
+    def _longest_wait(self) -> float:
         if self._timers:
-            to_next_timer = min(max(0.0, self._timers[0][0] - monotonic()), LONGEST_WAIT)
-            return shorter(to_next_timer, look_seconds)
+            return min(max(0.0, self._timers[0][0] - monotonic()), LOOK_SECONDS)
         if not self._running:
             if self._cancelled or not self._plan.unfinished or self._best_startable() is not None:
                 return 0.0  # an argument could not be opened, so that an attempt ended before it began
@@ -392,7 +388,7 @@ class Scheduler:
             raise RuntimeError(
                 "The run is stuck: nothing runs and nothing can start [this is a bug in processes]"
             )
-        return look_seconds
+        return LOOK_SECONDS
 
     def _take(self, messages: list[Message]) -> None:
         for message in messages:

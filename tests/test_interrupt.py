@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import ctypes
 import itertools
 import os
 import selectors
@@ -147,6 +148,37 @@ class Struck(Exception):
 
 def strike(*_: object) -> None:
     raise Struck
+
+
+def test_what_another_thread_raises_in_that_of_a_run_ends_it(tmp_path):
+    # As time limits do that Prefect and dramatiq have, and what ends dramatiq's workers.
+    began, end = tmp_path / "began", tmp_path / "end"
+
+    def begin_and_wait():
+        began.touch()
+        wait_until(end.exists)
+
+    process = Process([Task("long", begin_and_wait)])
+    raised = []
+
+    def run():
+        try:
+            process.run(runner="process", max_workers=1)
+        except Struck as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    wait_until(began.exists)
+    raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
+    assert raise_in(ctypes.c_ulong(thread.ident), ctypes.py_object(Struck)) == 1
+    thread.join(20)
+    has_ended = not thread.is_alive()
+    end.touch()
+    thread.join()
+    assert has_ended
+    assert len(raised) == 1
+    assert process.report.entries["long"].status is TaskStatus.PENDING
 
 
 @needs_kill
