@@ -431,6 +431,20 @@ def test_workers_that_cannot_start_fail_the_tasks_with_the_reason(monkeypatch, t
     assert "no-python" in str(report.exceptions["t0"])
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell script is no program on Windows")
+@pytest.mark.usefixtures("without_multiprocessing")
+def test_a_program_that_embeds_an_interpreter_is_told_to_name_one(monkeypatch, tmp_path):
+    program = tmp_path / "uwsgi"
+    program.write_text("#!/bin/sh\necho invalid option: -P >&2\nexit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    error = Process([Task("one", abs, args=(1,))]).run(runner="process").exceptions["one"]
+    assert error.stderr == "invalid option: -P\n"
+    assert f"if {str(program)!r}, with which they are started, is no Python interpreter, name one" in str(
+        error
+    )
+
+
 @guarded_or_not
 def test_workers_that_die_while_they_boot_fail_the_tasks_and_do_not_go_on_for_ever(
     monkeypatch, tmp_path, system

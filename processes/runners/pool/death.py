@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from ...cgroup import group_folders, read
 from ...exceptions import WorkerDiedError
+from .launch import may_be_no_interpreter
 
 
 class Death(NamedTuple):
@@ -28,13 +29,18 @@ class Death(NamedTuple):
             how += " before the task had ended"
         return self._error(task_name, f"The worker process of task {task_name!r} (pid {self.pid}) {how}")
 
-    def boot_error(self, task_name: str, in_a_row: int) -> WorkerDiedError:
+    def boot_error(self, task_name: str, in_a_row: int, program: str) -> WorkerDiedError:
         """Make the error of a task for which no worker comes up; this is the last of several that tried."""
-        return self._error(
-            task_name,
+        message = (
             f"Task {task_name!r} could not be run: {in_a_row} worker processes in a row ended before they "
-            f"came up; the last {self._how()}",
+            f"came up; the last {self._how()}"
         )
+        if may_be_no_interpreter(program):
+            message += (
+                f"; if {program!r}, with which they are started, is no Python interpreter, name one by "
+                "multiprocessing.set_executable()"
+            )
+        return self._error(task_name, message)
 
     def loss_error(self, task_name: str, result_of: str) -> WorkerDiedError:
         """Make the error of a task that needed a result which the worker had kept for it."""

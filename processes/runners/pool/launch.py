@@ -76,6 +76,11 @@ def interpreter() -> str:
     )
 
 
+def may_be_no_interpreter(program: str) -> bool:
+    """Tell whether an interpreter's name is none of Python's: where one is embedded, as in uWSGI or QGIS."""
+    return not is_frozen(program) and "python" not in os.path.basename(program).lower()  # noqa: PTH119 - as above
+
+
 def command(program: str, *descriptors: int) -> tuple[list[str], int]:
     """Return the command that starts a worker, and one more descriptor that it is to inherit; -1 for none."""
     numbers = (os.getpid(), int(abilities.CAN_GUARD), *descriptors)

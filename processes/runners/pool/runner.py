@@ -711,7 +711,7 @@ class ProcessPoolRunner(ProcessRunner):
             death = death._replace(short_of_memory=self._kills.claim())
         if child.who is NOBODY:
             self._failed_starts += not self._any_boots()
-            self._start_error = partial(death.boot_error, in_a_row=self._failed_starts)
+            self._start_error = partial(death.boot_error, in_a_row=self._failed_starts, program=self._program)
         else:
             self._failed_starts = 0  # there is room for another
         for job in lost:
