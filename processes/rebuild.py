@@ -356,10 +356,10 @@ def fill_alias(alias: Any, state: tuple[Any]) -> None:
         (there[f"_{alias.__name__}"],) = state
 
 
-def make_type_variable(
+def make_by_id(
     own_id: str, module: str, make: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any]
 ) -> Any:
-    """Make a type variable, or find it where it was made before, or came from."""
+    """Make what is known by its identity, or find it where it was made before, or came from."""
     made = by_id.setdefault(own_id, make_unnamed(module, make, args, keywords))
     ids[made] = own_id
     return made

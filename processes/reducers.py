@@ -30,11 +30,11 @@ from .rebuild import (
     give_state,
     make_alias,
     make_by_base,
+    make_by_id,
     make_cell,
     make_named,
     make_object,
     make_reference,
-    make_type_variable,
     make_unnamed,
     maker_of,
     method_of_base,
@@ -49,7 +49,7 @@ NEW_OBJECT: Final = copyreg.__newobj__  # type: ignore[attr-defined]
 
 _TYPE_ALIAS: Final[Any] = getattr(typing, "TypeAliasType", ())  # from Python 3.12 on
 _KNOWN: Final = {*sys.stdlib_module_names, "numpy"}
-_IN_ANNOTATIONS: Final[tuple[Any, ...]] = (typing.NewType, typing.ParamSpec, typing.TypeVarTuple)
+_KNOWN_BY_IDENTITY: Final = (typing.NewType, typing.TypeVar, typing.ParamSpec, typing.TypeVarTuple)
 
 
 def _reduce_cached_function(function: functools._lru_cache_wrapper[Any]) -> Any:
@@ -166,55 +166,40 @@ def _reduce_context_manager(manager: Any) -> Any:
     return type(manager), (manager.func, manager.args, manager.kwds)
 
 
-def _reduce_known_by_identity(named: Any) -> Any:
-    """Reduce what has no attributes to speak of and is known by its identity."""
+def _reduce_by_id(named: Any) -> Any:
+    """Reduce what is known by its identity, a type parameter, say, to what it is made of, and to an id."""
     if can_be_imported(named):
         return named.__name__
-    module, name, kind = named.__module__, named.__name__, type(named)
-    args: tuple[Any, ...] = (name,)
-    kwargs = {}
+    args: tuple[Any, ...] = (named.__name__,)
+    keywords: dict[str, Any] = {}
     if isinstance(named, typing.NewType):
-        args = (name, named.__supertype__)
-    elif isinstance(named, _TYPE_ALIAS):
-        # One with parameters that names itself cannot be made before itself.
-        value = typing.Any if _is_recursive(named) else part_of(named, "value", typing.Any)
-        args = (name, value)
-        kwargs = {"type_params": named.__type_params__}
+        args = (*args, named.__supertype__)
     else:
-        kwargs = _default_of(named)
-    make = _maker_of(named)
-    if _is_global(named):
-        return make_named, (module, name, kind, make, args, kwargs)
-    return make_unnamed, (module, make, args, kwargs)
+        keywords = _default_of(named)
+    if isinstance(named, typing.TypeVar):
+        args = (*args, *part_of(named, "constraints", ()))
+        variances = ("covariant", "contravariant", "infer_variance")  # the last from Python 3.12 on
+        keywords |= {name: value for name in variances if (value := getattr(named, f"__{name}__", False))}
+        keywords["bound"] = part_of(named, "bound")
+    return make_by_id, (note_id(named), named.__module__, _maker_of(named), args, keywords)
 
 
 def _reduce_alias(alias: Any) -> Any:
     """Reduce a type alias to its name, and to what it stands for, which may name it again."""
-    if alias.__type_params__ or can_be_imported(alias):
-        return _reduce_known_by_identity(alias)
+    if can_be_imported(alias):
+        return alias.__name__
     made_of: tuple[Any, ...] = (alias.__module__, alias.__name__)
-    value = part_of(alias, "value", typing.Any)
+    kind, value = type(alias), part_of(alias, "value", typing.Any)
+    if alias.__type_params__:  # then it cannot be made before what it stands for
+        args = (alias.__name__, typing.Any if _is_recursive(alias) else value)
+        keywords = {"type_params": alias.__type_params__}
+        if _is_global(alias):
+            return make_named, (*made_of, kind, kind, args, keywords)
+        return make_unnamed, (alias.__module__, kind, args, keywords)
     make: Any = make_alias
     if _is_global(alias):
-        make, made_of = make_named, (*made_of, type(alias), make_alias, made_of)
+        make, made_of = make_named, (*made_of, kind, make_alias, made_of)
     return make, made_of, (value,), None, None, fill_alias
-
-
-def _reduce_type_variable(variable: Any) -> Any:
-    """Reduce a type variable to what it may stand for, and to the id under which it is sent."""
-    if can_be_imported(variable):
-        return variable.__name__
-    keywords = {
-        "bound": part_of(variable, "bound"),
-        "covariant": variable.__covariant__,
-        "contravariant": variable.__contravariant__,
-        **_default_of(variable),
-    }
-    if sys.version_info >= (3, 12):
-        keywords["infer_variance"] = variable.__infer_variance__
-    constraints = part_of(variable, "constraints", ())
-    args = (variable.__name__, *constraints)
-    return make_type_variable, (note_id(variable), variable.__module__, _maker_of(variable), args, keywords)
 
 
 def _default_of(parameter: Any) -> dict[str, Any]:
@@ -439,11 +424,10 @@ REDUCERS: Final[dict[type, Callable[[Any], Any]]] = {
         threading.local,
         (),
     ),  # each thread has its own data in it, and a new one none
-    typing.TypeVar: _reduce_type_variable,
     io.TextIOWrapper: _reduce_text_file,
     contextlib._GeneratorContextManager: _reduce_context_manager,  # noqa: SLF001
     contextlib._AsyncGeneratorContextManager: _reduce_context_manager,  # noqa: SLF001
-    **dict.fromkeys(_IN_ANNOTATIONS, _reduce_known_by_identity),
+    **dict.fromkeys(_KNOWN_BY_IDENTITY, _reduce_by_id),
 }
 
 OF_LIBRARIES: Final[dict[str, Callable[[Any], Any]]] = {
