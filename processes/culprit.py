@@ -20,7 +20,7 @@ from weakref import ReferenceType, WeakKeyDictionary, WeakValueDictionary
 from .annotations import OF_CLASSES, annotations_of
 from .exceptions import SerializationError
 from .failure import DICTS, drop_leading_frames, exception_line, name_of_class, traceback_of
-from .pickling import dump_value, has_signal_struck
+from .pickling import Contained, dump_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -165,25 +165,23 @@ class _Search:
         leads_back = False
         self._around.append(value)
         try:
-            for part_path, part in islice(_parts(value, path), MAX_PARTS):
-                if len(self._around) > MAX_DEPTH or thread_time() > self._end:
-                    break
-                if any(part is outer for outer in self._around):
-                    leads_back = True
-                elif not _can_dump(part):
-                    found = self.innermost(part_path, part)
-                    if found is not None:
-                        if isinstance(value, type):
-                            self.cls = value
-                        return found
-                    leads_back = True
-        except BaseException as error:
-            if has_signal_struck(error):
-                raise
+            with Contained():
+                for part_path, part in islice(_parts(value, path), MAX_PARTS):
+                    if len(self._around) > MAX_DEPTH or thread_time() > self._end:
+                        break
+                    if any(part is outer for outer in self._around):
+                        leads_back = True
+                    elif not _can_dump(part):
+                        found = self.innermost(part_path, part)
+                        if found is not None:
+                            if isinstance(value, type):
+                                self.cls = value
+                            return found
+                        leads_back = True
+                return None if leads_back else (path, value)
             return path, value  # its own code, asked for its state: it is the culprit itself
         finally:
             self._around.pop()
-        return None if leads_back else (path, value)
 
 
 def _type_with_module(value: object) -> str:
@@ -193,13 +191,10 @@ def _type_with_module(value: object) -> str:
 
 
 def _can_dump(value: object) -> bool:
-    try:
+    with Contained():
         dump_value(value, in_pieces=True)  # large buffers are not copied
-    except BaseException as error:
-        if has_signal_struck(error):
-            raise
-        return False
-    return True
+        return True
+    return False
 
 
 def _parts(value: Any, path: str) -> Iterator[tuple[str, object]]:

@@ -48,6 +48,7 @@ from .failure import (
 from .pickling import (
     ATOMS,
     PROTOCOL,
+    Contained,
     Pickled,
     dump_value,
     has_signal_struck,
@@ -206,18 +207,15 @@ class _Writer:
 
     def _class(self, cls: type[BaseException]) -> bytes:
         """Return a class's pickle, empty where there is none to be had."""
-        try:
+        with Contained():
             if cls.__module__ not in {"__main__", *modules_of_run} and not registered_by_value():
                 with suppress(pickle.PicklingError, AttributeError):  # then it is no importable class
                     return pickle.dumps(cls, PROTOCOL)
             pickled = self._dump(cls)
             pickle.loads(pickled.data)  # noqa: S301 - our own
-        except BaseException as error:
-            if has_signal_struck(error):
-                raise
-            return b""
-        self.classes |= pickled.classes
-        return pickled.data
+            self.classes |= pickled.classes
+            return pickled.data
+        return b""
 
     def _made_of(self, exception: BaseException) -> bytes:
         """Return a pickle of what an exception makes itself of; empty where its builtin base makes it."""
@@ -225,23 +223,20 @@ class _Writer:
             return b""
         _tables.making.add(id(exception))
         try:
-            reduced: Any = exception.__reduce_ex__(PROTOCOL)
-            make, arguments, *_ = reduced
-            with _tables.closed():
-                try:
-                    pickled = self._dump((make, arguments))
-                except Exception:  # as the contents raise it
-                    pickled = self._dump((make, self._sendable(arguments)))
-            if type(_made_by_itself(pickled.data)) is not type(exception):
-                return b""
-        except BaseException as error:
-            if has_signal_struck(error):
-                raise
+            with Contained():
+                reduced: Any = exception.__reduce_ex__(PROTOCOL)
+                make, arguments, *_ = reduced
+                with _tables.closed():
+                    try:
+                        pickled = self._dump((make, arguments))
+                    except Exception:  # as the contents raise it
+                        pickled = self._dump((make, self._sendable(arguments)))
+                if type(_made_by_itself(pickled.data)) is type(exception):
+                    self.classes |= pickled.classes
+                    return pickled.data
             return b""
         finally:
             _tables.making.discard(id(exception))
-        self.classes |= pickled.classes
-        return pickled.data
 
     def _sendable(self, value: Any) -> Any:
         """Return a value with the reprs of those of its parts that cannot be pickled."""
@@ -265,16 +260,13 @@ class _Writer:
             return place
         if _are_exceptions(value):
             return [kind is list, *self._contents(value)]  # a group's members among its arguments, say
-        try:
+        with Contained():
             pickled = self._dump(value, new_locks=True)
             if pickled.modules or not pickled.plain:
                 pickle.loads(pickled.data)  # noqa: S301 - our own
-        except BaseException as error:
-            if has_signal_struck(error):
-                raise
-            return bounded_repr(value)
-        self.classes |= pickled.classes
-        return pickled.data, name_of_class(kind)
+            self.classes |= pickled.classes
+            return pickled.data, name_of_class(kind)
+        return bounded_repr(value)
 
     def _dump(self, value: Any, *, new_locks: bool = False) -> Pickled:
         return dump_value(value, self._to_sender, classes=self._left_out, new_locks=new_locks)
@@ -307,13 +299,10 @@ def _attributes(exception: BaseException) -> dict[str, Any]:
 
 def _pickled_attributes(exception: BaseException) -> dict[str, Any]:
     """Return the attributes that an exception's class hands to pickle; none if it hands over none."""
-    try:
+    with Contained():
         reduced: Any = exception.__reduce_ex__(PROTOCOL)
         return dict(reduced[2])
-    except BaseException as error:
-        if has_signal_struck(error):
-            raise
-        return {}
+    return {}
 
 
 def _members(exception: BaseException) -> tuple[BaseException, ...]:
@@ -474,14 +463,11 @@ def _make_all(rows: list[dict[str, Any]], table: list[Any]) -> None:
 
 
 def _make(row: dict[str, Any], members: list[BaseException]) -> BaseException:
-    try:
+    with Contained():
         if row.get("made_of"):
             return _made_by_itself(row["made_of"])
         return _new(pickle.loads(row["class"]), row, members)  # noqa: S301 - read back when it was written
-    except BaseException as error:
-        if has_signal_struck(error):
-            raise
-        cls = stand_in_class(*row["stand_in"])
+    cls = stand_in_class(*row["stand_in"])
     try:
         return _new(cls, row, members)
     except TypeError:  # a stand-in is an Exception, and as a group cannot hold a SystemExit, say

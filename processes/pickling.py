@@ -289,6 +289,18 @@ def has_signal_struck(error: BaseException) -> bool:
     return is_of_signal(error)
 
 
+class Contained:
+    """A ``with`` block that ends there whatever is raised in it, unless a signal has led to that."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> bool:
+        return error is not None and not has_signal_struck(error)
+
+
 class _Pieces(RawIOBase):
     """A pickle in pieces, as a file to read from."""
 
