@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from .pickling import Named, Place
 
-# All hold the classes, functions and type variables weakly: what nobody uses is not asked for either.
+# All hold weakly what is sent under an id: what nobody uses is not asked for either.
 by_id: WeakValueDictionary[str, Any] = WeakValueDictionary()
 ids: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
 received: WeakSet[type] = WeakSet()  # made here from what another process has sent
@@ -52,7 +52,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def note_id(named: Any) -> str:
-    """Return the id under which a class, a function or a type variable is sent."""
+    """Return the id under which a class or function is sent, or what else is known by its identity."""
     named_id = ids.setdefault(named, os.urandom(16).hex())
     by_id[named_id] = named
     return named_id
