@@ -274,14 +274,14 @@ def make_named(
     name: str,
     kind: type,
     make: Callable[..., Any],
-    args: tuple[Any, ...] = (),
+    args: tuple[Any, ...],
     kwargs: Mapping[str, Any] | None = None,
 ) -> Any:
     """Find the global of a module that is known by its identity, or make it."""
     is_at_home = _is_at_home(module)
     found = _found_at_home(module, name) if is_at_home else first_of_run.get((module, name))
     if type(found) is not kind:
-        found = make_unnamed(module, make, args, kwargs)
+        found = make_unnamed(module, make, args, kwargs or {})
         if serves_run() and not is_at_home:
             first_of_run[module, name] = found
     return found
@@ -297,13 +297,10 @@ def find_in(module: str, name: str) -> Any:
 
 
 def make_unnamed(
-    module: str,
-    make: Callable[..., Any],
-    args: tuple[Any, ...] = (),
-    kwargs: Mapping[str, Any] | None = None,
+    module: str, make: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> Any:
     """Make what is known by its identity, and belongs to a module."""
-    made = make(*args, **(kwargs or {}))
+    made = make(*args, **kwargs)
     with suppress(AttributeError):  # a bare object and a type alias are of no module
         if made.__module__ != module:
             made.__module__ = module
