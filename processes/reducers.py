@@ -408,8 +408,10 @@ if sys.version_info >= (3, 14):
     _OF_THIS_PYTHON[functools.partialmethod] = _reduce_partial_method
     _OF_THIS_PYTHON[typing.ForwardRef] = _reduce_forward_reference
 if sys.version_info < (3, 15):  # later they are sentinels, as others are
-    _OF_THIS_PYTHON[type(dataclasses.MISSING)] = lambda _: "MISSING"
-    _OF_THIS_PYTHON[type(dataclasses.KW_ONLY)] = lambda _: "KW_ONLY"
+    # Not by their names alone, for which pickle wants the very ones: plain cloudpickle, by which joblib, say,
+    # brings classes to its workers, copies them.
+    _OF_THIS_PYTHON[type(dataclasses.MISSING)] = lambda _: (getattr, (dataclasses, "MISSING"))
+    _OF_THIS_PYTHON[type(dataclasses.KW_ONLY)] = lambda _: (getattr, (dataclasses, "KW_ONLY"))
 
 REDUCERS: Final[dict[type, Callable[[Any], Any]]] = {
     functools._lru_cache_wrapper: _reduce_cached_function,  # noqa: SLF001 - it has no other name

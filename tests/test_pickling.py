@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copyreg
+import dataclasses
 import functools
 import io
 import linecache
@@ -29,6 +30,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
 
+import cloudpickle
 import numpy as np
 import pytest
 from programs import output_of
@@ -831,6 +833,16 @@ def test_a_cached_function_that_can_be_imported_travels_by_its_name() -> None:
 
 def test_a_function_whose_name_leads_nowhere_travels() -> None:
     assert there_and_back(nameless)(2) == 4
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 15), reason="they are sentinels, which cloudpickle does not copy")
+@pytest.mark.parametrize("name", ["MISSING", "KW_ONLY"])
+def test_what_cloudpickle_has_copied_in_fields_of_data_classes_goes_on_as_what_it_is(name: str) -> None:
+    # So does joblib, say, on the way to its workers; there a run has workers of its own.
+    own = getattr(dataclasses, name)
+    copied = pickle.loads(cloudpickle.dumps(own))
+    assert copied is not own
+    assert there_and_back(copied) is own
 
 
 def test_what_is_weak_travels_with_what_it_holds_and_what_is_a_threads_without() -> None:
