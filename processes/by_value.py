@@ -131,6 +131,7 @@ def dump_by_value(
         pickled = pickler.pickled(b"", _joined(sink.chunks), sink.buffers)
     else:
         pickled = pickler.pickled(b"".join(sink.chunks))
+        pickled.beside_buffers = len(pickled.data) - sink.in_band
     if note_objects:
         pickled.objects = pickler.objects()
     return pickled
@@ -139,11 +140,12 @@ def dump_by_value(
 class _Sink:
     """Takes a pickle as it is written. Large bytes and bytearrays come as they are, not as copies."""
 
-    __slots__ = ("buffers", "chunks")
+    __slots__ = ("buffers", "chunks", "in_band")
 
     def __init__(self) -> None:
         self.chunks: list[Buffer] = []
         self.buffers: list[memoryview] = []
+        self.in_band = 0  # bytes of small buffers, which stay in the pickle
 
     def write(self, data: bytes | bytearray | pickle.PickleBuffer) -> None:
         """Take a part of the pickle; from 64 KB on, a buffer that stays in it comes by itself."""
@@ -153,6 +155,7 @@ class _Sink:
         """Keep a large buffer; True leaves a small one in the pickle."""
         memory = buffer.raw()
         if memory.nbytes < LARGE:
+            self.in_band += memory.nbytes
             return True
         self.buffers.append(memory)
         return False

@@ -124,12 +124,14 @@ class Pickled:
         The ids of the classes and functions that it names and does not bring: whoever reads it needs these.
     modules : frozenset of str
         Those that reading it may import, of other libraries than the well-known.
+    beside_buffers : int
+        How many bytes of `data` belong to no buffer; 0 for a small value of numbers and text.
     objects : dict of int to object
         The objects that it is made of, by their ids, if that was asked for; without numbers, text, and what
         there is only one of in each process. Some were made for this alone, and live as long as this does.
     """
 
-    __slots__ = ("buffers", "classes", "data", "modules", "objects", "plain", "stream")
+    __slots__ = ("beside_buffers", "buffers", "classes", "data", "modules", "objects", "plain", "stream")
 
     def __init__(
         self,
@@ -141,6 +143,7 @@ class Pickled:
         modules: frozenset[str] = frozenset(),
     ) -> None:
         self.objects: dict[int, object] = {}
+        self.beside_buffers = 0
         self.classes = classes
         self.modules = modules
         self.data = data

@@ -470,6 +470,23 @@ def test_one_result_at_two_places_of_a_call_is_one_object(workers):
     assert report.results["use"] is True
 
 
+class Noting:
+    """Notes in each process how many of it were pickled there."""
+
+    pickled = 0
+
+    def __getstate__(self) -> None:
+        Noting.pickled += 1
+
+
+def test_a_result_of_many_objects_goes_on_as_it_was_serialized(workers):
+    make = Task("make", lambda: [Noting() for _ in range(2_000)])
+    uses = [Task(f"use-{n}", len, dependencies=behind("make")) for n in range(2)]
+    report = run(workers, make, *uses)
+    assert [report.results[task.name] for task in uses] == [2_000, 2_000]
+    assert Noting.pickled == 0
+
+
 def test_arguments_keep_their_order_when_large_and_small_results_are_mixed(workers):
     tasks = [
         Task("large", ramp, args=(2,)),

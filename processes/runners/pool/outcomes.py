@@ -23,6 +23,12 @@ if TYPE_CHECKING:
     from ...pickling import Buffer, Pickled
     from .buffers import DataFile
 
+_MANY_OBJECTS = 1 << 12
+"""Bytes of a pickle, beside its buffers, from which on the parent leaves it as it is.
+
+So many objects take long to read, and to serialize again for each attempt that gets them.
+"""
+
 
 def pack_outcome(
     outcome: Outcome,
@@ -33,7 +39,7 @@ def pack_outcome(
     """Serialize an outcome in the worker: how it ended, and with what.
 
     A result that cannot travel is the task's failure. Of a large one a file may go ahead, unless `keep` takes
-    it, and what it was serialized to.
+    it, and what it was serialized to. One of many objects goes as a large one does, without a file.
     """
     if isinstance(outcome, Returned):
         data = dump_simple(outcome.value)
@@ -55,11 +61,11 @@ def _pack_result(
     keep: Callable[[Any, Pickled], None] | None,
 ) -> tuple[int, Sequence[Buffer]]:
     pickled = dump(value, task_name=task_name, what="result", to_sender=True, in_pieces=True)
-    if pickled.data:
+    if pickled.data and pickled.beside_buffers < _MANY_OBJECTS:
         if not pickled.plain:
             load(pickled.data, task_name=task_name, what="result")  # what this breaks is better broken here
         return wire.RETURNED, (pickled.data,)
-    if keep is not None and pickled.plain:
+    if keep is not None and pickled.plain and not pickled.data:
         keep(value, pickled)
         return wire.KEPT, ()
     return pack_large(pickled, task_name, send_files)
