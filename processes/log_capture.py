@@ -23,7 +23,8 @@ _captures = 0
 
 def anybody_listens() -> bool:
     """Tell whether records are heard beside the program's handlers: by a block, or by a worker's parent."""
-    return logging.Logger.callHandlers.__module__ != logging.__name__
+    # By where it is defined: what stands in its place, ours too, may have its name and its module.
+    return getattr(logging.Logger.callHandlers, "__globals__", None) is not vars(logging)
 
 
 class Capture:

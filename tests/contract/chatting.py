@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 
+from processes import Process, Task
+
 
 def chatty(message: str) -> str:
     logging.getLogger("chatty.app").warning("warned: %s", message)
@@ -88,3 +90,7 @@ def log_with_a_reason() -> None:
 def log_and_return(message: str) -> str:
     logging.getLogger("chatty.app").error(message)
     return message
+
+
+def run_what_fails(text: str) -> None:
+    Process([Task("inner", int, args=(text,))]).run(runner="sequential")

@@ -23,6 +23,7 @@ from chatting import (
     log_with_a_name_of_ours,
     log_with_a_reason,
     pay,
+    run_what_fails,
 )
 from functions import SENDING
 from programs import NAMED, ended, output_of
@@ -99,6 +100,13 @@ def test_what_functions_log_still_reaches_the_programs_own_handlers(runner, tmp_
     # Some handlers show all that a record has.
     of_logging = {*vars(logging.makeLogRecord({})), "message", "asctime"}
     assert {name for record in heard for name in vars(record)} <= of_logging
+
+
+def test_what_a_run_inside_a_task_logs_is_heard_as_that_of_its_function(runner, tmp_path, heard):
+    path = tmp_path / "outer.log"
+    Process([Task("outer", run_what_fails, log_path=path, args=("x",))]).run(runner=runner).raise_for_errors()
+    assert "ERROR processes.inner: Failed inner: invalid literal" in path.read_text()
+    assert [record.name for record in heard if record.levelno == logging.ERROR] == ["processes.inner"]
 
 
 @pytest.mark.parametrize(("runner", "attribute"), [("thread", "threadName"), ("process", "processName")])
