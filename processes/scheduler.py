@@ -243,6 +243,9 @@ class Scheduler:
             self._error, self._cancelled = error, True
 
     def _end(self, start: float) -> None:
+        for index, (attempts, elapsed) in self._earlier.items():  # the run ends before their last attempts
+            unfinished = TaskResult(TaskStatus.PENDING, None, None, None, elapsed, attempts)
+            self.results[self.graph.names[index]] = unfinished
         self.elapsed_seconds = perf_counter() - start
         self._audience.tell(RunFinished(self.elapsed_seconds))
         self._audience.tell_observers(self._interrupt)

@@ -782,9 +782,19 @@ def test_the_failure_of_a_sequential_task_keeps_no_value_that_came_meanwhile(run
 def test_fail_fast_leaves_the_rest_pending(runner):
     alone = {"db": 1}  # one at a time: none is in line when the first fails
     tasks = [Task(f"t{i}", add, resources=alone) for i in range(3)]
+    again = {"retries": 2, "retry_on": (Exception,), "retry_delay": 600}
     tasks += [Task("bad", fail, resources=alone, priority=1)]
-    report = Process(tasks).run(runner=runner, fail_fast=True, resources=alone)
-    assert statuses(report) == {"bad": ERRORED, "t0": PENDING, "t1": PENDING, "t2": PENDING}
+    tasks += [Task("again", fail, resources=alone, priority=2, **again)]
+    process = Process(tasks)
+    report = process.run(runner=runner, fail_fast=True, resources=alone)
+    assert statuses(report) == {"bad": ERRORED, **dict.fromkeys(["again", "t0", "t1", "t2"], PENDING)}
+    # What was attempted is told, also where it was not for the last time.
+    assert {name: entry.attempts for name, entry in report.entries.items()} == {
+        **dict.fromkeys(["again", "bad"], 1),
+        **dict.fromkeys(["t0", "t1", "t2"], 0),
+    }
+    assert report.entries["again"].elapsed_seconds > 0
+    assert process.runner.results["again"].attempts == 1
 
 
 def test_fail_fast_begins_no_sequential_task_after_an_argument_that_cannot_be_sent():
