@@ -14,6 +14,7 @@ from .task import Task, function_name
 from .task_types import TaskDependency, TaskResult, TaskStatus
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from .attempt import Failed
@@ -141,7 +142,8 @@ def _results_of(name: str, keyword: str) -> str:
 
 
 def errored_result(
-    task: Task,
+    name: str,
+    func: Callable[..., Any],
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     exception: BaseException,
@@ -152,8 +154,8 @@ def errored_result(
 ) -> TaskResult:
     """Make the result of a task that has failed, with all that a report tells of it."""
     error_data = ErrorData(
-        task_name=task.name,
-        function=function_name(task.func),
+        task_name=name,
+        function=function_name(func),
         args=args,
         kwargs=kwargs,
         downstream_impact=downstream,

@@ -507,7 +507,7 @@ class Process:
         check_bool("fail_fast", fail_fast)
         check_bool("capture_output", capture_output)
         observers = _check_observers(observers)
-        log_files = LogFiles(graph.tasks) if anyone_hears(graph.tasks) else None
+        log_files = LogFiles(graph) if anyone_hears(graph.tasks) else None
         if log_files is not None:
             recorders = (log_files, *recorders)
         has_line = False

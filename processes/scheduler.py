@@ -340,7 +340,7 @@ class Scheduler:
             args, kwargs = bind(args, kwargs, self.graph.passed[index], values)
         attempt = Attempt(
             next(_TICKETS),
-            task.name,
+            self.graph.names[index],
             task.func,
             args,
             kwargs,
@@ -480,15 +480,15 @@ class Scheduler:
     def _fail_or_retry(
         self, index: int, attempt: Attempt, outcome: Failed, attempts: int, elapsed: float
     ) -> None:
-        task = self.graph.tasks[index]
-        exception, failure = exception_of(outcome, task.name)
+        task, name = self.graph.tasks[index], self.graph.names[index]
+        exception, failure = exception_of(outcome, name)
         delay = None
         if type(outcome) is not Unsendable:  # another attempt could be sent as little
             try:
                 delay = delay_after(
                     attempts,
                     exception,
-                    task_name=task.name,
+                    task_name=name,
                     retries=task.retries,
                     retry_on=task.retry_on,
                     retry_delay=task.retry_delay,
@@ -497,10 +497,11 @@ class Scheduler:
                 exception, failure = error, with_variables_of(failure, error)
         if delay is None:
             failure = with_hint(task, exception, failure, attempts)
-            given, downstream = _arguments(attempt, _shown), self._downstream(index)
-            self._fail(index, errored_result(task, *given, exception, failure, downstream, elapsed, attempts))
+            called = (name, task.func, *_arguments(attempt, _shown))
+            downstream = self._downstream(index)
+            self._fail(index, errored_result(*called, exception, failure, downstream, elapsed, attempts))
         else:
-            self._audience.tell(TaskRetried(task.name, attempts, exception, delay))
+            self._audience.tell(TaskRetried(name, attempts, exception, delay))
             self._earlier[index] = (attempts, elapsed)
             self._plan.delay(index)
             heappush(self._timers, (monotonic() + delay, 0, index))
@@ -536,8 +537,9 @@ class Scheduler:
             index = self.graph.index[name]
             task = self.graph.tasks[index]
             failure, downstream = describe_failure(error.with_traceback(None)), self._downstream(index)
+            called = (name, task.func, task.args, task.kwargs)
             measured = result.elapsed_seconds, result.attempts
-            result = errored_result(task, task.args, task.kwargs, error, failure, downstream, *measured)
+            result = errored_result(*called, error, failure, downstream, *measured)
             self.results[name] = result
         return result
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from copy import copy
 from typing import TYPE_CHECKING, Any
 
+from .events import TaskFinished
 from .exceptions import DependencyNotFoundError, ProcessesError
 from .failed_task import errored_result
 from .failure import describe_failure
@@ -27,6 +28,8 @@ def run_task(task: Task, process: Process | None) -> TaskResult:
     alone.resources = {}  # there is nobody to share with
     if task.has_logger:
         alone._logger = task.logger  # noqa: SLF001 - the copy would make another one
+    graph = Graph([alone])
+    log_files = LogFiles(graph)
     try:
         if process is not None:
             downstream = [below.name for below in process.get_dependant_tasks(task.name)]
@@ -34,13 +37,10 @@ def run_task(task: Task, process: Process | None) -> TaskResult:
     except ProcessesError as error:
         # Its frames are ours, and tell nothing of the task.
         failure = describe_failure(error.with_traceback(None))
-        return errored_result(task, task.args, task.kwargs, error, failure, downstream)
-    scheduler = Scheduler(
-        Graph([alone]),
-        SequentialRunner(),
-        recorders=[LogFiles([alone])],
-        downstream=lambda _: downstream,
-    )
+        result = errored_result(alone.name, task.func, task.args, task.kwargs, error, failure, downstream)
+        log_files(TaskFinished(alone.name, result))
+        return result
+    scheduler = Scheduler(graph, SequentialRunner(), recorders=[log_files], downstream=lambda _: downstream)
     scheduler.run()
     return scheduler.results[alone.name]
 

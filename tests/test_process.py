@@ -409,6 +409,19 @@ def test_what_another_process_does_to_a_task_that_was_added_does_not_count():
     assert other.run().results == {"first": 0, "shared": 1}
 
 
+def test_a_run_calls_tasks_what_they_were_called_when_the_process_was_made(tmp_path):
+    path = tmp_path / "log"
+    task = Task("old", int, path, args=("x",), retries=1, retry_on=(ValueError,))
+    process = Process([task])
+    task.name = "new"  # for another process
+    seen = []
+    report = process.run(observers=[seen.append])
+    assert [event.name for event in seen[1:-1]] == ["old"] * 4
+    assert report.entries["old"].error.task_name == "old"
+    stories = ("Starting old.", "Attempt 1 of old failed", "Failed old")
+    assert [path.read_text().count(story) for story in stories] == [1, 1, 1]
+
+
 def test_a_task_on_which_others_depend_is_not_removed(tmp_path):
     load = Task("load", int, tmp_path / "log")
     both = [Task(name, int, dependencies=[TaskDependency("load")]) for name in ("save", "send")]

@@ -20,12 +20,13 @@ from programs import output_of
 
 from processes.error_data import ErrorData
 from processes.events import TaskFinished, TaskRetried, TaskStarted
+from processes.graph import Graph
 from processes.observers.log_files import LogFiles
 from processes.process import Process
 from processes.runners.logs import apply_levels, log_levels
 from processes.task import Task
 from processes.task_log import TaskFileHandler, record_sink
-from processes.task_types import TaskResult
+from processes.task_types import TaskDependency, TaskResult
 
 
 def work() -> None: ...
@@ -365,6 +366,7 @@ def test_a_program_without_handlers_sees_nothing_on_standard_error(tmp_path):
         import sys
         from processes.error_data import ErrorData
         from processes.events import TaskFinished
+        from processes.graph import Graph
         from processes.observers.log_files import LogFiles
         from processes.task import Task
         from processes.task_types import TaskResult
@@ -373,7 +375,7 @@ def test_a_program_without_handlers_sees_nothing_on_standard_error(tmp_path):
         for task in (Task("a", print), Task("b", print, sys.argv[1])):
             task.logger.error("not to be printed")
             failed = TaskResult.errored(ValueError(), error_data=ErrorData(task.name))
-            LogFiles([task])(TaskFinished(task.name, failed))
+            LogFiles(Graph([task]))(TaskFinished(task.name, failed))
     """
     assert output_of([sys.executable, "-c", textwrap.dedent(code), tmp_path / "b.log"]) == ""
     assert (tmp_path / "b.log").read_text().count("ERROR") == 2
@@ -393,7 +395,7 @@ def failed(error_data: ErrorData) -> TaskFinished:
 
 def test_start_and_end_are_logged(path, console, parent):
     parent.setLevel(logging.INFO)
-    log = LogFiles([Task("Load", work, path)])
+    log = LogFiles(Graph([Task("Load", work, path)]))
     log(TaskStarted("load", 1))
     log(TaskFinished("load", TaskResult.success(None)))
     lines = [line.partition(",")[2][4:] for line in path.read_text().splitlines()]
@@ -404,7 +406,7 @@ def test_start_and_end_are_logged(path, console, parent):
 def test_a_task_that_nobody_listens_to_gets_no_logger(parent):
     parent.setLevel(logging.CRITICAL)
     task = Task("a", work)
-    log = LogFiles([task])
+    log = LogFiles(Graph([task]))
     log(TaskStarted("a", 1))
     log(TaskRetried("a", 1, ValueError(), 0))
     log(failed(ErrorData("a")))
@@ -414,7 +416,7 @@ def test_a_task_that_nobody_listens_to_gets_no_logger(parent):
 
 
 def test_a_retry_is_one_warning_line(path):
-    log = LogFiles([Task("a", work, path)])
+    log = LogFiles(Graph([Task("a", work, path)]))
     log(TaskRetried("a", 2, ValueError("two\nlines"), 0.5))
     log(TaskRetried("a", 3, KeyError(), 0))
     first, second = path.read_text().splitlines()
@@ -429,7 +431,7 @@ def test_an_exception_without_text_to_give_is_logged(path):
         def __str__(self) -> str:
             raise RuntimeError
 
-    LogFiles([Task("a", work, path)])(TaskRetried("a", 1, Mute(), 0))
+    LogFiles(Graph([Task("a", work, path)]))(TaskRetried("a", 1, Mute(), 0))
     assert "Mute" in path.read_text()
 
 
@@ -448,7 +450,7 @@ def failure() -> ErrorData:
 
 
 def test_a_failure_is_one_record_with_all_there_is_to_know_and_the_traceback_last(path):
-    LogFiles([Task("a", work, path)])(failed(failure()))
+    LogFiles(Graph([Task("a", work, path)]))(failed(failure()))
     text = path.read_text()
     assert len(text) < 20_000
     assert text.count("ERROR") == 1
@@ -474,7 +476,7 @@ def test_the_record_of_a_failure_carries_its_data(console):
     task = Task("a", work)
     own = Collector()
     task.logger.addHandler(own)
-    LogFiles([task])(failed(data))
+    LogFiles(Graph([task]))(failed(data))
     (record,) = own.records
     assert record.levelno == logging.ERROR
     assert record.task_context == vars(data)
@@ -487,7 +489,7 @@ def test_values_that_cannot_be_shown_do_not_keep_a_failure_from_being_logged(pat
         def __repr__(self) -> str:
             raise RuntimeError
 
-    LogFiles([Task("a", work, path)])(failed(ErrorData("a", "work", (Unshowable(),))))
+    LogFiles(Graph([Task("a", work, path)]))(failed(ErrorData("a", "work", (Unshowable(),))))
     assert "Unshowable" in path.read_text()
 
 
@@ -540,6 +542,9 @@ def test_a_task_that_runs_alone_logs_through_its_own_logger(path, tmp_path, monk
     task.close_handlers()
     task.run()
     assert path.read_text().count("invalid literal") == 2
+    needy = Task("b", int, path, dependencies=[TaskDependency("a")])
+    assert needy.run().attempts == 0
+    assert "ERROR processes.b: Failed b: Task 'b' needs the result of 'a'" in path.read_text()
     assert os.listdir() == []
 
 

@@ -12,10 +12,9 @@ from ..interrupt import is_of_signal
 from ..task_log import PARENT, TASK_CONTEXT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from ..error_data import ErrorData
     from ..events import Event
+    from ..graph import Graph
     from ..task import Task
 
 
@@ -31,9 +30,9 @@ class LogFiles:
         By name, why tasks run that an earlier run has saved.
     """
 
-    def __init__(self, tasks: Iterable[Task]) -> None:
+    def __init__(self, graph: Graph) -> None:
         self.why_again: dict[str, str] = {}
-        self._tasks = {task.name: task for task in tasks}
+        self._tasks = dict(zip(graph.names, graph.tasks, strict=True))
         self._has_warned = False
 
     def __call__(self, event: Event) -> None:
@@ -49,16 +48,16 @@ class LogFiles:
         match event:
             case TaskStarted(name, 1):
                 if name in self.why_again:
-                    _log_step(self._tasks[name], "Starting %s again: %s.", self.why_again[name])
+                    _log_step(self._tasks[name], "Starting %s again: %s.", name, self.why_again[name])
                 else:
-                    _log_step(self._tasks[name], "Starting %s.")
+                    _log_step(self._tasks[name], "Starting %s.", name)
             case TaskRetried(name, attempt, exception, delay):
-                _log_retry(self._tasks[name], attempt, exception, delay)
+                _log_retry(self._tasks[name], name, attempt, exception, delay)
             case TaskFinished(name, _, True):
-                _log_step(self._tasks[name], "Took the result of %s from the checkpoint.")
+                _log_step(self._tasks[name], "Took the result of %s from the checkpoint.", name)
             case TaskFinished(name, result):
                 if result.worked:
-                    _log_step(self._tasks[name], "Finished %s.")
+                    _log_step(self._tasks[name], "Finished %s.", name)
                 elif result.error_data is not None:
                     _log_failure(self._tasks[name], result.error_data, result.exception)
 
@@ -70,16 +69,16 @@ class LogFiles:
 
 def _log_step(task: Task, message: str, *args: str) -> None:
     if _is_heard(task, logging.INFO):
-        task.logger.info(message, task.name, *args)
+        task.logger.info(message, *args)
 
 
-def _log_retry(task: Task, attempt: int, exception: BaseException, delay: float) -> None:
+def _log_retry(task: Task, name: str, attempt: int, exception: BaseException, delay: float) -> None:
     """Log, in one line, that an attempt failed and another one follows after `delay` seconds."""
     if _is_heard(task, logging.WARNING):
         task.logger.warning(
             "Attempt %d of %s failed (%s); attempt %d follows in %g s.",
             attempt,
-            task.name,
+            name,
             " ".join(exception_line(exception).split()),
             attempt + 1,
             delay,
@@ -103,7 +102,7 @@ def _log_failure(task: Task, error_data: ErrorData, exception: BaseException | N
     ]
     task.logger.error(
         "Failed %s: %s\n%s",
-        task.name,
+        error_data.task_name,
         error_data.exception,
         "\n".join(lines),
         exc_info=None if exception is None else (type(exception), exception, traceback_of(exception)),
