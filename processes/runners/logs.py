@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from ..attempt import Worker
 
 
+MAX_ATTRIBUTE_BYTES = 1_000_000  # of a record's attribute; the arguments of a task that failed may be larger
+
 _awaited: Final[dict[str, int]] = {}
 """Levels of loggers that modules make, since these have a class of their own, and have not made here yet."""
 
@@ -185,15 +187,45 @@ def dump_record(record: logging.LogRecord, reach: str, is_handled: bool = False)
             exception = dump_exception(record.exc_info[1], to_sender=True).data
     pickles = {}  # of each by itself, so that one that cannot be read costs no other
     for name, value in [item for item in fields.items() if type(item[1]) not in ATOMS]:
-        try:
-            data = pickle.dumps(value)
-            pickle.loads(data)  # noqa: S301 - our own; harm that is done by reading is done here
-        except BaseException:
+        data = _dump_attribute(value)
+        if data is None and type(value) is dict:  # as what is known of a failure: often one part is to blame
+            data = _dump_attribute({key: _sendable(part) for key, part in value.items()})
+        if data is None:
             fields[name] = bounded_repr(value)
         else:
             pickles[name] = data
             del fields[name]
     return pickle.dumps((fields, pickles, exception, reach, is_handled))
+
+
+def _sendable(value: object) -> object:
+    return value if type(value) in ATOMS or _dump_attribute(value) is not None else bounded_repr(value)
+
+
+def _dump_attribute(value: object) -> bytes | None:
+    """Serialize what a record has; None if it cannot travel, or is too large for a line of a log."""
+    file = _SmallFile()
+    try:
+        pickle.Pickler(file, pickle.HIGHEST_PROTOCOL).dump(value)
+        data = b"".join(file.parts)
+        pickle.loads(data)  # noqa: S301 - our own; harm that is done by reading is done here
+    except BaseException:
+        return None
+    return data
+
+
+class _SmallFile:
+    """What a pickle is written to; one that becomes too large is given up there and then."""
+
+    def __init__(self) -> None:
+        self.parts: list[bytes] = []
+        self._room = MAX_ATTRIBUTE_BYTES
+
+    def write(self, data: bytes) -> None:
+        self._room -= len(data)
+        if self._room < 0:
+            raise ValueError("too large")
+        self.parts.append(bytes(data))
 
 
 def _is_plain(record: logging.LogRecord) -> bool:

@@ -58,6 +58,7 @@ def log_odd_things() -> int:
     of_its_own = type("OfItsOwn", (), {"__module__": __name__, "__qualname__": "OfItsOwn"})
     globals()["OfItsOwn"] = of_its_own
     odd = {"error": WithCode("x", code=3), "detached": Detached(), "own": of_its_own(), "pair": (1, [2])}
+    odd |= {"large": bytearray(2_000_000), "known": {"lock": threading.Lock(), "why": "odd", "where": ["here"]}}
     logging.getLogger("chatty.app").warning("odd", extra=odd)
     return 1
 

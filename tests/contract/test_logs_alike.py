@@ -663,6 +663,9 @@ def test_attributes_of_a_record_that_cannot_travel_cost_nothing(runner, tmp_path
         assert record.error == "WithCode('x 3')"
         assert record.detached == "<Detached object whose __repr__ raised RuntimeError: detached>"
         assert record.own == "<object that could not be deserialized: AttributeError>"
+        assert len(record.large) < 50_000
+        assert type(record.known.pop("lock")) is str
+        assert record.known == {"why": "odd", "where": ["here"]}
 
 
 def test_a_message_that_cannot_be_shown_costs_the_record_at_most(runner, tmp_path, heard, monkeypatch):
