@@ -34,6 +34,11 @@ _appending = threading.RLock() if sys.platform == "win32" else contextlib.nullco
 _files_with: WeakKeyDictionary[logging.LogRecord, list[str]] = WeakKeyDictionary()
 
 
+def files_with(record: logging.LogRecord) -> list[str]:
+    """Return the list of files that a record stands in, of tasks of this process or of its workers."""
+    return _files_with.setdefault(record, [])
+
+
 class TaskLogger(logging.Logger):
     """The logger of one task.
 
@@ -124,7 +129,7 @@ class TaskFileHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Append a record."""
-        written = _files_with.setdefault(record, [])
+        written = files_with(record)
         if self.baseFilename in written:
             return
         written.append(self.baseFilename)

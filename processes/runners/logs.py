@@ -16,7 +16,7 @@ from ..perform import perform
 from ..pickling import ATOMS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Sequence
 
     from ..attempt import Worker
 
@@ -94,7 +94,9 @@ def forward_records(send: Callable[[bytes], None], is_importing: Callable[[], bo
 
     @wraps(call_handlers)
     def send_and_call_handlers(logger: logging.Logger, record: logging.LogRecord) -> None:
-        send(dump_record(record, *reach_of(logger, of_modules)))
+        task_log = sys.modules.get("processes.task_log")  # without it, no task of this process has a file
+        files = () if task_log is None else task_log.files_with(record)
+        send(dump_record(record, *reach_of(logger, of_modules), files))
         call_handlers(logger, record)
 
     def for_tasks(configure: Callable[..., None]) -> Callable[..., None]:
@@ -163,11 +165,13 @@ def reach_of(logger: logging.Logger, of_modules: Collection[logging.Logger] = ()
     return logger.name, is_handled
 
 
-def dump_record(record: logging.LogRecord, reach: str, is_handled: bool = False) -> bytes:
+def dump_record(
+    record: logging.LogRecord, reach: str, is_handled: bool = False, files: Sequence[str] = ()
+) -> bytes:
     """Serialize a record, with its exception, and the traceback as text; what cannot travel by its repr.
 
     Handlers in the parent hear it up to the logger `reach`; its handler of last resort stays silent if one
-    has heard it here.
+    has heard it here. In log files in which it stands already it is not written again.
     """
     fields = dict(record.__dict__)
     try:
@@ -195,7 +199,7 @@ def dump_record(record: logging.LogRecord, reach: str, is_handled: bool = False)
         else:
             pickles[name] = data
             del fields[name]
-    return pickle.dumps((fields, pickles, exception, reach, is_handled))
+    return pickle.dumps((fields, pickles, exception, reach, is_handled, files))
 
 
 def _sendable(value: object) -> object:
@@ -269,7 +273,8 @@ def handle_record(
     process_name : str, optional
         What the worker is called where it has no other name than each process has by default.
     """
-    fields, pickles, exception, reach, is_handled = pickle.loads(data)  # noqa: S301 - from our own worker
+    received = pickle.loads(data)  # noqa: S301 - from our own worker
+    fields, pickles, exception, reach, is_handled, files = received
     for name, value in pickles.items():
         try:
             fields[name] = pickle.loads(value)  # noqa: S301 - read back when it was written
@@ -288,6 +293,10 @@ def handle_record(
             return
         if isinstance(passed, logging.LogRecord):  # from Python 3.12 on it may be another one
             record = passed
+    if files:
+        from ..task_log import files_with
+
+        files_with(record).extend(files)
     if listen is not None:
         listen(record)
     if not to_handlers:

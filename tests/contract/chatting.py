@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from pathlib import Path
 
 from processes import Process, Task
 
@@ -58,7 +59,10 @@ def log_odd_things() -> int:
     of_its_own = type("OfItsOwn", (), {"__module__": __name__, "__qualname__": "OfItsOwn"})
     globals()["OfItsOwn"] = of_its_own
     odd = {"error": WithCode("x", code=3), "detached": Detached(), "own": of_its_own(), "pair": (1, [2])}
-    odd |= {"large": bytearray(2_000_000), "known": {"lock": threading.Lock(), "why": "odd", "where": ["here"]}}
+    odd |= {
+        "large": bytearray(2_000_000),
+        "known": {"lock": threading.Lock(), "why": "odd", "where": ["here"]},
+    }
     logging.getLogger("chatty.app").warning("odd", extra=odd)
     return 1
 
@@ -93,5 +97,5 @@ def log_and_return(message: str) -> str:
     return message
 
 
-def run_what_fails(text: str) -> None:
-    Process([Task("inner", int, args=(text,))]).run(runner="sequential")
+def run_what_fails(text: str, log_path: Path | None = None) -> None:
+    Process([Task("inner", int, log_path, args=(text,))]).run(runner="sequential")

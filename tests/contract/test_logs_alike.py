@@ -103,10 +103,16 @@ def test_what_functions_log_still_reaches_the_programs_own_handlers(runner, tmp_
 
 
 def test_what_a_run_inside_a_task_logs_is_heard_as_that_of_its_function(runner, tmp_path, heard):
-    path = tmp_path / "outer.log"
-    Process([Task("outer", run_what_fails, log_path=path, args=("x",))]).run(runner=runner).raise_for_errors()
-    assert "ERROR processes.inner: Failed inner: invalid literal" in path.read_text()
-    assert [record.name for record in heard if record.levelno == logging.ERROR] == ["processes.inner"]
+    path = tmp_path / "log"
+    tasks = [Task("outer", run_what_fails, path, args=("x",))]
+    if runner in NAMED:
+        tasks.append(Task("shares", run_what_fails, path, args=("y", path)))
+    Process(tasks).run(runner=runner).raise_for_errors()
+    failed = "ERROR processes.inner: Failed inner: invalid literal"
+    assert path.read_text().count(failed) == len(tasks)
+    assert [record.name for record in heard if record.levelno == logging.ERROR] == [
+        "processes.inner" for _ in tasks
+    ]
 
 
 @pytest.mark.parametrize(("runner", "attribute"), [("thread", "threadName"), ("process", "processName")])
