@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -47,8 +48,10 @@ from processes import (
     Task,
     TaskDependency,
     TaskFinished,
+    ThreadRunner,
     scheduler,
 )
+from processes.attempt import Finished, Message, Returned
 from processes.runners.pool import boot, child
 
 
@@ -246,6 +249,37 @@ def test_a_task_that_has_ended_in_time_is_not_late_where_what_it_logged_is_still
     task = Task("logs", log_much, args=(tmp_path,), timeout=60)
     report = run_while_the_program_is_kept(task, tmp_path, "sent", let_time_pass)
     assert report.results["logs"] == "sent"
+
+
+def test_a_task_that_ends_in_time_while_the_program_decides_on_another_is_not_late(monkeypatch):
+    has_begun, is_kept, has_ended = threading.Event(), threading.Event(), threading.Event()
+    attempts = itertools.count(1)
+
+    class Tells(ThreadRunner):
+        def deliver(self, message: Message) -> None:
+            super().deliver(message)
+            if isinstance(message, Finished) and isinstance(message.outcome, Returned):
+                has_ended.set()
+
+    def begin() -> bool:
+        has_begun.set()
+        return is_kept.wait(60)
+
+    def fail_first() -> int:
+        if (attempt := next(attempts)) == 1:
+            assert has_begun.wait(60)
+            raise ConnectionError
+        return attempt
+
+    def keep(_: int) -> float:
+        is_kept.set()
+        assert has_ended.wait(60)
+        monkeypatch.setattr(scheduler, "monotonic", lambda: time.monotonic() + 3600)
+        return 0.0
+
+    tasks = [Task("in-time", begin, timeout=60), Task("again", fail_first, retries=1, retry_delay=keep)]
+    report = Process(tasks).run(runner=Tells(2))
+    assert report.results == {"in-time": True, "again": 2}
 
 
 def log_until_an_alarm(folder: Path, handler_raises: bool) -> str:
