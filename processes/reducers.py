@@ -335,6 +335,8 @@ def base_that_reduces(kind: Any) -> Any:
         if base is not object:
             # What an extension has made of it (SQLAlchemy of sets) the base may not be able to make.
             maker = next(one for one in kind.__mro__ if type(vars(one).get("__new__")) is BuiltinFunctionType)
+            if base is BaseException:  # it reduces exceptions of all kinds, each of which makes its own
+                base = maker
             return base if is_users(kind) and not is_users(base) and issubclass(base, maker) else None
     return object if is_users(kind) else None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import dataclasses
 from decimal import Decimal
 
@@ -53,6 +54,20 @@ class Row:
 
     def __repr__(self) -> str:
         return f"Row({self._fields})"
+
+
+class RefusedError(Exception):
+    def __init__(self, order: str, reason: str) -> None:
+        super().__init__(f"{order}: {reason}")
+        self.reason = reason
+
+
+class Unit:
+    """Is known to pickle by a name that is told from outside, as `copyreg` allows."""
+
+
+METRE = Unit()
+copyreg.pickle(Unit, lambda _: "METRE")
 
 
 def note(path: str, name: str, value: object, *others: object) -> object:

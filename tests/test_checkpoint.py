@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from programs import ended, output_of, started
-from saved import Money, Point, Prices, Row, Share, fail, note
+from saved import METRE, Money, Point, Prices, RefusedError, Row, Share, fail, note
 
 from processes import (
     Process,
@@ -183,6 +183,8 @@ def test_results_come_back_as_they_were(runner, tmp_path):
         "mixed": {"a": numpy.ones((300, 300)), "b": bytearray(500_000), "c": Point(2)},
         "strided": numpy.arange(200_000)[::2],
         "error": ConnectionError("as a value"),
+        "refused": RefusedError("tea", "sold out"),
+        "unit": METRE,
         "class": Point,
         "none": None,
     }
@@ -211,6 +213,8 @@ def test_results_come_back_as_they_were(runner, tmp_path):
     assert (second["mixed"]["a"] == 1).all()
     assert (second["class"], second["point"]) == (Point, values["point"])
     assert second["prices"].currency == "EUR"
+    assert second["refused"].reason == "sold out"
+    assert second["unit"] is METRE
     second["array"][0] = 5  # what is made of it is nobody else's
     second["mixed"]["b"][:1] = b"y"
 

@@ -329,7 +329,7 @@ class _NamingPickler(pickle.Pickler):
         kind = type(obj)
         if id(kind) in self._ordinary:
             return NotImplemented
-        if not is_users(kind) or issubclass(kind, (type, BaseException, Enum)) or kind in dispatch_table:
+        if not is_users(kind) or issubclass(kind, (type, Enum)) or kind in dispatch_table:
             self._ordinary[id(kind)] = kind
             return NotImplemented
         reduced = obj.__reduce_ex__(PROTOCOL)

@@ -142,9 +142,9 @@ def test_what_has_no_fingerprint_runs_each_time_and_one_warning_says_why(runner,
 
     connection = Connection()
     tasks = [
-        Task("always", lambda: bool(connection), runner="thread"),
-        Task("below", int, dependencies=[passed("always")]),
         Task("kept", abs, args=(-1,)),
+        Task("always", lambda _: bool(connection), dependencies=[passed("kept")], runner="thread"),
+        Task("below", int, dependencies=[passed("always")]),
     ]
     for taken in ((), ("kept",)):
         report, messages = run(tmp_path / "run.ckpt", tasks, runner)
