@@ -122,6 +122,20 @@ class NoFingerprintError(Exception):
     """A call has no fingerprint; the text says of what the contents cannot be told, and why."""
 
 
+class _SetHoldsItselfError(Exception):
+    """A set leads back to what holds it, so that its items have no digests of their own.
+
+    Attributes
+    ----------
+    holder : object
+        What holds it. All else that stands on the way may have a digest where it is met by itself.
+    """
+
+    def __init__(self, holder: object) -> None:
+        super().__init__("a set in it leads back to it, which a list or dict may do")
+        self.holder = holder
+
+
 def digest_of(data: bytes | memoryview) -> bytes:
     """Return the digest of some bytes."""
     return blake2b(data, digest_size=DIGEST_BYTES).digest()
@@ -135,6 +149,7 @@ class Fingerprints:
         self._used: dict[int, tuple[object, dict[str, bytes]]] = {}
         self._parts: dict[int, tuple[object, _Part]] = {}
         self._untold: dict[int, Exception] = {}  # why parts could not be made, by the ids of what they are of
+        self._begun: set[int] = set()  # ids of those of which the part is being made
         self._codes: dict[int, tuple[CodeType, Code]] = {}
         self._items: dict[int, tuple[object, bytes]] = {}  # of sets
         self._large: dict[tuple[int, int], tuple[object, bytes]] = {}  # by address and size
@@ -272,16 +287,21 @@ class Fingerprints:
         return self.digest(item) if is_simple(item) else _known(self._items, item, self.digest)
 
     def _try_part_of(self, need: Any) -> _Part:
+        if id(need) in self._begun:
+            raise _SetHoldsItselfError(need)
+        self._begun.add(id(need))
         try:
             return self._part_of(need)
         except Exception as error:
-            if is_of_signal(error):
+            if _goes_on(error, need):
                 raise
             self._untold[id(need)] = error
             named = need if isinstance(need, (type, FunctionType)) else type(need)
             writer = _Writer(self)
             writer.write_text(f"{named.__module__} {named.__qualname__}")
             return writer.part()
+        finally:
+            self._begun.discard(id(need))
 
     def _part_of(self, need: Any) -> _Part:
         writer = _Writer(self)
@@ -297,7 +317,7 @@ class Fingerprints:
         try:
             writer.write_class(need)
         except Exception as error:
-            if is_of_signal(error) or not self._tells_by_source(need):
+            if _goes_on(error, need) or not self._tells_by_source(need):
                 raise
             # Mappers of databases hang on a class what they know of all others, and connections.
             writer = _Writer(self)
@@ -337,6 +357,11 @@ class Fingerprints:
             )
         )
         return Code.read(code, writer.digest(), inner)
+
+
+def _goes_on(error: Exception, need: object) -> bool:
+    """Tell whether an error concerns more than the thing that was looked at."""
+    return is_of_signal(error) or (type(error) is _SetHoldsItselfError and error.holder is not need)
 
 
 def _known(known: dict[int, tuple[Any, _T]], value: Any, make: Callable[[Any], _T]) -> _T:

@@ -72,7 +72,10 @@ WHAT_COUNTS: Final[dict[str, Callable[[Any], object]]] = {
     ),
     "boto3.session.Session": lambda one: (one.region_name, one.profile_name),
     **dict.fromkeys(
-        ("pymongo.synchronous.mongo_client.MongoClient", "redis.client.Redis", "redis.asyncio.client.Redis"),
+        (
+            *("pymongo.synchronous.mongo_client.MongoClient", "redis.client.Redis"),
+            *("redis.asyncio.client.Redis", "sqlalchemy.engine.base.Engine"),
+        ),
         repr_without_addresses,
     ),
     # Where they write, and how a connection is encrypted, is not what a task returns.
