@@ -86,6 +86,7 @@ from .reducers import (
     is_of_wrapt,
     reduce_descriptor,
     reduce_logger,
+    reduce_shared,
     reduced_by_base,
 )
 from .shared_globals import (
@@ -249,6 +250,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     def _reduce_instance(self, obj: Any) -> Any:
         """Reduce an object of a class that has no way of its own, and note what there is to know of that."""
         kind = type(obj)
+        if self._is_definition and obj is os.environ:
+            return reduce_shared(obj)
         if (reduce := OF_LIBRARIES.get(f"{kind.__module__}.{kind.__qualname__}")) is not None:
             self.plain = False
             return reduce(obj)

@@ -154,7 +154,7 @@ class Fingerprints:
         self._items: dict[int, tuple[object, bytes]] = {}  # of sets
         self._large: dict[tuple[int, int], tuple[object, bytes]] = {}  # by address and size
         self.modules = Modules()
-        self.shared = {id(value): (module, value) for module, value in shared_by_all()}
+        self.shared = {id(value): (module, value) for module, _, value in shared_by_all()}
 
     def of_call(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
         """Return the fingerprint of a call: the digest of the function, and that of its arguments.

@@ -61,6 +61,7 @@ WHAT_COUNTS: Final[dict[str, Callable[[Any], object]]] = {
         ("toolz.functoolz.curry", "cytoolz.functoolz.curry"),
         lambda one: (one.func, one.args, one.keywords),
     ),
+    "nanobind.nb_func": lambda one: (sys.modules[one.__module__], one.__qualname__),
     "numba.core.registry.CPUDispatcher": lambda one: (one.py_func, one.targetoptions),
     # Tensors name their memory by its address when they are pickled.
     "torch.storage.TypedStorage": lambda one: (one.dtype, one._untyped_storage),  # noqa: SLF001
@@ -92,8 +93,8 @@ _SHARED: Final = {
 }
 
 
-def shared_by_all() -> Iterator[tuple[str, object]]:
-    """Give what all of the program share, with the module that it belongs to."""
+def shared_by_all() -> Iterator[tuple[str, str, object]]:
+    """Give what all of the program share, with the module that it belongs to, and its name there."""
     for module, names in _SHARED.items():
         there = vars(sys.modules[module]) if module in sys.modules else {}
-        yield from ((module, there[name]) for name in names if there.get(name) is not None)
+        yield from ((module, name, there[name]) for name in names if there.get(name) is not None)

@@ -20,6 +20,7 @@ from weakref import ReferenceType, WeakKeyDictionary, WeakValueDictionary
 
 from .annotations import part_of
 from .importable import can_be_imported, goes_by_value
+from .library_contents import shared_by_all
 from .pickling import PROTOCOL
 from .rebuild import (
     fill_alias,
@@ -286,6 +287,23 @@ def is_of_wrapt(kind: type) -> bool:
     return any(base.__name__ == "_FunctionWrapperBase" for base in kind.__mro__)
 
 
+def reduce_shared(obj: Any) -> Any:
+    """Reduce what all of a program share to where it is found: a copy would be another one's, or nobody's.
+
+    Copies of the generator that functions of `random` draw from, and distributions of SciPy, would have all
+    workers draw the same numbers.
+    """
+    for module, name, value in shared_by_all():
+        if value is obj:
+            return getattr, (sys.modules[module], name)
+    return obj.__reduce_ex__(PROTOCOL)
+
+
+def _reduce_builtin(function: Any) -> Any:
+    """Reduce a function of an extension module to its name, which its class does not do."""
+    return function.__qualname__ if can_be_imported(function) else function.__reduce_ex__(PROTOCOL)
+
+
 def _refuse_connection(connection: Any) -> Any:
     # What it would send is the number of a descriptor.
     raise TypeError(f"cannot pickle {type(connection).__name__!r} object")
@@ -437,10 +455,14 @@ REDUCERS: Final[dict[type, Callable[[Any], Any]]] = {
 OF_LIBRARIES: Final[dict[str, Callable[[Any], Any]]] = {
     "multiprocessing.connection.Connection": _refuse_connection,
     "multiprocessing.connection.PipeConnection": _refuse_connection,
+    "nanobind.nb_func": _reduce_builtin,
     "numpy.memmap": _reduce_memmap,
+    "numpy.random.mtrand.RandomState": reduce_shared,
     "pydantic._internal._validate_call.ValidateCallWrapper": _reduce_checked_call,
     "toolz.functoolz.curry": _reduce_curried,
     "cytoolz.functoolz.curry": _reduce_curried,
     "cachetools._descriptor._MethodDescriptor": _reduce_cached_method,
+    "random.Random": reduce_shared,
+    "random.SystemRandom": lambda generator: (type(generator), ()),  # it has no state
 }
 """By class, those of the objects of libraries, which may not be there."""

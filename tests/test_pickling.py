@@ -10,7 +10,9 @@ import linecache
 import multiprocessing
 import os
 import pickle
+import random
 import re
+import secrets
 import signal
 import socket
 import sqlite3
@@ -38,6 +40,7 @@ from programs import output_of
 from processes import culprit
 from processes.exceptions import SerializationError
 from processes.failure import describe_failure
+from processes.fingerprint import Fingerprints
 from processes.pickling import LARGE, dump, load
 from processes.rebuild import reader
 
@@ -1026,6 +1029,30 @@ def test_a_generator_that_cannot_be_seeded_travels() -> None:
     numbers = Unseeded()
     numbers.random()
     assert there_and_back(numbers).random() == numbers.random()
+
+
+def test_functions_that_draw_random_numbers_draw_from_the_generator_that_is_there() -> None:
+    for function in (random.random, random.gauss, np.random.rand, np.random.normal):
+        assert there_and_back(function).__self__ is function.__self__
+    for own in (Random(3), np.random.RandomState(3)):
+        assert there_and_back(own).uniform(0, 1) == own.uniform(0, 1)
+    assert there_and_back(secrets.choice)("a") == "a"  # of the system's generator
+    stats = pytest.importorskip("scipy.stats")
+    assert there_and_back(stats.norm).random_state is stats.norm.random_state
+
+
+def test_a_function_finds_the_environment_that_is_there() -> None:
+    environment = os.environ
+    assert there_and_back(lambda: environment)() is os.environ
+    assert there_and_back([environment]) == [environment]
+    assert there_and_back([environment])[0] is not os.environ  # as any argument or result
+
+
+def test_a_function_that_nanobind_has_made_travels_and_counts_by_its_name() -> None:
+    connect = pytest.importorskip("duckdb").connect
+    assert type(connect).__name__ == "nb_func"
+    assert there_and_back(connect) is connect
+    assert Fingerprints().digest(connect) == Fingerprints().digest(connect)
 
 
 class KeywordOnly:
