@@ -916,6 +916,32 @@ def test_shared_memory_goes_where_its_tracker_comes_up_after_the_end_of_its_work
     assert file.read_text() not in os.listdir("/dev/shm")
 
 
+ATTACHES = """
+from multiprocessing.shared_memory import SharedMemory
+from processes import Process, ProcessPoolRunner, Task
+
+def count(name):
+    shared = SharedMemory(name)
+    shared.buf[0] += 1
+    shared.close()
+
+with ProcessPoolRunner(1) as warm:
+    Process([Task("before", int)]).run(runner=warm)  # there is no tracker yet
+    shared = SharedMemory(create=True, size=1)
+    for runner in (warm, "process"):
+        Process([Task("count", count, args=(shared.name,))]).run(runner=runner).raise_for_errors()
+Process([Task("count", count, args=(shared.name,))]).run(runner="process").raise_for_errors()
+print(shared.buf[0])
+shared.close()
+shared.unlink()
+"""
+
+
+@linux
+def test_shared_memory_of_the_programs_stays_where_there_is_no_proc():  # as on macOS
+    assert run_among_mounts("mount -t tmpfs none /proc", ATTACHES) == "3\n"
+
+
 LEAVES = (
     WORK
     + """

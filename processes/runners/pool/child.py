@@ -25,6 +25,7 @@ from .death import Death
 from .descendants import kill_descendants
 from .frozen import inheritable_handle
 from .launch import behind_redirector, command, inheritance
+from .settings import tell_resource_tracker
 
 if TYPE_CHECKING:
     from ...pickling import Buffer
@@ -171,6 +172,7 @@ class Child:
                 os.set_blocking(self._token_read, False)
             self._crash_file = _crash_file()
             stderr = _copy_of_stderr()
+            tracker, _ = tell_resource_tracker() or (-1, None)
             passed = (theirs.fileno(), self._token_read, self._crash_file.fileno(), stderr)
             start = -1
             try:
@@ -181,7 +183,7 @@ class Child:
                     stdout=_outlet(sys.__stdout__),
                     stderr=self._crash_file,  # until it boots, so that the error can tell why it does not
                     process_group=0,
-                    pass_fds=[descriptor for descriptor in (*passed, start) if descriptor >= 0],
+                    pass_fds=[descriptor for descriptor in (*passed, start, tracker) if descriptor >= 0],
                     env=environment,
                 )
             finally:

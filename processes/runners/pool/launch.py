@@ -10,6 +10,7 @@ from contextlib import suppress
 from . import abilities
 from .boot import MARK
 from .frozen import frozen_command, is_frozen
+from .settings import tell_resource_tracker
 
 _PACKAGE_FOLDER = os.path.abspath(f"{__file__}/../../../..")  # noqa: PTH100 - pathlib costs each start 5 ms
 _BOOT = (
@@ -34,7 +35,7 @@ _THREAD_VARIABLES = (
 
 
 def inheritance() -> tuple[object, ...]:
-    """Tell what a worker that starts now has for good: as whom it acts, and where it writes."""
+    """Tell what a worker that starts now has for good: as whom it acts, where it writes, and its tracker."""
     files: list[object] = []
     for descriptor in (1, 2):
         try:
@@ -45,7 +46,15 @@ def inheritance() -> tuple[object, ...]:
             files.append((status.st_dev, status.st_ino))
     if sys.platform == "win32":
         return tuple(files)
-    return *files, os.getuid(), os.geteuid(), os.getgid(), os.getegid(), os.getgroups()
+    return (
+        *files,
+        tell_resource_tracker(),
+        os.getuid(),
+        os.geteuid(),
+        os.getgid(),
+        os.getegid(),
+        os.getgroups(),
+    )
 
 
 def interpreter() -> str:

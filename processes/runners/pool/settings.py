@@ -315,33 +315,30 @@ def _set_authentication_key(told: bytes) -> None:
     sys.modules["multiprocessing.process"].current_process().authkey = told
 
 
-def _tell_resource_tracker() -> tuple[str, int] | None:
-    """Return where the program's resource tracker is written to, and which pipe that is, if it has one.
+def tell_resource_tracker() -> tuple[int, int] | None:
+    """Return the descriptor by which the program's resource tracker is written to, and which pipe that is.
 
     Only where the program may have shared memory: else what tasks leave of that goes with their workers.
     """
-    descriptor = sys.modules["multiprocessing.resource_tracker"]._resource_tracker._fd  # noqa: SLF001
-    if descriptor is not None and "multiprocessing.shared_memory" in sys.modules:
-        with suppress(OSError):  # the program has closed it
-            return f"/proc/{os.getpid()}/fd/{descriptor}", os.fstat(descriptor).st_ino
+    if "multiprocessing.shared_memory" in sys.modules:
+        tracker: Any = sys.modules.get("multiprocessing.resource_tracker")  # there is none on Windows
+        if tracker is not None and (descriptor := tracker._resource_tracker._fd) is not None:  # noqa: SLF001
+            with suppress(OSError):  # the program has closed it
+                return descriptor, os.fstat(descriptor).st_ino
     return None
 
 
-def _share_resource_tracker(told: tuple[str, int] | None) -> None:
-    """Let this process have the program's, as its children by `multiprocessing` do.
+def _share_resource_tracker(told: tuple[int, int] | None) -> None:
+    """Let this process have the program's, which it has inherited, as its children by `multiprocessing` do.
 
     One of our own would take what a task has attached for ours, and remove it from all others at our end.
     """
     tracker = sys.modules["multiprocessing.resource_tracker"]._resource_tracker  # noqa: SLF001
-    if told is None or tracker._fd is not None:  # noqa: SLF001
-        return
-    path, pipe = told
-    with suppress(OSError):  # there is no /proc, or the tracker has gone
-        descriptor = os.open(path, os.O_WRONLY)
-        if os.fstat(descriptor).st_ino == pipe:
-            tracker._fd = descriptor  # noqa: SLF001
-        else:
-            os.close(descriptor)
+    if told is not None and tracker._fd is None:  # noqa: SLF001
+        descriptor, pipe = told
+        with suppress(OSError):  # there was no such tracker when we started
+            if os.fstat(descriptor).st_ino == pipe:
+                tracker._fd = descriptor  # noqa: SLF001
 
 
 def _tell_start_method() -> str | None:
@@ -417,6 +414,6 @@ _OF_MODULES: dict[str, tuple[Callable[[], Any], Callable[[Any], None]]] = {
     "logging": (_tell_logging, _set_logging),
     "multiprocessing.context": (_tell_start_method, _set_start_method),
     "multiprocessing.process": (_tell_authentication_key, _set_authentication_key),
-    "multiprocessing.resource_tracker": (_tell_resource_tracker, _share_resource_tracker),
+    "multiprocessing.resource_tracker": (tell_resource_tracker, _share_resource_tracker),
     "warnings": (_tell_warnings, _set_warnings),
 }
