@@ -136,10 +136,11 @@ def _place_in_file(array: Any) -> tuple[Any, ...] | None:
 def _is_mapped(status: os.stat_result, address: int) -> bool:
     """Tell whether a file is mapped there, and not one that had its name; True if that is not known."""
     try:
-        with open("/proc/self/maps") as mappings:  # noqa: PTH123 - pathlib is slower
+        # As bytes: that is what names of files may be.
+        with open("/proc/self/maps", "rb") as mappings:  # noqa: PTH123 - pathlib is slower
             for line in mappings:
                 ends, _, _, _, inode, *_ = line.split()
-                begin, _, end = ends.partition("-")
+                begin, _, end = ends.partition(b"-")
                 if int(begin, 16) <= address < int(end, 16):
                     return int(inode) == status.st_ino
     except OSError:

@@ -330,7 +330,8 @@ def test_an_array_in_a_file_is_opened_in_the_worker_and_not_copied(tmp_path, wri
 
 
 def test_an_array_in_a_file_is_the_one_that_was_opened(tmp_path, workers):
-    path, other = tmp_path / "array", tmp_path / "other"
+    name = os.fsdecode(b"no UTF-8: \xe9") if sys.platform == "linux" else "array"
+    path, other = tmp_path / name, tmp_path / "other"
     np.zeros(1000).tofile(path)
     np.ones(1000).tofile(other)
     opened = np.memmap(path, np.float64, "r")
