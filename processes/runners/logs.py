@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from ..attempt import Worker
+    from ..pickling import Buffer
 
 
 MAX_ATTRIBUTE_BYTES = 1_000_000  # of a record's attribute; the arguments of a task that failed may be larger
@@ -225,11 +226,12 @@ class _SmallFile:
         self.parts: list[bytes] = []
         self._room = MAX_ATTRIBUTE_BYTES
 
-    def write(self, data: bytes) -> None:
-        self._room -= len(data)
+    def write(self, data: Buffer) -> None:
+        view = pickle.PickleBuffer(data).raw()  # one with a length: of an array, that is what comes
+        self._room -= len(view)
         if self._room < 0:
             raise ValueError("too large")
-        self.parts.append(bytes(data))
+        self.parts.append(bytes(view))
 
 
 def _is_plain(record: logging.LogRecord) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import pickle
 import threading
 from pathlib import Path
 
@@ -61,6 +62,7 @@ def log_odd_things() -> int:
     odd = {"error": WithCode("x", code=3), "detached": Detached(), "own": of_its_own(), "pair": (1, [2])}
     odd |= {
         "large": bytearray(2_000_000),
+        "array": pickle.PickleBuffer(bytes(200_000)),
         "known": {"lock": threading.Lock(), "why": "odd", "where": ["here"]},
     }
     logging.getLogger("chatty.app").warning("odd", extra=odd)

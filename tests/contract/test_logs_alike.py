@@ -670,6 +670,7 @@ def test_attributes_of_a_record_that_cannot_travel_cost_nothing(runner, tmp_path
         assert record.detached == "<Detached object whose __repr__ raised RuntimeError: detached>"
         assert record.own == "<object that could not be deserialized: AttributeError>"
         assert len(record.large) < 50_000
+        assert record.array == bytes(200_000)
         assert type(record.known.pop("lock")) is str
         assert record.known == {"why": "odd", "where": ["here"]}
 
