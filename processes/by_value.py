@@ -321,8 +321,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     def _reduce_exception(self, exception: BaseException) -> Any:
         # Its pickles name classes by their ids, and these come beside it: each may lead to it again.
         classes: dict[str, Named] = {}
-        pickled = dump_exception(exception, to_sender=self._to_sender, classes=classes)
-        return load_exception, (pickled.data, [*classes.values()])
+        data = dump_exception(exception, to_sender=self._to_sender, classes=classes)
+        return load_exception, (data, [*classes.values()])
 
     def _reduce_class(self, cls: type) -> Any:
         look_for_home(cls.__module__)

@@ -111,17 +111,15 @@ _tables = _Tables()
 
 def dump_exception(
     exception: BaseException, *, to_sender: bool = False, classes: dict[str, Named] | None = None
-) -> Pickled:
+) -> bytes:
     """Serialize an exception; `to_sender` and `classes` are as for :func:`processes.pickling.dump`.
 
     Whatever runs the user's code when it is read was read back here once.
     """
     place = _tables.places.get(id(exception))
     if place is not None:
-        return Pickled(pickle.dumps(place, PROTOCOL), True)
-    writer = _Writer(to_sender, classes)
-    data = pickle.dumps(writer.write(exception), PROTOCOL)
-    return Pickled(data, True, classes=frozenset(writer.classes))
+        return pickle.dumps(place, PROTOCOL)
+    return pickle.dumps(_Writer(to_sender, classes).write(exception), PROTOCOL)
 
 
 class Carried:
@@ -137,7 +135,7 @@ class Carried:
         self.exception = exception
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return load_exception, (dump_exception(self.exception).data,)
+        return load_exception, (dump_exception(self.exception),)
 
 
 def released(value: Any) -> Any:
@@ -147,7 +145,6 @@ def released(value: Any) -> Any:
 
 class _Writer:
     def __init__(self, to_sender: bool, left_out: dict[str, Named] | None) -> None:
-        self.classes: set[str] = set()  # as in Pickled
         self._to_sender = to_sender
         self._left_out = left_out  # takes them
 
@@ -211,10 +208,9 @@ class _Writer:
             if cls.__module__ not in {"__main__", *modules_of_run} and not registered_by_value():
                 with suppress(pickle.PicklingError, AttributeError):  # then it is no importable class
                     return pickle.dumps(cls, PROTOCOL)
-            pickled = self._dump(cls)
-            pickle.loads(pickled.data)  # noqa: S301 - our own
-            self.classes |= pickled.classes
-            return pickled.data
+            data = self._dump(cls).data
+            pickle.loads(data)  # noqa: S301 - our own
+            return data
         return b""
 
     def _made_of(self, exception: BaseException) -> bytes:
@@ -228,12 +224,11 @@ class _Writer:
                 make, arguments, *_ = reduced
                 with _tables.closed():
                     try:
-                        pickled = self._dump((make, arguments))
+                        data = self._dump((make, arguments)).data
                     except Exception:  # as the contents raise it
-                        pickled = self._dump((make, self._sendable(arguments)))
-                if type(_made_by_itself(pickled.data)) is type(exception):
-                    self.classes |= pickled.classes
-                    return pickled.data
+                        data = self._dump((make, self._sendable(arguments))).data
+                if type(_made_by_itself(data)) is type(exception):
+                    return data
             return b""
         finally:
             _tables.making.discard(id(exception))
@@ -264,7 +259,6 @@ class _Writer:
             pickled = self._dump(value, new_locks=True)
             if pickled.modules or not pickled.plain:
                 pickle.loads(pickled.data)  # noqa: S301 - our own
-            self.classes |= pickled.classes
             return pickled.data, name_of_class(kind)
         return bounded_repr(value)
 

@@ -16,7 +16,7 @@ def dump_failure(failed: Raised) -> bytes:
     except MemoryError:
         let_go_of_variables(failed.exception)
         exception = dump_exception(failed.exception, to_sender=True)
-    return pickle.dumps((exception.data, failed.failure))
+    return pickle.dumps((exception, failed.failure))
 
 
 def load_failure(data: bytes | memoryview) -> Raised:

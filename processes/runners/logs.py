@@ -189,7 +189,7 @@ def dump_record(
         fields["exc_info"] = None
         if isinstance(record.exc_info[1], BaseException):
             # What tells failures apart, as Sentry, or has a format of its own for them, looks at no text.
-            exception = dump_exception(record.exc_info[1], to_sender=True).data
+            exception = dump_exception(record.exc_info[1], to_sender=True)
     pickles = {}  # of each by itself, so that one that cannot be read costs no other
     for name, value in [item for item in fields.items() if type(item[1]) not in ATOMS]:
         data = _dump_attribute(value)

@@ -204,7 +204,7 @@ import configparser, sys, threading
 from processes.exception_state import dump_exception, load_exception
 
 def there_and_back():
-    return load_exception(dump_exception(configparser.NoSectionError("name")).data)
+    return load_exception(dump_exception(configparser.NoSectionError("name")))
 
 class Finder:
     def find_spec(self, name, path, target=None):
