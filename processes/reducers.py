@@ -305,9 +305,9 @@ def _reduce_builtin(function: Any) -> Any:
     return function.__qualname__ if can_be_imported(function) else function.__reduce_ex__(PROTOCOL)
 
 
-def _refuse_connection(connection: Any) -> Any:
-    # What it would send is the number of a descriptor.
-    raise TypeError(f"cannot pickle {type(connection).__name__!r} object")
+def _refuse(one: Any) -> Any:
+    # What it would send is the number of a descriptor, or where a library of C stands in memory.
+    raise TypeError(f"cannot pickle {type(one).__name__!r} object")
 
 
 def _reduce_checked_call(call: Any) -> Any:
@@ -454,8 +454,10 @@ REDUCERS: Final[dict[type, Callable[[Any], Any]]] = {
 }
 
 OF_LIBRARIES: Final[dict[str, Callable[[Any], Any]]] = {
-    "multiprocessing.connection.Connection": _refuse_connection,
-    "multiprocessing.connection.PipeConnection": _refuse_connection,
+    "ctypes.CDLL": _refuse,
+    "ctypes.PyDLL": _refuse,
+    "multiprocessing.connection.Connection": _refuse,
+    "multiprocessing.connection.PipeConnection": _refuse,
     "nanobind.nb_func": _reduce_builtin,
     "numpy.memmap": _reduce_memmap,
     "numpy.random.mtrand.RandomState": reduce_shared,

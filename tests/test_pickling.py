@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copyreg
+import ctypes
 import dataclasses
 import functools
 import io
@@ -594,6 +595,7 @@ def test_resources_of_every_kind_are_named(tmp_path: Path) -> None:
             "_io.TextIOWrapper": file,
             "frame": sys._getframe(),
             "_thread.RLock": threading.RLock(),
+            "ctypes.PyDLL": ctypes.pythonapi,
         }
         for name, resource in [*resources.items(), ("_io.TextIOWrapper", without_name)]:
             with pytest.raises(SerializationError) as caught:
