@@ -445,18 +445,20 @@ def test_a_frozen_program_may_name_an_interpreter_for_its_workers(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("base", "program", "started"),
+    ("prefix", "program", "started"),
     [
-        ("base/python", "venv/python", ("base/python", {"__PYVENV_LAUNCHER__": "venv/python"})),
-        ("venv/python", "venv/python", ("venv/python", {})),  # no virtual environment
-        ("base/python", "other/python", ("other/python", {})),  # what multiprocessing was told to use
+        ("venv", "venv/python", ("base/python", {"__PYVENV_LAUNCHER__": "venv/python"})),
+        ("base", "venv/python", ("venv/python", {})),  # what a program that embeds Python has named
+        ("venv", "other/python", ("other/python", {})),  # what multiprocessing was told to use
     ],
 )
 def test_on_windows_workers_of_a_virtual_environment_are_started_without_its_redirector(
-    monkeypatch, base, program, started
+    monkeypatch, prefix, program, started
 ):
+    monkeypatch.setattr(sys, "prefix", prefix)
+    monkeypatch.setattr(sys, "base_prefix", "base")
     monkeypatch.setattr(sys, "executable", "venv/python")
-    monkeypatch.setattr(sys, "_base_executable", base)
+    monkeypatch.setattr(sys, "_base_executable", "base/python")
     assert behind_redirector(program) == started
 
 

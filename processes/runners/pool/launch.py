@@ -111,9 +111,9 @@ def behind_redirector(program: str) -> tuple[str, dict[str, str]]:
     That of a virtual environment only starts the real one, as its child: the process that we know would not
     be the one that is to have the socket.
     """
-    base = sys._base_executable  # type: ignore[attr-defined,unused-ignore]  # noqa: SLF001
-    if program != sys.executable or os.path.normcase(program) == os.path.normcase(base):
+    if program != sys.executable or sys.prefix == sys.base_prefix:
         return program, {}
+    base: str = sys._base_executable  # type: ignore[attr-defined,unused-ignore]  # noqa: SLF001
     return base, {"__PYVENV_LAUNCHER__": program}
 
 
