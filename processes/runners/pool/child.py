@@ -154,6 +154,9 @@ class Child:
                     startupinfo=subprocess.STARTUPINFO(lpAttributeList={"handle_list": handles}),
                     env={**environment, **variables},
                 )
+            except OSError as error:
+                error.filename = program  # Windows does not say what it has not found
+                raise
             finally:
                 if start >= 0:
                     os.close(start)
