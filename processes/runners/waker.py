@@ -10,7 +10,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import socket
+    from _socket import socket
     from collections.abc import Callable, Sequence
 
     from ..attempt import Finished
@@ -60,7 +60,7 @@ class Waker:
         self._bell: Callable[[], object] | None = None  # how to wake the sleeper; None while nobody sleeps
         self._queue: SimpleQueue[None] = SimpleQueue()
         self._event_fd = -1
-        self._sockets: tuple[socket.socket, socket.socket] | None = None  # where there is no eventfd
+        self._sockets: tuple[socket, socket] | None = None  # where there is no eventfd
 
     def set(self) -> None:
         """End the wait in progress, or the next one."""
@@ -143,11 +143,10 @@ class Waker:
             if hasattr(os, "eventfd"):
                 self._event_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
             else:
-                import socket
+                from .pool.wire import socket_pair
 
-                self._sockets = socket.socketpair()
-                for end in self._sockets:
-                    end.setblocking(False)
+                _, other = self._sockets = socket_pair()
+                other.setblocking(False)
         return self._event_fd if self._sockets is None else self._sockets[0].fileno()
 
     def hush(self) -> None:
