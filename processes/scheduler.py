@@ -167,7 +167,7 @@ class Scheduler:
         self._waker = Waker(self._go_on)
         self._interrupt = Interrupt(
             self.cancel,
-            inside={perform.__code__, dump.__code__},
+            inside={perform.__code__, dump.__code__, delay_after.__code__},
             telling=Audience.tell_observers.__code__,
             outside=Scheduler.run.__code__,
         )

@@ -569,15 +569,24 @@ def test_a_signal_that_strikes_while_a_large_result_comes_from_a_cluster_ends_th
     process.run(runner=dask).raise_for_errors()
 
 
-def test_a_signal_that_strikes_while_the_delay_of_a_retry_is_decided_ends_the_run():
+@pytest.mark.parametrize(
+    ("number", "error"),
+    [(signal.SIGINT, KeyboardInterrupt), (ALARM, Struck)],
+    ids=["ctrl-c", "handler"],
+)
+def test_a_signal_that_strikes_while_the_delay_of_a_retry_is_decided_ends_the_run(number, error):
+    decided = []
+
     def decide(attempt: int) -> float:
-        signal.raise_signal(ALARM)
+        signal.raise_signal(number)
+        decided.append(attempt)  # which may take long
         return 0.0
 
     process = Process([Task("bad", int, args=("x",), retries=1, retry_on=(ValueError,), retry_delay=decide)])
-    with handled_by(strike), pytest.raises(Struck):
+    with handled_by(strike), pytest.raises(error):
         process.run(runner="sequential")
     assert process.report.entries["bad"].status is TaskStatus.PENDING
+    assert decided == []
 
 
 @needs_kill
