@@ -13,7 +13,7 @@ from ..attempt import Attempt, Raised
 from ..exception_state import dump_exception, load_exception
 from ..failure import bounded_repr, traceback_of
 from ..perform import perform
-from ..pickling import ATOMS
+from ..pickling import ATOMS, dump_simple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -209,6 +209,8 @@ def _sendable(value: object) -> object:
 
 def _dump_attribute(value: object) -> bytes | None:
     """Serialize what a record has; None if it cannot travel, or is too large for a line of a log."""
+    if (data := dump_simple(value)) is not None:
+        return data
     file = _SmallFile()
     try:
         pickle.Pickler(file, pickle.HIGHEST_PROTOCOL).dump(value)
