@@ -269,7 +269,9 @@ def reduced_by_base(obj: Any, reduced: tuple[Any, ...], base: Any) -> tuple[Any,
     ):  # random.Random: it calls what the class may override
         return reduced
     set_state = None
-    if state is None and not hasattr(kind, "__setstate__"):
+    # That of exceptions forgets slots, and sets attributes as the class has it, which may be frozen.
+    is_of_exceptions = kind.__reduce__ is BaseException.__reduce__
+    if is_of_exceptions or (state is None and not hasattr(kind, "__setstate__")):
         state, set_state = _state_beside(base, obj), give_state
     if base in (set, frozenset):
         args = (base(obj),)  # not a list, whose order would tell something
@@ -351,11 +353,11 @@ def base_that_reduces(kind: Any) -> Any:
     """Return the base of a user's class that says how to reduce its objects; None if it is a user's too."""
     for method in ("__reduce_ex__", "__reduce__"):
         base = next(base for base in kind.__mro__ if method in vars(base))
+        if base is BaseException:  # it reduces exceptions of all kinds, each of which makes its own
+            base = next(base for base in kind.__mro__ if base.__module__ == "builtins")
         if base is not object:
             # What an extension has made of it (SQLAlchemy of sets) the base may not be able to make.
             maker = next(one for one in kind.__mro__ if type(vars(one).get("__new__")) is BuiltinFunctionType)
-            if base is BaseException:  # it reduces exceptions of all kinds, each of which makes its own
-                base = maker
             return base if is_users(kind) and not is_users(base) and issubclass(base, maker) else None
     return object if is_users(kind) else None
 

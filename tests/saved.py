@@ -56,10 +56,20 @@ class Row:
         return f"Row({self._fields})"
 
 
-class RefusedError(Exception):
+class RefusedError(SystemExit):
+    """Takes other arguments than it hands on; has what its base keeps, a slot, and an attribute."""
+
+    __slots__ = ("order",)
+
     def __init__(self, order: str, reason: str) -> None:
         super().__init__(f"{order}: {reason}")
+        self.order = order
         self.reason = reason
+
+
+@dataclasses.dataclass(frozen=True)
+class FrozenError(Exception):
+    reason: str
 
 
 class Unit:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from programs import ended, output_of, started
-from saved import METRE, Money, Point, Prices, RefusedError, Row, Share, fail, note
+from saved import METRE, FrozenError, Money, Point, Prices, RefusedError, Row, Share, fail, note
 
 from processes import (
     Process,
@@ -184,6 +184,7 @@ def test_results_come_back_as_they_were(runner, tmp_path):
         "strided": numpy.arange(200_000)[::2],
         "error": ConnectionError("as a value"),
         "refused": RefusedError("tea", "sold out"),
+        "frozen": FrozenError(reason="no room"),
         "unit": METRE,
         "class": Point,
         "none": None,
@@ -213,7 +214,8 @@ def test_results_come_back_as_they_were(runner, tmp_path):
     assert (second["mixed"]["a"] == 1).all()
     assert (second["class"], second["point"]) == (Point, values["point"])
     assert second["prices"].currency == "EUR"
-    assert second["refused"].reason == "sold out"
+    refused = second["refused"]
+    assert (refused.code, refused.order, refused.reason) == ("tea: sold out", "tea", "sold out")
     assert second["unit"] is METRE
     second["array"][0] = 5  # what is made of it is nobody else's
     second["mixed"]["b"][:1] = b"y"
