@@ -19,8 +19,9 @@ A value in such a pickle may hold exceptions too, and they a value with others: 
 The tables around it are open meanwhile, numbered from the outermost on, in writing as in reading. So a
 value that leads back to an exception around it names the place, and still leads to it when it is read.
 
-What cannot be pickled, or not be read back, is replaced by its repr. A class that cannot be made elsewhere
-is replaced by one of the same name, made on the spot: see :class:`processes.exceptions.StandInError`.
+What cannot be pickled, or not be read back, is replaced by its repr. An exception that cannot tell its text
+for lack of that gets a class that does, derived from its own. A class that cannot be made elsewhere is
+replaced by one of the same name, made on the spot: see :class:`processes.exceptions.StandInError`.
 """
 
 from __future__ import annotations
@@ -33,7 +34,14 @@ import threading
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from itertools import islice
-from types import CodeType, FunctionType, GetSetDescriptorType, MemberDescriptorType, TracebackType
+from types import (
+    CodeType,
+    FunctionType,
+    GetSetDescriptorType,
+    MemberDescriptorType,
+    TracebackType,
+    new_class,
+)
 
 from .exceptions import StandInError
 from .failure import (
@@ -44,6 +52,7 @@ from .failure import (
     exception_texts,
     local_variables,
     name_of_class,
+    unprintable,
 )
 from .pickling import (
     ATOMS,
@@ -147,6 +156,7 @@ class _Writer:
     def __init__(self, to_sender: bool, left_out: dict[str, Named] | None) -> None:
         self._to_sender = to_sender
         self._left_out = left_out  # takes them
+        self._has_replaced = False  # whether a repr stands in the place of something
 
     def write(self, exception: BaseException) -> list[dict[str, Any]]:
         """Return the rows of an exception and of all that hangs on it."""
@@ -162,11 +172,14 @@ class _Writer:
                         table.append(other)
             variables = _variables_of_frames(table)
             stand_ins = _descriptions(table)
-            return [self._row(*row, variables) for row in zip(table, stand_ins, strict=True)]
+            rows = [self._row(*row, variables) for row in zip(table, stand_ins, strict=True)]
         finally:
             _tables.open.pop()
             for one in table:
                 del places[id(one)]
+        if self._has_replaced:
+            _note_lost_texts(rows)
+        return rows
 
     def _row(
         self, exception: BaseException, stand_in: tuple[str, ...], variables: dict[int, dict[str, str]]
@@ -260,10 +273,20 @@ class _Writer:
             if pickled.modules or not pickled.plain:
                 pickle.loads(pickled.data)  # noqa: S301 - our own
             return pickled.data, name_of_class(kind)
+        self._has_replaced = True
         return bounded_repr(value)
 
     def _dump(self, value: Any, *, new_locks: bool = False) -> Pickled:
         return dump_value(value, self._to_sender, classes=self._left_out, new_locks=new_locks)
+
+
+def _note_lost_texts(rows: list[dict[str, Any]]) -> None:
+    """Note which exceptions cannot tell their texts where they are read, for want of what was replaced."""
+    with Contained():
+        table = _read(rows)
+        for row, one, text in zip(rows, table, exception_texts(table), strict=True):
+            if text == unprintable(one) != row["stand_in"][-1] and not row["made_of"]:
+                row["text_is_lost"] = True
 
 
 def _linked(exception: BaseException) -> Iterator[BaseException]:
@@ -414,6 +437,10 @@ def load_exception(data: bytes, _: Sequence[Named] = ()) -> BaseException:
     rows = pickle.loads(data)  # noqa: S301 - plain data, written above
     if isinstance(rows, tuple):
         return _exception_at(rows)
+    return _read(rows)[0]
+
+
+def _read(rows: list[dict[str, Any]]) -> list[BaseException]:
     table: list[Any] = [None] * len(rows)
     _tables.open.append(table)
     try:
@@ -422,8 +449,7 @@ def load_exception(data: bytes, _: Sequence[Named] = ()) -> BaseException:
             _fill(exception, row)
     finally:
         _tables.open.pop()
-    made: BaseException = table[0]
-    return made
+    return table
 
 
 def stand_in_class(name: str, module: str, qualname: str, base_name: str, text: str) -> type[BaseException]:
@@ -460,12 +486,19 @@ def _make(row: dict[str, Any], members: list[BaseException]) -> BaseException:
     with Contained():
         if row.get("made_of"):
             return _made_by_itself(row["made_of"])
-        return _new(pickle.loads(row["class"]), row, members)  # noqa: S301 - read back when it was written
+        cls = pickle.loads(row["class"])  # noqa: S301 - read back when it was written
+        return _new(_telling(cls, row["stand_in"][-1]) if "text_is_lost" in row else cls, row, members)
     cls = stand_in_class(*row["stand_in"])
     try:
         return _new(cls, row, members)
     except TypeError:  # a stand-in is an Exception, and as a group cannot hold a SystemExit, say
         return BaseExceptionGroup(row["message"], members)
+
+
+def _telling(cls: type[BaseException], text: str) -> type[BaseException]:
+    """Return a class of the same names, derived from one, whose exceptions tell a text."""
+    namespace = {"__module__": cls.__module__, "__qualname__": cls.__qualname__, "__str__": lambda _: text}
+    return new_class(cls.__name__, (cls,), {}, lambda body: body.update(namespace))
 
 
 def _new(cls: type[BaseException], row: dict[str, Any], members: list[BaseException]) -> BaseException:

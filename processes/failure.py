@@ -195,7 +195,7 @@ def exception_text(exception: BaseException) -> str:
 def exception_texts(exceptions: list[BaseException]) -> list[str]:
     """Return :func:`exception_text` of several exceptions; they share the time that one would have."""
     texts = _render_all({number: _text_job(one) for number, one in enumerate(exceptions)})
-    return [texts.get(number, _unprintable(one)) for number, one in enumerate(exceptions)]
+    return [texts.get(number, unprintable(one)) for number, one in enumerate(exceptions)]
 
 
 def exception_line(exception: BaseException) -> str:
@@ -271,7 +271,7 @@ def _describe(exception: BaseException, frame_filter: str | None) -> Failure:
     for name, value in variables.items():
         jobs[name] = _repr_job(value, MAX_CHARACTERS)
     texts = _render_all(jobs)
-    text = texts.get(_EXCEPTION, _unprintable(exception))
+    text = texts.get(_EXCEPTION, unprintable(exception))
     traceback_str = texts[_TRACEBACK] if _TRACEBACK in texts else _bare_traceback(exception, text)
     return Failure(text, traceback_str, _with_stand_ins(variables, texts), location)
 
@@ -319,10 +319,11 @@ def _exception_text(exception: BaseException, threaded: bool) -> str:
     except BaseException:
         if not threaded:
             raise
-        return _unprintable(exception)
+        return unprintable(exception)
 
 
-def _unprintable(exception: BaseException) -> str:
+def unprintable(exception: BaseException) -> str:
+    """Return what stands in the place of the text of an exception that cannot tell it."""
     return f"<unprintable {_type_name(exception)} object>"
 
 
@@ -643,7 +644,7 @@ def _foreign_repr(value: object, room: int) -> str:
         try:
             text = _cut(str(error), 200)
         except BaseException:
-            text = _unprintable(error)
+            text = unprintable(error)
         return f"<{_type_name(value)} object whose __repr__ raised {behind_type(error, text)}>"
 
 

@@ -14,7 +14,7 @@ import textwrap
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -401,6 +401,27 @@ def test_an_attribute_that_cannot_travel_is_replaced_by_its_repr() -> None:
     assert copy.kept == {"a": (1, 2)}
     assert copy.reason == "why"
     assert copy.__notes__ == ["first", repr(lock)]
+
+
+class Located(ValueError):
+    """An exception that tells its text by what it holds, as patsy's does."""
+
+    def __init__(self, message: str, steps: Iterator[int]) -> None:
+        super().__init__(message)
+        self.steps: Any = steps
+
+    def __str__(self) -> str:
+        return f"{self.args[0]} in {self.steps.gi_code.co_name}"
+
+
+def test_an_exception_that_tells_its_text_by_what_cannot_travel_still_tells_it() -> None:
+    exception = RuntimeError("b")
+    exception.__cause__ = Located("a", (number for number in range(3)))
+    copy = there_and_back(exception).__cause__
+    assert isinstance(copy, Located)
+    assert str(copy) == str(exception.__cause__) == "a in <genexpr>"
+    assert type(copy).__qualname__ == "Located"
+    assert str(there_and_back(copy)) == str(copy)
 
 
 @pytest.mark.parametrize("notes", ["text", 3, ("a", "b"), {"a": 1}, []])
