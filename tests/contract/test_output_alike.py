@@ -385,7 +385,8 @@ for runner in sys.argv[1:]:
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_a_task_may_change_how_its_streams_encode(unbuffered):
     environment = {**os.environ, "PYTHONIOENCODING": "latin-1", "PYTHONUNBUFFERED": unbuffered}
-    done = programs.ended([sys.executable, "-c", ENCODES, *programs.NAMED], env=environment, check=True)
+    command = [sys.executable, "-c", ENCODES, *programs.NAMED]
+    done = programs.ended(command, env=environment, encoding="utf-8", check=True)
     lines = ["caf\N{LATIN SMALL LETTER E WITH ACUTE}"] * len(programs.NAMED)
     assert done.stdout.splitlines() == done.stderr.splitlines() == lines
 

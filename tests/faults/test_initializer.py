@@ -21,13 +21,14 @@ from processes import Process, ProcessPoolRunner, SerializationError, Task, Work
 @pytest.mark.parametrize("initializer", [prepare, prepare_slowly])
 def test_an_initializer_runs_before_the_first_task_and_what_it_changes_stays(initializer):
     tasks = [Task(f"look-{n}", look) for n in range(20)]
+    root = os.path.abspath("/")
     pids = set()
     with ProcessPoolRunner(2, initializer=initializer) as runner:
         for _ in range(2):
             report = Process(tasks).run(runner=runner)
             report.raise_for_errors()
             for name, (prepared_in, environment, folder) in report.results.items():
-                assert (prepared_in, environment, folder) == (report.metrics[name].pid, "yes", "/")
+                assert (prepared_in, environment, folder) == (report.metrics[name].pid, "yes", root)
                 pids.add(prepared_in)
     assert len(pids) <= 2, "a worker was taken for changed by its initializer"
 
