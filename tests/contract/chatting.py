@@ -55,6 +55,9 @@ class Detached:
     def __repr__(self) -> str:
         raise RuntimeError("detached")
 
+    def __str__(self) -> str:
+        return "thing"
+
 
 def log_odd_things() -> int:
     of_its_own = type("OfItsOwn", (), {"__module__": __name__, "__qualname__": "OfItsOwn"})
@@ -65,7 +68,7 @@ def log_odd_things() -> int:
         "array": pickle.PickleBuffer(bytes(200_000)),
         "known": {"lock": threading.Lock(), "why": "odd", "where": ["here"]},
     }
-    logging.getLogger("chatty.app").warning("odd", extra=odd)
+    logging.getLogger("chatty.app").warning("odd %s", Detached(), extra=odd)
     return 1
 
 

@@ -662,9 +662,9 @@ def test_attributes_of_a_record_that_cannot_travel_cost_nothing(runner, tmp_path
     vars(chatting).pop("OfItsOwn", None)
     report.raise_for_errors()
     assert report.results == {"odd": 1, "other": 2}
-    assert "chatty.app: odd" in path.read_text()
+    assert "chatty.app: odd thing" in path.read_text()
     (record,) = (record for record in heard if record.name == "chatty.app")
-    assert record.pair == (1, [2])
+    assert (record.getMessage(), record.pair) == ("odd thing", (1, [2]))
     if runner in SENDING:
         assert record.error == "WithCode('x 3')"
         assert record.detached == "<Detached object whose __repr__ raised RuntimeError: detached>"
