@@ -27,6 +27,7 @@ import weakref
 from collections import deque, namedtuple
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -332,6 +333,28 @@ def with_default(value: object) -> Callable[[], object]:
     return function
 
 
+def beside_what_is_not_bound(lock: object) -> Callable[[], object]:
+    def use() -> object:
+        return later, lock
+
+    if lock is None:
+        later = 1
+    return use
+
+
+def with_annotation(lock: object) -> Callable[[], None]:
+    def use() -> None: ...
+
+    use.__annotations__["lock"] = lock
+    return use
+
+
+def in_context(lock: object) -> ContextVar[object]:
+    variable: ContextVar[object] = ContextVar("variable")
+    variable.set(lock)
+    return variable
+
+
 def with_attribute(value: object) -> Callable[[], object]:
     def function() -> None:
         pass
@@ -412,7 +435,10 @@ LOCKED: list[tuple[Callable[[Any], object], str]] = [
     (closing_over, ".__closure__['value']"),
     (lambda lock: closing_over(closing_over(lock)), ".__closure__['value'].__closure__['value']"),
     (lambda lock: functools.cache(closing_over(lock)), ".__wrapped__.__closure__['value']"),
+    (beside_what_is_not_bound, ".__closure__['lock']"),
     (with_default, ".__defaults__[1]"),
+    (with_annotation, ".__annotations__['lock']"),
+    (in_context, ".get()"),
     (with_attribute, ".lock"),
     (lambda lock: with_lock_global, ".__globals__['LOCK']"),
     (ring, "[3]"),
