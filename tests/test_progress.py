@@ -159,6 +159,14 @@ def test_a_run_that_ends_early_shows_how_far_it_came():
     assert stream.getvalue().startswith("processes: 1/6 done, 1 failed, ")
 
 
+def test_what_was_under_way_at_the_end_of_a_run_is_so_no_more():
+    stream = io.StringIO()
+    observer = Progress(stream)
+    for event in (RunStarted("ended", ("cut",), "thread"), TaskStarted("cut", 1), RunFinished(0.1)):
+        observer(event)
+    assert stream.getvalue() == "ended: 0/1 done, 0.1 s\n"
+
+
 def test_on_a_terminal_one_line_moves_and_its_last_state_stays(terminal):
     stream, written = terminal
     some_of_each_kind().run(runner="thread", observers=[Progress(stream)])
