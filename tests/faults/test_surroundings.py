@@ -826,13 +826,21 @@ def test_a_run_that_may_start_few_threads_makes_do_with_them_or_tells_the_reason
         "    assert threading.enumerate() == [threading.main_thread()], runner\n"
         "    errors = {name: str(error) for name, error in report.exceptions.items()}\n"
         "    print((runner, report.results, errors))\n"
+        "release = threading.Event()\n"
+        "tasks = [Task('stuck', release.wait, args=(60,), timeout=0.2), Task('waits', abs, args=(-1,))]\n"
+        "report = Process(tasks).run(runner='thread', max_workers=2)\n"
+        "release.set()\n"
+        "print({name: str(error) for name, error in report.exceptions.items()})\n"
     )
     results = {f"t{i}": i**2 for i in range(10)}
     reason = "no thread could be started (can't start new thread)"
-    errors = {name: f"Task {name!r} could not be run: {reason}" for name in results}
-    expected = (results, {}) if threads else ({}, errors)
-    told = [ast.literal_eval(line) for line in run_as_somebody(script).splitlines()]
+    errors = {name: f"Task {name!r} could not be run: {reason}" for name in (*results, "stuck", "waits")}
+    expected = (results, {}) if threads else ({}, {name: errors[name] for name in results})
+    *told, last = [ast.literal_eval(line) for line in run_as_somebody(script).splitlines()]
     assert told == [(runner, *expected) for runner, _ in runs]
+    # One that is left behind leaves its place to nobody where no other thread may be started.
+    stuck = "Task 'stuck' timed out after 0.2s" if threads else errors["stuck"]
+    assert last == {"stuck": stuck} | ({} if threads > 1 else {"waits": errors["waits"]})
 
 
 # ---- Control groups ---
