@@ -39,7 +39,7 @@ from .annotations import annotations_of, are_known, as_attribute
 from .class_parts import attributes_of_members, parts_of_class, reduce_member, take_early
 from .collector import collector_paused
 from .exception_state import dump_exception, load_exception
-from .importable import can_be_imported, goes_by_value, look_for_home, stays_away
+from .importable import can_be_imported, goes_by_value, imported_from, look_for_home, stays_away
 from .lazy_imports import LAZY_IMPORT, waiting_submodules, with_lazy_imports
 from .pickling import (
     ATOMS,
@@ -457,7 +457,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         kind = type(bare)
         for module in ("__main__", *self._shared):
             if (name := name_among(globals_of(module), bare)) is not None:
-                if (home := _imported_from(name, bare)) is not None:
+                if (home := imported_from(name, bare)) is not None:
                     self._modules.add(home.__name__)
                     return getattr, (home, name)
                 return make_named, (module, name, kind, *made_of)
@@ -493,17 +493,6 @@ def _reduce_global(obj: Any, name: str) -> Any:
 def _is_of_nothing(reduced: Any) -> bool:
     """Tell whether an object that has been reduced has nothing of its own."""
     return reduced[0] is NEW_OBJECT and len(reduced[1]) == 1 and all(part is None for part in reduced[2:])
-
-
-def _imported_from(name: str, value: object) -> ModuleType | None:
-    """Find the module that a script has imported a global from; None if no worker could import it."""
-    for module_name, module in list(sys.modules.items()):
-        values = getattr(module, "__dict__", {})
-        # By its own name: multiprocessing gives the script a second one.
-        is_there = values.get(name) is value and module_name == values.get("__name__")
-        if is_there and not goes_by_value(module_name):
-            return module
-    return None
 
 
 def _annotated_with_text(function: FunctionType) -> FunctionType:

@@ -20,6 +20,7 @@ from weakref import ReferenceType, WeakKeyDictionary, WeakValueDictionary
 from .annotations import OF_CLASSES, annotations_of
 from .exceptions import SerializationError
 from .failure import DICTS, drop_leading_frames, exception_line, name_of_class, traceback_of
+from .importable import imported_from
 from .pickling import Contained, dump_value
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def cannot_dump(
 ) -> SerializationError:
     """Make the error for a value that cannot be serialized; parameters as for `processes.pickling.dump`."""
     drop_leading_frames(error, _ours())
-    path, culprit, cls = find_culprit(value, what)
+    path, culprit, cls, imported = find_culprit(value, what)
     kind = _type_with_module(culprit)
     article = "an" if kind.lstrip("_")[:1].lower() in "aeiou" else "a"
     said = exception_line(error)
@@ -68,7 +69,7 @@ def cannot_dump(
         advice = _AS_LIST if kind in _GENERATORS else "Return what it holds instead"
     else:
         trouble = f"Task {task_name!r} cannot be sent to a worker process"
-        advice = advice_for(kind)
+        advice = f"Let the function do {imported!r} itself" if imported else advice_for(kind)
         if cls is not None:  # which has it as long as it goes by value
             advice += f", put class {cls.__qualname__!r} into a module that can be imported"
     if isinstance(error, MemoryError):
@@ -124,7 +125,7 @@ def cannot_load(error: BaseException, task_name: str, what: str | tuple[str, ...
     )
 
 
-def find_culprit(value: Any, what: str | tuple[str, ...]) -> tuple[str, object, type | None]:
+def find_culprit(value: Any, what: str | tuple[str, ...]) -> tuple[str, object, type | None, str]:
     """Find the innermost part of a value that cannot be serialized.
 
     Parameters
@@ -136,9 +137,9 @@ def find_culprit(value: Any, what: str | tuple[str, ...]) -> tuple[str, object, 
 
     Returns
     -------
-    tuple of str, object, and type or None
-        Where the part stands, as in ``kwargs['cfg'].lock``, the part itself, and the outermost class that it
-        is a part of.
+    tuple of str, object, type or None, and str
+        Where the part stands, as in ``kwargs['cfg'].lock``, the part itself, the outermost class that it is a
+        part of, and the import of the outermost global that it is a part of, if a module has that.
     """
     search = _Search()
     if isinstance(what, str):
@@ -151,7 +152,7 @@ def find_culprit(value: Any, what: str | tuple[str, ...]) -> tuple[str, object, 
                 break
     if len(path) > _MAX_PATH:
         path = f"{path[: _MAX_PATH // 2]}…{path[-_MAX_PATH // 2 :]}"
-    return path, culprit, search.cls
+    return path, culprit, search.cls, search.imported
 
 
 class _Search:
@@ -159,6 +160,7 @@ class _Search:
         self._end = thread_time() + SEARCH_SECONDS
         self._around: list[object] = []  # the value being taken apart, and those that it is a part of
         self.cls: type | None = None  # the outermost class that the culprit is a part of
+        self.imported = ""  # the import of the outermost global that it is a part of
 
     def innermost(self, path: str, value: object) -> tuple[str, object] | None:
         """Find the culprit in a value that fails; None where the value fails for what is around it."""
@@ -176,12 +178,22 @@ class _Search:
                         if found is not None:
                             if isinstance(value, type):
                                 self.cls = value
+                            elif isinstance(value, FunctionType):
+                                self.imported = _import_of(part, value)
                             return found
                         leads_back = True
                 return None if leads_back else (path, value)
             return path, value  # its own code, asked for its state: it is the culprit itself
         finally:
             self._around.pop()
+
+
+def _import_of(part: object, function: FunctionType) -> str:
+    """Return the import by which a function has got a global; empty if a worker could not do it."""
+    for name, value in function.__globals__.items():
+        if value is part and (home := imported_from(name, part)) is not None:
+            return f"from {home.__name__} import {name}"
+    return ""
 
 
 def _type_with_module(value: object) -> str:

@@ -54,6 +54,17 @@ def _with_packages(name: str) -> Iterator[str]:
     return accumulate(name.split("."), "{}.{}".format)
 
 
+def imported_from(name: str, value: object) -> ModuleType | None:
+    """Find the module that a script has imported a global from; None if no worker could import it."""
+    for module_name, module in list(sys.modules.items()):
+        values = getattr(module, "__dict__", {})
+        # By its own name: multiprocessing gives the script a second one.
+        is_there = values.get(name) is value and module_name == values.get("__name__")
+        if is_there and not goes_by_value(module_name):
+            return module
+    return None
+
+
 def go_by_value(module: ModuleType) -> None:
     """Let what belongs to a module go by value, and the module itself stay away from workers."""
     import cloudpickle
