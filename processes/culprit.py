@@ -70,7 +70,7 @@ def cannot_dump(
     else:
         trouble = f"Task {task_name!r} cannot be sent to a worker process"
         advice = f"Let the function do {imported!r} itself" if imported else advice_for(kind)
-        if cls is not None:  # which has it as long as it goes by value
+        if cls is not None and not imported:  # which has it as long as it goes by value
             advice += f", put class {cls.__qualname__!r} into a module that can be imported"
     if isinstance(error, MemoryError):
         advice = _LESS

@@ -152,6 +152,7 @@ class Fingerprints:
         self._begun: set[int] = set()  # ids of those of which the part is being made
         self._codes: dict[int, tuple[CodeType, Code]] = {}
         self._items: dict[int, tuple[object, bytes]] = {}  # of sets
+        self._items_begun: set[int] = set()  # ids of those of which the digest is being made
         self._large: dict[tuple[int, int], tuple[object, bytes]] = {}  # by address and size
         self.modules = Modules()
         self.shared = {id(value): (module, value) for module, _, value in shared_by_all()}
@@ -284,7 +285,17 @@ class Fingerprints:
 
     def of_item(self, item: object) -> bytes:
         """Return the digest of what is in a set; of what several sets may share it is kept."""
-        return self.digest(item) if is_simple(item) else _known(self._items, item, self.digest)
+        if is_simple(item):
+            return self.digest(item)
+        if id(item) in self._items_begun:
+            raise NoFingerprintError(
+                f"a set leads back to {brief_repr(item)} in it, which a list or dict may do"
+            )
+        self._items_begun.add(id(item))
+        try:
+            return _known(self._items, item, self.digest)
+        finally:
+            self._items_begun.discard(id(item))
 
     def _try_part_of(self, need: Any) -> _Part:
         if id(need) in self._begun:

@@ -56,13 +56,14 @@ def _with_packages(name: str) -> Iterator[str]:
 
 def imported_from(name: str, value: object) -> ModuleType | None:
     """Find the module that a script has imported a global from; None if no worker could import it."""
+    found = []
     for module_name, module in list(sys.modules.items()):
         values = getattr(module, "__dict__", {})
         # By its own name: multiprocessing gives the script a second one.
         is_there = values.get(name) is value and module_name == values.get("__name__")
         if is_there and not goes_by_value(module_name):
-            return module
-    return None
+            found.append(module)
+    return min(found, key=lambda module: len(module.__name__), default=None)  # the package rather than a part
 
 
 def go_by_value(module: ModuleType) -> None:

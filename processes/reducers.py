@@ -308,7 +308,8 @@ def _reduce_builtin(function: Any) -> Any:
 
 
 def _refuse(one: Any) -> Any:
-    # What it would send is the number of a descriptor, or where a library of C stands in memory.
+    # What it would send is the number of a descriptor, or where a library of C stands in memory; of what
+    # leads to objects of its library, as a proxy does, it would be a copy that leads to others.
     raise TypeError(f"cannot pickle {type(one).__name__!r} object")
 
 
@@ -456,10 +457,14 @@ REDUCERS: Final[dict[type, Callable[[Any], Any]]] = {
 }
 
 OF_LIBRARIES: Final[dict[str, Callable[[Any], Any]]] = {
-    "ctypes.CDLL": _refuse,
-    "ctypes.PyDLL": _refuse,
-    "multiprocessing.connection.Connection": _refuse,
-    "multiprocessing.connection.PipeConnection": _refuse,
+    **dict.fromkeys(
+        (
+            *("ctypes.CDLL", "ctypes.PyDLL"),
+            *("multiprocessing.connection.Connection", "multiprocessing.connection.PipeConnection"),
+            *("mpmath.ctx_mp.MPContext", "werkzeug.local.LocalProxy"),
+        ),
+        _refuse,
+    ),
     "nanobind.nb_func": _reduce_builtin,
     "numpy.memmap": _reduce_memmap,
     "numpy.random.mtrand.RandomState": reduce_shared,

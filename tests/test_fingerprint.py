@@ -1375,6 +1375,22 @@ def test_how_a_connection_is_encrypted_does_not_count():
     assert made.of_call(print, (one,), {}) == made.of_call(print, (other,), {})
 
 
+class Node:
+    def __init__(self):
+        self.beside = set()
+
+
+def test_a_set_that_leads_back_to_what_holds_it_is_told_and_one_that_does_not_counts():
+    made = Fingerprints()
+    nodes = [Node() for _ in range(4)]
+    for node, other in zip(nodes, nodes[1:], strict=False):
+        node.beside.add(other)
+    assert made.of_call(print, (nodes,), {})
+    nodes[-1].beside.add(nodes[0])
+    with pytest.raises(NoFingerprintError, match="its arguments: .*a set leads back to <.*Node object"):
+        Fingerprints().of_call(print, (nodes,), {})
+
+
 def test_what_has_no_fingerprint_has_none_and_costs_nothing_else():
     class Hostile:
         def __init__(self, error: BaseException) -> None:

@@ -569,13 +569,14 @@ def test_the_advice_is_one_that_helps(make: Callable[[], Any], argument: str, re
         assert str(caught.value).endswith(f", which cannot be serialized. {advice}")
 
 
-def test_what_a_script_has_imported_its_functions_are_to_import_themselves() -> None:
-    script: dict[str, Any] = {"__name__": "__main__", "LOCK": LOCK}
-    exec("def load():\n    return LOCK", script)
+@pytest.mark.parametrize(("module", "name"), [(__name__, "LOCK"), ("flask", "current_app"), ("mpmath", "mp")])
+def test_what_a_script_has_imported_its_functions_are_to_import_themselves(module: str, name: str) -> None:
+    script = {"__name__": "__main__", name: getattr(pytest.importorskip(module), name)}
+    exec(f"def load():\n    return {name}", script)
     with pytest.raises(SerializationError) as caught:
         dump(script["load"], task_name="t", what="func")
-    assert caught.value.path == "func.__globals__['LOCK']"
-    assert f". Let the function do 'from {__name__} import LOCK' itself, or" in str(caught.value)
+    assert f"func.__globals__[{name!r}]" in caught.value.path
+    assert f". Let the function do 'from {module} import {name}' itself, or give" in str(caught.value)
 
 
 def test_what_a_class_has_that_goes_by_value_may_stay_where_the_class_is_put_into_a_module() -> None:
