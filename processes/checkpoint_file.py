@@ -21,6 +21,8 @@ from io import FileIO
 from struct import Struct
 from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 
+from .folders import make_folder_for
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
@@ -100,6 +102,7 @@ class CheckpointFile:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
+        make_folder_for(path)
         self.path = os.path.realpath(os.fsdecode(path))  # the program may change its directory
         self.records: dict[str, Record] = {}
         self._file = self._open()
@@ -188,7 +191,7 @@ class CheckpointFile:
             self._file.close()
 
     def _open(self) -> FileIO:
-        os.makedirs(os.path.dirname(self.path), exist_ok=True)  # noqa: PTH103, PTH120
+        make_folder_for(self.path)  # the path may be a link to where there is nothing yet
         while True:
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
             file = FileIO(descriptor, "r+b")

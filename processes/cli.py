@@ -24,6 +24,7 @@ from .annotations import signature_of
 from .checks import did_you_mean
 from .execution_report import ProcessExecutionReport
 from .failure import brief_repr, exception_line
+from .folders import make_folder_for
 from .importable import go_by_value
 from .observers.progress import is_terminal
 from .process import Process
@@ -56,7 +57,7 @@ class OutputFile(click.Path):
         if str(path) == "-":
             self.fail("'-' is no file: the table is printed on standard output", param, ctx)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder_for(path)
         except OSError as error:
             self.fail(f"{str(path.parent)!r} cannot be made: {error}", param, ctx)
         if not os.access(path if path.exists() else path.parent, os.W_OK):

@@ -11,6 +11,7 @@ from .caller import warn_caller
 from .collector import collector_paused
 from .exceptions import ProcessesError
 from .failure import bounded_dataclass_repr, brief_repr, exception_line
+from .folders import make_folder_for
 from .lazy_mapping import LazyMapping
 from .parameters import names_by_task
 from .results import ByName, Results
@@ -488,6 +489,6 @@ def _written(path: str | os.PathLike[str] | None, render: Callable[[], str]) -> 
     from pathlib import Path
 
     file, text = Path(path), render()
-    file.parent.mkdir(parents=True, exist_ok=True)
+    make_folder_for(file)
     file.write_text(text, encoding="utf-8", errors="backslashreplace")  # lone surrogates, as JSON spells them
     return text

@@ -15,6 +15,7 @@ import warnings
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
+from .folders import make_folder_for
 from .log_capture import anybody_listens
 
 if TYPE_CHECKING:
@@ -192,7 +193,7 @@ def create_log_file(path: str | os.PathLike[str]) -> None:
     try:
         _append(path, b"")
     except FileNotFoundError:
-        os.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH103, PTH120
+        make_folder_for(path)
         _append(path, b"")
 
 

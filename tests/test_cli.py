@@ -488,6 +488,8 @@ WRONG_USAGES = [
     (["run", "job.py", "--json", "-"], "'-' is no file"),
     (["run", "job.py", "--json", ""], "is a directory"),
     (["run", "job.py", "--html", "job.py/page.html"], "cannot be made"),
+    (["run", "job.py", "--html=~/page.html"], "'~' does not stand for your home here: write that out"),
+    (["run", "job.py", "--checkpoint=~/run.ckpt"], "'~' does not stand for your home here: write that out"),
     (["run", "job.py", "--html", "-"], "'-' is no file"),
     (["run", "job.py", "--trace", "folder"], "'folder' is a directory"),
     (["run", "several.py"], "has more than one Process; append :NAME with one of first, second"),
