@@ -463,7 +463,7 @@ def make_class(
         cls = make(*arguments)
         received.add(cls)
         ids[cls] = class_id
-        by_id[class_id] = cls
+    by_id[class_id] = cls
     if sent_by_parent and cls in received and serves_run():
         from_parent.add(cls)
     return cls

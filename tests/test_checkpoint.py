@@ -222,11 +222,16 @@ def test_results_come_back_as_they_were(runner, tmp_path):
 
 
 SCRIPT = """
+import threading
 from processes import Process, Task, TaskDependency
 
 class Point:
     def __init__(self, x):
         self.x = x
+
+class BusyError(Exception):
+    def __init__(self):
+        self.lock = threading.Lock()
 
 def double(point):
     assert type(point) is Point
@@ -234,7 +239,7 @@ def double(point):
     return lambda: 2 * point.x if len(large) == 300_000 else 0
 
 def make_large(point):
-    return [Point(5), bytes(500_000)]
+    return [Point(5), bytes(500_000), BusyError()]
 
 def look(function, large):
     {look}
@@ -254,7 +259,7 @@ for runner in ("thread", "process"):
 
 def test_classes_and_functions_of_a_script_come_back_as_the_scripts_own(tmp_path):
     lines = []
-    returned = "return function() + large[0].x if type(large[0]) is Point else 0"
+    returned = "return function() + large[0].x if list(map(type, large)) == [Point, bytes, BusyError] else 0"
     for look in ("raise ValueError", returned, returned):
         (tmp_path / "script.py").write_text(SCRIPT.format(look=look))
         lines += output_of([sys.executable, "script.py"], cwd=tmp_path).splitlines()
