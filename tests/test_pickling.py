@@ -631,7 +631,7 @@ def test_resources_of_every_kind_are_named(tmp_path: Path) -> None:
             "_io.TextIOWrapper": file,
             "frame": sys._getframe(),
             "_thread.RLock": threading.RLock(),
-            "ctypes.PyDLL": ctypes.pythonapi,
+            "ctypes.PyDLL": ctypes.PyDLL("python", handle=ctypes.pythonapi._handle),
         }
         for name, resource in [*resources.items(), ("_io.TextIOWrapper", without_name)]:
             with pytest.raises(SerializationError) as caught:
