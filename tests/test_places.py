@@ -989,17 +989,24 @@ def test_a_run_may_be_driven_by_any_thread(runner):
     assert results == [{"first": 2, "second": 20}]
 
 
-def test_a_run_on_two_runners_ends_where_a_selector_has_no_descriptor(monkeypatch):
-    monkeypatch.setattr(selectors, "DefaultSelector", selectors.SelectSelector)  # as that of gevent
+def test_a_run_on_two_runners_goes_on_at_once_where_a_selector_has_no_descriptor(monkeypatch):
+    monkeypatch.setattr(
+        selectors, "DefaultSelector", selectors.SelectSelector
+    )  # as on Windows, and with gevent
+    for name in ("runners.pool.runner.POLL_SECONDS", "scheduler.LOOK_SECONDS"):
+        monkeypatch.setattr(f"processes.{name}", 3600)
     results = []
     tasks = [
         Task("slow", time.sleep, args=(0.5,), runner="process"),
         Task("quick", abs, args=(-1,), runner="thread"),
+        Task("next", abs, dependencies=[TaskDependency("quick", True)], runner="process"),
+        Task("last", abs, dependencies=[TaskDependency("next", True)], runner="thread"),
+        Task("large", len, args=(bytearray(3_000_000),), runner="process"),
     ]
     thread = threading.Thread(target=lambda: results.append(Process(tasks).run().results), daemon=True)
     thread.start()
     thread.join(60)
-    assert results == [{"slow": None, "quick": 1}]
+    assert results == [{"slow": None, "quick": 1, "next": 1, "last": 1, "large": 3_000_000}]
 
 
 def test_a_runner_may_be_used_in_another_thread_than_the_one_that_opened_it():

@@ -157,6 +157,11 @@ class ProcessRunner(ABC):
         """
         return None
 
+    @property
+    def waits_itself(self) -> bool:
+        """Whether neither tells, but only :meth:`wait`: one such runner of several sleeps for all of them."""
+        return False
+
     @abstractmethod
     def close(self) -> None:
         """End what is left of the run; called once, also after an error."""

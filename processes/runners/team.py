@@ -71,8 +71,12 @@ class Team:
         if not messages and timeout != 0:
             for runner in runners:
                 timeout = shorter(timeout, runner.poll_seconds)
-            waker.wait(timeout, [fd for runner in runners if (fd := runner.fileno()) is not None])
-            messages = _collect(runners)
+            sleeper = next((runner for runner in runners if runner.waits_itself), None)
+            if sleeper is None:
+                waker.wait(timeout, [fd for runner in runners if (fd := runner.fileno()) is not None])
+            else:
+                messages = sleeper.wait(timeout)
+            messages += _collect(runners)
         return messages
 
 

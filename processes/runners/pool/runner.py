@@ -235,12 +235,16 @@ class ProcessPoolRunner(ProcessRunner):
 
     @property
     def poll_seconds(self) -> float | None:
-        if self.memory_limit is not None or not abilities.CAN_GUARD or self.fileno() is None:
+        if self.memory_limit is not None or not abilities.CAN_GUARD or self.waits_itself:
             return POLL_SECONDS
         return OUTPUT_SECONDS if self._captures_output else None
 
     def fileno(self) -> int | None:
-        return self._selector.fileno() if hasattr(self._selector, "fileno") else None
+        return None if self.waits_itself else self._selector.fileno()
+
+    @property
+    def waits_itself(self) -> bool:
+        return not hasattr(self._selector, "fileno")  # as on Windows
 
     def prepare(self, count: int) -> None:
         # All workers that are needed now, before modules are imported that serialize the first attempt.
