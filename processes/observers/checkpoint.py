@@ -329,7 +329,9 @@ class _NamingPickler(pickle.Pickler):
         kind = type(obj)
         if id(kind) in self._ordinary:
             return NotImplemented
-        if not is_users(kind) or issubclass(kind, (type, Enum)) or kind in dispatch_table:
+        # tblib, which Dask brings, puts all exceptions there, and cannot fill those that are frozen.
+        in_table = kind in dispatch_table and not issubclass(kind, BaseException)
+        if in_table or not is_users(kind) or issubclass(kind, (type, Enum)):
             self._ordinary[id(kind)] = kind
             return NotImplemented
         reduced = obj.__reduce_ex__(PROTOCOL)
