@@ -66,7 +66,7 @@ class WarmPool:
     def _pids_now(self) -> set[int]:
         assert self._runner is not None
         assert self._runner._shelf is not None
-        return {child.process.pid for child in self._runner._shelf._children}
+        return {child.process.pid for child in self._runner._shelf._workers}
 
 
 _warm_pool = WarmPool()

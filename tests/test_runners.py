@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from functools import partial
 
 import psutil
@@ -178,6 +181,85 @@ def test_runners_that_send_functions_elsewhere_are_refused_on_other_interpreters
         patched.setattr(sys.implementation, "name", "pypy")
         with pytest.raises(ValueError, match=r'Runner needs CPython: on pypy, .* use runner="thread"'):
             make()
+
+
+# ---- Threads that stay from run to run -------------------------------------------------------------------
+
+
+def test_threads_of_a_block_stay_from_run_to_run_with_what_they_have_made():
+    made = threading.local()
+
+    def connection(together: threading.Barrier) -> tuple[object, str]:
+        together.wait(60)  # else one thread might run both
+        made.connection = getattr(made, "connection", None) or object()
+        return made.connection, threading.current_thread().name
+
+    def connections(runner: ThreadRunner | str, count: int = 2) -> tuple[set[object], set[str]]:
+        together = threading.Barrier(count)
+        tasks = [Task(f"t{number}", connection, args=(together,)) for number in range(count)]
+        report = Process(tasks).run(runner=runner, max_workers=2 if runner == "thread" else None)
+        found, names = zip(*report.results.values(), strict=True)
+        return set(found), set(names)
+
+    with ThreadRunner(2) as runner:
+        first = connections(runner)
+        with runner:
+            assert connections(runner) == first
+        (one,), names = connections(runner, 1)
+        assert one in first[0]
+        assert names == {"thread-1"} < first[1]
+        assert connections(copy(runner)) == first
+    assert not first[0] & connections(runner)[0]
+    assert not first[0] & connections("thread")[0]
+
+
+def test_a_thread_that_was_left_behind_serves_no_later_run_and_ends_with_its_call():
+    go_on, left = threading.Event(), []
+
+    def hang() -> None:
+        left.append(threading.current_thread())
+        go_on.wait(60)
+
+    with ThreadRunner(1) as runner:
+        report = Process([Task("hangs", hang, timeout=0.05, retries=1)]).run(runner=runner)
+        assert isinstance(report.exceptions["hangs"], TimeoutError)
+        go_on.set()
+        for thread in left:
+            thread.join(60)
+            assert not thread.is_alive()
+        later = Process([Task("later", threading.current_thread)]).run(runner=runner).results["later"]
+    assert later not in left
+    assert not later.is_alive()
+
+
+def test_runs_at_the_same_time_have_threads_of_their_own_of_which_a_block_keeps_what_there_is_room_for():
+    together = threading.Barrier(3)
+
+    def meet() -> threading.Thread:
+        together.wait(60)
+        return threading.current_thread()
+
+    def run(_: int) -> threading.Thread:
+        return Process([Task("meets", meet)]).run(runner=runner).results["meets"]
+
+    with ThreadRunner(1) as runner, ThreadPoolExecutor(3) as programs:
+        threads = set(programs.map(run, range(3)))
+        assert len(threads) == 3
+        assert sum(thread.is_alive() for thread in threads) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # from Python 3.12 on
+def test_a_forked_process_that_uses_an_open_runner_has_threads_of_its_own():
+    process = process_of(1)
+    with ThreadRunner(1) as runner:
+        process.run(runner=runner)
+        forked = os.fork()
+        if not forked:
+            signal.alarm(30)  # it may not hang either
+            os._exit(0 if process.run(runner=runner).results == {"t0": 0} else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(forked, 0)[1]) == 0
+        assert process.run(runner=runner).results == {"t0": 0}
 
 
 # ---- Threads of BLAS and OpenMP --------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from ..clock import monotonic
 from ..failure import HAS_DAEMONS, describe_failure
 from ..perform import format_stack, perform
 from ..thread_context import context_for_thread
-from .base import ProcessRunner
+from .shelf import WarmRunner, end
 from .stacks import stacks
 
 if TYPE_CHECKING:
@@ -29,12 +29,13 @@ DEFAULT_THREADS = 4
 _UNTIL_GONE: Final = (0.001, 0.01, 0.1)
 
 
-class ThreadRunner(ProcessRunner):
+class ThreadRunner(WarmRunner["_Thread"]):
     """Several attempts at a time, each on a thread of its own; for functions that wait for I/O.
 
     The threads are daemons: one that is left behind after its time limit (nothing can stop a thread)
     never keeps the interpreter from exiting; but for interpreters of `concurrent.interpreters`, which have no
-    daemons. Its slot is filled by a new thread.
+    daemons. Its slot is filled by a new thread. In a ``with`` statement the others stay from run to run, with
+    what functions keep in a `threading.local`.
 
     Parameters
     ----------
@@ -59,10 +60,13 @@ class ThreadRunner(ProcessRunner):
         self._attempts: SimpleQueue[Attempt | None] = SimpleQueue()
         self._context = copy_context()  # in it a function finds what it would find in the caller's thread
         self._threads: list[_Thread] = []  # those that serve the slots; none that was left behind
+        self.ended: SimpleQueue[tuple[_Thread, bool]] = SimpleQueue()  # each, and whether it stays
         self.held = 0  # attempts that run or that a thread is about to fetch
         self._started = 0
         self._pauses = iter(_UNTIL_GONE)
         self._stopped: set[int] = set()  # tickets of attempts left behind; read by the threads
+        if self._shelf is not None:
+            self._shelf.begin_run()
 
     @property
     def free_slots(self) -> int:
@@ -77,12 +81,13 @@ class ThreadRunner(ProcessRunner):
     def _add_thread_if_needed(self) -> None:
         if len(self._threads) < min(self.held, self.max_workers):
             others = self._threads
+            thread = None
             try:
                 context = context_for_thread(self._context)
-                thread = _Thread(self, f"{self.name}-{self._started + 1}", context)
-                # Before it starts: threads look for themselves there. A new list, as they may read this one.
+                thread = (None if self._shelf is None else self._shelf.take()) or _Thread()
+                # Before it serves: threads look for themselves there. A new list, as they may read this one.
                 self._threads = [*others, thread]
-                thread.start()
+                thread.begin(self, f"{self.name}-{self._started + 1}", context)
                 self._started += 1
             except RuntimeError as error:  # too many already, the interpreter is ending, or it may have none
                 self._threads = others
@@ -95,6 +100,8 @@ class ThreadRunner(ProcessRunner):
                     self._add_thread_if_needed()
             except BaseException:  # what a signal has raised: one that has not started cannot be waited for
                 self._threads = others
+                if thread is not None:
+                    thread.leave()
                 raise
 
     def _fail_waiting(self, error: RuntimeError) -> None:
@@ -134,8 +141,15 @@ class ThreadRunner(ProcessRunner):
 
     def close(self) -> None:
         self._attempts.put(None)
-        for thread in self._threads:
-            thread.join()
+        serving = {*self._threads}
+        while serving:
+            thread, stays = self.ended.get()
+            if thread in serving:  # else it was left behind
+                serving.remove(thread)
+                if not stays:
+                    thread.join()
+        if self._shelf is not None:
+            end(self._shelf.end_run())
 
     def deliver(self, message: Message) -> None:
         """Go on here after a success, if the run's own thread sleeps; else tell it."""
@@ -152,8 +166,14 @@ class ThreadRunner(ProcessRunner):
         else:
             super().deliver(message)
 
-    def serve(self, thread: _Thread) -> None:
-        """Perform attempts until the run is closed, or until this thread has been left behind."""
+    def serve(self, thread: _Thread) -> bool:
+        """Perform attempts until the run is closed, or until this thread has been left behind.
+
+        Returns
+        -------
+        bool
+            Whether the thread stays, for another run.
+        """
         worker = Worker.here(thread.name)
         try:
             while (attempt := self._attempts.get()) is not None:
@@ -167,23 +187,56 @@ class ThreadRunner(ProcessRunner):
                 attempt = None  # what it was given may be large, and the next may be long in coming
                 thread.ticket = 0
                 if thread not in self._threads:
-                    return
+                    return False
             self._attempts.put(None)  # for the next thread
+            if self._shelf is not None and self._shelf.keep(thread):
+                self.ended.put((thread, True))
+                return True
+            return False
         finally:
             del self, attempt  # an exception's frames lead to this one, and are not to keep the run
 
 
 class _Thread(threading.Thread):
-    """A thread and the ticket of what it runs; 0 while it runs nothing."""
+    """A thread, which serves one run or several, and the ticket of what it runs; 0 while it runs nothing."""
 
-    def __init__(self, runner: ThreadRunner, label: str, context: Context) -> None:
-        super().__init__(name=label, daemon=HAS_DAEMONS)
-        self.runner = runner
-        self.context = context
+    def __init__(self) -> None:
+        super().__init__(daemon=HAS_DAEMONS)
         self.ticket = 0
+        self._runs: SimpleQueue[tuple[ThreadRunner, Context] | None] = SimpleQueue()
+        self._ended: SimpleQueue[tuple[_Thread, bool]]  # of the run that was begun last
+
+    def begin(self, runner: ThreadRunner, label: str, context: Context) -> None:
+        """Serve a run, as one that is called `label`."""
+        self.name = label
+        self._ended = runner.ended
+        self._runs.put((runner, context))
+        if self.ident is None:
+            self.start()
 
     def run(self) -> None:
+        stays = True
         try:
-            self.context.run(self.runner.serve, self)
+            while stays and (begun := self._runs.get()) is not None:
+                runner, context = begun
+                try:
+                    stays = context.run(runner.serve, self)
+                finally:
+                    del begun, runner, context  # who keeps a thread, or an exception, is not to keep the run
         finally:
-            del self.runner, self.context  # who keeps a thread, or an exception, is not to keep the run
+            self._ended.put((self, False))
+
+    def is_fit(self) -> bool:
+        """Tell whether it can serve another run."""
+        return self.is_alive()
+
+    def leave(self) -> None:
+        """Ask it to end."""
+        self._runs.put(None)
+
+    def close(self) -> None:
+        """Wait for its end."""
+        self.join()
+
+    def leave_to_parent(self) -> None:
+        """Do nothing: in a process that was forked, there is no such thread."""

@@ -334,6 +334,10 @@ class Child:
 
     # Ending
 
+    def is_fit(self) -> bool:
+        """Tell whether the process lives, and has what it would have if it started now."""
+        return self.process.poll() is None and self.inherited == inheritance()
+
     def leave(self) -> None:
         """Ask the worker to end by itself; its guard, or :meth:`close`, sees to it that it does."""
         if self._end_at is not None:

@@ -13,7 +13,7 @@ from functools import partial
 from itertools import count
 from math import ceil
 from time import sleep, time
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar
 
 from ...attempt import NOBODY, Attempt, Finished, Returned, Started, Unsendable, Worker, WorkerDied
 from ...checks import check_count, check_interpreter
@@ -21,10 +21,9 @@ from ...clock import monotonic
 from ...cpus import usable_cpus
 from ...exceptions import MemoryLimitError, SerializationError, WorkerDiedError
 from ...failure import brief_repr
-from ...forks import fork_safe_lock
 from ...memory import usable_memory
 from ...task_log import keep_from_last_resort
-from ..base import ProcessRunner
+from ..shelf import WarmRunner, end
 from ..waker import shorter
 from . import abilities, wire
 from .checks import check_memory_is_visible, check_modules, check_not_importing, check_preload
@@ -36,7 +35,6 @@ from .listener import OUTPUT_SECONDS, Listener
 from .outcomes import unpack_outcome
 from .pace import Pace
 from .settings import tell_settings
-from .shelf import Shelf, end
 from .shipment import Shipment
 
 if TYPE_CHECKING:
@@ -55,10 +53,8 @@ MAX_FAILED_STARTS = 3  # of workers, in a row; then the fault is not chance
 MOST_RECEIVED = 16  # times in a row from workers that log so fast that there is always more; a guess
 POLL_SECONDS = 0.1  # how often we look for what no descriptor tells: memory; deaths or all, in some systems
 
-_entering = fork_safe_lock()  # guards runners' shelves: several threads may enter and leave blocks of one
 
-
-class ProcessPoolRunner(ProcessRunner):
+class ProcessPoolRunner(WarmRunner[Child]):
     """Several attempts at a time, each in a worker process; for functions that compute.
 
     Workers are fresh interpreters, so no ``if __name__ == "__main__"`` guard is needed, and they are
@@ -139,25 +135,6 @@ class ProcessPoolRunner(ProcessRunner):
         self.max_tasks_per_worker = max_tasks_per_worker
         self.preload: tuple[str, ...] = tuple(preload)
         self.initializer = initializer
-        self._shelf: Shelf | None = None
-
-    def __enter__(self) -> Self:
-        with _entering:
-            if self._shelf is None:
-                self._shelf = Shelf(self.max_workers)
-            self._shelf.blocks += 1
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with _entering:
-            shelf = self._shelf
-            if shelf is None:
-                return
-            shelf.blocks -= 1
-            if shelf.blocks:
-                return
-            self._shelf = None
-        shelf.close()
 
     # One run
 
@@ -371,7 +348,9 @@ class ProcessPoolRunner(ProcessRunner):
             child.has.clear()
             is_idle = child.who is not NOBODY and not child.held and child.backlog <= MOST_BACKLOG
             (idle if is_idle and is_in_order else self._leaving).append(child)
-        self._leaving += idle if self._shelf is None else self._shelf.end_run(idle)
+        if (shelf := self._shelf) is not None:
+            idle = [child for child in idle if not shelf.keep(child)] + shelf.end_run()
+        self._leaving += idle
         self._lately_sent.clear()
         with ExitStack() as steps:  # each, even if a signal raises in another
             steps.callback(end, self._leaving)
