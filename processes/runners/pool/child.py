@@ -236,10 +236,10 @@ class Child:
             self.ship_once(*function.classes, function)
         if job.classes:
             self.ship_once(*job.classes)
-        if job.cargo is None:
-            self._frames.append((ticket, job.frame))
-        else:
+        if job.files:
             self._ship(job, ticket)
+        else:
+            self._frames.append((ticket, job.frame))
         self._new_tickets.append(ticket)
 
     def ship_once(self, *needed: Shipment) -> None:
@@ -250,9 +250,8 @@ class Child:
                 self._ship(shipment)
 
     def _ship(self, shipment: Shipment, ticket: int = 0) -> None:
-        cargo = shipment.cargo
-        if cargo is not None and cargo.files:
-            if wire.send_descriptors(self.side_channel, [file.descriptor for file in cargo.files]):
+        if shipment.files:
+            if wire.send_descriptors(self.side_channel, [file.descriptor for file in shipment.files]):
                 ticket = 0  # the frame has to follow them
             else:
                 shipment.do_without_files()

@@ -14,7 +14,7 @@ from ...exceptions import SerializationError
 from ...pickling import dump, is_simple, places_in_globals
 from ...rebuild import by_id
 from . import wire
-from .shipment import Cargo, Shipment
+from .shipment import Shipment
 from .variants import Patterns
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ...pickling import Buffer, Named, Pickled
     from .buffers import DataFile
     from .parcel import Key, Piece
+    from .shipment import MakeFrame
     from .variants import Variant
 
 
@@ -56,14 +57,13 @@ class SentFunction(Shipment):
         number: int,
         function: object,
         frame: list[Buffer],
-        cargo: Cargo | None = None,
         classes: Sequence[Shipment] = (),
         *,
         pattern: SentFunction | None = None,
         own: bytes = b"",
         bound: tuple[Any, ...] = (),
     ) -> None:
-        super().__init__(frame, cargo)
+        super().__init__(frame)
         self.classes = classes
         self.number = number
         self.function = function
@@ -153,10 +153,11 @@ class Functions:
         number = next(self._numbers)
         pickled, classes = self.dump(function, task_name, "func")
         if pickled.data:
-            frame = wire.frame(wire.FUNCTION, number, pickled.data)
-            return SentFunction(number, function, frame, classes=classes)
+            return SentFunction(number, function, wire.frame(wire.FUNCTION, number, pickled.data), classes)
         # It is defined beside large data, or bound to some.
-        return SentFunction(number, function, *self._large(number, pickled, task_name), classes)
+        sent = SentFunction(number, function, [], classes)
+        sent.make(self._large(number, pickled, task_name))
+        return sent
 
     def dump(
         self, value: object, task_name: str, what: str | tuple[str, ...], *, note_objects: bool = False
@@ -196,7 +197,7 @@ class Functions:
             sent = self._sent_classes[class_id] = Shipment(frame)
         return sent
 
-    def _large(self, number: int, pickled: Pickled, task_name: str) -> tuple[list[Buffer], Cargo]:
+    def _large(self, number: int, pickled: Pickled, task_name: str) -> MakeFrame:
         from .parcel import Parcel, encode, message
 
         parcel = Parcel.of(pickled, task_name, "func", self._large_pieces)
@@ -205,5 +206,4 @@ class Functions:
             layouts, inside, files = encode([parcel], in_band=in_band)
             return wire.frame(wire.LARGE_FUNCTION, number, *message((bool(files), layouts), inside)), files
 
-        pieces, files = frame()
-        return pieces, Cargo(files, frame)
+        return frame

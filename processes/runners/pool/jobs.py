@@ -11,7 +11,7 @@ from ...pickling import ARGUMENTS, dump_simple_arguments
 from . import abilities, wire
 from .arguments import Arguments
 from .functions import Functions
-from .shipment import Cargo, Shipment
+from .shipment import Shipment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Job(Shipment):
-    """An attempt on its way; its cargo are the arguments.
+    """An attempt on its way, with its arguments.
 
     Attributes
     ----------
@@ -48,7 +48,8 @@ class Job(Shipment):
         classes: Sequence[Shipment] = (),
     ) -> None:
         self.frame = frame
-        self.cargo = None
+        self.files = ()
+        self.make_frame = None
         self.attempt = attempt
         self.function = function
         self.classes = classes
@@ -143,8 +144,7 @@ class Packer:
         own_parcel = Parcel.of(own, attempt.task_name, ARGUMENTS, self._large_pieces)
         self._pace.note_arguments(own_parcel.added)
         parcels = [own_parcel, *results]
-        pieces, files = frame()
-        job = Job(attempt, function, pieces, classes)
-        job.cargo = Cargo(files, frame)
+        job = Job(attempt, function, [], classes)
+        job.make(frame)
         job.kept = kept
         return job

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from ...attempt import Message, Outcome
     from ..waker import Waker
     from .jobs import Job
-    from .shipment import Cargo
+    from .shipment import MakeFrame
 
 OVERDUE_SECONDS = 0.02
 """At one call; a worker has no line then, since nobody knows when it would move."""
@@ -168,7 +168,7 @@ class ProcessPoolRunner(WarmRunner[Child]):
         self.is_sated = False
         self.heeds_order = True
         self._packer = Packer(self._pace, self.is_shared)
-        self._lately_sent: list[Cargo] = []  # of jobs that have just ended: the next ones may have the same
+        self._lately_sent: list[MakeFrame] = []  # of jobs that have ended: the next ones may need the same
         self._spares: list[
             int
         ] = []  # descriptors that make room for a large result's, should no others be left
@@ -622,8 +622,8 @@ class ProcessPoolRunner(WarmRunner[Child]):
             return
         if job.kept is not None:
             child.kept = None
-        if job.cargo is not None:
-            self._lately_sent.append(job.cargo)
+        if job.make_frame is not None:
+            self._lately_sent.append(job.make_frame)
         attempt = job.attempt
         outcome = (
             self._leave_with(child, attempt)

@@ -5,30 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from ...pickling import Buffer
     from .buffers import DataFile
 
-
-class Cargo:
-    """What is large in a shipment.
-
-    Parameters
-    ----------
-    files : list of DataFile
-        What goes through the side channel, for the shipment's frame.
-    make : callable
-        Makes the frame, and the list of its files; with ``in_band=True`` it has all data in itself.
-    """
-
-    __slots__ = ("files", "make")
-
-    def __init__(
-        self, files: list[DataFile], make: Callable[..., tuple[list[Buffer], list[DataFile]]]
-    ) -> None:
-        self.files = files
-        self.make = make
+    MakeFrame = Callable[..., tuple[list[Buffer], list[DataFile]]]
 
 
 class Shipment:
@@ -38,17 +20,27 @@ class Shipment:
     ----------
     frame : list of bytes-like
         The frame.
-    cargo : Cargo or None
-        Its data, where that is large: what must live until it has arrived.
+    files : sequence of DataFile
+        What goes before it through the side channel.
+    make_frame : callable or None
+        Where its data is large: makes the frame, and the list of its files; with ``in_band=True`` the frame
+        has all data in itself. What must live until it has arrived belongs to it.
     """
 
-    __slots__ = ("cargo", "frame")
+    __slots__ = ("files", "frame", "make_frame")
 
-    def __init__(self, frame: list[Buffer], cargo: Cargo | None = None) -> None:
+    def __init__(self, frame: list[Buffer]) -> None:
         self.frame = frame
-        self.cargo = cargo
+        self.files: Sequence[DataFile] = ()
+        self.make_frame: MakeFrame | None = None
+
+    def make(self, make_frame: MakeFrame) -> None:
+        """Make the frame of large data, with files where there is room for them."""
+        self.make_frame = make_frame
+        self.frame, self.files = make_frame()
 
     def do_without_files(self) -> None:
         """Put all data into the frame, since its files do not arrive."""
-        if self.cargo is not None and self.cargo.files:
-            self.frame, self.cargo.files = self.cargo.make(in_band=True)
+        if self.files:
+            assert self.make_frame is not None
+            self.frame, self.files = self.make_frame(in_band=True)
