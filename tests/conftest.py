@@ -65,8 +65,8 @@ class WarmPool:
 
     def _pids_now(self) -> set[int]:
         assert self._runner is not None
-        assert self._runner._shelf is not None
-        return {child.process.pid for child in self._runner._shelf._workers}
+        assert self._runner._block is not None
+        return {child.process.pid for child in self._runner._block._workers}
 
 
 _warm_pool = WarmPool()
@@ -169,7 +169,7 @@ def new_client(dask: DaskRunner) -> Callable[..., distributed.Client]:
     """Make another client of that cluster; Dask is imported where it is needed, which takes half a second."""
     from distributed import Client
 
-    return partial(Client, dask._connection.client.scheduler.address, set_as_default=False)
+    return partial(Client, dask._block.client.scheduler.address, set_as_default=False)
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import os
+import pickle
 import sys
 import threading
 import tracemalloc
@@ -102,7 +104,7 @@ def test_what_an_engine_has_not_begun_when_the_run_ends_is_never_run(engine, das
 
     def wait_until_workers_have(count) -> None:
         if engine == "dask":  # which sends and takes back in its own time
-            run_there = dask._connection.client.run
+            run_there = dask._block.client.run
             wait_until(lambda: sum(map(len, run_there(keys_at).values())) == count, 30)
 
     def look(event) -> None:
@@ -174,7 +176,7 @@ def test_a_result_that_cannot_travel_and_an_argument_that_cannot_cost_their_own_
 
 
 def test_an_executor_that_makes_the_same_call_once_makes_every_attempt(dask, tmp_path):
-    executor = dask._connection.client.get_executor(pure=True)
+    executor = dask._block.client.get_executor(pure=True)
     tasks = [Task("fails-once", fail_once, args=(tmp_path / "failed",), retries=1)]
     report = Process(tasks).run(runner=ExecutorRunner(executor))
     assert report.results == {"fails-once": "the second time"}
@@ -401,11 +403,14 @@ def test_large_results_are_brought_here_where_a_run_ends_before_its_time(dask):
 
 
 def test_a_block_within_a_block_leaves_the_cluster_to_the_outer_one(dask):
-    connection = dask._connection
+    connection = dask._block
     with dask:
-        assert dask._connection is connection
-    assert dask._connection is connection
-    assert Process([Task("add", add, args=(1, 2))]).run(runner=dask).results == {"add": 3}
+        assert dask._block is connection
+    assert dask._block is connection
+    process = Process([Task("add", add, args=(1, 2))], runner=dask)
+    assert process.run().results == {"add": 3}
+    for one in (pickle.loads(pickle.dumps(process)), copy.deepcopy(process)):  # in no block
+        assert one.runner._block is None
 
 
 @pytest.mark.usefixtures("dask")  # some of its client's threads outlive any cluster
@@ -457,7 +462,7 @@ def test_large_results_go_from_client_to_client(dask, new_client):
 
 def test_a_client_is_used_and_not_closed_and_an_address_names_its_cluster(dask):
     process = Process([Task("pid", os.getpid)])
-    client = dask._connection.client
+    client = dask._block.client
     workers = {info["pid"] for info in client.run(lambda: {"pid": os.getpid()}).values()}
     runners = [DaskRunner(client), DaskRunner(client.scheduler.address)]
     threads_and_reports: list = []
@@ -487,7 +492,7 @@ def test_a_callback_of_a_future_of_the_programs_own_holds_up_no_run(dask):
         begins.set()
         waited.append(may_end.wait(60))
 
-    dask._connection.client.submit(add).add_done_callback(call_back)
+    dask._block.client.submit(add).add_done_callback(call_back)
     assert begins.wait(60)
     report = Process([Task("add", add)]).run(runner=dask)
     assert (report.results, waited) == ({"add": 0}, [])

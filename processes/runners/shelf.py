@@ -1,4 +1,4 @@
-"""What runners keep in a ``with`` block: workers that wait for the next run."""
+"""Workers that wait for the next run of a ``with`` block."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 from weakref import WeakSet
 
 from ..forks import fork_safe_lock
-from .base import ProcessRunner
+from .block import Block, BlockRunner
 
 if TYPE_CHECKING:
-    from typing import Any, Self
+    from typing import Any
 
 
 class _Warm(Protocol):
@@ -32,36 +32,25 @@ class _Warm(Protocol):
 
 _W = TypeVar("_W", bound=_Warm)
 
-_entering = fork_safe_lock()  # guards runners' shelves: several threads may enter and leave blocks of one
 _moving = fork_safe_lock()  # guards what all shelves hold: runs in several threads share one
 _shelves: WeakSet[Shelf[Any]] = WeakSet()
 
 
-class Shelf(Generic[_W]):
+class Shelf(Block, Generic[_W]):
     """Takes the workers of a run that has ended, and gives them to the next.
 
     Parameters
     ----------
     room : int
         How many workers it keeps where there is no run, and for each one besides while there are several.
-
-    Attributes
-    ----------
-    blocks : int
-        How many ``with`` blocks, one within the other, keep it open.
     """
 
     def __init__(self, room: int) -> None:
-        self.blocks = 0
         self._room = room
         self._runs = 0
         self._workers: list[_W] = []
         self._closed = False
         _shelves.add(self)
-
-    def __reduce__(self) -> tuple[type[None], tuple[()]]:
-        # A copy of its runner has no workers yet: these stay with the block that has started them.
-        return type(None), ()
 
     def begin_run(self) -> None:
         """Note that a run begins."""
@@ -125,26 +114,10 @@ def end(workers: list[_W]) -> None:
             ends.callback(step)
 
 
-class WarmRunner(ProcessRunner, Generic[_W]):
+class WarmRunner(BlockRunner[Shelf[_W]], Generic[_W]):
     """A runner whose workers stay from run to run of a ``with`` block."""
 
     max_workers: int
-    _shelf: Shelf[_W] | None = None
 
-    def __enter__(self) -> Self:
-        with _entering:
-            if self._shelf is None:
-                self._shelf = Shelf(self.max_workers)
-            self._shelf.blocks += 1
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with _entering:
-            shelf = self._shelf
-            if shelf is None:
-                return
-            shelf.blocks -= 1
-            if shelf.blocks:
-                return
-            self._shelf = None
-        shelf.close()
+    def _begin_block(self) -> Shelf[_W]:
+        return Shelf(self.max_workers)

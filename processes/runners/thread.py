@@ -65,8 +65,8 @@ class ThreadRunner(WarmRunner["_Thread"]):
         self._started = 0
         self._pauses = iter(_UNTIL_GONE)
         self._stopped: set[int] = set()  # tickets of attempts left behind; read by the threads
-        if self._shelf is not None:
-            self._shelf.begin_run()
+        if self._block is not None:
+            self._block.begin_run()
 
     @property
     def free_slots(self) -> int:
@@ -84,7 +84,7 @@ class ThreadRunner(WarmRunner["_Thread"]):
             thread = None
             try:
                 context = context_for_thread(self._context)
-                thread = (None if self._shelf is None else self._shelf.take()) or _Thread()
+                thread = (None if self._block is None else self._block.take()) or _Thread()
                 # Before it serves: threads look for themselves there. A new list, as they may read this one.
                 self._threads = [*others, thread]
                 thread.begin(self, f"{self.name}-{self._started + 1}", context)
@@ -148,8 +148,8 @@ class ThreadRunner(WarmRunner["_Thread"]):
                 serving.remove(thread)
                 if not stays:
                     thread.join()
-        if self._shelf is not None:
-            end(self._shelf.end_run())
+        if self._block is not None:
+            end(self._block.end_run())
 
     def deliver(self, message: Message) -> None:
         """Go on here after a success, if the run's own thread sleeps; else tell it."""
@@ -189,7 +189,7 @@ class ThreadRunner(WarmRunner["_Thread"]):
                 if thread not in self._threads:
                     return False
             self._attempts.put(None)  # for the next thread
-            if self._shelf is not None and self._shelf.keep(thread):
+            if self._block is not None and self._block.keep(thread):
                 self.ended.put((thread, True))
                 return True
             return False

@@ -508,7 +508,7 @@ def test_a_runner_survives_the_death_of_its_idle_workers():
             idle.kill()
             idle.wait(60)
             if is_seen:
-                (kept,) = runner._shelf._workers
+                (kept,) = runner._block._workers
                 wait_until(lambda kept=kept: kept.process.poll() is not None)
             pids.append(process.run(runner=runner).results["pid"])
     assert len({*pids}) == 3

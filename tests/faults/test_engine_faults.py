@@ -486,7 +486,7 @@ def test_an_attempt_that_needs_a_result_that_is_lost_says_so(dask):
 
     def lose(event) -> None:
         if type(event) is TaskFinished and event.name == "make":
-            dask._connection.client.cancel(event.result._sealed.future, force=True)
+            dask._block.client.cancel(event.result._sealed.future, force=True)
             is_lost.set()
 
     tasks = [
@@ -560,7 +560,7 @@ def test_a_run_ends_when_its_cluster_does(tmp_path):
 
 def test_a_scheduler_that_does_not_answer_holds_up_no_other_runner(dask, monkeypatch):
     monkeypatch.setattr(module, "LOOK_SECONDS", 0.0)  # as if time had passed
-    client = dask._connection.client
+    client = dask._block.client
     answers_again = threading.Event()
     was_set: list[bool] = []
 
@@ -587,7 +587,7 @@ def test_a_scheduler_that_has_taken_the_place_of_another_tells_which_attempts_be
 
     def forget(event) -> None:
         if type(event) is RunStarted:  # as a new scheduler knows of no client that it is to tell
-            dask._connection.client.unsubscribe_topic(module.TOPIC)
+            dask._block.client.unsubscribe_topic(module.TOPIC)
 
     tasks = [Task("first", abs, args=(-1,))]
     tasks += [

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ...cpus import usable_cpus
 from ...failure import HAS_DAEMONS
+from ..block import Block
 from . import call
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ END_SECONDS: Final = 1.25
 """How long a worker of our own may go on with an attempt that was left; Dask kills it after four fifths."""
 
 
-class Connection:
+class Connection(Block):
     """A client; and its loop, and the cluster behind it, if they are our own.
 
     Parameters
@@ -44,7 +45,6 @@ class Connection:
         from distributed import Client
         from distributed.utils import LoopRunner
 
-        self.blocks = 0  # `with` blocks of the runner
         self.has_left_attempts = False  # whether workers may still be at some
         self.client: Client = None  # until it is open
         self._cluster: LocalCluster | None = None

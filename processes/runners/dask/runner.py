@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary, WeakSet
 
 from ...attempt import Finished, Returned, Started, put_in, take_sealed_out
@@ -24,7 +24,7 @@ from ...interrupt import is_of_signal
 from ...pickling import LARGE
 from ...task_log import keep_from_last_resort
 from ...task_types import TaskStatus
-from ..base import ProcessRunner
+from ..block import BlockRunner
 from ..remote import Requests
 from ..waker import CalledOff
 from .call import CALL, TOPIC, Kept, pack, response_of
@@ -65,10 +65,8 @@ Dask itself makes 4. One that stands in line behind others loses its worker to e
 
 ITS_PACKAGES: Final = ("distributed", "tornado", "bokeh")  # those that Dask sets log levels for
 
-_entering = Lock()  # guards the connections of runners: several threads may enter and leave blocks of one
 
-
-class DaskRunner(ProcessRunner):
+class DaskRunner(BlockRunner[Connection]):
     """Several attempts at a time, each a task of a dask.distributed cluster, on this machine or on many.
 
     What travels is serialized as for :class:`~processes.ProcessPoolRunner`. A result of 128 KB or more stays
@@ -109,6 +107,7 @@ class DaskRunner(ProcessRunner):
 
     name: ClassVar[str] = "dask"
     takes_sealed: ClassVar[bool] = True
+    _entering: ClassVar[Any] = Lock()  # not one that forks wait for: a cluster that starts may fork itself
 
     def __init__(self, address_or_client: str | Client | None = None, **local_cluster_kwargs: Any) -> None:
         check_interpreter("DaskRunner")
@@ -120,25 +119,9 @@ class DaskRunner(ProcessRunner):
         _check(address_or_client, local_cluster_kwargs)
         self.address_or_client = address_or_client
         self.local_cluster_kwargs = local_cluster_kwargs
-        self._connection: Connection | None = None  # as long as a `with` block lasts
 
-    def __enter__(self) -> Self:
-        with _entering:
-            if self._connection is None:
-                self._connection = self._connect(bool)  # Python's own handler hears of a Ctrl-C
-            self._connection.blocks += 1
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with _entering:
-            connection = self._connection
-            if connection is None:
-                return
-            connection.blocks -= 1
-            if connection.blocks:
-                return
-            self._connection = None
-        connection.close()
+    def _begin_block(self) -> Connection:
+        return self._connect(bool)  # Python's own handler hears of a Ctrl-C
 
     def _connect(self, look: Callable[[], object]) -> Connection:
         return Connection(self.address_or_client, self.local_cluster_kwargs, look)
@@ -155,7 +138,7 @@ class DaskRunner(ProcessRunner):
         self._news: deque[Callable[[], Message | None]] = deque()  # of other threads, for the run's own
         self._counts = False  # whether it counts threads at the moment
         self._values: WeakSet[OnCluster] = WeakSet()
-        self._used = self._connection or self._connect(self._hear)
+        self._used = self._block or self._connect(self._hear)
         self._client = self._used.client
         if self._client.status == "closed":
             raise RuntimeError(
@@ -428,7 +411,7 @@ class DaskRunner(ProcessRunner):
             raise reason
 
     def _close_connection(self) -> None:
-        if self._used is not self._connection:
+        if self._used is not self._block:
             self._used.close()
 
 

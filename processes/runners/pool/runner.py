@@ -181,8 +181,8 @@ class ProcessPoolRunner(WarmRunner[Child]):
             self._selector.close()
             raise
         self._take_spares()
-        if self._shelf is not None:
-            self._shelf.begin_run()
+        if self._block is not None:
+            self._block.begin_run()
 
     def _make_setup(self) -> tuple[Shipment, ...]:
         """Make what a worker is sent at the beginning of the run."""
@@ -348,7 +348,7 @@ class ProcessPoolRunner(WarmRunner[Child]):
             child.has.clear()
             is_idle = child.who is not NOBODY and not child.held and child.backlog <= MOST_BACKLOG
             (idle if is_idle and is_in_order else self._leaving).append(child)
-        if (shelf := self._shelf) is not None:
+        if (shelf := self._block) is not None:
             idle = [child for child in idle if not shelf.keep(child)] + shelf.end_run()
         self._leaving += idle
         self._lately_sent.clear()
@@ -424,7 +424,7 @@ class ProcessPoolRunner(WarmRunner[Child]):
 
     def _add_child(self) -> bool:
         """Take a warm worker or start one; False if that cannot be, and nothing is to be hoped for."""
-        child = None if self._shelf is None else self._shelf.take()
+        child = None if self._block is None else self._block.take()
         if child is None and self._failed_starts < MAX_FAILED_STARTS:
             try:
                 child = Child(f"process-{next(self._labels)}", self._program, self._environment)
