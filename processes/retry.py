@@ -1,4 +1,4 @@
-"""Whether a task is attempted again, and when. Pure decisions: no clock, no task is touched."""
+"""Whether a task is attempted again, and when. Pure decisions: no clock, nothing is touched."""
 
 from __future__ import annotations
 
@@ -14,31 +14,25 @@ from .interrupt import is_of_signal
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .task import Task
+
 TRANSIENT = (ConnectionError, TimeoutError, WorkerDiedError)
 """What ``retry_on=None`` retries: failures that another attempt may well not meet."""
 
 
-def delay_after(
-    attempt: int,
-    exception: BaseException,
-    *,
-    task_name: str,
-    retries: int,
-    retry_on: tuple[type[Exception], ...] | None,
-    retry_delay: float | Callable[[int], float],
-) -> float | None:
+def delay_after(task: Task, task_name: str, attempt: int, exception: BaseException) -> float | None:
     """Decide whether a task is attempted again.
 
     Parameters
     ----------
+    task : Task
+        The task.
+    task_name : str
+        What the run calls it, for errors.
     attempt : int
         The attempt that just failed; the first is 1.
     exception : BaseException
         How it failed.
-    task_name : str
-        The task, for errors.
-    retries, retry_on, retry_delay
-        As given to :class:`processes.Task`.
 
     Returns
     -------
@@ -50,14 +44,14 @@ def delay_after(
     ProcessesError
         If `retry_on` or `retry_delay`, which may be the user's code, does not tell; its cause is `exception`.
     """
-    if attempt > retries:
+    if attempt > task.retries:
         return None
     asked = "retry_on"
     try:
-        if not isinstance(exception, TRANSIENT if retry_on is None else retry_on):
+        if not isinstance(exception, TRANSIENT if task.retry_on is None else task.retry_on):
             return None
         asked = "retry_delay"
-        seconds = retry_delay(attempt) if callable(retry_delay) else retry_delay
+        seconds = task.retry_delay(attempt) if callable(task.retry_delay) else task.retry_delay
     except BaseException as error:  # sys.exit() is no more meant for the program here than in a task
         if is_of_signal(error):
             raise

@@ -485,14 +485,7 @@ class Scheduler:
         delay = None
         if type(outcome) is not Unsendable:  # another attempt could be sent as little
             try:
-                delay = delay_after(
-                    attempts,
-                    exception,
-                    task_name=name,
-                    retries=task.retries,
-                    retry_on=task.retry_on,
-                    retry_delay=task.retry_delay,
-                )
+                delay = delay_after(task, name, attempts, exception)
             except ProcessesError as error:
                 exception, failure = error, with_variables_of(failure, error)
         if delay is None:
