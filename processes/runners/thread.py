@@ -8,7 +8,7 @@ from queue import SimpleQueue
 from time import sleep
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from ..attempt import Finished, Raised, Returned, Started, Worker
+from ..attempt import NOBODY, Finished, Raised, Returned, Started, Worker
 from ..checks import check_count
 from ..clock import monotonic
 from ..failure import HAS_DAEMONS, describe_failure
@@ -113,7 +113,7 @@ class ThreadRunner(WarmRunner["_Thread"]):
                 f"Task {attempt.task_name!r} could not be run: no thread could be started ({error})"
             )
             outcome = Raised(no_thread, describe_failure(no_thread))
-            self.deliver(Finished.unmeasured(attempt.ticket, outcome, Worker.here("")))
+            self.deliver(Finished.unmeasured(attempt.ticket, outcome, NOBODY))
 
     def wait(self, timeout: float | None) -> list[Message]:
         return [message for message in super().wait(timeout) if self._counts(message)]

@@ -6,6 +6,7 @@ import os
 import pickle
 import selectors
 import sys
+from _socket import gethostname
 from bisect import insort
 from collections import deque
 from contextlib import ExitStack, suppress
@@ -146,7 +147,6 @@ class ProcessPoolRunner(WarmRunner[Child]):
         self._handled = id(sys.exception())  # the caller's, if it runs us in an `except` clause
         super().open(waker)
         keep_from_last_resort()  # from what workers send of tasks that run tasks
-        self._parent = Worker.here("")
         self._labels = count(1)
         self._failed_starts = 0  # of workers, in a row
         # Of the last one, for a task's name:
@@ -239,7 +239,7 @@ class ProcessPoolRunner(WarmRunner[Child]):
             if not (attempt.has_sealed and self._start_on_kept(attempt)):
                 self._enqueue(self._packer.pack(attempt))
         except SerializationError as error:
-            self._finish(attempt.ticket, Unsendable(error.with_traceback(None)), self._parent)
+            self._finish(attempt.ticket, Unsendable(error.with_traceback(None)))
         self.is_sated = self._pace.is_sated
 
     def _enqueue(self, job: Job) -> None:
@@ -275,7 +275,7 @@ class ProcessPoolRunner(WarmRunner[Child]):
             child.give(job)
             self._unsent.add(child)
         elif loss := next((kept.loss for kept in needed if kept.loss is not None), None):
-            self._finish(attempt.ticket, Unsendable(loss(attempt.task_name)), self._parent)
+            self._finish(attempt.ticket, Unsendable(loss(attempt.task_name)))
         else:
             self._waiting.append(attempt)
         return True
@@ -579,7 +579,7 @@ class ProcessPoolRunner(WarmRunner[Child]):
         else:
             assert kind == wire.READY
             self._failed_starts = 0
-            child.who = Worker(child.label, pickle.loads(body), self._parent.host)  # noqa: S301 - our own worker
+            child.who = Worker(child.label, pickle.loads(body), gethostname())  # noqa: S301 - our own worker
 
     def _send_again(self, child: Child, job: Job | None) -> None:
         """Let a job go out once more, without files, since those that it needs have not arrived."""
@@ -707,11 +707,12 @@ class ProcessPoolRunner(WarmRunner[Child]):
 
     def _fail_queue(self, error_of: Callable[[str], WorkerDiedError]) -> None:
         for job in self._queue:
-            outcome = WorkerDied(error_of(job.attempt.task_name))
-            self._finish(job.attempt.ticket, outcome, self._parent)
+            self._finish(job.attempt.ticket, WorkerDied(error_of(job.attempt.task_name)))
         self._queue.clear()
 
-    def _finish(self, ticket: int, outcome: Outcome, worker: Worker, since: float | None = None) -> None:
+    def _finish(
+        self, ticket: int, outcome: Outcome, worker: Worker = NOBODY, since: float | None = None
+    ) -> None:
         """Report the end of an attempt of which no worker has told; it began then, on the monotonic clock."""
         elapsed = 0.0 if since is None else monotonic() - since
         self._inbox.append(Finished.unmeasured(ticket, outcome, worker, elapsed))
