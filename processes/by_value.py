@@ -567,7 +567,7 @@ def _reduce_to_name(method: MethodType) -> Any:
 
 def _lines_without_file(function: FunctionType) -> list[str]:
     """Return the source lines around a function that is defined in no file, as far as they are known."""
-    if os.path.exists(function.__code__.co_filename):  # noqa: PTH110 - pathlib is slower
+    if os.path.exists(function.__code__.co_filename):
         return []
     try:
         return inspect.findsource(function)[0]

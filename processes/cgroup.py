@@ -1,7 +1,4 @@
-"""Where Linux keeps what it limits and counts for this process: its control group; see cgroups(7).
-
-Each start reads some of it, so it is done without pathlib, whose import takes longer than all of that.
-"""
+"""Where Linux keeps what it limits and counts for this process: its control group; see cgroups(7)."""
 
 from __future__ import annotations
 
@@ -27,7 +24,7 @@ def read(file: str) -> str | None:
     """Return what a file says; None where it is not there, or not for us."""
     try:
         # The name of a group may be any bytes.
-        with open(file, encoding="utf-8", errors="surrogateescape") as text:  # noqa: PTH123
+        with open(file, encoding="utf-8", errors="surrogateescape") as text:
             return text.read()
     except OSError:
         return None

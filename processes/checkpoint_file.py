@@ -236,7 +236,7 @@ class CheckpointFile:
     def _rewrite(self, live: Sequence[Record]) -> None:
         temporary = f"{self.path}.tmp"
         try:
-            with open(temporary, "wb") as new:  # noqa: PTH123
+            with open(temporary, "wb") as new:
                 new.write(MAGIC)
                 for record in live:
                     self._copy(record, new)
@@ -246,10 +246,10 @@ class CheckpointFile:
                     os.fchmod(new.fileno(), os.fstat(self._file.fileno()).st_mode & 0o777)
             if sys.platform == "win32":
                 self._file.close()  # an open file cannot be replaced there
-            os.replace(temporary, self.path)  # noqa: PTH105
+            os.replace(temporary, self.path)
         except BaseException:
             with suppress(OSError):
-                os.unlink(temporary)  # noqa: PTH108
+                os.unlink(temporary)
             raise
 
     def _copy(self, record: Record, new: BinaryIO) -> None:
@@ -265,7 +265,7 @@ class CheckpointFile:
 def _is_at(path: str, descriptor: int) -> bool:
     """Tell whether a path names an open file."""
     try:
-        return os.path.samestat(os.fstat(descriptor), os.stat(path))  # noqa: PTH116
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
     except (FileNotFoundError, NotADirectoryError):
         return False
 

@@ -16,13 +16,13 @@ def make_folder_for(path: str | os.PathLike[str]) -> None:
     OSError
         If they cannot be made; a FileNotFoundError where the path begins with a ``~`` that is no folder.
     """
-    folder = os.path.dirname(os.fsdecode(path))  # noqa: PTH120 - pathlib costs each start 5 ms
-    if not folder or os.path.isdir(folder):  # noqa: PTH112
+    folder = os.path.dirname(os.fsdecode(path))
+    if not folder or os.path.isdir(folder):
         return
-    if os.path.expanduser(folder) != folder:  # noqa: PTH111
+    if os.path.expanduser(folder) != folder:
         raise FileNotFoundError(
             errno.ENOENT,
             "'~' does not stand for your home here: write that out, or use os.path.expanduser",
             os.fspath(path),
         )
-    os.makedirs(folder, exist_ok=True)  # noqa: PTH103
+    os.makedirs(folder, exist_ok=True)

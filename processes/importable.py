@@ -112,7 +112,7 @@ def _is_found(name: str, file: str | None) -> bool:
     origin = str(spec.origin)
     if spec.submodule_search_locations is not None:
         # The folder tells: icecream, for one, gives itself the file of one of its modules.
-        origin, file = os.path.dirname(origin), os.path.dirname(file)  # noqa: PTH120 - as below
+        origin, file = os.path.dirname(origin), os.path.dirname(file)
     return _is_same_file(origin, file)
 
 
@@ -142,6 +142,6 @@ def _find_spec(name: str, path: Sequence[str] | None) -> ModuleSpec | None:
 
 def _is_same_file(one: str, other: str) -> bool:
     try:
-        return one == other or os.path.samefile(one, other)  # noqa: PTH121 - pathlib is slower
+        return one == other or os.path.samefile(one, other)
     except OSError:  # in an archive, or gone
         return False

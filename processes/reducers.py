@@ -117,7 +117,7 @@ def _place_in_file(array: Any) -> tuple[Any, ...] | None:
     offset = array.offset - array.offset % mmap.ALLOCATIONGRANULARITY
     offset += array.__array_interface__["data"][0] - begin
     try:
-        status = os.stat(array.filename)  # noqa: PTH116 - pathlib is slower
+        status = os.stat(array.filename)
     except OSError:
         return None
     if status.st_size < offset + array.nbytes or not _is_mapped(status, begin):
@@ -137,7 +137,7 @@ def _is_mapped(status: os.stat_result, address: int) -> bool:
     """Tell whether a file is mapped there, and not one that had its name; True if that is not known."""
     try:
         # As bytes: that is what names of files may be.
-        with open("/proc/self/maps", "rb") as mappings:  # noqa: PTH123 - pathlib is slower
+        with open("/proc/self/maps", "rb") as mappings:
             for line in mappings:
                 ends, _, _, _, inode, *_ = line.split()
                 begin, _, end = ends.partition(b"-")

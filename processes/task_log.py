@@ -124,8 +124,7 @@ class TaskFileHandler(logging.Handler):
         self.formatter: logging.Formatter | None = _FORMATTER
         self.createLock()
         path = os.fspath(path)
-        # Not by pathlib, which costs each start 5 ms.
-        self.baseFilename: str = path if os.path.isabs(path) else os.path.join(os.getcwd(), path)  # noqa: PTH109, PTH117, PTH118
+        self.baseFilename: str = path if os.path.isabs(path) else os.path.join(os.getcwd(), path)
         self._failed = False
 
     def emit(self, record: logging.LogRecord) -> None:

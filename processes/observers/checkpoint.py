@@ -270,7 +270,7 @@ class Checkpoint:
 def why_tasks_run(path: str | os.PathLike[str], graph: Graph) -> dict[str, str]:
     """Tell why tasks would run with a checkpoint, by name; not of those whose results it has."""
     _check_path(path)
-    if not os.path.exists(path):  # noqa: PTH110 - it shall not be made
+    if not os.path.exists(path):  # it shall not be made
         return dict.fromkeys(graph.names, _NOT_SAVED)
     checkpoint = Checkpoint(path, graph, lambda: None)
     checkpoint.leave()

@@ -23,7 +23,7 @@ def _can_guard() -> bool:
             return False
     # Python can be built without ctypes, which is needed for prctl(2); to import it takes 0.4 ms.
     has_ctypes = PathFinder.find_spec("_ctypes") is not None or "_ctypes" in sys.builtin_module_names
-    return has_ctypes and os.path.exists(CHILDREN_FILE.format(os.getpid()))  # noqa: PTH110
+    return has_ctypes and os.path.exists(CHILDREN_FILE.format(os.getpid()))
 
 
 CAN_GUARD = _can_guard()

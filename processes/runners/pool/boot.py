@@ -334,7 +334,7 @@ def _end_with_all_children(worker_pid: int) -> tuple[int, int]:
 
 
 def _children() -> list[int]:
-    with open(CHILDREN_FILE.format(os.getpid()), "rb") as file:  # noqa: PTH123 - pathlib costs 5 ms
+    with open(CHILDREN_FILE.format(os.getpid()), "rb") as file:
         return [int(pid) for pid in file.read().split()]
 
 
@@ -343,7 +343,7 @@ def _is_resource_tracker(pid: int) -> bool:
     command = b""
     try:
         for _ in range(100):
-            with open(f"/proc/{pid}/cmdline", "rb") as file:  # noqa: PTH123 - pathlib costs 5 ms
+            with open(f"/proc/{pid}/cmdline", "rb") as file:
                 command = file.read()
             # One that is just being started has none yet, and one that has ended none any more.
             if command or select.select((ended,), (), (), 0.01)[0]:

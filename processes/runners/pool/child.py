@@ -40,8 +40,8 @@ _CRASH_BYTES = 1 << 16  # of what faulthandler wrote; a stack is seldom over 10 
 _STACK_LOOKS = 400
 _CALLERS = CALLERS | {
     load.__code__.co_filename,
-    os.path.join(os.path.dirname(load.__code__.co_filename), "rebuild.py"),  # noqa: PTH118, PTH120
-    os.path.join(os.path.dirname(__file__), "worker.py"),  # noqa: PTH118, PTH120 - pathlib costs 5 ms
+    os.path.join(os.path.dirname(load.__code__.co_filename), "rebuild.py"),
+    os.path.join(os.path.dirname(__file__), "worker.py"),
 }
 """The files with the frames of ours that are next to the user's in a worker."""
 

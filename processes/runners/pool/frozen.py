@@ -36,7 +36,7 @@ def frozen_command(*numbers: int) -> tuple[list[str], int]:
     from multiprocessing.spawn import get_command_line
 
     handle, end = os.pipe()
-    with open(end, "wb") as file:  # noqa: PTH123 - it has no path
+    with open(end, "wb") as file:
         file.write(pickle.dumps({}) + pickle.dumps(FrozenWorker(*numbers)))
     return get_command_line(pipe_handle=inheritable_handle(handle)), handle
 

@@ -12,7 +12,7 @@ from .boot import MARK
 from .frozen import frozen_command, is_frozen
 from .settings import tell_resource_tracker
 
-_PACKAGE_FOLDER = os.path.abspath(f"{__file__}/../../../..")  # noqa: PTH100 - pathlib costs each start 5 ms
+_PACKAGE_FOLDER = os.path.abspath(f"{__file__}/../../../..")
 _BOOT = (
     # What the package needs of the standard library first: no module of the user's can stand before it. So
     # nothing waits for its first use (Python 3.15) until the settings say so.
@@ -87,7 +87,7 @@ def interpreter() -> str:
 
 def may_be_no_interpreter(program: str) -> bool:
     """Tell whether an interpreter's name is none of Python's: where one is embedded, as in uWSGI or QGIS."""
-    return not is_frozen(program) and "python" not in os.path.basename(program).lower()  # noqa: PTH119 - as above
+    return not is_frozen(program) and "python" not in os.path.basename(program).lower()
 
 
 def command(program: str, *descriptors: int) -> tuple[list[str], int]:

@@ -57,4 +57,4 @@ def _library_folders() -> tuple[str, ...]:
     paths = sysconfig.get_paths()
     folders = {paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")}
     folders |= {*site.getsitepackages(), site.getusersitepackages(), str(Path(__file__).parents[2])}
-    return ("<frozen ", *(os.path.join(folder, "") for folder in folders))  # noqa: PTH118
+    return ("<frozen ", *(os.path.join(folder, "") for folder in folders))

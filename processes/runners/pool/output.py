@@ -90,7 +90,7 @@ class TurnedOutput:
             else:
                 os.dup2(before, number)
                 os.close(before)
-        with open(self.descriptor, "rb") as file:  # noqa: PTH123 - it has no path
+        with open(self.descriptor, "rb") as file:
             file.seek(0)
             return b"" if self.is_read_by_parent else file.read()
 

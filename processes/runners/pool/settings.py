@@ -156,7 +156,7 @@ def _set_encoding(stream: Any, told: tuple[str, str] | None) -> None:
 
 def _tell_umask() -> int | None:
     """Return the umask; None where it can only be read by setting it, which other threads would notice."""
-    with suppress(OSError), open("/proc/self/status", "rb") as status:  # noqa: PTH123 - as below
+    with suppress(OSError), open("/proc/self/status", "rb") as status:
         for line in status:
             if line.startswith(b"Umask:"):  # the second one
                 return int(line.split()[1], 8)
@@ -172,7 +172,7 @@ def leave_zone(zone: str | None) -> None:
 def find_folder() -> str:
     """Return the path of the working directory; empty if it has been removed."""
     try:
-        return os.getcwd()  # noqa: PTH109
+        return os.getcwd()
     except OSError:
         return ""
 
@@ -218,10 +218,10 @@ def _tell_main() -> str | None:
 @cache
 def has_main_guard(file: str) -> bool:
     """Tell whether a script has a main guard."""
-    if not os.path.isfile(file):  # noqa: PTH113 - pathlib would be imported for that
+    if not os.path.isfile(file):
         return False  # a pipe has been read, and to open it might wait for ever
     try:
-        with open(file, "rb") as source:  # noqa: PTH123 - the same
+        with open(file, "rb") as source:
             text = source.read()
     except OSError:
         return False
