@@ -76,33 +76,28 @@ class ThreadRunner(WarmRunner["_Thread"]):
         self.held += 1
         self._attempts.put(attempt)
         if len(self._threads) < self.max_workers:
-            self._add_thread_if_needed()
+            self._add_needed_threads()
 
-    def _add_thread_if_needed(self) -> None:
-        if len(self._threads) < min(self.held, self.max_workers):
-            others = self._threads
-            thread = None
+    def _add_needed_threads(self) -> None:
+        while len(others := self._threads) < min(self.held, self.max_workers):
+            context = context_for_thread(self._context)
+            thread = (None if self._block is None else self._block.take()) or _Thread()
+            # Before it serves: threads look for themselves there. A new list, as they may read this one.
+            self._threads = [*others, thread]
             try:
-                context = context_for_thread(self._context)
-                thread = (None if self._block is None else self._block.take()) or _Thread()
-                # Before it serves: threads look for themselves there. A new list, as they may read this one.
-                self._threads = [*others, thread]
                 thread.begin(self, f"{self.name}-{self._started + 1}", context)
                 self._started += 1
-            except RuntimeError as error:  # too many already, the interpreter is ending, or it may have none
-                self._threads = others
-                if others:
+            except BaseException as error:
+                self._threads = others  # one that has not started cannot be waited for
+                thread.leave()
+                if not isinstance(error, RuntimeError):  # but what a signal has raised
+                    raise
+                if others:  # there are too many already, the interpreter is ending, or it may have none
                     return
                 if (pause := next(self._pauses, None)) is None:
                     self._fail_waiting(error)
-                else:
-                    sleep(pause)
-                    self._add_thread_if_needed()
-            except BaseException:  # what a signal has raised: one that has not started cannot be waited for
-                self._threads = others
-                if thread is not None:
-                    thread.leave()
-                raise
+                    return
+                sleep(pause)
 
     def _fail_waiting(self, error: RuntimeError) -> None:
         """End the attempts that wait for a thread, since there is none."""
@@ -137,7 +132,7 @@ class ThreadRunner(WarmRunner["_Thread"]):
         self.held -= 1
         # The thread that has this attempt, or is about to take it, ends after it; another takes its place.
         self._threads = [thread for thread in self._threads if thread.ticket != ticket]
-        self._add_thread_if_needed()
+        self._add_needed_threads()
 
     def close(self) -> None:
         self._attempts.put(None)
