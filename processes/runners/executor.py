@@ -15,7 +15,6 @@ from ..cpus import usable_cpus
 from ..exceptions import SerializationError
 from ..failure import brief_repr
 from ..interrupt import is_of_signal
-from ..task_log import keep_from_last_resort
 from .base import ProcessRunner
 from .remote import Requests, respond
 
@@ -81,7 +80,6 @@ class ExecutorRunner(ProcessRunner):
 
     def open(self, waker: Waker) -> None:
         super().open(waker)
-        keep_from_last_resort()  # from what workers log of tasks that run tasks
         self._requests = Requests(self.name, self.is_shared)
         self._held: dict[int, tuple[Attempt, Future[Response]]] = {}  # by ticket
         self._to_begin: set[int] = set()  # tickets of those with a time limit that have not begun yet

@@ -297,14 +297,15 @@ def handle_record(
             return
         if isinstance(passed, logging.LogRecord):  # from Python 3.12 on it may be another one
             record = passed
-    if files:
-        from ..task_log import files_with
+    from ..task_log import files_with, keep_from_last_resort
 
+    if files:
         files_with(record).extend(files)
     if listen is not None:
         listen(record)
     if not to_handlers:
         return
+    keep_from_last_resort()  # a function may have logged by the logger of a task
     if reach != logging.root.name:
         _call_handlers_up_to(reach, logger, record)
     elif logger.hasHandlers() or not is_handled:

@@ -299,14 +299,21 @@ def loud(runner):
 def bad():
     raise ValueError("not printed")
 
+log = Task("any", loud).logger
+
+def quiet():
+    log.warning("not printed")
+
 for runner in sys.argv[1:]:
-    Process([Task("loud", loud, args=(runner,)), Task("bad", bad)]).run(runner=runner)
+    tasks = [Task("loud", loud, args=(runner,)), Task("quiet", quiet), Task("bad", bad)]
+    Process(tasks).run(runner=runner)
 """
 
 
 def test_the_handler_of_last_resort_speaks_as_without_us():
-    done = ended([sys.executable, "-c", LOUD, *NAMED], check=True)
-    assert done.stderr.splitlines() == [f"said once on {runner}" for runner in NAMED]
+    runners = [*reversed(NAMED)]  # processes first: the logger of a task silences that handler for good
+    done = ended([sys.executable, "-c", LOUD, *runners], check=True)
+    assert done.stderr.splitlines() == [f"said once on {runner}" for runner in runners]
     assert done.stdout == ""
 
 

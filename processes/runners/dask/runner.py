@@ -22,7 +22,6 @@ from ...exceptions import SerializationError
 from ...failure import brief_repr
 from ...interrupt import is_of_signal
 from ...pickling import LARGE
-from ...task_log import keep_from_last_resort
 from ...task_types import TaskStatus
 from ..block import BlockRunner
 from ..remote import Requests
@@ -130,7 +129,6 @@ class DaskRunner(BlockRunner[Connection]):
 
     def open(self, waker: Waker) -> None:
         super().open(waker)
-        keep_from_last_resort()  # from what workers log of tasks that run tasks
         self._requests = Requests(self.name, self.is_shared, ITS_PACKAGES)
         self._run = os.urandom(8).hex()
         self._held: dict[int, _Held] = {}  # by ticket

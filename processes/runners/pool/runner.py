@@ -23,7 +23,6 @@ from ...cpus import usable_cpus
 from ...exceptions import MemoryLimitError, SerializationError, WorkerDiedError
 from ...failure import brief_repr
 from ...memory import usable_memory
-from ...task_log import keep_from_last_resort
 from ..shelf import WarmRunner, end
 from ..waker import shorter
 from . import abilities, wire
@@ -146,7 +145,6 @@ class ProcessPoolRunner(WarmRunner[Child]):
         self._program = interpreter()
         self._handled = id(sys.exception())  # the caller's, if it runs us in an `except` clause
         super().open(waker)
-        keep_from_last_resort()  # from what workers send of tasks that run tasks
         self._labels = count(1)
         self._failed_starts = 0  # of workers, in a row
         # Of the last one, for a task's name:
