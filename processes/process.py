@@ -17,7 +17,7 @@ from .failure import brief_repr, type_name
 from .forks import fork_safe_lock
 from .graph import Draft, Graph, unknown_task
 from .observers.log_files import LogFiles
-from .runners import choose_runner, make_runner
+from .runners import choose_runner
 from .scheduler import Scheduler
 from .stream import Stream
 from .task import Task, check_resources, function_name
@@ -93,8 +93,6 @@ class Process:
                 raise _no_task(task)
         if not isinstance(name, str):
             raise _no_name(name)
-        if runner is not None:
-            make_runner(runner)  # to refuse what is no runner
         self.name = name
         self.report: ProcessExecutionReport | None = None
         self._configured_runner = runner
