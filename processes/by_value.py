@@ -299,8 +299,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
                 arguments, state = reduced[1], (*reduced, None)[2]
                 if kind.__getstate__ is object.__getstate__:
                     state = there.stand_ins_of_state(state)
-                own = (there.module, name, state)
-                return find_object, (there.module, name, *arguments), own, None, None, fill_object
+                return find_object, (there.module, name, *arguments), (state,), None, None, fill_object
         return reduced
 
     def _reduce_module(self, module: ModuleType) -> Any:
@@ -486,7 +485,7 @@ def _reduce_global(obj: Any, name: str) -> Any:
         return name
     if obj is not find_in(module, name) and obj is not first_of_run.get((module, name)):
         return name  # which pickle refuses
-    state = (module, name, object.__getstate__(obj))
+    state = (object.__getstate__(obj),)
     return find_global, (module, name, type(obj)), state, None, None, fill_object
 
 

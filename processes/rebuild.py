@@ -77,10 +77,8 @@ reader = _Reader()
 
 _HAS_VARARGS = 0x04  # inspect.CO_VARARGS
 
-# What has been made and not yet filled.
-_empty_objects: set[tuple[str, str]] = set()  # globals, by module and name
-_unfilled: set[str] = set()  # functions, by the ids under which they are sent
-_empty_aliases: dict[int, dict[str, Any]] = {}  # by id(), with the globals where they look up what they mean
+# What has been made and not yet filled, by id(); of a type alias, the globals where it looks its value up.
+_unfilled: dict[int, Any] = {}
 
 _being_read: set[str] = set()  # ids under which definitions are sent, of those that are just being read
 
@@ -207,21 +205,18 @@ def method_of_base(cls: type, name: str) -> Any:
 
 def find_object(module: str, name: str, cls: type, *args: Any) -> Any:
     """Find the global that this run has brought first, or make it, without its state."""
-    if not serves_run():
-        return make_object(cls, *args)
-    if (module, name) not in first_of_run:
-        first_of_run[module, name] = make_object(cls, *args)
-        _empty_objects.add((module, name))
-    return first_of_run[module, name]
+    if (module, name) in first_of_run:
+        return first_of_run[module, name]
+    made = make_object(cls, *args)
+    _unfilled[id(made)] = made
+    return first_brought(module, name, made)
 
 
-def fill_object(obj: Any, state: tuple[str, str, Any]) -> None:
-    """Give a global its state, as pickle does, if nothing has done so yet, and it is not the one at home."""
-    module, name, own = state
-    if (serves_run() and (module, name) not in _empty_objects) or _found_at_home(module, name) is obj:
-        return
-    set_state(obj, own)
-    _empty_objects.discard((module, name))
+def fill_object(obj: Any, state: tuple[Any]) -> None:
+    """Give a global its state, as pickle does, unless it was found and has one."""
+    if id(obj) in _unfilled:
+        set_state(obj, *state)
+        _unfilled.pop(id(obj), None)
 
 
 def set_state(obj: Any, own: Any) -> None:
@@ -342,13 +337,13 @@ def make_alias(module: str, name: str) -> Any:
     """Make a type alias that does not know yet what it stands for (Python 3.12 and later)."""
     there: dict[str, Any] = {"__name__": module}
     exec(f"type {name} = _{name}", there)  # noqa: S102
-    _empty_aliases[id(there[name])] = there
+    _unfilled[id(there[name])] = there
     return there[name]
 
 
 def fill_alias(alias: Any, state: tuple[Any]) -> None:
     """Tell a type alias what it stands for, unless it knows."""
-    there = _empty_aliases.pop(id(alias), None)
+    there = _unfilled.pop(id(alias), None)
     if there is not None:
         (there[f"_{alias.__name__}"],) = state
 
@@ -388,7 +383,8 @@ def make_function(
 
     One with an id is made once in a run, or in a guest's attempt; one of our own is there already.
     """
-    function_id = _id_here(function_id)
+    if function_id:
+        function_id = reader.guest + function_id
     known = by_id.get(function_id)
     if isinstance(known, FunctionType) and (function_id in defined_of_run or known not in from_parent):
         return known
@@ -399,30 +395,24 @@ def make_function(
         linecache.cache[code.co_filename] = (sum(map(len, lines)), None, lines, code.co_filename)
     there.setdefault("__builtins__", builtins)
     function = FunctionType(code, there, closure=cells or None)
+    _unfilled[id(function)] = function
     if function_id:
         by_id[function_id] = function
         ids[function] = function_id
-        _unfilled.add(function_id)
         if serves_run() and not reader.guest:
             defined_of_run[function_id] = function
             from_parent.add(function)
     return function
 
 
-def _id_here(function_id: str) -> str:
-    return function_id and reader.guest + function_id
-
-
 def fill_function(
     function: FunctionType, state: tuple[str, str, dict[str, Any], dict[str, Any], Mapping[str, Any]]
 ) -> None:
     """Give a function its attributes, its cells their contents, and its module the globals that it brings."""
+    if _unfilled.pop(id(function), None) is None:
+        return
     function_id, module, attributes, slots, brought = state
-    if function_id := _id_here(function_id):
-        if function_id not in _unfilled:
-            return
-        _unfilled.discard(function_id)
-        definitions.pop(function_id, None)
+    definitions.pop(function_id, None)
     share(module, function.__globals__, brought)
     function.__dict__.update(attributes)
     for own, cell in zip(function.__closure__ or (), slots.pop("__closure__") or (), strict=True):
@@ -584,7 +574,8 @@ def fill_class(
 
 def of_id(named_id: str, name: str) -> Any:
     """Find the class or function that was sent under an id, or make it of its definition."""
-    is_known = named_id in defined_of_run and named_id not in _unfilled
+    defined = defined_of_run.get(named_id)
+    is_known = defined is not None and id(defined) not in _unfilled
     # A pickle that its definition holds, as that of an exception, may name it before it is filled.
     if named_id in definitions and not is_known and not (named_id in _being_read and named_id in by_id):
         around = named_id in _being_read
