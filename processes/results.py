@@ -87,10 +87,15 @@ class Results(ByName[Any]):
         return dict, (dict(self),)
 
 
+def failure_line(entry: TaskReportEntry, exception: BaseException | None) -> str:
+    """Return the text of a failed task's exception, behind its type if the report has the exception."""
+    text = entry.error.exception if entry.error is not None else ""
+    return text if exception is None else behind_type(exception, text)
+
+
 def _why_none(entry: TaskReportEntry, exception: BaseException | None) -> str:
     if entry.status is TaskStatus.ERRORED:
-        text = entry.error.exception if entry.error is not None else ""
-        return f"it failed: {text if exception is None else behind_type(exception, text)}"[:MAX_CHARACTERS]
+        return f"it failed: {failure_line(entry, exception)}"[:MAX_CHARACTERS]
     if entry.status is TaskStatus.SKIPPED:
         return "it was skipped, since a task that it depends on has failed"
     return "it did not run to its end"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..failure import bounded_repr
 from ..parameters import named_arguments
+from ..results import failure_line
 from ..visible import visible
 from .redaction import Redactor
 
@@ -68,7 +69,7 @@ class Limits:
 class ErrorView:
     """Why a task failed; what the channel's content does not want is None.
 
-    `exception` is the exception's text, `headline` has its type before it.
+    `exception` is the exception's text, `headline` has its type before it, if that is known.
     """
 
     exception: str
@@ -101,6 +102,7 @@ class Viewer:
         self._limits = limits
         self._redactor = Redactor.for_report(report, content)
         self._parameters: Mapping[str, Sequence[str]] = report.parameters
+        self._exceptions = report.exceptions
         # By name, id and room, with the value itself: many tasks may have been given one table.
         self._rendered: dict[tuple[str, int, int], tuple[object, str]] = {}
 
@@ -122,9 +124,8 @@ class Viewer:
         return self._value("", entry.result, self._limits.result) if succeeded else None
 
     def headline(self, entry: TaskReportEntry) -> str:
-        """Return the text of a failed task's exception, after its type where the traceback tells it."""
-        error = entry.error
-        text = "" if error is None else _last_line(error.traceback_str, error.exception)
+        """Return the text of a failed task's exception, behind its type if that is known."""
+        text = failure_line(entry, self._exceptions.get(entry.name))
         return self._shortened(self._redactor.text(text), self._limits.message)
 
     def _error(self, entry: TaskReportEntry) -> ErrorView:
@@ -195,13 +196,3 @@ class Viewer:
             is_all = is_all and before[2] == "characters"
         number = self._limits.number(count)
         return self._limits.left_out.format(count=number if is_all else f"> {number}")
-
-
-def _last_line(traceback: str, exception: str) -> str:
-    """Return an exception's text with its type before it, as a traceback's last lines have it."""
-    start = traceback.rfind(f": {exception}") if exception else -1
-    kind = traceback[traceback.rfind("\n", 0, start) + 1 : start] if start >= 0 else ""
-    kind = kind.lstrip(" |")  # before the lines of a group
-    if kind.replace("<locals>", "").replace(".", "").isidentifier():
-        return f"{kind}: {exception}"
-    return exception or traceback.rstrip("\n").rpartition("\n")[2]

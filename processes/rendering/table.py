@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..failure import beginning_of, behind_type, notes_of
+from ..failure import beginning_of, notes_of
+from ..results import failure_line
 from ..task_types import TaskStatus
 from ..visible import visible
 
@@ -134,13 +135,12 @@ def _failures(report: ProcessExecutionReport) -> list[str]:
 
 def _failure(report: ProcessExecutionReport, entry: TaskReportEntry) -> list[str]:
     """Tell in a few lines why a task failed, where, and what was skipped for it."""
-    text, notes, beginning = entry.error.exception if entry.error is not None else "", [], ""
-    if (exception := report.exceptions.get(entry.name)) is not None:
-        text, notes = behind_type(exception, text), notes_of(exception)[:SHOWN_NOTES]
+    exception, beginning = report.exceptions.get(entry.name), ""
+    lines = [_on_one_line(failure_line(entry, exception), MESSAGE_CHARACTERS)]
+    if exception is not None:
         beginning = beginning_of(exception)
-    lines = [_on_one_line(text, MESSAGE_CHARACTERS)]
-    for note in notes:
-        lines += _note_lines(note)
+        for note in notes_of(exception)[:SHOWN_NOTES]:
+            lines += _note_lines(note)
     if entry.error is not None and (location := entry.error.traced_vars_location):
         lines.append(f"at {_on_one_line(location, MESSAGE_CHARACTERS)}")
         if beginning not in ("", location):  # most often it is a library that raises
