@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 import click
+import rich.live  # noqa: F401 - as json: the progress line needs it
 
 from .annotations import signature_of
 from .checks import did_you_mean

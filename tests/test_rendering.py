@@ -85,6 +85,16 @@ def test_a_printed_report_shows_what_needs_attention_first(report):
     ]
 
 
+def test_columns_of_a_printed_report_stand_below_each_other_whatever_the_width_of_letters():
+    _, *lines = str(report_of(entry("日本"), entry("cafe\u0301s"), entry("x"))).splitlines()
+    assert lines == [
+        "Task   Status   Seconds  Attempts  Worker  Function",
+        "日本   SUCCESS    1.500         2          work",
+        "cafe\u0301s  SUCCESS    1.500         2          work",
+        "x      SUCCESS    1.500         2          work",
+    ]
+
+
 def test_a_printed_failure_tells_who_has_raised_it_and_which_line_of_the_task_has_led_there(runner):
     def read_number(text):
         return json.loads(text)

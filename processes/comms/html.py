@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import partial
 from math import isfinite
 from typing import TYPE_CHECKING
 
+from ..rendering.table import in_order_of_attention
 from ..rendering.templating import template
 from ..visible import visible
 from .content import ReportContent, checked_content
@@ -15,7 +17,7 @@ from .palettes import DEFAULT_PALETTE, PALETTES
 from .view import Limits, Viewer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from ..execution_report import ProcessExecutionReport, TaskReportEntry
     from .view import TaskView
@@ -27,8 +29,7 @@ MAX_DETAILS = 600_000  # characters of their tracebacks and values together
 MAX_NAMES = 50  # of skipped tasks, for one failure
 MAX_CELL = 120  # characters of a result in the table
 DIVISORS = (1, 4, 16, 64, 256)  # of these numbers, one after the other, until a mail is small enough
-STATUSES = ("errored", "skipped", "pending", "success")  # in the order of what is shown where room is short
-SUMMARIZED = ("success", "errored", "skipped", "pending")
+STATUSES = ("success", "errored", "skipped", "pending")  # as the summary has them
 
 
 @dataclass
@@ -117,12 +118,13 @@ def render_page(
     words, palette = LANGUAGES[style.language], PALETTES[style.palette]
     number = partial(spelled_number, style.language)
     entries = list(report.entries.values())
-    shown = _shown(entries, MAX_ROWS // divisor)
+    rows = MAX_ROWS // divisor
+    shown = entries if len(entries) <= rows else in_order_of_attention(report)[:rows]
     failed = [entry for entry in entries if entry.error is not None]
     limits = Limits(MAX_CELL, left_out=words["more_characters"], number=number).divided(divisor)
     viewer = Viewer(report, content, limits)
     failures = failures_that_fit(viewer, failed[: max(1, MAX_FAILURES // divisor)], MAX_DETAILS // divisor)
-    counts = {status: sum(entry.status.value == status for entry in entries) for status in STATUSES}
+    counts = Counter(entry.status.value for entry in entries)
     return template("processes.comms", "report.html.j2").render(
         title=report_title(style.language, errors_only),
         language=style.language,
@@ -133,7 +135,7 @@ def render_page(
         runner=visible(report.runner),
         scheme="only dark" if palette.is_dark else "only light",  # dark mail programs shall not mix colours
         counts=counts,
-        shown_statuses=[one for one in SUMMARIZED if counts[one] or one in ("success", "errored")],
+        shown_statuses=[one for one in STATUSES if counts[one] or one in ("success", "errored")],
         failures=failures,
         failures_left_out=len(failed) - len(failures),
         tasks=[viewer.task(entry, with_error=False) for entry in shown],
@@ -144,13 +146,6 @@ def render_page(
         # Of the column that tells how tasks ended, in pixels: no word in it is broken, be it German.
         status_width=22 + 8 * max(len(word) for status in STATUSES for word in words[status].split()),
     )
-
-
-def _shown(entries: Sequence[TaskReportEntry], rows: int) -> list[TaskReportEntry]:
-    """Choose the rows of the table: the failed ones first where there is no room for all."""
-    if len(entries) <= rows:
-        return list(entries)
-    return sorted(entries, key=lambda entry: STATUSES.index(entry.status.value))[:rows]
 
 
 def failures_that_fit(viewer: Viewer, failed: Iterable[TaskReportEntry], room: int) -> list[TaskView]:

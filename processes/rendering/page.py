@@ -15,7 +15,6 @@ from hashlib import sha256
 from itertools import takewhile
 from math import floor, log10
 from typing import TYPE_CHECKING
-from unicodedata import east_asian_width
 
 from ..clock import monotonic
 from ..comms.content import checked_content
@@ -26,7 +25,7 @@ from ..task_types import TaskStatus
 from ..visible import visible
 from .layout import NODE_HEIGHT, lay_out, layers_of
 from .spans import lanes_of, spans_of, status_of
-from .table import WORDS, in_order_of_attention
+from .table import WORDS, in_order_of_attention, width_of
 from .templating import template
 
 if TYPE_CHECKING:
@@ -397,7 +396,7 @@ def _drawing(report: ProcessExecutionReport, numbers: dict[str, int]) -> Drawing
     if len(names) > MAX_NODES or pieces > MAX_LINES:
         return Drawing(len(names), len(edges), alone, [], [], 0, 0)
     labels = [_label(_short(name)) for name in names]
-    layout = lay_out(dependencies, [NODE_PADDING + LETTER_WIDTH * _columns(label) for label in labels])
+    layout = lay_out(dependencies, [NODE_PADDING + LETTER_WIDTH * width_of(label) for label in labels])
     entries = [report.entries[name] for name in names]
     nodes = [
         Node(x, y, width, entry.status.value, label, _node_title(entry), numbers[entry.name])
@@ -410,14 +409,9 @@ def _drawing(report: ProcessExecutionReport, numbers: dict[str, int]) -> Drawing
 
 
 def _label(name: str) -> str:
-    while _columns(name) > NODE_LETTERS:
+    while width_of(name) > NODE_LETTERS:
         name = f"{name.removesuffix('…')[:-1]}…"
     return name
-
-
-def _columns(text: str) -> int:
-    """Return how many letters' width a text takes in a monospaced font."""
-    return sum(2 if east_asian_width(character) in "WF" else 1 for character in text)
 
 
 def _node_title(entry: TaskReportEntry) -> str:

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from html import escape
-from io import StringIO
 from typing import TYPE_CHECKING
-
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from unicodedata import combining, east_asian_width
 
 from ..failure import beginning_of, notes_of
 from ..results import failure_line
@@ -37,24 +33,36 @@ WORDS = {
 
 def to_text(report: ProcessExecutionReport, *, only_unsuccessful: bool = False) -> str:
     """Render a report as a table, with what went wrong below it; ASCII but for the user's own words."""
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for column in COLUMNS:
-        table.add_column(column, justify="right" if column in NUMBERS else "left", no_wrap=True)
     entries = in_order_of_attention(report)
     if only_unsuccessful:
         entries = [entry for entry in entries if entry.status is not TaskStatus.SUCCESS]
-    for entry in entries[:SHOWN_TASKS]:
-        table.add_row(*[Text(cell) for cell in _cells(report, entry)])
-    output = StringIO()
-    console = Console(file=output, width=1_000, color_system=None, force_terminal=False, force_jupyter=False)
-    if entries:
-        console.print(table)
     lines = [totals(report)]
-    lines += [line.rstrip() for line in output.getvalue().splitlines()]
+    if entries:
+        lines += _aligned([COLUMNS, *(_cells(report, entry) for entry in entries[:SHOWN_TASKS])])
     if hidden := entries[SHOWN_TASKS:]:
         lines.append(f"... and {len(hidden)} more: {_counts(hidden)}")
     lines += _failures(report)
     return "\n".join(lines)
+
+
+def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
+    """Put cells into lines such that those of a column stand below each other."""
+    widths = [max(map(width_of, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = []
+        for column, cell, width in zip(COLUMNS, row, widths, strict=True):
+            space = " " * (width - width_of(cell))
+            cells.append(space + cell if column in NUMBERS else cell + space)
+        lines.append("  ".join(cells).rstrip())
+    return lines
+
+
+def width_of(text: str) -> int:
+    """Return how many letters' width a text takes in a monospaced font."""
+    return sum(
+        2 if east_asian_width(character) in "WF" else 0 if combining(character) else 1 for character in text
+    )
 
 
 def to_html_table(report: ProcessExecutionReport) -> str:
