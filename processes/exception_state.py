@@ -29,31 +29,12 @@ from __future__ import annotations
 import builtins
 import gc
 import pickle
-import sys
 import threading
 from contextlib import contextmanager, suppress
-from functools import lru_cache
-from itertools import islice
-from types import (
-    CodeType,
-    FunctionType,
-    GetSetDescriptorType,
-    MemberDescriptorType,
-    TracebackType,
-    new_class,
-)
+from types import GetSetDescriptorType, MemberDescriptorType, new_class
 
 from .exceptions import StandInError
-from .failure import (
-    HEAP_TYPE,
-    bounded_repr,
-    bounded_reprs,
-    entries_of,
-    exception_texts,
-    local_variables,
-    name_of_class,
-    unprintable,
-)
+from .failure import HEAP_TYPE, bounded_repr, exception_texts, name_of_class, unprintable
 from .pickling import (
     ATOMS,
     PROTOCOL,
@@ -64,6 +45,7 @@ from .pickling import (
     modules_of_run,
     registered_by_value,
 )
+from .tracebacks import frames_of, traceback_of_frames
 
 TYPE_CHECKING: bool = False  # typing is not imported: it would be the costliest part of a worker's start
 if TYPE_CHECKING:
@@ -71,23 +53,12 @@ if TYPE_CHECKING:
     from typing import Any, Final
 
     from .pickling import Named
+    from .tracebacks import Frame
 
     Place = tuple[int, int]
 
-FRAMES_WITH_VARIABLES: Final = 20  # the innermost: who debugs a failure seldom looks further up
-VARIABLE_CHARACTERS: Final = 500  # of each of their variables
-
 _SLOTS: Final = vars(BaseException)  # asked directly, a subclass's properties of the same names do not run
 _GROUP_SLOTS: Final = vars(BaseExceptionGroup)
-
-
-class VariableText(str):
-    """The repr of a variable whose frame was left behind; a debugger shows it without quotes."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return str(self)
 
 
 class _Tables(threading.local):
@@ -170,9 +141,8 @@ class _Writer:
                     if id(other) not in places:
                         places[id(other)] = (number, len(table))
                         table.append(other)
-            variables = _variables_of_frames(table)
-            stand_ins = _descriptions(table)
-            rows = [self._row(*row, variables) for row in zip(table, stand_ins, strict=True)]
+            stand_ins, frames = _descriptions(table), frames_of(table)
+            rows = [self._row(*row) for row in zip(table, stand_ins, frames, strict=True)]
         finally:
             _tables.open.pop()
             for one in table:
@@ -182,7 +152,7 @@ class _Writer:
         return rows
 
     def _row(
-        self, exception: BaseException, stand_in: tuple[str, ...], variables: dict[int, dict[str, str]]
+        self, exception: BaseException, stand_in: tuple[str, ...], frames: list[Frame]
     ) -> dict[str, Any]:
         attributes = list(_attributes(exception).items())  # psycopg changes them when it is reduced
         row = {
@@ -195,7 +165,7 @@ class _Writer:
             "cause": self._content(_SLOTS["__cause__"].__get__(exception)),
             "context": self._content(_SLOTS["__context__"].__get__(exception)),
             "suppress_context": _SLOTS["__suppress_context__"].__get__(exception),
-            "frames": [_frame(entry, variables) for entry in entries_of(exception)],
+            "frames": frames,
         }
         members = _members(exception)
         if members:
@@ -391,40 +361,6 @@ def _is_builtin(cls: type) -> bool:
     return getattr(builtins, name_of_class(cls), None) is cls
 
 
-def _frame(entry: TracebackType, variables: dict[int, dict[str, str]]) -> tuple[Any, ...]:
-    frame = entry.tb_frame
-    code = frame.f_code
-    module = str(frame.f_globals.get("__name__", "?"))
-    # For each instruction, of two bytes: the lines and columns that it was made of, as far as they are known.
-    # A line of -1 is one that is not.
-    position: Any = next(islice(code.co_positions(), entry.tb_lasti // 2, None), (None,) * 4)
-    if None in position:
-        line: int | None = entry.tb_lineno
-        line = -1 if line is None else line
-        position = (line, line, -1, -1)
-    names = (code.co_filename, code.co_name, code.co_qualname)
-    return names, position, module, variables.get(id(frame), {})
-
-
-def _variables_of_frames(table: list[BaseException]) -> dict[int, dict[str, str]]:
-    """Render the variables of the innermost frames; by the frame's id."""
-    frames: dict[int, Any] = {}
-    for one in table:
-        inner_first = reversed([entry.tb_frame for entry in entries_of(one)])
-        frames.update((id(frame), frame) for frame in inner_first)
-        if len(frames) >= FRAMES_WITH_VARIABLES:
-            break
-    values = {
-        (key, name): value
-        for key, frame in islice(frames.items(), FRAMES_WITH_VARIABLES)
-        for name, value in local_variables(frame).items()
-    }
-    variables: dict[int, dict[str, str]] = {}
-    for (key, name), text in bounded_reprs(values, VARIABLE_CHARACTERS).items():
-        variables.setdefault(key, {})[name] = text
-    return variables
-
-
 # ---- Reading ---------------------------------------------------------------------------------------------
 
 
@@ -524,7 +460,7 @@ def _fill(exception: BaseException, row: dict[str, Any]) -> None:
         if row[link] is not None:
             _SLOTS[f"__{link}__"].__set__(exception, _exception_at(row[link]))
     _SLOTS["__suppress_context__"].__set__(exception, row["suppress_context"])
-    BaseException.with_traceback(exception, _traceback(row["frames"]))
+    BaseException.with_traceback(exception, traceback_of_frames(row["frames"]))
 
 
 def _fill_fields(exception: BaseException, fields: dict[str, Any]) -> None:
@@ -558,56 +494,3 @@ def _value(content: Any) -> Any:
         if has_signal_struck(error):
             raise
         return f"<{kind} object that could not be deserialized: {type(error).__name__}>"
-
-
-def _traceback(frames: list[tuple[Any, ...]]) -> TracebackType | None:
-    """Make a traceback of frames that are stubs: at the right place, with texts for variables.
-
-    A stub is the frame of a generator that has not begun. One that had been called would lead back to its
-    callers, and an exception that is kept would keep the whole run. There are none, and no traceback, where
-    Python is no CPython and has other code.
-    """
-    traceback = None
-    if sys.implementation.name != "cpython":
-        return None
-    for names, position, module, variables in reversed(frames):
-        code, instruction = _stub(*names, *position, tuple(variables))
-        frame = FunctionType(code, {"__name__": module})(*map(VariableText, variables.values())).gi_frame
-        traceback = TracebackType(traceback, frame, instruction, position[0])
-    return traceback
-
-
-@lru_cache(maxsize=1024)  # recursion fails in the same place again and again
-def _stub(
-    file: str,
-    name: str,
-    qualname: str,
-    line: int,
-    end_line: int,
-    column: int,
-    end_column: int,
-    variables: tuple[str, ...],
-) -> tuple[CodeType, int]:
-    """Compile a generator function that bears a function's name and divides where the function failed.
-
-    Return its code, and the place of the division in that.
-    """
-    import ast
-    import opcode
-
-    division = ast.BinOp(ast.Constant(1), ast.Div(), ast.Constant(0))
-    arguments = [ast.arg(f"v{number}") for number in range(len(variables))]
-    parameters = ast.arguments([], arguments, None, [], [], None, [])
-    function = ast.FunctionDef("stub", parameters, [ast.Expr(ast.Yield()), ast.Expr(division)], [])
-    if sys.version_info >= (3, 12):
-        function.type_params = []
-    for node in ast.walk(function):
-        if isinstance(node, (ast.expr, ast.stmt, ast.arg)):
-            node.lineno, node.end_lineno = max(line, 1), max(end_line, 1)
-            node.col_offset, node.end_col_offset = column, end_column
-    module = compile(ast.Module([function], []), "", "exec", dont_inherit=True)
-    code = next(constant for constant in module.co_consts if isinstance(constant, CodeType))
-    division_at = 2 * code.co_code[::2].index(opcode.opmap["BINARY_OP"])
-    # Names are put in afterwards: compilers refuse some that code, and dicts of variables, may have.
-    code = code.replace(co_filename=file, co_name=name, co_qualname=qualname, co_varnames=variables)
-    return code if line >= 0 else code.replace(co_linetable=b""), division_at

@@ -25,14 +25,10 @@ from hypothesis import strategies as st
 from programs import output_of
 from steadiness import steadily
 
-from processes.exception_state import (
-    FRAMES_WITH_VARIABLES,
-    VARIABLE_CHARACTERS,
-    dump_exception,
-    load_exception,
-)
+from processes.exception_state import dump_exception, load_exception
 from processes.exceptions import StandInError
 from processes.pickling import dump, load
+from processes.tracebacks import FRAMES_WITH_VARIABLES, VARIABLE_CHARACTERS
 
 
 def there_and_back(exception: BaseException) -> BaseException:
