@@ -6,6 +6,8 @@ import re
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from .named_values import key_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -38,6 +40,9 @@ _HARMLESS_ENDINGS = set_of(
 )
 _HARMLESS_NAMES = set_of("XDG_SESSION_ID")  # counts logins
 _COUNTED = set_of("max min num n total prompt completion input output")  # …_tokens
+_SOURCE_FILES = (".py", ".pyw", ".pyx")
+LINE_NUMBER = re.compile(r"\d{1,7}(?!\w)")  # as in auth.py:3, or a port
+_ABSOLUTE_PATH = re.compile(r"""[bBrRuU]?\\*["']?(?:/|[A-Za-z]:[\\/])""")  # or the repr of one
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_A-Za-z]+")
 
 
@@ -60,6 +65,17 @@ class SecretNames:
         if known is None:
             known = self._known[name] = self._judge(name)
         return known
+
+    def covers(self, name: str, value: object = None) -> bool:
+        """Tell whether a value is a secret by its name.
+
+        A path under the environment's PWD is none, nor is a line's number behind the name of a file.
+        """
+        if name not in self:
+            return False
+        if name.endswith(_SOURCE_FILES):
+            return LINE_NUMBER.match(str(value)) is None
+        return not (name == "PWD" and not self.is_own(name) and _ABSOLUTE_PATH.match(key_of(value)))
 
     def is_own(self, name: str) -> bool:
         """Tell whether one of the other names makes it one."""
