@@ -42,8 +42,6 @@ from .pickling import (
     Pickled,
     dump_value,
     has_signal_struck,
-    modules_of_run,
-    registered_by_value,
 )
 from .tracebacks import frames_of, traceback_of_frames
 
@@ -187,10 +185,11 @@ class _Writer:
 
     def _class(self, cls: type[BaseException]) -> bytes:
         """Return a class's pickle, empty where there is none to be had."""
+        from .importable import can_be_imported
+
         with Contained():
-            if cls.__module__ not in {"__main__", *modules_of_run} and not registered_by_value():
-                with suppress(pickle.PicklingError, AttributeError):  # then it is no importable class
-                    return pickle.dumps(cls, PROTOCOL)
+            if can_be_imported(cls):
+                return pickle.dumps(cls, PROTOCOL)
             data = self._dump(cls).data
             pickle.loads(data)  # noqa: S301 - our own
             return data

@@ -8,14 +8,15 @@ from contextlib import suppress
 from importlib.machinery import EXTENSION_SUFFIXES
 from itertools import accumulate
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final
 
 from .pickling import modules_of_run, registered_by_value
 
+TYPE_CHECKING: bool = False  # typing is not imported: it would cost a worker more than all of this
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from importlib.machinery import ModuleSpec
     from types import ModuleType
+    from typing import Any, Final
 
 # What a worker imports before the path is the user's, whatever lies on that.
 _WORKERS_OWN: Final = {"__main__", "cloudpickle", "processes", *sys.stdlib_module_names}

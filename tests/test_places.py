@@ -478,6 +478,7 @@ def test_a_program_that_runs_again_in_the_place_of_its_workers_ends_with_advice(
 
 
 PLUGIN = """
+import copy
 import functools
 import pickle
 import sys
@@ -487,6 +488,9 @@ from processes import Process, Task, TaskDependency
 @dataclass
 class Point:
     x: int
+
+class Refused(Exception):
+    pass
 
 @functools.cache
 def offset():
@@ -501,6 +505,7 @@ def copied(point):
 
 def run():
     report = Process([
+        Task("first", copy.copy, args=(Refused(),), priority=1),
         Task("shift", shift, args=(Point(1),)),
         Task("again", shift, dependencies=[TaskDependency("shift", True)]),
         Task("offset", offset),
@@ -508,10 +513,11 @@ def run():
         Task("nested", lambda: Process([Task("copied", copied, args=(Point(3),))]).run(runner="process")),
     ]).run(runner="process", max_workers=1)
     report.raise_for_errors()
-    shifted, again, ten, is_copied, nested = report.results.values()
-    return [again == Point(21), type(shifted) is Point, ten, is_copied, nested.results["copied"]]
+    refused, shifted, again, ten, is_copied, nested = report.results.values()
+    kinds = [type(refused) is Refused, type(shifted) is Point]
+    return [*kinds, again == Point(21), ten, is_copied, nested.results["copied"]]
 """
-RUN = [True, True, 10, True, True]
+RUN = [True, True, True, 10, True, True]
 LOADER = """
 import importlib.util, sys
 
