@@ -3,7 +3,7 @@
 ::
 
     file    MAGIC record record …
-    record  lengths and checksum of the head · head · the value's pickle, in pieces
+    record  length and checksum of the head · head · the value's pickle, in pieces
 
 A program that is killed loses nothing that was written, and the next one drops a record that was cut short.
 The system is not asked to bring each record to the disk: a power cut may cost the last ones, never the file.
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
     from .pickling import Buffer
 
-MAGIC: Final = b"processes checkpoint 1\n"
-_NAME: Final = MAGIC.rstrip(b"1\n")
+    Value = tuple[Sequence[Buffer], Sequence[Buffer]]  # the pieces of its pickle, and the buffers beside it
 
-_LENGTHS: Final = Struct("<IQ")  # of the head, of the value
-_CHECKSUM: Final = Struct("<I")  # of these and of the head
-_PREFIX_BYTES: Final = _LENGTHS.size + _CHECKSUM.size
+_NAME: Final = b"processes checkpoint "
+MAGIC: Final = _NAME + b"2\n"
+
+_PREFIX: Final = Struct("<II")  # length and checksum of the head
 
 _MOST_AT_ONCE: Final = 1 << 30  # bytes: a system call takes no more than 2 GB
 _STALE_BYTES: Final = 1 << 20  # what is not worth writing the file anew
@@ -52,12 +52,7 @@ class Head(NamedTuple):
         Names the record; no other has it.
     elapsed_seconds, attempts : float, int
         As in the task's result.
-    sizes : tuple of int or None
-        How long the pieces of the value are: the pickle's own first, then the buffers that belong to it. None
-        where nobody needed the value.
-    checksum : int
-        Of the pieces.
-    used : dict of str to bytes, optional
+    used : dict of str to bytes
         By name, what tells the variables that the task's function uses from later ones.
     """
 
@@ -66,18 +61,35 @@ class Head(NamedTuple):
     record_id: bytes
     elapsed_seconds: float
     attempts: int
-    sizes: tuple[int, ...] | None
-    checksum: int
-    used: dict[str, bytes] | None = None
+    used: dict[str, bytes]
 
 
 class Record(NamedTuple):
-    """A record's head, where the record begins, where its value does, and where it ends."""
+    """A record in the file.
+
+    Attributes
+    ----------
+    head : Head
+        What it tells.
+    sizes : tuple of int or None
+        How long the pieces of the value are: the pickle first, then the buffers that belong to it. None where
+        nobody needed the value.
+    checksum : int
+        Of these pieces.
+    start, value_at : int
+        Where it begins, and where its value does.
+    """
 
     head: Head
+    sizes: tuple[int, ...] | None
+    checksum: int
     start: int
     value_at: int
-    end: int
+
+    @property
+    def end(self) -> int:
+        """Where the next one begins."""
+        return self.value_at + sum(self.sizes or ())
 
 
 class CheckpointFile:
@@ -114,32 +126,35 @@ class CheckpointFile:
                 error.filename = self.path  # what reads and writes has no name to tell
             raise
 
-    def append(self, head: Head, pieces: Sequence[Buffer]) -> None:
-        """Write a record.
+    def append(self, head: Head, value: Value | None) -> None:
+        """Write a record; None for a value that nobody needs.
 
         Raises
         ------
         OSError
             If it cannot be written. The file is as it was before.
         """
-        packed = pickle.dumps(tuple(head))
-        size = sum(head.sizes or ())
-        lengths = _LENGTHS.pack(len(packed), size)
-        prefix = lengths + _CHECKSUM.pack(zlib.crc32(packed, zlib.crc32(lengths)))
-        value_at = self._end + len(prefix) + len(packed)
+        stream, buffers = value or ((), ())
+        sizes = None if value is None else (sum(map(_size, stream)), *map(_size, buffers))
+        checksum = 0
+        for piece in (*stream, *buffers):
+            checksum = zlib.crc32(piece, checksum)
+        packed = pickle.dumps((*head, sizes, checksum))
+        begin = _PREFIX.pack(len(packed), zlib.crc32(packed)) + packed
+        record = Record(head, sizes, checksum, self._end, self._end + len(begin))
         self._file.seek(self._end)
         try:
-            if size < 1 << 16:
-                self._write(b"".join((prefix, packed, *pieces)))
+            if record.end - self._end < 1 << 16:
+                self._write(b"".join((begin, *stream, *buffers)))
             else:
-                for piece in (prefix, packed, *pieces):
+                for piece in (begin, *stream, *buffers):
                     self._write(piece)
         except OSError:
             with suppress(OSError):
                 self._file.truncate(self._end)
             raise
-        self.records[head.task_name] = Record(head, self._end, value_at, value_at + size)
-        self._end = value_at + size
+        self.records[head.task_name] = record
+        self._end = record.end
 
     def read(self, record: Record) -> list[bytearray]:
         """Return the pieces of a record's value, each in memory of its own.
@@ -151,7 +166,7 @@ class CheckpointFile:
         """
         self._file.seek(record.value_at)
         pieces, checksum = [], 0
-        for size in record.head.sizes or ():
+        for size in record.sizes or ():
             piece = bytearray(size)
             view = memoryview(piece)
             while view:
@@ -160,7 +175,7 @@ class CheckpointFile:
                 view = view[count:]
             checksum = zlib.crc32(piece, checksum)
             pieces.append(piece)
-        if checksum != record.head.checksum:
+        if checksum != record.checksum:
             raise OSError(errno.EIO, "the data is not what was written", self.path)
         return pieces
 
@@ -273,19 +288,25 @@ def _is_at(path: str, descriptor: int) -> bool:
 def _read_record(file: BinaryIO, start: int, size: int) -> Record | None:
     """Read the head of the record that begins at `start`; None if it is not whole."""
     file.seek(start)
-    prefix = file.read(_PREFIX_BYTES)
-    if len(prefix) < _PREFIX_BYTES:
+    prefix = file.read(_PREFIX.size)
+    if len(prefix) < _PREFIX.size:
         return None
-    head_length, value_length = _LENGTHS.unpack_from(prefix)
-    value_at = start + _PREFIX_BYTES + head_length
-    end = value_at + value_length
-    if end > size:
+    length, checksum = _PREFIX.unpack(prefix)
+    value_at = start + _PREFIX.size + length
+    # Zeros, as a power cut may leave them, have the checksum of nothing; and to ask for more than there is
+    # would take the memory for it.
+    if not length or value_at > size:
         return None
-    packed = file.read(head_length)
-    lengths, checksum = prefix[: _LENGTHS.size], prefix[_LENGTHS.size :]
-    if _CHECKSUM.unpack(checksum) != (zlib.crc32(packed, zlib.crc32(lengths)),):
+    packed = file.read(length)
+    if zlib.crc32(packed) != checksum:
         return None
-    return Record(Head(*pickle.loads(packed)), start, value_at, end)  # noqa: S301 - as the values are
+    *head, sizes, of_value = pickle.loads(packed)  # noqa: S301 - as the values are
+    record = Record(Head(*head), sizes, of_value, start, value_at)
+    return record if record.end <= size else None
+
+
+def _size(piece: Buffer) -> int:
+    return memoryview(piece).nbytes
 
 
 def _no_checkpoint(path: str, magic: bytes) -> ValueError:

@@ -6,10 +6,8 @@ import os
 import pickle
 from copyreg import dispatch_table
 from enum import Enum
-from itertools import count
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
-from zlib import crc32
 
 from ..attempt import Sealed
 from ..caller import warn
@@ -24,14 +22,14 @@ from ..reducers import as_it_is, is_users
 from ..task_types import TaskResult, TaskStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
-    from ..checkpoint_file import Record
+    from ..checkpoint_file import Record, Value
     from ..events import Event
     from ..graph import Graph
     from ..pickling import Buffer
 
-_ID_BYTES = 16  # half of them at random, once a run
+_ID_BYTES = 16
 _NOT_SAVED = "no result of it is saved"
 
 
@@ -72,7 +70,6 @@ class Checkpoint:
         self._graph = graph
         self._returned = returned
         self._warned_of: set[str] = set()
-        self._new_ids = map(os.urandom(_ID_BYTES // 2).__add__, _counted_bytes())
         self._untold: dict[str, str] = {}  # why tasks have no fingerprint, by name
         self._used: list[dict[str, bytes]] = []  # by task index: what tells the variables of its function
         # By task index; None where a task has none:
@@ -163,7 +160,7 @@ class Checkpoint:
                 record is not None
                 and task not in unreadable
                 and record.head.key == self._key(task)
-                and (record.head.sizes is not None or not self._is_asked_for(task))
+                and (record.sizes is not None or not self._is_asked_for(task))
             ):
                 self._ids[task] = record.head.record_id
                 found[task] = record
@@ -186,7 +183,7 @@ class Checkpoint:
         if call is None:
             return "the contents of what it calls or gets cannot be told"
         if call[:DIGEST_BYTES] != saved.key[:DIGEST_BYTES]:
-            used, before = self._used[task], saved.used or {}
+            used, before = self._used[task], saved.used
             changed = next((name for name in used if used[name] != before.get(name)), "")
             return f"its function{f' uses {changed!r}, which' if changed else ''} is not what it was"
         if call != saved.key[: len(call)]:
@@ -232,20 +229,11 @@ class Checkpoint:
                     f"it calls or gets cannot be told: {self._untold[name]}",
                 )
             return
-        pieces: list[Buffer] = []
-        sizes = None
+        record_id = os.urandom(_ID_BYTES)
+        head = Head(name, key, record_id, result.elapsed_seconds, result.attempts, self._used[task])
         try:
-            if self._is_asked_for(task):
-                stream, buffers = _pickled(self._returned(), name)
-                pieces = [*stream, *buffers]
-                sizes = (sum(map(_size, stream)), *map(_size, buffers))
-            checksum = 0
-            for piece in pieces:
-                checksum = crc32(piece, checksum)
-            record_id = next(self._new_ids)
-            made = (result.elapsed_seconds, result.attempts)
-            head = Head(name, key, record_id, *made, sizes, checksum, self._used[task] or None)
-            self._file.append(head, pieces)
+            value = _pickled(self._returned(), name) if self._is_asked_for(task) else None
+            self._file.append(head, value)
         except SerializationError as error:
             self._warn(
                 "dump",
@@ -285,7 +273,7 @@ def _check_path(path: object) -> None:
         raise ValueError("checkpoint must be the path of a file, not an empty one")
 
 
-def _pickled(value: object, task_name: str) -> tuple[Sequence[Buffer], Sequence[Buffer]]:
+def _pickled(value: object, task_name: str) -> Value:
     """Return a value's pickle, in pieces, and the buffers that belong to it.
 
     Raises
@@ -340,11 +328,3 @@ class _NamingPickler(pickle.Pickler):
         if (made := as_it_is(obj, reduced)) is reduced:
             self._ordinary[id(kind)] = kind
         return made
-
-
-def _size(piece: Buffer) -> int:
-    return memoryview(piece).nbytes
-
-
-def _counted_bytes() -> Iterator[bytes]:
-    return (number.to_bytes(_ID_BYTES // 2) for number in count())

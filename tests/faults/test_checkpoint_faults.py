@@ -177,7 +177,7 @@ def test_a_ctrl_c_while_many_tasks_are_looked_at_is_heeded_soon(tmp_path):
     path, names = tmp_path / "run.ckpt", [f"task-{number}" for number in range(30_000)]
     file = CheckpointFile(path)
     for name in names:
-        file.append(Head(name, b"key", b"id", 0.5, 1, None, 0), ())
+        file.append(Head(name, b"key", b"id", 0.5, 1, {}), None)
     file.close(set(names))
     process = Process([Task(name, id, args=(Signalled(signal.SIGINT),)) for name in names])
     begin = time.thread_time()
