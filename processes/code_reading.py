@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from .annotations import annotations_of, part_of
 from .library_contents import repr_without_addresses
-from .provenance import IMPORTS_BY_TEXT, texts_in
+from .provenance import imports_by_text, texts_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -70,7 +70,7 @@ class Code(NamedTuple):
             elif step.opname.startswith("LOAD_"):  # the level and the names are the two before
                 constants.append(step.argval)
         names = frozenset(code.co_names).union(*(one.names for one in inner))
-        texts = texts_in(code.co_consts) if not IMPORTS_BY_TEXT.isdisjoint(names) else []
+        texts = texts_in(code.co_consts) if imports_by_text(names) else []
         for one in inner:
             found |= dict.fromkeys(one.globals)
             whole |= one.whole

@@ -61,7 +61,7 @@ from .interrupt import is_of_signal
 from .lazy_imports import LAZY_IMPORT, import_waiting_submodule, imported
 from .library_contents import WHAT_COUNTS, repr_without_addresses, shared_by_all
 from .pickling import LARGE, PROTOCOL, is_simple
-from .provenance import IMPORTS_BY_TEXT, Modules, absolute_name, is_compiled
+from .provenance import Modules, absolute_name, imports_by_text, is_compiled
 from .reducers import DESCRIPTORS, base_that_reduces, is_of_wrapt, reduce_descriptor, reduced_by_base
 
 if TYPE_CHECKING:
@@ -98,17 +98,17 @@ class _Part(NamedTuple):
         The others.
     noted : frozenset of int
         The ids of those that only annotations name: if the contents of one cannot be told, its name will do.
-    asks_for_subclasses : bool
-        Whether it is code that asks for subclasses.
-    imports_by_text : bool
-        Whether it is code that imports modules which texts name.
+    names : frozenset of str
+        What its code names, if it is a function.
+    untold : Exception, optional
+        Why its contents cannot be told; what it is called stands for them then.
     """
 
     digest: bytes
     needs: tuple[Any, ...]
     noted: frozenset[int]
-    asks_for_subclasses: bool
-    imports_by_text: bool
+    names: frozenset[str]
+    untold: Exception | None = None
 
 
 class _Digest(NamedTuple):
@@ -122,7 +122,7 @@ class NoFingerprintError(Exception):
     """A call has no fingerprint; the text says of what the contents cannot be told, and why."""
 
 
-class _SetHoldsItselfError(Exception):
+class _SetHoldsItselfError(NoFingerprintError):
     """A set leads back to what holds it, so that its items have no digests of their own.
 
     Attributes
@@ -132,7 +132,7 @@ class _SetHoldsItselfError(Exception):
     """
 
     def __init__(self, holder: object) -> None:
-        super().__init__("a set in it leads back to it, which a list or dict may do")
+        super().__init__(f"a set leads back to {brief_repr(holder)}, which a list or dict may do")
         self.holder = holder
 
 
@@ -148,11 +148,8 @@ class Fingerprints:
         self._functions: dict[int, tuple[object, _Digest | str]] = {}
         self._used: dict[int, tuple[object, dict[str, bytes]]] = {}
         self._parts: dict[int, tuple[object, _Part]] = {}
-        self._untold: dict[int, Exception] = {}  # why parts could not be made, by the ids of what they are of
         self._begun: set[int] = set()  # ids of those of which the part is being made
         self._codes: dict[int, tuple[CodeType, Code]] = {}
-        self._items: dict[int, tuple[object, bytes]] = {}  # of sets
-        self._items_begun: set[int] = set()  # ids of those of which the digest is being made
         self._large: dict[tuple[int, int], tuple[object, bytes]] = {}  # by address and size
         self.modules = Modules()
         self.shared = {id(value): (module, value) for module, _, value in shared_by_all()}
@@ -218,15 +215,19 @@ class Fingerprints:
         except BaseException as error:
             if is_of_signal(error):
                 raise
-            return f"its {what}: {error if type(error) is NoFingerprintError else brief_repr(error)}"
+            return f"its {what}: {_reason(error)}"
 
     def digest(self, value: object) -> bytes:
         """Return the digest of a value, with all functions and classes that it needs."""
-        return self._digest(value).digest
+        if not is_simple(value):
+            return self._digest(value).digest
+        writer = _Writer(self)
+        writer.write(value)
+        return writer.digest()
 
     def _digest(self, value: object) -> _Digest:
         writer = _Writer(self)
-        writer.write(value)
+        writer.write_held(value)
         root = writer.part()
         numbers: dict[int, int] = {}
         queue: list[Any] = []
@@ -241,32 +242,32 @@ class Fingerprints:
 
         note(root.needs)
         parts: list[_Part] = []
+        names: set[str] = set()  # which code in it names
         firm = [*root.needs]  # which more than annotations name
-        is_untold = False
         while len(parts) < len(queue):
             for need in queue[len(parts) :]:
                 part = _known(self._parts, need, self._try_part_of)
-                is_untold = is_untold or id(need) in self._untold
                 parts.append(part)
+                names.update(part.names)
                 whole.update(part.digest)
                 note(part.needs)
-            if any(part.asks_for_subclasses for part in parts):  # of which class it may not say
+            if "__subclasses__" in names:  # of which class it may not say
                 for need in [*queue]:
                     note(below := self._subclasses_of(need))
                     firm += below
-        if is_untold:
+        if any(part.untold is not None for part in parts):
             self._check_told(firm)
-        return _Digest(whole.digest(), any(part.imports_by_text for part in parts))
+        return _Digest(whole.digest(), imports_by_text(names))
 
     def _check_told(self, firm: list[Any]) -> None:
         """Raise why the contents of something cannot be told that more than annotations name."""
         seen: set[int] = set()
         for need in firm:  # grows meanwhile
-            if id(need) in self._untold:
-                raise NoFingerprintError(f"{self._variable(need, firm)}{brief_repr(self._untold[id(need)])}")
             if id(need) not in seen:
                 seen.add(id(need))
                 part = self._parts[id(need)][1]
+                if part.untold is not None:
+                    raise NoFingerprintError(f"{self._variable(need, firm)}{_reason(part.untold)}")
                 firm += [other for other in part.needs if id(other) not in part.noted]
 
     def _variable(self, value: object, holders: list[Any]) -> str:
@@ -283,20 +284,6 @@ class Fingerprints:
         found = type.__subclasses__(need) if issubclass(type(need), type) else []
         return [cls for cls in found if self.modules.version(cls.__module__) is None]
 
-    def of_item(self, item: object) -> bytes:
-        """Return the digest of what is in a set; of what several sets may share it is kept."""
-        if is_simple(item):
-            return self.digest(item)
-        if id(item) in self._items_begun:
-            raise NoFingerprintError(
-                f"a set leads back to {brief_repr(item)} in it, which a list or dict may do"
-            )
-        self._items_begun.add(id(item))
-        try:
-            return _known(self._items, item, self.digest)
-        finally:
-            self._items_begun.discard(id(item))
-
     def _try_part_of(self, need: Any) -> _Part:
         if id(need) in self._begun:
             raise _SetHoldsItselfError(need)
@@ -306,11 +293,10 @@ class Fingerprints:
         except Exception as error:
             if _goes_on(error, need):
                 raise
-            self._untold[id(need)] = error
             named = need if isinstance(need, (type, FunctionType)) else type(need)
             writer = _Writer(self)
             writer.write_text(f"{named.__module__} {named.__qualname__}")
-            return writer.part()
+            return writer.part()._replace(untold=error)
         finally:
             self._begun.discard(id(need))
 
@@ -370,6 +356,10 @@ class Fingerprints:
         return Code.read(code, writer.digest(), inner)
 
 
+def _reason(error: BaseException) -> str:
+    return str(error) if isinstance(error, NoFingerprintError) else brief_repr(error)
+
+
 def _goes_on(error: Exception, need: object) -> bool:
     """Tell whether an error concerns more than the thing that was looked at."""
     return is_of_signal(error) or (type(error) is _SetHoldsItselfError and error.holder is not need)
@@ -400,17 +390,10 @@ class _Writer:
         self._places: dict[int, int] = {}  # in `needs`, by id
         self.needs: list[Any] = []
         self._noted: set[int] = set()
-        self._asks_for_subclasses = False
-        self._imports_by_text = False
+        self._names: frozenset[str] = frozenset()
 
     def part(self) -> _Part:
-        return _Part(
-            self.digest(),
-            tuple(self.needs),
-            frozenset(self._noted),
-            self._asks_for_subclasses,
-            self._imports_by_text,
-        )
+        return _Part(self.digest(), tuple(self.needs), frozenset(self._noted), self._names)
 
     def digest(self) -> bytes:
         return self._hash.digest()
@@ -503,7 +486,7 @@ class _Writer:
                 self.write(item)
 
     def write_set(self, value: set[Any] | frozenset[Any]) -> None:
-        digests = sorted(map(self._fingerprints.of_item, value))  # their own order differs from run to run
+        digests = sorted(map(self._fingerprints.digest, value))  # their own order differs from run to run
         self._put(type(value).__name__.encode(), b"".join(digests))
 
     def write_object(self, value: Any) -> None:
@@ -669,7 +652,7 @@ class _Writer:
             self.write((function.__module__, function.__qualname__, vars(function)["registry"]))
             return
         code = self._fingerprints.code(function.__code__)
-        self._asks_for_subclasses = "__subclasses__" in code.names
+        self._names = code.names
         self.write((function.__module__, function.__qualname__, code.digest))
         attributes = vars(function)
         if "retry_with" in attributes:  # tenacity notes there how often it has retried
@@ -688,8 +671,7 @@ class _Writer:
                 self.write_global(name, there[name], code)
         for level, module, items in code.imports:
             self.write_import(level, module, items, there)
-        self._imports_by_text = not IMPORTS_BY_TEXT.isdisjoint(code.names)
-        if self._imports_by_text:
+        if imports_by_text(code.names):
             variables = self._fingerprints.variables_of(function).values()
             held = (code.texts, defaults, named_defaults, *variables)
             self._put(b"imports", self._fingerprints.modules.named_in(_package_of(there), *held))
@@ -733,9 +715,14 @@ def _package_of(there: dict[str, Any]) -> str:
     return str(there.get("__package__") or there.get("__name__", ""))
 
 
-def _by_parts(parts_of: Callable[[Any], object]) -> Callable[[_Writer, Any], None]:
+def _by_parts(parts_of: Callable[[Any], Iterable[object]]) -> Callable[[_Writer, Any], None]:
     """Return what writes an object as its type and what it is made of."""
-    return lambda writer, value: writer.write((type(value), parts_of(value)))
+
+    def write(writer: _Writer, value: Any) -> None:
+        writer.write(type(value))
+        writer.write_held(*parts_of(value))
+
+    return write
 
 
 _LOCKS: Final = (type(threading.Lock()), type(threading.RLock()), threading.local)
@@ -749,7 +736,7 @@ _WRITERS: Final[dict[type, Callable[[_Writer, Any], None]]] = {
     list: _Writer.write_list,
     **dict.fromkeys((dict, MappingProxyType), _Writer.write_dict),
     **dict.fromkeys((set, frozenset), _Writer.write_set),
-    **dict.fromkeys(_LOCKS, _by_parts(lambda _: None)),
+    **dict.fromkeys(_LOCKS, _by_parts(lambda _: ())),
     BuiltinFunctionType: _Writer.write_builtin,
     MethodWrapperType: _Writer.write_builtin,
     **dict.fromkeys(
@@ -758,8 +745,8 @@ _WRITERS: Final[dict[type, Callable[[_Writer, Any], None]]] = {
     ),
     FunctionType: _Writer.write_named,  # after those above, which on PyPy are functions
     MethodType: _Writer.write_method,  # and methods
-    **dict.fromkeys((MemberDescriptorType, GetSetDescriptorType), _by_parts(lambda slot: slot.__name__)),
-    **dict.fromkeys((staticmethod, classmethod), _by_parts(lambda wrapper: wrapper.__func__)),
+    **dict.fromkeys((MemberDescriptorType, GetSetDescriptorType), _by_parts(lambda slot: (slot.__name__,))),
+    **dict.fromkeys((staticmethod, classmethod), _by_parts(lambda wrapper: (wrapper.__func__,))),
     property: _by_parts(lambda one: (one.fget, one.fset, one.fdel, one.__doc__)),
     functools._lru_cache_wrapper: _by_parts(  # noqa: SLF001 - it has no other name
         lambda cached: (cached.__wrapped__, cached.cache_parameters())
@@ -767,8 +754,8 @@ _WRITERS: Final[dict[type, Callable[[_Writer, Any], None]]] = {
     functools.partial: _Writer.write_partial,
     **dict.fromkeys(TYPE_ALIAS, _Writer.write_alias),
     **dict.fromkeys((WeakKeyDictionary, WeakValueDictionary), _Writer.write_weak_dict),
-    ReferenceType: _by_parts(lambda reference: reference()),
-    struct.Struct: _by_parts(lambda layout: layout.format),
+    ReferenceType: _by_parts(lambda reference: (reference(),)),
+    struct.Struct: _by_parts(lambda layout: (layout.format,)),
     **dict.fromkeys(
         (contextlib._GeneratorContextManager, contextlib._AsyncGeneratorContextManager),  # noqa: SLF001
         _by_parts(lambda manager: (manager.func, manager.args, manager.kwds)),  # as they decorate functions

@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any, Final, TypeGuard
 from .importable import find_specs, outermost_with_file
 
 if TYPE_CHECKING:
+    from collections.abc import Set as AbstractSet
     from importlib.machinery import ModuleSpec
     from importlib.metadata import Distribution
 
-IMPORTS_BY_TEXT: Final = {"import_module", "__import__"}  # functions
+_IMPORTS_BY_TEXT: Final = {"import_module", "__import__"}  # functions
 
 _MOST_TEXTS: Final = 1_000  # among more values than that texts are data, and no names of modules
 
@@ -184,6 +185,11 @@ def _in_package(name: str) -> list[str]:
     return found
 
 
+def imports_by_text(names: AbstractSet[str]) -> bool:
+    """Tell whether code that names these imports modules which texts name."""
+    return not _IMPORTS_BY_TEXT.isdisjoint(names)
+
+
 def texts_in(value: object) -> list[str]:
     """Return the texts in a value, in what it holds, and in attributes of objects; none among very many."""
     found: set[str] = set()
@@ -274,7 +280,7 @@ def _imports_of(source: bytes, package: str) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             base = absolute_name(node.module or "", node.level, package)
             found |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
-        elif isinstance(node, ast.Call) and _name_of(node.func) in IMPORTS_BY_TEXT:
+        elif isinstance(node, ast.Call) and _name_of(node.func) in _IMPORTS_BY_TEXT:
             by_text = True
         elif isinstance(node, ast.Constant) and type(node.value) is str:
             texts.append(node.value)

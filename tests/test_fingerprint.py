@@ -28,7 +28,7 @@ from signal import Signals
 from struct import Struct
 from types import CellType, FunctionType, MappingProxyType, ModuleType
 from typing import Annotated, Any, TypeVar
-from weakref import WeakKeyDictionary, WeakValueDictionary, ref
+from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary, ref
 
 import programs
 import pytest
@@ -1380,15 +1380,20 @@ class Node:
         self.beside = set()
 
 
-def test_a_set_that_leads_back_to_what_holds_it_is_told_and_one_that_does_not_counts():
+def test_a_set_that_leads_back_to_what_holds_it_is_told_and_one_that_does_not_counts(monkeypatch):
     made = Fingerprints()
     nodes = [Node() for _ in range(4)]
     for node, other in zip(nodes, nodes[1:], strict=False):
         node.beside.add(other)
     assert made.of_call(print, (nodes,), {})
     nodes[-1].beside.add(nodes[0])
-    with pytest.raises(NoFingerprintError, match="its arguments: .*a set leads back to <.*Node object"):
-        Fingerprints().of_call(print, (nodes,), {})
+    monkeypatch.setattr(Node, "known", WeakSet({Node}), raising=False)
+    for call, said in (
+        ((print, (nodes,), {}), "its arguments: a set leads back to <.*Node object"),
+        ((lambda: Node, (), {}), "its function: 'Node' in <lambda>: a set leads back to <class '.*Node'>"),
+    ):
+        with pytest.raises(NoFingerprintError, match=said):
+            Fingerprints().of_call(*call)
 
 
 def test_what_has_no_fingerprint_has_none_and_costs_nothing_else():
