@@ -36,8 +36,8 @@ class Modules:
     """What there is to know of modules; each is looked at once."""
 
     def __init__(self) -> None:
-        self._versions: dict[str, str | None] = {}  # of modules, and of the packages that they are in
-        self._versions_by_name: dict[str, bytes] = {}  # of packages, imported or not
+        self._versions: dict[str, str | None] = {}  # of modules
+        self._library_versions: dict[str, str] = {}  # of packages
         self._sources: dict[str, tuple[bytes, frozenset[str]]] = {}
 
     def version(self, name: str | None) -> str | None:
@@ -46,9 +46,7 @@ class Modules:
             return None
         if name not in self._versions:
             package, _ = outermost_with_file(name)
-            if package not in self._versions:
-                self._versions[package] = self._version_of_package(package)
-            self._versions[name] = self._versions[package]
+            self._versions[name] = self._version_of_library(package) if _is_of_libraries(package) else None
         return self._versions[name]
 
     def has_source(self, name: str) -> bool:
@@ -75,38 +73,33 @@ class Modules:
                 unread += others
         return repr(sorted(found.items())).encode()
 
-    def _version_of_package(self, name: str) -> str | None:
-        top = name.partition(".")[0]
-        module = sys.modules.get(name)
-        spec = getattr(module, "__spec__", None)
-        if top in sys.stdlib_module_names and (spec is None or _is_installed(spec)):
+    def _version_of_library(self, package: str) -> str:
+        """Return the version of a package that is installed, imported or not; empty if that is not known."""
+        if package not in self._library_versions:
+            self._library_versions[package] = self._look_up_version(package)
+        return self._library_versions[package]
+
+    def _look_up_version(self, package: str) -> str:
+        if package.partition(".")[0] in sys.stdlib_module_names:
             return ""  # Python's own version is part of each fingerprint
-        if module is None or name == "__main__" or not (name == "processes" or _is_installed(spec)):
-            return None
-        told = vars(module).get("__version__")
-        return self._version_of_distribution(name, told if type(told) is str else "")
-
-    def _version_of_distribution(self, package: str, told: str) -> str:
-        """Return the version under which a package was installed; empty if that is not known.
-
-        What was installed from a folder may be edited and keep its version: the digest of its files tells.
-        """
-        distribution = self._distribution_of(package, of_all=not told)
-        if distribution is None:
-            return told
-        version = told or str(distribution.version)
+        distribution = self._distribution_of(package)
+        if distribution is None:  # it was copied there, say
+            module = sys.modules.get(package)
+            told = None if module is None else vars(module).get("__version__")
+            return told if type(told) is str else ""
         if not _is_from_folder(distribution):
-            return version
-        return f"{version} {blake2b(_files_of(distribution).encode()).hexdigest()}"
+            return str(distribution.version)
+        # That may have been edited and keep its version.
+        return f"{distribution.version} {blake2b(_files_of(distribution).encode()).hexdigest()}"
 
-    def _distribution_of(self, package: str, *, of_all: bool) -> Distribution | None:
-        """Return the distribution that a package is of: one of its name, of those from folders, or of all."""
+    def _distribution_of(self, package: str) -> Distribution | None:
+        """Return the distribution that a package is of: most have its name, of others the files tell."""
         from importlib import metadata
 
-        with suppress(metadata.PackageNotFoundError):  # most have the name of their package
+        with suppress(metadata.PackageNotFoundError):
             return metadata.distribution(package.replace(".", "-"))
         path = "\n" + package.replace(".", "/")
-        for distribution, files in self._installed if of_all else self._from_folders:
+        for distribution, files in self._installed:
             if f"{path}/__init__." in files or f"{path}." in files:
                 return distribution
         return None
@@ -117,13 +110,6 @@ class Modules:
         from importlib import metadata
 
         return [(one, _files_of(one)) for one in metadata.distributions()]
-
-    @cached_property
-    def _from_folders(self) -> list[tuple[Distribution, str]]:
-        """Those that were installed from folders; to read the others' lists would take long."""
-        from importlib import metadata
-
-        return [(one, _files_of(one)) for one in metadata.distributions() if _is_from_folder(one)]
 
     def _read(self, name: str) -> tuple[bytes, frozenset[str]]:
         if name not in self._sources:
@@ -142,21 +128,13 @@ class Modules:
             if spec.origin is None:
                 continue
             if _is_installed(spec):
-                return own + self._version_by_name(spec.name), frozenset(others)
+                return own + self._version_of_library(spec.name).encode(), frozenset(others)
             data = Path(spec.origin).read_bytes()
             own += _digest_of_file(spec, data)
             is_package = spec.submodule_search_locations is not None
             if spec.origin.endswith(".py"):
                 others |= _imports_of(data, spec.name if is_package else spec.name.rpartition(".")[0])
         return own, frozenset(others)
-
-    def _version_by_name(self, package: str) -> bytes:
-        """Return the version of a library's outermost package that may not be imported yet."""
-        if package not in self._versions_by_name:
-            is_pythons = package.partition(".")[0] in sys.stdlib_module_names
-            version = "" if is_pythons else self._version_of_distribution(package, "")
-            self._versions_by_name[package] = version.encode()
-        return self._versions_by_name[package]
 
 
 def _digest_of_file(spec: ModuleSpec, data: bytes) -> bytes:
@@ -250,10 +228,16 @@ def _files_of(distribution: Distribution) -> str:
     return "\n" + (distribution.read_text("RECORD") or "")
 
 
-def _is_installed(spec: ModuleSpec | None) -> bool:
-    """Tell whether a module is Python's own, compiled, or in a folder that installers write to."""
+def _is_of_libraries(package: str) -> bool:
+    """Tell whether a package, as it is loaded, is Python's own, ours, or was installed."""
+    spec = getattr(sys.modules.get(package), "__spec__", None)
     if spec is None:
-        return False
+        return package.partition(".")[0] in sys.stdlib_module_names
+    return package != "__main__" and (package == "processes" or _is_installed(spec))
+
+
+def _is_installed(spec: ModuleSpec) -> bool:
+    """Tell whether a module is Python's own, compiled, or in a folder that installers write to."""
     if spec.has_location and spec.origin:
         return _is_of_library(spec.name, spec.origin)
     # One part of a package without file may be installed, and another one the user's own.
