@@ -52,8 +52,11 @@ def fingerprints():
 found = [*fingerprints()]
 for name, digest in found:
     print(name, digest)
+"""
+
+# What has been used has caches in it, or what Python has noted.
+USE = """
 for value in VALUES.values():
-    # What has been used has caches in it, or what Python has noted.
     uses = [pickle.dumps, cloudpickle.dumps, copy.deepcopy, repr, hash, dir, inspect.signature, vars]
     for use in (*uses, lambda frame: frame.iloc[0]):
         with contextlib.suppress(Exception):
@@ -244,11 +247,11 @@ def output_of(program: str, folder: Path, seed: int = 0, **environment: str) -> 
 
 
 def test_fingerprints_are_the_same_in_each_process_and_wherever_the_code_stands(tmp_path):
-    first = output_of(MANY + PRINT, tmp_path, 1)
+    first = output_of(MANY + PRINT + USE, tmp_path, 1)
     assert len(first.splitlines()) > 50
     moved = MANY.replace("):\n", "):  # a comment\n\n")
     (tmp_path / "elsewhere").mkdir()
-    assert output_of("# moved\n" * 20 + moved + PRINT, tmp_path / "elsewhere", 2) == first
+    assert output_of("# moved\n" * 20 + moved + PRINT + USE, tmp_path / "elsewhere", 2) == first
 
 
 HELPERS = {
@@ -607,7 +610,7 @@ EDITS: dict[str, tuple[str, str, str, set[str]]] = {
 def fingerprints_in(folder: Path, files: dict[str, str]) -> dict[str, str]:
     """Write a program and its modules into a folder; give the fingerprints of its functions, by name."""
     write_all(folder, files)
-    lines = output_of(files["program.py"] + PRINT, folder, PYTHONDONTWRITEBYTECODE="1").splitlines()
+    lines = output_of(files["program.py"] + PRINT + USE, folder, PYTHONDONTWRITEBYTECODE="1").splitlines()
     return dict(line.split() for line in lines)
 
 
@@ -644,8 +647,9 @@ def fingerprints_after_each(
         versions.append(files | {file: files[file].replace(before, after)})
     paths = [folder / str(number) / "program.py" for number in range(len(versions))]
     for path, version in zip(paths, versions, strict=True):
-        write_all(path.parent, version | {"program.py": version["program.py"] + PRINT})
-    printed = programs.output_of([sys.executable, "-c", RUN_EACH, *paths]).split("\n\n")[:-1]
+        use = USE if version is files else ""
+        write_all(path.parent, version | {"program.py": version["program.py"] + PRINT + use})
+    printed = programs.output_of([sys.executable, "-B", "-c", RUN_EACH, *paths]).split("\n\n")[:-1]
     return [dict(line.split() for line in lines.splitlines()) for lines in printed]
 
 
@@ -1152,7 +1156,7 @@ VALUES = dict(point=Point(), made=lambda x: Point(x))
 
 def test_frozen_classes_of_attrs_count_with_all_that_is_written_in_them(tmp_path):
     pytest.importorskip("attrs")
-    unedited = output_of(FROZEN + PRINT, tmp_path, 1)
+    unedited = output_of(FROZEN + PRINT + USE, tmp_path, 1)
     edits = (
         ("int = 1", "int = 3"),
         ("lt(5)", "lt(6)"),
@@ -1184,7 +1188,7 @@ VALUES = dict(double=double, calls=lambda x: double(x), other=len)
 
 def test_functions_that_beartype_checks_count_as_they_are_written(tmp_path):
     pytest.importorskip("beartype")
-    unedited = output_of(CHECKED + PRINT, tmp_path, 1)
+    unedited = output_of(CHECKED + PRINT + USE, tmp_path, 1)
     edits = (
         ("number * 2", "number * 3"),
         ("int | None", "int | str"),
