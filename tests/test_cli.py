@@ -69,25 +69,35 @@ def processes(tmp_path):
 
 @pytest.fixture
 def main(tmp_path, monkeypatch, capsys):
-    """The same in this process, which takes a tenth of the time; what it has loaded is forgotten."""
+    """The same in this process, which takes a tenth of the time; what it has loaded is forgotten.
+
+    By workers that tests share it is not: what they import has a name that no other test's module has.
+    """
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["processes"])
     monkeypatch.setattr(sys, "path", [*sys.path])
+    path = [*sys.path]
 
     def main(*arguments):
         importlib.invalidate_caches()
-        with pytest.raises(SystemExit) as leaves:
-            cli.main(arguments)
+        sys.path[:] = path
+        try:
+            with pytest.raises(SystemExit) as leaves:
+                cli.main(arguments)
+        finally:
+            forget()
         return leaves.value.code, *capsys.readouterr()
 
-    yield main
-    for name, module in [*sys.modules.items()]:
-        if str(tmp_path) in (getattr(module, "__file__", None) or ""):
-            del sys.modules[name]
-            importable._looked_for.discard(name)
-            if name in importable.stays_away:
-                importable.stays_away.remove(name)
-                cloudpickle.unregister_pickle_by_value(module)
+    def forget():
+        for name, module in [*sys.modules.items()]:
+            if str(tmp_path) in (getattr(module, "__file__", None) or ""):
+                del sys.modules[name]
+                importable._looked_for.discard(name)
+                if name in importable.stays_away:
+                    importable.stays_away.remove(name)
+                    cloudpickle.unregister_pickle_by_value(module)
+
+    return main
 
 
 @pytest.mark.parametrize("target", ["job.py", "./job.py", "job.py:process", "job", "job:process"])
@@ -133,34 +143,34 @@ def test_the_report_is_written_as_page_and_trace(write, main, tmp_path):
     assert len(json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["entries"]) == 3
 
 
-@pytest.mark.parametrize("target", ["job.py", "job:build"])
-def test_a_run_with_a_checkpoint_goes_on_where_the_last_one_failed(write, processes, target):
-    write(job=BAD)
+@pytest.mark.parametrize("target", ["resumed.py", "resumed:build"])
+def test_a_run_with_a_checkpoint_goes_on_where_the_last_one_failed(write, main, shared_workers, target):
+    write(resumed=BAD)
     arguments = ("run", target, "--checkpoint", "new/run.ckpt")
     for runner, taken in (("process", "1 succeeded"), ("thread", "1 succeeded (1 from the checkpoint)")):
-        status, output, errors = processes(*arguments, "--runner", runner)
+        status, output, errors = main(*arguments, "--runner", runner)
         assert (status, errors) == (1, "")
         assert output.startswith(f"3 tasks, 1 failed, 1 skipped, {taken}, ")
-    write(job=BAD.replace('raise ValueError("this one fails")', "return 3"))
-    status, output, errors = processes(*arguments)
+    write(resumed=BAD.replace('raise ValueError("this one fails")', "return 3"))
+    status, output, errors = main(*arguments)
     assert (status, errors) == (0, "")
     assert output.startswith("3 tasks, 3 succeeded (1 from the checkpoint), ")
 
 
-def test_a_dry_run_says_what_would_run_and_why(write, main, processes, tmp_path):
+def test_a_dry_run_says_what_would_run_and_why(write, main, tmp_path):
     write(job=BAD)
     dry, path = ("run", "job.py", "--dry-run", "--checkpoint", "run.ckpt"), tmp_path / "run.ckpt"
     status, output, errors = main(*dry)
     assert (status, errors) == (0, "")
     assert output.splitlines()[0] == "3 of 3 tasks would run."
     assert not path.exists()
-    processes("run", "job.py", "--checkpoint", "run.ckpt")
-    assert processes(*dry)[1] == (
+    main("run", "job.py", "--checkpoint", "run.ckpt")
+    assert main(*dry)[1] == (
         "2 of 3 tasks would run.\nbad    no result of it is saved\nbelow  no result of it is saved\n"
     )
     write(job=BAD.replace("int", "float"))
     saved = path.read_bytes()
-    assert processes(*dry)[1].splitlines()[1] == "good   its function is not what it was"
+    assert main(*dry)[1].splitlines()[1] == "good   its function is not what it was"
     assert path.read_bytes() == saved
     status, _, errors = main(*dry[:3])
     assert status == 2
@@ -389,34 +399,37 @@ def test_what_a_file_does_when_loaded_is_done_once_and_its_classes_stay_its_own(
 @pytest.mark.parametrize(
     ("command", "target", "given", "taken"),
     [
-        ("run", "folder.job", [], []),
-        ("run", "folder/job.py", ["today"], ["today"]),
-        ("run", "folder.job", ["--", "--runner", "thread", "x y"], ["--runner", "thread", "x y"]),
-        ("graph", "folder/job.py", ["--", "--format", "dot"], ["--format", "dot"]),
+        ("run", "plain.job", [], []),
+        ("run", "daily/job.py", ["today"], ["today"]),
+        ("run", "odd.job", ["--", "--runner", "thread", "x y"], ["--runner", "thread", "x y"]),
+        ("graph", "drawn/job.py", ["--", "--format", "dot"], ["--format", "dot"]),
     ],
 )
-def test_what_is_loaded_has_its_own_name_and_arguments(processes, tmp_path, command, target, given, taken):
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "folder" / "job.py").write_text(
+def test_what_is_loaded_has_its_own_name_and_arguments(
+    main, shared_workers, tmp_path, command, target, given, taken
+):
+    folder = tmp_path / re.split("[./]", target)[0]
+    folder.mkdir()
+    (folder / "job.py").write_text(
         "import sys\n"
         "from processes import Process, Task\n"
         f"assert sys.argv == {[target, *taken]}, sys.argv\n"
         f"def check(): assert sys.argv == {[target, *taken]}, sys.argv\n"
         "p = Process([Task('check', check)], runner='process')\n"
     )
-    status, _, errors = processes(command, target, *given)
+    status, _, errors = main(command, target, *given)
     assert (status, errors) == (0, "")
 
 
-def test_modules_beside_a_file_can_be_imported_here_and_in_workers(write, processes, tmp_path):
+def test_modules_beside_a_file_can_be_imported_here_and_in_workers(main, tmp_path, shared_workers):
     (tmp_path / "folder").mkdir()
-    (tmp_path / "folder" / "helper.py").write_text("def help(): return 'helped'\n")
+    (tmp_path / "folder" / "beside_a_job.py").write_text("def help(): return 'helped'\n")
     (tmp_path / "folder" / "job.py").write_text(
-        "import helper\n"
+        "import beside_a_job\n"
         "from processes import Process, Task\n"
-        "p = Process([Task('direct', helper.help), Task('indirect', lambda: helper.help())])\n"
+        "p = Process([Task('direct', beside_a_job.help), Task('indirect', lambda: beside_a_job.help())])\n"
     )
-    status, _, errors = processes("run", "folder/job.py", "--runner", "process", "--json", "report.json")
+    status, _, errors = main("run", "folder/job.py", "--runner", "process", "--json", "report.json")
     assert (status, errors) == (0, "")
     entries = json.loads((tmp_path / "report.json").read_text())["entries"]
     assert {entry["result"] for entry in entries.values()} == {"helped"}
@@ -442,11 +455,11 @@ def test_a_file_may_bear_any_name(main, tmp_path, shared_workers, name):
     assert (status, errors) == (0, "")
 
 
-def test_a_module_in_a_package_is_imported_by_its_dotted_name(processes, tmp_path):
-    (tmp_path / "package").mkdir()
-    (tmp_path / "package" / "__init__.py").touch()
-    (tmp_path / "package" / "job.py").write_text(textwrap.dedent(GOOD))
-    status, output, errors = processes("run", "package.job:process", "--runner", "process")
+def test_a_module_in_a_package_is_imported_by_its_dotted_name(main, tmp_path, shared_workers):
+    (tmp_path / "package_of_jobs").mkdir()
+    (tmp_path / "package_of_jobs" / "__init__.py").touch()
+    (tmp_path / "package_of_jobs" / "job.py").write_text(textwrap.dedent(GOOD))
+    status, output, errors = main("run", "package_of_jobs.job:process", "--runner", "process")
     assert (status, errors) == (0, "")
     assert "2 succeeded" in output
 
