@@ -108,9 +108,8 @@ def script(tmp_path):
     ("how", "runner"),
     [
         ("run", "sequential"),
-        ("run", "thread"),
         ("run", "process"),
-        ("stream", "process"),
+        ("stream", "thread"),
         ("with", "process"),
     ],
 )
