@@ -85,7 +85,7 @@ def _load_file(path: Path) -> ModuleType:
 
 
 def _import_module(name: str) -> ModuleType:
-    sys.path.insert(0, os.getcwd())
+    sys.path.insert(0, os.getcwd())  # a str, as `python -m` has it
     missing = click.UsageError(
         f"there is no module {name!r}{_nearest_file(Path(name)) or '; the name of a file ends in .py'}"
     )
