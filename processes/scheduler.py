@@ -222,7 +222,7 @@ class Scheduler:
         if self._interrupt.happened:
             raise KeyboardInterrupt
 
-    def _drive(self, wait: Callable[[float | None], list[Message]], kept_by: object = None) -> None:
+    def _drive(self, wait: Callable[[float], list[Message]], kept_by: object = None) -> None:
         """Take steps until the run is over; with `kept_by` for as long as that keeps the run's own thread."""
         while self._plan.unfinished and not self._cancelled and self._stand_in.kept_by is kept_by:
             self._start_ready_attempts()
@@ -403,7 +403,7 @@ class Scheduler:
                 self._note_start(message)
         messages.clear()  # an exception that is kept may lead to frames of the run, which have this list
 
-    def _wait_for_any(self, timeout: float | None) -> list[Message]:
+    def _wait_for_any(self, timeout: float) -> list[Message]:
         """Wait for messages of several runners."""
         performing = self._team.performing()
         if performing is None:
@@ -415,7 +415,7 @@ class Scheduler:
             messages = performing.wait(0)
         return messages + self._wait_for_others(0)
 
-    def _wait_for_others(self, timeout: float | None) -> list[Message]:
+    def _wait_for_others(self, timeout: float) -> list[Message]:
         return self._team.wait_for_others(timeout, self._waker)
 
     # Ending

@@ -9,9 +9,8 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections import deque
+from math import inf
 from typing import TYPE_CHECKING
-
-from .waker import shorter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -119,13 +118,13 @@ class ProcessRunner(ABC):
         self._inbox.append(message)
         self._waker.set()
 
-    def wait(self, timeout: float | None) -> list[Message]:
+    def wait(self, timeout: float) -> list[Message]:
         """Wait for messages.
 
         Parameters
         ----------
-        timeout : float or None
-            Seconds to wait at most; 0 only collects what is there, None waits without limit.
+        timeout : float
+            Seconds to wait at most, never more than some tenths of one; 0 only collects what is there.
 
         Returns
         -------
@@ -134,7 +133,7 @@ class ProcessRunner(ABC):
         """
         inbox = self._inbox
         if not inbox:
-            self._waker.wait(shorter(timeout, self.poll_seconds))
+            self._waker.wait(min(timeout, self.poll_seconds))
         messages = []
         while inbox:
             messages.append(inbox.popleft())
@@ -146,9 +145,9 @@ class ProcessRunner(ABC):
         return False
 
     @property
-    def poll_seconds(self) -> float | None:
-        """How often :meth:`wait` must be called for what nothing tells of, in seconds; None: never."""
-        return None
+    def poll_seconds(self) -> float:
+        """How often :meth:`wait` must be called for what nothing tells of, in seconds; infinite: never."""
+        return inf
 
     def fileno(self) -> int | None:
         """Return a descriptor that is readable while messages wait; None when the waker tells of them.

@@ -6,6 +6,7 @@ from collections import deque
 from concurrent.futures import CancelledError, Executor
 from contextlib import suppress
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING, Final
 
 from ..attempt import Finished, Started, Worker
@@ -90,8 +91,8 @@ class ExecutorRunner(ProcessRunner):
         return self.max_workers - len(self._held)
 
     @property
-    def poll_seconds(self) -> float | None:
-        return LOOK_SECONDS if self._to_begin else None
+    def poll_seconds(self) -> float:
+        return LOOK_SECONDS if self._to_begin else inf
 
     def start(self, attempt: Attempt) -> None:
         try:
@@ -113,7 +114,7 @@ class ExecutorRunner(ProcessRunner):
         self._ended.append(ticket)
         self._waker.set()
 
-    def wait(self, timeout: float | None) -> list[Message]:
+    def wait(self, timeout: float) -> list[Message]:
         messages = super().wait(0 if self._ended else timeout)
         while self._ended:
             held = self._held.pop(ticket := self._ended.popleft(), None)

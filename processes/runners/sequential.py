@@ -46,7 +46,7 @@ class SequentialRunner(ProcessRunner):
         else:
             self._thread.start(attempt)
 
-    def wait(self, timeout: float | None) -> list[Message]:
+    def wait(self, timeout: float) -> list[Message]:
         if self._attempt is None:
             return self._thread.wait(timeout)
         finished = perform(self._attempt, self._worker)

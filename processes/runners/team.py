@@ -6,7 +6,6 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from . import make_runner
-from .waker import shorter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -64,13 +63,12 @@ class Team:
         """Return the runner whose next wait calls a function itself, if there is one."""
         return next((runner for runner in self.runners if runner.performs_while_waiting), None)
 
-    def wait_for_others(self, timeout: float | None, waker: Waker) -> list[Message]:
+    def wait_for_others(self, timeout: float, waker: Waker) -> list[Message]:
         """Wait for messages of those runners that call no function themselves."""
         runners = [runner for runner in self.runners if not runner.performs_while_waiting]
         messages = _collect(runners)
         if not messages and timeout != 0:
-            for runner in runners:
-                timeout = shorter(timeout, runner.poll_seconds)
+            timeout = min([timeout, *(runner.poll_seconds for runner in runners)])
             sleeper = next((runner for runner in runners if runner.waits_itself), None)
             if sleeper is None:
                 waker.wait(timeout, [fd for runner in runners if (fd := runner.fileno()) is not None])

@@ -110,7 +110,7 @@ class ThreadRunner(WarmRunner["_Thread"]):
             outcome = Raised(no_thread, describe_failure(no_thread))
             self.deliver(Finished.unmeasured(attempt.ticket, outcome, NOBODY))
 
-    def wait(self, timeout: float | None) -> list[Message]:
+    def wait(self, timeout: float) -> list[Message]:
         return [message for message in super().wait(timeout) if self._counts(message)]
 
     def _counts(self, message: Message) -> bool:

@@ -19,13 +19,6 @@ if TYPE_CHECKING:
 _Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
 
 
-def shorter(wait: float | None, other: float | None) -> float | None:
-    """Return the shorter of two waits; None is one without limit."""
-    if wait is None or other is None:
-        return other if wait is None else wait
-    return min(wait, other)
-
-
 class CalledOff(BaseException):
     """The run is to end before its time: raised by what waits for long for something else than messages."""
 
@@ -80,8 +73,8 @@ class Waker:
         if bell is not None:
             bell()
 
-    def wait(self, timeout: float | None, descriptors: Sequence[int] = ()) -> None:
-        """Sleep until :meth:`set` is called, or for `timeout` seconds (None: without limit).
+    def wait(self, timeout: float, descriptors: Sequence[int] = ()) -> None:
+        """Sleep until :meth:`set` is called, or for `timeout` seconds.
 
         One of some descriptors that is readable ends the sleep too. With 0 it does nothing: a wake-up is
         remembered for who waits, and several runners may only look.

@@ -56,7 +56,7 @@ class ThreadEachRunner(ProcessRunner):
         self.deliver(Started(attempt.ticket, time.monotonic(), worker))
         self.deliver(perform(attempt, worker))
 
-    def wait(self, timeout: float | None):
+    def wait(self, timeout: float):
         messages = super().wait(timeout)
         messages = [message for message in messages if message.ticket in self.threads]
         for message in messages:
@@ -297,7 +297,7 @@ class HearsNothing(ThreadEachRunner):
     def deliver(self, message) -> None:
         self.ended.append(message)
 
-    def wait(self, timeout: float | None):
+    def wait(self, timeout: float):
         while self.ended:
             super().deliver(self.ended.pop(0))
         self.asked.set()
@@ -320,9 +320,9 @@ class CountsLooks(ThreadEachRunner):
 
     def __init__(self) -> None:
         super().__init__()
-        self.looks: list[float | None] = []
+        self.looks: list[float] = []
 
-    def wait(self, timeout: float | None):
+    def wait(self, timeout: float):
         self.looks.append(timeout)
         return super().wait(timeout)
 
@@ -342,7 +342,7 @@ class HasDescriptor(ThreadEachRunner):
         self.ended.append(message)
         self.writing.send(b"1")
 
-    def wait(self, timeout: float | None):
+    def wait(self, timeout: float):
         while self.ended:
             self.reading.recv(1)
             super().deliver(self.ended.pop(0))
@@ -403,7 +403,7 @@ class TellsAll(TellsOfDelivery):
             super().deliver(Started(message.ticket, time.monotonic(), message.worker))
         super().deliver(message)
 
-    def wait(self, timeout: float | None):
+    def wait(self, timeout: float):
         messages = ProcessRunner.wait(self, timeout)
         for message in messages:
             if isinstance(message, Finished):

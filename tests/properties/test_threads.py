@@ -108,7 +108,7 @@ class CountsMessages(ThreadRunner):
 
     count = 0
 
-    def wait(self, timeout: float | None) -> list[Any]:
+    def wait(self, timeout: float) -> list[Any]:
         messages = super().wait(timeout)
         CountsMessages.count += len(messages)
         return messages

@@ -154,10 +154,6 @@ class DaskRunner(BlockRunner[Connection]):
         self._has_warned = False
 
     @property
-    def poll_seconds(self) -> float:
-        return LOOK_SECONDS
-
-    @property
     def free_slots(self) -> int:
         # One at least: some clusters grow when they have work.
         return ATTEMPTS_A_THREAD * max(1, self._threads) - len(self._held)
@@ -299,7 +295,7 @@ class DaskRunner(BlockRunner[Connection]):
 
     # In the run's thread
 
-    def wait(self, timeout: float | None) -> list[Message]:
+    def wait(self, timeout: float) -> list[Message]:
         messages = super().wait(0 if self._news else timeout)
         self._look(f"{len(self._held)} of its attempts" if self._held else "")
         while self._news:

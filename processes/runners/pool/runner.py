@@ -12,7 +12,7 @@ from collections import deque
 from contextlib import ExitStack, suppress
 from functools import partial
 from itertools import count
-from math import ceil
+from math import ceil, inf
 from time import sleep, time
 from typing import TYPE_CHECKING, ClassVar
 
@@ -24,14 +24,13 @@ from ...exceptions import MemoryLimitError, SerializationError, WorkerDiedError
 from ...failure import brief_repr
 from ...memory import usable_memory
 from ..shelf import WarmRunner, end
-from ..waker import shorter
 from . import abilities, wire
 from .checks import check_memory_is_visible, check_modules, check_not_importing, check_preload
 from .child import MOST_BACKLOG, Child
 from .death import OutOfMemoryKills
 from .jobs import Packer
 from .launch import interpreter, worker_environment
-from .listener import OUTPUT_SECONDS, Listener
+from .listener import Listener
 from .outcomes import unpack_outcome
 from .pace import Pace
 from .settings import tell_settings
@@ -209,10 +208,9 @@ class ProcessPoolRunner(WarmRunner[Child]):
         return slots
 
     @property
-    def poll_seconds(self) -> float | None:
-        if self.memory_limit is not None or not abilities.CAN_GUARD or self.waits_itself:
-            return POLL_SECONDS
-        return OUTPUT_SECONDS if self._captures_output else None
+    def poll_seconds(self) -> float:
+        looks = self.memory_limit is not None or not abilities.CAN_GUARD
+        return POLL_SECONDS if looks else inf
 
     def fileno(self) -> int | None:
         return None if self.waits_itself else self._selector.fileno()
@@ -290,7 +288,7 @@ class ProcessPoolRunner(WarmRunner[Child]):
             while len(self._spares) < SPARES:
                 self._spares.append(os.dup(self._waker.fileno()))
 
-    def wait(self, timeout: float | None) -> list[Message]:
+    def wait(self, timeout: float) -> list[Message]:
         self._send_out()
         came = self._select(0 if self._inbox else timeout)
         if came and timeout == 0 and not self._inbox:
@@ -453,11 +451,11 @@ class ProcessPoolRunner(WarmRunner[Child]):
         self._leaving.append(child)
         self._unsent.discard(child)
 
-    def _select(self, timeout: float | None) -> bool:
+    def _select(self, timeout: float) -> bool:
         """Wait until a worker or the waker has something, and take it; False if nothing came."""
-        timeout = shorter(timeout, self.poll_seconds)
+        timeout = min(timeout, self.poll_seconds)
         if timeout != 0 and self._children and (nap := self._pace.nap_seconds(self._shortest_line())):
-            sleep(nap if timeout is None else min(nap, timeout))
+            sleep(min(nap, timeout))
         if timeout == 0:
             if came := self._look():
                 all(self._look() for _ in range(MOST_RECEIVED))  # a result may stand behind many records
@@ -491,7 +489,7 @@ class ProcessPoolRunner(WarmRunner[Child]):
             os.sched_yield()
         return came
 
-    def _look(self, timeout: float | None = 0) -> bool:
+    def _look(self, timeout: float = 0) -> bool:
         """Take what the workers and the waker have; False if they have nothing."""
         events = self._selector.select(timeout)
         for key, mask in events:
