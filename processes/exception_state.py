@@ -185,11 +185,7 @@ class _Writer:
 
     def _class(self, cls: type[BaseException]) -> bytes:
         """Return a class's pickle, empty where there is none to be had."""
-        from .importable import can_be_imported
-
         with Contained():
-            if can_be_imported(cls):
-                return pickle.dumps(cls, PROTOCOL)
             data = self._dump(cls).data
             pickle.loads(data)  # noqa: S301 - our own
             return data

@@ -6,7 +6,7 @@ those words.
 
 Worker processes import this module before their first task. What cloudpickle is needed for stands in
 :mod:`processes.by_value`, which is imported for the first value that is more than numbers and text, or a
-function that goes by its name.
+function or class that goes by its name.
 """
 
 from __future__ import annotations
@@ -221,7 +221,7 @@ def dump_value(
         if in_pieces and len(data) >= LARGE:
             return Pickled(b"", True, [data])
         return Pickled(data, True)
-    if type(value) is FunctionType and not to_sender:  # what goes back may have come by value
+    if issubclass(type(value), (FunctionType, type)):
         from .importable import can_be_imported
 
         if can_be_imported(value):  # most are, and cloudpickle takes a tenth of the time of a cold start
