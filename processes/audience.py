@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from .caller import warn
 from .clock import monotonic
 from .events import RunFinished
-from .failure import brief_repr
 from .interrupt import is_of_signal
+from .reprs import brief_repr
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -10,7 +10,7 @@ from bisect import bisect
 from inspect import iscoroutinefunction, isgeneratorfunction
 from typing import TYPE_CHECKING
 
-from .failure import brief_repr, type_name
+from .reprs import brief_repr, type_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -19,9 +19,10 @@ from weakref import ReferenceType, WeakKeyDictionary, WeakValueDictionary
 
 from .annotations import OF_CLASSES, annotations_of
 from .exceptions import SerializationError
-from .failure import DICTS, drop_leading_frames, exception_line, name_of_class, traceback_of
+from .failure import drop_leading_frames, exception_line, traceback_of
 from .importable import imported_from
 from .pickling import Contained, dump_value
+from .reprs import DICTS, name_of_class
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from .caller import warn_caller
 from .checks import is_number
 from .execution_report import ProcessExecutionReport
-from .failure import brief_repr
 from .graph import unknown_task
+from .reprs import brief_repr
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from .failure import bounded_dataclass_repr
+from .reprs import bounded_dataclass_repr
 
 
 @dataclass(repr=False)

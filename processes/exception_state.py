@@ -34,7 +34,7 @@ from contextlib import contextmanager, suppress
 from types import GetSetDescriptorType, MemberDescriptorType, new_class
 
 from .exceptions import StandInError
-from .failure import HEAP_TYPE, bounded_repr, exception_texts, name_of_class, unprintable
+from .failure import HEAP_TYPE, exception_texts
 from .pickling import (
     ATOMS,
     PROTOCOL,
@@ -43,6 +43,7 @@ from .pickling import (
     dump_value,
     has_signal_struck,
 )
+from .reprs import bounded_repr, name_of_class, unprintable
 from .tracebacks import frames_of, traceback_of_frames
 
 TYPE_CHECKING: bool = False  # typing is not imported: it would be the costliest part of a worker's start

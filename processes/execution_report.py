@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 from .caller import warn_caller
 from .collector import collector_paused
 from .exceptions import ProcessesError
-from .failure import bounded_dataclass_repr, brief_repr, exception_line
+from .failure import exception_line
 from .folders import make_folder_for
 from .lazy_mapping import LazyMapping
 from .parameters import names_by_task
+from .reprs import bounded_dataclass_repr, brief_repr
 from .results import ByName, Results
 from .task import function_name
 from .task_types import TaskResult, TaskStatus

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, assert_never
 from .attempt import Raised, TimedOut, Unsendable, WorkerDied
 from .error_data import ErrorData
 from .exceptions import ProcessesError, SerializationError
-from .failure import Failure, describe_failure, name_of_class, type_name
+from .failure import Failure, describe_failure
+from .reprs import name_of_class, type_name
 from .retry import TRANSIENT
 from .task import Task, function_name
 from .task_types import TaskDependency, TaskResult, TaskStatus

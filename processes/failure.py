@@ -1,71 +1,44 @@
 """A failure as plain data: what was raised, its traceback as text, and the variables of one frame.
 
 All of it is rendered where the frames are, because source positions and variables do not travel. That may
-run the user's code (``__str__``, ``__repr__``, ``__dir__``), which may raise, hang, or build a string of
-gigabytes. So values of builtin types are rendered here and now, by code that stops at a bound, and
-everything else in a thread that is left behind when its time is over. (Code that hangs with the GIL held
-stops this thread too: only the time limit of a worker process ends that.)
+run the user's code (``__str__``, ``__repr__``, ``__dir__``): it is bounded in time and size as reprs are.
 
 Worker processes import this module before their first task: it imports what it needs inside functions.
 """
 
 from __future__ import annotations
 
-import _thread
-import builtins
-import sys
 from itertools import islice
-from reprlib import recursive_repr
+
+from .reprs import (
+    ATOMS,
+    MAX_CHARACTERS,
+    NeedsThreadError,
+    behind_type,
+    cut,
+    name_of_class,
+    render_all,
+    repr_job,
+    unprintable,
+    with_stand_ins,
+)
 
 TYPE_CHECKING: bool = False  # typing itself would take longer to import than all of this module
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator
     from traceback import TracebackException
     from types import FrameType, TracebackType
     from typing import Any, Final
 
-# A failed task occupies its worker while it is described: long enough for any honest repr, short enough to be
-# no second time limit.
-RENDER_SECONDS: Final = 1.0
-_SLICES: Final = 20  # of that: while the machine stands still, say, no more than one passes
-MAX_CHARACTERS: Final = 4_000  # of one value: a data frame's or an array's repr is seldom longer
-MAX_BRIEF: Final = 200  # of a value that is part of a sentence
 MAX_VARIABLES: Final = 200  # of one frame; a module's frame can have thousands
 MAX_MESSAGE: Final = 20_000  # characters of one exception's text, and of each note
 MAX_TRACEBACK: Final = 1_000_000  # characters; the middle of a longer one is left out
 MAX_GROUP_WIDTH: Final = 1_000  # members of a group that the traceback shows (Python's own default is 15)
 MAX_GROUP_DEPTH: Final = 100  # groups in groups that it shows (Python's own default is 10)
 MAX_TOLD: Final = 1_000  # exceptions; of more, those that several groups share are told once
-_MAX_DEPTH: Final = 50  # lists in lists; deeper ones would exhaust the stack
-
-HAS_DAEMONS: Final = bool(getattr(_thread, "daemon_threads_allowed", lambda: True)())
-"""Whether this interpreter may end before its threads; not one that `concurrent.interpreters` has made."""
 
 _EXCEPTION: Final = 0  # keys of what is rendered beside the variables, whose keys are their names
 _TRACEBACK: Final = 1
-
-_ATOMS: Final = frozenset(
-    {type(None), type(...), type(NotImplemented), bool, int, float, complex, str, bytes}
-)
-_PLAIN: Final = _ATOMS | {range, type, type(sys), type(len), type(lambda: None)}
-_BRACKETS: Final[dict[type, tuple[str, str]]] = {
-    list: ("[", "]"),
-    tuple: ("(", ")"),
-    dict: ("{", "}"),
-    set: ("{", "}"),
-    frozenset: ("frozenset({", "})"),
-}
-# Python's other containers. A repr of them goes through all items, and no thread runs meanwhile.
-_MORE_CONTAINERS: Final = (
-    ("array", "array"),
-    ("builtins", "frozendict"),
-    ("collections", "deque"),
-    ("collections", "Counter"),
-    ("collections", "OrderedDict"),
-    ("collections", "defaultdict"),
-)
-DICTS: Final = (dict, getattr(builtins, "frozendict", dict))  # Python 3.15: it is no subclass
-_EMPTY_REPRS: Final[dict[type, str]] = {set: "set()", frozenset: "frozenset()"}
 
 # What a class can define so that rendering one of its exceptions runs the user's code.
 _HOOKS: Final = {
@@ -100,10 +73,6 @@ class Failure:
         self.traceback_str = traceback_str
         self.traced_vars = traced_vars
         self.traced_vars_location = traced_vars_location
-
-
-class _NeedsThreadError(Exception):
-    """Rendering this would run the user's code."""
 
 
 def describe_failure(exception: BaseException, frame_filter: str | None = None) -> Failure:
@@ -194,18 +163,13 @@ def exception_text(exception: BaseException) -> str:
 
 def exception_texts(exceptions: list[BaseException]) -> list[str]:
     """Return :func:`exception_text` of several exceptions; they share the time that one would have."""
-    texts = _render_all({number: _text_job(one) for number, one in enumerate(exceptions)})
+    texts = render_all({number: _text_job(one) for number, one in enumerate(exceptions)})
     return [texts.get(number, unprintable(one)) for number, one in enumerate(exceptions)]
 
 
 def exception_line(exception: BaseException) -> str:
     """Return an exception's type and text, as in ``ValueError: no rows``; never raises."""
     return behind_type(exception, exception_text(exception))
-
-
-def behind_type(exception: BaseException, text: str) -> str:
-    """Return an exception's type, and a text of it if there is any, as in ``ValueError: no rows``."""
-    return f"{_type_name(exception)}: {text}" if text else _type_name(exception)
 
 
 def notes_of(exception: BaseException) -> list[str]:
@@ -215,48 +179,6 @@ def notes_of(exception: BaseException) -> list[str]:
     except Exception:  # of a class that has its own idea of `__dict__`
         return []
     return [note for note in notes if type(note) is str] if type(notes) is list else []
-
-
-def name_of_class(cls: type, name: str = "__name__") -> str:
-    """Return a class's name, or its `__module__` or `__qualname__`, whatever its metaclass makes of these."""
-    return str(vars(type)[name].__get__(cls))
-
-
-def bounded_repr(value: object, max_characters: int = MAX_CHARACTERS) -> str:
-    """Return the repr of any value, bounded in time and size; never raises.
-
-    A short one is what ``repr()`` gives. A longer one ends in ``… N more characters`` or ``… N more items``;
-    of builtin containers and strings, what is left out is not even looked at.
-    """
-    return bounded_reprs({"": value}, max_characters)[""]
-
-
-def brief_repr(value: object) -> str:
-    """Return the repr of any value as messages show it: see :func:`bounded_repr`."""
-    return bounded_repr(value, MAX_BRIEF)
-
-
-@recursive_repr("...")
-def bounded_dataclass_repr(instance: Any) -> str:
-    """Return the repr of a data class with its fields bounded in size, not in time: whoever asks waits."""
-    texts = (
-        f"{name}={_Renderer(threaded=True).render(getattr(instance, name), MAX_CHARACTERS)}"
-        for name in instance.__dataclass_fields__
-    )
-    return f"{_type_name(instance)}({', '.join(texts)})"
-
-
-def type_name(value: object) -> str:
-    """Return the name of a value's type as messages show it, with its module if a builtin has that name."""
-    kind = type(value)
-    name = _type_name(value)
-    return name if getattr(builtins, name, kind) is kind else f"{kind.__module__}.{name}"
-
-
-def bounded_reprs(values: Mapping[Any, object], max_characters: int = MAX_CHARACTERS) -> dict[Any, str]:
-    """Return :func:`bounded_repr` of several values, by key; they share the time that one would have."""
-    jobs = {key: _repr_job(value, max_characters) for key, value in values.items()}
-    return _with_stand_ins(values, _render_all(jobs))
 
 
 # ---- A failure -------------------------------------------------------------------------------------------
@@ -269,11 +191,11 @@ def _describe(exception: BaseException, frame_filter: str | None) -> Failure:
         _TRACEBACK: lambda threaded: _traceback_text(exception, threaded),
     }
     for name, value in variables.items():
-        jobs[name] = _repr_job(value, MAX_CHARACTERS)
-    texts = _render_all(jobs)
+        jobs[name] = repr_job(value, MAX_CHARACTERS)
+    texts = render_all(jobs)
     text = texts.get(_EXCEPTION, unprintable(exception))
     traceback_str = texts[_TRACEBACK] if _TRACEBACK in texts else _bare_traceback(exception, text)
-    return Failure(text, traceback_str, _with_stand_ins(variables, texts), location)
+    return Failure(text, traceback_str, with_stand_ins(variables, texts), location)
 
 
 def _traced_frame(exception: BaseException, frame_filter: str | None) -> tuple[str, dict[str, object]]:
@@ -313,23 +235,18 @@ def _text_job(exception: BaseException) -> Callable[[bool], str]:
 
 def _exception_text(exception: BaseException, threaded: bool) -> str:
     if not threaded and not _is_plain(exception):
-        raise _NeedsThreadError
+        raise NeedsThreadError
     try:
-        return _cut(str(exception), MAX_MESSAGE)
+        return cut(str(exception), MAX_MESSAGE)
     except BaseException:
         if not threaded:
             raise
         return unprintable(exception)
 
 
-def unprintable(exception: BaseException) -> str:
-    """Return what stands in the place of the text of an exception that cannot tell it."""
-    return f"<unprintable {_type_name(exception)} object>"
-
-
 def _traceback_text(exception: BaseException, threaded: bool) -> str:
     if not threaded and not _are_plain(exception):
-        raise _NeedsThreadError
+        raise NeedsThreadError
     try:
         described = _told_once(exception) if _is_told_often(exception) else _told(exception)
         _make_bearable(described)
@@ -413,10 +330,10 @@ def _make_bearable(described: TracebackException) -> None:
             continue
         _format_once(one.stack)
         if len(str(one)) > MAX_MESSAGE:
-            one._str = _cut(str(one), MAX_MESSAGE)  # type: ignore[attr-defined]  # noqa: SLF001 - no public way
+            one._str = cut(str(one), MAX_MESSAGE)  # type: ignore[attr-defined]  # noqa: SLF001 - no public way
         notes: Any = one.__notes__
         if isinstance(notes, list):
-            one.__notes__ = [_cut(note, MAX_MESSAGE) if type(note) is str else note for note in notes]
+            one.__notes__ = [cut(note, MAX_MESSAGE) if type(note) is str else note for note in notes]
         pending += [one.__cause__, one.__context__, *(one.exceptions or ())]
 
 
@@ -442,7 +359,7 @@ def _bare_traceback(exception: BaseException, text: str) -> str:
         lines.append(f'  File "{code.co_filename}", line {entry.tb_lineno}, in {code.co_name}')
     if lines:
         lines.insert(0, "Traceback (most recent call last):")
-    lines.append(f"{_type_name(exception)}: {text}\n")
+    lines.append(f"{name_of_class(type(exception))}: {text}\n")
     return _cut_middle("\n".join(lines), MAX_TRACEBACK)
 
 
@@ -456,207 +373,14 @@ def _is_plain(exception: BaseException) -> bool:
     kind = type(exception)
     if type(kind) is not type or issubclass(kind, (AttributeError, ImportError, SyntaxError)):
         return False  # their text shows more than `args`, and suggests names out of what dir() gives
-    if isinstance(exception, OSError) and not {type(exception.filename), type(exception.filename2)} <= _ATOMS:
+    if isinstance(exception, OSError) and not {type(exception.filename), type(exception.filename2)} <= ATOMS:
         return False
     if any(c.__flags__ & HEAP_TYPE and not _HOOKS.isdisjoint(vars(c)) for c in kind.__mro__):
         return False
-    if not isinstance(exception, BaseExceptionGroup) and not _ATOMS.issuperset(map(type, exception.args)):
+    if not isinstance(exception, BaseExceptionGroup) and not ATOMS.issuperset(map(type, exception.args)):
         return False
     notes = vars(exception).get("__notes__", [])
     return type(notes) is list and all(type(note) is str for note in notes)
-
-
-# ---- Rendering in bounded time ---------------------------------------------------------------------------
-
-
-def _render_all(jobs: Mapping[Any, Callable[[bool], str]]) -> dict[Any, str]:
-    """Do jobs: those of builtin values here, the others in a thread; return what was done in time.
-
-    A job is told whether it is in the thread; where it is not, it raises rather than run the user's code.
-    """
-    done: dict[Any, str] = {}
-    for key, job in jobs.items():
-        try:
-            done[key] = job(False)
-        except Exception:  # noqa: S112 - it needs the user's code, or more stack than is left here
-            continue
-    left = {key: job for key, job in jobs.items() if key not in done}
-    if left:
-        done.update(_render_in_thread(left))
-    return done
-
-
-def _render_in_thread(jobs: Mapping[Any, Callable[[bool], str]]) -> dict[Any, str]:
-    import contextvars
-    import threading
-
-    done: dict[Any, str] = {}
-
-    def work() -> None:
-        for key, job in jobs.items():
-            try:
-                done[key] = job(True)
-            except BaseException as error:
-                done[key] = f"<not rendered: {_type_name(error)}>"
-
-    # Reprs that depend on a context variable (decimal's precision, numpy's print options) are as they were.
-    thread = threading.Thread(
-        target=contextvars.copy_context().run, args=(work,), name="processes-render", daemon=HAS_DAEMONS
-    )
-    try:
-        thread.start()
-    except RuntimeError:  # no thread is to be had, or the interpreter is ending: take the risk
-        work()
-    else:
-        for _ in range(_SLICES):
-            thread.join(RENDER_SECONDS / _SLICES)
-            if not thread.is_alive():
-                break
-    return dict(done)  # a copy, because the thread may go on
-
-
-def _with_stand_ins(values: Mapping[Any, object], texts: Mapping[Any, str]) -> dict[Any, str]:
-    """Return the texts in the order of the values, and something for those that have none."""
-    whole = {}
-    what = " whose __repr__"
-    for key, value in values.items():
-        if key in texts:
-            whole[key] = texts[key]
-        else:
-            whole[key] = f"<{_type_name(value)} object{what} took longer than {RENDER_SECONDS:g} s>"
-            what = ", left out because those before it"
-    return whole
-
-
-# ---- Rendering in bounded size ---------------------------------------------------------------------------
-
-
-def _repr_job(value: object, room: int) -> Callable[[bool], str]:
-    return lambda threaded: _Renderer(threaded).render(value, room)
-
-
-class _Renderer:
-    """Makes a repr; only in the thread that may be left behind by the user's code."""
-
-    __slots__ = ("_around", "_threaded")
-
-    def __init__(self, threaded: bool) -> None:
-        self._threaded = threaded
-        self._around: list[int] = []  # the ids of the containers around the value
-
-    def render(self, value: object, room: int) -> str:
-        """Return a repr of about `room` characters."""
-        kind = type(value)
-        if kind is str or kind is bytes or kind is bytearray:
-            return _render_string(value, room)  # type: ignore[arg-type]
-        if kind is int and value.bit_length() > 10_000:  # type: ignore[attr-defined]
-            return f"<int of {value.bit_length()} bits>"  # type: ignore[attr-defined]  # quadratic to convert
-        if kind in _PLAIN:
-            return _cut(repr(value), max(room, 40))  # half a number would be worse than a few characters more
-        if kind in _BRACKETS:
-            return self._container(value, room)
-        if _is_long_container(value, room):
-            opening, closing = _BRACKETS[dict if isinstance(value, DICTS) else list]
-            return self._items(value, room, f"{kind.__name__}({opening}", f"{closing})")
-        described_by = type.__getattribute__(kind, "__repr__")
-        if described_by is BaseException.__repr__ or described_by is BaseExceptionGroup.__repr__:
-            # A group's has that of each member in it, and doubles where it holds one twice.
-            args = vars(BaseException)["args"].__get__(value)
-            return self._items(args, room, f"{_type_name(value)}(", ")")
-        if described_by is object.__repr__:
-            return repr(value)
-        if self._threaded:
-            return _foreign_repr(value, room)
-        raise _NeedsThreadError
-
-    def _container(self, value: Any, room: int) -> str:
-        kind = type(value)
-        opening, closing = _BRACKETS[kind]
-        if not value and kind in _EMPTY_REPRS:
-            return _EMPTY_REPRS[kind]
-        if kind is tuple and len(value) == 1:
-            closing = ",)"
-        return self._items(value, room, opening, closing)
-
-    def _items(self, value: Any, room: int, opening: str, closing: str) -> str:
-        if id(value) in self._around:
-            return f"{opening}...{closing.lstrip(',')}"
-        if len(self._around) == _MAX_DEPTH:
-            return f"{opening}…{closing.lstrip(',')}"
-        is_dict = isinstance(value, DICTS)
-        total = len(value)
-        used = len(opening)
-        parts = []
-        self._around.append(id(value))
-        # Each item takes two characters at least, so that this many are more than there is room for.
-        for index, item in enumerate(_first_items(value, room // 2 + 2)):
-            if used >= room:
-                parts.append(f"… {total - index} more items")
-                break
-            if is_dict:
-                part = self.render(item[0], room - used) + ": "
-                part += self.render(item[1], max(0, room - used - len(part)))
-            else:
-                part = self.render(item, room - used)
-            parts.append(part)
-            used += len(part) + 2
-        self._around.pop()
-        return opening + ", ".join(parts) + closing
-
-
-def _render_string(value: str | bytes | bytearray, room: int) -> str:
-    shown = min(len(value), room)
-    text = repr(value[:shown])
-    while len(text) > room + 2 and shown:  # escapes can make it ten times as long
-        shown = shown * room // len(text)
-        text = repr(value[:shown])
-    if shown == len(value):
-        return text
-    return f"{text}… {len(value) - shown} more {'characters' if type(value) is str else 'bytes'}"
-
-
-def _is_long_container(value: Any, room: int) -> bool:
-    """Tell whether it is one of Python's other containers, with more items than there is room for."""
-    kind = type(value)
-    for module, name in _MORE_CONTAINERS:
-        if kind is getattr(sys.modules.get(module), name, None):
-            return len(value) > room // 2
-    return False
-
-
-def _first_items(value: Any, count: int) -> list[Any]:
-    """Take items of a container at once, because another thread may change it meanwhile."""
-
-    def take(container: Any) -> list[Any]:
-        return list(islice(container.items() if isinstance(container, DICTS) else container, count))
-
-    try:
-        return take(value)
-    except RuntimeError:  # without the GIL that is not at once, and to copy all of it is
-        return take(value.copy())
-
-
-def _foreign_repr(value: object, room: int) -> str:
-    """Return the repr that the user's code makes, or what it raised."""
-    try:
-        return _cut(repr(value), room)
-    except BaseException as error:
-        try:
-            text = _cut(str(error), 200)
-        except BaseException:
-            text = unprintable(error)
-        return f"<{_type_name(value)} object whose __repr__ raised {behind_type(error, text)}>"
-
-
-def _type_name(value: object) -> str:
-    return name_of_class(type(value))
-
-
-def _cut(text: str, room: int) -> str:
-    text = str.__str__(text)  # a subclass of str would bring its own methods along
-    if len(text) <= room:
-        return text
-    return f"{text[:room]}… {len(text) - room} more characters"
 
 
 def _cut_middle(text: str, room: int) -> str:

@@ -56,13 +56,13 @@ from zlib import crc32
 
 from .class_parts import attributes_of_members
 from .code_reading import TYPE_ALIAS, Code, annotation_texts, named_in_annotations, steps_and_constants
-from .failure import brief_repr
 from .interrupt import is_of_signal
 from .lazy_imports import LAZY_IMPORT, import_waiting_submodule, imported
 from .library_contents import WHAT_COUNTS, repr_without_addresses, shared_by_all
 from .pickling import LARGE, PROTOCOL, is_simple
 from .provenance import Modules, absolute_name, imports_by_text, is_compiled
 from .reducers import DESCRIPTORS, base_that_reduces, is_of_wrapt, reduce_descriptor, reduced_by_base
+from .reprs import brief_repr
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

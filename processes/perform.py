@@ -11,8 +11,9 @@ from time import perf_counter, process_time, thread_time, time
 
 from . import forks
 from .attempt import Finished, Outcome, Raised, Returned
-from .failure import HAS_DAEMONS, describe_failure, drop_leading_frames
+from .failure import describe_failure, drop_leading_frames
 from .memory import reserve
+from .reprs import HAS_DAEMONS
 
 TYPE_CHECKING: bool = False  # typing is not imported: it would be the costliest part of a worker's start
 if TYPE_CHECKING:

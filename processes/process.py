@@ -13,10 +13,10 @@ from .durations import expected_durations
 from .events import TaskFinished
 from .exceptions import TaskNotFoundError
 from .execution_report import ProcessExecutionReport, TaskReportEntry, entry_of
-from .failure import brief_repr, type_name
 from .forks import fork_safe_lock
 from .graph import Draft, Graph, unknown_task
 from .observers.log_files import LogFiles
+from .reprs import brief_repr, type_name
 from .runners import choose_runner
 from .scheduler import Scheduler
 from .stream import Stream

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .checks import did_you_mean
-from .failure import behind_type, brief_repr
+from .reprs import behind_type, brief_repr
 from .task_types import TaskStatus
 
 if TYPE_CHECKING:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from .checks import check_bool, is_number
 from .exceptions import ProcessesError, WorkerDiedError
-from .failure import brief_repr, describe_failure, drop_leading_frames, exception_line
+from .failure import describe_failure, drop_leading_frames, exception_line
 from .interrupt import is_of_signal
+from .reprs import brief_repr
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,7 +7,7 @@ from contextlib import suppress
 from contextvars import copy_context
 from typing import TYPE_CHECKING
 
-from .failure import HAS_DAEMONS
+from .reprs import HAS_DAEMONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

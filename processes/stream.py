@@ -8,8 +8,8 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, NoReturn, Self
 
 from .comms.after_run import INTERRUPT_SECONDS
-from .failure import HAS_DAEMONS
 from .interrupt import LOOK_SECONDS
+from .reprs import HAS_DAEMONS
 from .thread_context import context_for_thread
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from .checks import check_retries, is_int, is_number, no_bool
 from .exceptions import CircularDependencyError
-from .failure import brief_repr, name_of_class, type_name
 from .forks import fork_safe_lock
+from .reprs import brief_repr, name_of_class, type_name
 from .task_log import TaskLogger, create_log_file
 from .task_types import TaskDependency
 

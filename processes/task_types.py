@@ -8,7 +8,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from .checks import no_bool
-from .failure import bounded_dataclass_repr, brief_repr, type_name
+from .reprs import bounded_dataclass_repr, brief_repr, type_name
 
 if TYPE_CHECKING:
     from .attempt import Sealed

@@ -22,8 +22,8 @@ import pytest
 from programs import output_of
 
 from processes.exceptions import CircularDependencyError, DependencyNotFoundError, TaskNotFoundError
-from processes.failure import brief_repr
 from processes.process import Process
+from processes.reprs import brief_repr
 from processes.retry import exponential_backoff
 from processes.runners import RUNNERS
 from processes.runners.sequential import SequentialRunner

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from ..failure import brief_repr
+from ..reprs import brief_repr
 from .base import ReportChannel, check_sends
 
 if TYPE_CHECKING:

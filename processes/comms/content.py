@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..checks import check_bool
-from ..failure import brief_repr
+from ..reprs import brief_repr
 
 
 @dataclass(frozen=True)

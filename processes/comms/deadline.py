@@ -7,7 +7,7 @@ import threading
 from contextlib import suppress
 from typing import Self
 
-from ..failure import HAS_DAEMONS
+from ..reprs import HAS_DAEMONS
 
 TIMEOUTS = 10  # a whole exchange may take so many times as long as each answer in it
 

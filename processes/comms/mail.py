@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ..caller import warn_caller
 from ..checks import check_timeout, is_host_name, is_int
-from ..failure import brief_repr
+from ..reprs import brief_repr
 from ..visible import visible
 from .base import ReportChannel
 from .content import ReportContent, checked_content

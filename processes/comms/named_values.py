@@ -12,9 +12,9 @@ from itertools import islice, repeat
 from types import FunctionType, MemberDescriptorType, ModuleType
 from typing import TYPE_CHECKING
 
-from ..failure import DICTS
 from ..graph import bind
 from ..parameters import bound_values, named_arguments
+from ..reprs import DICTS
 from ..shared_globals import names_in
 
 if sys.version_info >= (3, 14):

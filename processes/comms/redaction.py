@@ -17,7 +17,7 @@ from operator import length_hint
 from types import FunctionType
 from typing import TYPE_CHECKING
 
-from ..failure import DICTS, bounded_repr
+from ..reprs import DICTS, bounded_repr
 from .named_values import (
     MAX_MEMBERS,
     arguments_of,

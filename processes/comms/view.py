@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ..failure import bounded_repr
 from ..parameters import named_arguments
+from ..reprs import bounded_repr
 from ..results import failure_line
 from ..visible import visible
 from .redaction import Redactor

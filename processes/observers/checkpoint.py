@@ -14,11 +14,11 @@ from ..caller import warn
 from ..checkpoint_file import CheckpointFile, Head
 from ..events import RunFinished, TaskFinished
 from ..exceptions import SerializationError
-from ..failure import brief_repr
 from ..fingerprint import DIGEST_BYTES, Fingerprints, NoFingerprintError, digest_of
 from ..interrupt import is_of_signal
 from ..pickling import PROTOCOL, dump, dump_simple, load
 from ..reducers import as_it_is, is_users
+from ..reprs import brief_repr
 from ..task_types import TaskResult, TaskStatus
 
 if TYPE_CHECKING:

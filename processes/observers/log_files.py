@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from ..caller import warn
 from ..events import TaskFinished, TaskRetried, TaskStarted
-from ..failure import bounded_repr, exception_line, traceback_of
+from ..failure import exception_line, traceback_of
 from ..interrupt import is_of_signal
+from ..reprs import bounded_repr
 from ..task_log import PARENT, TASK_CONTEXT
 
 if TYPE_CHECKING:

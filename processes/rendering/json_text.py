@@ -7,7 +7,7 @@ from dataclasses import fields
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from ..failure import DICTS, name_of_class
+from ..reprs import DICTS, name_of_class
 from ..task_types import TaskStatus
 
 if TYPE_CHECKING:

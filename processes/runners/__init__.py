@@ -5,7 +5,7 @@ Worker processes import this package, so it imports nothing before it is needed.
 
 from __future__ import annotations
 
-from ..failure import brief_repr
+from ..reprs import brief_repr
 
 TYPE_CHECKING: bool = False  # typing is not imported: it would be the costliest part of a worker's start
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from ..checks import check_count, check_interpreter
 from ..clock import monotonic
 from ..cpus import usable_cpus
 from ..exceptions import SerializationError
-from ..failure import brief_repr
 from ..interrupt import is_of_signal
+from ..reprs import brief_repr
 from .base import ProcessRunner
 from .remote import Requests, respond
 

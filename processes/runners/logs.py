@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..attempt import Attempt, Raised
 from ..exception_state import dump_exception, load_exception
-from ..failure import bounded_repr, traceback_of
+from ..failure import traceback_of
 from ..perform import perform
 from ..pickling import ATOMS, dump_simple
+from ..reprs import bounded_repr
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from ..attempt import NOBODY, Finished, Raised, Returned, Started, Worker
 from ..checks import check_count
 from ..clock import monotonic
-from ..failure import HAS_DAEMONS, describe_failure
+from ..failure import describe_failure
 from ..perform import format_stack, perform
+from ..reprs import HAS_DAEMONS
 from ..thread_context import context_for_thread
 from .shelf import WarmRunner, end
 from .stacks import stacks

@@ -36,13 +36,13 @@ from processes import (
 from processes.attempt import Finished, Returned, Worker
 from processes.by_value import _can_travel
 from processes.events import RunStarted
-from processes.failure import bounded_repr
 from processes.importable import can_be_imported
 from processes.measurements import Measurements
 from processes.observers.progress import Progress
 from processes.output_capture import Lines
 from processes.pickling import dump
 from processes.rebuild import make_skeleton
+from processes.reprs import bounded_repr
 from processes.runners.logs import log_levels
 from processes.runners.pool import mappings, wire
 from processes.runners.pool.abilities import anonymous_file

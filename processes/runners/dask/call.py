@@ -9,8 +9,8 @@ from threading import current_thread, main_thread
 from typing import TYPE_CHECKING, Any, Final
 
 from ...exceptions import SerializationError
-from ...failure import brief_repr
 from ...pickling import LARGE
+from ...reprs import brief_repr
 from ..failures import load_failure
 from ..remote import respond, whoever_runs
 

@@ -10,7 +10,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any, Final
 
 from ...cpus import usable_cpus
-from ...failure import HAS_DAEMONS
+from ...reprs import HAS_DAEMONS
 from ..block import Block
 from . import call
 

@@ -19,9 +19,9 @@ from ...caller import warn
 from ...checks import check_interpreter
 from ...clock import monotonic
 from ...exceptions import SerializationError
-from ...failure import brief_repr
 from ...interrupt import is_of_signal
 from ...pickling import LARGE
+from ...reprs import brief_repr
 from ...task_types import TaskStatus
 from ..block import BlockRunner
 from ..remote import Requests

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from ...attempt import Sealed
 from ...exceptions import SerializationError
-from ...failure import brief_repr
 from ...interrupt import is_of_signal
 from ...pickling import load
+from ...reprs import brief_repr
 from .call import failed_again, value_of
 
 if TYPE_CHECKING:

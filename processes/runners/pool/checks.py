@@ -9,8 +9,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ...failure import brief_repr
 from ...memory import can_look_at_others
+from ...reprs import brief_repr
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -21,8 +21,8 @@ from ...checks import check_count, check_interpreter
 from ...clock import monotonic
 from ...cpus import usable_cpus
 from ...exceptions import MemoryLimitError, SerializationError, WorkerDiedError
-from ...failure import brief_repr
 from ...memory import usable_memory
+from ...reprs import brief_repr
 from ..shelf import WarmRunner, end
 from . import abilities, wire
 from .checks import check_memory_is_visible, check_modules, check_not_importing, check_preload
