@@ -163,7 +163,6 @@ def test_complexity_names_the_worst_function_and_weighs_the_tangled_ones(write):
         package="pkg",
         statements=9,
         tokens=5 + 2 + 5 + 5 * 3 + 1,
-        functions=2,
         tangled_tokens=5 + 5 * 3 + 1,
         worst_function="pkg.hard",
         worst_complexity=15,
@@ -203,7 +202,7 @@ def test_what_more_packages_lean_on_weighs_more():
 
 def test_the_ranking_is_by_the_mean_place_in_four_measures():
     def complexity(package, statements, tangled):
-        return measures.Complexity(package, statements, 100, 1, tangled, f"{package}.f", 7)
+        return measures.Complexity(package, statements, 100, tangled, f"{package}.f", 7)
 
     ranking = measures.rank(
         {"easy": 0.0, "hard": 0.5, "also-easy": 0.0},

@@ -77,7 +77,6 @@ class Complexity:
     package: str
     statements: int
     tokens: int
-    functions: int
     tangled_tokens: int  # how many of the tokens stand in tangled functions
     worst_function: str
     worst_complexity: int
@@ -218,11 +217,10 @@ def measure_complexity(
     around it, as a reader must keep those in mind. From `TANGLED` on all tokens of a function are tangled.
     """
     tokens = sum(sum(module.token_counts) for module in statements.values())
-    tangled_tokens = functions = 0
+    tangled_tokens = 0
     worst = (0, "")
     for name, outline in outlines.items():
         lines, counts = statements[name].lines, statements[name].token_counts
-        functions += len(outline.functions)
         for function in outline.functions:
             complexity = len(function.decision_depths) + sum(function.decision_depths)
             worst = max(worst, (complexity, f"{name}.{function.name}"))
@@ -234,7 +232,6 @@ def measure_complexity(
         package=package,
         statements=sum(len(module.lines) for module in statements.values()),
         tokens=tokens,
-        functions=functions,
         tangled_tokens=tangled_tokens,
         worst_function=worst[1],
         worst_complexity=worst[0],
