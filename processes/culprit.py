@@ -60,7 +60,9 @@ def cannot_dump(
 ) -> SerializationError:
     """Make the error for a value that cannot be serialized; parameters as for `processes.pickling.dump`."""
     drop_leading_frames(error, _ours())
-    path, culprit, cls, imported = find_culprit(value, what)
+    search = _Search()
+    path, culprit = search.find(value, what)
+    cls, imported = search.cls, search.imported
     kind = _type_with_module(culprit)
     article = "an" if kind.lstrip("_")[:1].lower() in "aeiou" else "a"
     said = exception_line(error)
@@ -126,42 +128,33 @@ def cannot_load(error: BaseException, task_name: str, what: str | tuple[str, ...
     )
 
 
-def find_culprit(value: Any, what: str | tuple[str, ...]) -> tuple[str, object, type | None, str]:
-    """Find the innermost part of a value that cannot be serialized.
-
-    Parameters
-    ----------
-    value : object
-        What cannot be serialized.
-    what : str or tuple of str
-        What to call it, or its items.
-
-    Returns
-    -------
-    tuple of str, object, type or None, and str
-        Where the part stands, as in ``kwargs['cfg'].lock``, the part itself, the outermost class that it is a
-        part of, and the import of the outermost global that it is a part of, if a module has that.
-    """
-    search = _Search()
-    if isinstance(what, str):
-        path, culprit = search.innermost(what, value) or (what, value)
-    else:
-        path, culprit = ", ".join(what), value
-        for name, part in zip(what, value, strict=True):
-            if not _can_dump(part):
-                path, culprit = search.innermost(name, part) or (name, part)
-                break
-    if len(path) > _MAX_PATH:
-        path = f"{path[: _MAX_PATH // 2]}…{path[-_MAX_PATH // 2 :]}"
-    return path, culprit, search.cls, search.imported
-
-
 class _Search:
+    """Looks for the innermost part of a value that cannot be serialized.
+
+    Attributes
+    ----------
+    cls : type or None
+        The outermost class that it is a part of.
+    imported : str
+        The import of the outermost global that it is a part of; empty unless a module has that.
+    """
+
     def __init__(self) -> None:
+        self.cls: type | None = None
+        self.imported = ""
         self._end = thread_time() + SEARCH_SECONDS
         self._around: list[object] = []  # the value being taken apart, and those that it is a part of
-        self.cls: type | None = None  # the outermost class that the culprit is a part of
-        self.imported = ""  # the import of the outermost global that it is a part of
+
+    def find(self, value: Any, what: str | tuple[str, ...]) -> tuple[str, object]:
+        """Return where it stands, as in ``kwargs['cfg'].lock``, and itself."""
+        begin = (what if isinstance(what, str) else ", ".join(what)), value
+        if not isinstance(what, str):
+            parts = zip(what, value, strict=True)
+            begin = next(((name, part) for name, part in parts if not _can_dump(part)), begin)
+        path, culprit = self.innermost(*begin) or begin
+        if len(path) > _MAX_PATH:
+            path = f"{path[: _MAX_PATH // 2]}…{path[-_MAX_PATH // 2 :]}"
+        return path, culprit
 
     def innermost(self, path: str, value: object) -> tuple[str, object] | None:
         """Find the culprit in a value that fails; None where the value fails for what is around it."""
