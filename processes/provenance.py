@@ -46,7 +46,7 @@ class Modules:
             return None
         if name not in self._versions:
             package, _ = outermost_with_file(name)
-            self._versions[name] = self._version_of_library(package) if _is_of_libraries(package) else None
+            self._versions[name] = self._version_of_library(package) if _is_library(package) else None
         return self._versions[name]
 
     def has_source(self, name: str) -> bool:
@@ -228,7 +228,7 @@ def _files_of(distribution: Distribution) -> str:
     return "\n" + (distribution.read_text("RECORD") or "")
 
 
-def _is_of_libraries(package: str) -> bool:
+def _is_library(package: str) -> bool:
     """Tell whether a package, as it is loaded, is Python's own, ours, or was installed."""
     spec = getattr(sys.modules.get(package), "__spec__", None)
     if spec is None:
