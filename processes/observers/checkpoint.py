@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 from ..attempt import Sealed
 from ..caller import warn
 from ..checkpoint_file import CheckpointFile, Head
+from ..contents import DIGEST_BYTES
 from ..events import RunFinished, TaskFinished
 from ..exceptions import SerializationError
-from ..fingerprint import DIGEST_BYTES, Fingerprints, NoFingerprintError, digest_of
+from ..fingerprint import Fingerprints, NoFingerprintError, digest_of
 from ..interrupt import is_of_signal
 from ..pickling import PROTOCOL, dump, dump_simple, load
 from ..reducers import as_it_is, is_users
