@@ -323,7 +323,7 @@ def test_an_empty_graph_is_drawn():
 names = st.text(characters, min_size=1).filter(lambda text: text.split() == [text])
 
 
-@settings(steadily, max_examples=200)
+@settings(steadily, max_examples=100)
 @given(names)
 def test_any_name_is_drawn_as_it_is(name):
     graph = Graph([Task(name, print)])

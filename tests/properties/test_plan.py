@@ -8,7 +8,7 @@ from functools import cached_property
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from steadiness import steadily
 
@@ -24,8 +24,6 @@ RESOURCES = ("disk", "memory")
 ENOUGH = dict.fromkeys(RESOURCES, 3)  # for any task
 
 pytestmark = pytest.mark.once
-
-fifty = settings(steadily, max_examples=50)
 
 
 @dataclass
@@ -199,7 +197,7 @@ class Story:
         return [name for name, amount in available.items() if need.get(name, 0) > amount]
 
 
-@fifty
+@steadily
 @given(graphs(), st.data())
 def test_each_task_runs_once_after_its_dependencies_and_is_skipped_exactly_when_an_ancestor_failed(
     drawn, data
@@ -217,7 +215,7 @@ def test_each_task_runs_once_after_its_dependencies_and_is_skipped_exactly_when_
     assert not any(story.has_ready(group) for group in range(3))
 
 
-@fifty
+@steadily
 @given(graphs(), st.data())
 def test_tasks_that_are_taken_over_have_succeeded_and_are_never_given_out(drawn, data):
     story = Story(drawn)
@@ -232,7 +230,7 @@ def test_tasks_that_are_taken_over_have_succeeded_and_are_never_given_out(drawn,
     assert not any(story.taken[task] for task in done)
 
 
-@fifty
+@steadily
 @given(graphs(), st.data())
 def test_what_is_not_allowed_raises_and_changes_nothing(drawn, data):
     story = Story(drawn)
@@ -268,7 +266,7 @@ def test_what_is_not_allowed_raises_and_changes_nothing(drawn, data):
             assert contents(plan) == before
 
 
-@fifty
+@steadily
 @given(graphs(), st.data())
 def test_ready_tasks_go_by_priority_then_by_the_chain_below_then_in_order(drawn, data):
     graph = drawn.graph
