@@ -76,7 +76,6 @@ class Checkpoint:
         # By task index; None where a task has none:
         self._calls: list[bytes | None] = []  # their fingerprints
         self._ids: list[bytes | None] = [None] * len(graph.names)  # of their records
-        self._values: dict[int, Any] = {}  # read so far
         self._file = CheckpointFile(path)
         try:
             fingerprints = Fingerprints()
@@ -96,7 +95,6 @@ class Checkpoint:
         except BaseException:
             self._file.close(graph.index)
             raise
-        self._values.clear()
 
     def __call__(self, event: Event) -> None:
         """Save a result, or close the file at the end."""
@@ -133,16 +131,18 @@ class Checkpoint:
     # What an earlier run has saved
 
     def _find_saved(self) -> dict[int, tuple[TaskResult, Any]]:
+        values: dict[int, Any] = {}  # by task index
         unreadable: set[int] = set()
         while True:
             records = self._valid_records(unreadable)
-            lost = [task for task in records if self._is_needed(task, records) and not self._read(task)]
-            if not lost:
+            for task in records:
+                if task not in values and self._is_needed(task, records) and not self._read(task, values):
+                    unreadable.add(task)
+            if unreadable.isdisjoint(records):
                 break
-            unreadable.update(lost)
         saved = {}
         for task, record in records.items():
-            head, value = record.head, self._values.get(task)
+            head, value = record.head, values.get(task)
             result = TaskResult.success(
                 value if self._graph.tasks[task].keep_result else None,
                 elapsed_seconds=head.elapsed_seconds,
@@ -204,15 +204,12 @@ class Checkpoint:
         """Tell whether this run needs a task's value, if the other tasks that have records do not run."""
         return self._graph.tasks[task].keep_result or not records.keys() >= {*self._graph.dependants[task]}
 
-    def _read(self, task: int) -> bool:
-        """Read a task's value; False if that cannot be."""
+    def _read(self, task: int, values: dict[int, Any]) -> bool:
+        """Read the value of a task into a dict; False if that cannot be."""
         name = self._graph.names[task]
-        record = self._file.records[name]
-        if task in self._values:
-            return True
         try:
-            data, *buffers = self._file.read(record)
-            self._values[task] = load(data, task_name=name, what="result", buffers=buffers)
+            data, *buffers = self._file.read(self._file.records[name])
+            values[task] = load(data, task_name=name, what="result", buffers=buffers)
         except (OSError, MemoryError, SerializationError) as error:
             self._warn("read", f"The saved result of task {name!r} cannot be used, so it runs again: {error}")
             return False
