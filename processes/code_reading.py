@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 import typing
 from itertools import pairwise
 from types import CodeType, FunctionType
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from .annotations import annotations_of, part_of
 from .library_contents import repr_without_addresses
 from .provenance import imports_by_text, texts_in
+from .rebuild import globals_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -120,7 +120,7 @@ def annotation_texts(named: Any) -> list[tuple[str, str]]:
 def _globals_of(named: Any) -> Mapping[str, Any]:
     if isinstance(named, FunctionType):
         return named.__globals__
-    return vars(sys.modules.get(named.__module__, typing))
+    return globals_of(named.__module__)
 
 
 def _as_text(value: object) -> str:
