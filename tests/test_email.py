@@ -31,8 +31,7 @@ from processes.comms import (
     render_report_html,
 )
 from processes.comms.deadline import Deadline
-from processes.comms.html import spelled_duration
-from processes.comms.languages import LANGUAGES
+from processes.comms.languages import LANGUAGES, spelled_duration
 from processes.comms.palettes import PALETTES
 
 

@@ -57,9 +57,9 @@ class ChatChannel(ReportChannel):
         lines = [self.escaped(line) for line in _lines(report, self.content, errors_only)]
         post_json(self.webhook_config, self.payload(_fitting(lines, self.MAX_CHARACTERS)))
 
-    @abstractmethod
     def escaped(self, line: str) -> str:
-        """Return a line that the service shows as it is: no markup, no mention."""
+        """Return a line that the service shows as it is: no markup, no mention; most know Markdown."""
+        return _MARKDOWN.sub(r"\\\1", line)
 
     @abstractmethod
     def payload(self, lines: list[str]) -> dict[str, Any]:
@@ -94,9 +94,6 @@ class TeamsChannel(ChatChannel):
 
     MAX_CHARACTERS = 4_000  # Teams takes 28 KB of JSON, where a character can take 6 bytes
 
-    def escaped(self, line: str) -> str:
-        return _MARKDOWN.sub(r"\\\1", line)
-
     def payload(self, lines: list[str]) -> dict[str, Any]:
         blocks: list[dict[str, Any]] = [
             {"type": "TextBlock", "text": line, "wrap": True, "spacing": "Small"} for line in lines
@@ -124,9 +121,6 @@ class DiscordChannel(ChatChannel):
     """
 
     MAX_CHARACTERS = 1_990  # Discord takes 2000, and the title is set in bold
-
-    def escaped(self, line: str) -> str:
-        return _MARKDOWN.sub(r"\\\1", line)
 
     def payload(self, lines: list[str]) -> dict[str, Any]:
         text = "\n".join([f"**{lines[0]}**", *lines[1:]])

@@ -5,22 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from functools import partial
-from math import isfinite
 from typing import TYPE_CHECKING
 
 from ..rendering.table import in_order_of_attention
 from ..rendering.templating import template
 from ..visible import visible
 from .content import ReportContent, checked_content
-from .languages import DEFAULT_LANGUAGE, LANGUAGES, report_title
+from .languages import DEFAULT_LANGUAGE, LANGUAGES, report_title, spelled_duration, spelled_number
 from .palettes import DEFAULT_PALETTE, PALETTES
 from .view import Limits, Viewer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from ..execution_report import ProcessExecutionReport, TaskReportEntry
-    from .view import TaskView
+    from ..execution_report import ProcessExecutionReport
 
 # Mail servers commonly take 10 MB, and mail programs get slow far below; Base64 and escaping add to it.
 MAX_ROWS = 500  # of the table; failed tasks come first
@@ -123,7 +119,7 @@ def render_page(
     failed = [entry for entry in entries if entry.error is not None]
     limits = Limits(MAX_CELL, left_out=words["more_characters"], number=number).divided(divisor)
     viewer = Viewer(report, content, limits)
-    failures = failures_that_fit(viewer, failed[: max(1, MAX_FAILURES // divisor)], MAX_DETAILS // divisor)
+    failures = viewer.failures(failed[: max(1, MAX_FAILURES // divisor)], room=MAX_DETAILS // divisor)
     counts = Counter(entry.status.value for entry in entries)
     return template("processes.comms", "report.html.j2").render(
         title=report_title(style.language, errors_only),
@@ -146,45 +142,3 @@ def render_page(
         # Of the column that tells how tasks ended, in pixels: no word in it is broken, be it German.
         status_width=22 + 8 * max(len(word) for status in STATUSES for word in words[status].split()),
     )
-
-
-def failures_that_fit(viewer: Viewer, failed: Iterable[TaskReportEntry], room: int) -> list[TaskView]:
-    """Describe as many failures as there is room for, in characters; at least one."""
-    views: list[TaskView] = []
-    for entry in failed:
-        view = viewer.task(entry)
-        room -= _size(view)
-        if room < 0 and views:
-            break
-        views.append(view)
-    return views
-
-
-def _size(view: TaskView) -> int:
-    error = view.error
-    assert error is not None
-    values = {**(error.arguments or {}), **(error.traced_vars or {})}
-    return len(error.exception) + len(error.traceback or "") + sum(map(len, values.values()))
-
-
-def spelled_number(language: str, value: int) -> str:
-    """Write a whole number with the language's mark between thousands."""
-    mark = {"en": ",", "fr": "\u202f", "es": "\u202f"}.get(language, ".")
-    return f"{value:,}".replace(",", mark)
-
-
-def spelled_duration(language: str, seconds: float) -> str:
-    """Write a duration in units that all six languages share."""
-    if seconds < 0.001:
-        return "< 1 ms"
-    if seconds < 0.9995:
-        return f"{1000 * seconds:.0f} ms"
-    if seconds < 59.95:
-        text = f"{seconds:.1f} s"
-        return text if language == "en" else text.replace(".", ",")
-    if not isfinite(seconds):  # of a report that was made by hand
-        return f"{seconds} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    return f"{spelled_number(language, minutes // 60)} h {minutes % 60} min"

@@ -1,6 +1,8 @@
-"""What a report says, in each language."""
+"""What a report says, in each language, and how it writes numbers."""
 
 from __future__ import annotations
+
+from math import isfinite
 
 DEFAULT_LANGUAGE = "en"
 
@@ -174,3 +176,26 @@ LANGUAGES: dict[str, dict[str, str]] = {
 def report_title(language: str, errors_only: bool) -> str:
     """Return the title of a report in a language."""
     return LANGUAGES[language]["title_errors" if errors_only else "title"]
+
+
+def spelled_number(language: str, value: int) -> str:
+    """Write a whole number with the language's mark between thousands."""
+    mark = {"en": ",", "fr": "\u202f", "es": "\u202f"}.get(language, ".")
+    return f"{value:,}".replace(",", mark)
+
+
+def spelled_duration(language: str, seconds: float) -> str:
+    """Write a duration in units that all six languages share."""
+    if seconds < 0.001:
+        return "< 1 ms"
+    if seconds < 0.9995:
+        return f"{1000 * seconds:.0f} ms"
+    if seconds < 59.95:
+        text = f"{seconds:.1f} s"
+        return text if language == "en" else text.replace(".", ",")
+    if not isfinite(seconds):  # of a report that was made by hand
+        return f"{seconds} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{spelled_number(language, minutes // 60)} h {minutes % 60} min"

@@ -13,7 +13,7 @@ from ..visible import visible
 from .redaction import Redactor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from ..error_data import ErrorData
     from ..execution_report import ProcessExecutionReport, TaskReportEntry
@@ -118,6 +118,17 @@ class Viewer:
             self._error(entry) if with_error and entry.error is not None else None,
         )
 
+    def failures(self, failed: Iterable[TaskReportEntry], *, room: int) -> list[TaskView]:
+        """Return the views of as many failures as there is room for, in characters; at least one."""
+        views: list[TaskView] = []
+        for entry in failed:
+            view = self.task(entry)
+            room -= _size(view)
+            if room < 0 and views:
+                break
+            views.append(view)
+        return views
+
     def result(self, entry: TaskReportEntry) -> str | None:
         """Return what a task returned; None unless it succeeded."""
         succeeded = entry.status.value == "success"
@@ -196,3 +207,10 @@ class Viewer:
             is_all = is_all and before[2] == "characters"
         number = self._limits.number(count)
         return self._limits.left_out.format(count=number if is_all else f"> {number}")
+
+
+def _size(view: TaskView) -> int:
+    error = view.error
+    assert error is not None
+    values = {**(error.arguments or {}), **(error.traced_vars or {})}
+    return len(error.exception) + len(error.traceback or "") + sum(map(len, values.values()))

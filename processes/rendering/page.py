@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from ..clock import monotonic
 from ..comms.content import checked_content
-from ..comms.html import failures_that_fit, spelled_duration, spelled_number
+from ..comms.languages import DEFAULT_LANGUAGE, spelled_duration, spelled_number
 from ..comms.palettes import PALETTES
 from ..comms.view import Limits, Viewer
 from ..task_types import TaskStatus
@@ -63,8 +63,8 @@ WORD_OF = {**{status.value: word for status, word in WORDS.items()}, "retried": 
 SIGNS = {"success": "✓", "errored": "✗", "skipped": "↷", "pending": "…"}
 LIGHT, DARK = PALETTES["neutral"], PALETTES["slate"]
 
-_duration = partial(spelled_duration, "en")
-_number = partial(spelled_number, "en")
+_duration = partial(spelled_duration, DEFAULT_LANGUAGE)
+_number = partial(spelled_number, DEFAULT_LANGUAGE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +180,7 @@ def to_html(report: ProcessExecutionReport, content: ReportContent | None = None
     failed = [entry for entry in entries if entry.error is not None]
     last_start = monotonic() + MAX_SECONDS
     in_time = takewhile(lambda _: monotonic() < last_start, failed[:MAX_FAILURES])
-    failures = failures_that_fit(viewer, in_time, MAX_DETAILS)
+    failures = viewer.failures(in_time, room=MAX_DETAILS)
     with_details = {entry.name for entry, _ in zip(failed, failures, strict=False)}
     last_start = monotonic() + MAX_SECONDS
     rows = [
