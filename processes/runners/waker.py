@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import selectors
 import threading
 from contextlib import suppress
@@ -52,8 +51,7 @@ class Waker:
         self._is_set = False
         self._bell: Callable[[], object] | None = None  # how to wake the sleeper; None while nobody sleeps
         self._queue: SimpleQueue[None] = SimpleQueue()
-        self._event_fd = -1
-        self._sockets: tuple[socket, socket] | None = None  # where there is no eventfd
+        self._sockets: tuple[socket, socket] | None = None  # until somebody asks for a descriptor
 
     def set(self) -> None:
         """End the wait in progress, or the next one."""
@@ -132,41 +130,30 @@ class Waker:
 
     def fileno(self) -> int:
         """Return the descriptor that is readable after a `set` in the armed state."""
-        if self._event_fd < 0 and self._sockets is None:
-            if hasattr(os, "eventfd"):
-                self._event_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-            else:
-                from .pool.wire import socket_pair
+        if self._sockets is None:
+            from .pool.wire import socket_pair
 
-                _, other = self._sockets = socket_pair()
-                other.setblocking(False)
-        return self._event_fd if self._sockets is None else self._sockets[0].fileno()
+            _, other = self._sockets = socket_pair()
+            other.setblocking(False)
+        return self._sockets[0].fileno()
 
     def hush(self) -> None:
         """Make the descriptor unreadable again."""
+        assert self._sockets is not None
         with suppress(BlockingIOError):
-            if self._sockets is None:
-                os.eventfd_read(self._event_fd)
-            else:
-                self._sockets[0].recv(4096)
+            self._sockets[0].recv(4096)
 
     def close(self) -> None:
         """Close the descriptor, if there is one; later calls of `set` ring no bell."""
         self._go_on = None  # it holds the run, which holds this
         self._bell = None
-        if self._event_fd >= 0:
-            event_fd, self._event_fd = self._event_fd, -1
-            os.close(event_fd)
-        if self._sockets is not None:
-            for end in self._sockets:
-                end.close()
+        for end in reversed(self._sockets or ()):  # first what is written to: else that might be a SIGPIPE
+            end.close()
 
     def _ring_queue(self) -> None:
         self._queue.put(None)
 
     def _ring_descriptor(self) -> None:
+        assert self._sockets is not None
         with suppress(OSError):  # it is full, so readable anyway, or closed since the look at the bell
-            if self._sockets is None:
-                os.eventfd_write(self._event_fd, 1)
-            else:
-                self._sockets[1].send(b"1")
+            self._sockets[1].send(b"1")
