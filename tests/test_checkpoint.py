@@ -499,10 +499,8 @@ needs_sigint = pytest.mark.skipif(sys.platform == "win32", reason="Windows sends
     ("runner", "how"),
     [
         ("sequential", "SIGTERM"),
-        *(
-            pytest.param(runner, "SIGINT", marks=needs_sigint)
-            for runner in ("sequential", "thread", "process")
-        ),
+        pytest.param("sequential", "SIGINT", marks=needs_sigint),
+        pytest.param("process", "SIGINT", marks=needs_sigint),
         ("process", "SIGKILL"),
     ],
 )

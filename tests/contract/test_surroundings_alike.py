@@ -202,7 +202,6 @@ def on_each(line: object) -> list[str]:
     ("runner", "how"),
     [
         ("sequential", "program.py"),
-        ("thread", "-m program"),
         ("process", "program.py"),
         ("process", "-m program"),
     ],

@@ -227,8 +227,14 @@ print(len(set(report.results.values())))
 )
 
 
-@pytest.mark.parametrize(("controller", "name"), [("", "memory.max"), ("memory", "memory.limit_in_bytes")])
-@pytest.mark.parametrize(("limit", "workers"), [(200 * MB, 2), (10_000 * MB, 1)])
+@pytest.mark.parametrize(
+    ("controller", "name", "limit", "workers"),
+    [
+        ("", "memory.max", 200 * MB, 2),
+        ("", "memory.max", 10_000 * MB, 1),
+        ("memory", "memory.limit_in_bytes", 200 * MB, 2),
+    ],
+)
 def test_what_a_worker_may_keep_is_half_of_its_share_of_what_its_control_group_may_have(
     controller, name, limit, workers
 ):
