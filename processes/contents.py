@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import abc
 import contextlib
-import copyreg
 import functools
 import struct
 import sys
@@ -43,7 +42,14 @@ from .lazy_imports import LAZY_IMPORT, import_waiting_submodule, imported
 from .library_contents import WHAT_COUNTS, repr_without_addresses
 from .pickling import LARGE, PROTOCOL
 from .provenance import absolute_name, imports_by_text, is_compiled
-from .reducers import DESCRIPTORS, base_that_reduces, is_of_wrapt, reduce_descriptor, reduced_by_base
+from .reducers import (
+    DESCRIPTORS,
+    base_that_reduces,
+    is_of_wrapt,
+    reduce_descriptor,
+    reduced_by_base,
+    registered_reducer,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -175,14 +181,14 @@ class Writer:
         self._put(type(value).__name__.encode(), hex(value) if type(value) is int else repr(value))
 
     def write_bytes(self, value: bytes | bytearray) -> None:
-        self.write_buffer(type(value).__name__.encode(), memoryview(value), value)
+        self.write_buffer(type(value).__name__.encode(), memoryview(value))
 
     def write_pickle_buffer(self, value: PickleBuffer) -> None:
-        self.write_buffer(b"buffer", value.raw(), value)
+        self.write_buffer(b"buffer", value.raw())
 
-    def write_buffer(self, tag: bytes, memory: memoryview, owner: object) -> None:
+    def write_buffer(self, tag: bytes, memory: memoryview) -> None:
         if memory.nbytes >= LARGE:
-            self._put(b"large " + tag, self._fingerprints.large(memory, owner))
+            self._put(b"large " + tag, self._fingerprints.large(memory))
         else:
             self._put(tag, memory.tobytes())
 
@@ -209,9 +215,8 @@ class Writer:
         self._put(type(value).__name__.encode(), b"".join(digests))
 
     def write_object(self, value: Any) -> None:
-        reduce = copyreg.dispatch_table.get(type(value))
-        if issubclass(type(value), DESCRIPTORS):
-            reduce = reduce_descriptor
+        kind = type(value)
+        reduce = reduce_descriptor if issubclass(kind, DESCRIPTORS) else registered_reducer(kind)
         reduced: Any = value.__reduce_ex__(PROTOCOL) if reduce is None else reduce(value)
         if isinstance(reduced, str):
             module = getattr(value, "__module__", None)
@@ -224,8 +229,8 @@ class Writer:
                 or is_compiled(module)
             ):
                 return
-            reduced = type(value), (), object.__getstate__(value)  # the user's own is what it is made of
-        make, args, *rest = reduced_by_base(value, reduced, base_that_reduces(type(value)))
+            reduced = kind, (), object.__getstate__(value)  # the user's own is what it is made of
+        make, args, *rest = reduced_by_base(value, reduced, base_that_reduces(kind))
         self._put(b"object")
         self.write(make)
         self.write(args)

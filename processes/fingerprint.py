@@ -89,7 +89,7 @@ class Fingerprints:
         self._parts: dict[int, tuple[object, Part]] = {}
         self._begun: set[int] = set()  # ids of those of which the part is being made
         self._codes: dict[int, tuple[CodeType, Code]] = {}
-        self._large: dict[tuple[int, int], tuple[object, bytes]] = {}  # by address and size
+        self._large: dict[tuple[int, int], tuple[memoryview, bytes]] = {}  # by address and size
         self.modules = Modules()
         self.shared = {id(value): (module, value) for module, _, value in shared_by_all()}
 
@@ -261,13 +261,13 @@ class Fingerprints:
             and self.modules.has_source(need.__module__)
         )
 
-    def large(self, memory: memoryview, owner: object) -> bytes:
-        """Return the digest of a large buffer, which many tasks may be given; its owner keeps it there."""
+    def large(self, memory: memoryview) -> bytes:
+        """Return the digest of a large buffer, which many tasks may be given; it is kept there."""
         from .runners.pool.parcel import address_of
 
         key = (address_of(memory), memory.nbytes)
         if key not in self._large:
-            self._large[key] = (owner, digest_of(memory))
+            self._large[key] = memory, digest_of(memory)
         return self._large[key][1]
 
     def code(self, code: CodeType) -> Code:

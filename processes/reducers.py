@@ -363,6 +363,13 @@ def base_that_reduces(kind: Any) -> Any:
     return object if is_users(kind) else None
 
 
+def registered_reducer(kind: type) -> Callable[[Any], Any] | None:
+    """Return what somebody has told `copyreg` to reduce objects of a class with."""
+    reducer = copyreg.dispatch_table.get(kind)
+    # Dask has tblib do this for all exceptions, and that cannot fill those that are frozen.
+    return None if getattr(reducer, "__module__", "") == "tblib.pickling_support" else reducer
+
+
 def is_users(kind: type) -> bool:
     """Tell whether a class is the user's, or some library's, and neither Python's own nor numpy's."""
     return str(kind.__module__).partition(".")[0] not in _KNOWN

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import ctypes
 import json
 import math
@@ -1371,6 +1372,15 @@ def test_a_client_of_a_service_counts_by_which_it_is(library, tmp_path, request)
     made = Fingerprints()
     one, alike, other = (made.of_call(print, (client(port),), {}) for port in (1, 1, 2))
     assert one == alike != other
+
+
+def test_exceptions_count_alike_whether_or_not_dask_is_imported(monkeypatch):
+    support = pytest.importorskip("tblib.pickling_support")  # which Dask has reduce them
+    for kind in (ValueError, NoFingerprintError):
+        monkeypatch.delitem(copyreg.dispatch_table, kind, raising=False)
+        before = Fingerprints().of_call(print, (kind("x"),), {})
+        monkeypatch.setitem(copyreg.dispatch_table, kind, support.pickle_exception)
+        assert Fingerprints().of_call(print, (kind("x"),), {}) == before
 
 
 def test_how_a_connection_is_encrypted_does_not_count():

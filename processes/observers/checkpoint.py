@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pickle
-from copyreg import dispatch_table
 from enum import Enum
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,7 @@ from ..exceptions import SerializationError
 from ..fingerprint import Fingerprints, NoFingerprintError, digest_of
 from ..interrupt import is_of_signal
 from ..pickling import PROTOCOL, dump, dump_simple, load
-from ..reducers import as_it_is, is_users
+from ..reducers import as_it_is, is_users, registered_reducer
 from ..reprs import brief_repr
 from ..task_types import TaskResult, TaskStatus
 
@@ -315,9 +314,8 @@ class _NamingPickler(pickle.Pickler):
         kind = type(obj)
         if id(kind) in self._ordinary:
             return NotImplemented
-        # tblib, which Dask brings, puts all exceptions there, and cannot fill those that are frozen.
-        in_table = kind in dispatch_table and not issubclass(kind, BaseException)
-        if in_table or not is_users(kind) or issubclass(kind, (type, Enum)):
+        is_registered = registered_reducer(kind) is not None
+        if is_registered or not is_users(kind) or issubclass(kind, (type, Enum)):
             self._ordinary[id(kind)] = kind
             return NotImplemented
         reduced = obj.__reduce_ex__(PROTOCOL)
