@@ -53,7 +53,6 @@ from .pickling import (
 )
 from .rebuild import (
     Rebuilt,
-    fill_class,
     fill_function,
     fill_module,
     fill_object,
@@ -67,7 +66,6 @@ from .rebuild import (
     ids,
     make_by_base,
     make_cell,
-    make_class,
     make_code,
     make_context_variable,
     make_function,
@@ -76,6 +74,7 @@ from .rebuild import (
     note_id,
     of_id,
 )
+from .rebuild_classes import fill_class, make_class
 from .reducers import (
     DESCRIPTORS,
     NEW_OBJECT,

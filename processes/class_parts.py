@@ -1,4 +1,4 @@
-"""What classes that go by value are taken apart into; :mod:`processes.rebuild` makes them of it again."""
+"""What classes that go by value are taken apart into; see :mod:`processes.rebuild_classes`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypedDict, is_typeddic
 
 from .annotations import OF_CLASSES, as_attribute
 from .pickling import PROTOCOL
-from .rebuild import Rebuilt, data_type_of, give_early, make_enum, make_skeleton
+from .rebuild import Rebuilt
+from .rebuild_classes import data_type_of, give_early, make_enum, make_skeleton
 from .trusted import is_generated
 
 if TYPE_CHECKING:

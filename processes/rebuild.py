@@ -1,4 +1,4 @@
-"""Makes again what :mod:`processes.by_value` has taken apart.
+"""Makes again what :mod:`processes.by_value` has taken apart, but for classes.
 
 Workers read functions with this alone: to import cloudpickle, and what taking apart needs beside, would take
 half as long as all else of their start.
@@ -12,7 +12,7 @@ import pickle
 import sys
 import threading
 from contextlib import suppress
-from types import BuiltinFunctionType, CellType, CodeType, FunctionType, resolve_bases
+from types import CellType, CodeType, FunctionType
 from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 
 from .pickling import (
@@ -238,17 +238,13 @@ def give_state(obj: Any, own: Any) -> None:
 
 def find_global(module: str, name: str, cls: type) -> Any:
     """Find a global that goes by its name: where it is at home, else what this run has brought first."""
-    found = _found_at_home(module, name)
+    found = find_in(module, name) if _is_at_home(module) else None
     # An engine's worker may have a class of its own for it.
     return found if type(found).__qualname__ == cls.__qualname__ else find_object(module, name, cls)
 
 
-def _found_at_home(module: str, name: str) -> Any:
-    """Find a global of a module that has not come by value; None if there is no such thing."""
-    return find_in(module, name) if _is_at_home(module) else None
-
-
 def _is_at_home(module: str) -> bool:
+    """Tell whether a module is here and has not come by value."""
     return module in sys.modules and module not in modules_of_run
 
 
@@ -274,7 +270,7 @@ def make_named(
 ) -> Any:
     """Find the global of a module that is known by its identity, or make it."""
     is_at_home = _is_at_home(module)
-    found = _found_at_home(module, name) if is_at_home else first_of_run.get((module, name))
+    found = find_in(module, name) if is_at_home else first_of_run.get((module, name))
     if type(found) is not kind:
         found = make_unnamed(module, make, args, kwargs or {})
         if serves_run() and not is_at_home:
@@ -438,138 +434,6 @@ def share(module: str, there: dict[str, Any], brought: Mapping[str, Any]) -> Non
     """
     for name, value in brought.items():
         there.setdefault(name, first_brought(module, name, value) if module else value)
-
-
-def make_class(
-    class_id: str, sent_by_parent: bool, make: Callable[..., type], arguments: tuple[Any, ...]
-) -> type:
-    """Make a class that was sent by value, or find it where it was sent before, or came from."""
-    cls = by_id.get(class_id)
-    if not isinstance(cls, type) and sent_by_parent and not (serves_run() or reader.guest):
-        # It is in a report, say, that an earlier run of this program has pickled.
-        _, _, _, namespace, *_ = arguments
-        cls = find_in(namespace["__module__"], namespace["__qualname__"])
-    if not isinstance(cls, type):
-        cls = make(*arguments)
-        received.add(cls)
-        ids[cls] = class_id
-    by_id[class_id] = cls
-    if sent_by_parent and cls in received and serves_run():
-        from_parent.add(cls)
-    return cls
-
-
-def make_skeleton(metaclass: type, name: str, bases: tuple[Any, ...], namespace: dict[str, Any]) -> type:
-    """Make a class without attributes.
-
-    What its metaclass and its bases do when a class is made, they have done where it comes from, and the
-    attributes tell the result. So the code of those that came by value is left out.
-    """
-    real_bases = resolve_bases(bases)
-    if real_bases is not bases:
-        namespace["__orig_bases__"] = bases
-    maker: Any = next(kind for kind in metaclass.__mro__ if kind not in ids)
-
-    def make() -> type:
-        made: type = maker.__new__(metaclass, name, real_bases, namespace)
-        maker.__init__(made, name, real_bases, namespace)
-        return made
-
-    hooked = [
-        kind
-        for kind in {kind: None for base in real_bases for kind in base.__mro__}
-        if isinstance(vars(kind).get(_HOOK), classmethod)
-    ]
-    try:
-        return _without_hooks([kind for kind in hooked if kind in ids], make)
-    except TypeError:  # one that can be imported has them too, and wants keywords, which are not known
-        return _without_hooks(hooked, make)
-
-
-def make_enum(
-    metaclass: Any,
-    name: str,
-    bases: tuple[type, ...],
-    namespace: dict[str, Any],
-    members: dict[str, tuple[Any, tuple[Any, ...]]],
-) -> type:
-    """Make an enumeration and its members, all without attributes.
-
-    Each member comes as its value, and what its data type makes it of. Code that came by value does not make
-    it a second time: it might want what the member was defined with, which is not known any more.
-    """
-    body = metaclass.__prepare__(name, bases)
-    for key, value in {**namespace, "__new__": _make_member, "__init__": _do_nothing, **members}.items():
-        body[key] = value
-    made = make_skeleton(metaclass, name, bases, body)
-    type.__delattr__(made, "__new_member__")
-    type.__delattr__(made, "__init__")
-    return made
-
-
-def _make_member(cls: Any, *parts: Any) -> Any:
-    # Where members are tuples, enum gives both as a single argument.
-    value, made_of = parts[0] if cls._member_type_ is tuple else parts
-    member = data_type_of(cls).__new__(cls, *made_of)
-    member._value_ = value
-    return member
-
-
-def data_type_of(enum: Any) -> Any:
-    """Find the builtin type of which an enumeration's members are."""
-    return next(kind for kind in enum._member_type_.__mro__ if isinstance(kind.__new__, BuiltinFunctionType))
-
-
-def _without_hooks(kinds: list[type], make: Callable[[], type]) -> type:
-    with _hooks_are_out:
-        hooks = {kind: vars(kind)[_HOOK] for kind in kinds}
-        try:
-            for kind in kinds:
-                type.__setattr__(kind, _HOOK, classmethod(_do_nothing))
-            return make()
-        finally:
-            for kind, hook in hooks.items():
-                type.__setattr__(kind, _HOOK, hook)
-
-
-_HOOK = "__init_subclass__"
-# Guards the hooks: another run's thread would take what stands for one for the hook.
-_hooks_are_out = threading.RLock()
-
-
-def _do_nothing(*_: object, **__: object) -> None:
-    """Stand for an `__init__` or an `__init_subclass__`."""
-
-
-def give_early(cls: type, name: str, value: Any) -> None:
-    """Give a class an attribute before its others are read; our own keeps what it has."""
-    if cls in received:
-        setattr(cls, name, value)
-
-
-def fill_class(
-    cls: type,
-    state: tuple[
-        list[None],
-        Callable[[type, Any], object],
-        Any,
-        dict[str, dict[str, Any]],
-        str,
-        dict[str, Any],
-        Mapping[str, Any],
-    ],
-) -> None:
-    """Give a class its attributes, and the members of an enumeration theirs; our own keeps what it has."""
-    _, fill, attributes, members, module, there, brought = state
-    share(module, there, brought)
-    if cls in received:
-        fill(cls, attributes)
-        for name, own in members.items():
-            for attribute, value in own.items():
-                object.__setattr__(vars(cls)["_member_map_"][name], attribute, value)
-        if cls in from_parent:
-            defined_of_run[ids[cls]] = cls
-            definitions.pop(ids[cls], None)
 
 
 def of_id(named_id: str, name: str) -> Any:

@@ -41,7 +41,7 @@ from processes.measurements import Measurements
 from processes.observers.progress import Progress
 from processes.output_capture import Lines
 from processes.pickling import dump
-from processes.rebuild import make_skeleton
+from processes.rebuild_classes import make_skeleton
 from processes.reprs import bounded_repr
 from processes.runners.logs import log_levels
 from processes.runners.pool import mappings, wire

@@ -38,9 +38,11 @@ if TYPE_CHECKING:
 _CRASH_BYTES = 1 << 16  # of what faulthandler wrote; a stack is seldom over 10 KB
 # For a worker to write its stack, which takes a millisecond: so far are looks apart, more on a busy machine.
 _STACK_LOOKS = 400
+_PACKAGE = os.path.dirname(load.__code__.co_filename)
 _CALLERS = CALLERS | {
     load.__code__.co_filename,
-    os.path.join(os.path.dirname(load.__code__.co_filename), "rebuild.py"),
+    os.path.join(_PACKAGE, "rebuild.py"),
+    os.path.join(_PACKAGE, "rebuild_classes.py"),
     os.path.join(os.path.dirname(__file__), "worker.py"),
 }
 """The files with the frames of ours that are next to the user's in a worker."""

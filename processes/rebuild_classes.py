@@ -1,0 +1,145 @@
+"""Makes classes again that :mod:`processes.by_value` has taken apart."""
+
+from __future__ import annotations
+
+import threading
+from types import BuiltinFunctionType, resolve_bases
+
+from .pickling import defined_of_run, definitions, serves_run
+from .rebuild import by_id, find_in, from_parent, ids, reader, received, share
+
+TYPE_CHECKING: bool = False  # typing is not imported: it would be the costliest part of a worker's start
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+_HOOK = "__init_subclass__"
+# Guards the hooks: another run's thread would take what stands for one for the hook.
+_hooks_are_out = threading.RLock()
+
+
+def make_class(
+    class_id: str, sent_by_parent: bool, make: Callable[..., type], arguments: tuple[Any, ...]
+) -> type:
+    """Make a class that was sent by value, or find it where it was sent before, or came from."""
+    cls = by_id.get(class_id)
+    if not isinstance(cls, type) and sent_by_parent and not (serves_run() or reader.guest):
+        # It is in a report, say, that an earlier run of this program has pickled.
+        _, _, _, namespace, *_ = arguments
+        cls = find_in(namespace["__module__"], namespace["__qualname__"])
+    if not isinstance(cls, type):
+        cls = make(*arguments)
+        received.add(cls)
+        ids[cls] = class_id
+    by_id[class_id] = cls
+    if sent_by_parent and cls in received and serves_run():
+        from_parent.add(cls)
+    return cls
+
+
+def make_skeleton(metaclass: type, name: str, bases: tuple[Any, ...], namespace: dict[str, Any]) -> type:
+    """Make a class without attributes.
+
+    What its metaclass and its bases do when a class is made, they have done where it comes from, and the
+    attributes tell the result. So the code of those that came by value is left out.
+    """
+    real_bases = resolve_bases(bases)
+    if real_bases is not bases:
+        namespace["__orig_bases__"] = bases
+    maker: Any = next(kind for kind in metaclass.__mro__ if kind not in ids)
+
+    def make() -> type:
+        made: type = maker.__new__(metaclass, name, real_bases, namespace)
+        maker.__init__(made, name, real_bases, namespace)
+        return made
+
+    hooked = [
+        kind
+        for kind in {kind: None for base in real_bases for kind in base.__mro__}
+        if isinstance(vars(kind).get(_HOOK), classmethod)
+    ]
+    try:
+        return _without_hooks([kind for kind in hooked if kind in ids], make)
+    except TypeError:  # one that can be imported has them too, and wants keywords, which are not known
+        return _without_hooks(hooked, make)
+
+
+def make_enum(
+    metaclass: Any,
+    name: str,
+    bases: tuple[type, ...],
+    namespace: dict[str, Any],
+    members: dict[str, tuple[Any, tuple[Any, ...]]],
+) -> type:
+    """Make an enumeration and its members, all without attributes.
+
+    Each member comes as its value, and what its data type makes it of. Code that came by value does not make
+    it a second time: it might want what the member was defined with, which is not known any more.
+    """
+    body = metaclass.__prepare__(name, bases)
+    for key, value in {**namespace, "__new__": _make_member, "__init__": _do_nothing, **members}.items():
+        body[key] = value
+    made = make_skeleton(metaclass, name, bases, body)
+    type.__delattr__(made, "__new_member__")
+    type.__delattr__(made, "__init__")
+    return made
+
+
+def _make_member(cls: Any, *parts: Any) -> Any:
+    # Where members are tuples, enum gives both as a single argument.
+    value, made_of = parts[0] if cls._member_type_ is tuple else parts
+    member = data_type_of(cls).__new__(cls, *made_of)
+    member._value_ = value
+    return member
+
+
+def data_type_of(enum: Any) -> Any:
+    """Find the builtin type of which an enumeration's members are."""
+    return next(kind for kind in enum._member_type_.__mro__ if isinstance(kind.__new__, BuiltinFunctionType))
+
+
+def _without_hooks(kinds: list[type], make: Callable[[], type]) -> type:
+    with _hooks_are_out:
+        hooks = {kind: vars(kind)[_HOOK] for kind in kinds}
+        try:
+            for kind in kinds:
+                type.__setattr__(kind, _HOOK, classmethod(_do_nothing))
+            return make()
+        finally:
+            for kind, hook in hooks.items():
+                type.__setattr__(kind, _HOOK, hook)
+
+
+def _do_nothing(*_: object, **__: object) -> None:
+    """Stand for an `__init__` or an `__init_subclass__`."""
+
+
+def give_early(cls: type, name: str, value: Any) -> None:
+    """Give a class an attribute before its others are read; our own keeps what it has."""
+    if cls in received:
+        setattr(cls, name, value)
+
+
+def fill_class(
+    cls: type,
+    state: tuple[
+        list[None],
+        Callable[[type, Any], object],
+        Any,
+        dict[str, dict[str, Any]],
+        str,
+        dict[str, Any],
+        Mapping[str, Any],
+    ],
+) -> None:
+    """Give a class its attributes, and the members of an enumeration theirs; our own keeps what it has."""
+    _, fill, attributes, members, module, there, brought = state
+    share(module, there, brought)
+    if cls in received:
+        fill(cls, attributes)
+        for name, own in members.items():
+            for attribute, value in own.items():
+                object.__setattr__(vars(cls)["_member_map_"][name], attribute, value)
+        if cls in from_parent:
+            defined_of_run[ids[cls]] = cls
+            definitions.pop(ids[cls], None)
