@@ -3,7 +3,7 @@
 Put back are: working directory, umask, environment with the time zone, sys.path, recursion limit, handlers
 of signals that have a name, blocked signals and interval timers. Not put back, since nothing can: modules
 that were changed, what C libraries keep, limits that were lowered. For threads left behind see
-:mod:`.left_threads`.
+:mod:`.fitness`.
 
 Signals are looked at only if the module `signal` has been imported, which no module of a worker does before
 a task needs it: nothing else in Python changes what is looked at, and that takes longer than all the rest.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import _signal as signal  # type: ignore[import-not-found]  # see surroundings
 import atexit
 import faulthandler
-import gc
 import os
 import pickle
 import sys
@@ -17,17 +16,15 @@ from functools import partial
 from ...attempt import Attempt, Finished, Raised, Returned, Worker
 from ...clock import monotonic
 from ...exceptions import SerializationError
-from ...memory import fill_reserve, mapped_memory, own_memory
 from ...perform import perform
 from ...pickling import ARGUMENTS, begin_run, definitions, load
 from ..failures import failure_on_the_way
 from . import abilities, wire
-from .descriptors import fill_spare, some_are_left
+from .descriptors import some_are_left
+from .fitness import Fitness
 from .late_import import import_late
-from .left_threads import LeftThreads
 from .outcomes import pack_large, pack_outcome
 from .settings import Settings
-from .surroundings import Surroundings
 from .variants import make_variant
 
 TYPE_CHECKING: bool = False  # typing is not imported: it would be the costliest part of a worker's start
@@ -41,11 +38,6 @@ if TYPE_CHECKING:
     from .output import TurnedOutput
     from .parcel import Parcel
 
-
-GARBAGE_BYTES = 1 << 24  # that a worker may have grown by from run to run without looking for garbage
-
-OPENING_SECONDS = 1e-5
-"""In so long a time a task opens few descriptors; to look whether any are left takes a tenth of it."""
 
 ORPHAN_MILLISECONDS = 5000
 """How often a worker that has nothing to do looks whether its parent is still there."""
@@ -218,17 +210,8 @@ class _Loop:
         self._serialized: dict[int, bytes | memoryview | Parcel] = {}  # functions not yet loaded
         self._functions: dict[int, Any] = {}
         self._ticket = 0
-        self._surroundings: Surroundings | None = None  # until the parent has told them
         self._settings = Settings()
-        self._left_threads = LeftThreads()
-        self._memory_at_start = own_memory(self._worker.pid)
-        self._memory_before_import = 0  # of the modules that a function needs; 0 until there is one
-        self._memory_lately = mapped_memory(self._worker.pid)
-        self._attempts = 0
-        self._seconds = 0.0  # of calls, since somebody has looked at the descriptors
-        # Until the parent has told:
-        self._may_keep = sys.maxsize  # of memory beyond that, in bytes
-        self._most_attempts: int | None = None
+        self._fitness = Fitness()
         self._preload: list[str] = []  # modules that are still to be imported
         self._initializer: int | None = None  # the number of a function
         self._is_prepared = False  # whether all that has been done for this run
@@ -237,8 +220,6 @@ class _Loop:
         self._drop_spares: Callable[[], None] | None = None  # mappings of large arguments for the next task
 
     def run(self) -> None:
-        fill_reserve()
-        fill_spare()
         own = {"logging": self._set_up_logging, "logging.config": self._set_up_configurations}
         import_late(self._note_import, {**self._settings.acts(), **own})
         self._send(wire.frame(wire.READY, 0, pickle.dumps(os.getpid())))
@@ -247,29 +228,10 @@ class _Loop:
             peak_rss = self._perform(body)
             del attempt, body  # what it brought may be large, and the next may be long in coming
             self._ticket = 0
-            self._attempts += 1
-            if self._attempts == self._most_attempts or not self._is_fit(peak_rss):
+            if not self._fitness.restore(peak_rss, 0 if self._kept is None else self._kept.size):
                 self._write_kept()
                 self._send(wire.frame(wire.RETIRED, 0))
                 return
-
-    def _is_fit(self, peak_rss: int) -> bool:
-        """Put this process back into the state of its start; False if the next task needs a new one."""
-        most = self._memory_at_start + self._may_keep
-        if self._kept is not None:
-            most += self._kept.size
-        return (
-            (self._surroundings is None or self._surroundings.restore())
-            and fill_reserve()
-            and (self._seconds < OPENING_SECONDS or self._has_descriptors())
-            and not self._left_threads.exist()
-            # What is kept cannot be more than the peak, which is known already.
-            and (peak_rss <= most or own_memory(self._worker.pid) <= most)
-        )
-
-    def _has_descriptors(self) -> bool:
-        self._seconds = 0.0
-        return fill_spare()
 
     def _next_attempt(self) -> tuple[int, bytes | memoryview] | None:
         """Claim the next ticket and find its frame; None at the end."""
@@ -346,35 +308,19 @@ class _Loop:
 
     def _set_up(self, setup: tuple[dict[str, Any], int, int | None, list[str], int | None]) -> None:
         """Begin a run in the state that its caller is in."""
-        settings, self._may_keep, self._most_attempts, self._preload, self._initializer = setup
+        settings, may_keep, most_attempts, self._preload, self._initializer = setup
         self._is_prepared = False
         self._kept = None
         self._serialized.clear()  # numbers of functions hold for one run
         self._functions.clear()
         begin_run()
-        self._collect_garbage()
+        self._fitness.begin_run(may_keep, most_attempts)
         self._settings.take_over(settings)
-        self._note_surroundings()
-
-    def _collect_garbage(self) -> None:
-        """Let go of what earlier runs have brought: their functions and globals name each other.
-
-        To look for that takes long where much is loaded, so it is done where memory has grown.
-        """
-        if mapped_memory(self._worker.pid) > self._memory_lately + GARBAGE_BYTES:
-            gc.collect()
-            self._memory_lately = mapped_memory(self._worker.pid)
-
-    def _note_surroundings(self) -> None:
-        """Note the state in which each task is to find this process."""
-        if self._surroundings is not None:
-            self._surroundings.close()
-        self._surroundings = Surroundings()
+        self._fitness.note_surroundings()
 
     def _note_import(self) -> None:
-        """Note the memory before the first of the modules is imported that are loaded just now."""
-        if is_loading and not self._memory_before_import:
-            self._memory_before_import = own_memory(self._worker.pid)
+        if is_loading:
+            self._fitness.note_import()
 
     def _set_up_logging(self) -> None:
         """Send the parent what is logged, from its levels on."""
@@ -501,7 +447,7 @@ class _Loop:
             if isinstance(finished.outcome, Raised):
                 return finished
             del self._preload[0]
-        self._keep_changes()
+        self._fitness.keep_changes()
         return None
 
     def _initialize(self, given: _Given, number: int) -> Finished | None:
@@ -514,14 +460,8 @@ class _Loop:
         if isinstance(finished.outcome, Raised):
             return finished
         self._settings.keep_filters()
-        self._keep_changes()
+        self._fitness.keep_changes()
         return None
-
-    def _keep_changes(self) -> None:
-        """Let what the pool's own preparations have changed stay after each task."""
-        self._note_surroundings()
-        self._left_threads = LeftThreads()
-        self._memory_at_start = own_memory(self._worker.pid)
 
     def _not_begun(self, error: BaseException) -> Finished:
         """Tell the end of an attempt whose function could not be called."""
@@ -533,7 +473,7 @@ class _Loop:
         self._kept = None
         keep = partial(self._keep, task_name) if may_keep else None
         how, parts = pack_outcome(finished.outcome, task_name, self._send_files, keep)
-        self._seconds += finished.elapsed_seconds
+        self._fitness.seconds += finished.elapsed_seconds
         self._send(wire.result_frame(self._ticket, finished, how, *parts))
         return finished.peak_rss_bytes
 
@@ -542,16 +482,14 @@ class _Loop:
         function = self._functions.get(number)
         if function is None:
             data = self._serialized[number]
-            self._memory_before_import = 0
+            self._fitness.begin_loading()
             if isinstance(data, (bytes, memoryview)):
                 function = _loaded(load, data, task_name=task_name, what=what)
             else:
                 function = _loaded(data.load, task_name)
             self._functions[number] = function
             del self._serialized[number]
-            if self._memory_before_import:
-                # Another worker would have these modules as soon: no task has left them behind.
-                self._memory_at_start += own_memory(self._worker.pid) - self._memory_before_import
+            self._fitness.end_loading()
             self._settings.filter_warnings_anew()
         return function
 
