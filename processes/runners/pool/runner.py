@@ -158,6 +158,7 @@ class ProcessPoolRunner(WarmRunner[Child]):
         self._waiting: list[Attempt] = []  # attempts that need what a child keeps and will write
         self._jobs = 0  # started and not ended
         self._next_look = 0.0  # at the memory of workers, on the monotonic clock
+        self._captures_output = False  # whether attempts may have what they print captured
         self._epoch = 0.0  # how far the wall clock, which may be set at any time, is ahead of that
         self._listener = Listener()
         self._pace = Pace(self.max_workers)
@@ -165,7 +166,9 @@ class ProcessPoolRunner(WarmRunner[Child]):
         self.heeds_order = True
         self._packer = Packer(self._pace, self.is_shared)
         self._lately_sent: list[MakeFrame] = []  # of jobs that have ended: the next ones may need the same
-        self._spares: list[int] = []  # descriptors: room for a large result's, should no others be left
+        self._spares: list[
+            int
+        ] = []  # descriptors that make room for a large result's, should no others be left
         self._environment = worker_environment(self.threads_per_worker)
         self._setup = self._make_setup()
         self._selector = selectors.DefaultSelector()
@@ -223,6 +226,8 @@ class ProcessPoolRunner(WarmRunner[Child]):
 
     def start(self, attempt: Attempt) -> None:
         self._jobs += 1
+        if attempt.captures_output:
+            self._captures_output = True
         children = len(self._children)
         if children < self.max_workers and children < self._jobs and self._start_error is None:
             self._add_child()  # before anything is serialized, so that it starts meanwhile
@@ -459,7 +464,8 @@ class ProcessPoolRunner(WarmRunner[Child]):
             self._waker.disarm()
         if self.memory_limit is not None:
             self._look_at_memory(self.memory_limit)
-        self._listener.look(self._children, self._takes_all_of)
+        if self._captures_output:
+            self._listener.look(self._children[:], self._takes_all_of)
         if not abilities.CAN_GUARD:
             for child in [*self._children, *self._leaving]:
                 if child.has_ended():
