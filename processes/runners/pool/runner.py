@@ -453,7 +453,8 @@ class ProcessPoolRunner(WarmRunner[Child]):
 
     def _select(self, timeout: float) -> bool:
         """Wait until a worker or the waker has something, and take it; False if nothing came."""
-        timeout = min(timeout, self.poll_seconds)
+        if self.poll_seconds < timeout:
+            timeout = self.poll_seconds
         if timeout != 0 and self._children and (nap := self._pace.nap_seconds(self._shortest_line())):
             sleep(min(nap, timeout))
         if timeout == 0:
