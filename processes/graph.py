@@ -51,6 +51,8 @@ class Graph:
         For each task what of the results of its dependencies it is passed: pairs of a place in its
         `dependencies` and a keyword, which is None for a positional argument. None where all are passed by
         position, as most are.
+    heights : list of int
+        For each task the number of tasks in the longest chain below it.
 
     Raises
     ------
@@ -64,7 +66,7 @@ class Graph:
         If tasks depend on each other in a circle, or one on itself.
     """
 
-    __slots__ = ("dependants", "dependencies", "index", "names", "passed", "tasks")
+    __slots__ = ("dependants", "dependencies", "heights", "index", "names", "passed", "tasks")
 
     def __init__(self, tasks: Iterable[Task]) -> None:
         with collector_paused():
@@ -101,6 +103,7 @@ class Graph:
         self.dependencies = dependencies
         self.passed = passed
         self.dependants = _dependants(dependencies)
+        self.heights = _heights(dependencies)
 
     def dependency_names(self) -> LazyMapping[tuple[str, ...]]:
         """Return by name what a task depends on, for those that depend on any."""
@@ -131,30 +134,26 @@ class Graph:
                     reached.append(dependant)
         return sorted(found)
 
-    def bottom_levels(self, durations: Sequence[float] | None = None) -> list[float]:
+    def bottom_levels(self, durations: Sequence[float]) -> list[float]:
         """Return for each task how long the longest chain takes that begins with it, its own time included.
 
         Parameters
         ----------
-        durations : sequence of float, optional
-            How long each task takes, in seconds. None: all take 1.
+        durations : sequence of float
+            How long each task takes, in seconds.
         """
-        own: Sequence[float] = [1] * len(self.names) if durations is None else durations
-        levels = [*own]
-        for task in range(len(levels) - 1, -1, -1):
-            level = levels[task]
-            for other in self.dependencies[task]:
-                if levels[other] < own[other] + level:
-                    levels[other] = own[other] + level
+        levels = [0.0] * len(self.names)
+        for task in range(len(self.names) - 1, -1, -1):
+            below = max([levels[dependant] for dependant in self.dependants[task]], default=0.0)
+            levels[task] = durations[task] + below
         return levels
 
     def critical_path(self) -> list[int]:
         """Return the longest chain of tasks, from its first to its last; the first of several."""
         path: list[int] = []
-        levels = self.bottom_levels()
         below: Sequence[int] = range(len(self.names))
         while below:
-            path.append(max(below, key=levels.__getitem__))
+            path.append(max(below, key=self.heights.__getitem__))
             below = self.dependants[path[-1]]
         return path
 
@@ -433,3 +432,13 @@ def _dependants(dependencies: list[tuple[int, ...]]) -> list[list[int]]:
             else:
                 dependants[other] = [task]
     return dependants
+
+
+def _heights(dependencies: list[tuple[int, ...]]) -> list[int]:
+    heights = [0] * len(dependencies)
+    for task in range(len(dependencies) - 1, -1, -1):
+        height = heights[task] + 1
+        for other in dependencies[task]:
+            if heights[other] < height:
+                heights[other] = height
+    return heights

@@ -90,7 +90,7 @@ class Plan:
         self._states = [WAITING if unmet else READY for unmet in self._unmet]
         self.unfinished = size
         # Sorting is stable, so the last sort decides first.
-        lengths = graph.bottom_levels(durations)
+        lengths = graph.heights if durations is None else graph.bottom_levels(durations)
         order = sorted(range(size), key=lengths.__getitem__, reverse=True)
         self._has_priorities = any(task.priority for task in graph.tasks)
         if self._has_priorities:

@@ -39,7 +39,7 @@ def named(graph: Graph, indexes: list[int]) -> list[str]:
 def test_an_empty_graph_is_a_graph():
     empty = Graph([])
     assert (empty.names, empty.tasks, empty.index, empty.dependencies) == ([], [], {}, [])
-    assert (empty.dependants, empty.bottom_levels(), empty.critical_path()) == ([], [], [])
+    assert (empty.dependants, empty.heights, empty.critical_path()) == ([], [], [])
 
 
 def test_an_order_that_works_is_kept():
@@ -58,7 +58,7 @@ def test_all_is_told_by_index():
     assert found.index == {"top": 0, "left": 1, "right": 2, "join": 3}
     assert [list(needed) for needed in found.dependencies] == [[], [0], [0], [1, 2]]
     assert found.dependants == [[1, 2], [3], [3], []]
-    assert found.bottom_levels() == [3, 2, 2, 1]
+    assert found.heights == [2, 1, 1, 0]
 
 
 def test_dependencies_stay_in_the_order_in_which_they_are_listed():
@@ -224,7 +224,7 @@ def test_a_long_chain_needs_no_deep_stack():
     size = 30_000
     found = Graph([task(f"t{number}", *[f"t{number + 1}"] * (number + 1 < size)) for number in range(size)])
     assert found.names[0] == f"t{size - 1}"
-    assert found.bottom_levels() == list(range(size, 0, -1))
+    assert found.heights == list(range(size - 1, -1, -1))
     assert found.critical_path() == list(range(size))
     assert found.descendants(0) == list(range(1, size))
 
@@ -283,12 +283,15 @@ def test_any_graph_is_put_in_order_or_refused_for_a_real_circle(drawn):
         ]
         below = {found.index[other] for other in needs if name in ancestors(needs, other)}
         assert found.descendants(index) == sorted(below)
+        assert found.heights[index] == max(
+            [found.heights[other] + 1 for other in found.dependants[index]], default=0
+        )
     seconds = [float(len(name) + index) for index, name in enumerate(found.names)]
-    for levels, own in (found.bottom_levels(), [1] * size), (found.bottom_levels(seconds), seconds):
-        for index, dependants in enumerate(found.dependants):
-            assert levels[index] == own[index] + max([levels[other] for other in dependants], default=0)
+    levels = found.bottom_levels(seconds)
+    for index, dependants in enumerate(found.dependants):
+        assert levels[index] == seconds[index] + max([levels[other] for other in dependants], default=0.0)
     path = found.critical_path()
-    assert len(path) == max(found.bottom_levels())
+    assert len(path) == max(found.heights) + 1
     assert all(one in found.dependencies[next_] for one, next_ in zip(path, path[1:], strict=False))
 
 
