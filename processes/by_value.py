@@ -252,7 +252,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         if self._is_definition and obj is os.environ:
             return reduce_shared(obj)
         if (reduce := OF_LIBRARIES.get(f"{kind.__module__}.{kind.__qualname__}")) is not None:
-            self.plain = False
+            self.plain = self.plain and kind.__module__ == "torch.storage"  # others open a file, say
             return reduce(obj)
         if self._new_locks and kind in _LOCKS and obj is not self._root:
             return _LOCKS[kind], ()

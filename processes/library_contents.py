@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import re
 import sys
 import typing
+from pickle import PickleBuffer
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -16,6 +18,16 @@ _ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]+")
 def repr_without_addresses(value: object) -> str:
     """Return what a value says of itself, but for where in memory it stands."""
     return _ADDRESS.sub("", repr(value))
+
+
+def memory_of_storage(storage: Any) -> PickleBuffer:
+    """Return the memory of tensors, in that of the processor, as a buffer which keeps it there.
+
+    Not by way of numpy, which may not be installed, and after which a tensor can no longer be resized.
+    """
+    memory: Any = (ctypes.c_ubyte * storage.nbytes()).from_address(storage.data_ptr())
+    memory.owner = storage
+    return PickleBuffer(memory)
 
 
 WHAT_COUNTS: Final[dict[str, Callable[[Any], object]]] = {
@@ -65,7 +77,7 @@ WHAT_COUNTS: Final[dict[str, Callable[[Any], object]]] = {
     "numba.core.registry.CPUDispatcher": lambda one: (one.py_func, one.targetoptions),
     # Tensors name their memory by its address when they are pickled.
     "torch.storage.TypedStorage": lambda one: (one.dtype, one._untyped_storage),  # noqa: SLF001
-    "torch.storage.UntypedStorage": lambda one: sys.modules["torch"].ByteTensor(one.cpu()).numpy(),
+    "torch.storage.UntypedStorage": lambda one: memory_of_storage(one.cpu()),
     "random.SystemRandom": lambda _: None,  # it has no state
     # Clients of a service: which one it is. What else they hold are ids, or the service's whole model.
     "botocore.client": lambda one: (

@@ -16,6 +16,7 @@ from types import CellType, CodeType, FunctionType
 from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 
 from .pickling import (
+    LARGE,
     cells_of_run,
     defined_of_run,
     definitions,
@@ -185,6 +186,15 @@ def fill_array(array: Any, state: tuple[Any, Any]) -> None:
     data, own = state
     array.__setstate__(data)
     give_state(array, own)
+
+
+def make_storage(data: bytearray | memoryview) -> Any:
+    """Make the memory of tensors: of a large buffer that very one, as a small one is to be resizable."""
+    torch: Any = find_module("torch")
+    if not data:
+        return torch.UntypedStorage(0)
+    tensor = torch.frombuffer(data, dtype=torch.uint8)
+    return (tensor if len(data) >= LARGE else tensor.clone()).untyped_storage()
 
 
 def fill_by_base(obj: Any, state: tuple[Any, list[Any], dict[Any, Any]]) -> None:

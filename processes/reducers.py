@@ -20,7 +20,7 @@ from weakref import ReferenceType, WeakKeyDictionary, WeakValueDictionary
 
 from .annotations import part_of
 from .importable import can_be_imported, goes_by_value
-from .library_contents import shared_by_all
+from .library_contents import memory_of_storage, shared_by_all
 from .pickling import PROTOCOL
 from .rebuild import (
     fill_alias,
@@ -36,6 +36,7 @@ from .rebuild import (
     make_named,
     make_object,
     make_reference,
+    make_storage,
     make_unnamed,
     maker_of,
     method_of_base,
@@ -313,6 +314,18 @@ def _refuse(one: Any) -> Any:
     raise TypeError(f"cannot pickle {type(one).__name__!r} object")
 
 
+def _reduce_storage(storage: Any) -> Any:
+    """Reduce what tensors have their data in to a buffer: torch would copy it, once for each view of it."""
+    memory = getattr(storage, "_untyped_storage", storage)  # one object for all views
+    if memory.device.type != "cpu":
+        return storage.__reduce_ex__(PROTOCOL)
+    if memory is storage:
+        return make_storage, (memory_of_storage(memory),)
+    without_warning = {"_internal": True}  # that what users are not to make is deprecated
+    made_of = (type(storage), (), without_warning)
+    return copyreg.__newobj_ex__, made_of, vars(storage)  # type: ignore[attr-defined]
+
+
 def _reduce_checked_call(call: Any) -> Any:
     """Reduce what pydantic's `validate_call` has made without all globals of the function's module.
 
@@ -479,6 +492,7 @@ OF_LIBRARIES: Final[dict[str, Callable[[Any], Any]]] = {
     "toolz.functoolz.curry": _reduce_curried,
     "cytoolz.functoolz.curry": _reduce_curried,
     "cachetools._descriptor._MethodDescriptor": _reduce_cached_method,
+    **dict.fromkeys(("torch.storage.TypedStorage", "torch.storage.UntypedStorage"), _reduce_storage),
     "random.Random": reduce_shared,
     "random.SystemRandom": lambda generator: (type(generator), ()),  # it has no state
 }

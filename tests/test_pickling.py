@@ -142,6 +142,20 @@ def test_values_of_torch_are_plain_unless_users_classes_make_them() -> None:
         assert not dump(value, task_name="t", what="x").plain, value
 
 
+def test_large_tensors_are_views_of_what_came_and_those_of_one_memory_have_that_in_common() -> None:
+    torch = pytest.importorskip("torch")
+    large, small = torch.arange(LARGE, dtype=torch.uint8), torch.arange(9.0)
+    given = [large, large[5:], small, small[::3], torch.empty(0)]
+    pickled = dump(given, task_name="t", what="x", in_pieces=True)
+    (arrived,) = map(bytearray, pickled.buffers)
+    copies = load(list(pickled.stream), task_name="t", what="x", buffers=[arrived])
+    assert [*map(repr, copies)] == [*map(repr, given)]
+    copies[1][0] = copies[3][1] = 200
+    assert (arrived[5], copies[0][5], copies[2][3]) == (200, 200, 200.0)
+    for tensor in (large, copies[2], copies[4]):
+        tensor.resize_(2 * LARGE)  # raises where it may not be
+
+
 class Reduces(Point):
     def __reduce__(self) -> Any:
         return Reduces, (self.x,)
