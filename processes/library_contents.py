@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import re
 import sys
 import typing
@@ -25,6 +24,8 @@ def memory_of_storage(storage: Any) -> PickleBuffer:
 
     Not by way of numpy, which may not be installed, and after which a tensor can no longer be resized.
     """
+    import ctypes  # which Python can be built without
+
     memory: Any = (ctypes.c_ubyte * storage.nbytes()).from_address(storage.data_ptr())
     memory.owner = storage
     return PickleBuffer(memory)
