@@ -229,7 +229,8 @@ class Scheduler:
             if self._audience.untold and kept_by is None:
                 with self._stand_in:
                     self._audience.tell_observers(self._interrupt)
-                continue  # the run may be over, or have gone on meanwhile
+                if self._stand_in.has_driven or self._cancelled:
+                    continue  # the run may be over
             self._take(wait(self._longest_wait()))
             if self._timers and self._timers[0][0] <= (now := monotonic()):
                 self._take(wait(0))  # an attempt that ended in time is not late because this thread was kept

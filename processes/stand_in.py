@@ -30,10 +30,13 @@ class StandIn:
     ----------
     kept_by : object or None
         Another one for each block; None while the run's own thread is in none.
+    has_driven : bool
+        Whether it has driven the run during the latest block.
     """
 
     def __init__(self, drive: Callable[[object], None], wake: Callable[[], None]) -> None:
         self.kept_by: object | None = None
+        self.has_driven = False
         self._drive = drive
         self._wake = wake
         self._driving = threading.Lock()  # held by who stands in
@@ -48,6 +51,7 @@ class StandIn:
             self._thread = threading.Thread(target=context.run, args=(self._watch,), daemon=HAS_DAEMONS)
             with suppress(RuntimeError):  # no thread can be started: the run waits then
                 self._thread.start()
+        self.has_driven = False
         self.kept_by = object()
         if self._is_parked:
             self._bell.set()
@@ -71,6 +75,7 @@ class StandIn:
             rang = self._bell.wait(None if kept_by is None else KEPT_SECONDS)
             if not rang and self.kept_by is kept_by:
                 with self._driving:
+                    self.has_driven = True
                     self._drive(kept_by)
 
     def close(self) -> None:
