@@ -99,26 +99,20 @@ class Part(NamedTuple):
 
 
 class Writer:
-    """Writes the contents of one thing into a hash.
-
-    Attributes
-    ----------
-    needs : list of object
-        The functions, classes and values that it names by their places in this list.
-    """
+    """Writes the contents of one thing into a hash."""
 
     def __init__(self, fingerprints: Fingerprints) -> None:
         self._fingerprints = fingerprints
         self._hash = blake2b(digest_size=DIGEST_BYTES)
-        # By id, with their numbers: what may be met again. It is kept, as it may have been made on the way.
-        self._seen: dict[int, tuple[int, object]] = {}
-        self._places: dict[int, int] = {}  # in `needs`, by id
-        self.needs: list[Any] = []
+        # By id, with their numbers, and kept, as they may have been made on the way:
+        self._seen: dict[int, tuple[int, object]] = {}  # what may be met again
+        self._needs: dict[int, tuple[int, object]] = {}  # other parts
         self._noted: set[int] = set()
         self._names: frozenset[str] = frozenset()
 
     def part(self) -> Part:
-        return Part(self.digest(), tuple(self.needs), frozenset(self._noted), self._names)
+        needs = tuple([need for _, need in self._needs.values()])
+        return Part(self.digest(), needs, frozenset(self._noted), self._names)
 
     def digest(self) -> bytes:
         return self._hash.digest()
@@ -148,8 +142,7 @@ class Writer:
     def _put(self, tag: bytes, data: str | bytes = b"") -> None:
         if isinstance(data, str):
             data = data.encode("utf-8", "surrogatepass")
-        self._hash.update(b"%b %d\n" % (tag, len(data)))
-        self._hash.update(data)
+        self._hash.update(b"%b %d\n%b" % (tag, len(data), data))
 
     def _is_again(self, value: object) -> bool:
         """Write the number of what was written before, which this may be part of; else give it one."""
@@ -255,29 +248,27 @@ class Writer:
         if version is not None and "<locals>" not in named.__qualname__ and not is_open:
             self._put(b"library", f"{named.__module__} {named.__qualname__} {version}")
         else:
-            self._put_place(named)
+            self._put_need(named)
 
-    def _put_place(self, need: Any) -> None:
-        place = self._places.setdefault(id(need), len(self.needs))
-        if place == len(self.needs):
-            self.needs.append(need)
+    def _put_need(self, need: Any) -> None:
+        number, _ = self._needs.setdefault(id(need), (len(self._needs), need))
         self._noted.discard(id(need))
-        self._put(b"need", str(place))
+        self._put(b"need", str(number))
 
     def write_held(self, *values: Any) -> None:
         """Write what a function is given or has: a table that thousands have, say, is looked at once."""
         for value in values:
             kind = type(value)
             if kind in _CONTAINERS or not (kind in _WRITERS or issubclass(kind, (type, Enum))):
-                self._put_place(value)
+                self._put_need(value)
             else:
                 self.write(value)
 
     def write_noted(self, values: Iterable[Any]) -> None:
         """Write what only annotations name, as far as its contents can be told."""
-        known = len(self.needs)
+        known = len(self._needs)
         self.write_held(*values)
-        self._noted.update(map(id, self.needs[known:]))
+        self._noted.update([*self._needs][known:])
 
     def write_method(self, method: MethodType) -> None:
         self.write((MethodType, method.__func__))
@@ -348,7 +339,7 @@ class Writer:
         if sys.modules.get(name) is module and modules.has_source(name):
             self._put(b"module", modules.source(name))
         else:  # it was loaded by a path, or made of text
-            self._put_place(module)
+            self._put_need(module)
 
     def write_globals(self, module: ModuleType) -> None:
         """Write all that is in a module, but for what Python has put there."""
