@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from ..graph import Graph
     from ..pickling import Buffer
 
-_ID_BYTES = 16
 _NOT_SAVED = "no result of it is saved"
 
 
@@ -226,7 +225,7 @@ class Checkpoint:
                     f"it calls or gets cannot be told: {self._untold[name]}",
                 )
             return
-        record_id = os.urandom(_ID_BYTES)
+        record_id = os.urandom(16)
         head = Head(name, key, record_id, result.elapsed_seconds, result.attempts, self._used[task])
         try:
             value = _pickled(self._returned(), name) if self._is_asked_for(task) else None
