@@ -52,7 +52,7 @@ from .reducers import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from .code_reading import Code
     from .fingerprint import Fingerprints
@@ -83,9 +83,9 @@ class Part(NamedTuple):
         Of its own contents.
     needs : tuple of object
         The others.
-    noted : frozenset of int
+    noted : tuple of int
         The ids of those that only annotations name: if the contents of one cannot be told, its name will do.
-    names : frozenset of str
+    names : collection of str
         What its code names, if it is a function.
     untold : Exception, optional
         Why its contents cannot be told; what it is called stands for them then.
@@ -93,8 +93,8 @@ class Part(NamedTuple):
 
     digest: bytes
     needs: tuple[Any, ...]
-    noted: frozenset[int]
-    names: frozenset[str]
+    noted: tuple[int, ...]
+    names: Collection[str]
     untold: Exception | None = None
 
 
@@ -108,11 +108,11 @@ class Writer:
         self._seen: dict[int, tuple[int, object]] = {}  # what may be met again
         self._needs: dict[int, tuple[int, object]] = {}  # other parts
         self._noted: set[int] = set()
-        self._names: frozenset[str] = frozenset()
+        self._names: Collection[str] = ()
 
     def part(self) -> Part:
         needs = tuple([need for _, need in self._needs.values()])
-        return Part(self.digest(), needs, frozenset(self._noted), self._names)
+        return Part(self.digest(), needs, tuple(self._noted), self._names)
 
     def digest(self) -> bytes:
         return self._hash.digest()
