@@ -138,11 +138,11 @@ def _lines(report: ProcessExecutionReport, content: ReportContent, errors_only: 
     if not errors_only:
         counts.append(f"{len(report.successes)} succeeded")
     lines = [name, f"{', '.join(counts)}; {report.elapsed_seconds:.1f} s"]
-    viewer = Viewer(report, content, Limits(message=SHOWN_OF_EXCEPTION))
+    viewer = Viewer(report, content, Limits())
     for entry in list(errored.values())[:SHOWN_FAILURES]:
         impact = len(entry.error.downstream_impact) if entry.error is not None else 0
         skips = f" (skips {impact} more)" if impact else ""
-        lines.append(f"✗ {_short(entry.name)}: {viewer.headline(entry)}{skips}")
+        lines.append(f"✗ {_short(entry.name)}: {viewer.headline(entry, SHOWN_OF_EXCEPTION)}{skips}")
     if len(errored) > SHOWN_FAILURES:
         lines.append(f"… and {len(errored) - SHOWN_FAILURES} more failed tasks")
     return [visible(" ".join(line.split())) for line in lines]

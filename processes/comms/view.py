@@ -134,10 +134,10 @@ class Viewer:
         succeeded = entry.status.value == "success"
         return self._value("", entry.result, self._limits.result) if succeeded else None
 
-    def headline(self, entry: TaskReportEntry) -> str:
-        """Return the text of a failed task's exception, behind its type if that is known."""
+    def headline(self, entry: TaskReportEntry, room: int) -> str:
+        """Return a failed task's exception in about `room` characters, with its type if that is known."""
         text = failure_line(entry, self._exceptions.get(entry.name))
-        return self._shortened(self._redactor.text(text), self._limits.message)
+        return self._shortened(self._redactor.text(text), room)
 
     def _error(self, entry: TaskReportEntry) -> ErrorView:
         error = entry.error
@@ -157,7 +157,7 @@ class Viewer:
             traceback = self._shortened(redactor.traceback(error.traceback_str), limits.traceback)
         return ErrorView(
             self._shortened(redactor.text(error.exception), limits.message),
-            self.headline(entry),
+            self.headline(entry, limits.message),
             [visible(name) for name in error.downstream_impact],
             arguments,
             traceback,

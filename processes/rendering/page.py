@@ -176,7 +176,6 @@ def to_html(report: ProcessExecutionReport, content: ReportContent | None = None
     taken_over = frozenset(report.from_checkpoint)
     content = checked_content(content)
     viewer = Viewer(report, content, Limits(MAX_CELL, number=_number))
-    brief = Viewer(report, content, Limits(MAX_CELL, MAX_CELL, number=_number))
     failed = [entry for entry in entries if entry.error is not None]
     last_start = monotonic() + MAX_SECONDS
     in_time = takewhile(lambda _: monotonic() < last_start, failed[:MAX_FAILURES])
@@ -184,7 +183,7 @@ def to_html(report: ProcessExecutionReport, content: ReportContent | None = None
     with_details = {entry.name for entry, _ in zip(failed, failures, strict=False)}
     last_start = monotonic() + MAX_SECONDS
     rows = [
-        _row(report, brief, entry, numbers[entry.name], taken_over, with_outcome=monotonic() < last_start)
+        _row(report, viewer, entry, numbers[entry.name], taken_over, with_outcome=monotonic() < last_start)
         for entry in in_order_of_attention(report)[:MAX_ROWS]
     ]
     spans = spans_of(report)
@@ -449,7 +448,7 @@ def _row(
     worker = "checkpoint" if entry.name in taken_over else ""
     outcome = None
     if with_outcome:
-        outcome = viewer.headline(entry) if entry.error is not None else viewer.result(entry) or ""
+        outcome = viewer.headline(entry, MAX_CELL) if entry.error is not None else viewer.result(entry) or ""
     return Row(
         number,
         _short(entry.name),
