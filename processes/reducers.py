@@ -265,10 +265,8 @@ def reduced_by_base(obj: Any, reduced: tuple[Any, ...], base: Any) -> tuple[Any,
         return make, args, (state, _state_beside(base, obj)), None, None, fill_array
     if make is not kind or base is None or hasattr(kind, "__getinitargs__"):
         return reduced
-    if (
-        not args and type(base.__init__) is FunctionType
-    ):  # random.Random: it calls what the class may override
-        return reduced
+    if not args and type(base.__init__) is FunctionType:
+        return reduced  # random.Random: it calls what the class may override
     set_state = None
     # That of exceptions forgets slots, and sets attributes as the class has it, which may be frozen.
     is_of_exceptions = kind.__reduce__ is BaseException.__reduce__
@@ -445,36 +443,31 @@ def _is_recursive(alias: Any) -> bool:
 
 DESCRIPTORS: Final = (property, classmethod, staticmethod)
 
-_OF_THIS_PYTHON: dict[type, Callable[[Any], Any]] = {}
-if _TYPE_ALIAS:
-    _OF_THIS_PYTHON[_TYPE_ALIAS] = _reduce_alias
-if sys.version_info >= (3, 14):
-    _OF_THIS_PYTHON[functools.partialmethod] = _reduce_partial_method
-    _OF_THIS_PYTHON[typing.ForwardRef] = _reduce_forward_reference
-if sys.version_info < (3, 15):  # later they are sentinels, as others are
-    # Not by their names alone, for which pickle wants the very ones: plain cloudpickle, by which joblib, say,
-    # brings classes to its workers, copies them.
-    _OF_THIS_PYTHON[type(dataclasses.MISSING)] = lambda _: (getattr, (dataclasses, "MISSING"))
-    _OF_THIS_PYTHON[type(dataclasses.KW_ONLY)] = lambda _: (getattr, (dataclasses, "KW_ONLY"))
-
 REDUCERS: Final[dict[type, Callable[[Any], Any]]] = {
     functools._lru_cache_wrapper: _reduce_cached_function,  # noqa: SLF001 - it has no other name
     functools.cached_property: _reduce_cached_property,
-    **_OF_THIS_PYTHON,
     CellType: _reduce_cell,
     WeakKeyDictionary: _reduce_weak_dict,
     WeakValueDictionary: _reduce_weak_dict,
     ReferenceType: _reduce_reference,
     struct.Struct: lambda layout: (struct.Struct, (layout.format,)),
-    threading.local: lambda _: (
-        threading.local,
-        (),
-    ),  # each thread has its own data in it, and a new one none
+    # Each thread has its own data in it, and a new one none.
+    threading.local: lambda _: (threading.local, ()),
     io.TextIOWrapper: _reduce_text_file,
     contextlib._GeneratorContextManager: _reduce_context_manager,  # noqa: SLF001
     contextlib._AsyncGeneratorContextManager: _reduce_context_manager,  # noqa: SLF001
     **dict.fromkeys(_KNOWN_BY_IDENTITY, _reduce_by_id),
 }
+if _TYPE_ALIAS:
+    REDUCERS[_TYPE_ALIAS] = _reduce_alias
+if sys.version_info >= (3, 14):
+    REDUCERS[functools.partialmethod] = _reduce_partial_method
+    REDUCERS[typing.ForwardRef] = _reduce_forward_reference
+if sys.version_info < (3, 15):  # later they are sentinels, as others are
+    # Not by their names alone, for which pickle wants the very ones: plain cloudpickle, by which joblib, say,
+    # brings classes to its workers, copies them.
+    REDUCERS[type(dataclasses.MISSING)] = lambda _: (getattr, (dataclasses, "MISSING"))
+    REDUCERS[type(dataclasses.KW_ONLY)] = lambda _: (getattr, (dataclasses, "KW_ONLY"))
 
 OF_LIBRARIES: Final[dict[str, Callable[[Any], Any]]] = {
     **dict.fromkeys(
