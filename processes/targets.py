@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 NOTHING_RUN = 2  # the exit status, as of click's own errors
 MAX_CANDIDATES = 10  # names in a message
 
+# Whose frames come before the user's in a traceback.
 _LOADERS = {__name__, "importlib", "importlib._bootstrap", "importlib._bootstrap_external"}
 
 
