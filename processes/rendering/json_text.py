@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..reprs import DICTS, name_of_class
 from ..task_types import TaskStatus
+from ..visible import without_surrogates
 
 if TYPE_CHECKING:
     from ..execution_report import ProcessExecutionReport, TaskReportEntry
@@ -59,7 +60,7 @@ def _plain(value: Any, outside: tuple[int, ...] = ()) -> Any:
                 return _plain_dict(value, outside)
             return [_plain(member, outside) for member in value]
         if isinstance(value, str):
-            return _spelled(value)
+            return without_surrogates(value)  # many readers take no JSON that has any, be it escaped
         if isinstance(value, int) and value.bit_length() > MAX_BITS:
             return _plain_large_int(value)
         if isinstance(value, float) and not isfinite(value):
@@ -71,7 +72,7 @@ def _plain(value: Any, outside: tuple[int, ...] = ()) -> Any:
 
 def _plain_dict(value: dict[Any, Any], outside: tuple[int, ...]) -> Any:
     plain = {
-        _spelled(key) if isinstance(key, str) else _repr(key): _plain(member, outside)
+        without_surrogates(key) if isinstance(key, str) else _repr(key): _plain(member, outside)
         for key, member in value.items()
     }
     return plain if len(plain) == len(value) else _repr(value)  # as 1 and "1" would be one key
@@ -85,14 +86,9 @@ def _plain_large_int(value: int) -> int | str:
     return value
 
 
-def _spelled(text: str) -> str:
-    """Spell out lone surrogates: many readers take no JSON that has any, be it escaped."""
-    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
-
-
 def _repr(value: object) -> str:
     try:
-        return str(value.value) if type(value) is TaskStatus else _spelled(repr(value))
+        return str(value.value) if type(value) is TaskStatus else without_surrogates(repr(value))
     except Exception as error:  # a __repr__ is user code
         kind, raised = name_of_class(type(value)), name_of_class(type(error))
         return f"<{kind} object whose repr raises {raised}>"

@@ -250,9 +250,7 @@ def _date(seconds: float) -> str:
 
 def _statuses(entries: list[TaskReportEntry]) -> list[tuple[str, str, int]]:
     """Give each status that is shown: its name, its word, how many tasks have it."""
-    counts = dict.fromkeys(WORDS, 0)
-    for entry in entries:
-        counts[entry.status] += 1
+    counts = Counter(entry.status for entry in entries)
     return [
         (status.value, word, counts[status])
         for status, word in WORDS.items()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from html import escape
 from typing import TYPE_CHECKING
 from unicodedata import combining, east_asian_width
@@ -124,9 +125,8 @@ def totals(report: ProcessExecutionReport) -> str:
 
 
 def _counts(entries: list[TaskReportEntry]) -> str:
-    statuses = [entry.status for entry in entries]
-    counts = {word: statuses.count(status) for status, word in WORDS.items()}
-    return ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+    counts = Counter(entry.status for entry in entries)
+    return ", ".join(f"{counts[status]} {word}" for status, word in WORDS.items() if counts[status])
 
 
 def _failures(report: ProcessExecutionReport) -> list[str]:

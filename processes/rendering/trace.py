@@ -6,6 +6,7 @@ import json
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
+from ..visible import without_surrogates
 from .spans import lanes_of, spans_of, status_of
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def to_chrome_trace(report: ProcessExecutionReport) -> str:
         },
         ensure_ascii=False,  # Perfetto shows escapes in the names of rows as they are
     )
-    return text.encode("utf-8", "backslashreplace").decode()  # lone surrogates, as JSON has them
+    return without_surrogates(text)
 
 
 def _process_name(host: str, lanes: list[Lane]) -> str:
