@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 NAMED = ("sequential", "thread", "process")
@@ -38,6 +40,39 @@ def output_of(command: Sequence[str | os.PathLike[str]], seconds: float = 120, *
     done = ended(command, seconds, **options)
     assert (done.returncode, done.stderr) == (0, ""), done.stderr + done.stdout
     return done.stdout
+
+
+END = "=" * 80  # of what a script prints
+
+# Each as if it were the only one, in a folder of its own; the first one that fails ends it.
+RUN_EACH = f"""
+import os, runpy, sys
+
+places = sys.argv[1:]
+for script, folder in zip(places[::2], places[1::2]):
+    sys.argv[:] = [os.path.basename(script)]
+    sys.path[0] = os.path.dirname(script)
+    os.chdir(folder)
+    runpy.run_path(script, run_name="__main__")
+    print({END!r}, flush=True)
+"""
+
+
+def outputs_of_each(places: Sequence[tuple[Path, Path]], **environment: str) -> tuple[list[str], str]:
+    """Run scripts one after the other in one Python, each in its folder, with warnings as errors.
+
+    They must end well; gives what each prints, and what they complain of.
+    """
+    flags = ["-W", "error", "-W", NOT_SLOW_FOR_DASK]
+    done = ended(
+        [sys.executable, *flags, "-c", RUN_EACH, *(path for place in places for path in place)],
+        300,
+        encoding="utf-8",
+        env=os.environ | {"PYTHONUTF8": "1"} | environment,
+    )
+    assert done.returncode == 0, done.stderr
+    *printed, _ = done.stdout.split(f"{END}\n")
+    return printed, done.stderr
 
 
 def wait_until(happened: Callable[[], object], seconds: float = 60) -> None:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import doctest
 import importlib
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from programs import NOT_SLOW_FOR_DASK
+from programs import outputs_of_each
 
 import processes
 
@@ -33,7 +30,6 @@ RUNNABLE = (
 )  # whose snippets all run as they stand
 USER_FOLDER = "/home/you"  # where the documents pretend that snippets stand
 TIME = re.compile(r"\b\d+\.\d+( s\b|(?=  ))")
-END = "=" * 80  # of what a snippet prints
 WORKER = re.compile(r"\b(process|thread|executor|dask)-\d+")
 
 
@@ -66,19 +62,6 @@ def test_there_are_snippets_with_outputs():
         assert any(snippet.output for snippet in snippets_of(document).values())
 
 
-# Each as if it were the only one, in a folder of its own; the first one that fails ends it.
-RUN_EACH = f"""
-import os, runpy, sys
-
-folders, sys.argv[:] = sys.argv[1:], ["pipeline.py"]
-for folder in folders:
-    os.chdir(folder)
-    sys.path[0] = folder
-    runpy.run_path(os.path.join(folder, "pipeline.py"), run_name="__main__")
-    print({END!r}, flush=True)
-"""
-
-
 @pytest.mark.parametrize("document", RUNNABLE)
 def test_the_snippets_of_a_document_run_and_print_what_is_shown(document, tmp_path):
     snippets = snippets_of(document)
@@ -86,16 +69,8 @@ def test_the_snippets_of_a_document_run_and_print_what_is_shown(document, tmp_pa
     for folder, (code, _) in zip(folders, snippets.values(), strict=True):
         folder.mkdir()
         (folder / "pipeline.py").write_text(code, encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-W", NOT_SLOW_FOR_DASK, "-c", RUN_EACH, *folders],
-        cwd=tmp_path,
-        capture_output=True,
-        encoding="utf-8",
-        timeout=240,
-        env=os.environ | {"PYTHONUTF8": "1", "DASK_TEMPORARY_DIRECTORY": str(tmp_path)},
-    )
-    assert done.returncode == 0, done.stderr
-    *printed, _ = done.stdout.split(f"{END}\n")
+    places = [(folder / "pipeline.py", folder) for folder in folders]
+    printed, _ = outputs_of_each(places, DASK_TEMPORARY_DIRECTORY=str(tmp_path))
     for folder, (_, shown), text in zip(folders, snippets.values(), printed, strict=True):
         if shown is not None:
             assert plain(text.replace(str(folder), USER_FOLDER)) == plain(shown), folder.name
