@@ -869,19 +869,18 @@ def test_what_a_compiled_module_holds_counts_with_its_file_or_its_librarys_versi
 
 
 def test_an_object_that_an_installed_package_has_made_counts_with_its_contents(tmp_path):
-    package = tmp_path / "site-packages" / "lib"
-    package.mkdir(parents=True)
-    program = f"import sys\nsys.path.insert(0, {str(package.parent)!r})\nfrom lib import settings\n"
-    program += "MAY_CHANGE = set()\nVALUES = dict(call=lambda x: settings.limit, value=settings, none=len)\n"
-
-    def fingerprints(limit: int) -> dict[str, str]:
-        source = (
-            f"__version__ = '1'\nclass Settings:\n    pass\nsettings = Settings()\nsettings.limit = {limit}\n"
-        )
-        (package / "__init__.py").write_text(source)
-        return fingerprints_in(tmp_path, {"program.py": program})
-
-    before, after = fingerprints(1), fingerprints(2)
+    files = {
+        "program.py": (
+            "import os, sys\nsys.path.insert(1, os.path.join(sys.path[0], 'site-packages'))\n"
+            "from lib import settings\nMAY_CHANGE = set()\n"
+            "VALUES = dict(call=lambda x: settings.limit, value=settings, none=len)\n"
+        ),
+        "site-packages/lib/__init__.py": (
+            "__version__ = '1'\nclass Settings: pass\nsettings = Settings()\nsettings.limit = 1\n"
+        ),
+    }
+    edits = [("site-packages/lib/__init__.py", "limit = 1", "limit = 2")]
+    before, after = fingerprints_after_each(edits, files, tmp_path)
     assert {name for name in before if before[name] == after[name]} == {"none"}
 
 
