@@ -29,14 +29,15 @@ from contextlib import suppress
 from contextvars import Context, ContextVar, copy_context
 from enum import Enum
 from itertools import groupby
+from operator import getitem
 from types import BuiltinFunctionType, CellType, CodeType, FunctionType, MethodType, ModuleType
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args
 from weakref import WeakKeyDictionary
 
 import cloudpickle
 
 from .annotations import annotations_of, are_known, as_attribute
-from .class_parts import attributes_of_members, parts_of_class, reduce_member, take_early
+from .class_parts import attributes_of_members, form_of, parts_of_class, reduce_member, take_early
 from .collector import collector_paused
 from .exception_state import dump_exception, load_exception
 from .importable import can_be_imported, goes_by_value, imported_from, look_for_home, stays_away
@@ -324,6 +325,9 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
 
     def _reduce_class(self, cls: type) -> Any:
         look_for_home(cls.__module__)
+        if (form := form_of(cls)) is not None and _can_import_all(form):
+            self.plain = False
+            return getitem, form  # of which pydantic makes one for each
         if (known := self._reduce_known(cls)) is not None:
             return known
         reduced = super().reducer_override(cls)
@@ -552,6 +556,21 @@ def _can_travel(named: Any) -> bool:
 
 def _is_importable_class(value: Any) -> bool:
     return issubclass(type(value), type) and can_be_imported(value)
+
+
+def _can_import_all(types: tuple[Any, ...]) -> bool:
+    """Tell whether another process can import all classes in what types and parameters are made of."""
+    pending = [*types]
+    for one in pending:  # grows meanwhile
+        if isinstance(one, tuple):
+            pending += one
+        elif not isinstance(one, type):
+            pending += get_args(one)
+        elif (form := form_of(one)) is not None:
+            pending += form
+        elif not can_be_imported(one):
+            return False
+    return True
 
 
 def _reduce_to_name(method: MethodType) -> Any:

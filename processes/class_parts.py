@@ -40,6 +40,12 @@ _OF_EACH_CLASS: Final = {"__dict__", "__weakref__"}
 _OF_EACH_MEMBER: Final = {"_name_", "_value_", "__objclass__", "_sort_order_", "_inverted_"}
 
 
+def form_of(cls: type) -> tuple[Any, tuple[Any, ...]] | None:
+    """Return the generic model of pydantic's that a class is one form of, as `Page[int]` is, and for what."""
+    told = vars(cls).get("__pydantic_generic_metadata__")
+    return (told["origin"], told["args"]) if told and told["origin"] is not None else None
+
+
 def parts_of_class(cls: type, arguments: tuple[Any, ...], attributes: dict[str, Any]) -> Parts:
     """Return how a class is made, of what, and which attributes it is given then.
 

@@ -275,6 +275,40 @@ def test_classes_and_functions_of_a_script_come_back_as_the_scripts_own(tmp_path
     ]
 
 
+MODELS = """
+from typing import Generic, TypeVar
+from pydantic import BaseModel
+
+class Page(BaseModel, Generic[(T := TypeVar("T"))]):
+    items: list[T]
+"""
+
+FORMS = """
+from models import Page
+from processes import Process, Task, TaskDependency
+
+def make():
+    return [Page[int](items=[1]), Page[list[Page[str]]](items=[])]
+
+def are_own(pages):
+    return [isinstance(pages[0], Page[int]), isinstance(pages[1], Page[list[Page[str]]])]
+
+tasks = [Task("make", make), Task("look", are_own, dependencies=[TaskDependency("make", True)])]
+for runner in ("thread", "process"):
+    report = Process(tasks).run(runner=runner, checkpoint=f"{runner}.ckpt")
+    print(*report.from_checkpoint, *report.results["look"], *are_own(report.results["make"]))
+"""
+
+
+def test_forms_of_generic_models_come_back_as_those_of_their_module(tmp_path):
+    pytest.importorskip("pydantic")
+    (tmp_path / "models.py").write_text(MODELS)
+    (tmp_path / "script.py").write_text(FORMS)
+    run = [sys.executable, "script.py"]
+    assert output_of(run, cwd=tmp_path).splitlines() == ["True True True True"] * 2
+    assert output_of(run, cwd=tmp_path).splitlines() == ["make look True True True True"] * 2
+
+
 def test_a_task_that_keeps_no_result_is_taken_over_with_what_its_dependants_need(runner, make, ran, tmp_path):
     path = tmp_path / "run.ckpt"
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import pickle
 from enum import Enum
+from operator import getitem
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from ..attempt import Sealed
 from ..caller import warn
 from ..checkpoint_file import CheckpointFile, Head
+from ..class_parts import form_of
 from ..contents import DIGEST_BYTES
 from ..events import RunFinished, TaskFinished
 from ..exceptions import SerializationError
@@ -313,8 +315,11 @@ class _NamingPickler(pickle.Pickler):
         kind = type(obj)
         if id(kind) in self._ordinary:
             return NotImplemented
+        if issubclass(kind, type):
+            form = form_of(obj)
+            return NotImplemented if form is None else (getitem, form)
         is_registered = registered_reducer(kind) is not None
-        if is_registered or not is_users(kind) or issubclass(kind, (type, Enum)):
+        if is_registered or not is_users(kind) or issubclass(kind, Enum):
             self._ordinary[id(kind)] = kind
             return NotImplemented
         reduced = obj.__reduce_ex__(PROTOCOL)
