@@ -86,12 +86,12 @@ def test_a_printed_report_shows_what_needs_attention_first(report):
 
 
 def test_columns_of_a_printed_report_stand_below_each_other_whatever_the_width_of_letters():
-    _, *lines = str(report_of(entry("日本"), entry("cafe\u0301s"), entry("x"))).splitlines()
+    _, *lines = str(report_of(entry("日本"), entry("cafe\u0301s"), entry("\u0928\u0947"))).splitlines()
     assert lines == [
         "Task   Status   Seconds  Attempts  Worker  Function",
         "日本   SUCCESS    1.500         2          work",
         "cafe\u0301s  SUCCESS    1.500         2          work",
-        "x      SUCCESS    1.500         2          work",
+        "\u0928\u0947      SUCCESS    1.500         2          work",
     ]
 
 

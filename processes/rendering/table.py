@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from html import escape
 from typing import TYPE_CHECKING
-from unicodedata import combining, east_asian_width
+from unicodedata import category, east_asian_width
 
 from ..failure import beginning_of, notes_of
 from ..results import failure_line
@@ -24,6 +24,7 @@ MESSAGE_CHARACTERS = 300
 
 COLUMNS = ("Task", "Status", "Seconds", "Attempts", "Worker", "Function")
 NUMBERS = ("Seconds", "Attempts")
+_WITHOUT_WIDTH = ("Mn", "Me", "Cf")  # categories of characters that stand on others, or only control them
 WORDS = {
     TaskStatus.ERRORED: "failed",
     TaskStatus.SKIPPED: "skipped",
@@ -62,7 +63,8 @@ def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
 def width_of(text: str) -> int:
     """Return how many letters' width a text takes in a monospaced font."""
     return sum(
-        2 if east_asian_width(character) in "WF" else 0 if combining(character) else 1 for character in text
+        0 if category(character) in _WITHOUT_WIDTH else 2 if east_asian_width(character) in "WF" else 1
+        for character in text
     )
 
 
