@@ -142,7 +142,8 @@ class Writer:
     def _put(self, tag: bytes, data: str | bytes = b"") -> None:
         if isinstance(data, str):
             data = data.encode("utf-8", "surrogatepass")
-        self._hash.update(b"%b %d\n%b" % (tag, len(data), data))
+        self._hash.update(b"%b %d\n" % (tag, len(data)))
+        self._hash.update(data)
 
     def _is_again(self, value: object) -> bool:
         """Write the number of what was written before, which this may be part of; else give it one."""

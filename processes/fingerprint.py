@@ -183,18 +183,20 @@ class Fingerprints:
         parts: list[Part] = []
         names: set[str] = set()  # which code in it names
         firm = [*root.needs]  # which more than annotations name
+        is_untold = False
         while len(parts) < len(queue):
             for need in queue[len(parts) :]:
                 part = _known(self._parts, need, self._try_part_of)
                 parts.append(part)
                 names.update(part.names)
+                is_untold = is_untold or part.untold is not None
                 whole.update(part.digest)
                 note(part.needs)
             if "__subclasses__" in names:  # of which class it may not say
                 for need in [*queue]:
                     note(below := self._subclasses_of(need))
                     firm += below
-        if any(part.untold is not None for part in parts):
+        if is_untold:
             self._check_told(firm)
         return _Digest(whole.digest(), imports_by_text(names))
 
