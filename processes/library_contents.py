@@ -31,6 +31,16 @@ def memory_of_storage(storage: Any) -> PickleBuffer:
     return PickleBuffer(memory)
 
 
+def _said_by(statement: Any) -> object:
+    """Return what a statement of SQLAlchemy says, and of which tables; in it addresses name parameters."""
+    compiled = statement.compile()
+    parts = sys.modules["sqlalchemy.sql.visitors"].iterate(statement)
+    tables = {
+        repr_without_addresses(part) for part in parts if isinstance(part, sys.modules["sqlalchemy"].Table)
+    }
+    return compiled.string, compiled.params, sorted(tables)
+
+
 WHAT_COUNTS: Final[dict[str, Callable[[Any], object]]] = {
     "dataclasses.Field": lambda one: (one.name, one.metadata),  # of the rest the methods are made
     "pydantic._internal._decorators.Decorator": lambda one: (one.cls_var_name, one.info),
@@ -54,6 +64,14 @@ WHAT_COUNTS: Final[dict[str, Callable[[Any], object]]] = {
         [getattr(column.default, "arg", None) for column in one.columns],
     ),
     "sqlalchemy.sql.schema.Column": lambda one: (one.table, one.name),
+    **dict.fromkeys(
+        (
+            *("sqlalchemy.sql.selectable.Select", "sqlalchemy.sql.selectable.CompoundSelect"),
+            *("sqlalchemy.sql.dml.Insert", "sqlalchemy.sql.dml.Update", "sqlalchemy.sql.dml.Delete"),
+            *("sqlalchemy.sql.elements.BinaryExpression", "sqlalchemy.sql.elements.BooleanClauseList"),
+        ),
+        _said_by,
+    ),
     # These keep what was looked up in them; before pandas 3 they tell other modules.
     **dict.fromkeys(
         (

@@ -1351,6 +1351,24 @@ def test_tables_of_sqlalchemy_count_with_their_columns():
         assert {*digests(**column)} & {*first} == {first[-1]}
 
 
+def test_statements_of_sqlalchemy_count_with_what_they_say_and_with_their_tables():
+    sql = pytest.importorskip("sqlalchemy")
+
+    def digests(number: int = 1, kind: type = sql.Integer) -> list[bytes]:
+        goods = sql.Table("goods", sql.MetaData(), sql.Column("price", kind))
+        dear = goods.c.price > number
+        found = sql.select(goods).where(dear, goods.c.price != 9)
+        statements = (
+            *(found, found.union(sql.select(goods)), sql.insert(goods).values(price=number)),
+            *(sql.update(goods).where(dear).values(price=3), sql.delete(goods).where(dear)),
+        )
+        return [Fingerprints().digest(one) for one in (dear, sql.or_(dear, goods.c.price == 2), *statements)]
+
+    first = digests()
+    assert digests() == first
+    assert len({*first, *digests(2), *digests(1, sql.Float)[2:]}) == 19
+
+
 @pytest.mark.parametrize("library", ["boto3", "pymongo", "redis", "sqlalchemy"])
 def test_a_client_of_a_service_counts_by_which_it_is(library, tmp_path, request):
     module = pytest.importorskip(library)
