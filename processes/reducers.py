@@ -23,6 +23,7 @@ from .importable import can_be_imported, goes_by_value
 from .library_contents import memory_of_storage, shared_by_all
 from .pickling import PROTOCOL
 from .rebuild import (
+    Rebuilt,
     fill_alias,
     fill_array,
     fill_by_base,
@@ -324,6 +325,19 @@ def _reduce_storage(storage: Any) -> Any:
     return copyreg.__newobj_ex__, made_of, vars(storage)  # type: ignore[attr-defined]
 
 
+def _reduce_console(console: Any) -> Any:
+    """Reduce a console of rich's to one that prints to what the worker prints to; nothing moves on that."""
+    of_thread = console._thread_locals  # noqa: SLF001
+    made_anew = {
+        **dict.fromkeys(("_lock", "_record_buffer_lock"), Rebuilt(threading.RLock)),
+        "_thread_locals": Rebuilt(type(of_thread), of_thread.theme_stack),
+        "is_jupyter": False,
+        "_live_stack": [],
+        "_render_hooks": [],
+    }
+    return NEW_OBJECT, (type(console),), vars(console) | made_anew
+
+
 def _reduce_checked_call(call: Any) -> Any:
     """Reduce what pydantic's `validate_call` has made without all globals of the function's module.
 
@@ -485,6 +499,7 @@ OF_LIBRARIES: Final[dict[str, Callable[[Any], Any]]] = {
     "toolz.functoolz.curry": _reduce_curried,
     "cytoolz.functoolz.curry": _reduce_curried,
     "cachetools._descriptor._MethodDescriptor": _reduce_cached_method,
+    "rich.console.Console": _reduce_console,
     **dict.fromkeys(("torch.storage.TypedStorage", "torch.storage.UntypedStorage"), _reduce_storage),
     "random.Random": reduce_shared,
     "random.SystemRandom": lambda generator: (type(generator), ()),  # it has no state

@@ -156,6 +156,20 @@ def test_large_tensors_are_views_of_what_came_and_those_of_one_memory_have_that_
         tensor.resize_(2 * LARGE)  # raises where it may not be
 
 
+def test_a_console_of_rich_prints_to_what_is_printed_to_where_it_arrives(capsys) -> None:
+    rich = pytest.importorskip("rich.console")
+    console = rich.Console(width=10, theme=pytest.importorskip("rich.theme").Theme({"loud": "bold"}))
+    with console.status("while something moves on it"):
+        pickled = dump([console], task_name="t", what="x")
+    capsys.readouterr()
+    (copy,) = load(pickled.data, task_name="t", what="x")
+    in_thread = threading.Thread(target=copy.print, args=("[loud]there",))
+    for step in (in_thread.start, in_thread.join):
+        step()
+    copy.print("here, in two lines")
+    assert capsys.readouterr().out == "there\nhere, in \ntwo lines\n"
+
+
 class Reduces(Point):
     def __reduce__(self) -> Any:
         return Reduces, (self.x,)
