@@ -10,7 +10,7 @@ from .checks import check_bool, is_number
 from .exceptions import ProcessesError, WorkerDiedError
 from .failure import describe_failure, drop_leading_frames, exception_line
 from .interrupt import is_of_signal
-from .reprs import brief_repr
+from .reprs import brief_repr, name_of_class
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,7 +49,7 @@ def delay_after(task: Task, task_name: str, attempt: int, exception: BaseExcepti
         return None
     asked = "retry_on"
     try:
-        if not isinstance(exception, TRANSIENT if task.retry_on is None else task.retry_on):
+        if not _is_one_of(exception, TRANSIENT if task.retry_on is None else task.retry_on):
             return None
         asked = "retry_delay"
         seconds = task.retry_delay(attempt) if callable(task.retry_delay) else task.retry_delay
@@ -64,6 +64,20 @@ def delay_after(task: Task, task_name: str, attempt: int, exception: BaseExcepti
     if not _is_delay(seconds):
         raise _undecided(task_name, attempt, asked, f"returned {brief_repr(seconds)}") from exception
     return max(0.0, float(seconds))
+
+
+def _is_one_of(exception: BaseException, kinds: tuple[type[BaseException], ...]) -> bool:
+    """Tell whether an exception is of one of some kinds, or of one of the same module and name.
+
+    What makes its classes when it is asked for them, as botocore's clients do, makes others in each process.
+    """
+    return isinstance(exception, kinds) or not {*map(_names_of, kinds)}.isdisjoint(
+        map(_names_of, type(exception).__mro__)
+    )
+
+
+def _names_of(kind: type) -> tuple[str, str]:
+    return name_of_class(kind, "__module__"), name_of_class(kind, "__qualname__")
 
 
 def _is_delay(seconds: object) -> bool:

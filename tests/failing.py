@@ -374,6 +374,11 @@ def raise_one(kind):
     raise kind("told")
 
 
+def made_error(text=""):
+    """Return an exception of a class that is made for it, and that nobody can import."""
+    return type("MadeError", (Exception,), {"__module__": "made.when.asked.for"})(text)
+
+
 def take_apart(value):
     return [*value]
 

@@ -318,6 +318,11 @@ def test_why_a_failure_is_not_retried_is_told_where_it_may_surprise(runner):
         "other": (ValueError, {"retries": 1, "retry_on": (KeyError,)}, None),
         "given-up": (ConnectionError, {"retries": 1}, None),
         "retried-once": (ValueError, {"retries": 1, "retry_on": (ValueError,)}, None),
+        "made-when-asked-for": (
+            failing.made_error,
+            {"retries": 1, "retry_on": (type(failing.made_error()),)},
+            None,
+        ),
         "no-retries": (ValueError, {}, None),
         "takes-no-note": (failing.FrozenError, {"retries": 1}, None),
     }
