@@ -434,6 +434,7 @@ def test_workers_that_cannot_start_fail_the_tasks_with_the_reason(monkeypatch, t
     report = Process([Task(f"t{i}", abs, args=(i,)) for i in range(5)]).run(runner="process")
     assert len(report.errored) == 5
     assert "no-python" in str(report.exceptions["t0"])
+    assert {(one.worker, one.pid, one.host) for one in report.metrics.values()} == {("", 0, "")}
 
 
 @on_posix  # a shell script is no program there

@@ -899,7 +899,7 @@ with ProcessPoolRunner(2) as runner:
         while True:
             taken.append(os.dup(0))
     except OSError:
-        for _ in range(2):  # for the run itself: none is left to be spared
+        for _ in range(3):  # for the run itself: none is left to be spared
             os.close(taken.pop())
     short = process.run(runner=runner)
     for descriptor in taken:
