@@ -329,7 +329,8 @@ def _reduce_console(console: Any) -> Any:
     """Reduce a console of rich's to one that prints to what the worker prints to; nothing moves on that."""
     of_thread = console._thread_locals  # noqa: SLF001
     made_anew = {
-        **dict.fromkeys(("_lock", "_record_buffer_lock"), Rebuilt(threading.RLock)),
+        "_lock": Rebuilt(threading.RLock),
+        "_record_buffer_lock": Rebuilt(threading.RLock),
         "_thread_locals": Rebuilt(type(of_thread), of_thread.theme_stack),
         "is_jupyter": False,
         "_live_stack": [],
