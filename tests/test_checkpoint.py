@@ -159,7 +159,7 @@ def test_a_task_under_another_name_is_another_task(make, ran, tmp_path):
         assert taken(ran) == ["same"] * len(expected)
 
 
-def test_what_says_how_a_task_runs_does_not_make_it_another(make, ran, tmp_path):
+def test_what_says_how_a_task_runs_does_not_make_it_another(make, ran, shared_workers, tmp_path):
     path = tmp_path / "run.ckpt"
     Process([make("a")]).run(checkpoint=path)
     taken(ran)

@@ -245,7 +245,7 @@ def test_what_several_tasks_call_remembers_on_its_worker():
     assert list(report.results.values()) == [1, 2, 3, 4, 5]
 
 
-def test_whatever_is_bound_is_called_as_at_home():
+def test_whatever_is_bound_is_called_as_at_home(shared_workers):
     class Base:
         def __init__(self, number: int) -> None:
             self.number = number
@@ -327,7 +327,7 @@ def test_the_error_names_what_a_function_is_bound_to():
     }
 
 
-def test_closures_run_on_workers_as_they_do_here():
+def test_closures_run_on_workers_as_they_do_here(shared_workers):
     functions = [adder(number, number * 100) for number in range(200)]
     tasks = [Task(f"t{number}", function, args=(1000,)) for number, function in enumerate(functions)]
     report = Process(tasks).run(runner="process")
@@ -387,7 +387,7 @@ def failing(number: int) -> Any:
     return divide
 
 
-def test_failures_of_closures_read_alike_wherever_they_run():
+def test_failures_of_closures_read_alike_wherever_they_run(shared_workers):
     tasks = [Task(f"t{number}", failing(number)) for number in range(4)]
     here, there = (Process(list(tasks)).run(runner=runner) for runner in ("sequential", "process"))
     for name, entry in here.entries.items():

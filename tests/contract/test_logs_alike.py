@@ -254,7 +254,7 @@ def test_a_signal_that_strikes_while_a_record_is_logged_is_for_the_program(numbe
     assert (done.returncode, done.stdout) == expected, done.stderr
 
 
-def test_records_of_threads_that_a_task_starts_are_its_own_in_processes(tmp_path):
+def test_records_of_threads_that_a_task_starts_are_its_own_in_processes(shared_workers, tmp_path):
     path = tmp_path / "log"
     Process([Task("threads", log_from_a_thread, log_path=path)]).run(runner="process").raise_for_errors()
     assert "from a thread" in path.read_text()

@@ -323,7 +323,7 @@ def test_what_an_attempt_has_printed_when_its_time_is_over_is_kept(times, tmp_pa
     assert printed(log) == ["begins to wait"]
 
 
-def test_what_a_task_prints_can_be_read_while_it_runs(tmp_path):
+def test_what_a_task_prints_can_be_read_while_it_runs(shared_workers, tmp_path):
     log, go_on = tmp_path / "log", tmp_path / "go on"
 
     def work():
