@@ -583,13 +583,20 @@ def test_a_scheduler_that_has_taken_the_place_of_another_tells_which_attempts_be
     dask, monkeypatch, tmp_path
 ):
     monkeypatch.setattr(module, "LOOK_SECONDS", 0.0)
-    release = tmp_path / "release"
+    release, told = tmp_path / "release", tmp_path / "told"
+    client = dask._block.client
+    subscribe = client.subscribe_topic
+
+    def tell_anew(topic, hear) -> None:
+        subscribe(topic, hear)
+        told.touch()
 
     def forget(event) -> None:
         if type(event) is RunStarted:  # as a new scheduler knows of no client that it is to tell
-            dask._block.client.unsubscribe_topic(module.TOPIC)
+            client.unsubscribe_topic(module.TOPIC)
+            monkeypatch.setattr(client, "subscribe_topic", tell_anew)
 
-    tasks = [Task("first", abs, args=(-1,))]
+    tasks = [Task("first", wait_until, args=(told.exists, 120))]
     tasks += [
         Task(
             "stuck",
