@@ -230,7 +230,7 @@ class Scheduler:
                 with self._stand_in:
                     self._audience.tell_observers(self._interrupt)
                 if self._stand_in.has_driven or self._cancelled:
-                    continue  # the run may be over
+                    continue  # the run may be over; else this waits: a sated runner takes one at each turn
             self._take(wait(self._longest_wait()))
             if self._timers and self._timers[0][0] <= (now := monotonic()):
                 self._take(wait(0))  # an attempt that ended in time is not late because this thread was kept
