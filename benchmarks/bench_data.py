@@ -32,8 +32,8 @@ LAST_ONLY = {
     CLUSTER: partial(dask_cluster, last_only=True),
     RAY: partial(ray_cluster, last_only=True),
 }
-MOST_RUNS = 3
-ENOUGH_SECONDS = 1.0
+MOST_RUNS = 4
+ENOUGH_SECONDS = 2.0
 MB = 1 << 20
 
 
@@ -71,7 +71,12 @@ def _rows(case: str, *, quick: bool) -> list[str]:
 
 
 def seconds_with_data(subject: str, case: str, megabytes: int, size: int, workers: int) -> list[float]:
-    """Time runs on warm workers; each is checked. Arrays are read to the end by who gets them."""
+    """
+    Time runs on warm workers; each is checked. Arrays are read to the end by who gets them.
+
+    The first run does not count where it is short enough for others: the host of a virtual machine may have
+    taken free memory back, and to get it again takes many times what a copy takes.
+    """
     numbers = megabytes * MB // 8
     if case == "argument":
         opened, expected = _mapping(subject, size, workers), [numbers] * size
@@ -90,7 +95,7 @@ def seconds_with_data(subject: str, case: str, megabytes: int, size: int, worker
             if [_total(result) for result in results[-len(expected) :]] != expected:
                 raise ValueError("the results are wrong")
             del results  # it is dropped before the next run
-    return seconds
+    return seconds[1:] or seconds
 
 
 @contextmanager
