@@ -32,6 +32,7 @@ LAST_ONLY = {
     CLUSTER: partial(dask_cluster, last_only=True),
     RAY: partial(ray_cluster, last_only=True),
 }
+FIRST, LATER = "first run, s", "later runs, s"  # on memory that the system has to find, or just had
 MOST_RUNS = 4
 ENOUGH_SECONDS = 2.0
 MB = 1 << 20
@@ -48,15 +49,18 @@ def measure(settings: Settings) -> Iterator[Table]:
     }
     for title, case in cases.items():
         table = Table(f"{title}, {settings.workers} warm workers")
-        take_turns(
-            table,
-            settings.rounds,
-            ["s"],
-            _rows(case[0], quick=settings.quick),
-            lambda row, _column, case=case: call_fresh(seconds_with_data, row, *case, settings.workers),
-        )
-        table.add_ratio("s", POOL)
+        sample = partial(_sample, table, case, settings.workers)
+        take_turns(table, settings.rounds, [FIRST], _rows(case[0], quick=settings.quick), sample)
+        table.add_ratio(FIRST, POOL)
         yield table
+
+
+def _sample(table: Table, case: tuple[str, int, int], workers: int, row: str, _column: str) -> list[float]:
+    """Measure a row once; return the first run, and put the later ones into their own column."""
+    first, *later = call_fresh(seconds_with_data, row, *case, workers)
+    table.add(row, FIRST, ())  # the left one of the two
+    table.add(row, LATER, later)
+    return [first]
 
 
 def _rows(case: str, *, quick: bool) -> list[str]:
@@ -71,12 +75,7 @@ def _rows(case: str, *, quick: bool) -> list[str]:
 
 
 def seconds_with_data(subject: str, case: str, megabytes: int, size: int, workers: int) -> list[float]:
-    """
-    Time runs on warm workers; each is checked. Arrays are read to the end by who gets them.
-
-    The first run does not count where it is short enough for others: the host of a virtual machine may have
-    taken free memory back, and to get it again takes many times what a copy takes.
-    """
+    """Time runs on warm workers; each is checked. Arrays are read to the end by who gets them."""
     numbers = megabytes * MB // 8
     if case == "argument":
         opened, expected = _mapping(subject, size, workers), [numbers] * size
@@ -95,7 +94,7 @@ def seconds_with_data(subject: str, case: str, megabytes: int, size: int, worker
             if [_total(result) for result in results[-len(expected) :]] != expected:
                 raise ValueError("the results are wrong")
             del results  # it is dropped before the next run
-    return seconds[1:] or seconds
+    return seconds
 
 
 @contextmanager
