@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from inspect import Signature
     from typing import Any
 
-    from .pickling import Named
+    from .serialization.pickling import Named
 
 ARE_DEFERRED = sys.version_info >= (3, 14)
 

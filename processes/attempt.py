@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from .exceptions import MemoryLimitError, WorkerDiedError
     from .failure import Failure
-    from .pickling import Buffer
+    from .serialization.pickling import Buffer
     from .task_log import RecordSink
 
     SealedKind = TypeVar("SealedKind", bound="Sealed")

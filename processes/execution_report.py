@@ -393,7 +393,7 @@ class ProcessExecutionReport:
                 warn_caller(problem)
 
     def __getstate__(self) -> dict[str, Any]:
-        from .exception_state import Carried
+        from .serialization.exception_state import Carried
 
         carried = {name: Carried(error) for name, error in self.exceptions.items()}
         # They are made now: what makes them cannot be pickled.
@@ -404,7 +404,7 @@ class ProcessExecutionReport:
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        from .exception_state import released
+        from .serialization.exception_state import released
 
         vars(self).update(state)
         errors = {name: released(error) for name, error in self.exceptions.items()}

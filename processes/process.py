@@ -206,7 +206,7 @@ class Process:
         >>> Process([Task("load", sum, args=([1, 2],))]).dry_run("run.ckpt")
         {'load': 'no result of it is saved'}
         """
-        from .observers.checkpoint import why_tasks_run
+        from .checkpoints.observer import why_tasks_run
 
         return why_tasks_run(checkpoint, self._checked_graph())
 
@@ -528,7 +528,7 @@ class Process:
             has_line=has_line,
         )
         if checkpoint is not None:
-            from .observers.checkpoint import Checkpoint
+            from .checkpoints.observer import Checkpoint
 
             saver = Checkpoint(checkpoint, graph, lambda: scheduler.returned)
             scheduler.begin_with(saver.saved, saver)

@@ -34,12 +34,12 @@ from .graph import Graph, bind
 from .interrupt import LOOK_SECONDS, Interrupt, is_of_debugger
 from .measurements import Measurements
 from .perform import perform
-from .pickling import dump
 from .plan import Plan, State
 from .resources import exact
 from .retry import delay_after
 from .runners.team import Team
 from .runners.waker import CalledOff, Waker
+from .serialization.pickling import dump
 from .stand_in import StandIn
 from .task_log import record_sink
 from .task_types import TaskResult, TaskStatus

@@ -17,10 +17,10 @@ import click
 from .annotations import signature_of
 from .checks import did_you_mean
 from .failure import drop_leading_frames, entries_of
-from .importable import go_by_value
 from .process import Process
 from .reprs import brief_repr
 from .runners.pool.settings import has_main_guard
+from .serialization.importable import go_by_value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -89,7 +89,7 @@ class TaskResult(_Unopened):
         del self.result
 
     def __getstate__(self) -> dict[str, Any]:
-        from .exception_state import Carried
+        from .serialization.exception_state import Carried
 
         state = {field.name: getattr(self, field.name) for field in fields(self)}
         if self.exception is not None:
@@ -97,7 +97,7 @@ class TaskResult(_Unopened):
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        from .exception_state import released
+        from .serialization.exception_state import released
 
         for name, value in state.items():
             setattr(self, name, released(value))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from processes.checkpoint_file import MAGIC, CheckpointFile, Head
+from processes.checkpoints.file import MAGIC, CheckpointFile, Head
 
 
 def append(file: CheckpointFile, name: str, *pieces: bytes) -> None:
@@ -115,7 +115,7 @@ def test_a_file_of_another_kind_is_refused_and_left_as_it_is(content, tmp_path):
 
 def test_a_file_of_another_version_is_refused_and_left_as_it_is(tmp_path):
     path = tmp_path / "run.ckpt"
-    path.write_bytes(content := MAGIC.replace(b" 2", b" 27") + b"?")
+    path.write_bytes(content := MAGIC.replace(b"\n", b"7\n") + b"?")
     with pytest.raises(ValueError, match="another version of processes"):
         CheckpointFile(path)
     assert path.read_bytes() == content

@@ -14,7 +14,8 @@ import cloudpickle
 import pytest
 from programs import started, wait_until
 
-from processes import __version__, cli, importable
+from processes import __version__, cli
+from processes.serialization import importable
 
 GOOD = """
     from processes import Process, Task, TaskDependency

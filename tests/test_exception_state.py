@@ -25,10 +25,10 @@ from hypothesis import strategies as st
 from programs import output_of
 from steadiness import steadily
 
-from processes.exception_state import dump_exception, load_exception
 from processes.exceptions import StandInError
-from processes.pickling import dump, load
-from processes.tracebacks import FRAMES_WITH_VARIABLES, VARIABLE_CHARACTERS
+from processes.serialization.exception_state import dump_exception, load_exception
+from processes.serialization.pickling import dump, load
+from processes.serialization.tracebacks import FRAMES_WITH_VARIABLES, VARIABLE_CHARACTERS
 
 
 def there_and_back(exception: BaseException) -> BaseException:
@@ -40,7 +40,7 @@ def reload(data: bytes, *, after: str = "", where: Path | None = None) -> str:
     code = f"""
         import pickle, sys
         from processes.exceptions import StandInError
-        from processes.exception_state import load_exception
+        from processes.serialization.exception_state import load_exception
         exception = load_exception(sys.stdin.buffer.read())
         {after}
     """
@@ -750,7 +750,7 @@ def test_copyreg_is_left_alone() -> None:
 def test_an_importable_exception_needs_no_cloudpickle() -> None:
     code = (
         "import sys\n"
-        "from processes.exception_state import dump_exception, load_exception\n"
+        "from processes.serialization.exception_state import dump_exception, load_exception\n"
         "try: int('x')\n"
         "except ValueError as error:\n"
         "    error.code = 3\n"

@@ -34,13 +34,13 @@ from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary, ref
 import programs
 import pytest
 
-from processes.fingerprint import Fingerprints, NoFingerprintError
-from processes.pickling import LARGE
+from processes.checkpoints.fingerprint import Fingerprints, NoFingerprintError
+from processes.serialization.pickling import LARGE
 
 PRINT = """
 import contextlib, copy, inspect, pickle
 import cloudpickle
-from processes.fingerprint import Fingerprints
+from processes.checkpoints.fingerprint import Fingerprints
 
 def fingerprints():
     made = Fingerprints()
@@ -886,7 +886,7 @@ def test_an_object_that_an_installed_package_has_made_counts_with_its_contents(t
 
 EDITED = """
 import importlib, pathlib, sys
-from processes.fingerprint import Fingerprints
+from processes.checkpoints.fingerprint import Fingerprints
 
 def late():
     import steps
@@ -993,7 +993,7 @@ import os, sys
 sys.path.append(os.path.join(os.path.dirname(__file__), "site-packages"))
 from mapper import Model
 from models import Base, User
-from processes.fingerprint import Fingerprints, NoFingerprintError
+from processes.checkpoints.fingerprint import Fingerprints, NoFingerprintError
 
 class Here(Model):
     pass

@@ -39,12 +39,12 @@ import numpy as np
 import pytest
 from programs import output_of
 
-from processes import culprit
+from processes.checkpoints.fingerprint import Fingerprints
 from processes.exceptions import SerializationError
 from processes.failure import describe_failure
-from processes.fingerprint import Fingerprints
-from processes.pickling import LARGE, dump, load
-from processes.rebuild import reader
+from processes.serialization import culprit
+from processes.serialization.pickling import LARGE, dump, load
+from processes.serialization.rebuild import reader
 
 
 def there_and_back(value: object) -> Any:
@@ -76,7 +76,7 @@ def test_a_plain_value_travels_and_is_known_to_be_plain(value: object) -> None:
 def test_small_plain_values_need_no_cloudpickle(tmp_path: Path) -> None:
     code = """
         import sys
-        from processes.pickling import dump, load
+        from processes.serialization.pickling import dump, load
         for value in (1, (1, "a"), ((1, 2.5, "x"), {"a": None}), {"a": b"b"}, [1, 2]):
             data = dump(value, task_name="t", what="x").data
             assert load(data, task_name="t", what="x") == value
@@ -1157,7 +1157,7 @@ WORKER = """
 import pickle, struct, sys
 
 def serve(receive, send):
-    from processes.pickling import begin_run, dump, load
+    from processes.serialization.pickling import begin_run, dump, load
     begin_run()
     while True:
         head = receive.read(8)
@@ -1184,7 +1184,7 @@ class Worker:
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         self.process = subprocess.Popen([sys.executable, "-c", code], **pipes)
     def call(self, function, *args):
-        from processes.pickling import dump, load
+        from processes.serialization.pickling import dump, load
         data = dump((function, args), task_name="t", what=("func", "args")).data
         self.process.stdin.write(struct.pack("<Q", len(data)) + data)
         self.process.stdin.flush()
@@ -1409,13 +1409,13 @@ def test_classes_keep_their_identity_through_workers_of_workers(folder: Path) ->
 def test_a_value_may_leave_its_classes_out_and_is_read_where_their_definitions_are(folder: Path) -> None:
     run_script(folder, """
         from dataclasses import dataclass
-        from processes.pickling import dump, load
+        from processes.serialization.pickling import dump, load
         @dataclass
         class Foo:
             x: int
             def double(self): return self.x * 2
         def read(data, definitions):
-            from processes import pickling
+            from processes.serialization import pickling
             pickling.definitions.update(definitions)
             return pickling.load(data, task_name="t", what="x")
         values = [Foo(1), [Foo(2), Foo], Foo(3).double]
@@ -1438,7 +1438,7 @@ def test_a_class_that_is_gone_is_named(folder: Path) -> None:
     run_script(folder, """
         import gc
         from processes.exceptions import SerializationError
-        from processes.pickling import dump, load
+        from processes.serialization.pickling import dump, load
         def make():
             class Short: pass
             return Short
@@ -1446,7 +1446,7 @@ def test_a_class_that_is_gone_is_named(folder: Path) -> None:
         with Worker() as worker:
             worker.call(lambda c: None, cls)
             kept = []
-            data = worker.call(lambda c: __import__("processes.pickling").pickling.dump(
+            data = worker.call(lambda c: __import__(dump.__module__, fromlist=["dump"]).dump(
                 c(), task_name="t", what="x", to_sender=True).data, cls)
         assert type(load(data, task_name="t", what="x")) is cls
         del cls

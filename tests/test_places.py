@@ -21,9 +21,9 @@ import pytest
 from programs import ended
 
 from processes import Process, ProcessPoolRunner, Task, TaskDependency
-from processes.importable import can_be_imported, stays_away
 from processes.runners.pool.abilities import CAN_GUARD
 from processes.runners.pool.launch import behind_redirector
+from processes.serialization.importable import can_be_imported, stays_away
 
 PROGRAM = """
 import os

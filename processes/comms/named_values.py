@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from ..graph import bind
 from ..parameters import bound_values, named_arguments
 from ..reprs import DICTS
-from ..shared_globals import names_in
+from ..serialization.shared_globals import names_in
 
 if sys.version_info >= (3, 14):
     from string.templatelib import Interpolation, Template

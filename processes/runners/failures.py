@@ -5,8 +5,8 @@ from __future__ import annotations
 import pickle
 
 from ..attempt import Raised
-from ..exception_state import dump_exception, load_exception
 from ..failure import describe_failure, let_go_of_variables
+from ..serialization.exception_state import dump_exception, load_exception
 
 
 def dump_failure(failed: Raised) -> bytes:

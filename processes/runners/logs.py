@@ -10,17 +10,17 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, Final
 
 from ..attempt import Attempt, Raised
-from ..exception_state import dump_exception, load_exception
 from ..failure import traceback_of
 from ..perform import perform
-from ..pickling import ATOMS, dump_simple
 from ..reprs import bounded_repr
+from ..serialization.exception_state import dump_exception, load_exception
+from ..serialization.pickling import ATOMS, dump_simple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from ..attempt import Worker
-    from ..pickling import Buffer
+    from ..serialization.pickling import Buffer
 
 
 MAX_ATTRIBUTE_BYTES = 1_000_000  # of a record's attribute; the arguments of a task that failed may be larger

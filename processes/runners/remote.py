@@ -21,8 +21,8 @@ from ..exceptions import SerializationError, WorkerDiedError
 from ..log_capture import Capture
 from ..output_capture import CapturedOutput, record_of
 from ..perform import perform
-from ..pickling import ARGUMENTS, dump, load
-from ..rebuild import reader
+from ..serialization.pickling import ARGUMENTS, dump, load
+from ..serialization.rebuild import reader
 from .failures import dump_failure, failure_on_the_way, load_failure
 from .logs import (
     apply_awaited_levels,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
 
     from ..attempt import Outcome, Place
-    from ..pickling import Buffer
+    from ..serialization.pickling import Buffer
 
 _attempts = count()  # those that were read here
 _MARK: Final = os.urandom(16)  # of this interpreter, and of processes that are forked from it

@@ -66,7 +66,7 @@ from processes import (
     exponential_backoff,
 )
 from processes.attempt import Returned
-from processes.pickling import LARGE
+from processes.serialization.pickling import LARGE
 
 SUCCESS, ERRORED, SKIPPED, PENDING = (
     TaskStatus.SUCCESS,

@@ -30,24 +30,23 @@ from processes import (
     TaskDependency,
     TaskResult,
     TaskStarted,
-    importable,
-    rebuild,
 )
 from processes.attempt import Finished, Returned, Worker
-from processes.by_value import _can_travel
 from processes.events import RunStarted
-from processes.importable import can_be_imported
 from processes.measurements import Measurements
 from processes.observers.progress import Progress
 from processes.output_capture import Lines
-from processes.pickling import dump
-from processes.rebuild_classes import make_skeleton
 from processes.reprs import bounded_repr
 from processes.runners.logs import log_levels
 from processes.runners.pool import mappings, wire
 from processes.runners.pool.abilities import anonymous_file
 from processes.runners.pool.launch import worker_environment
 from processes.runners.pool.parcel import Parcel
+from processes.serialization import importable, rebuild
+from processes.serialization.by_value import _can_travel
+from processes.serialization.importable import can_be_imported
+from processes.serialization.pickling import dump
+from processes.serialization.rebuild_classes import make_skeleton
 from processes.stream import Stream
 
 # Two threads that a GIL keeps apart hardly meet inside of one step, however often they take it.
@@ -201,7 +200,7 @@ def test_whether_a_module_can_be_imported_is_known_before_anybody_is_told(tmp_pa
 
 FAILS_DURING_AN_IMPORT = """
 import configparser, sys, threading
-from processes.exception_state import dump_exception, load_exception
+from processes.serialization.exception_state import dump_exception, load_exception
 
 def there_and_back():
     return load_exception(dump_exception(configparser.NoSectionError("name")))

@@ -20,7 +20,7 @@ from odd_values import Hostile
 from programs import NAMED, ended, output_of
 
 from processes import Process, ProcessExecutionReport, Task, TaskDependency
-from processes.checkpoint_file import CheckpointFile, Head
+from processes.checkpoints.file import CheckpointFile, Head
 
 
 def passed(name: str) -> TaskDependency:

@@ -52,9 +52,9 @@ from programs import started, wait_until
 
 from processes import Process, ProcessPoolRunner, Task, TaskDependency, WorkerDiedError
 from processes.events import Event, TaskFinished, TaskStarted
-from processes.pickling import LARGE
 from processes.runners.pool import abilities, child
 from processes.runners.pool.death import Death
+from processes.serialization.pickling import LARGE
 
 # What a task does, and the signal or the exit code that its worker ends with.
 DEATHS: dict[str, tuple[Callable[[], object], str | None, int | None]] = {

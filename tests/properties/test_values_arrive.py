@@ -15,7 +15,7 @@ from steadiness import steadily
 from working import Pair, give_back, spoil
 
 from processes import Process, ProcessPoolRunner, Task, TaskDependency
-from processes.pickling import LARGE
+from processes.serialization.pickling import LARGE
 
 FRAME = 1 << 16  # from so many bytes on the pickler writes what is in one piece by itself
 

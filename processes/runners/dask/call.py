@@ -9,15 +9,15 @@ from threading import current_thread, main_thread
 from typing import TYPE_CHECKING, Any, Final
 
 from ...exceptions import SerializationError
-from ...pickling import LARGE
 from ...reprs import brief_repr
+from ...serialization.pickling import LARGE
 from ..failures import load_failure
 from ..remote import respond, whoever_runs
 
 if TYPE_CHECKING:
     from distributed import Worker
 
-    from ...pickling import Buffer
+    from ...serialization.pickling import Buffer
     from ..remote import Request, Response
 
     Packed = list[bytes]

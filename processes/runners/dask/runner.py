@@ -20,8 +20,8 @@ from ...checks import check_interpreter
 from ...clock import monotonic
 from ...exceptions import SerializationError
 from ...interrupt import is_of_signal
-from ...pickling import LARGE
 from ...reprs import brief_repr
+from ...serialization.pickling import LARGE
 from ...task_types import TaskStatus
 from ..block import BlockRunner
 from ..remote import Requests

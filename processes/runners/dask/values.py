@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from ...attempt import Sealed
 from ...exceptions import SerializationError
 from ...interrupt import is_of_signal
-from ...pickling import load
 from ...reprs import brief_repr
+from ...serialization.pickling import load
 from .call import failed_again, value_of
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from distributed import Client, Future
 
-    from ...pickling import Buffer
+    from ...serialization.pickling import Buffer
     from .call import Kept
 
 

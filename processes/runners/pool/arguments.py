@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from ...attempt import Sealed, take_sealed_out
-from ...pickling import ARGUMENTS, ATOMS
+from ...serialization.pickling import ARGUMENTS, ATOMS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, MutableMapping, Sequence
 
-    from ...pickling import Pickled
+    from ...serialization.pickling import Pickled
     from .functions import Functions
     from .parcel import Key, Parcel, Piece, Places
     from .shipment import Shipment

@@ -60,7 +60,7 @@ def check_preload(preload: object) -> None:
 
 def check_modules(names: Iterable[str]) -> None:
     """Refuse names that no module has, by a ModuleNotFoundError."""
-    from ...importable import find_specs
+    from ...serialization.importable import find_specs
 
     for name in names:
         if not find_specs(name):

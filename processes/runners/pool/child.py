@@ -17,7 +17,7 @@ from ...attempt import NOBODY
 from ...clock import monotonic
 from ...memory import own_memory
 from ...perform import CALLERS, format_stack
-from ...pickling import LARGE, load
+from ...serialization.pickling import LARGE, load
 from ..stacks import places_in, unescape
 from . import abilities, wire
 from .boot import CLEAR_LINE, ERROR_BYTES, GRACE_SECONDS, LEAVE_BUSILY_SECONDS, LEAVE_SECONDS, MARK
@@ -28,7 +28,7 @@ from .launch import behind_redirector, command, inheritance
 from .settings import tell_resource_tracker
 
 if TYPE_CHECKING:
-    from ...pickling import Buffer
+    from ...serialization.pickling import Buffer
     from .family import Family
     from .jobs import Job
     from .kept import Kept
@@ -38,11 +38,11 @@ if TYPE_CHECKING:
 _CRASH_BYTES = 1 << 16  # of what faulthandler wrote; a stack is seldom over 10 KB
 # For a worker to write its stack, which takes a millisecond: so far are looks apart, more on a busy machine.
 _STACK_LOOKS = 400
-_PACKAGE = os.path.dirname(load.__code__.co_filename)
+_SERIALIZATION = os.path.dirname(load.__code__.co_filename)
 _CALLERS = CALLERS | {
     load.__code__.co_filename,
-    os.path.join(_PACKAGE, "rebuild.py"),
-    os.path.join(_PACKAGE, "rebuild_classes.py"),
+    os.path.join(_SERIALIZATION, "rebuild.py"),
+    os.path.join(_SERIALIZATION, "rebuild_classes.py"),
     os.path.join(os.path.dirname(__file__), "worker.py"),
 }
 """The files with the frames of ours that are next to the user's in a worker."""

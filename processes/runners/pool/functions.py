@@ -11,8 +11,8 @@ from types import FunctionType, MethodType
 from typing import TYPE_CHECKING
 
 from ...exceptions import SerializationError
-from ...pickling import dump, is_simple, places_in_globals
-from ...rebuild import by_id
+from ...serialization.pickling import dump, is_simple, places_in_globals
+from ...serialization.rebuild import by_id
 from . import wire
 from .shipment import Shipment
 from .variants import Patterns
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, MutableMapping, Sequence
     from typing import Any
 
-    from ...pickling import Buffer, Named, Pickled
+    from ...serialization.pickling import Buffer, Named, Pickled
     from .buffers import DataFile
     from .parcel import Key, Piece
     from .shipment import MakeFrame

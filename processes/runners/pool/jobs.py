@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from ...exceptions import SerializationError
-from ...pickling import ARGUMENTS, dump_simple_arguments
+from ...serialization.pickling import ARGUMENTS, dump_simple_arguments
 from . import abilities, wire
 from .arguments import Arguments
 from .functions import Functions
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ...attempt import Attempt, Raised
-    from ...pickling import Buffer, Pickled
+    from ...serialization.pickling import Buffer, Pickled
     from .buffers import DataFile
     from .functions import SentFunction
     from .kept import Kept

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ...attempt import Attempt, Outcome
-    from ...pickling import Pickled
+    from ...serialization.pickling import Pickled
     from .child import Child
 
 

@@ -9,7 +9,7 @@ import sys
 
 from ...attempt import Raised, Returned
 from ...exceptions import SerializationError
-from ...pickling import dump, dump_simple, load
+from ...serialization.pickling import dump, dump_simple, load
 from ..failures import dump_failure, failure_on_the_way, load_failure
 from . import wire
 from .descriptors import make_room
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ...attempt import Outcome
-    from ...pickling import Buffer, Pickled
+    from ...serialization.pickling import Buffer, Pickled
     from .buffers import DataFile
 
 _MANY_OBJECTS = 1 << 12
@@ -100,7 +100,7 @@ def unpack_outcome(
         if how == wire.RETURNED:
             return Returned(load(data, task_name=task_name, what="result"))
         if descriptors is None:
-            from ...culprit import cannot_load
+            from ...serialization.culprit import cannot_load
 
             raise cannot_load(OSError(errno.EMFILE, os.strerror(errno.EMFILE)), task_name, "result")
         return Returned(_take_parcel(memoryview(data), descriptors, task_name))

@@ -12,8 +12,8 @@ from struct import Struct
 from typing import TYPE_CHECKING, Any
 
 from ...attempt import Sealed, put_in
-from ...culprit import cannot_load
-from ...pickling import ARGUMENTS, LARGE, load
+from ...serialization.culprit import cannot_load
+from ...serialization.pickling import ARGUMENTS, LARGE, load
 from .buffers import DataFile, write_file
 from .wire import CAN_SEND_DESCRIPTORS, MOST_DESCRIPTORS
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, MutableMapping, Sequence
 
     from ...attempt import Place
-    from ...pickling import Buffer, Pickled
+    from ...serialization.pickling import Buffer, Pickled
 
     Layout = tuple[int, list[tuple[int, int, int]]]
     """Of a parcel: how many pieces are the pickle; each piece's file (-1: none), offset and size."""
@@ -81,7 +81,7 @@ class Parcel(Sealed):
     task_name : str
         Whose value it is, for errors.
     what : str or tuple of str
-        What it is; as for :func:`processes.pickling.load`.
+        What it is; as for :func:`processes.serialization.pickling.load`.
 
     Attributes
     ----------

@@ -717,7 +717,7 @@ class ProcessPoolRunner(WarmRunner[Child]):
 
 
 def _unsendable_initializer(error: SerializationError) -> SerializationError:
-    from ...culprit import advice_for
+    from ...serialization.culprit import advice_for
 
     return SerializationError(
         f"The initializer cannot be sent to worker processes: {error.path} is a {error.type}, "

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ...pickling import Buffer
+    from ...serialization.pickling import Buffer
     from .buffers import DataFile
 
     MakeFrame = Callable[..., tuple[list[Buffer], list[DataFile]]]

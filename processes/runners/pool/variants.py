@@ -13,7 +13,7 @@ from operator import attrgetter, is_
 from types import CellType, FunctionType
 
 from ...annotations import ARE_DEFERRED, Evaluated, as_attribute
-from ...pickling import ATOMS, PROTOCOL, dump_simple_arguments, is_simple
+from ...serialization.pickling import ATOMS, PROTOCOL, dump_simple_arguments, is_simple
 
 TYPE_CHECKING: bool = False  # typing is not imported: it would be the costliest part of a worker's start
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def _are_same(values: tuple[Any, ...], others: tuple[Any, ...], places: Sequence
 
 def _global_places(function: FunctionType, values: tuple[Any, ...]) -> list[int]:
     """Tell which values of a function are globals of its module too."""
-    from ...shared_globals import name_of_shared
+    from ...serialization.shared_globals import name_of_shared
 
     among = function.__globals__
     return [place for place, value in enumerate(values) if name_of_shared(among, value) is not None]

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ...attempt import Finished
-    from ...pickling import Buffer
+    from ...serialization.pickling import Buffer
 
     Frame = tuple[int, int, bytes | memoryview]
     """A message as it came: its kind, its ticket, its body."""

@@ -17,7 +17,7 @@ from ...attempt import Attempt, Finished, Raised, Returned, Worker
 from ...clock import monotonic
 from ...exceptions import SerializationError
 from ...perform import perform
-from ...pickling import ARGUMENTS, begin_run, definitions, load
+from ...serialization.pickling import ARGUMENTS, begin_run, definitions, load
 from ..failures import failure_on_the_way
 from . import abilities, wire
 from .descriptors import some_are_left
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-    from ...pickling import Buffer, Pickled
+    from ...serialization.pickling import Buffer, Pickled
     from .buffers import DataFile
     from .kept import KeptHere
     from .output import TurnedOutput

@@ -6,13 +6,13 @@ cloudpickle does that. Some things are added here:
   the class, in both processes, under one id; what comes back has only the id.
 - What belongs to a module that was loaded from a file beside the path (by a plugin loader, by pytest's mode
   ``importlib``) goes by value too.
-- What comes from one module shares its globals on a worker: see :mod:`processes.shared_globals`.
+- What comes from one module shares its globals on a worker: see :mod:`.shared_globals`.
 - A function whose source is in no file (a notebook's cell, the command line) takes its source lines along,
   so that tracebacks look alike everywhere.
 - Code keeps the name of its file, which cloudpickle 3.1.3 leaves out: tracebacks find their lines by it.
-- Exceptions go as :mod:`processes.exception_state` has them, and keep what plain pickling loses.
+- Exceptions go as :mod:`.exception_state` has them, and keep what plain pickling loses.
 - An array that is in a file (`numpy.memmap`) goes as the file's name and the place therein.
-- More that cloudpickle cannot take along: see :mod:`processes.reducers`.
+- More that cloudpickle cannot take along: see :mod:`.reducers`.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ from weakref import WeakKeyDictionary
 
 import cloudpickle
 
-from .annotations import annotations_of, are_known, as_attribute
+from ..annotations import annotations_of, are_known, as_attribute
+from ..collector import collector_paused
 from .class_parts import attributes_of_members, form_of, parts_of_class, reduce_member, take_early
-from .collector import collector_paused
 from .exception_state import dump_exception, load_exception
 from .importable import can_be_imported, goes_by_value, imported_from, look_for_home, stays_away
 from .lazy_imports import LAZY_IMPORT, waiting_submodules, with_lazy_imports
@@ -124,7 +124,7 @@ def dump_by_value(
     note_objects: bool,
     new_locks: bool,
 ) -> Pickled:
-    """Serialize any value; see :func:`processes.pickling.dump_value`."""
+    """Serialize any value; see :func:`.pickling.dump_value`."""
     sink = _Sink()
     pickler = _Pickler(sink, value, to_sender, classes, sink.take_buffer if in_pieces else None, new_locks)
     pickler.dump(value)

@@ -12,7 +12,7 @@ from contextlib import suppress
 from types import BuiltinFunctionType, CellType, CodeType, FunctionType, GenericAlias, ModuleType, UnionType
 from typing import TYPE_CHECKING, Any, Final
 
-from .annotations import annotations_of
+from ..annotations import annotations_of
 from .importable import stays_away
 from .lazy_imports import LAZY_IMPORT
 from .pickling import ATOMS, places_in_globals

@@ -5,7 +5,7 @@ names the task, the culprit's place inside the value, and what to do. :func:`dum
 those words.
 
 Worker processes import this module before their first task. What cloudpickle is needed for stands in
-:mod:`processes.by_value`, which is imported for the first value that is more than numbers and text, or a
+:mod:`.by_value`, which is imported for the first value that is more than numbers and text, or a
 function or class that goes by its name.
 """
 
@@ -287,7 +287,7 @@ def has_signal_struck(error: BaseException) -> bool:
     """Tell whether a signal has struck, which has nothing to do with the value."""
     if serves_run():  # nobody's Ctrl-C comes to a worker, and what else strikes there is its task's own
         return False
-    from .interrupt import is_of_signal
+    from ..interrupt import is_of_signal
 
     return is_of_signal(error)
 

@@ -1,4 +1,4 @@
-"""Makes classes again that :mod:`processes.by_value` has taken apart."""
+"""Makes classes again that :mod:`.by_value` has taken apart."""
 
 from __future__ import annotations
 

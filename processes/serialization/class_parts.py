@@ -1,11 +1,11 @@
-"""What classes that go by value are taken apart into; see :mod:`processes.rebuild_classes`."""
+"""What classes that go by value are taken apart into; see :mod:`.rebuild_classes`."""
 
 from __future__ import annotations
 
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypedDict, is_typeddict
 
-from .annotations import OF_CLASSES, as_attribute
+from ..annotations import OF_CLASSES, as_attribute
 from .pickling import PROTOCOL
 from .rebuild import Rebuilt
 from .rebuild_classes import data_type_of, give_early, make_enum, make_skeleton

@@ -15,7 +15,7 @@ from pkgutil import iter_modules
 from types import FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
-from .importable import find_specs, outermost_with_file
+from ..serialization.importable import find_specs, outermost_with_file
 
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet

@@ -11,25 +11,25 @@ from typing import TYPE_CHECKING, Any
 
 from ..attempt import Sealed
 from ..caller import warn
-from ..checkpoint_file import CheckpointFile, Head
-from ..class_parts import form_of
-from ..contents import DIGEST_BYTES
 from ..events import RunFinished, TaskFinished
 from ..exceptions import SerializationError
-from ..fingerprint import Fingerprints, NoFingerprintError, digest_of
 from ..interrupt import is_of_signal
-from ..pickling import PROTOCOL, dump, dump_simple, load
-from ..reducers import as_it_is, is_users, registered_reducer
 from ..reprs import brief_repr
+from ..serialization.class_parts import form_of
+from ..serialization.pickling import PROTOCOL, dump, dump_simple, load
+from ..serialization.reducers import as_it_is, is_users, registered_reducer
 from ..task_types import TaskResult, TaskStatus
+from .contents import DIGEST_BYTES
+from .file import CheckpointFile, Head
+from .fingerprint import Fingerprints, NoFingerprintError, digest_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from ..checkpoint_file import Record, Value
     from ..events import Event
     from ..graph import Graph
-    from ..pickling import Buffer
+    from ..serialization.pickling import Buffer
+    from .file import Record, Value
 
 _NOT_SAVED = "no result of it is saved"
 
@@ -63,7 +63,7 @@ class Checkpoint:
     TypeError
         If `path` is no path.
     OSError, ValueError
-        As :class:`~processes.checkpoint_file.CheckpointFile` has them.
+        As :class:`~processes.checkpoints.file.CheckpointFile` has them.
     """
 
     def __init__(self, path: str | os.PathLike[str], graph: Graph, returned: Callable[[], object]) -> None:

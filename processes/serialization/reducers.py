@@ -18,7 +18,7 @@ from types import BuiltinFunctionType, CellType, FunctionType
 from typing import TYPE_CHECKING, Any, Final
 from weakref import ReferenceType, WeakKeyDictionary, WeakValueDictionary
 
-from .annotations import part_of
+from ..annotations import part_of
 from .importable import can_be_imported, goes_by_value
 from .library_contents import memory_of_storage, shared_by_all
 from .pickling import PROTOCOL

@@ -21,17 +21,17 @@ from io import FileIO
 from struct import Struct
 from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 
-from .folders import make_folder_for
+from ..folders import make_folder_for
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from .pickling import Buffer
+    from ..serialization.pickling import Buffer
 
     Value = tuple[Sequence[Buffer], Sequence[Buffer]]  # the pieces of its pickle, and the buffers beside it
 
 _NAME: Final = b"processes checkpoint "
-MAGIC: Final = _NAME + b"2\n"
+MAGIC: Final = _NAME + b"3\n"
 
 _PREFIX: Final = Struct("<II")  # length and checksum of the head
 
@@ -47,7 +47,7 @@ class Head(NamedTuple):
     task_name : str
         The task's name.
     key : bytes
-        What the task was made of, dependencies included; see :mod:`processes.observers.checkpoint`.
+        What the task was made of, dependencies included; see :mod:`.observer`.
     record_id : bytes
         Names the record; no other has it.
     elapsed_seconds, attempts : float, int

@@ -1,4 +1,4 @@
-"""What a value is made of, written into a hash; :mod:`processes.fingerprint` tells what counts.
+"""What a value is made of, written into a hash; :mod:`.fingerprint` tells what counts.
 
 It is done part by part: functions, classes, and values that several may hold are parts of their own, and
 stand in others as numbers.
@@ -36,13 +36,11 @@ from types import (
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from weakref import ReferenceType, WeakKeyDictionary, WeakValueDictionary
 
-from .class_parts import attributes_of_members
-from .code_reading import TYPE_ALIAS, annotation_texts, named_in_annotations
-from .lazy_imports import LAZY_IMPORT, import_waiting_submodule, imported
-from .library_contents import WHAT_COUNTS, repr_without_addresses
-from .pickling import LARGE, PROTOCOL
-from .provenance import absolute_name, imports_by_text, is_compiled
-from .reducers import (
+from ..serialization.class_parts import attributes_of_members
+from ..serialization.lazy_imports import LAZY_IMPORT, import_waiting_submodule, imported
+from ..serialization.library_contents import WHAT_COUNTS, repr_without_addresses
+from ..serialization.pickling import LARGE, PROTOCOL
+from ..serialization.reducers import (
     DESCRIPTORS,
     base_that_reduces,
     is_of_wrapt,
@@ -50,6 +48,8 @@ from .reducers import (
     reduced_by_base,
     registered_reducer,
 )
+from .code_reading import TYPE_ALIAS, annotation_texts, named_in_annotations
+from .provenance import absolute_name, imports_by_text, is_compiled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping

@@ -7,8 +7,8 @@ from functools import lru_cache
 from itertools import islice
 from types import CodeType, FunctionType, TracebackType
 
-from .failure import entries_of, local_variables
-from .reprs import bounded_reprs
+from ..failure import entries_of, local_variables
+from ..reprs import bounded_reprs
 
 TYPE_CHECKING: bool = False  # typing is not imported: it would be the costliest part of a worker's start
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from itertools import pairwise
 from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from .annotations import annotations_of, part_of
-from .library_contents import repr_without_addresses
+from ..annotations import annotations_of, part_of
+from ..serialization.library_contents import repr_without_addresses
+from ..serialization.rebuild import globals_of
 from .provenance import imports_by_text, texts_in
-from .rebuild import globals_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -17,12 +17,12 @@ from types import FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any, Final
 from weakref import ReferenceType, WeakKeyDictionary, WeakValueDictionary
 
-from .annotations import OF_CLASSES, annotations_of
-from .exceptions import SerializationError
-from .failure import drop_leading_frames, exception_line, traceback_of
+from ..annotations import OF_CLASSES, annotations_of
+from ..exceptions import SerializationError
+from ..failure import drop_leading_frames, exception_line, traceback_of
+from ..reprs import DICTS, name_of_class
 from .importable import imported_from
 from .pickling import Contained, dump_value
-from .reprs import DICTS, name_of_class
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,7 +58,7 @@ _LESS: Final = (
 def cannot_dump(
     value: object, error: BaseException, task_name: str, what: str | tuple[str, ...], to_sender: bool
 ) -> SerializationError:
-    """Make the error for a value that cannot be serialized; parameters as for `processes.pickling.dump`."""
+    """Make the error for a value that cannot be serialized; parameters as for `.pickling.dump`."""
     drop_leading_frames(error, _ours())
     search = _Search()
     path, culprit = search.find(value, what)
@@ -104,7 +104,7 @@ def advice_for(kind: str) -> str:
 
 
 def cannot_load(error: BaseException, task_name: str, what: str | tuple[str, ...]) -> SerializationError:
-    """Make the error for data that cannot be read; parameters as for `processes.pickling.load`."""
+    """Make the error for data that cannot be read; parameters as for `.pickling.load`."""
     drop_leading_frames(error, _ours())
     path = what if isinstance(what, str) else ", ".join(what)
     # A module lacks a name: nobody but the unpickler has said so, or the module's own `__getattr__`.

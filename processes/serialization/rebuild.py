@@ -1,4 +1,4 @@
-"""Makes again what :mod:`processes.by_value` has taken apart, but for classes.
+"""Makes again what :mod:`.by_value` has taken apart, but for classes.
 
 Workers read functions with this alone: to import cloudpickle, and what taking apart needs beside, would take
 half as long as all else of their start.

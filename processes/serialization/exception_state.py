@@ -33,8 +33,9 @@ import threading
 from contextlib import contextmanager, suppress
 from types import GetSetDescriptorType, MemberDescriptorType, new_class
 
-from .exceptions import StandInError
-from .failure import HEAP_TYPE, exception_texts
+from ..exceptions import StandInError
+from ..failure import HEAP_TYPE, exception_texts
+from ..reprs import bounded_repr, name_of_class, unprintable
 from .pickling import (
     ATOMS,
     PROTOCOL,
@@ -43,7 +44,6 @@ from .pickling import (
     dump_value,
     has_signal_struck,
 )
-from .reprs import bounded_repr, name_of_class, unprintable
 from .tracebacks import frames_of, traceback_of_frames
 
 TYPE_CHECKING: bool = False  # typing is not imported: it would be the costliest part of a worker's start
@@ -91,7 +91,7 @@ _tables = _Tables()
 def dump_exception(
     exception: BaseException, *, to_sender: bool = False, classes: dict[str, Named] | None = None
 ) -> bytes:
-    """Serialize an exception; `to_sender` and `classes` are as for :func:`processes.pickling.dump`.
+    """Serialize an exception; `to_sender` and `classes` are as for :func:`.pickling.dump`.
 
     Whatever runs the user's code when it is read was read back here once.
     """

@@ -30,13 +30,13 @@ from types import CodeType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 from zlib import crc32
 
+from ..interrupt import is_of_signal
+from ..reprs import brief_repr
+from ..serialization.library_contents import shared_by_all
+from ..serialization.pickling import is_simple
 from .code_reading import Code, steps_and_constants
 from .contents import DIGEST_BYTES, Part, Writer
-from .interrupt import is_of_signal
-from .library_contents import shared_by_all
-from .pickling import is_simple
 from .provenance import Modules, imports_by_text
-from .reprs import brief_repr
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -265,7 +265,7 @@ class Fingerprints:
 
     def large(self, memory: memoryview) -> bytes:
         """Return the digest of a large buffer, which many tasks may be given; it is kept there."""
-        from .runners.pool.parcel import address_of
+        from ..runners.pool.parcel import address_of
 
         key = (address_of(memory), memory.nbytes)
         if key not in self._large:

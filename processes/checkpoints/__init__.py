@@ -1,0 +1,1 @@
+"""Results saved from run to run: what tasks are made of, the file, and who saves."""
