@@ -72,7 +72,23 @@ def _amounts(ctx: click.Context, param: click.Parameter, texts: tuple[str, ...])
 
 
 class Program(click.Group):
-    """The commands; Ctrl-C ends each with a status of its own, where click gives that of a failure."""
+    """The commands; Ctrl-C ends each with a status of its own, where click gives that of a failure.
+
+    What they print to may be full, or closed: that ends them with no more than one line.
+    """
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            try:
+                return super().main(*args, **kwargs)
+            finally:
+                click.echo(nl=False)  # writes what was printed: Python would do so too late to say more of it
+        except OSError as error:
+            if not _lose_output():
+                raise
+            if not isinstance(error, BrokenPipeError):  # whose reader has read what it wanted
+                click.echo(f"Error: standard output could not be written: {error}", err=True)
+            sys.exit(SOME_FAILED)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -86,6 +102,17 @@ class Program(click.Group):
         except KeyboardInterrupt:
             click.echo("Interrupted.", err=True)
             sys.exit(INTERRUPTED)
+
+
+def _lose_output() -> bool:
+    """Tell whether nothing can be printed; if so, what Python would print at its end goes nowhere."""
+    try:
+        click.echo()
+    except OSError:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        return True
+    return False
 
 
 workers_option = click.option(

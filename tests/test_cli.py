@@ -320,13 +320,28 @@ def test_a_report_that_cannot_be_printed_is_written_all_the_same(write, tmp_path
     os.close(reader)  # so that nothing can be printed
     files = ["--json", "report.json", "--html", "page.html"]
     with open(writer, "wb") as broken:
-        subprocess.run(
+        done = subprocess.run(
             [sys.executable, "-m", "processes", "run", "job.py", *files],
-            cwd=tmp_path, stdout=broken, stderr=subprocess.DEVNULL, timeout=120,
+            cwd=tmp_path, stdout=broken, stderr=subprocess.PIPE, timeout=120,
         )  # fmt: skip
+    assert (done.returncode, done.stderr) == (1, b"")
     report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert report["entries"]["two"]["result"] == 2
     assert (tmp_path / "page.html").read_text(encoding="utf-8").endswith("</html>")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no device that is always full")
+@pytest.mark.parametrize("command", ["-h", "run job.py", "graph job.py", "run taking.py -- -h"])
+def test_a_program_that_can_print_nothing_says_so_in_one_line(write, main, monkeypatch, command):
+    taking = (
+        "import argparse\nargparse.ArgumentParser().parse_args()\n"  # prints, and leaves that in a buffer
+    )
+    write(job=GOOD, taking=taking)
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        status, _, errors = main(*command.split())
+    assert status == 1
+    assert re.fullmatch("Error: standard output could not be written: .*No space.*\n", errors)
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no device that is always full")
