@@ -165,8 +165,10 @@ class Task:
         self.keep_result = keep_result
         if log_path is not None:
             create_log_file(log_path)  # what cannot be written fails here, and not in the middle of a run
-        # Most tasks have no file, and never need a logger. A relative path is one from today's directory.
-        self._logger = None if log_path is None else TaskLogger(self.name, log_path)
+        # A relative path is one from today's directory, for copies too.
+        self._log_folder = "" if log_path is None or os.path.isabs(log_path) else os.getcwd()
+        # Most tasks have no file, and never need a logger.
+        self._logger = None if log_path is None else self._new_logger()
 
     @property
     def logger(self) -> TaskLogger:
@@ -174,8 +176,12 @@ class Task:
         if self._logger is None:
             with _making_logger:
                 if self._logger is None:
-                    self._logger = TaskLogger(self.name, self.log_path)
+                    self._logger = self._new_logger()
         return self._logger
+
+    def _new_logger(self) -> TaskLogger:
+        path = self.log_path
+        return TaskLogger(self.name, None if path is None else os.path.join(self._log_folder, path))
 
     @property
     def has_logger(self) -> bool:

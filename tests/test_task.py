@@ -487,14 +487,19 @@ def test_a_task_refuses_to_run_in_what_is_no_process():
 @pytest.mark.parametrize(
     "duplicate", [copy.copy, copy.deepcopy, lambda task: pickle.loads(pickle.dumps(task))]
 )
-def test_a_task_is_copied_and_pickled_without_its_logger(duplicate, tmp_path):
-    task = Task("a", work, tmp_path / "task.log", (1,), {"b": 2}, [TaskDependency("c")], timeout=5)
+@pytest.mark.parametrize("folder", ["", "here"])
+def test_a_task_is_copied_and_pickled_without_its_logger(duplicate, folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "task.log" if not folder else Path(folder, "task.log")
+    task = Task("a", work, path, (1,), {"b": 2}, [TaskDependency("c")], timeout=5)
     task.logger.addHandler(logging.StreamHandler())
     twin = duplicate(task)
     assert (twin.name, twin.func, twin.args, twin.kwargs) == ("a", work, (1,), {"b": 2})
     assert (twin.dependencies, twin.timeout) == (task.dependencies, 5)
+    monkeypatch.chdir("/")
     assert twin.logger is not task.logger
-    assert len(twin.logger.handlers) == 1
+    assert twin.log_path == path
+    assert [one.baseFilename for one in twin.logger.handlers] == [str(tmp_path / path)]
     task.close_handlers()
 
 
