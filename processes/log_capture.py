@@ -87,7 +87,7 @@ def _telling_listeners(call_handlers: CallHandlers) -> CallHandlers:
     def call_handlers_and_listeners(logger: logging.Logger, record: logging.LogRecord) -> None:
         # One that is not the latest stands below a patch that was made in its time, such as Sentry's.
         captures = _lasting() if call_handlers_and_listeners is _ours else []
-        for capture in captures:
+        for capture in reversed(captures):  # those around it then know in which files it stands
             capture.listener(record)
         if any(capture.alone for capture in captures):
             return

@@ -17,7 +17,7 @@ from ..serialization.exception_state import dump_exception, load_exception
 from ..serialization.pickling import ATOMS, dump_simple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection
 
     from ..attempt import Worker
     from ..serialization.pickling import Buffer
@@ -96,9 +96,7 @@ def forward_records(send: Callable[[bytes], None], is_importing: Callable[[], bo
 
     @wraps(call_handlers)
     def send_and_call_handlers(logger: logging.Logger, record: logging.LogRecord) -> None:
-        task_log = sys.modules.get("processes.task_log")  # without it, no task of this process has a file
-        files = () if task_log is None else task_log.files_with(record)
-        send(dump_record(record, *reach_of(logger, of_modules), files))
+        send(dump_record(record, *reach_of(logger, of_modules)))
         call_handlers(logger, record)
 
     def for_tasks(configure: Callable[..., None]) -> Callable[..., None]:
@@ -167,9 +165,7 @@ def reach_of(logger: logging.Logger, of_modules: Collection[logging.Logger] = ()
     return logger.name, is_handled
 
 
-def dump_record(
-    record: logging.LogRecord, reach: str, is_handled: bool = False, files: Sequence[str] = ()
-) -> bytes:
+def dump_record(record: logging.LogRecord, reach: str, is_handled: bool = False) -> bytes:
     """Serialize a record, with its exception, and the traceback as text; what cannot travel by its repr.
 
     Handlers in the parent hear it up to the logger `reach`; its handler of last resort stays silent if one
@@ -201,6 +197,8 @@ def dump_record(
         else:
             pickles[name] = data
             del fields[name]
+    task_log = sys.modules.get("processes.task_log")  # without it, no task of this process has a file
+    files = () if task_log is None else task_log.files_with(record)
     return pickle.dumps((fields, pickles, exception, reach, is_handled, files))
 
 

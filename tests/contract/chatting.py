@@ -102,5 +102,10 @@ def log_and_return(message: str) -> str:
     return message
 
 
+def read_number(text: str) -> int:
+    logging.getLogger("chatty.inner").warning("reading")
+    return int(text)
+
+
 def run_what_fails(text: str, log_path: Path | None = None) -> None:
-    Process([Task("inner", int, log_path, args=(text,))]).run(runner="sequential")
+    Process([Task("inner", read_number, log_path, args=(text,))]).run(runner="sequential")
