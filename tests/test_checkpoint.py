@@ -135,6 +135,9 @@ def test_a_log_file_tells_why_a_task_runs_again(tmp_path):
         expected = "its function uses 'rates', which is not what it was."
         assert first_line(function, args=(1,)) == f"{again}{expected}"
         rates["EUR"] += 1
+    price.__module__ = "pricing"
+    expected = f"its function is of module 'pricing', and was of {__name__!r}."
+    assert first_line(price, args=(1,)) == f"{again}{expected}"
     first_line(float)
     assert first_line(float, args=("1",)) == f"{again}its arguments are not what they were."
     untold = (digit for digit in "1")

@@ -117,7 +117,8 @@ class Fingerprints:
     def used_by(self, function: Callable[..., Any]) -> dict[str, bytes]:
         """Return digests of what a function names, by variable, to tell which of them was edited.
 
-        That of its own code is under an empty name.
+        That of its own code is under an empty name, and the name of its module, which counts too, under
+        ``__module__``.
         """
         return _known(self._used, function, self._look_up_used)
 
@@ -128,7 +129,8 @@ class Fingerprints:
             return {}
         variables = self.variables_of(function).items()
         used = {name: self._mark(value) for name, value in variables if value is not function}
-        return {"": self.code(function.__code__).digest[:_SHORT], **used}
+        code = self.code(function.__code__).digest[:_SHORT]
+        return {"": code, "__module__": str(function.__module__).encode(), **used}
 
     def variables_of(self, function: FunctionType) -> dict[str, object]:
         """Return what a function finds in its variables: globals, and what it has closed over."""

@@ -186,6 +186,9 @@ class Checkpoint:
         if call[:DIGEST_BYTES] != saved.key[:DIGEST_BYTES]:
             used, before = self._used[task], saved.used
             changed = next((name for name in used if used[name] != before.get(name)), "")
+            if changed == "__module__":  # as where `python` and `processes run` run a file in turn
+                now, then = used[changed].decode(), before.get(changed, b"").decode()
+                return f"its function is of module {now!r}, and was of {then!r}"
             return f"its function{f' uses {changed!r}, which' if changed else ''} is not what it was"
         if call != saved.key[: len(call)]:
             return "its arguments are not what they were"
