@@ -51,6 +51,7 @@ from .pickling import (
     first_of_run,
     has_signal_struck,
     modules_of_run,
+    serves_run,
 )
 from .rebuild import (
     Rebuilt,
@@ -74,6 +75,7 @@ from .rebuild import (
     make_unnamed,
     note_id,
     of_id,
+    received,
 )
 from .rebuild_classes import fill_class, make_class
 from .reducers import (
@@ -100,7 +102,7 @@ from .shared_globals import (
 from .trusted import is_made_without_its_code, is_safe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from .pickling import Buffer, Named
 
@@ -325,7 +327,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
 
     def _reduce_class(self, cls: type) -> Any:
         look_for_home(cls.__module__)
-        if (form := form_of(cls)) is not None and _can_import_all(form):
+        if (form := form_of(cls)) is not None and all(map(self._is_there, _classes_in(form))):
             self.plain = False
             return getitem, form  # of which pydantic makes one for each
         if (known := self._reduce_known(cls)) is not None:
@@ -354,6 +356,12 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         early = take_early(cls, attributes)
         state: tuple[Any, ...] = (early, fill, (attributes, slots), members, module, there or {}, brought)
         return make_class, made_of, state, None, None, fill_class
+
+    def _is_there(self, cls: type) -> bool:
+        """Tell whether the other process has a class, with all that is in it, or can import it."""
+        return can_be_imported(cls) or (
+            self._to_sender and cls in (from_parent if serves_run() else received)
+        )
 
     def _reduce_known(self, named: Named) -> Any:
         """Reduce a class or function to its id, if the other side has it or gets it otherwise."""
@@ -558,8 +566,8 @@ def _is_importable_class(value: Any) -> bool:
     return issubclass(type(value), type) and can_be_imported(value)
 
 
-def _can_import_all(types: tuple[Any, ...]) -> bool:
-    """Tell whether another process can import all classes in what types and parameters are made of."""
+def _classes_in(types: tuple[Any, ...]) -> Iterator[type]:
+    """Give the classes that types and parameters are made of; forms of models are made of others."""
     pending = [*types]
     for one in pending:  # grows meanwhile
         if isinstance(one, tuple):
@@ -568,9 +576,8 @@ def _can_import_all(types: tuple[Any, ...]) -> bool:
             pending += get_args(one)
         elif (form := form_of(one)) is not None:
             pending += form
-        elif not can_be_imported(one):
-            return False
-    return True
+        else:
+            yield one
 
 
 def _reduce_to_name(method: MethodType) -> Any:

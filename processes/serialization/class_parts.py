@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypedDict, is_typeddict
 
@@ -126,7 +127,18 @@ def take_early(cls: type, attributes: dict[str, Any]) -> list[Rebuilt]:
     """
     late = _GIVEN_LATE if is_generated(cls, "__new__") else _GIVEN_LATE | {"__new__"}
     names = sorted(attributes.keys() - late, key=[*_ASKED_FOR_OBJECTS, *attributes].index)
-    return [Rebuilt(give_early, cls, name, attributes.pop(name)) for name in names]
+    early = [Rebuilt(give_early, cls, name, attributes.pop(name)) for name in names]
+    return [*early, *_noted_form(cls)]
+
+
+def _noted_form(cls: type) -> list[Rebuilt]:
+    """Let pydantic find a form of a generic model where it is asked for it: it would make another one."""
+    generics = sys.modules.get("pydantic._internal._generics")
+    note = getattr(generics, "set_cached_generic_type", None)
+    form = form_of(cls)
+    if note is None or form is None:
+        return []
+    return [Rebuilt(note, *form, cls, *form)]
 
 
 def reduce_member(member: Enum) -> Any:
