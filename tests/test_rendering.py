@@ -86,12 +86,23 @@ def test_a_printed_report_shows_what_needs_attention_first(report):
 
 
 def test_columns_of_a_printed_report_stand_below_each_other_whatever_the_width_of_letters():
-    _, *lines = str(report_of(entry("日本"), entry("cafe\u0301s"), entry("\u0928\u0947"))).splitlines()
+    names = {
+        "\u65e5\u672c": 4,
+        "cafe\u0301s": 5,
+        "\u0928\u0947": 1,
+        "\u1112\u1161\u11ab": 2,  # as macOS has names of Korean files
+        "\U0001f468\u200d\U0001f469\u200d\U0001f467": 2,  # a family
+        "\u2764\ufe0f": 2,  # a heart
+        "\U0001f44d\U0001f3fd": 2,  # a thumb, with a colour
+        "\U0001f3f3\ufe0f\u200d\U0001f308": 2,  # a flag
+    }
+    _, *lines = str(report_of(*map(entry, names))).splitlines()
     assert lines == [
         "Task   Status   Seconds  Attempts  Worker  Function",
-        "日本   SUCCESS    1.500         2          work",
-        "cafe\u0301s  SUCCESS    1.500         2          work",
-        "\u0928\u0947      SUCCESS    1.500         2          work",
+        *(
+            name + " " * (7 - width) + "SUCCESS    1.500         2          work"
+            for name, width in names.items()
+        ),
     ]
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from html import escape
 from typing import TYPE_CHECKING
-from unicodedata import category, east_asian_width
+from unicodedata import category, east_asian_width, normalize
 
 from ..failure import beginning_of, notes_of
 from ..results import failure_line
@@ -25,6 +26,8 @@ MESSAGE_CHARACTERS = 300
 COLUMNS = ("Task", "Status", "Seconds", "Attempts", "Worker", "Function")
 NUMBERS = ("Seconds", "Attempts")
 _WITHOUT_WIDTH = ("Mn", "Me", "Cf")  # categories of characters that stand on others, or only control them
+_JOINED = re.compile("\u200d.|[\U0001f3fb-\U0001f3ff]")  # what is drawn as a part of the emoji before it
+_AS_EMOJI = re.compile(".\ufe0f")  # what else is a letter
 WORDS = {
     TaskStatus.ERRORED: "failed",
     TaskStatus.SKIPPED: "skipped",
@@ -62,9 +65,12 @@ def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
 
 def width_of(text: str) -> int:
     """Return how many letters' width a text takes in a monospaced font."""
+    if text.isascii():
+        return len(text)
+    composed = normalize("NFC", text)  # as macOS takes Korean names apart into wide and narrow parts
     return sum(
         0 if category(character) in _WITHOUT_WIDTH else 2 if east_asian_width(character) in "WF" else 1
-        for character in text
+        for character in _AS_EMOJI.sub("\N{GRINNING FACE}", _JOINED.sub("", composed))
     )
 
 
