@@ -28,7 +28,7 @@ from random import Random, SystemRandom
 from signal import Signals
 from struct import Struct
 from types import CellType, FunctionType, MappingProxyType, ModuleType
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, NewType, ParamSpec, TypeVar
 from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary, ref
 
 import programs
@@ -263,6 +263,8 @@ def total(n):
     return prices.price(n) * RATE
 def unused():
     pass
+class Shelf:
+    size = 21
 """,
     "prices.py": "def price(n):\n    return n + 1\n",
     "late.py": """
@@ -446,6 +448,10 @@ def given(function):
 def injected(database: Database):
     return database.port
 
+@given
+def injected_by_text(shelf: "shop.Shelf"):
+    return shelf.size
+
 class Depends:
     def __init__(self, function):
         self.function = function
@@ -523,7 +529,8 @@ VALUES = dict(
     lazy=lambda: lazy.FLAG and lazy.MODE, of_plugins=of_plugins,
     late_plugin=late_plugin, made=lambda name: vars(made)[name],
     depending=depending, documented=documented,
-    tools=tools, injected=injected, placed=Placed, beside=beside, in_dict=in_dict,
+    tools=tools, injected=injected, injected_by_text=injected_by_text, placed=Placed,
+    beside=beside, in_dict=in_dict,
     by_text=by_text, plugin=lambda: isinstance(OfAnother(), Plugin),
     inner=inner, outer=outer, late=late, closed=closed(1), uses_names=uses_names, nested=nested, total=total,
     by_module=lambda: shop.total(1), cart=Cart, method=Cart(3).sum, partial=functools.partial(outer, 1),
@@ -580,6 +587,12 @@ EDITS: dict[str, tuple[str, str, str, set[str]]] = {
     "what is found among subclasses": ("program.py", "weight = 900", "weight = 901", {"tools"}),
     "a new subclass": ("program.py", "def tools()", "class Saw(Hammer): pass\ndef tools()", {"tools"}),
     "what only an annotation names": ("program.py", "port = 5432", "port = 5433", {"injected"}),
+    "what a text in an annotation names in another module": (
+        "shop.py",
+        "size = 21",
+        "size = 22",
+        {"injected_by_text", *WHOLE},
+    ),
     "a module of a package that a text begins with": (
         "steps/inner/clean.py",
         "return 7",
@@ -799,6 +812,8 @@ def variants() -> list[Any]:
         *(ref(Worn), ref(Enum)),
         *(threading.RLock(), threading.local(), Random(1), Random(2), SystemRandom()),
         *(field(metadata={"a": 1}), field(metadata={"a": 2}), TypeVar("A"), TypeVar("B")),
+        *(TypeVar("A", bound=int), TypeVar("A", bound=list[str]), TypeVar("A", int, str)),
+        *(NewType("A", int), NewType("A", str), ParamSpec("A")),
         *(Path("a"), Path("b"), PurePosixPath("a"), Money(1, "EUR"), Money(1, "USD"), Money(2, "USD")),
     ]
 
@@ -918,7 +933,7 @@ def test_a_module_that_was_edited_since_it_was_loaded_is_another_one_than_the_on
 INSTALLED = """
 import os, sys
 sys.path.insert(1, os.path.join(os.path.dirname(__file__), "site-packages"))
-import acme.core, acme.jobs, local, plain, renamed, sched
+import acme.core, acme.jobs, dispatching, local, plain, renamed, sched
 from dispatching import show
 
 class Shape:
@@ -933,7 +948,7 @@ def late(x):
 
 MAY_CHANGE = set()
 VALUES = dict(
-    dispatched=lambda x: show(x),
+    dispatched=lambda x: show(x), dispatched_there=lambda x: dispatching.show(x),
     same_name=lambda x: plain.PLAIN, other_name=lambda x: renamed.RENAMED, late=late, none=lambda x: x,
     local=lambda x: local.LOCAL,
     part=lambda x: acme.core.CORE, own_part=lambda x: acme.jobs.JOBS, own=lambda x: sched.OWN,
@@ -960,7 +975,7 @@ def test_an_installed_package_counts_with_its_version_and_the_users_own_beside_i
         files[f"site-packages/{name}-1.dist-info/METADATA"] = f"Name: {name}\nVersion: 1\n"
     edits = (
         ("sched.py", {"own", "late"}),
-        ("program.py", {"dispatched"}),
+        ("program.py", {"dispatched", "dispatched_there"}),
         ("acme/jobs.py", {"own_part"}),
         ("site-packages/acme/core.py", set()),
         ("site-packages/acme_core-1.dist-info/METADATA", {"part"}),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import typing
-from itertools import pairwise
-from types import CodeType, FunctionType
+from itertools import accumulate, pairwise
+from types import CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..annotations import annotations_of, part_of
@@ -14,7 +14,7 @@ from ..serialization.rebuild import globals_of
 from .provenance import imports_by_text, texts_in
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from dis import Instruction
 
 _READS_GLOBAL: Final = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"}
@@ -109,12 +109,22 @@ def annotation_texts(named: Any) -> list[tuple[str, str]]:
     texts = [(name, _as_text(value)) for name, value in annotations_of(named).items()]
     aliases = set()
     for _, text in texts:  # which grows meanwhile
-        for word in re.findall(r"\w+", text):
-            if word not in aliases and _is_alias(alias := there.get(word)):
-                aliases.add(word)
+        for name, alias in _named_in(text, there):
+            if name not in aliases and _is_alias(alias):
+                aliases.add(name)
                 is_named = type(alias) in TYPE_ALIAS
-                texts.append((word, _as_text(part_of(alias, "value") if is_named else alias)))
+                texts.append((name, _as_text(part_of(alias, "value") if is_named else alias)))
     return texts
+
+
+def _named_in(text: str, there: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Give what an annotation names, as in ``prices``, ``prices.Table`` and ``prices.Table.Row``."""
+    for dotted in re.findall(r"\w+(?:\.\w+)*", text):
+        names = there
+        for part in accumulate(dotted.split("."), "{}.{}".format):
+            value = names.get(part.rpartition(".")[2])
+            yield part, value
+            names = vars(value) if isinstance(value, (type, ModuleType)) else {}
 
 
 def _globals_of(named: Any) -> Mapping[str, Any]:
@@ -144,7 +154,7 @@ def named_in_annotations(named: Any) -> tuple[list[object], list[object]]:
         one = pending.pop()
         text = getattr(one, "__forward_arg__", one)
         if type(text) is str:
-            pending += [there[word] for word in re.findall(r"\w+", text) if isinstance(there.get(word), type)]
+            pending += [value for _, value in _named_in(text, there) if isinstance(value, type)]
         elif isinstance(one, (type, FunctionType)):
             found.append(one)
         elif id(one) not in seen:

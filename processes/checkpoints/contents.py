@@ -42,8 +42,10 @@ from ..serialization.library_contents import WHAT_COUNTS, repr_without_addresses
 from ..serialization.pickling import LARGE, PROTOCOL
 from ..serialization.reducers import (
     DESCRIPTORS,
+    KNOWN_BY_IDENTITY,
     base_that_reduces,
     is_of_wrapt,
+    made_of,
     reduce_descriptor,
     reduced_by_base,
     registered_reducer,
@@ -52,7 +54,7 @@ from .code_reading import TYPE_ALIAS, annotation_texts, named_in_annotations
 from .provenance import absolute_name, imports_by_text, is_compiled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
     from .code_reading import Code
     from .fingerprint import Fingerprints
@@ -244,9 +246,7 @@ class Writer:
     def write_named(self, named: Any) -> None:
         """Write a function or class: the name of a library's, a number for one of the user's own."""
         version = self._fingerprints.modules.version(named.__module__)
-        # What the user has registered with a library's function that dispatches is the user's.
-        is_open = getattr(named, "__code__", None) is _DISPATCHED
-        if version is not None and "<locals>" not in named.__qualname__ and not is_open:
+        if version is not None and "<locals>" not in named.__qualname__ and not _is_open(named):
             self._put(b"library", f"{named.__module__} {named.__qualname__} {version}")
         else:
             self._put_need(named)
@@ -297,6 +297,11 @@ class Writer:
                 return
             self.write(value)
 
+    def write_type_parameter(self, parameter: Any) -> None:
+        """Write a type parameter, or a new type, with what it stands for."""
+        if not self._is_again(parameter):
+            self.write((type(parameter), parameter.__module__, made_of(parameter)))
+
     def write_weak_dict(self, weak: WeakKeyDictionary[Any, Any] | WeakValueDictionary[Any, Any]) -> None:
         if not self._is_again(weak):
             self._put(type(weak).__name__.encode())
@@ -323,6 +328,8 @@ class Writer:
         version = self._fingerprints.modules.version(module.__name__)
         if version is not None:
             self._put(b"library", f"{module.__name__} {version}")
+            for function in () if code is None else _open_functions(module, code.names):
+                self.write_named(function)
         elif code is None:
             self._write_whole(module)
         elif not self._is_again(module):
@@ -442,6 +449,20 @@ def _package_of(there: dict[str, Any]) -> str:
     return str(there.get("__package__") or there.get("__name__", ""))
 
 
+def _is_open(value: object) -> bool:
+    """Tell whether it is a function that dispatches: what is registered with a library's is the user's."""
+    return type(value) is FunctionType and value.__code__ is _DISPATCHED
+
+
+def _open_functions(library: ModuleType, names: Collection[str]) -> Iterator[Any]:
+    """Find the functions that dispatch, and that code names, in a library's module and those in it."""
+    modules = [library]
+    for module in modules:  # grows meanwhile
+        values = [vars(module)[name] for name in sorted(names) if name in vars(module)]
+        yield from filter(_is_open, values)
+        modules += [value for value in values if type(value) is ModuleType and value not in modules]
+
+
 def _by_parts(parts_of: Callable[[Any], Iterable[object]]) -> Callable[[Writer, Any], None]:
     """Return what writes an object as its type and what it is made of."""
 
@@ -480,6 +501,7 @@ _WRITERS: Final[dict[type, Callable[[Writer, Any], None]]] = {
     ),
     functools.partial: Writer.write_partial,
     **dict.fromkeys(TYPE_ALIAS, Writer.write_alias),
+    **dict.fromkeys(KNOWN_BY_IDENTITY, Writer.write_type_parameter),
     **dict.fromkeys((WeakKeyDictionary, WeakValueDictionary), Writer.write_weak_dict),
     ReferenceType: _by_parts(lambda reference: (reference(),)),
     struct.Struct: _by_parts(lambda layout: (layout.format,)),

@@ -52,7 +52,7 @@ NEW_OBJECT: Final = copyreg.__newobj__  # type: ignore[attr-defined]
 
 _TYPE_ALIAS: Final[Any] = getattr(typing, "TypeAliasType", ())  # from Python 3.12 on
 _KNOWN: Final = {*sys.stdlib_module_names, "numpy"}
-_KNOWN_BY_IDENTITY: Final = (typing.NewType, typing.TypeVar, typing.ParamSpec, typing.TypeVarTuple)
+KNOWN_BY_IDENTITY: Final = (typing.NewType, typing.TypeVar, typing.ParamSpec, typing.TypeVarTuple)
 
 
 def _reduce_cached_function(function: functools._lru_cache_wrapper[Any]) -> Any:
@@ -174,18 +174,21 @@ def _reduce_by_id(named: Any) -> Any:
     """Reduce what is known by its identity, a type parameter, say, to what it is made of, and to an id."""
     if can_be_imported(named):
         return named.__name__
+    return make_by_id, (note_id(named), named.__module__, _maker_of(named), *made_of(named))
+
+
+def made_of(named: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return the arguments, by position and by name, that something of `KNOWN_BY_IDENTITY` is made of."""
     args: tuple[Any, ...] = (named.__name__,)
-    keywords: dict[str, Any] = {}
     if isinstance(named, typing.NewType):
-        args = (*args, named.__supertype__)
-    else:
-        keywords = _default_of(named)
+        return (*args, named.__supertype__), {}
+    keywords = _default_of(named)
     if isinstance(named, typing.TypeVar):
         args = (*args, *part_of(named, "constraints", ()))
         variances = ("covariant", "contravariant", "infer_variance")  # the last from Python 3.12 on
         keywords |= {name: value for name in variances if (value := getattr(named, f"__{name}__", False))}
         keywords["bound"] = part_of(named, "bound")
-    return make_by_id, (note_id(named), named.__module__, _maker_of(named), args, keywords)
+    return args, keywords
 
 
 def _reduce_alias(alias: Any) -> Any:
@@ -471,7 +474,7 @@ REDUCERS: Final[dict[type, Callable[[Any], Any]]] = {
     io.TextIOWrapper: _reduce_text_file,
     contextlib._GeneratorContextManager: _reduce_context_manager,  # noqa: SLF001
     contextlib._AsyncGeneratorContextManager: _reduce_context_manager,  # noqa: SLF001
-    **dict.fromkeys(_KNOWN_BY_IDENTITY, _reduce_by_id),
+    **dict.fromkeys(KNOWN_BY_IDENTITY, _reduce_by_id),
 }
 if _TYPE_ALIAS:
     REDUCERS[_TYPE_ALIAS] = _reduce_alias
