@@ -103,6 +103,16 @@ def test_links_lead_somewhere(document):
     assert missing == []
 
 
+def test_the_tests_that_the_faults_name_are_there():
+    text = (FOLDER / "docs" / "faults.md").read_text(encoding="utf-8")
+    paths = (FOLDER / "tests").rglob("test_*.py")
+    tests = re.findall(r"def (test_\w+)", "".join(path.read_text(encoding="utf-8") for path in paths))
+    named = re.findall(r"(?:`|::|…)(test_\w+)(?![\w.])", text)
+    assert {*named} - {*tests} == set()
+    parts = re.findall(r"`…(?!test_)(\w+)", text)  # of names that are like the one before
+    assert [part for part in parts if not any(part in test for test in tests)] == []
+
+
 def headings_of(path: Path) -> set[str]:
     """Return the names under which GitHub lets one link to a document's headings."""
     headings = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
