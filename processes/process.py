@@ -240,7 +240,7 @@ class Process:
             If the graph would not hold.
         """
         if not isinstance(task, Task):
-            raise _no_task(task)
+            raise _no_task(task, "add what is in it one by one")
         with _changing:
             self._begun_draft().add(task)
 
@@ -590,7 +590,7 @@ def _report_of(process: Process, scheduler: Scheduler) -> ProcessExecutionReport
 
 def _index_of(task_name: str, members: Graph | Draft) -> int:
     if not isinstance(task_name, str):
-        raise TypeError(f"task_name must be str, not {brief_repr(task_name)}")
+        raise _no_task_name(task_name)
     index = members.index.get(task_name.lower())
     if index is None:
         hint = partial(did_you_mean, task_name, members.index)
@@ -619,13 +619,18 @@ def _no_name(name: object) -> TypeError:
     return TypeError(f"name must be str, not {shown}")
 
 
-def _no_task(task: object) -> TypeError:
+def _no_task(task: object, of_list: str = "take the tasks out of it, as in [*tasks, other]") -> TypeError:
     hint = ""
     if isinstance(task, (list, tuple)):
-        hint = ": take the tasks out of it, as in [*tasks, other]"
+        hint = f": {of_list}"
     elif callable(task):
         hint = ": write Task('name', function)"
     return TypeError(f"tasks must be Task objects, not {brief_repr(task)}{hint}")
+
+
+def _no_task_name(task_name: object) -> TypeError:
+    hint = f": write its name, {brief_repr(task_name.name)}" if isinstance(task_name, Task) else ""
+    return TypeError(f"task_name must be str, not {brief_repr(task_name)}{hint}")
 
 
 def _no_dependency(dependency: object) -> TypeError:

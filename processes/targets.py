@@ -154,7 +154,7 @@ def _only_process(module: ModuleType, location: str) -> Process | Callable[[], o
     what = (
         "more than one Process"
         if found
-        else f"neither a Process nor a function `build`{_below_guard(module)}"
+        else f"neither a Process nor a function `build` that makes one{_below_guard(module)}"
     )
     raise click.UsageError(f"{location!r} has {what}{_candidates(module)}")
 

@@ -523,7 +523,10 @@ WRONG_USAGES = [
     (["run", "job.py", "--trace", "folder"], "'folder' is a directory"),
     (["run", "several.py"], "has more than one Process; append :NAME with one of first, second"),
     (["run", "both.py"], "has more than one Process; append :NAME with one of first, second, build"),
-    (["run", "none.py"], "has neither a Process nor a function `build`; append :NAME with one of other"),
+    (
+        ["run", "none.py"],
+        "neither a Process nor a function `build` that makes one; append :NAME with one of other",
+    ),
     (["run", "none.py:other"], "'other' of 'none.py' returned 3, which is no Process"),
     (["run", "many.py"], "append :NAME with one of f0, f1, f2, f3, f4, f5, f6, f7, f8, f9, …"),
     (
@@ -534,7 +537,7 @@ WRONG_USAGES = [
     (["demo", "--day"], "No such option"),
     (
         ["run", "guarded.py"],
-        'nor a function `build` (what stands below `if __name__ == "__main__":` is not',
+        'nor a function `build` that makes one (what stands below `if __name__ == "__main__":` is not',
     ),
     (["run", "guarded:inner"], "'guarded' has no 'inner' (what stands below `if __name__ =="),
     (["run", "ran.py"], "'ran.py' has run its process itself when it was loaded; let it do so below"),

@@ -158,8 +158,8 @@ def test_a_keyword_and_a_task_the_wrong_way_round_are_told():
     )
 
 
-@pytest.mark.parametrize("name", [1, None, Task("a", work)])
-def test_a_task_is_named_by_its_name_alone(name):
+@pytest.mark.parametrize(("name", "hint"), [(1, ""), (None, ""), (Task("a", work), ": write its name, 'a'")])
+def test_a_task_is_named_by_its_name_alone(name, hint):
     process = Process([Task("a", work)])
     for look_up in (
         process.get_task,
@@ -167,7 +167,7 @@ def test_a_task_is_named_by_its_name_alone(name):
         process.remove_task,
         lambda task_name: process.add_task_dependency(task_name, TaskDependency("b")),
     ):
-        with pytest.raises(TypeError, match=re.escape(f"task_name must be str, not {name!r}")):
+        with pytest.raises(TypeError, match=re.escape(f"task_name must be str, not {name!r}{hint}")):
             look_up(name)
 
 

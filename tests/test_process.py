@@ -120,6 +120,11 @@ def same_name(name: str) -> Any:
             "take the tasks out of it, as in [*tasks, other]",
         ),
         (
+            lambda: Process([]).add_task([Task("a", abs)]),
+            "tasks must be Task objects, not [Task(name='a', func=abs, dependencies=[])]: "
+            "add what is in it one by one",
+        ),
+        (
             lambda: Process([Task("a", abs)]).add_task_dependency("a", results_of("b")),
             "dependency must be of type TaskDependency, not [TaskDependency('b', True, False, '')]: "
             "results_of makes a list: add what is in it one by one",
