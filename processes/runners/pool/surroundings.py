@@ -1,8 +1,8 @@
 """What a task can change for the next one on its worker, and how it is put back.
 
 Put back are: working directory, umask, environment with the time zone, sys.path, recursion limit, handlers
-of signals that have a name, blocked signals and interval timers. Not put back, since nothing can: modules
-that were changed, what C libraries keep, limits that were lowered. For threads left behind see
+of signals that have a name, blocked signals and interval timers. Not put back: modules that were changed,
+hooks and streams in `sys`, what C libraries keep, limits that were lowered. For threads left behind see
 :mod:`.fitness`.
 
 Signals are looked at only if the module `signal` has been imported, which no module of a worker does before
