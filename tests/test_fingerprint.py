@@ -73,6 +73,7 @@ assert changed <= MAY_CHANGE, changed
 MANY = """
 import abc, collections, contextlib, dataclasses, datetime, decimal, enum, functools, logging, pathlib
 import random, re, secrets, struct, threading, types, typing
+import hashed
 from os import environ
 from sys import stdout
 import numpy as np
@@ -101,6 +102,17 @@ class NameSet(set):
 class ClassProperty(property):
     def __get__(self, instance, owner=None):
         return self.fget(owner)
+
+class TellsItself:
+    __slots__ = ("a", "b", "c", "d", "e", "f")
+    def __init__(self):
+        for number, name in enumerate(self.__slots__):
+            setattr(self, name, number)
+    def __getstate__(self):
+        return {name: getattr(self, name) for name in {*self.__slots__}}
+    def __setstate__(self, state):
+        for name, value in state.items():
+            setattr(self, name, value)
 
 class Colour(enum.Enum):
     RED = 1
@@ -235,8 +247,38 @@ VALUES = dict(
     exact=decimal.Decimal("1.10"), path=pathlib.Path("/tmp/x"), pattern=re.compile("a+"),
     counter=collections.Counter("hello"),
     space=types.SimpleNamespace(a={"p", "q"}), protocol=Sized, log=log,
-    lock=lock, ellipsis=(..., NotImplemented),
+    lock=lock, ellipsis=(..., NotImplemented), tells_itself=TellsItself(),
+    hashed_map=hashed.Map(dict.fromkeys("abcdef", [1])), hashed_set=hashed.Set("abcdef"),
 )
+"""
+
+# As pyrsistent's and those of immutables: for a pickle they give their items as they stand in them.
+HASHED = """
+from collections import abc
+
+class Map(abc.Mapping):
+    def __init__(self, items):
+        self._items = frozenset(items), dict(items)
+    def __reduce__(self):
+        return Map, ({key: self[key] for key in self},)
+    def __iter__(self):
+        return iter(self._items[0])
+    def __len__(self):
+        return len(self._items[0])
+    def __getitem__(self, key):
+        return self._items[1][key]
+
+class Set(abc.Set):
+    def __init__(self, items):
+        self._items = frozenset(items)
+    def __reduce__(self):
+        return Set, ([*self],)
+    def __iter__(self):
+        return iter(self._items)
+    def __len__(self):
+        return len(self._items)
+    def __contains__(self, item):
+        return item in self._items
 """
 
 
@@ -248,11 +290,13 @@ def output_of(program: str, folder: Path, seed: int = 0, **environment: str) -> 
 
 
 def test_fingerprints_are_the_same_in_each_process_and_wherever_the_code_stands(tmp_path):
-    first = output_of(MANY + PRINT + USE, tmp_path, 1)
+    library = tmp_path / "site-packages"
+    write_all(library, {"hashed.py": HASHED})
+    first = output_of(MANY + PRINT + USE, tmp_path, 1, PYTHONPATH=str(library))
     assert len(first.splitlines()) > 50
-    moved = MANY.replace("):\n", "):  # a comment\n\n")
+    moved = "# moved\n" * 20 + MANY.replace("):\n", "):  # a comment\n\n")
     (tmp_path / "elsewhere").mkdir()
-    assert output_of("# moved\n" * 20 + moved + PRINT + USE, tmp_path / "elsewhere", 2) == first
+    assert output_of(moved + PRINT + USE, tmp_path / "elsewhere", 2, PYTHONPATH=str(library)) == first
 
 
 HELPERS = {

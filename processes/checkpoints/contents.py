@@ -13,6 +13,7 @@ import struct
 import sys
 import threading
 import typing
+from collections.abc import Mapping, Set
 from contextvars import ContextVar
 from enum import Enum
 from hashlib import blake2b
@@ -54,7 +55,7 @@ from .code_reading import TYPE_ALIAS, annotation_texts, named_in_annotations
 from .provenance import absolute_name, imports_by_text, is_compiled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     from .code_reading import Code
     from .fingerprint import Fingerprints
@@ -206,7 +207,7 @@ class Writer:
                 self.write(key)
                 self.write(item)
 
-    def write_set(self, value: set[Any] | frozenset[Any]) -> None:
+    def write_set(self, value: Iterable[Any]) -> None:
         digests = sorted(map(self._fingerprints.digest, value))  # their own order differs from run to run
         self._put(type(value).__name__.encode(), b"".join(digests))
 
@@ -229,10 +230,13 @@ class Writer:
         make, args, *rest = reduced_by_base(value, reduced, base_that_reduces(kind))
         self._put(b"object")
         self.write(make)
-        self.write(args)
+        if self._is_of_library(kind) and _has_own_order(value, make, args):
+            self.write_set(args[0].items() if type(args[0]) is dict else args[0])
+        else:
+            self.write(args)
         # An exception has an empty state as soon as somebody has looked at it.
         state, items, pairs, set_state = rest + [None] * (4 - len(rest))
-        self.write(None if type(state) is dict and not state else state)
+        self.write(None if type(state) is dict and not state else _in_order(value, state))
         self.write(None if items is None else list(items))
         self.write(None if pairs is None else list(pairs))
         self.write(set_state)
@@ -447,6 +451,35 @@ class Writer:
 
 def _package_of(there: dict[str, Any]) -> str:
     return str(there.get("__package__") or there.get("__name__", ""))
+
+
+def _has_own_order(value: object, make: Callable[..., Any], args: tuple[Any, ...]) -> bool:
+    """Tell whether what a set or mapping is made of stands there in an order of hashes, say, and not its own.
+
+    Those of pyrsistent and immutables do; a frozen dict has the order that it was given.
+    """
+    if not (isinstance(value, (Set, Mapping)) and len(args) == 1 and type(args[0]) in (list, tuple, dict)):
+        return False
+    given = [str(number) for number in range(64)]
+    try:
+        found = [*make(type(args[0])(dict.fromkeys(given)))]
+        return found != given and sorted(found) == sorted(given)
+    except Exception:  # it takes other items
+        return False
+
+
+def _in_order(value: object, state: Any) -> Any:
+    """Return a state that is an object's attributes in the order in which the object has them.
+
+    Classes that tell it themselves may go through a set of their slots: its order differs from run to run.
+    """
+    if type(state) is not dict or type(value).__getstate__ is object.__getstate__:
+        return state
+    own: Any = object.__getstate__(value)
+    attributes, slots = own if isinstance(own, tuple) else (own, None)
+    found = (attributes or {}) | (slots or {})
+    is_same = found.keys() == state.keys() and all(found[name] is state[name] for name in state)
+    return found if is_same else state
 
 
 def _is_open(value: object) -> bool:
