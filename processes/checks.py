@@ -70,13 +70,17 @@ def check_interpreter(runner: str) -> None:
 
 def check_plain(name: str, function: object) -> None:
     """Refuse a function of which nothing runs when it is called, where nobody does more than that."""
-    called = (function, type(function).__call__)
-    if any(map(iscoroutinefunction, called)):
+    if any(map(iscoroutinefunction, (function, type(function).__call__))):
         raise TypeError(
             f"{name} is a coroutine function, which nobody awaits: make it a plain one, which may call "
             "asyncio.run"
         )
-    if any(map(isgeneratorfunction, called)):
+    check_yields_nothing(name, function)
+
+
+def check_yields_nothing(name: str, function: object) -> None:
+    """Refuse a function of which nothing runs when it is called, though one that is awaited may do."""
+    if any(map(isgeneratorfunction, (function, type(function).__call__))):
         raise TypeError(
             f"{name} is a generator function, of which nothing runs: make it a plain one, without yield"
         )

@@ -381,8 +381,8 @@ class Process:
         Raises
         ------
         TypeError, ValueError
-            If an argument is of the wrong type or value, the list `tasks` was changed, or the file
-            `checkpoint` is none, before anything runs.
+            If an argument is of the wrong type or value, the list `tasks` was changed, or `checkpoint` is a
+            file of another kind, before anything runs.
         OSError
             If the file `checkpoint` cannot be opened, before anything runs; a BlockingIOError if another run
             has it.

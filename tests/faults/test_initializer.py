@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 from collections import Counter
+from collections.abc import Iterator
 from functools import partial
 from importlib import import_module
 
@@ -137,6 +138,11 @@ def test_what_a_scripts_initializer_puts_into_a_global_is_there_for_its_function
 
 
 def test_what_is_no_initializer_or_cannot_travel_is_refused_before_anything_runs(tmp_path):
+    def start_and_end() -> Iterator[None]:
+        yield
+
+    with pytest.raises(TypeError, match="initializer is a generator function, of which nothing runs"):
+        ProcessPoolRunner(initializer=start_and_end)
     with pytest.raises(TypeError, match="initializer must be callable or None, not 'start'"):
         ProcessPoolRunner(initializer="start")
     lock = threading.Lock()

@@ -17,7 +17,7 @@ from time import sleep, time
 from typing import TYPE_CHECKING, ClassVar
 
 from ...attempt import NOBODY, Attempt, Finished, Returned, Started, Unsendable, Worker, WorkerDied
-from ...checks import check_count, check_interpreter
+from ...checks import check_count, check_interpreter, check_yields_nothing
 from ...clock import monotonic
 from ...cpus import usable_cpus
 from ...exceptions import MemoryLimitError, SerializationError, WorkerDiedError
@@ -127,6 +127,7 @@ class ProcessPoolRunner(WarmRunner[Child]):
         check_preload(preload)
         if initializer is not None and not callable(initializer):
             raise TypeError(f"initializer must be callable or None, not {brief_repr(initializer)}")
+        check_yields_nothing("initializer", initializer)
         cpus = usable_cpus()
         self.max_workers: int = cpus if max_workers is None else max_workers
         self.threads_per_worker: int = threads_per_worker or max(1, cpus // self.max_workers)
