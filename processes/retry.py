@@ -121,7 +121,7 @@ def exponential_backoff(
     TypeError
         If one of the first three is no number, or `jitter` no bool.
     ValueError
-        If `base` or `maximum` is negative, or `factor` is below 1.
+        If `base` or `maximum` is below 0, `factor` below 1, or one of them ``nan``.
 
     Examples
     --------
@@ -135,11 +135,11 @@ def exponential_backoff(
     for name, value in (("base", base), ("factor", factor), ("maximum", maximum)):
         if not is_number(value):
             raise TypeError(f"{name} must be a number, not {brief_repr(value)}")
-    if base < 0 or maximum < 0:
+    if not (base >= 0 and maximum >= 0):  # nor is nan
         raise ValueError(
-            f"base and maximum must not be negative, not {brief_repr(base)} and {brief_repr(maximum)}"
+            f"base and maximum must be at least 0, not {brief_repr(base)} and {brief_repr(maximum)}"
         )
-    if factor < 1:
+    if not factor >= 1:
         raise ValueError(f"factor must be at least 1, not {brief_repr(factor)}")
 
     return _Backoff(base, factor, maximum, jitter)

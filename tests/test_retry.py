@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from math import nan
 
 import pytest
 
@@ -34,9 +35,12 @@ def test_a_backoff_may_be_nothing_and_need_not_grow():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"base": -1}, "base and maximum must not be negative, not -1 and 60"),
-        ({"base": 1, "maximum": -2}, "base and maximum must not be negative, not 1 and -2"),
+        ({"base": -1}, "base and maximum must be at least 0, not -1 and 60"),
+        ({"base": 1, "maximum": -2}, "base and maximum must be at least 0, not 1 and -2"),
         ({"base": 1, "factor": 0.5}, "factor must be at least 1, not 0.5"),
+        ({"base": nan}, "base and maximum must be at least 0, not nan and 60"),
+        ({"base": 1, "maximum": nan}, "base and maximum must be at least 0, not 1 and nan"),
+        ({"base": 1, "factor": nan}, "factor must be at least 1, not nan"),
     ],
 )
 def test_a_backoff_that_would_go_below_nothing_or_shrink_is_refused(options, message):

@@ -447,6 +447,7 @@ WRONG = [
     ({"timeout": 1e6}, ValueError, "timeout must be a positive number of seconds, less than a million"),
     ({"timeout": "5"}, TypeError, "timeout must be a positive number"),
     ({"secret": b"x"}, TypeError, "secret must be str or None"),
+    ({"secret": ""}, ValueError, "secret must not be empty"),
     ({"nest_under": 1}, TypeError, "nest_under must be str or None"),
     ({"extra_payload": []}, TypeError, "extra_payload must be a dict"),
     ({"extra_payload": {"at": datetime.now(UTC)}}, TypeError, "what JSON knows: .*datetime"),

@@ -50,8 +50,8 @@ class WebhookConfig:
     TypeError
         If an argument is of the wrong type, or `extra_payload` holds a value that JSON does not know.
     ValueError
-        If the URL is no http or https URL, a header cannot be sent, `extra_payload` holds itself or a number
-        that JSON does not know, or a number is out of its range.
+        If the URL is no http or https URL, a header cannot be sent, `secret` is empty, `extra_payload` holds
+        itself or a number that JSON does not know, or a number is out of its range.
     """
 
     url: str = field(repr=False)  # like the others that are not shown: it may hold a secret
@@ -76,6 +76,8 @@ class WebhookConfig:
         for what, text in (("secret", self.secret), ("nest_under", self.nest_under)):
             if text is not None and not isinstance(text, str):
                 raise TypeError(f"{what} must be str or None, not {type(text).__name__}")
+        if self.secret == "":  # as of a variable of the environment that is not set
+            raise ValueError("secret must not be empty: anybody could sign with that; None signs nothing")
         _check_payload(self.extra_payload)
         check_retries(self.retries)
 
