@@ -219,6 +219,9 @@ def tally(x):
     TALLY.counts[x] = 1
     return len(TALLY.counts)
 
+def tallied():
+    return sorted(TALLY.counts)
+
 class Stats:
     seen = CACHE
 
@@ -241,6 +244,7 @@ def tasks():
         Task("alone", alone, args=(2,)),
         Task("tally", tally, args=(1,)),
         Task("tally-more", tally, args=(2,)),
+        Task("tallied", tallied),
         Task("note", Stats().note, args=(5,)),
         Task("count", count, args=(6,)),
         *[Task(f"made-{x}", remember(CACHE)(square), args=(x,)) for x in (10, 11, 12)],
@@ -1039,6 +1043,7 @@ SCRIPTS = {
             "alone": [1, 2],
             "tally": 2,
             "tally-more": 3,
+            "tallied": [0, 1, 2],
             "note": [3, 1],
             "count": [2, 2],
             "made-10": [4, 4],
