@@ -234,7 +234,18 @@ def count(x, *, log=LOG):
     log.append(x)
     return len(log), len(LOG)
 
+def stock():
+    left = 3
+    def take():
+        nonlocal left
+        left -= 1
+    def tell():
+        return left
+    return lambda: take(), lambda: tell()
+
 def tasks():
+    global take_one, tell_left
+    take_one, tell_left = stock()
     CACHE.clear()
     LOG.clear()
     TALLY.counts = {0: 1}
@@ -247,6 +258,8 @@ def tasks():
         Task("tallied", tallied),
         Task("note", Stats().note, args=(5,)),
         Task("count", count, args=(6,)),
+        Task("take", take_one),
+        Task("left", tell_left),
         *[Task(f"made-{x}", remember(CACHE)(square), args=(x,)) for x in (10, 11, 12)],
     ]
 """
@@ -1046,6 +1059,8 @@ SCRIPTS = {
             "tallied": [0, 1, 2],
             "note": [3, 1],
             "count": [2, 2],
+            "take": None,
+            "left": 2,
             "made-10": [4, 4],
             "made-11": [5, 5],
             "made-12": [6, 6],
