@@ -27,6 +27,7 @@ from processes import (
     Process,
     RunFinished,
     RunStarted,
+    SequentialRunner,
     Task,
     TaskDependency,
     TaskFinished,
@@ -311,6 +312,20 @@ def test_a_second_ctrl_c_ends_an_observer_that_goes_on():
     assert told[3] == "goes on"
     assert [type(event) for event in told[4:]] == [RunFinished]
     assert process.report.results == {"quick": 1}
+
+
+def test_a_second_ctrl_c_cuts_no_step_of_the_run_short():
+    steps = []
+
+    class StruckTwice(SequentialRunner):
+        def close(self):
+            for _ in range(2):
+                signal.raise_signal(signal.SIGINT)
+            steps.append("closed")
+
+    with pytest.raises(KeyboardInterrupt):
+        Process([Task("quick", abs, args=(-1,))]).run(runner=StruckTwice())
+    assert steps == ["closed"]
 
 
 def test_ctrl_c_ends_a_program_whose_coroutine_goes_on_beside_its_event_loop():
