@@ -197,9 +197,7 @@ def create_log_file(path: str | os.PathLike[str]) -> None:
 
 
 def record_sink(task: Task) -> RecordSink | None:
-    """Give what takes the records that a task's function logs; None if the task has no log file."""
-    if not task.has_logger:
-        return None
+    """Give what takes the records that the function of a task with a logger logs; None without a log file."""
     handlers = [handler for handler in task.logger.handlers if isinstance(handler, TaskFileHandler)]
     return RecordSink(handlers) if handlers else None
 
