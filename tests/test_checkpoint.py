@@ -467,6 +467,8 @@ def test_what_is_no_path_is_refused_before_anything_runs(value, make, ran):
     error = ValueError if value == "" else TypeError
     with pytest.raises(error, match="checkpoint must be"):
         diamond(make).run(checkpoint=value)
+    with pytest.raises(error, match="checkpoint must be"):
+        diamond(make).dry_run(value)
     assert taken(ran) == []
 
 
