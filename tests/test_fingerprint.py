@@ -159,6 +159,15 @@ class Sized(typing.Protocol):
 
 isinstance(3, Shape)
 
+class Step:
+    known = set()
+    def __init_subclass__(cls):
+        Step.known.add(cls)
+
+class Load(Step): pass
+class Clean(Step): pass
+class Store(Step): pass
+
 class Holder:
     def __init__(self):
         self.array, self.me, self.lock = np.arange(100_000), self, threading.RLock()
@@ -247,7 +256,7 @@ VALUES = dict(
     exact=decimal.Decimal("1.10"), path=pathlib.Path("/tmp/x"), pattern=re.compile("a+"),
     counter=collections.Counter("hello"),
     space=types.SimpleNamespace(a={"p", "q"}), protocol=Sized, log=log,
-    lock=lock, ellipsis=(..., NotImplemented), tells_itself=TellsItself(),
+    lock=lock, ellipsis=(..., NotImplemented), tells_itself=TellsItself(), a_registry=Load,
     hashed_map=hashed.Map(dict.fromkeys("abcdef", [1])), hashed_set=hashed.Set("abcdef"),
 )
 """

@@ -208,8 +208,14 @@ class Writer:
                 self.write(item)
 
     def write_set(self, value: Iterable[Any]) -> None:
-        digests = sorted(map(self._fingerprints.digest, value))  # their own order differs from run to run
-        self._put(type(value).__name__.encode(), b"".join(digests))
+        tag, items = type(value).__name__.encode(), [*value]  # whose own order differs from run to run
+        named = {f"{item.__module__} {item.__qualname__}": item for item in items if _is_named(item)}
+        if len(named) == len(items):  # what they have in them may lead back to the set
+            self._put(b"named " + tag, str(len(items)))
+            for name in sorted(named):
+                self.write(named[name])
+        else:
+            self._put(tag, b"".join(sorted(map(self._fingerprints.digest, items))))
 
     def write_object(self, value: Any) -> None:
         kind = type(value)
@@ -480,6 +486,10 @@ def _in_order(value: object, state: Any) -> Any:
     found = (attributes or {}) | (slots or {})
     is_same = found.keys() == state.keys() and all(found[name] is state[name] for name in state)
     return found if is_same else state
+
+
+def _is_named(value: object) -> bool:
+    return issubclass(type(value), (type, FunctionType))
 
 
 def _is_open(value: object) -> bool:
