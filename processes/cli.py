@@ -21,7 +21,7 @@ from .execution_report import ProcessExecutionReport
 from .failure import exception_line
 from .folders import make_folder_for
 from .observers.progress import is_terminal
-from .rendering.table import to_text
+from .rendering.table import NAME_CHARACTERS, aligned, on_one_line, to_text
 from .runners import RUNNERS
 from .targets import find_process
 
@@ -225,9 +225,8 @@ def run(
     if checkpoint is not None and dry_run:
         with _wrong_usage():
             why = process.dry_run(checkpoint)
-        width = max(map(len, why), default=0)
-        lines = [f"{name:{width}}  {reason}" for name, reason in why.items()]
-        _print("\n".join([f"{len(why)} of {len(process.tasks)} tasks would run.", *lines]))
+        rows = [(on_one_line(name, NAME_CHARACTERS), reason) for name, reason in why.items()]
+        _print("\n".join([f"{len(why)} of {len(process.tasks)} tasks would run.", *aligned(rows)]))
         return
     if progress is None:
         progress = is_terminal(sys.stderr)

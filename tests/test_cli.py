@@ -169,6 +169,12 @@ def test_a_dry_run_says_what_would_run_and_why(write, main, tmp_path):
     assert main(*dry)[1] == (
         "2 of 3 tasks would run.\nbad    no result of it is saved\nbelow  no result of it is saved\n"
     )
+    named = 'Process([Task("\u65e5\u672c", int), Task("red\\x1b[31m", int)])'
+    write(odd=f"from processes import Process, Task\nprocess = {named}\n")
+    assert main("run", "odd.py", *dry[2:])[1].splitlines()[1:] == [
+        "\u65e5\u672c         no result of it is saved",
+        "red\\x1b[31m  no result of it is saved",
+    ]
     write(job=BAD.replace("int", "float"))
     saved = path.read_bytes()
     assert main(*dry)[1].splitlines()[1] == "good   its function is not what it was"

@@ -14,6 +14,8 @@ from ..task_types import TaskStatus
 from ..visible import visible
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
     from ..execution_report import ProcessExecutionReport, TaskReportEntry
 
 SHOWN_TASKS = 50  # more rows than that nobody reads in a terminal
@@ -43,22 +45,23 @@ def to_text(report: ProcessExecutionReport, *, only_unsuccessful: bool = False) 
         entries = [entry for entry in entries if entry.status is not TaskStatus.SUCCESS]
     lines = [totals(report)]
     if entries:
-        lines += _aligned([COLUMNS, *(_cells(report, entry) for entry in entries[:SHOWN_TASKS])])
+        rows = [COLUMNS, *(_cells(report, entry) for entry in entries[:SHOWN_TASKS])]
+        lines += aligned(rows, [COLUMNS.index(column) for column in NUMBERS])
     if hidden := entries[SHOWN_TASKS:]:
         lines.append(f"... and {len(hidden)} more: {_counts(hidden)}")
     lines += _failures(report)
     return "\n".join(lines)
 
 
-def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
-    """Put cells into lines such that those of a column stand below each other."""
+def aligned(rows: Sequence[tuple[str, ...]], numbers: Collection[int] = ()) -> list[str]:
+    """Put cells into lines such that those of a column stand below each other; these to the right."""
     widths = [max(map(width_of, column)) for column in zip(*rows, strict=True)]
     lines = []
     for row in rows:
         cells = []
-        for column, cell, width in zip(COLUMNS, row, widths, strict=True):
+        for column, (cell, width) in enumerate(zip(row, widths, strict=True)):
             space = " " * (width - width_of(cell))
-            cells.append(space + cell if column in NUMBERS else cell + space)
+            cells.append(space + cell if column in numbers else cell + space)
         lines.append("  ".join(cells).rstrip())
     return lines
 
@@ -109,14 +112,14 @@ def _cells(report: ProcessExecutionReport, entry: TaskReportEntry) -> tuple[str,
     metrics = report.metrics.get(entry.name)
     worker = "checkpoint" if entry.name in report.from_checkpoint else ""
     if metrics is not None:
-        worker = _on_one_line(metrics.worker, NAME_CHARACTERS)
+        worker = on_one_line(metrics.worker, NAME_CHARACTERS)
     return (
-        _on_one_line(entry.name, NAME_CHARACTERS),
+        on_one_line(entry.name, NAME_CHARACTERS),
         entry.status.name,
         f"{entry.elapsed_seconds:.3f}",
         str(entry.attempts),
         worker,
-        _on_one_line(entry.function, NAME_CHARACTERS),
+        on_one_line(entry.function, NAME_CHARACTERS),
     )
 
 
@@ -142,7 +145,7 @@ def _failures(report: ProcessExecutionReport) -> list[str]:
     lines = []
     for entry in errored[:SHOWN_FAILURES]:
         message, *details = _failure(report, entry)
-        lines += ["", f"{_on_one_line(entry.name, NAME_CHARACTERS)}: {message}"]
+        lines += ["", f"{on_one_line(entry.name, NAME_CHARACTERS)}: {message}"]
         lines += [f"    {detail}" for detail in details]
     if len(errored) > SHOWN_FAILURES:
         lines += ["", f"... and {len(errored) - SHOWN_FAILURES} more failures"]
@@ -152,18 +155,18 @@ def _failures(report: ProcessExecutionReport) -> list[str]:
 def _failure(report: ProcessExecutionReport, entry: TaskReportEntry) -> list[str]:
     """Tell in a few lines why a task failed, where, and what was skipped for it."""
     exception, beginning = report.exceptions.get(entry.name), ""
-    lines = [_on_one_line(failure_line(entry, exception), MESSAGE_CHARACTERS)]
+    lines = [on_one_line(failure_line(entry, exception), MESSAGE_CHARACTERS)]
     if exception is not None:
         beginning = beginning_of(exception)
         for note in notes_of(exception)[:SHOWN_NOTES]:
             lines += _note_lines(note)
     if entry.error is not None and (location := entry.error.traced_vars_location):
-        lines.append(f"at {_on_one_line(location, MESSAGE_CHARACTERS)}")
+        lines.append(f"at {on_one_line(location, MESSAGE_CHARACTERS)}")
         if beginning not in ("", location):  # most often it is a library that raises
-            lines.append(f"from {_on_one_line(beginning, MESSAGE_CHARACTERS)}")
+            lines.append(f"from {on_one_line(beginning, MESSAGE_CHARACTERS)}")
     if entry.error is not None and entry.error.downstream_impact:
         skipped = ", ".join(entry.error.downstream_impact)
-        lines.append(f"skipped for it: {_on_one_line(skipped, MESSAGE_CHARACTERS)}")
+        lines.append(f"skipped for it: {on_one_line(skipped, MESSAGE_CHARACTERS)}")
     return lines
 
 
@@ -172,11 +175,11 @@ def _note_lines(note: str) -> list[str]:
     lines = [line for line in note.splitlines() if line.strip()] or [""]
     if len(lines) > FIRST_LINES + LAST_LINES:
         lines[FIRST_LINES:-LAST_LINES] = ["..."]
-    first, *others = [_on_one_line(line, MESSAGE_CHARACTERS) for line in lines]
+    first, *others = [on_one_line(line, MESSAGE_CHARACTERS) for line in lines]
     return [first, *(f"  {line}" for line in others)]
 
 
-def _on_one_line(text: str, room: int) -> str:
+def on_one_line(text: str, room: int) -> str:
     """Shorten a text, and write out what a terminal would take as a command.
 
     The middle goes: what a program has written last tells why it failed, and numbers stand behind names.
