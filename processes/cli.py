@@ -9,7 +9,7 @@ from __future__ import annotations
 import json  # noqa: F401 - what reports need comes before any module of the user's can take its place
 import os
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,7 +82,10 @@ class Program(click.Group):
             try:
                 return super().main(*args, **kwargs)
             finally:
-                click.echo(nl=False)  # writes what was printed: Python would do so too late to say more of it
+                with suppress(AttributeError, ValueError):  # a file may have closed it, or put anything there
+                    click.echo(
+                        nl=False
+                    )  # writes what was printed: at its end, Python could say no more of it
         except OSError as error:
             if not _lose_output():
                 raise
