@@ -308,9 +308,12 @@ class Writer:
             self.write(value)
 
     def write_type_parameter(self, parameter: Any) -> None:
-        """Write a type parameter, or a new type, with what it stands for."""
-        if not self._is_again(parameter):
-            self.write((type(parameter), parameter.__module__, made_of(parameter)))
+        """Write a type parameter, or a new type: a library's by name, one of the user's own as it is made."""
+        module = parameter.__module__
+        if self._fingerprints.modules.version(module) is not None:
+            self._put_name(b"library", module, parameter.__name__)
+        elif not self._is_again(parameter):
+            self.write((type(parameter), module, made_of(parameter)))
 
     def write_weak_dict(self, weak: WeakKeyDictionary[Any, Any] | WeakValueDictionary[Any, Any]) -> None:
         if not self._is_again(weak):
