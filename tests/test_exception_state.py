@@ -310,6 +310,11 @@ def test_an_exception_of_an_extension_module_that_nobody_else_can_make_makes_its
         assert [error["loc"] for error in copy.errors()] == [error["loc"] for error in original.errors()]
         assert [error["msg"] for error in copy.errors()] == [error["msg"] for error in original.errors()]
         assert repr(copy.__cause__) == repr(original.__cause__)
+    original = caught(lambda: pydantic.TypeAdapter(refused).validate_python(1))
+    outer = RuntimeError("from what has been refused")
+    outer.__cause__, outer.__context__ = original.errors()[0]["ctx"]["error"], original
+    copy = there_and_back(outer)
+    assert repr(copy.__context__.errors()[0]["ctx"]["error"]) == repr(outer.__cause__)
 
 
 def test_an_exception_of_an_extension_module_sets_what_nobody_else_can() -> None:
