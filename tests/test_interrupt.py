@@ -323,9 +323,14 @@ def test_a_second_ctrl_c_cuts_no_step_of_the_run_short():
                 signal.raise_signal(signal.SIGINT)
             steps.append("closed")
 
-    with pytest.raises(KeyboardInterrupt):
+    def run():
         Process([Task("quick", abs, args=(-1,))]).run(runner=StruckTwice())
-    assert steps == ["closed"]
+
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    with pytest.raises(KeyboardInterrupt):
+        Process([Task("around", run)]).run(runner="sequential")
+    assert steps == ["closed", "closed"]
 
 
 def test_ctrl_c_ends_a_program_whose_coroutine_goes_on_beside_its_event_loop():
