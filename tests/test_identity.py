@@ -2137,12 +2137,12 @@ class Only:
 
 point, length, zero, model, only = Point(1, 2), Length(2.5, unit="m"), Zero(), Model("a", scale=2), Only()
 square, models = Square(5), [Model("b"), Model("c")]
-changed = Vector(1, 2), Celsius(212), Share(50), Vector(3), Power(2, 3)
+changed = Vector(1, 2), Celsius(212), Share(50), Vector(3), Expression(1, 2), Power(2, 3)
 
 def tell(point, length, zero, square, changed, *models):
     told = [(model.name, model.scale) for model in models]
-    *changed, power = changed
-    return point, length, length.unit, zero, square.height, changed, power.value, told
+    *changed, sum, power = changed
+    return point, length, length.unit, zero, square.height, changed, sum.parts, power.value, told
 
 def give(*values):
     return values
@@ -2165,7 +2165,7 @@ def tasks():
 
 def test_objects_whose_class_wants_more_than_pickle_knows_travel(tmp_path):
     changed = [[1, 2], [100.0, "C"], 0.5, [3]]
-    told = [[1, 2], 2.5, "m", 0, 5, changed, 8, [["a", 2], ["b", 1], ["c", 1]]]
+    told = [[1, 2], 2.5, "m", 0, 5, changed, [1, 2], 8, [["a", 2], ["b", 1], ["c", 1]]]
     expected = {"given": told, "globals": told, "give": None, "results": told, "only": True}
     assert same_outcomes_of(MADE_OF_MORE, tmp_path) == expected
 
