@@ -241,6 +241,14 @@ def test_a_mapping_that_nobody_wrote_to_serves_the_next_who_needs_the_file(spare
         assert addresses[3] == addresses[4] == addresses[5]
 
 
+@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="other files may not be as large")
+def test_a_file_that_there_is_no_room_to_map_is_an_error():
+    with open(os.memfd_create("larger than any address space"), "wb") as file:
+        file.truncate(1 << 62)
+        with pytest.raises(OSError, match="mmap"):
+            mappings.map_privately(file.fileno())
+
+
 def test_beyond_so_many_mappings_data_is_copied(monkeypatch, workers):
     gc.collect()
     monkeypatch.setattr(mappings, "MOST_MAPPINGS", len(mappings._mapped) + 3)
