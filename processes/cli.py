@@ -82,10 +82,10 @@ class Program(click.Group):
             try:
                 return super().main(*args, **kwargs)
             finally:
-                with suppress(AttributeError, ValueError):  # a file may have closed it, or put anything there
-                    click.echo(
-                        nl=False
-                    )  # writes what was printed: at its end, Python could say no more of it
+                # Writes what was printed: at its end, Python could say no more of it. A file that was loaded
+                # may have closed standard output, or put anything in its place.
+                with suppress(AttributeError, ValueError):
+                    click.echo(nl=False)
         except OSError as error:
             if not _lose_output():
                 raise
