@@ -50,7 +50,7 @@ class Task:
         its name are kept. None, or no such frame: of the innermost frame of all.
     timeout : float, optional
         Seconds that each attempt may take; a `TimeoutError` ends it then. None: no limit.
-    retries : int, optional
+    retries : int, default 0
         How often a failed task is attempted again at most, after exceptions of `retry_on`; None is 0.
     retry_on : tuple of Exception subclasses, optional
         The exceptions after which it is attempted again. None: ConnectionError, TimeoutError (the time
