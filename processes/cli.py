@@ -325,15 +325,17 @@ def demo(workers: int | None, compare: bool, root: Path | None, top: int, json_p
     A real CPU-bound graph of some 600 tasks: parse and tokenize each package, weigh its functions, find
     copied code, follow the imports, rank. It runs on worker processes, and then once more sequentially.
 
-    Exit status: 0 when all tasks succeeded and both runs gave the same, 1 otherwise.
+    Exit status: 0 when all tasks succeeded, both runs gave the same and the report is written, 1 otherwise.
     """
     from .demo.show import show_demo
 
     try:
-        good = show_demo(root, workers=workers, compare=compare, top=top, json_path=json_path)
+        report, good = show_demo(root, workers=workers, compare=compare, top=top)
     except FileNotFoundError as error:
         raise click.UsageError(str(error)) from error
-    if not good:
+    if written := _is_written(json_path, partial(report.to_json, indent=2)):
+        _print(f"The report is in {json_path}.")
+    if not (good and written):
         sys.exit(SOME_FAILED)
 
 

@@ -264,6 +264,18 @@ def test_the_demo_tells_of_failures_by_its_exit_status(write, tmp_path):
     assert "processes-demo.json" in done.stdout
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no device that is always full")
+def test_the_demo_tells_of_a_report_that_cannot_be_written(write, tmp_path, monkeypatch, capsys):
+    write({f"library/{name}": text for name, text in LIBRARY.items()})
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as leaves:
+        main(["demo", "--root", "library", "--workers", "1", "--no-compare", "--json", "/dev/full"])
+    output, errors = capsys.readouterr()
+    assert leaves.value.code == 1
+    assert "Hardest to maintain" in output
+    assert "Error: '/dev/full' could not be written: " in errors
+
+
 def test_the_demo_refuses_a_folder_without_source_files(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as leaves:

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 MEGABYTE = 2**20
 
 
-def show_demo(root: Path | None, *, workers: int | None, compare: bool, top: int, json_path: Path) -> bool:
+def show_demo(
+    root: Path | None, *, workers: int | None, compare: bool, top: int
+) -> tuple[ProcessExecutionReport, bool]:
     """Run the pipeline and print its ranking and a summary; progress goes to standard error.
 
     Parameters
@@ -33,11 +35,11 @@ def show_demo(root: Path | None, *, workers: int | None, compare: bool, top: int
         Whether to run the same once more sequentially.
     top : int
         How many packages to print.
-    json_path : Path
-        Where the report of the first run is written.
 
     Returns
     -------
+    ProcessExecutionReport
+        The report of the first run.
     bool
         True if all tasks succeeded and both runs gave the same results.
 
@@ -50,11 +52,9 @@ def show_demo(root: Path | None, *, workers: int | None, compare: bool, top: int
     runner = ProcessPoolRunner(workers)
     _say(f"{len(process.tasks)} tasks on {runner.max_workers} worker processes:")
     report = process.run(runner=runner, progress=True)
-    report.to_json(json_path, indent=2)
     if len(report.successes) < len(report.entries):
         print(report)
-        print(f"The report is in {json_path}.")
-        return False
+        return report, False
     sequential = None
     if compare:
         _say("The same once more sequentially, to measure the speed-up:")
@@ -67,11 +67,10 @@ def show_demo(root: Path | None, *, workers: int | None, compare: bool, top: int
         "share of the code in tangled functions, share of copied statements, PageRank among the imports.\n"
     )
     print(summary(report, runner.max_workers, sequential))
-    print(f"The report is in {json_path}.")
     if sequential is not None and sequential.results != report.results:
         print("The two runs gave different results [this is a bug in processes].")
-        return False
-    return True
+        return report, False
+    return report, True
 
 
 def ranking_table(ranking: list[Ranked]) -> str:
