@@ -82,9 +82,8 @@ class Program(click.Group):
             try:
                 return super().main(*args, **kwargs)
             finally:
-                # Writes what was printed: at its end, Python could say no more of it. A file that was loaded
-                # may have closed standard output, or put anything in its place.
-                with suppress(AttributeError, ValueError):
+                # What was printed is written now: at its end, Python could say no more of what cannot be.
+                with suppress(AttributeError, ValueError):  # a file may have closed it, or put anything there
                     click.echo(nl=False)
         except OSError as error:
             if not _lose_output():

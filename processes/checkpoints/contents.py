@@ -463,9 +463,9 @@ def _package_of(there: dict[str, Any]) -> str:
 
 
 def _has_own_order(value: object, make: Callable[..., Any], args: tuple[Any, ...]) -> bool:
-    """Tell whether what a set or mapping is made of stands there in an order of hashes, say, and not its own.
+    """Tell whether a set or mapping has an order of its own, and not that in which it was given its items.
 
-    Those of pyrsistent and immutables do; a frozen dict has the order that it was given.
+    Those of pyrsistent and immutables have that of hashes, which differs from run to run.
     """
     if not (isinstance(value, (Set, Mapping)) and len(args) == 1 and type(args[0]) in (list, tuple, dict)):
         return False
