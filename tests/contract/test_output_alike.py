@@ -166,7 +166,11 @@ def test_what_a_coroutine_prints_is_captured(runner, tmp_path):
 
 @pytest.mark.parametrize("runner", ["sequential", "thread"])
 def test_what_a_thread_prints_and_logs_after_its_task_is_not_the_tasks(runner, tmp_path, capfd):
-    has_begun, task_is_over = threading.Event(), threading.Event()
+    has_begun, task_is_over, goes_on, thread_is_over = (threading.Event() for _ in range(4))
+
+    def go_on():
+        goes_on.set()
+        thread_is_over.wait(60)
 
     def outlast():
         print("during")
@@ -176,6 +180,7 @@ def test_what_a_thread_prints_and_logs_after_its_task_is_not_the_tasks(runner, t
         logging.getLogger("mine").warning("after")
 
     def leave():
+        assert runner == "sequential" or goes_on.wait(60)  # else nothing is captured between the two tasks
         # With the context variables, which threads take over by themselves on a free-threaded Python.
         thread = threading.Thread(target=copy_context().run, args=(outlast,))
         thread.start()
@@ -185,10 +190,12 @@ def test_what_a_thread_prints_and_logs_after_its_task_is_not_the_tasks(runner, t
     def wait_for_it(thread):
         task_is_over.set()
         thread.join()
+        thread_is_over.set()
 
     tasks = [
         Task("leave", leave, log_path=tmp_path / "leave"),
         Task("wait", wait_for_it, log_path=tmp_path / "wait", dependencies=results_of("leave")),
+        Task("beside", go_on, log_path=tmp_path / "beside"),
     ]
     Process(tasks).run(runner=runner, capture_output=True).raise_for_errors()
     assert lines_of(tmp_path / "leave")[1:-1] == ["INFO output: during"]
