@@ -412,6 +412,7 @@ def decorated():
 
 @dataclasses.dataclass
 class Weight:
+    'What something weighs.'
     grams: int = dataclasses.field(default=1, metadata={"unit": "g"})
 
 @dataclasses.dataclass
@@ -618,6 +619,7 @@ EDITS: dict[str, tuple[str, str, str, set[str]]] = {
     ),
     "an alias that annotations name": ("program.py", '"safe"', '"slow"', {"noted", "settings"}),
     "a field's metadata": ("program.py", '"unit": "g"', '"unit": "kg"', {"weight"}),
+    "the description of a data class": ("program.py", "weighs", "weighed", {"weight"}),
     "one of several functions for different classes": ("program.py", 'n + "!"', 'n + "?"', {"dispatched"}),
     "the class that it is for": ("program.py", "n: str", "n: bytes", {"dispatched"}),
     "what a function is run within": ("program.py", "yield size", "yield", {"managed"}),
