@@ -990,6 +990,14 @@ def test_observers_see_a_run_in_order_and_one_that_raises_is_left_out(runner):
     assert [event.attempt for event in bad] == [1, 1, 2]
 
 
+def test_an_observer_that_exits_ends_its_run_or_stream():
+    process = Process([Task("quick", abs, args=(-1,))])
+    with pytest.raises(SystemExit, match="enough"):
+        process.run(observers=[lambda _: sys.exit("enough")])
+    with pytest.raises(SystemExit, match="enough"):
+        list(process.stream(observers=[lambda _: sys.exit("enough")]))
+
+
 class BrokenObserver:
     """Raises, in its repr too."""
 
