@@ -18,12 +18,12 @@ def talk():
     print("two\nthree")
     print("four", file=sys.stderr)
     sys.stdout.writelines(["five\n", "si", "x\n"])
-    sys.stdout.buffer.write(b"seven \xff\n")
+    counts = sys.stdout.buffer.write(b"seven \xff\n"), sys.stdout.write("eight\n")
     print("10 %\r20 %\r30 %")
     print("dos\r")
     print()
     print("no end", end="")
-    return sys.stdout.isatty()
+    return sys.stdout.isatty(), counts
 
 
 def first():

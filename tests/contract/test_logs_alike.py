@@ -558,9 +558,11 @@ def look_at_logging():
     return [(one.__qualname__, inspect.getdoc(one), str(inspect.signature(one))) for one in functions]
 
 
-def test_a_task_finds_the_functions_of_logging_as_they_are_documented(runner):
-    report = Process([Task("look", look_at_logging)]).run(runner=runner)
+def test_a_task_finds_the_functions_of_logging_as_they_are_documented(runner, tmp_path):
+    call_handlers = logging.Logger.callHandlers
+    report = Process([Task("look", look_at_logging, log_path=tmp_path / "look")]).run(runner=runner)
     assert report.results == {"look": look_at_logging()}
+    assert logging.Logger.callHandlers is call_handlers
 
 
 OWN_HANDLERS = """

@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 from contextlib import redirect_stdout
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from pathlib import Path
 
 import programs
@@ -64,13 +64,13 @@ def run(runner, tmp_path, *functions, **options):
 
 def test_what_a_task_prints_stands_in_its_log_file_line_by_line(runner, tmp_path, capfd):
     report, _ = run(runner, tmp_path, talk)
-    assert report.results == {"talk": False}
+    assert report.results == {"talk": (False, (8, 6))}
     assert lines_of(tmp_path / "talk") == [
         "INFO processes.talk: Starting talk.",
         "INFO output: one 1",
         "WARNING mine: a record",
         *(f"INFO output: {line}" for line in ("two", "three", "four", "five", "six", "seven \\xff")),
-        *(f"INFO output: {line}" for line in ("30 %", "dos", "", "no end")),
+        *(f"INFO output: {line}" for line in ("eight", "30 %", "dos", "", "no end")),
         "INFO processes.talk: Finished talk.",
     ]
     assert "one" not in capfd.readouterr().out
@@ -201,6 +201,31 @@ def test_what_a_thread_prints_and_logs_after_its_task_is_not_the_tasks(runner, t
     assert lines_of(tmp_path / "leave")[1:-1] == ["INFO output: during"]
     assert printed(tmp_path / "wait") == []
     assert capfd.readouterr().out == f"after {sys.stdout.encoding} False\n"
+
+
+class Terminal(io.StringIO):
+    """A stream that somebody watches; counts how often it was flushed."""
+
+    flushed = 0
+
+    def isatty(self):
+        return True
+
+    def flush(self):
+        self.flushed += 1
+
+
+def test_a_terminal_is_none_for_the_task_alone_whose_output_is_captured(tmp_path, monkeypatch):
+    def look():
+        sys.stdout.flush()
+        flushed = terminal.flushed
+        others = Context()  # as a thread has that the program has started
+        others.run(sys.stdout.flush)
+        return sys.stdout.isatty(), flushed, others.run(sys.stdout.isatty), terminal.flushed
+
+    monkeypatch.setattr(sys, "stdout", terminal := Terminal())
+    report, _ = run("sequential", tmp_path, look)
+    assert report.results == {"look": (False, 0, True, 1)}
 
 
 def test_a_task_may_redirect_what_it_prints_itself(tmp_path):
