@@ -350,6 +350,15 @@ def test_a_program_that_can_print_nothing_says_so_in_one_line(write, main, monke
     assert re.fullmatch("Error: standard output could not be written: .*No space.*\n", errors)
 
 
+def test_wrong_usage_is_told_where_a_file_has_closed_standard_output(write, main, monkeypatch):
+    write(job="import sys\nsys.stdout.close()\n")
+    with open(os.devnull, "w", encoding="utf-8") as output:
+        monkeypatch.setattr(sys, "stdout", output)
+        status, _, errors = main("run", "job.py")
+    assert status == 2
+    assert "'job.py' has neither a Process nor a function `build`" in errors
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no device that is always full")
 @pytest.mark.parametrize("option", ["--html", "--json", "--trace"])
 def test_a_report_that_cannot_be_written_is_printed_all_the_same(write, main, tmp_path, option):
