@@ -523,9 +523,10 @@ def test_the_level_of_the_file_counts(path):
     task = Task("a", work, path)
     task.logger.handlers[0].setLevel(logging.WARNING)
     sink = record_sink(task)
-    sink(record_of("low", logging.INFO))
-    sink(record_of("high", logging.WARNING))
-    assert [line.rpartition(": ")[2] for line in path.read_text().splitlines()] == ["high"]
+    for take in (sink, task.logger.handle):
+        take(record_of("low", logging.INFO))
+        take(record_of("high", logging.WARNING))
+    assert [line.rpartition(": ")[2] for line in path.read_text().splitlines()] == ["high", "high"]
 
 
 def test_a_task_that_runs_alone_logs_through_its_own_logger(path, tmp_path, monkeypatch):
@@ -548,12 +549,16 @@ def test_a_task_that_runs_alone_logs_through_its_own_logger(path, tmp_path, monk
     assert os.listdir() == []
 
 
-def test_a_closed_sink_writes_no_more(path):
-    sink = record_sink(Task("a", work, path))
+def test_a_closed_sink_writes_no_more_and_keeps_nobody_from_the_file(path):
+    task = Task("a", work, path)
+    sink = record_sink(task)
     sink(record_of("before"))
     sink.close()
     sink(record_of("after"))
-    assert [line.rpartition(": ")[2] for line in path.read_text().splitlines()] == ["before"]
+    thread = threading.Thread(target=task.logger.info, args=("another's",), daemon=True)
+    thread.start()
+    thread.join(20)
+    assert [line.rpartition(": ")[2] for line in path.read_text().splitlines()] == ["before", "another's"]
 
 
 def test_closing_a_sink_waits_for_the_record_that_is_being_written(path):

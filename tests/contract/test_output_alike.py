@@ -437,8 +437,11 @@ def test_a_line_without_end_is_told_in_pieces(runner, tmp_path):
     def endless():
         for _ in range(5):
             sys.stdout.write("x" * (1 << 19))
+        print("\nshort, ", end="", flush=True)
+        print("in parts")
 
     _, [lines] = run(runner, tmp_path, endless)
+    assert lines.pop() == "short, in parts"
     assert "".join(lines) == "x" * (5 << 19)
     assert max(map(len, lines)) < 1 << 21
 
