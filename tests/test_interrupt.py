@@ -184,11 +184,17 @@ def test_what_another_thread_raises_in_that_of_a_run_ends_it(tmp_path):
 
 @needs_kill
 @pytest.mark.parametrize(
-    ("number", "error"),
-    [(signal.SIGINT, KeyboardInterrupt), (ALARM, Struck)],
-    ids=["ctrl-c", "handler"],
+    ("number", "error", "in_block"),
+    [
+        (signal.SIGINT, KeyboardInterrupt, False),
+        (signal.SIGINT, KeyboardInterrupt, True),
+        (ALARM, Struck, False),
+    ],
+    ids=["ctrl-c", "ctrl-c in the block", "handler"],
 )
-def test_the_report_of_an_interrupted_stream_does_not_wait_for_what_goes_on(number, error, monkeypatch):
+def test_the_report_of_an_interrupted_stream_does_not_wait_for_what_goes_on(
+    number, error, in_block, monkeypatch
+):
     monkeypatch.setattr(processes.stream, "INTERRUPT_SECONDS", 0.01)
     looped, let_go = threading.Event(), threading.Event()
 
@@ -197,12 +203,20 @@ def test_the_report_of_an_interrupted_stream_does_not_wait_for_what_goes_on(numb
         os.kill(os.getpid(), number)
         let_go.wait(60)
 
-    process = Process([Task("long", interrupt_and_go_on), Task("next", int)])
-    stream = process.stream(runner="sequential")
-    with handled_by(strike), pytest.raises(error), stream:
+    def read():
         looped.set()
         for _ in stream:
             pass
+
+    def leave_block():
+        with stream:
+            looped.set()
+            wait_until(let_go.is_set)  # in short steps: a long one may begin just after the signal
+
+    process = Process([Task("long", interrupt_and_go_on), Task("next", int)])
+    stream = process.stream(runner="sequential")
+    with handled_by(strike), pytest.raises(error):
+        leave_block() if in_block else read()
     report = stream.report
     stream.close()
     assert stream._thread.is_alive()

@@ -30,6 +30,7 @@ from programs import NAMED, ended, output_of
 
 from processes import Process, Task, TaskDependency
 from processes.failure import entries_of
+from processes.log_capture import Capture
 
 
 def lines_of(path: Path) -> list[str]:
@@ -563,6 +564,14 @@ def test_a_task_finds_the_functions_of_logging_as_they_are_documented(runner, tm
     report = Process([Task("look", look_at_logging, log_path=tmp_path / "look")]).run(runner=runner)
     assert report.results == {"look": look_at_logging()}
     assert logging.Logger.callHandlers is call_handlers
+
+
+def test_what_is_logged_for_another_process_is_for_its_handlers_alone(caplog):
+    records = []
+    with Capture(records.append, alone=True):
+        logging.getLogger("mine").warning("once")
+    assert [record.getMessage() for record in records] == ["once"]
+    assert caplog.records == []
 
 
 OWN_HANDLERS = """
