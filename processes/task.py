@@ -99,6 +99,8 @@ class Task:
     Task(name='order', func=sorted, dependencies=['load'])
     """
 
+    _log_folder: str = ""  # from which a relative `log_path` is one: today's, for copies too
+
     def __init__(
         self,
         name: str,
@@ -165,8 +167,8 @@ class Task:
         self.keep_result = keep_result
         if log_path is not None:
             create_log_file(log_path)  # what cannot be written fails here, and not in the middle of a run
-        # A relative path is one from today's directory, for copies too.
-        self._log_folder = "" if log_path is None or os.path.isabs(log_path) else os.getcwd()
+            if not os.path.isabs(log_path):
+                self._log_folder = os.getcwd()
         # Most tasks have no file, and never need a logger.
         self._logger = None if log_path is None else self._new_logger()
 
