@@ -355,7 +355,9 @@ def test_a_task_that_keeps_no_result_is_taken_over_with_what_its_dependants_need
     assert len(third.from_checkpoint) == 4
 
 
-def test_a_value_that_was_not_saved_as_nobody_needed_it_is_made_when_somebody_does(make, ran, tmp_path):
+def test_a_value_that_was_not_saved_as_nobody_needed_it_is_made_when_somebody_does(
+    make, ran, tmp_path, recwarn
+):
     path = tmp_path / "run.ckpt"
     Process([make("a", keep_result=False)]).run(checkpoint=path)
     assert taken(ran) == ["a"]
@@ -364,6 +366,7 @@ def test_a_value_that_was_not_saved_as_nobody_needed_it_is_made_when_somebody_do
     assert (report.results["b"], taken(ran)) == ([2, [1]], ["a", "b"])
     report = Process([make("a")]).run(checkpoint=path)
     assert (report.results, taken(ran)) == ({"a": [1]}, [])
+    assert recwarn.list == []
 
 
 class Value:

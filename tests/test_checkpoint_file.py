@@ -132,6 +132,13 @@ def test_a_file_that_is_open_is_refused_until_it_is_closed(tmp_path):
     assert values_in(link) == {}
 
 
+def test_a_link_to_a_folder_that_is_not_there_yet_has_it_made(tmp_path):
+    link = tmp_path / "link.ckpt"
+    link.symlink_to(tmp_path / "made" / "run.ckpt")
+    CheckpointFile(link).close(())
+    assert os.listdir(tmp_path / "made") == ["run.ckpt"]
+
+
 def test_what_is_no_file_is_the_systems_own_error(tmp_path):
     with pytest.raises(IsADirectoryError):
         CheckpointFile(tmp_path)
