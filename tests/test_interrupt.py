@@ -220,6 +220,7 @@ def test_the_report_of_an_interrupted_stream_does_not_wait_for_what_goes_on(
     report = stream.report
     stream.close()
     assert stream._thread.is_alive()
+    assert stream._thread.daemon  # nor does the program's end wait
     let_go.set()
     stream._thread.join(60)
     assert {entry.status for entry in report.entries.values()} == {TaskStatus.PENDING}
