@@ -183,6 +183,7 @@ def test_results_come_back_as_they_were(runner, tmp_path, monkeypatch):
         "prices": prices,
         "row": Row(source="a list"),
         "share": Share(50),
+        "several": [Money("1", "EUR"), Money("2", "EUR"), Share(50), Share(25)],
         "simple": [1, "two", None],
         "point": Point(1, ("a", "b")),
         "array": numpy.arange(500_000.0),
