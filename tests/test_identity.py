@@ -243,6 +243,14 @@ def stock():
         return left
     return lambda: take(), lambda: tell()
 
+def stop_early():
+    def look():
+        return later
+    return look
+    later = 1
+
+stopped_early = stop_early()  # it has closed over nothing yet
+
 def tasks():
     global take_one, tell_left
     take_one, tell_left = stock()
