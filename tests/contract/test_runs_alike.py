@@ -911,6 +911,9 @@ def test_leaving_a_stream_early_cancels_the_rest():
     for entry in process.stream(runner="sequential"):
         assert entry.status is SUCCESS
         break
+    for thread in threading.enumerate():
+        if thread.name == "processes-stream":
+            thread.join(60)
     assert len(ran) < 10_000
     with process.stream(runner="sequential") as stream:
         next(stream)
