@@ -292,10 +292,11 @@ def test_a_time_limit_ends_the_attempt_and_frees_its_slot(runner, release):
 def test_a_time_limit_counts_as_a_transient_failure(runner, release):
     process = Process([Task("stuck", await_file, args=(release,), timeout=0.1, retries=1)])
     # In a thread, which waits until something comes: the main thread looks for signals now and then.
-    (entry,) = process.stream(runner=runner)
+    (entry,) = stream = process.stream(runner=runner)
     assert entry.attempts == 2
     assert entry.status is ERRORED
     assert entry.elapsed_seconds < 60
+    assert stream.report.metrics["stuck"].finished_at <= time.time()
 
 
 @pytest.mark.parametrize("runner", ["sequential", "thread"])
