@@ -6,6 +6,7 @@ could be run (wrong usage, a file that is not there, a module that cannot be imp
 
 from __future__ import annotations
 
+import errno
 import json  # noqa: F401 - what reports need comes before any module of the user's can take its place
 import os
 import sys
@@ -88,7 +89,7 @@ class Program(click.Group):
         except OSError as error:
             if not _lose_output():
                 raise
-            if not isinstance(error, BrokenPipeError):  # whose reader has read what it wanted
+            if not _has_reader_left(error):
                 click.echo(f"Error: standard output could not be written: {error}", err=True)
             sys.exit(SOME_FAILED)
 
@@ -104,6 +105,12 @@ class Program(click.Group):
         except KeyboardInterrupt:
             click.echo("Interrupted.", err=True)
             sys.exit(INTERRUPTED)
+
+
+def _has_reader_left(error: OSError) -> bool:
+    """Tell whether output could not be written as its reader has read what it wanted."""
+    # Windows says no more than that the argument is wrong: bpo-19612.
+    return isinstance(error, BrokenPipeError) or (os.name == "nt" and error.errno == errno.EINVAL)
 
 
 def _lose_output() -> bool:
