@@ -859,7 +859,7 @@ def variants() -> list[Any]:
         *(given.__code__, holding.__code__, CellType(), CellType(1), CellType(2)),
         *(cls(), cls(int), cls(Worn), cls(name="Other"), cls(kind=Kind), cls(x=1), cls(x=2), cls(y=1)),
         *(cls(__doc__="text"), cls(__annotations__={"x": int}), cls(__annotations__={"x": str})),
-        *(cls(ctypes.Structure, _fields_=[("x", one)]) for one in (ctypes.c_int, ctypes.c_long)),
+        *(cls(ctypes.Structure, _fields_=[("x", one)]) for one in (ctypes.c_short, ctypes.c_long)),
         *(cls(__slots__=("x",)), cls(__slots__=("y",)), cls(x=function(lambda: 1)), cls(x=len)),
         *(Enum("Class", {"A": 1}), Enum("Class", {"A": 2}), Enum("Class", {"B": 1}), IntEnum("Class", "A")),
         *(ContextVar("x"), ContextVar("y"), WeakKeyDictionary({Worn: 1}), WeakKeyDictionary({Worn: 2})),
