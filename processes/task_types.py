@@ -230,15 +230,12 @@ def results_of(*tasks: str | Task, **keywords: str | Task) -> list[TaskDependenc
     >>> results_of("sum", rate="daily-rate")
     [TaskDependency('sum', True, False, ''), TaskDependency('daily-rate', False, True, 'rate')]
     """
-    by_position = [TaskDependency(_name_of(task), use_result_as_additional_args=True) for task in tasks]
+    dependencies = [TaskDependency(task if type(task) is str else _name_of(task), True) for task in tasks]
     for keyword, task in keywords.items():
         if not keyword.isidentifier():
             raise _no_keyword(keyword, _name_of(task))
-    by_keyword = [
-        TaskDependency(_name_of(task), use_result_as_additional_kwargs=True, additional_kwarg_name=keyword)
-        for keyword, task in keywords.items()
-    ]
-    return by_position + by_keyword
+        dependencies.append(TaskDependency(_name_of(task), False, True, keyword))
+    return dependencies
 
 
 def _name_of(task: str | Task) -> str:
