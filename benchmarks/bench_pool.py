@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cold import first_result_at
 from measuring import call_fresh, microseconds_a_task, seconds_per_run, take_turns
-from subjects import PEER_POOLS, POOL, SLOW, WARM_POOLS
+from subjects import PEER_POOLS, POOL, POOL_WITH_LIMITS, SLOW, WARM_POOLS
 from tables import Table
 from work import BURN_SECONDS
 
@@ -29,7 +29,8 @@ BURNS = 8
 def measure(settings: Settings) -> Iterator[Table]:
     """Measure no-ops on warm workers, real work, and the start of cold ones."""
     few = 10 if settings.quick else 1
-    yield _no_ops(settings, "independent no-ops", "wide", 10_000 // few, "no-op", [*WARM_POOLS, BARE_FORKS])
+    others = [POOL_WITH_LIMITS, *WARM_POOLS, BARE_FORKS]
+    yield _no_ops(settings, "independent no-ops", "wide", 10_000 // few, "no-op", others)
     yield _no_ops(settings, "no-ops in a chain", "chain", 1_000 // few, "no-op", WARM_POOLS)
     yield _no_ops(settings, "no-ops with 0 to 3 dependencies", "random", 5_000 // few, "no-op", WARM_POOLS)
     yield _no_ops(settings, "closures", "wide", 2_000 // few, "closures", TAKE_LAMBDAS)

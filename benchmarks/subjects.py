@@ -55,11 +55,11 @@ def our_threads(workers: int) -> Iterator[Run]:
 
 
 @contextmanager
-def our_pool(workers: int, *, last_only: bool = False) -> Iterator[Run]:
+def our_pool(workers: int, *, last_only: bool = False, timeout: float | None = None) -> Iterator[Run]:
     from processes import ProcessPoolRunner
 
     with ProcessPoolRunner(workers) as runner:
-        yield partial(run_process, runner, last_only=last_only)
+        yield partial(run_process, runner, last_only=last_only, timeout=timeout)
 
 
 @contextmanager
@@ -78,15 +78,15 @@ def our_runner_on_dask(workers: int) -> Iterator[Run]:
         yield partial(run_process, runner)
 
 
-def run_process(
-    runner: ProcessRunner, graph: Graph, functions: Functions, *, last_only: bool = False
-) -> list[Any]:
-    """Run a graph on a runner of `processes`."""
-    return results_of(process_of(graph, functions, last_only=last_only).run(runner=runner), graph)
+def run_process(runner: ProcessRunner, graph: Graph, functions: Functions, **options: Any) -> list[Any]:
+    """Run a graph on a runner of `processes`; options as of :func:`process_of`."""
+    return results_of(process_of(graph, functions, **options).run(runner=runner), graph)
 
 
-def process_of(graph: Graph, functions: Functions, *, last_only: bool = False) -> Process:
-    """Build what `processes` runs; all results are kept, or only the last."""
+def process_of(
+    graph: Graph, functions: Functions, *, last_only: bool = False, timeout: float | None = None
+) -> Process:
+    """Build what `processes` runs; all results are kept, or only the last; `timeout` is for each task."""
     from processes import Process, Task, TaskDependency
 
     return Process(
@@ -95,6 +95,7 @@ def process_of(graph: Graph, functions: Functions, *, last_only: bool = False) -
                 name,
                 function,
                 dependencies=[TaskDependency(graph[index].name, True) for index in dependencies],
+                timeout=timeout,
                 keep_result=not last_only or name == graph[-1].name,
             )
             for (name, dependencies), function in zip(graph, functions, strict=True)
@@ -110,11 +111,13 @@ def results_of(report: ProcessExecutionReport, graph: Graph) -> list[Any]:
 
 
 SEQUENTIAL, THREADS, POOL = "processes: sequential", "processes: thread", "processes: process"
+POOL_WITH_LIMITS = "processes: process, time limits"
 
 SUBJECTS = {
     SEQUENTIAL: Subject(our_sequential),
     THREADS: Subject(our_threads),
     POOL: Subject(our_pool),
+    POOL_WITH_LIMITS: Subject(partial(our_pool, timeout=3600)),
     "processes: on loky": Subject(our_runner_on_loky, "loky"),
     "processes: on dask": Subject(our_runner_on_dask, "distributed"),
     "graphlib, bare loop": Subject(peers.graphlib_loop, "graphlib"),

@@ -32,11 +32,23 @@ class Bomb:
         return self.reduced
 
 
-def mark_and_maybe_die(folder: str, number: int, dies: bool) -> int:
+def mark(folder: str | Path, number: int) -> int:
     with Path(folder, str(number)).open("a") as file:
         file.write("x")
+    return number
+
+
+def mark_and_maybe_die(folder: str, number: int, dies: bool) -> int:
+    mark(folder, number)
     if dies:
         os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))
+    return number
+
+
+def mark_and_maybe_hang(folder: Path, number: int, hangs: bool) -> int:
+    mark(folder, number)
+    if hangs:
+        sleep_on()
     return number
 
 

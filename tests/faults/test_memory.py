@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from importlib import import_module
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from faulty_runs import guarded_or_not, run_in_new_python
 from interpreters import HAS_GIL
 from misbehaving import leak, take, take_and_tell
 from test_surroundings import linux, needs_groups, run_among_mounts
+from waiting import LIMIT_SECONDS, wait_for_files
 
 from processes import (
     MemoryLimitError,
@@ -40,6 +42,30 @@ def test_the_task_that_passes_the_limit_is_ended_and_named_and_others_go_on():
     assert report.entries["greedy"].attempts == 1
     assert report.entries["below"].status is TaskStatus.SKIPPED
     assert report.results == {f"modest{i}": 20 * MB for i in range(10)}
+
+
+def test_what_has_ended_before_the_task_that_passes_the_limit_is_not_blamed_for_it(tmp_path):
+    taken = tmp_path / "taken"
+
+    class Busy(ProcessPoolRunner):
+        """Looks at the memory while results are still to be read."""
+
+        def _select(self, timeout: float) -> bool:
+            if any(len(worker.held) > 1 for worker in self._children):
+                wait_for_files(tmp_path, 1)
+                self._look_at_memory(200 * MB)
+            return super()._select(timeout)
+
+    def take_much() -> None:
+        table = bytearray(b"x") * (400 * MB)
+        taken.touch()
+        time.sleep(LIMIT_SECONDS)
+        del table
+
+    tasks = [*(Task(f"t{i}", abs, args=(i,)) for i in range(20)), Task("greedy", take_much)]
+    report = Process(tasks).run(runner=Busy(1, memory_limit=200 * MB))
+    assert report.results == {f"t{i}": i for i in range(20)}
+    assert {name: type(error) for name, error in report.exceptions.items()} == {"greedy": MemoryLimitError}
 
 
 @guarded_or_not

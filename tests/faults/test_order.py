@@ -8,13 +8,14 @@ from waiting import SHORT, begin_and_wait, take_a_moment, touch, wait_for_files,
 from processes import Process, Task, TaskDependency
 
 
-def test_no_short_task_waits_behind_a_long_one_while_less_urgent_ones_start(tmp_path):
+@pytest.mark.parametrize("timeout", [None, 120], ids=["no-limit", "limit"])
+def test_no_short_task_waits_behind_a_long_one_while_less_urgent_ones_start(timeout, tmp_path):
     gate = [TaskDependency("gate")]
     tasks = [
         Task("first", begin_and_wait, args=(tmp_path,), priority=2),
         Task("gate", wait_until_it_is_long_at_it, args=(tmp_path,), priority=1),
         *(
-            Task(f"short-{number}", touch, args=(tmp_path, number), dependencies=gate)
+            Task(f"short-{number}", touch, args=(tmp_path, number), dependencies=gate, timeout=timeout)
             for number in range(SHORT)
         ),
         Task("last", wait_for_files, args=(tmp_path, 1 + SHORT), dependencies=gate, priority=-1),

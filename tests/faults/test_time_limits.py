@@ -33,6 +33,7 @@ from misbehaving import (
     hang_at_the_end,
     ignore_sigterm,
     loop,
+    mark_and_maybe_hang,
     sleep_on,
     tell_and_ignore_sigterm,
     tell_and_stop,
@@ -53,6 +54,7 @@ from processes import (
 )
 from processes.attempt import Finished, Message, Returned
 from processes.runners.pool import boot, child
+from processes.runners.pool import runner as pool_runner
 
 
 @needs_stacks
@@ -69,6 +71,72 @@ def test_a_task_that_is_stuck_ends_with_its_limit_and_tells_where_it_stood(times
         assert note.count("File") == 1
         assert report.entries[name].elapsed_seconds < 10 * times
         assert not psutil.pid_exists(report.metrics[name].pid)
+
+
+class Watched(ProcessPoolRunner):
+    """Looks at how long its workers' lines are."""
+
+    def open(self, waker):
+        super().open(waker)
+        lines.clear()
+
+    def wait(self, timeout):
+        lines.extend(len(child.held) for child in self._children)
+        return super().wait(timeout)
+
+
+lines: list[int] = []
+
+
+@patient
+def test_what_has_a_time_limit_stands_in_line_too_and_is_not_lost_behind_one_that_hangs(times, tmp_path):
+    count, stuck = 300, {150, 200}
+    tasks = [
+        Task(f"t{i}", mark_and_maybe_hang, args=(tmp_path, i, i in stuck), timeout=2 * times)
+        for i in range(count)
+    ]
+    report = Process(tasks).run(runner=Watched(2))
+    assert max(lines) > 1
+    assert report.results == {f"t{i}": i for i in range(count) if i not in stuck}
+    assert {name: type(error) for name, error in report.exceptions.items()} == {
+        f"t{i}": TimeoutError for i in stuck
+    }
+    assert {path.read_text() for path in tmp_path.iterdir()} == {"x"}
+
+
+def test_a_task_that_ends_just_when_its_time_is_over_does_not_take_the_next_one_with_it(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(pool_runner, "OVERDUE_SECONDS", 3600)  # so that the next one stays in line
+    over, begun, stopped = tmp_path / "over", tmp_path / "begun", tmp_path / "stopped"
+
+    class Decided(ProcessPoolRunner):
+        """Has an attempt end, and the next one begin, between the look at the time and the stop."""
+
+        def stack_of(self, ticket: int) -> str:
+            over.touch()
+            wait_for(begun)
+            return super().stack_of(ticket)
+
+        def stop(self, ticket: int) -> None:
+            super().stop(ticket)
+            stopped.touch()
+
+    def begin_and_wait() -> int:
+        begun.touch()
+        wait_for(stopped)
+        return os.getpid()
+
+    tasks = [
+        *(Task(f"t{i}", os.getpid) for i in range(20)),  # after some, the mean is short enough for a line
+        Task("late", wait_for, args=(over,), timeout=0.3),
+        Task("next", begin_and_wait),
+    ]
+    with time_limit(60):
+        report = Process(tasks).run(runner=Decided(1))
+    assert not hasattr(report.exceptions["late"], "__notes__")  # which would tell where the next one stands
+    assert len(report.results) == 21
+    assert len(set(report.results.values())) == 1
 
 
 @patient

@@ -204,7 +204,6 @@ class Child:
             return self.kept is None or not self.kept.is_asked_for
         return (
             not self._exclusive
-            and job.attempt.timeout is None
             and len(self.held) < share
             and (job.attempt.rank < self._next_rank or self._nothing_comes_before(job))
         )
@@ -232,7 +231,7 @@ class Child:
         if not self.held or job.attempt.next_rank < self._next_rank:
             self._next_rank, self._next_after = job.attempt.next_rank, ticket
         self.held[ticket] = job
-        self._exclusive = job.attempt.timeout is not None or job.kept is not None
+        self._exclusive = job.kept is not None
         function = job.function.pattern or job.function
         if function not in self.has:
             self.ship_once(*function.classes, function)

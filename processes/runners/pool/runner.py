@@ -309,33 +309,39 @@ class ProcessPoolRunner(WarmRunner[Child]):
         self._lately_sent.clear()
 
     def stack_of(self, ticket: int) -> str:
-        for child in self._children:
-            if ticket in child.held:
-                return child.stack()
-        return ""
+        child = self._worker_at(ticket)
+        return "" if child is None else child.stack()
 
     def stop(self, ticket: int) -> None:
-        for attempt in self._waiting:
-            if attempt.ticket == ticket:
-                self._waiting.remove(attempt)
-                self._jobs -= 1
-                return
-        for job in self._queue:
-            if job.attempt.ticket == ticket:
-                self._queue.remove(job)
-                self._jobs -= 1
-                return
+        worker = self._worker_at(ticket)
+        if self._forget(ticket):
+            self._jobs -= 1
+        if worker is not None:
+            worker.kill()
+            self._dismiss(worker)
+
+    def _worker_at(self, ticket: int) -> Child | None:
+        """Return the worker that is at an attempt, which then begins no other; None if none is.
+
+        An attempt that has not begun is in the queue then; one whose worker has begun another is over.
+        """
         for child in self._children:
             if ticket in child.held:
                 self._put_back(child.take_back())
-                if ticket in child.held:
-                    del child.held[ticket]
-                    self._jobs -= 1
-                    child.kill()
-                    self._dismiss(child)
-                else:
-                    self.stop(ticket)  # it had not begun, and was put back
-                return
+                return child if next(reversed(child.held), 0) == ticket else None
+        return None
+
+    def _forget(self, ticket: int) -> bool:
+        """Drop an attempt, wherever it is; False if it has ended."""
+        for attempt in self._waiting:
+            if attempt.ticket == ticket:
+                self._waiting.remove(attempt)
+                return True
+        for job in self._queue:
+            if job.attempt.ticket == ticket:
+                self._queue.remove(job)
+                return True
+        return any(child.held.pop(ticket, None) for child in self._children)
 
     def close(self) -> None:
         idle: list[Child] = []
@@ -506,10 +512,10 @@ class ProcessPoolRunner(WarmRunner[Child]):
         for child in self._children[:]:
             if child.held and (peak := child.own_memory()) > limit:
                 self._put_back(child.take_back())
-                for job in child.held.values():
+                if child.held:  # it is at the last of them; what it has answered is still to be read
+                    _, job = child.held.popitem()
                     error = _over_limit(job.attempt.task_name, limit, peak)
                     self._finish(job.attempt.ticket, WorkerDied(error), child.who, child.busy_since)
-                child.held.clear()
                 child.kill()
                 self._dismiss(child)
 
