@@ -259,11 +259,14 @@ class Scheduler:
             self._finish(index, result, from_checkpoint=True)
         self._saved.clear()  # values go as soon as nobody needs them
 
-    def _go_on(self, finished: Finished) -> None:
+    def _go_on(self, message: Message) -> None:
         """Do the next step after a success in the thread that brings it, while the run's own sleeps."""
+        if isinstance(message, Started):
+            self._note_start(message)
+            return
         was_all_told, all_is_started = not self._audience.untold, False
         try:
-            self._end_attempt(finished)
+            self._end_attempt(message)
             all_is_started = self._start_ready_attempts(anywhere=True)
         except BaseException as error:
             self._error, self._cancelled = error, True
@@ -427,6 +430,8 @@ class Scheduler:
         if limit is not None:
             self._began[started.ticket] = started
             heappush(self._timers, (started.at + limit, started.ticket, 0))
+            if limit < LOOK_SECONDS:
+                self._waker.ring()  # else the run's own thread, if it sleeps, awakes in time
 
     def _end_attempt(self, finished: Finished) -> None:
         running = self._running.pop(finished.ticket, None)

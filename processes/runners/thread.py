@@ -148,12 +148,9 @@ class ThreadRunner(WarmRunner["_Thread"]):
             end(self._block.end_run())
 
     def deliver(self, message: Message) -> None:
-        """Go on here after a success, if the run's own thread sleeps; else tell it."""
-        if (
-            type(message) is Finished
-            and type(message.outcome) is Returned
-            and (go_on := self._waker.take_turn()) is not None
-        ):
+        """Go on here, unless after a failure, if the run's own thread sleeps; else tell it."""
+        is_failure = type(message) is Finished and type(message.outcome) is not Returned
+        if not is_failure and (go_on := self._waker.take_turn()) is not None:
             try:
                 if self._counts(message):
                     go_on(message)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from _socket import socket
     from collections.abc import Callable, Sequence
 
-    from ..attempt import Finished
+    from ..attempt import Message
 
 # Not epoll, which takes a descriptor: the program may have used them up.
 _Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
@@ -29,13 +29,13 @@ class Waker:
     while nobody sleeps. The sleeper waits in :meth:`wait`, or polls :meth:`fileno` beside descriptors
     of its own, between :meth:`arm` and :meth:`disarm`.
 
-    To wake a thread takes longer than a short call does. So one that has an ended attempt in hand may do the
-    run's next step itself, while the run's own thread sleeps: see :meth:`take_turn`.
+    To wake a thread takes longer than a short call does. So one that has a message in hand may do the run's
+    next step itself, while the run's own thread sleeps: see :meth:`take_turn`.
 
     Parameters
     ----------
     go_on : callable
-        Does the run's next step, with an attempt that has ended.
+        Does the run's next step, with a message.
 
     Attributes
     ----------
@@ -43,8 +43,8 @@ class Waker:
         Whether the run is to end before its time: after a Ctrl-C, or where a stream is left.
     """
 
-    def __init__(self, go_on: Callable[[Finished], None]) -> None:
-        self._go_on: Callable[[Finished], None] | None = go_on  # until the end
+    def __init__(self, go_on: Callable[[Message], None]) -> None:
+        self._go_on: Callable[[Message], None] | None = go_on  # until the end
         self._turn = threading.Lock()  # whoever has it may touch the run's state
         self._turn.acquire()
         self.is_called_off: bool = False
@@ -102,7 +102,7 @@ class Waker:
             self._is_set = True  # from now on nobody takes the turn before this thread
             self._turn.acquire()
 
-    def take_turn(self) -> Callable[[Finished], None] | None:
+    def take_turn(self) -> Callable[[Message], None] | None:
         """Take the place of the thread that drives the run, until :meth:`end_turn`.
 
         Returns
