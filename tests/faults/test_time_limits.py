@@ -127,13 +127,19 @@ def test_a_task_that_ends_just_when_its_time_is_over_does_not_take_the_next_one_
         wait_for(stopped)
         return os.getpid()
 
+    def print_late() -> None:
+        wait_for(over)
+        print("printed")
+
+    log = tmp_path / "late.log"
     tasks = [
         *(Task(f"t{i}", os.getpid) for i in range(20)),  # after some, the mean is short enough for a line
-        Task("late", wait_for, args=(over,), timeout=0.3),
+        Task("late", print_late, log_path=log, timeout=0.3),
         Task("next", begin_and_wait),
     ]
     with time_limit(60):
-        report = Process(tasks).run(runner=Decided(1))
+        report = Process(tasks).run(runner=Decided(1), capture_output=True)
+    assert "printed\n" in log.read_text()
     assert not hasattr(report.exceptions["late"], "__notes__")  # which would tell where the next one stands
     assert len(report.results) == 21
     assert len(set(report.results.values())) == 1

@@ -341,7 +341,12 @@ class ProcessPoolRunner(WarmRunner[Child]):
             if job.attempt.ticket == ticket:
                 self._queue.remove(job)
                 return True
-        return any(child.held.pop(ticket, None) for child in self._children)
+        for child in self._children:
+            if ticket in child.held:
+                self._listener.end_output(child)
+                del child.held[ticket]
+                return True
+        return False
 
     def close(self) -> None:
         idle: list[Child] = []
