@@ -13,10 +13,10 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from itertools import count
 from math import ceil, inf
-from time import sleep, time
+from time import sleep
 from typing import TYPE_CHECKING, ClassVar
 
-from ...attempt import NOBODY, Attempt, Finished, Returned, Started, Unsendable, Worker, WorkerDied
+from ...attempt import NOBODY, Attempt, Finished, Returned, Started, Worker, WorkerDied
 from ...checks import check_count, check_interpreter, check_yields_nothing
 from ...clock import monotonic
 from ...cpus import usable_cpus
@@ -39,7 +39,7 @@ from .shipment import Shipment
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ...attempt import Message, Outcome
+    from ...attempt import Message
     from ..waker import Waker
     from .jobs import Job
     from .shipment import MakeFrame
@@ -160,16 +160,14 @@ class ProcessPoolRunner(WarmRunner[Child]):
         self._jobs = 0  # started and not ended
         self._next_look = 0.0  # at the memory of workers, on the monotonic clock
         self._captures_output = False  # whether attempts may have what they print captured
-        self._epoch = 0.0  # how far the wall clock, which may be set at any time, is ahead of that
         self._listener = Listener()
         self._pace = Pace(self.max_workers)
         self.is_sated = False
         self.heeds_order = True
         self._packer = Packer(self._pace, self.is_shared)
         self._lately_sent: list[MakeFrame] = []  # of jobs that have ended: the next ones may need the same
-        self._spares: list[
-            int
-        ] = []  # descriptors that make room for a large result's, should no others be left
+        # Descriptors that make room for a large result's, should no others be left:
+        self._spares: list[int] = []
         self._environment = worker_environment(self.threads_per_worker)
         self._setup = self._make_setup()
         self._selector = selectors.DefaultSelector()
@@ -236,7 +234,7 @@ class ProcessPoolRunner(WarmRunner[Child]):
             if not (attempt.has_sealed and self._start_on_kept(attempt)):
                 self._enqueue(self._packer.pack(attempt))
         except SerializationError as error:
-            self._finish(attempt.ticket, Unsendable(error.with_traceback(None)))
+            self._end(Finished.unsendable(attempt.ticket, error))
         self.is_sated = self._pace.is_sated
 
     def _enqueue(self, job: Job) -> None:
@@ -272,7 +270,7 @@ class ProcessPoolRunner(WarmRunner[Child]):
             child.give(job)
             self._unsent.add(child)
         elif loss := next((kept.loss for kept in needed if kept.loss is not None), None):
-            self._finish(attempt.ticket, Unsendable(loss(attempt.task_name)))
+            self._end(Finished.unsendable(attempt.ticket, loss(attempt.task_name)))
         else:
             self._waiting.append(attempt)
         return True
@@ -332,21 +330,19 @@ class ProcessPoolRunner(WarmRunner[Child]):
         return None
 
     def _forget(self, ticket: int) -> bool:
-        """Drop an attempt, wherever it is; False if it has ended."""
-        for attempt in self._waiting:
-            if attempt.ticket == ticket:
-                self._waiting.remove(attempt)
-                return True
-        for job in self._queue:
-            if job.attempt.ticket == ticket:
-                self._queue.remove(job)
-                return True
+        """Drop an attempt, wherever it is; False if its end has been reported."""
         for child in self._children:
             if ticket in child.held:
                 self._listener.end_output(child)
                 del child.held[ticket]
                 return True
-        return False
+        queued = next((job for job in self._queue if job.attempt.ticket == ticket), None)
+        waiting = next((attempt for attempt in self._waiting if attempt.ticket == ticket), None)
+        if queued is not None:
+            self._queue.remove(queued)
+        elif waiting is not None:
+            self._waiting.remove(waiting)
+        return not (queued is None and waiting is None)
 
     def close(self) -> None:
         idle: list[Child] = []
@@ -517,10 +513,7 @@ class ProcessPoolRunner(WarmRunner[Child]):
         for child in self._children[:]:
             if child.held and (peak := child.own_memory()) > limit:
                 self._put_back(child.take_back())
-                if child.held:  # it is at the last of them; what it has answered is still to be read
-                    _, job = child.held.popitem()
-                    error = _over_limit(job.attempt.task_name, limit, peak)
-                    self._finish(job.attempt.ticket, WorkerDied(error), child.who, child.busy_since)
+                self._fail_latest(child, partial(_over_limit, limit, peak))
                 child.kill()
                 self._dismiss(child)
 
@@ -552,8 +545,6 @@ class ProcessPoolRunner(WarmRunner[Child]):
         except OSError:
             goes_on = False  # a worker that ends with our frames unread resets the connection
         frames = child.reader.frames
-        if frames:
-            self._epoch = time() - monotonic()
         while frames:
             kind, ticket, body = frames.popleft()
             if kind == wire.RESULT:
@@ -641,11 +632,8 @@ class ProcessPoolRunner(WarmRunner[Child]):
         )
         if job.log_failure is not None:
             outcome = job.log_failure
-        self._inbox.append(
-            Finished(attempt.ticket, outcome, started_at, elapsed, cpu_seconds, peak_rss, child.who)
-        )
-        self._jobs -= 1
-        child.busy_since = started_at + elapsed - self._epoch
+        self._end(Finished(attempt.ticket, outcome, started_at, elapsed, cpu_seconds, peak_rss, child.who))
+        child.busy_since = monotonic()  # nearly: the worker has gone on since it sent this
         self._pace.note_result(elapsed, len(body))
 
     def _leave_with(self, child: Child, attempt: Attempt) -> Returned:
@@ -691,40 +679,44 @@ class ProcessPoolRunner(WarmRunner[Child]):
         if child.exit_fd >= 0:
             self._selector.unregister(child.exit_fd)
         not_begun = child.take_back()
-        lost = list(child.held.values())
-        child.held.clear()
         if child.who is NOBODY:
-            not_begun, lost = lost + not_begun, []
+            not_begun[:0] = child.held.values()
+            child.held.clear()
         if child in self._children:
             self._dismiss(child)
         self._leaving.remove(child)
         death = child.close()
-        if death.signal == "SIGKILL" and (lost or child.who is NOBODY):
+        if death.signal == "SIGKILL" and (child.held or child.who is NOBODY):
             death = death._replace(short_of_memory=self._kills.claim())
         if child.who is NOBODY:
             self._failed_starts += not self._any_boots()
             self._start_error = partial(death.boot_error, in_a_row=self._failed_starts, program=self._program)
         else:
             self._failed_starts = 0  # there is room for another
-        for job in lost:
-            error = death.error(job.attempt.task_name)
-            self._finish(job.attempt.ticket, WorkerDied(error), child.who, child.busy_since)
+        while child.held:  # one, since all that it has answered was read
+            self._fail_latest(child, death.error)
         if child.kept is not None:
             child.kept.loss = partial(death.loss_error, result_of=child.kept.task_name)
             self._keepers.discard(child)
         self._put_back(not_begun)
 
+    def _fail_latest(
+        self, child: Child, error_of: Callable[[str], WorkerDiedError | MemoryLimitError]
+    ) -> None:
+        """Fail the attempt that a worker is at, of which it will not tell: the last that it holds."""
+        if child.held:
+            ticket, job = child.held.popitem()
+            outcome, elapsed = WorkerDied(error_of(job.attempt.task_name)), monotonic() - child.busy_since
+            self._end(Finished.unmeasured(ticket, outcome, child.who, elapsed))
+
     def _fail_queue(self, error_of: Callable[[str], WorkerDiedError]) -> None:
         for job in self._queue:
-            self._finish(job.attempt.ticket, WorkerDied(error_of(job.attempt.task_name)))
+            outcome = WorkerDied(error_of(job.attempt.task_name))
+            self._end(Finished.unmeasured(job.attempt.ticket, outcome, NOBODY))
         self._queue.clear()
 
-    def _finish(
-        self, ticket: int, outcome: Outcome, worker: Worker = NOBODY, since: float | None = None
-    ) -> None:
-        """Report the end of an attempt of which no worker has told; it began then, on the monotonic clock."""
-        elapsed = 0.0 if since is None else monotonic() - since
-        self._inbox.append(Finished.unmeasured(ticket, outcome, worker, elapsed))
+    def _end(self, finished: Finished) -> None:
+        self._inbox.append(finished)
         self._jobs -= 1
 
 
@@ -748,7 +740,7 @@ def _close(descriptors: list[int] | tuple[()] | None) -> None:
         os.close(descriptor)
 
 
-def _over_limit(task_name: str, limit: int, peak: int) -> MemoryLimitError:
+def _over_limit(limit: int, peak: int, task_name: str) -> MemoryLimitError:
     return MemoryLimitError(
         f"Task {task_name!r} had {peak:,} bytes of memory, and its worker may have {limit:,}; "
         "raise memory_limit, or let the task work in smaller pieces",
