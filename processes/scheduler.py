@@ -145,7 +145,8 @@ class Scheduler:
         self._fail_fast = fail_fast
         self._captures_output = captures_output
         self._downstream = downstream or _names_below(graph)
-        self._team = Team(graph.tasks, runner, self.results, has_line)
+        self._waker = Waker(self._go_on)
+        self._team = Team(graph.tasks, runner, self.results, has_line, self._waker)
         self.runner = self._team.default
         self._needs = _needs_of(graph.tasks)
         is_only_one = len(self._team.numbered) == 1 and self._needs is None
@@ -164,7 +165,6 @@ class Scheduler:
         # A heap: when, on the monotonic clock; the ticket of the attempt to stop; where that is 0, the index
         # of the task to attempt again.
         self._timers: list[tuple[float, int, int]] = []
-        self._waker = Waker(self._go_on)
         self._interrupt = Interrupt(
             self.cancel,
             inside={perform.__code__, dump.__code__, delay_after.__code__},
@@ -238,7 +238,7 @@ class Scheduler:
 
     def _drive_for_another(self, kept_by: object) -> None:
         try:
-            self._drive(self._wait_for_others, kept_by)
+            self._drive(self._team.wait_for_others, kept_by)
         except BaseException as error:
             self._error, self._cancelled = error, True
 
@@ -410,16 +410,13 @@ class Scheduler:
         """Wait for messages of several runners."""
         performing = self._team.performing()
         if performing is None:
-            return self._wait_for_others(timeout)
-        self._take(self._wait_for_others(0))  # which has the others send what they were given
+            return self._team.wait_for_others(timeout)
+        self._take(self._team.wait_for_others(0))  # which has the others send what they were given
         if self._cancelled:
             return []
         with self._stand_in:
             messages = performing.wait(0)
-        return messages + self._wait_for_others(0)
-
-    def _wait_for_others(self, timeout: float) -> list[Message]:
-        return self._team.wait_for_others(timeout, self._waker)
+        return messages + self._team.wait_for_others(0)
 
     # Ending
 

@@ -129,10 +129,9 @@ def forward_records(send: Callable[[bytes], None], is_importing: Callable[[], bo
 
 
 def _is_of_task(logger: logging.Logger) -> bool:
+    """Tell whether a logger is that of a task which was made here, and which logs here."""
     task_log: Any = sys.modules.get("processes.task_log")  # its import would make a logger, of any class
-    return isinstance(
-        logger, getattr(task_log, "TaskLogger", ())
-    )  # of one that was made here, which logs here
+    return isinstance(logger, getattr(task_log, "TaskLogger", ()))
 
 
 def leave_configurations(is_importing: Callable[[], bool]) -> None:

@@ -30,6 +30,8 @@ class Team:
         The run's results.
     has_line : bool
         Whether the run redraws a progress line.
+    waker : Waker
+        The run's.
 
     Attributes
     ----------
@@ -44,8 +46,14 @@ class Team:
     """
 
     def __init__(
-        self, tasks: Sequence[Task], default: ProcessRunner, results: dict[str, TaskResult], has_line: bool
+        self,
+        tasks: Sequence[Task],
+        default: ProcessRunner,
+        results: dict[str, TaskResult],
+        has_line: bool,
+        waker: Waker,
     ) -> None:
+        self._waker = waker
         self.default = default.for_run()
         self.numbered, self.number_of = _numbered_runners(tasks, default, self.default)
         self.runners = [self.default, *(one for one in self.numbered if one is not self.default)]
@@ -63,7 +71,7 @@ class Team:
         """Return the runner whose next wait calls a function itself, if there is one."""
         return next((runner for runner in self.runners if runner.performs_while_waiting), None)
 
-    def wait_for_others(self, timeout: float, waker: Waker) -> list[Message]:
+    def wait_for_others(self, timeout: float) -> list[Message]:
         """Wait for messages of those runners that call no function themselves."""
         runners = [runner for runner in self.runners if not runner.performs_while_waiting]
         messages = _collect(runners)
@@ -71,7 +79,7 @@ class Team:
             timeout = min([timeout, *(runner.poll_seconds for runner in runners)])
             sleeper = next((runner for runner in runners if runner.waits_itself), None)
             if sleeper is None:
-                waker.wait(timeout, [fd for runner in runners if (fd := runner.fileno()) is not None])
+                self._waker.wait(timeout, [fd for runner in runners if (fd := runner.fileno()) is not None])
             else:
                 messages = sleeper.wait(timeout)
             messages += _collect(runners)

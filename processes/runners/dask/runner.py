@@ -50,9 +50,8 @@ Measured, in ms a task, for calls that do nothing, on two workers of one thread:
 
 LOOK_SECONDS: Final = 1.0  # how often we ask how many threads there are: clusters grow, shrink and end
 
-LONELY_SECONDS: Final = (
-    30.0  # without a worker, after which we say so: one may come still, or nobody starts one
-)
+LONELY_SECONDS: Final = 30.0
+"""Without a worker, after which we say so: one may come still, or nobody starts one."""
 
 BRING_SECONDS: Final = 0.75  # for results to come here from the cluster after a Ctrl-C, all of them together
 
