@@ -1,9 +1,13 @@
-"""The systems that the tests of faults run on."""
+"""The systems that the tests of faults run on, and workers that several of them share."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+
 import pytest
 
+from processes import Process, ProcessPoolRunner, Task
 from processes.runners.pool import abilities
 
 pytest.register_assert_rewrite("faulty_runs")
@@ -17,3 +21,11 @@ def system(request, monkeypatch):
     if request.param == "without guard and token pipe":
         monkeypatch.setattr(abilities, "CAN_TAKE_BACK", False)
     return request.param
+
+
+@pytest.fixture(scope="module")
+def workers() -> Iterator[ProcessPoolRunner]:
+    """Two workers that stay, each started."""
+    with ProcessPoolRunner(2) as runner:
+        Process([Task(f"t{n}", time.sleep, args=(0.2,)) for n in range(4)]).run(runner=runner)
+        yield runner

@@ -11,11 +11,12 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -209,6 +210,14 @@ def make_and_wait_in_second_call(path: Path, count: int) -> np.ndarray:
     return np.ones(count)
 
 
+def note_future_of_make(futures: list[Any]) -> Callable[[object], None]:
+    def note_future(event: object) -> None:
+        if type(event) is TaskFinished and event.name == "make":
+            futures.append(event.result._sealed.future)
+
+    return note_future
+
+
 @with_threads_of_dask
 @pytest.mark.parametrize("needed_by", ["a task", "the report"])
 def test_what_is_lost_while_dask_computes_it_again_is_computed_once_more(needed_by, tmp_path):
@@ -216,11 +225,7 @@ def test_what_is_lost_while_dask_computes_it_again_is_computed_once_more(needed_
     from distributed import Client, LocalCluster
 
     path = tmp_path / "called"
-    futures = []
-
-    def note_future(event) -> None:
-        if type(event) is TaskFinished and event.name == "make":
-            futures.append(event.result._sealed.future)
+    futures: list[Any] = []
 
     def lose_twice() -> None:
         wait_until(lambda: futures)
@@ -245,7 +250,7 @@ def test_what_is_lost_while_dask_computes_it_again_is_computed_once_more(needed_
         LocalCluster(n_workers=3, processes=False, dashboard_address=":0") as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
-        report = Process(tasks).run(runner=DaskRunner(client), observers=[note_future])
+        report = Process(tasks).run(runner=DaskRunner(client), observers=[note_future_of_make(futures)])
         (tmp_path / "release").touch()
     report.raise_for_errors()
     assert report.results["make"].sum() == report.results.get("sum", 200_000) == 200_000
@@ -334,11 +339,7 @@ def test_what_is_lost_and_ends_its_worker_when_it_is_computed_again_says_so(tmp_
     from distributed import Client, LocalCluster
 
     path = tmp_path / "called"
-    futures = []
-
-    def note_future(event) -> None:
-        if type(event) is TaskFinished and event.name == "make":
-            futures.append(event.result._sealed.future)
+    futures: list[Any] = []
 
     async def lose_worker() -> None:
         (worker,) = [one for one in cluster.scheduler.workers.values() if one.processing or one.has_what]
@@ -365,7 +366,7 @@ def test_what_is_lost_and_ends_its_worker_when_it_is_computed_again_says_so(tmp_
         LocalCluster(n_workers=4, processes=False, dashboard_address=":0") as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
-        report = Process(tasks).run(runner=DaskRunner(client), observers=[note_future])
+        report = Process(tasks).run(runner=DaskRunner(client), observers=[note_future_of_make(futures)])
         losing_again.join()
         (tmp_path / "release").touch()
     assert str(report.exceptions["make"]).startswith(

@@ -8,7 +8,7 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -44,24 +44,13 @@ from processes import (
     TaskFinished,
     TaskStatus,
     WorkerDiedError,
+    results_of,
 )
 from processes.runners.pool import abilities, buffers
 
 pytestmark = pytest.mark.skipif(not abilities.CAN_TAKE_BACK, reason="results are not kept on this system")
 
 TOTAL = float(sum(range(SIZE)))
-
-
-@pytest.fixture(scope="module")
-def workers() -> Iterator[ProcessPoolRunner]:
-    """Two workers that stay, each started."""
-    with ProcessPoolRunner(2) as runner:
-        run([Task(f"t{n}", time.sleep, args=(0.2,)) for n in range(4)], runner)
-        yield runner
-
-
-def behind(*names: str) -> list[TaskDependency]:
-    return [TaskDependency(name, use_result_as_additional_args=True) for name in names]
 
 
 def run(tasks: list[Task], runner: Any, **arguments: Any) -> ProcessExecutionReport:
@@ -101,9 +90,9 @@ def touch_at_the_end_of_soon(folder: Path) -> Callable[[object], None]:
 def test_the_next_task_gets_the_value_itself(workers, files):
     tasks = [Task("t0", make, keep_result=False)]
     tasks += [
-        Task(f"t{n}", add_one, dependencies=behind(f"t{n - 1}"), keep_result=False) for n in range(1, 9)
+        Task(f"t{n}", add_one, dependencies=results_of(f"t{n - 1}"), keep_result=False) for n in range(1, 9)
     ]
-    tasks.append(Task("end", double, dependencies=behind("t8")))
+    tasks.append(Task("end", double, dependencies=results_of("t8")))
     report = run(tasks, workers)
     assert report.results["end"] == (TOTAL + 8 * SIZE, True)
     assert len({report.metrics[name].pid for name in report.entries}) == 1
@@ -123,7 +112,7 @@ def test_the_next_task_gets_the_value_itself(workers, files):
 def test_what_somebody_else_may_need_is_written(workers, files, options, dependants):
     tasks = [Task("make", make, **options)]
     tasks += [
-        Task(f"use{n}", double, dependencies=behind("make"), **more) for n, more in enumerate(dependants)
+        Task(f"use{n}", double, dependencies=results_of("make"), **more) for n, more in enumerate(dependants)
     ]
     report = run(tasks, workers)
     assert {report.results[f"use{n}"] for n in range(len(dependants))} == {(TOTAL, False)}
@@ -146,8 +135,10 @@ def test_an_object_of_the_programs_own_class_is_handed_on_itself(workers, files,
         return state.steps, *double(state.array)
 
     tasks = [Task("t0", State, keep_result=False)]
-    tasks += [Task(f"t{n}", go_on, dependencies=behind(f"t{n - 1}"), keep_result=False) for n in range(1, 5)]
-    tasks.append(Task("end", end, dependencies=behind("t4")))
+    tasks += [
+        Task(f"t{n}", go_on, dependencies=results_of(f"t{n - 1}"), keep_result=False) for n in range(1, 5)
+    ]
+    tasks.append(Task("end", end, dependencies=results_of("t4")))
     report = run(tasks, workers)
     report.raise_for_errors()
     assert report.results["end"] == (4, TOTAL + 4 * SIZE, True)
@@ -157,7 +148,7 @@ def test_an_object_of_the_programs_own_class_is_handed_on_itself(workers, files,
     tasks = [
         Task("soon", State, keep_result=False),
         Task("late", wait_until, args=((tmp_path / "soon").exists,)),
-        Task("end", lambda _, state: end(state), dependencies=behind("late", "soon")),
+        Task("end", lambda _, state: end(state), dependencies=results_of("late", "soon")),
     ]
     assert run(tasks, workers, observers=[touch_at_the_end_of_soon(tmp_path)]).results["end"] == (
         0,
@@ -170,7 +161,7 @@ def test_a_retry_gets_the_value_as_it_was_made(workers, tmp_path):
     again = {"kwargs": {"marker": str(tmp_path / "m")}, "retries": 1, "retry_on": (ValueError,)}
     tasks = [
         Task("make", make, keep_result=False),
-        Task("use", spoil_and_fail_once, dependencies=behind("make"), **again),
+        Task("use", spoil_and_fail_once, dependencies=results_of("make"), **again),
     ]
     assert run(tasks, workers).results["use"] == TOTAL
 
@@ -178,7 +169,7 @@ def test_a_retry_gets_the_value_as_it_was_made(workers, tmp_path):
 def test_memory_that_is_handed_on_may_grow(workers):
     tasks = [
         Task("make", bytearray, args=(2 << 20,), keep_result=False),
-        Task("grow", grow, dependencies=behind("make")),
+        Task("grow", grow, dependencies=results_of("make")),
     ]
     assert run(tasks, workers).results["grow"] == (2 << 20) + 4
 
@@ -201,7 +192,7 @@ def test_arguments_keep_their_order(workers):
         Task(
             "late", make, keep_result=False, dependencies=[TaskDependency("shared"), TaskDependency("small")]
         ),
-        Task("use", in_order, args=("own",), dependencies=behind("small", "late", "shared")),
+        Task("use", in_order, args=("own",), dependencies=results_of("small", "late", "shared")),
     ]
     assert run(tasks, workers).results["use"] == ["own", 7, "ndarray", "ndarray"]
 
@@ -213,7 +204,7 @@ def test_a_value_is_written_where_its_task_waits_for_another(workers, files, tmp
     tasks = [
         Task("soon", make, keep_result=False),
         Task("late", wait_until, args=((tmp_path / "soon").exists,)),
-        Task("use", lambda _, array: double(array), dependencies=behind("late", "soon")),
+        Task("use", lambda _, array: double(array), dependencies=results_of("late", "soon")),
     ]
     report = run(tasks, workers, observers=[touch_at_the_end_of_soon(tmp_path)])
     assert report.results["use"] == (TOTAL, False)
@@ -222,7 +213,7 @@ def test_a_value_is_written_where_its_task_waits_for_another(workers, files, tmp
 
 def test_of_two_values_for_one_task_both_arrive(workers):
     tasks = [Task(name, make, keep_result=False) for name in ("one", "other")]
-    tasks.append(Task("use", sum_up, dependencies=behind("one", "other")))
+    tasks.append(Task("use", sum_up, dependencies=results_of("one", "other")))
     assert run(tasks, workers).results["use"] == 2 * TOTAL
 
 
@@ -231,10 +222,10 @@ def test_more_chains_than_workers_come_to_their_ends(workers):
     for chain in range(7):
         tasks.append(Task(f"{chain}-0", make, keep_result=False))
         tasks += [
-            Task(f"{chain}-{n}", add_one, dependencies=behind(f"{chain}-{n - 1}"), keep_result=False)
+            Task(f"{chain}-{n}", add_one, dependencies=results_of(f"{chain}-{n - 1}"), keep_result=False)
             for n in range(1, 4)
         ]
-        tasks.append(Task(f"{chain}-end", sum_up, dependencies=behind(f"{chain}-3")))
+        tasks.append(Task(f"{chain}-end", sum_up, dependencies=results_of(f"{chain}-3")))
     report = run(tasks, workers)
     assert {report.results[f"{chain}-end"] for chain in range(7)} == {TOTAL + 3 * SIZE}
 
@@ -242,16 +233,16 @@ def test_more_chains_than_workers_come_to_their_ends(workers):
 def test_a_worker_that_makes_place_for_another_writes_first():
     tasks = [
         Task("make", leave_a_thread_behind, keep_result=False),
-        Task("use", double, dependencies=behind("make")),
+        Task("use", double, dependencies=results_of("make")),
     ]
     assert run(tasks, "process", max_workers=1).results["use"] == (TOTAL, False)
 
 
-def test_a_value_counts_not_as_memory_left_behind():
+def test_a_value_counts_not_as_memory_left_results_of():
     size = 20 << 20  # numbers: 160 MB, of which a worker may keep half its limit: 150
     tasks = [
         Task("make", make, args=(size,), keep_result=False),
-        Task("use", double, dependencies=behind("make")),
+        Task("use", double, dependencies=results_of("make")),
     ]
     report = run(tasks, ProcessPoolRunner(1, memory_limit=300 << 20))
     assert report.results["use"][1]
@@ -261,13 +252,13 @@ def test_nobody_needs_the_value_after_all(workers):
     tasks = [
         Task("make", make, keep_result=False),
         Task("fails", int, args=("x",)),
-        Task("use", double, dependencies=[*behind("make"), TaskDependency("fails")]),
+        Task("use", double, dependencies=[*results_of("make"), TaskDependency("fails")]),
         Task("other", abs, args=(-1,), dependencies=[TaskDependency("make")], keep_result=False),
     ]
     report = run(tasks, workers)
     assert list(report.skipped) == ["use"]
     again = run(
-        [Task("make", make, keep_result=False), Task("use", double, dependencies=behind("make"))], workers
+        [Task("make", make, keep_result=False), Task("use", double, dependencies=results_of("make"))], workers
     )
     assert again.results["use"] == (TOTAL, True)
 
@@ -276,7 +267,7 @@ def test_a_worker_without_descriptors_still_has_what_it_keeps():
     tasks = [
         Task("shared", make),
         Task("make", use_up_descriptors, keep_result=False, dependencies=[TaskDependency("shared")]),
-        Task("use", sum_up, dependencies=behind("shared", "make")),
+        Task("use", sum_up, dependencies=results_of("shared", "make")),
     ]
     assert run(tasks, "process", max_workers=1).results["use"] == 2 * TOTAL
 
@@ -285,7 +276,10 @@ def test_a_worker_without_descriptors_still_has_what_it_keeps():
 
 
 def test_a_failure_shows_the_value_as_the_function_left_it(workers):
-    tasks = [Task("make", make, keep_result=False), Task("use", spoil_and_fail, dependencies=behind("make"))]
+    tasks = [
+        Task("make", make, keep_result=False),
+        Task("use", spoil_and_fail, dependencies=results_of("make")),
+    ]
     error = run(tasks, workers).errored["use"].error
     (shown,) = error.args
     assert (shown[0], shown[1:].sum()) == (-1, TOTAL)
@@ -294,7 +288,7 @@ def test_a_failure_shows_the_value_as_the_function_left_it(workers):
 def test_a_failure_shows_the_value_though_the_function_has_left_little_of_it(workers):
     tasks = [
         Task("make", lambda: [bytes(200_000)], keep_result=False),
-        Task("use", clear_and_fail, dependencies=behind("make")),
+        Task("use", clear_and_fail, dependencies=results_of("make")),
     ]
     report = run(tasks, workers)
     assert report.errored["use"].error.args == ([],)
@@ -307,7 +301,7 @@ def test_a_failure_names_the_worker_where_the_value_as_the_function_left_it_cann
 
     tasks = [
         Task("make", lambda: [bytes(200_000)], keep_result=False),
-        Task("use", hold_a_lock_and_fail, dependencies=behind("make")),
+        Task("use", hold_a_lock_and_fail, dependencies=results_of("make")),
     ]
     report = run(tasks, workers)
     assert str(report.exceptions["use"]) == "no"
@@ -324,8 +318,8 @@ LARGE = 2 << 20  # bytes
 def test_a_death_costs_the_task_that_had_the_value():
     tasks = [
         Task("make", bytearray, args=(LARGE,), keep_result=False),
-        Task("use", lambda _: os.kill(os.getpid(), signal.SIGKILL), dependencies=behind("make")),
-        Task("below", abs, dependencies=behind("use")),
+        Task("use", lambda _: os.kill(os.getpid(), signal.SIGKILL), dependencies=results_of("make")),
+        Task("below", abs, dependencies=results_of("use")),
         *(Task(f"other{n}", pow, args=(n, 2)) for n in range(10)),
     ]
     report = run(tasks, "process", max_workers=2)
@@ -339,7 +333,7 @@ def test_a_death_costs_the_task_that_had_the_value():
 def test_a_time_limit_ends_the_task_that_has_the_value():
     tasks = [
         Task("make", bytearray, args=(LARGE,), keep_result=False),
-        Task("use", lambda _: time.sleep(3600), dependencies=behind("make"), timeout=0.2),
+        Task("use", lambda _: time.sleep(3600), dependencies=results_of("make"), timeout=0.2),
         *(Task(f"other{n}", pow, args=(n, 2)) for n in range(10)),
     ]
     report = run(tasks, "process", max_workers=2)
@@ -376,8 +370,8 @@ def test_where_the_worker_dies_with_the_value_the_task_says_so(tmp_path, waits):
     tasks = [
         Task("make", make_and_tell, keep_result=False),
         Task("late", time.sleep, args=(0.5 * waits,)),
-        Task("use", len, dependencies=behind("make") + [TaskDependency("late")] * waits),
-        Task("below", abs, dependencies=behind("use")),
+        Task("use", len, dependencies=results_of("make") + [TaskDependency("late")] * waits),
+        Task("below", abs, dependencies=results_of("use")),
         *(Task(f"other{n}", pow, args=(n, 2)) for n in range(10)),
     ]
     report = Process(tasks).run(runner="process", max_workers=2, observers=[kill_worker])
@@ -400,7 +394,7 @@ def build(graph: list[dict[str, Any]], do: Callable[..., Any] = work) -> list[Ta
             f"t{number}",
             do,
             args=(number, drawn["size"], drawn["fault"]),
-            dependencies=behind(*(f"t{source}" for source in drawn["sources"])),
+            dependencies=results_of(*(f"t{source}" for source in drawn["sources"])),
             keep_result=drawn["keep"],
             retries=drawn["retries"],
             timeout=drawn["timeout"],
@@ -485,7 +479,7 @@ def test_what_an_answer_sets_going_that_comes_before_a_run_of_several_runners_sl
     tasks = [
         Task("make", bytearray, args=(LARGE,), keep_result=False),
         Task("wait", wait_until, args=((tmp_path / "asked").exists,), runner="thread"),
-        Task("length", len, dependencies=[*behind("make"), TaskDependency("wait")]),
+        Task("length", len, dependencies=[*results_of("make"), TaskDependency("wait")]),
     ]
     # In a thread that no signal has to be looked for in, and which so sleeps until something comes.
     with time_limit(120), Process(tasks).stream(runner=ProcessPoolRunner(1)) as stream:

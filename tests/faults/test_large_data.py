@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
@@ -46,26 +46,15 @@ from processes import (
     TaskDependency,
     TaskFinished,
     WorkerDiedError,
+    results_of,
 )
 from processes.runners.pool import buffers, descriptors, functions, mappings, wire
-
-
-@pytest.fixture(scope="module")
-def workers() -> Iterator[ProcessPoolRunner]:
-    """Two workers that stay, each started."""
-    with ProcessPoolRunner(2) as runner:
-        run(runner, *(Task(f"t{n}", time.sleep, args=(0.2,)) for n in range(4)))
-        yield runner
 
 
 def run(runner: ProcessPoolRunner, *tasks: Task, **arguments: Any) -> ProcessExecutionReport:
     report = Process(list(tasks)).run(runner=runner, **arguments)
     report.raise_for_errors()
     return report
-
-
-def behind(*names: str) -> list[TaskDependency]:
-    return [TaskDependency(name, use_result_as_additional_args=True) for name in names]
 
 
 def values_of(kind: str) -> Any:
@@ -134,8 +123,8 @@ def test_large_values_arrive_as_they_were_both_ways_and_at_dependants(kind, way,
     report = run(
         workers,
         Task("first", give_back, args=(value, 1)),
-        Task("second", give_back, dependencies=behind("first")),
-        Task("third", give_back, dependencies=behind("second", "first")),
+        Task("second", give_back, dependencies=results_of("first")),
+        Task("third", give_back, dependencies=results_of("second", "first")),
     )
     for name, result in report.results.items():
         assert same(result, value), name
@@ -159,7 +148,7 @@ def test_data_of_every_size_arrives_both_ways_and_at_dependants(size, workers):
     tasks = []
     for name, value in values.items():
         tasks.append(Task(name, give_back, args=(value,)))
-        tasks.append(Task(f"{name}-on", give_back, dependencies=behind(name)))
+        tasks.append(Task(f"{name}-on", give_back, dependencies=results_of(name)))
         tasks.append(Task(f"{name}-bound", partial(give_back, value)))
     results = run(workers, *tasks).results
     for name, value in values.items():
@@ -183,7 +172,10 @@ def test_workers_stay_warm_though_the_lines_of_some_did_not_reach_them():
 def test_every_consumer_may_write_and_nobody_else_sees_it(workers):
     tasks = [
         Task("make", ramp, args=(4,)),
-        *(Task(f"use-{n}", scribble, kwargs={"number": n}, dependencies=behind("make")) for n in range(6)),
+        *(
+            Task(f"use-{n}", scribble, kwargs={"number": n}, dependencies=results_of("make"))
+            for n in range(6)
+        ),
     ]
     report = run(workers, *tasks)
     expected = (float(ramp(4).sum()), True)
@@ -354,7 +346,7 @@ def test_an_argument_of_many_small_things_is_taken_apart_once_for_many_tasks(com
     source, given = [], {"args": (index,)}
     if comes == "as a result":
         source = [Task("index", lambda: index, runner="thread")]
-        given = {"dependencies": behind("index")}
+        given = {"dependencies": results_of("index")}
     number = Number(7) if comes == "with others" else 7
     tasks = [Task(f"t{n}", look_up, kwargs={"number": number}, **given) for n in range(30)]
     report = run(workers, *source, *tasks)
@@ -490,7 +482,7 @@ class Noting:
 
 def test_a_result_of_many_objects_goes_on_as_it_was_serialized(workers):
     make = Task("make", lambda: [Noting() for _ in range(2_000)])
-    uses = [Task(f"use-{n}", len, dependencies=behind("make")) for n in range(2)]
+    uses = [Task(f"use-{n}", len, dependencies=results_of("make")) for n in range(2)]
     report = run(workers, make, *uses)
     assert [report.results[task.name] for task in uses] == [2_000, 2_000]
     assert Noting.pickled == 0
@@ -507,7 +499,7 @@ def test_arguments_keep_their_order_when_large_and_small_results_are_mixed(worke
             args=("own",),
             kwargs={"k": 1},
             dependencies=[
-                *behind("large", "small", "also-large"),
+                *results_of("large", "small", "also-large"),
             ],
         ),
     ]
@@ -539,9 +531,13 @@ def test_a_large_object_of_the_programs_own_class_goes_on_as_it_came(reads_itsel
         report = run(
             workers,
             Task("make", make_one),
-            *(Task(f"use-{n}", use, kwargs={"number": n}, dependencies=behind("make")) for n in range(6)),
-            Task("elsewhere", use, kwargs={"number": 7}, dependencies=behind("make"), runner=other_workers),
-            Task("thread", lambda state: type(state) is kind, dependencies=behind("make"), runner="thread"),
+            *(Task(f"use-{n}", use, kwargs={"number": n}, dependencies=results_of("make")) for n in range(6)),
+            Task(
+                "elsewhere", use, kwargs={"number": 7}, dependencies=results_of("make"), runner=other_workers
+            ),
+            Task(
+                "thread", lambda state: type(state) is kind, dependencies=results_of("make"), runner="thread"
+            ),
         )
     report.raise_for_errors()
     results = report.results
@@ -579,8 +575,8 @@ def test_a_large_exception_of_the_programs_own_classes_goes_on_as_it_came(worker
             workers,
             Task("with-part", with_part),
             Task("own", own),
-            Task("use-part", kinds, dependencies=behind("with-part"), runner=others),
-            Task("use-own", kinds, dependencies=behind("own"), runner=others),
+            Task("use-part", kinds, dependencies=results_of("with-part"), runner=others),
+            Task("use-own", kinds, dependencies=results_of("own"), runner=others),
         )
     assert report.results["use-part"] == ("ValueError", "Part")
     assert report.results["use-own"] == ("Refused", "bytes")
@@ -590,9 +586,9 @@ def test_results_pass_between_runners(workers):
     tasks = [
         Task("made-in-process", ramp, args=(2,)),
         Task("made-in-thread", ramp, args=(3,), runner="thread"),
-        Task("in-thread", scribble, dependencies=behind("made-in-process"), runner="thread"),
-        Task("in-process", scribble, dependencies=behind("made-in-thread")),
-        Task("beside", scribble, dependencies=behind("made-in-process")),
+        Task("in-thread", scribble, dependencies=results_of("made-in-process"), runner="thread"),
+        Task("in-process", scribble, dependencies=results_of("made-in-thread")),
+        Task("beside", scribble, dependencies=results_of("made-in-process")),
     ]
     report = run(workers, *tasks)
     assert report.results["in-process"] == (float(ramp(3).sum()), True)
@@ -616,7 +612,7 @@ def test_observers_and_streams_see_plain_values(workers):
 def test_a_failure_shows_the_large_result_that_it_was_given(workers):
     tasks = [
         Task("make", ramp, args=(2,)),
-        Task("fail", lambda array: array[MB * 100], dependencies=behind("make")),
+        Task("fail", lambda array: array[MB * 100], dependencies=results_of("make")),
     ]
     error = Process(tasks).run(runner=workers).errored["fail"].error
     assert (error.args[0] == ramp(2)).all()
@@ -631,7 +627,7 @@ def test_a_result_that_is_not_kept_is_let_go_with_its_last_dependant(workers):
 
     tasks = [Task("t0", ramp, args=(2,), keep_result=False)]
     for n in range(1, 8):
-        tasks.append(Task(f"t{n}", give_back, dependencies=behind(f"t{n - 1}"), keep_result=False))
+        tasks.append(Task(f"t{n}", give_back, dependencies=results_of(f"t{n - 1}"), keep_result=False))
     report = run(workers, *tasks, observers=[observe])
     assert set(report.results.values()) == {None}
     assert max(open_files) <= 3
@@ -655,7 +651,7 @@ def test_a_thread_that_waits_for_its_next_task_holds_nothing_of_the_last():
 
     tasks = [
         Task("make", make, keep_result=False),
-        Task("use", use, dependencies=behind("make")),
+        Task("use", use, dependencies=results_of("make")),
         Task("work-on", work_on),
     ]
     report = Process(tasks).run(runner="thread", max_workers=2)
@@ -682,7 +678,7 @@ def test_an_attempt_that_is_tried_again_holds_nothing_once_its_task_has_ended(ru
 
     tasks = [
         Task("make", make, keep_result=False),
-        Task("use", use, dependencies=behind("make"), retries=1),
+        Task("use", use, dependencies=results_of("make"), retries=1),
         Task("is-gone", lambda: made[0]() is None, dependencies=[TaskDependency("use")]),
     ]
     gc.disable()  # nothing is to wait for it: it comes by the number of objects, however large they are
@@ -716,10 +712,14 @@ def test_a_worker_that_dies_with_large_data_costs_its_own_attempt(tmp_path):
     tasks = [
         Task("make", ramp, args=(8,)),
         Task(
-            "again", kill_once, kwargs={"marker": str(tmp_path / "m")}, dependencies=behind("make"), retries=1
+            "again",
+            kill_once,
+            kwargs={"marker": str(tmp_path / "m")},
+            dependencies=results_of("make"),
+            retries=1,
         ),
         Task("sending", die_sending),
-        *(Task(f"use-{n}", scribble, dependencies=behind("make")) for n in range(4)),
+        *(Task(f"use-{n}", scribble, dependencies=results_of("make")) for n in range(4)),
     ]
     report = Process(tasks).run(runner="process", max_workers=2)
     assert report.results["again"] == MB
@@ -761,7 +761,7 @@ def test_a_worker_with_few_descriptors_gets_its_data_in_band(free):
             Task("t-alone", alone),
             *(Task(f"t-both-{n}", both, args=(ramp(2),)) for n in range(3)),
             Task("back", ramp, args=(2,)),
-            Task("on", scribble, dependencies=behind("back")),
+            Task("on", scribble, dependencies=results_of("back")),
         )
     assert {value for name, value in report.results.items() if name[0] == "t"} == {
         (float(ramp(2).sum()), pid)
@@ -1031,7 +1031,8 @@ def test_four_consumers_of_an_array_share_its_memory(tmp_path):
     def tasks(megabytes: int) -> list[Task]:
         numbered = [{"number": n} for n in range(consumers)]
         users = [
-            Task(f"use-{n}", hold, kwargs=numbered[n], dependencies=behind("make")) for n in range(consumers)
+            Task(f"use-{n}", hold, kwargs=numbered[n], dependencies=results_of("make"))
+            for n in range(consumers)
         ]
         return [Task("make", ramp, args=(megabytes,)), *users]
 
@@ -1064,7 +1065,7 @@ def test_nothing_large_has_a_name_and_nothing_is_left(workers, tmp_path, monkeyp
     report = run(
         workers,
         Task("make", ramp, args=(8,)),
-        Task("use", scribble, dependencies=behind("make")),
+        Task("use", scribble, dependencies=results_of("make")),
         observers=[observe],
     )
     assert not any(seen)
