@@ -53,7 +53,7 @@ class Listener:
         if monotonic() < self._next_look:
             return
         self._next_look = monotonic() + OUTPUT_SECONDS
-        for child in children:
+        for child in tuple(children):
             if (output := child.output) is not None:
                 size = output.size()
                 # What was logged before that was printed has been sent, and is to be told before.

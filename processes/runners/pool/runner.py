@@ -159,7 +159,6 @@ class ProcessPoolRunner(WarmRunner[Child]):
         self._waiting: list[Attempt] = []  # attempts that need what a child keeps and will write
         self._jobs = 0  # started and not ended
         self._next_look = 0.0  # at the memory of workers, on the monotonic clock
-        self._captures_output = False  # whether attempts may have what they print captured
         self._listener = Listener()
         self._pace = Pace(self.max_workers)
         self.is_sated = False
@@ -225,8 +224,6 @@ class ProcessPoolRunner(WarmRunner[Child]):
 
     def start(self, attempt: Attempt) -> None:
         self._jobs += 1
-        if attempt.captures_output:
-            self._captures_output = True
         children = len(self._children)
         if children < self.max_workers and children < self._jobs and self._start_error is None:
             self._add_child()  # before anything is serialized, so that it starts meanwhile
@@ -473,8 +470,7 @@ class ProcessPoolRunner(WarmRunner[Child]):
             self._waker.disarm()
         if self.memory_limit is not None:
             self._look_at_memory(self.memory_limit)
-        if self._captures_output:
-            self._listener.look(self._children[:], self._takes_all_of)
+        self._listener.look(self._children, self._takes_all_of)
         if not abilities.CAN_GUARD:
             for child in [*self._children, *self._leaving]:
                 if child.has_ended():
@@ -488,13 +484,8 @@ class ProcessPoolRunner(WarmRunner[Child]):
         """Take what comes soon, where calls have been short lately; False if nothing comes."""
         if not abilities.CAN_YIELD or not self._pace.is_quick():
             return False
-        look = self._look
-        if self._jobs == 1:
-            for child in self._children:
-                if child.held:  # nobody else does anything: to receive at once saves to look first
-                    look = partial(self._serve, child, selectors.EVENT_READ)
         give_up_at = monotonic() + wire.SPIN_SECONDS
-        while not (came := look()) and monotonic() < give_up_at:
+        while not (came := self._look()) and monotonic() < give_up_at:
             os.sched_yield()
         return came
 
