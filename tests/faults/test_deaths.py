@@ -35,6 +35,7 @@ from misbehaving import (
     mark_and_maybe_die,
     meet,
     meet_and_wait,
+    meet_beside_what_is_slow_to_end,
     overflow_the_stack,
     print_to_stderr,
     read_null,
@@ -50,7 +51,7 @@ from misbehaving import (
 from patience import patient
 from programs import started, wait_until
 
-from processes import Process, ProcessPoolRunner, Task, TaskDependency, WorkerDiedError
+from processes import Process, ProcessPoolRunner, Task, TaskDependency, WorkerDiedError, results_of
 from processes.events import Event, TaskFinished, TaskStarted
 from processes.runners.pool import abilities, child
 from processes.runners.pool.death import Death
@@ -515,6 +516,23 @@ def test_a_runner_survives_the_death_of_its_idle_workers():
                 wait_until(lambda kept=kept: kept.process.poll() is not None)
             pids.append(process.run(runner=runner).results["pid"])
     assert len({*pids}) == 3
+
+
+@needs_guard
+def test_a_worker_that_is_about_to_end_serves_no_later_run(tmp_path):
+    folder, release = tmp_path / "met", tmp_path / "release"
+    folder.mkdir()
+    together = [
+        Task(name, meet_beside_what_is_slow_to_end, args=(str(folder), name, 2, str(release)))
+        for name in ("one", "other")
+    ]
+    kills = Task("kills", kill_other, dependencies=results_of(*together))
+    later = [Task(f"later{i}", pow, args=(i, 2), dependencies=[TaskDependency("ends")]) for i in range(9)]
+    with ProcessPoolRunner(2) as runner, time_limit(120):
+        # At the end of this run the worker's socket has told that it is gone, and its guard has not.
+        assert Process([*together, kills]).run(runner=runner).results["kills"] == 1
+        report = Process([Task("ends", release.touch), *later]).run(runner=runner)
+    report.raise_for_errors()
 
 
 def test_blocks_within_each_other_share_the_workers_of_a_runner():

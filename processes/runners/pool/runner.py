@@ -347,7 +347,8 @@ class ProcessPoolRunner(WarmRunner[Child]):
         is_in_order = id(sys.exception()) == self._handled
         for child in self._children:
             child.has.clear()
-            is_idle = child.who is not NOBODY and not child.held and child.backlog <= MOST_BACKLOG
+            is_up = child.who is not NOBODY and child.connected  # else it is about to end
+            is_idle = is_up and not child.held and child.backlog <= MOST_BACKLOG
             (idle if is_idle and is_in_order else self._leaving).append(child)
         if (shelf := self._block) is not None:
             idle = [child for child in idle if not shelf.keep(child)] + shelf.end_run()
