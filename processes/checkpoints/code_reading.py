@@ -9,8 +9,8 @@ from types import CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..annotations import annotations_of, part_of
-from ..serialization.library_contents import repr_without_addresses
 from ..serialization.rebuild import globals_of
+from .library_contents import repr_without_addresses
 from .provenance import imports_by_text, texts_in
 
 if TYPE_CHECKING:

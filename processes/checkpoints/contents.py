@@ -39,7 +39,6 @@ from weakref import ReferenceType, WeakKeyDictionary, WeakValueDictionary
 
 from ..serialization.class_parts import attributes_of_members
 from ..serialization.lazy_imports import LAZY_IMPORT, import_waiting_submodule, imported
-from ..serialization.library_contents import WHAT_COUNTS, repr_without_addresses
 from ..serialization.pickling import LARGE, PROTOCOL
 from ..serialization.reducers import (
     DESCRIPTORS,
@@ -52,6 +51,7 @@ from ..serialization.reducers import (
     registered_reducer,
 )
 from .code_reading import TYPE_ALIAS, annotation_texts, named_in_annotations
+from .library_contents import WHAT_COUNTS, repr_without_addresses
 from .provenance import absolute_name, imports_by_text, is_compiled
 
 if TYPE_CHECKING:

@@ -32,8 +32,8 @@ from zlib import crc32
 
 from ..interrupt import is_of_signal
 from ..reprs import brief_repr
-from ..serialization.library_contents import shared_by_all
 from ..serialization.pickling import is_simple
+from ..serialization.reducers import shared_by_all
 from .code_reading import Code, steps_and_constants
 from .contents import DIGEST_BYTES, Part, Writer
 from .provenance import Modules, imports_by_text

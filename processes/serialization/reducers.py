@@ -14,13 +14,13 @@ import struct
 import sys
 import threading
 import typing
+from pickle import PickleBuffer
 from types import BuiltinFunctionType, CellType, FunctionType
 from typing import TYPE_CHECKING, Any, Final
 from weakref import ReferenceType, WeakKeyDictionary, WeakValueDictionary
 
 from ..annotations import part_of
 from .importable import can_be_imported, goes_by_value
-from .library_contents import memory_of_storage, shared_by_all
 from .pickling import PROTOCOL
 from .rebuild import (
     Rebuilt,
@@ -45,7 +45,7 @@ from .rebuild import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 # What objects are made with whose class says nothing of it.
 NEW_OBJECT: Final = copyreg.__newobj__  # type: ignore[attr-defined]
@@ -53,6 +53,14 @@ NEW_OBJECT: Final = copyreg.__newobj__  # type: ignore[attr-defined]
 _TYPE_ALIAS: Final[Any] = getattr(typing, "TypeAliasType", ())  # from Python 3.12 on
 _KNOWN: Final = {*sys.stdlib_module_names, "numpy"}
 KNOWN_BY_IDENTITY: Final = (typing.NewType, typing.TypeVar, typing.ParamSpec, typing.TypeVarTuple)
+
+# By module, what all of the program share, of which the contents are of the world, as the clock is.
+_SHARED: Final = {
+    "random": ("_inst",),  # what its functions draw from
+    "numpy.random.mtrand": ("_rand",),
+    "os": ("environ", "environb"),
+    "sys": ("stdin", "stdout", "stderr", "__stdin__", "__stdout__", "__stderr__"),
+}
 
 
 def _reduce_cached_function(function: functools._lru_cache_wrapper[Any]) -> Any:
@@ -305,6 +313,13 @@ def reduce_shared(obj: Any) -> Any:
     return obj.__reduce_ex__(PROTOCOL)
 
 
+def shared_by_all() -> Iterator[tuple[str, str, object]]:
+    """Give what all of the program share, with the module that it belongs to, and its name there."""
+    for module, names in _SHARED.items():
+        there = vars(sys.modules[module]) if module in sys.modules else {}
+        yield from ((module, name, there[name]) for name in names if there.get(name) is not None)
+
+
 def _reduce_builtin(function: Any) -> Any:
     """Reduce a function of an extension module to its name, which its class does not do."""
     return function.__qualname__ if can_be_imported(function) else function.__reduce_ex__(PROTOCOL)
@@ -326,6 +341,18 @@ def _reduce_storage(storage: Any) -> Any:
     without_warning = {"_internal": True}  # that what users are not to make is deprecated
     made_of = (type(storage), (), without_warning)
     return copyreg.__newobj_ex__, made_of, vars(storage)  # type: ignore[attr-defined]
+
+
+def memory_of_storage(storage: Any) -> PickleBuffer:
+    """Return the memory of tensors, in that of the processor, as a buffer which keeps it there.
+
+    Not by way of numpy, which may not be installed, and after which a tensor can no longer be resized.
+    """
+    import ctypes  # which Python can be built without
+
+    memory: Any = (ctypes.c_ubyte * storage.nbytes()).from_address(storage.data_ptr())
+    memory.owner = storage
+    return PickleBuffer(memory)
 
 
 def _reduce_console(console: Any) -> Any:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 import sys
 import typing
-from pickle import PickleBuffer
 from typing import TYPE_CHECKING, Any, Final
 
+from ..serialization.reducers import memory_of_storage
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 _ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]+")
 
@@ -17,18 +18,6 @@ _ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]+")
 def repr_without_addresses(value: object) -> str:
     """Return what a value says of itself, but for where in memory it stands."""
     return _ADDRESS.sub("", repr(value))
-
-
-def memory_of_storage(storage: Any) -> PickleBuffer:
-    """Return the memory of tensors, in that of the processor, as a buffer which keeps it there.
-
-    Not by way of numpy, which may not be installed, and after which a tensor can no longer be resized.
-    """
-    import ctypes  # which Python can be built without
-
-    memory: Any = (ctypes.c_ubyte * storage.nbytes()).from_address(storage.data_ptr())
-    memory.owner = storage
-    return PickleBuffer(memory)
 
 
 def _said_by(statement: Any) -> object:
@@ -114,18 +103,3 @@ WHAT_COUNTS: Final[dict[str, Callable[[Any], object]]] = {
     **dict.fromkeys(("loguru._logger.Logger", "rich.console.Console", "ssl.SSLContext"), lambda _: None),
 }
 """By class, what gives it. By module, where classes are made when they are asked for."""
-
-# By module, what all of the program share, of which the contents are of the world, as the clock is.
-_SHARED: Final = {
-    "random": ("_inst",),  # what its functions draw from
-    "numpy.random.mtrand": ("_rand",),
-    "os": ("environ", "environb"),
-    "sys": ("stdin", "stdout", "stderr", "__stdin__", "__stdout__", "__stderr__"),
-}
-
-
-def shared_by_all() -> Iterator[tuple[str, str, object]]:
-    """Give what all of the program share, with the module that it belongs to, and its name there."""
-    for module, names in _SHARED.items():
-        there = vars(sys.modules[module]) if module in sys.modules else {}
-        yield from ((module, name, there[name]) for name in names if there.get(name) is not None)
