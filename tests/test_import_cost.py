@@ -58,6 +58,45 @@ def test_a_worker_loads_only_what_its_first_function_needs(monkeypatch, tmp_path
     assert set(output_of(LOADED_BY_A_WORKER).split()) <= already
 
 
+CLASSES_OF_A_SCRIPT = """
+import sys
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from enum import Enum
+from processes import Process, Task
+
+class Shape(ABC):
+    @abstractmethod
+    def area(self): ...
+
+class Unit(Enum):
+    METRE = 1
+
+@dataclass
+class Square:
+    side: float
+    unit: Unit = Unit.METRE
+
+Shape.register(Square)
+
+def look(square):
+    return isinstance(square, Shape), square.unit is Unit.METRE, "cloudpickle" in sys.modules
+
+if __name__ == "__main__":
+    print(*Process([Task("look", look, args=(Square(1.5),))]).run(runner="process").results["look"])
+"""
+
+
+def test_a_worker_reads_classes_of_a_script_without_what_takes_them_apart(tmp_path):
+    assert "cloudpickle" not in modules_after("pass"), "what is installed beside us imports it"
+    (tmp_path / "script.py").write_text(CLASSES_OF_A_SCRIPT)
+    assert programs.output_of([sys.executable, "script.py"], cwd=tmp_path).split() == [
+        "True",
+        "True",
+        "False",
+    ]
+
+
 def test_a_program_whose_functions_can_be_imported_needs_nothing_that_takes_others_along():
     program = (
         "import colorsys\n"

@@ -24,6 +24,7 @@ import os
 import pickle
 import sys
 import threading
+import types
 from collections import ChainMap
 from contextlib import suppress
 from contextvars import Context, ContextVar, copy_context
@@ -338,23 +339,25 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
                 self._modules.add(cls.__module__)
             elif reduced is NotImplemented:
                 _LIBRARY_NAMES[id(cls)] = cls
+            elif reduced[0] is cloudpickle.cloudpickle._builtin_type:  # noqa: SLF001
+                return getattr, (types, *reduced[1])  # without cloudpickle, which is long to import
             return reduced
         self.plain = False
         class_id = note_id(cls)
         if self._classes is not None:
             return self._leave_out(cls, class_id)
-        _, arguments, (attributes, slots), _, _, fill = reduced
+        _, arguments, (attributes, _), *_ = reduced
         make, arguments, attributes = parts_of_class(cls, arguments, attributes)
-        module, brought = "", {}
-        there = self._share(cls)
-        if there is not None:
+        module = ""
+        brought: dict[str, Any] = {}
+        if (there := self._share(cls)) is not None:
             module = there.module
             brought = with_lazy_imports(_travelling(looked_up_for(cls, there.values)))
             attributes = there.stand_ins(attributes)
         made_of = (class_id, not self._to_sender, make, arguments)
         members = attributes_of_members(cls)
         early = take_early(cls, attributes)
-        state: tuple[Any, ...] = (early, fill, (attributes, slots), members, module, there or {}, brought)
+        state: tuple[Any, ...] = (early, attributes, members, module, there or {}, brought)
         return make_class, made_of, state, None, None, fill_class
 
     def _is_there(self, cls: type) -> bool:

@@ -31,7 +31,7 @@ _ASKED_FOR_OBJECTS: Final = (
     "__dataclass_fields__",
 )
 
-# What cloudpickle sees to.
+# What a class is given last: those that are registered with it, and what goes where `__module__` is set.
 _GIVEN_LATE: Final = {"_abc_impl", "__firstlineno__"}
 
 # What is made anew with each class; from Python 3.15 on it may be the same object as in a base.

@@ -124,19 +124,22 @@ def fill_class(
     cls: type,
     state: tuple[
         list[None],
-        Callable[[type, Any], object],
-        Any,
+        dict[str, Any],
         dict[str, dict[str, Any]],
         str,
         dict[str, Any],
         Mapping[str, Any],
     ],
 ) -> None:
-    """Give a class its attributes, and the members of an enumeration theirs; our own keeps what it has."""
-    _, fill, attributes, members, module, there, brought = state
+    """Give a class its last attributes, and the members of an enumeration theirs; our own keeps its own."""
+    _, attributes, members, module, there, brought = state
     share(module, there, brought)
     if cls in received:
-        fill(cls, attributes)
+        subclasses = attributes.pop("_abc_impl", ())  # those that are registered with an abstract one
+        for name, value in attributes.items():
+            setattr(cls, name, value)
+        for subclass in subclasses:
+            cls.register(subclass)  # type: ignore[attr-defined]
         for name, own in members.items():
             for attribute, value in own.items():
                 object.__setattr__(vars(cls)["_member_map_"][name], attribute, value)

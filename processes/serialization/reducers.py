@@ -502,6 +502,8 @@ REDUCERS: Final[dict[type, Callable[[Any], Any]]] = {
     contextlib._GeneratorContextManager: _reduce_context_manager,  # noqa: SLF001
     contextlib._AsyncGeneratorContextManager: _reduce_context_manager,  # noqa: SLF001
     **dict.fromkeys(KNOWN_BY_IDENTITY, _reduce_by_id),
+    # Found without cloudpickle, which is long to import.
+    dataclasses._FIELD_BASE: lambda kind: (getattr, (dataclasses, kind.name)),  # type: ignore[attr-defined]  # noqa: SLF001
 }
 if _TYPE_ALIAS:
     REDUCERS[_TYPE_ALIAS] = _reduce_alias
