@@ -475,9 +475,9 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
                     return getattr, (home, name)
                 return make_named, (module, name, kind, *made_of)
         # In a worker: one that this run has brought, though nothing taken apart here is of its module.
-        for (module, name), first in first_of_run.items():
+        for place, first in first_of_run.items():
             if first is bare:
-                return make_named, (module, name, kind, *made_of)
+                return make_named, (*place, kind, *made_of)
         return None
 
     def _share(self, named: Named) -> SharedGlobals | None:

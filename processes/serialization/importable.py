@@ -9,7 +9,7 @@ from importlib.machinery import EXTENSION_SUFFIXES
 from itertools import accumulate
 from operator import attrgetter
 
-from .pickling import modules_of_run, registered_by_value
+from .pickling import modules_of_run
 
 TYPE_CHECKING: bool = False  # typing is not imported: it would cost a worker more than all of this
 if TYPE_CHECKING:
@@ -47,7 +47,17 @@ def goes_by_value(name: str) -> bool:
     """Tell whether what belongs to the module of this name goes by value."""
     look_for_home(name)
     # Who registers a package means what is in it too.
-    return name == "__main__" or not registered_by_value().isdisjoint(_with_packages(str(name)))
+    return name == "__main__" or not _registered_by_value().isdisjoint(_with_packages(str(name)))
+
+
+def _registered_by_value() -> set[str]:
+    """Return the names of the modules and packages that cloudpickle is to take along."""
+    if "cloudpickle" not in sys.modules:  # who registers one has imported it
+        return set()
+    import cloudpickle  # another thread may not be done with that
+
+    names: set[str] = cloudpickle.list_registry_pickle_by_value()
+    return names
 
 
 def _with_packages(name: str) -> Iterator[str]:

@@ -19,7 +19,7 @@ from types import FunctionType
 TYPE_CHECKING: bool = False  # typing takes longer to import than all of this module
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
-    from types import CellType, ModuleType
+    from types import ModuleType
     from typing import Any, Final
 
     Buffer = bytes | bytearray | memoryview
@@ -52,11 +52,11 @@ defined_of_run: Final[dict[str, Any]] = {}
 modules_of_run: Final[dict[str, ModuleType]] = {}
 """In a worker: by name, the modules whose globals are what this run has brought of them by value."""
 
-first_of_run: Final[dict[tuple[str, str], Any]] = {}
-"""In a worker: what a module's global was when this run brought it first, by the names of both."""
+first_of_run: Final[dict[tuple[str, str | Place], Any]] = {}
+"""In a worker: what a module's global was when this run brought it first, by the names of both.
 
-cells_of_run: Final[dict[tuple[str, Place], CellType]] = {}
-"""In a worker: the cells that a module's functions have closed over, by its name and their places in it."""
+And the cells that functions of the module have closed over, by its name and their places in it.
+"""
 
 places_in_globals: Final[dict[int, tuple[int, dict[int, Place]]]] = {}
 """By the ids of globals: how many there were when somebody looked, and where each value is, by its id.
@@ -74,7 +74,6 @@ def begin_run() -> None:
     defined_of_run.clear()
     modules_of_run.clear()
     first_of_run.clear()
-    cells_of_run.clear()
     places_in_globals.clear()
     sys.modules["__main__"] = make_module("__main__")
 
@@ -90,16 +89,6 @@ def make_module(name: str) -> ModuleType:
         del module.__spec__
     modules_of_run[name] = module
     return module
-
-
-def registered_by_value() -> set[str]:
-    """Return the names of the modules and packages that cloudpickle is to take along."""
-    if "cloudpickle" not in sys.modules:  # who registers one has imported it
-        return set()
-    import cloudpickle  # another thread may not be done with that
-
-    names: set[str] = cloudpickle.list_registry_pickle_by_value()
-    return names
 
 
 def serves_run() -> bool:

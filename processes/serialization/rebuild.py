@@ -17,7 +17,6 @@ from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 
 from .pickling import (
     LARGE,
-    cells_of_run,
     defined_of_run,
     definitions,
     first_of_run,
@@ -135,7 +134,7 @@ def globals_of(module: str) -> dict[str, Any]:
     return {} if found is None else vars(found)
 
 
-def first_brought(module: str, name: str, value: Any) -> Any:
+def first_brought(module: str, name: str | Place, value: Any) -> Any:
     """Return what a module's global was when this run first brought it; tasks may have bound it anew."""
     return first_of_run.setdefault((module, name), value) if serves_run() else value
 
@@ -371,11 +370,6 @@ def make_code(file: str, arguments: tuple[Any, ...]) -> CodeType:
 def make_cell(*contents: Any) -> CellType:
     """Make a cell of a closure; an empty one without contents."""
     return CellType(*contents)
-
-
-def find_cell(module: str, place: Place) -> CellType:
-    """Find the cell that functions of a module share in this run."""
-    return cells_of_run.setdefault((module, place), CellType()) if serves_run() else CellType()
 
 
 def make_function(

@@ -16,7 +16,7 @@ from ..annotations import annotations_of
 from .importable import stays_away
 from .lazy_imports import LAZY_IMPORT
 from .pickling import ATOMS, places_in_globals
-from .rebuild import Rebuilt, find_cell, find_globals, first_brought, globals_of, make_cell
+from .rebuild import Rebuilt, find_globals, first_brought, globals_of, make_cell
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -46,7 +46,8 @@ class SharedGlobals:
     def empty(self, cell: CellType) -> Rebuilt:
         """Return what stands for a cell of a closure; what has closed over it brings its contents."""
         place = place_among(self.values, cell)
-        return Rebuilt(make_cell) if place is None else Rebuilt(find_cell, self.module, place)
+        empty = Rebuilt(make_cell)
+        return empty if place is None else Rebuilt(first_brought, self.module, place, empty)
 
     def stand_in(self, value: Any) -> Any:
         """Return what stands for an object that a global is too, and else the object."""
