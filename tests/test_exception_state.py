@@ -16,6 +16,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import TracebackType
 from typing import Annotated, Any
 
 import pytest
@@ -677,6 +678,12 @@ def test_code_that_no_compiler_makes_has_its_frames_all_the_same(changes: dict[s
 
     fail.__code__ = fail.__code__.replace(**changes)
     original = catch(fail)
+    assert frames_of(there_and_back(original)) == frames_of(original)
+
+
+def test_an_entry_of_a_traceback_that_tells_no_instruction_tells_its_line() -> None:
+    original = ValueError("made by hand")
+    original.__traceback__ = TracebackType(None, sys._getframe(), -1, 7)
     assert frames_of(there_and_back(original)) == frames_of(original)
 
 

@@ -41,8 +41,10 @@ def _frame(entry: TracebackType, variables: dict[int, dict[str, str]]) -> Frame:
     code = frame.f_code
     module = str(frame.f_globals.get("__name__", "?"))
     # For each instruction, of two bytes: the lines and columns that it was made of, as far as they are known.
-    # A line of -1 is one that is not.
-    position: Any = next(islice(code.co_positions(), entry.tb_lasti // 2, None), (None,) * 4)
+    # A line of -1 is one that is not, and an entry that was made by hand may tell no instruction: that is -1.
+    position: Any = (None,) * 4
+    if entry.tb_lasti >= 0:
+        position = next(islice(code.co_positions(), entry.tb_lasti // 2, None), position)
     if None in position:
         line: int | None = entry.tb_lineno
         line = -1 if line is None else line
