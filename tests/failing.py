@@ -178,21 +178,23 @@ def fail_with_arguments_that_are_exceptions():
     raise PlainError(KeyError("k"), [ValueError("listed")])
 
 
-def caught(function: Callable[..., object], *args: object) -> BaseException:
+def catch(function: Callable[..., object], *args: object) -> BaseException:
+    """Return what a call raises, with a traceback that begins in `function`."""
     try:
         function(*args)
-    except BaseException as error:
-        return error
-    raise AssertionError("it should have failed")
+    except BaseException as exception:
+        entry = exception.__traceback__
+        return exception.with_traceback(entry and entry.tb_next)
+    raise AssertionError("nothing was raised")
 
 
 def fail_as_a_group():
-    inner = ExceptionGroup("inner", [caught(fail_with_a_cause), caught(fail_with_notes)])
-    raise ExceptionGroup("outer", [caught(fail_plainly), inner, TypeError("never raised")])
+    inner = ExceptionGroup("inner", [catch(fail_with_a_cause), catch(fail_with_notes)])
+    raise ExceptionGroup("outer", [catch(fail_plainly), inner, TypeError("never raised")])
 
 
 def fail_as_a_group_of_ones_own():
-    group = OwnGroup("own", [caught(fail_plainly)], extra=7)
+    group = OwnGroup("own", [catch(fail_plainly)], extra=7)
     group.add_note("about the group")
     raise group
 
@@ -504,7 +506,7 @@ class Recipe:
 
     def make(self) -> BaseException:
         if self.members:
-            members = [caught(raise_by, member) for member in self.members]
+            members = [catch(raise_by, member) for member in self.members]
             error: BaseException = BaseExceptionGroup(self.kind, members)
         else:
             error = KINDS[self.kind](*self.args)
@@ -599,16 +601,6 @@ def _sorted_set(members: str) -> str:
 
 
 # ---- To look at what was raised ---------------------------------------------------------------------------
-
-
-def catch(function: Callable[..., object], *args: object) -> BaseException:
-    """Return what a call raises, with a traceback that begins in `function`."""
-    try:
-        function(*args)
-    except BaseException as exception:
-        entry = exception.__traceback__
-        return exception.with_traceback(entry and entry.tb_next)
-    raise AssertionError("nothing was raised")
 
 
 def formatted(exception: BaseException) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 import failing
 import pytest
-from failing import FAILURES, caught, facts_of, lock_in_an_attribute, outer, recurse_for_ever, tidy
+from failing import FAILURES, catch, facts_of, lock_in_an_attribute, outer, recurse_for_ever, tidy
 from functions import SENDING
 from programs import output_of
 
@@ -38,9 +38,7 @@ def variants_on(runner: str) -> list[str]:
 @cache
 def raised(name: str) -> BaseException:
     """What the bare function raises: the measure for all runners."""
-    error = caught(FAILURES[name])
-    # Without the frame of caught() itself.
-    return error.with_traceback(error.__traceback__ and error.__traceback__.tb_next)
+    return catch(FAILURES[name])
 
 
 @cache
