@@ -398,8 +398,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return self._let_go_by_name(function)
         self.plain = False
         _, (code, own, *_), (attributes, slots), *_ = reduced
-        if slots.pop("__annotations__"):
-            slots |= as_attribute(function)
+        del slots["__annotations__"]
+        slots |= as_attribute(function)
         brought = own | slots.pop("__globals__")
         function_id = module = ""
         if (there := self._share(function)) is not None:
@@ -419,14 +419,22 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             slots["__type_params__"] = params
         self._in_function = True
         cells = tuple([self._empty(cell, there) for cell in function.__closure__ or ()])
-        made_of: tuple[Any, ...] = (code, own if there is None else there, cells, function_id)
-        file = code.co_filename
-        if file not in self._source_files:
-            self._source_files.add(file)
-            if lines := _lines_without_file(function):
-                made_of = (*made_of, lines)
+        made_of = (code, own if there is None else there, cells, function_id, self._new_lines(function))
         state = (function_id, module, attributes, slots, brought)
         return make_function, made_of, state, None, None, fill_function
+
+    def _new_lines(self, function: FunctionType) -> list[str]:
+        """Return the source lines around a function that is defined in no file, if they are known and new."""
+        file = function.__code__.co_filename
+        if file in self._source_files:
+            return []
+        self._source_files.add(file)
+        if os.path.exists(file):
+            return []
+        try:
+            return inspect.findsource(function)[0]
+        except (OSError, TypeError, IndexError, SyntaxError):
+            return []
 
     def _let_go_by_name(self, function: Any) -> Any:
         if is_safe(function):
@@ -590,13 +598,3 @@ def _reduce_to_name(method: MethodType) -> Any:
     except Exception:  # the object's own code
         return None
     return (getattr, (method.__self__, method.__func__.__name__)) if found == method else None
-
-
-def _lines_without_file(function: FunctionType) -> list[str]:
-    """Return the source lines around a function that is defined in no file, as far as they are known."""
-    if os.path.exists(function.__code__.co_filename):
-        return []
-    try:
-        return inspect.findsource(function)[0]
-    except (OSError, TypeError, IndexError, SyntaxError):
-        return []

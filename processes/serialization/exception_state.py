@@ -416,7 +416,7 @@ def _make_all(rows: list[dict[str, Any]], table: list[Any]) -> None:
 
 def _make(row: dict[str, Any], members: list[BaseException]) -> BaseException:
     with Contained():
-        if row.get("made_of"):
+        if row["made_of"]:
             return _made_by_itself(row["made_of"])
         cls = pickle.loads(row["class"])  # noqa: S301 - read back when it was written
         return _new(_telling(cls, row["stand_in"][-1]) if "text_is_lost" in row else cls, row, members)

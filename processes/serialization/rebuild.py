@@ -376,8 +376,8 @@ def make_function(
     code: CodeType,
     there: dict[str, Any],
     cells: tuple[CellType, ...],
-    function_id: str = "",
-    lines: list[str] | None = None,
+    function_id: str,
+    lines: list[str],
 ) -> FunctionType:
     """Make a function without attributes, and let tracebacks find its source lines, if it brings some.
 
@@ -388,7 +388,7 @@ def make_function(
     known = by_id.get(function_id)
     if isinstance(known, FunctionType) and (function_id in defined_of_run or known not in from_parent):
         return known
-    if lines is not None:
+    if lines:
         import linecache
 
         # The time is None: linecache takes it that there is no file to compare with.
