@@ -116,9 +116,15 @@ def drop_leading_frames(exception: BaseException, modules: Collection[str]) -> N
     It becomes None when no frame is left.
     """
     traceback = traceback_of(exception)
-    while traceback is not None and traceback.tb_frame.f_globals.get("__name__") in modules:
+    while traceback is not None and module_of_frame(traceback.tb_frame) in modules:
         traceback = traceback.tb_next
     BaseException.with_traceback(exception, traceback)
+
+
+def module_of_frame(frame: FrameType) -> str:
+    """Return the name of the module that a frame is in; "?" if its globals, which may be any, tell none."""
+    name = dict.get(frame.f_globals, "__name__")
+    return name if type(name) is str else "?"
 
 
 def traceback_of(exception: BaseException) -> TracebackType | None:

@@ -681,6 +681,26 @@ def test_code_that_no_compiler_makes_has_its_frames_all_the_same(changes: dict[s
     assert frames_of(there_and_back(original)) == frames_of(original)
 
 
+class Unprintable:
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+class Refusing(dict[str, object]):
+    def get(self, *_: object) -> object:
+        raise RuntimeError("no look-ups")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"__name__": []}, {"__name__": Unprintable()}, Refusing()],
+    ids=["a list", "no text", "no look-ups"],
+)
+def test_code_that_is_executed_may_have_any_globals(values: dict[str, object]) -> None:
+    original = catch(exec, "def fail(): 1 / 0\nfail()", values)
+    assert frames_of(there_and_back(original)) == frames_of(original)
+
+
 def test_an_entry_of_a_traceback_that_tells_no_instruction_tells_its_line() -> None:
     original = ValueError("made by hand")
     original.__traceback__ = TracebackType(None, sys._getframe(), -1, 7)

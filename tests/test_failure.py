@@ -158,6 +158,12 @@ def test_leading_frames_of_the_named_modules_are_dropped() -> None:
     assert describe_failure(builtin).traced_vars == {}
 
 
+def test_frames_whose_globals_have_no_name_are_in_no_module() -> None:
+    exception = catch(exec, "1 / 0", {"__name__": []})
+    drop_leading_frames(exception, {"ours"})
+    assert exception.__traceback__ is not None
+
+
 def test_a_failure_pickles() -> None:
     failure = describe_failure(catch(outer, 0))
     copy = pickle.loads(pickle.dumps(failure))

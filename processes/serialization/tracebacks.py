@@ -7,7 +7,7 @@ from functools import lru_cache
 from itertools import islice
 from types import CodeType, FunctionType, TracebackType
 
-from ..failure import entries_of, local_variables
+from ..failure import entries_of, local_variables, module_of_frame
 from ..reprs import bounded_reprs
 
 TYPE_CHECKING: bool = False  # typing is not imported: it would be the costliest part of a worker's start
@@ -39,7 +39,6 @@ def frames_of(exceptions: Sequence[BaseException]) -> list[list[Frame]]:
 def _frame(entry: TracebackType, variables: dict[int, dict[str, str]]) -> Frame:
     frame = entry.tb_frame
     code = frame.f_code
-    module = str(frame.f_globals.get("__name__", "?"))
     # For each instruction, of two bytes: the lines and columns that it was made of, as far as they are known.
     # A line of -1 is one that is not, and an entry that was made by hand may tell no instruction: that is -1.
     position: Any = (None,) * 4
@@ -50,7 +49,7 @@ def _frame(entry: TracebackType, variables: dict[int, dict[str, str]]) -> Frame:
         line = -1 if line is None else line
         position = (line, line, -1, -1)
     names = (code.co_filename, code.co_name, code.co_qualname)
-    return names, position, module, variables.get(id(frame), {})
+    return names, position, module_of_frame(frame), variables.get(id(frame), {})
 
 
 def _variables_of_frames(exceptions: Sequence[BaseException]) -> dict[int, dict[str, str]]:
