@@ -242,13 +242,19 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return self._reduce_sentinel(obj)
         if kind is ContextVar:
             return self._reduce_context_variable(obj)
-        if (
-            kind is MethodType
-            and (self._to_sender or self._classes is not None or _is_importable_class(obj.__self__))
-            and (reduced := _reduce_to_name(obj)) is not None
-        ):
-            return reduced
+        if kind is MethodType:
+            return self._reduce_method(obj)
         return self._reduce_instance(obj)
+
+    def _reduce_method(self, method: MethodType) -> Any:
+        """Reduce a method to its object and its name, so that its code stays here, if its class is there."""
+        owner = method.__self__
+        if self._to_sender or self._classes is not None or _is_importable_class(owner):
+            with suppress(Exception):  # the object's own code
+                name = method.__func__.__name__
+                if getattr(owner, name, None) == method:
+                    return getattr, (owner, name)
+        return self._reduce_instance(method)
 
     def _reduce_instance(self, obj: Any) -> Any:
         """Reduce an object of a class that has no way of its own, and note what there is to know of that."""
@@ -589,12 +595,3 @@ def _classes_in(types: tuple[Any, ...]) -> Iterator[type]:
             pending += form
         else:
             yield one
-
-
-def _reduce_to_name(method: MethodType) -> Any:
-    """Reduce a method to its object and its name, so that its code stays here; None if that is not it."""
-    try:
-        found = getattr(method.__self__, method.__func__.__name__, None)
-    except Exception:  # the object's own code
-        return None
-    return (getattr, (method.__self__, method.__func__.__name__)) if found == method else None

@@ -324,9 +324,9 @@ def _is_made_by_base(cls: type[BaseException]) -> bool:
     return True
 
 
-def _builtin_base(cls: type) -> Any:
+def _builtin_base(cls: Any) -> Any:
     """Return the class of which an exception's memory is, but for attributes and slots of Python's."""
-    while cls.__flags__ & HEAP_TYPE and cls.__base__ is not None:
+    while cls.__flags__ & HEAP_TYPE:
         cls = cls.__base__
     return cls
 
