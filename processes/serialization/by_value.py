@@ -1,7 +1,8 @@
 """What travels by value: functions and classes that no other process can import.
 
-cloudpickle does that. Some things are added here:
+cloudpickle does that for functions. Some things are added here:
 
+- Classes are taken apart by :mod:`.class_parts`: they are made again as they are, and without cloudpickle.
 - A class that was sent to a worker and comes back is the sender's own class again. What is sent registers
   the class, in both processes, under one id; what comes back has only the id.
 - What belongs to a module that was loaded from a file beside the path (by a plugin loader, by pytest's mode
@@ -110,6 +111,9 @@ if TYPE_CHECKING:
 # Of trusted libraries, by id, since to look at them anew takes half of the time of a small data frame:
 _LIBRARY_TYPES: Final[dict[int, type]] = {}  # those whose objects reduce as they say themselves
 _LIBRARY_NAMES: Final[dict[int, object]] = {}  # classes and functions that go by their names
+
+# Python's own classes that are found under these names alone, as that of functions is.
+_OF_TYPES: Final = {cls: name for name, cls in vars(types).items() if type(cls) is type}
 
 _SENTINEL: Final[type | None] = getattr(builtins, "sentinel", None)  # from Python 3.15 on
 
@@ -339,21 +343,19 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return getitem, form  # of which pydantic makes one for each
         if (known := self._reduce_known(cls)) is not None:
             return known
-        reduced = super().reducer_override(cls)
-        if reduced is NotImplemented or len(reduced) < 6:  # it can be imported, or is one of Python's own
-            if not is_safe(cls):
-                self._modules.add(cls.__module__)
-            elif reduced is NotImplemented:
+        if can_be_imported(cls):
+            if is_safe(cls):
                 _LIBRARY_NAMES[id(cls)] = cls
-            elif reduced[0] is cloudpickle.cloudpickle._builtin_type:  # noqa: SLF001
-                return getattr, (types, *reduced[1])  # without cloudpickle, which is long to import
-            return reduced
+            else:
+                self._modules.add(cls.__module__)
+            return NotImplemented
+        if type(cls) is type and cls in _OF_TYPES:
+            return getattr, (types, _OF_TYPES[cls])
         self.plain = False
         class_id = note_id(cls)
         if self._classes is not None:
             return self._leave_out(cls, class_id)
-        _, arguments, (attributes, _), *_ = reduced
-        make, arguments, attributes = parts_of_class(cls, arguments, attributes)
+        make, arguments, attributes = parts_of_class(cls)
         module = ""
         brought: dict[str, Any] = {}
         if (there := self._share(cls)) is not None:

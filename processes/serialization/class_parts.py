@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import abc
 import sys
 from enum import Enum
+from types import MemberDescriptorType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypedDict, is_typeddict
 
 from ..annotations import OF_CLASSES, as_attribute
@@ -34,8 +36,13 @@ _ASKED_FOR_OBJECTS: Final = (
 # What a class is given last: those that are registered with it, and what goes where `__module__` is set.
 _GIVEN_LATE: Final = {"_abc_impl", "__firstlineno__"}
 
-# What is made anew with each class; from Python 3.15 on it may be the same object as in a base.
-_OF_EACH_CLASS: Final = {"__dict__", "__weakref__"}
+# What is made anew with each class; the last of these msgspec puts into any.
+_OF_EACH_CLASS: Final = {"__dict__", "__weakref__", "__annotate_func__", "__msgspec_cache__"}
+
+# What is made anew with each enumeration.
+_OF_EACH_ENUM: Final = {
+    *("_generate_next_value_", "_member_names_", "_member_map_", "_member_type_", "_value2member_map_"),
+}
 
 # What is made anew with each member of an enumeration.
 _OF_EACH_MEMBER: Final = {"_name_", "_value_", "__objclass__", "_sort_order_", "_inverted_"}
@@ -47,13 +54,9 @@ def form_of(cls: type) -> tuple[Any, tuple[Any, ...]] | None:
     return (told["origin"], told["args"]) if told and told["origin"] is not None else None
 
 
-def parts_of_class(cls: type, arguments: tuple[Any, ...], attributes: dict[str, Any]) -> Parts:
-    """Return how a class is made, of what, and which attributes it is given then.
-
-    `arguments` and `attributes` are what cloudpickle would make it of, and give it.
-    """
-    attributes = _as_defined(cls, attributes)
-    attributes.pop("__msgspec_cache__", None)  # which msgspec puts into any class, and makes anew
+def parts_of_class(cls: type) -> Parts:
+    """Return how a class is made, of what, and which attributes it is given then."""
+    attributes = _attributes(cls)
     for name in filter(attributes.__contains__, _WHOLE_SCHEMAS):
         attributes[name] = attributes.pop(name)
     if annotated := as_attribute(cls):
@@ -61,38 +64,45 @@ def parts_of_class(cls: type, arguments: tuple[Any, ...], attributes: dict[str, 
         attributes |= annotated
     if issubclass(cls, Enum):
         return _parts_of_enum(cls, attributes)
-    metaclass, name, bases, namespace, *_ = arguments
+    bases = vars(cls).get("__orig_bases__", cls.__bases__)
     if is_typeddict(cls) and dict in bases:
         # One that inherits from others, before Python 3.12: to its metaclass dict is a stranger.
         bases = tuple(TypedDict if base is dict else base for base in bases)
-    # cloudpickle makes the class without these two: its objects would look unlike the sender's, and come back
-    # with a __dict__, which the sender's cannot take.
-    namespace["__qualname__"] = cls.__qualname__
+    namespace = _begun_namespace(cls)
+    # What a class has from the beginning, or never.
     if "__slots__" in vars(cls) and NamedTuple not in bases:  # which takes none in its body
         namespace["__slots__"] = vars(cls)["__slots__"]
-    return make_skeleton, (metaclass, name, bases, namespace), attributes
+    if isinstance(own := vars(cls).get("__dict__"), property):
+        namespace["__dict__"] = own
+    return make_skeleton, (type(cls), cls.__name__, bases, namespace), attributes
 
 
-def _as_defined(cls: type, attributes: dict[str, Any]) -> dict[str, Any]:
-    """Return attributes in the order of the class, with those that cloudpickle leaves out.
+def _begun_namespace(cls: type) -> dict[str, Any]:
+    """Return what the body of a class begins with."""
+    return {"__module__": cls.__module__, "__qualname__": cls.__qualname__}
 
-    It sorts them by name, and leaves out what a base has too: the class might find that of another one first.
-    """
-    found = {}
-    for name, value in vars(cls).items():
-        if name in attributes:
-            found[name] = attributes[name]
-        elif name in _OF_EACH_CLASS:
-            continue
-        elif any(name in vars(base) and vars(base)[name] is value for base in cls.__bases__):
-            found[name] = value
-    return found | attributes
+
+def _attributes(cls: type) -> dict[str, Any]:
+    """Return the attributes of a class that are not made anew with it, in its order."""
+    found = {
+        name: value
+        for name, value in vars(cls).items()
+        if name not in _OF_EACH_CLASS and not _is_own_slot(cls, name, value)
+    }
+    if issubclass(type(cls), abc.ABCMeta):
+        registered, *_ = abc._get_dump(cls)  # type: ignore[attr-defined]  # noqa: SLF001
+        found["_abc_impl"] = [subclass for reference in registered if (subclass := reference()) is not None]
+    return found
+
+
+def _is_own_slot(cls: type, name: str, value: Any) -> bool:
+    return type(value) is MemberDescriptorType and value.__objclass__ is cls and value.__name__ == name
 
 
 def _parts_of_enum(cls: type[Enum], attributes: dict[str, Any]) -> Parts:
-    namespace = {"__module__": cls.__module__, "__qualname__": cls.__qualname__}
+    namespace = _begun_namespace(cls)
     members = {name: _parts_of_member(member) for name, member in cls.__members__.items()}
-    others = {name: value for name, value in attributes.items() if name not in members}
+    others = {name: value for name, value in attributes.items() if name not in {*members, *_OF_EACH_ENUM}}
     return make_enum, (type(cls), cls.__name__, cls.__bases__, namespace, members), others
 
 
