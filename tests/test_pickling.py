@@ -670,6 +670,14 @@ def test_resources_of_every_kind_are_named(tmp_path: Path) -> None:
     connection.close()
 
 
+def test_what_is_refused_is_named_though_its_parts_lead_back_to_it() -> None:
+    library = ctypes.PyDLL("python", handle=ctypes.pythonapi._handle)
+    library.users = [library]
+    with pytest.raises(SerializationError) as caught:
+        dump({"deep": [library]}, task_name="t", what="x")
+    assert (caught.value.path, caught.value.type) == ("x['deep'][0]", "ctypes.PyDLL")
+
+
 def test_a_global_that_no_function_names_may_close_over_functions_to_any_depth(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

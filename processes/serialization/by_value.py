@@ -83,7 +83,6 @@ from .rebuild_classes import fill_class, make_class
 from .reducers import (
     DESCRIPTORS,
     NEW_OBJECT,
-    OF_LIBRARIES,
     REDUCERS,
     as_it_is,
     filled_by_base,
@@ -92,6 +91,7 @@ from .reducers import (
     reduce_logger,
     reduce_shared,
     reduced_by_base,
+    reducer_of_library,
 )
 from .shared_globals import (
     SharedGlobals,
@@ -265,7 +265,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         kind = type(obj)
         if self._is_definition and obj is os.environ:
             return reduce_shared(obj)
-        if (reduce := OF_LIBRARIES.get(f"{kind.__module__}.{kind.__qualname__}")) is not None:
+        if (reduce := reducer_of_library(kind)) is not None:
             self.plain = self.plain and kind.__module__ == "torch.storage"  # others open a file, say
             return reduce(obj)
         if self._new_locks and kind in _LOCKS and obj is not self._root:

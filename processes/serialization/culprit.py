@@ -255,14 +255,17 @@ def _function_parts(function: FunctionType, path: str) -> Iterator[tuple[str, ob
 
 def _instance_parts(value: Any, path: str) -> Iterator[tuple[str, object]]:
     """Give what an object's ``__reduce_ex__`` hands to the pickler."""
-    reducer = copyreg.dispatch_table.get(type(value))
+    from .reducers import reducer_of_library
+
+    kind = type(value)
+    reducer = copyreg.dispatch_table.get(kind) or reducer_of_library(kind)
     reduced = reducer(value) if reducer else value.__reduce_ex__(4)
     if isinstance(reduced, str):  # it goes by its name, and with its state where no worker finds it by that
-        reduced = type(value), (), object.__getstate__(value)
+        reduced = kind, (), object.__getstate__(value)
     make, arguments, state, items, pairs = (*reduced, None, None, None)[:5]
-    yield (f"type({path})" if make is type(value) else f"{path}.__reduce__()[0]"), make
+    yield (f"type({path})" if make is kind else f"{path}.__reduce__()[0]"), make
     for i, argument in enumerate(arguments):
-        yield (f"type({path})" if argument is type(value) else f"{path}.__reduce__()[1][{i}]"), argument
+        yield (f"type({path})" if argument is kind else f"{path}.__reduce__()[1][{i}]"), argument
     # By default the state is __dict__, or a tuple of it and the values of the slots.
     plain_state = isinstance(state, tuple) and len(state) == 2 and isinstance(state[1], dict)
     for attributes in state if plain_state else (state,):

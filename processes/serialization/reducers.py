@@ -516,7 +516,7 @@ if sys.version_info < (3, 15):  # later they are sentinels, as others are
     REDUCERS[type(dataclasses.MISSING)] = lambda _: (getattr, (dataclasses, "MISSING"))
     REDUCERS[type(dataclasses.KW_ONLY)] = lambda _: (getattr, (dataclasses, "KW_ONLY"))
 
-OF_LIBRARIES: Final[dict[str, Callable[[Any], Any]]] = {
+_OF_LIBRARIES: Final[dict[str, Callable[[Any], Any]]] = {
     **dict.fromkeys(
         (
             *("ctypes.CDLL", "ctypes.PyDLL"),
@@ -538,3 +538,8 @@ OF_LIBRARIES: Final[dict[str, Callable[[Any], Any]]] = {
     "random.SystemRandom": lambda generator: (type(generator), ()),  # it has no state
 }
 """By class, those of the objects of libraries, which may not be there."""
+
+
+def reducer_of_library(kind: type) -> Callable[[Any], Any] | None:
+    """Return what reduces objects of a library's class, where they do not say themselves what is meant."""
+    return _OF_LIBRARIES.get(f"{kind.__module__}.{kind.__qualname__}")
