@@ -1873,7 +1873,8 @@ def tasks():
 def test_a_context_manager_travels_until_it_is_entered(tmp_path):
     _, on_a_worker = outcomes_of(ENTERED, tmp_path)
     assert on_a_worker["fresh"] == 1
-    assert "args[0].gen is a generator" in on_a_worker["entered"]
+    assert "args[0] is a contextlib._GeneratorContextManager" in on_a_worker["entered"]
+    assert "Create it inside the function" in on_a_worker["entered"]
 
 
 FILTERS = """

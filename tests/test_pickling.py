@@ -26,7 +26,7 @@ import types
 import weakref
 from collections import deque, namedtuple
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import Enum
@@ -408,6 +408,11 @@ def generator() -> Iterator[int]:
     yield 1
 
 
+@contextmanager
+def using(value: object) -> Iterator[object]:
+    yield value
+
+
 HELD: list[Config] = []
 
 
@@ -481,6 +486,11 @@ LOCKED: list[tuple[Callable[[Any], object], str]] = [
     (in_annotations, ".__annotations__['lock']"),
     (in_enumeration, "type(x).lock"),
     (lambda lock: np.array([1, lock], dtype=object), ".__getstate__()[4][1]"),
+    (lambda lock: types.MappingProxyType({"a": lock}), "['a']"),
+    (lambda lock: {"a": lock}.values(), ".__reduce__()[1][0][0]"),
+    (lambda lock: using(lock), ".args[0]"),
+    (lambda lock: functools.cached_property(closing_over(lock)), ".func.__closure__['value']"),
+    (lambda lock: functools.partialmethod(print, lock), ".args[0]"),
 ]
 if sys.version_info >= (3, 15):
     LOCKED.append((lambda lock: frozendict(a=[lock]), "['a'][0]"))  # noqa: F821

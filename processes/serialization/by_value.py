@@ -508,6 +508,11 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         return self._shared[name]
 
 
+def reducer_of(kind: type) -> Callable[[Any], Any] | None:
+    """Return what reduces the objects of a class; None if that is for them to say."""
+    return _Pickler.dispatch_table.get(kind) or reducer_of_library(kind)
+
+
 def _reduce_global(obj: Any, name: str) -> Any:
     """Reduce an object that goes by its name, as its class says, where no worker finds it by that."""
     module = getattr(obj, "__module__", None)

@@ -6,15 +6,14 @@ itself, and the first that fails is taken apart in turn; the innermost one is th
 
 from __future__ import annotations
 
-import copyreg
 import sys
-from contextlib import suppress
+from contextlib import _AsyncGeneratorContextManager, _GeneratorContextManager, suppress
 from contextvars import ContextVar
-from functools import _lru_cache_wrapper, partial
+from functools import _lru_cache_wrapper, cached_property, partial, partialmethod
 from itertools import islice
 from time import thread_time
-from types import FunctionType, MethodType, ModuleType
-from typing import TYPE_CHECKING, Any, Final
+from types import FunctionType, MappingProxyType, MethodType, ModuleType
+from typing import TYPE_CHECKING, Any, Final, NewType
 from weakref import ReferenceType, WeakKeyDictionary, WeakValueDictionary
 
 from ..annotations import OF_CLASSES, annotations_of
@@ -22,7 +21,7 @@ from ..exceptions import SerializationError
 from ..failure import drop_leading_frames, exception_line, traceback_of
 from ..reprs import DICTS, name_of_class
 from .importable import imported_from
-from .pickling import Contained, dump_value
+from .pickling import PROTOCOL, Contained, dump_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,7 +45,14 @@ _PARTS: Final[dict[type, tuple[str, ...]]] = {
     property: ("fget", "fset", "fdel"),
     classmethod: ("__func__",),
     staticmethod: ("__func__",),
+    cached_property: ("func",),
+    partialmethod: ("func", "args", "keywords"),
+    _GeneratorContextManager: ("func", "args", "kwds"),
+    _AsyncGeneratorContextManager: ("func", "args", "kwds"),
+    NewType: ("__supertype__",),
 }
+
+_MAPPINGS: Final = (*DICTS, MappingProxyType, WeakKeyDictionary, WeakValueDictionary)
 
 _GENERATORS: Final = {"generator", "async_generator"}
 _AS_LIST: Final = "Make a list of it"
@@ -206,7 +212,7 @@ def _can_dump(value: object) -> bool:
 def _parts(value: Any, path: str) -> Iterator[tuple[str, object]]:
     """Give what a value is made of, each part with its path."""
     kind = type(value)
-    if kind in DICTS or kind is WeakKeyDictionary or kind is WeakValueDictionary:
+    if kind in _MAPPINGS:
         yield from ((f"list({path})[{i}]", key) for i, key in enumerate(value))
         yield from ((f"{path}[{_short(key)}]", item) for key, item in value.items())
     elif kind is list or isinstance(value, tuple):
@@ -255,11 +261,11 @@ def _function_parts(function: FunctionType, path: str) -> Iterator[tuple[str, ob
 
 def _instance_parts(value: Any, path: str) -> Iterator[tuple[str, object]]:
     """Give what an object's ``__reduce_ex__`` hands to the pickler."""
-    from .reducers import reducer_of_library
+    from .by_value import reducer_of
 
     kind = type(value)
-    reducer = copyreg.dispatch_table.get(kind) or reducer_of_library(kind)
-    reduced = reducer(value) if reducer else value.__reduce_ex__(4)
+    reducer = reducer_of(kind)
+    reduced = reducer(value) if reducer else value.__reduce_ex__(PROTOCOL)
     if isinstance(reduced, str):  # it goes by its name, and with its state where no worker finds it by that
         reduced = kind, (), object.__getstate__(value)
     make, arguments, state, items, pairs = (*reduced, None, None, None)[:5]
