@@ -58,8 +58,6 @@ def _variables_of_frames(exceptions: Sequence[BaseException]) -> dict[int, dict[
     for one in exceptions:
         inner_first = reversed([entry.tb_frame for entry in entries_of(one)])
         frames.update((id(frame), frame) for frame in inner_first)
-        if len(frames) >= FRAMES_WITH_VARIABLES:
-            break
     values = {
         (key, name): value
         for key, frame in islice(frames.items(), FRAMES_WITH_VARIABLES)
@@ -112,10 +110,9 @@ def _stub(
     function = ast.FunctionDef("stub", parameters, [ast.Expr(ast.Yield()), ast.Expr(division)], [])
     if sys.version_info >= (3, 12):
         function.type_params = []
-    for node in ast.walk(function):
-        if isinstance(node, (ast.expr, ast.stmt, ast.arg)):
-            node.lineno, node.end_lineno = max(line, 1), max(end_line, 1)
-            node.col_offset, node.end_col_offset = column, end_column
+    function.lineno, function.end_lineno = max(line, 1), max(end_line, 1)
+    function.col_offset, function.end_col_offset = column, end_column
+    ast.fix_missing_locations(function)  # with those of the function
     module = compile(ast.Module([function], []), "", "exec", dont_inherit=True)
     code = next(constant for constant in module.co_consts if isinstance(constant, CodeType))
     division_at = 2 * code.co_code[::2].index(opcode.opmap["BINARY_OP"])
