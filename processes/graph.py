@@ -314,29 +314,17 @@ def unknown_task(name: str, names: Iterable[str]) -> str:
 
 
 def _index_of_names(tasks: list[Task]) -> dict[str, int]:
-    names = [task.name for task in tasks]
-    if not _are_checked(names):
-        names = [checked_name(name) for name in names]
-        for task, name in zip(tasks, names, strict=True):
-            task.name = name
-    index = {name: place for place, name in enumerate(names)}
-    if len(index) < len(names):
-        twice = next(name for place, name in enumerate(names) if index[name] != place)
-        raise _duplicate(twice)
+    index: dict[str, int] = {}
+    for place, task in enumerate(tasks):
+        name = task.name = checked_name(task.name)
+        if name in index:
+            raise _duplicate(name)
+        index[name] = place
     return index
 
 
 def _duplicate(name: str) -> ValueError:
     return ValueError(f"Duplicate task name: {name} (case does not count); give one of them another name")
-
-
-def _are_checked(names: list[str]) -> bool:
-    """Tell whether all names are as :func:`checked_name` leaves them; a look at all at once is quick."""
-    try:
-        text = " ".join(names)
-    except TypeError:
-        return False
-    return text.split() == names and text.lower() == text
 
 
 def _dependencies(tasks: list[Task], index: dict[str, int]) -> list[tuple[int, ...]]:
