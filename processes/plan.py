@@ -6,21 +6,17 @@ looked through again.
 
 from __future__ import annotations
 
-import sys
 from enum import IntEnum
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING
 
-from .resources import ReadyTrees
+from .resources import NEVER, ReadyKinds
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from .graph import Graph
     from .resources import Amounts
-
-
-NEVER = sys.maxsize  # the rank of what does not exist
 
 
 class State(IntEnum):
@@ -105,13 +101,13 @@ class Plan:
                 self._heaps[groups[task]].append(self.ranks[task])
         for heap in self._heaps:
             heapify(heap)
-        self._trees: dict[int, ReadyTrees] = {}  # for heaps, where tasks need resources
+        self._kinds: dict[int, ReadyKinds] = {}  # for heaps, where tasks need resources
         if needs is not None:
             self._needs = [needs[task] for task in order]  # by rank, as what follows
             self._priorities = [graph.tasks[task].priority for task in order]
             for group in {group for group, need in zip(groups, needs, strict=True) if need}:
                 by_rank = {rank: needs[task] for rank, task in enumerate(order) if groups[task] == group}
-                self._trees[group] = ReadyTrees(by_rank, self._heaps[group])
+                self._kinds[group] = ReadyKinds(by_rank, self._heaps[group])
                 self._heaps[group] = []
 
     def state(self, task: int) -> State:
@@ -123,15 +119,15 @@ class Plan:
 
         None if there is no such task.
         """
-        if group in self._trees:
-            return self._trees[group].first(available)
+        if group in self._kinds:
+            return self._kinds[group].first(available)
         heap = self._heaps[group]
         return heap[0] if heap else None
 
     def note_more(self, names: Collection[str], available: Amounts) -> None:
         """Note that there is more of some resources than when the next task was asked for."""
-        for trees in self._trees.values():
-            trees.note_more(names, available)
+        for kinds in self._kinds.values():
+            kinds.note_more(names, available)
 
     def reserved_from(self, rank: int, available: Amounts) -> list[str]:
         """Tell which resources a task of that rank is not given, though there is some of them.
@@ -141,9 +137,8 @@ class Plan:
         """
         if not self._has_priorities:
             return []
-        heads = [trees.head() for trees in self._trees.values()]
-        head = min((head for head in heads if head is not None), default=rank)
-        if self._priorities[head] <= self._priorities[rank]:
+        head = min([kinds.head() for kinds in self._kinds.values()], default=NEVER)
+        if head == NEVER or self._priorities[head] <= self._priorities[rank]:
             return []
         return [name for name, amount in self._needs[head].items() if amount > available[name]]
 
@@ -157,10 +152,10 @@ class Plan:
 
     def take(self, group: int, rank: int | None = None) -> int:
         """Start the best ready task of a group; where some need resources, the one of this rank."""
-        if rank is None or group not in self._trees:
+        if rank is None or group not in self._kinds:
             rank = heappop(self._heaps[group])
         else:
-            self._trees[group].remove(rank)
+            self._kinds[group].remove(rank)
         task = self._order[rank]
         if self._states[task] is not READY:
             raise self._refusal(task, RUNNING)
@@ -194,8 +189,8 @@ class Plan:
         for task in tasks:
             self._move(task, RUNNING)
             self.succeed(task)
-            if trees := self._trees.get(self._groups[task]):
-                trees.remove(self.ranks[task])
+            if kinds := self._kinds.get(self._groups[task]):
+                kinds.remove(self.ranks[task])
         for heap in self._heaps:
             heap[:] = [rank for rank in heap if self._states[self._order[rank]] is READY]
             heapify(heap)
@@ -228,8 +223,8 @@ class Plan:
     def _make_ready(self, task: int) -> None:
         self._states[task] = READY
         group, rank = self._groups[task], self.ranks[task]
-        if group in self._trees:
-            self._trees[group].add(rank)
+        if group in self._kinds:
+            self._kinds[group].add(rank)
         else:
             heappush(self._heaps[group], rank)
 
