@@ -93,7 +93,7 @@ class Checkpoint:
                 if name in self._file.records and task not in self.saved
             }
         except BaseException:
-            self._file.close(graph.index)
+            self.leave()
             raise
 
     def __call__(self, event: Event) -> None:

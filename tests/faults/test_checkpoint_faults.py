@@ -125,6 +125,21 @@ def test_a_signal_whose_handler_raises_while_something_is_pickled_ends_the_run(t
     assert run(tmp_path / "run.ckpt", [Task("later", abs, args=(-1,))], "sequential")[0].from_checkpoint == ()
 
 
+def test_a_signal_before_a_run_begins_costs_no_record_of_the_file(tmp_path):
+    def stop(*_: object) -> None:
+        raise StoppedError
+
+    large = [Task("large", bytes, args=(2 << 20,))]
+    run(tmp_path / "run.ckpt", large, "sequential")
+    previous = signal.signal(signal.SIGTERM, stop)
+    try:
+        with pytest.raises(StoppedError):
+            Process([Task("job", id, args=(Signalled(signal.SIGTERM),))]).dry_run(tmp_path / "run.ckpt")
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+    assert run(tmp_path / "run.ckpt", large, "sequential")[0].from_checkpoint == ("large",)
+
+
 def test_a_ctrl_c_while_a_result_is_pickled_ends_the_run_when_that_is_saved(tmp_path):
     tasks = [Task("job", Signalled, args=(signal.SIGINT,)), Task("later", abs, args=(-1,))]
     process = Process(tasks)
