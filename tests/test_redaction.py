@@ -67,6 +67,7 @@ SECRET_NAMES = [
     "credentials",
     "session_id",
     "ConnectionString",
+    "input_password",
 ]
 
 
@@ -122,6 +123,7 @@ def test_names_of_the_users_own_are_secrets_too(name):
     assert SecretNames(("iban",)).covers(name)
     assert not SecretNames(("customer",)).covers(name)
     assert SecretNames(("payer_iban",)).covers("payeriban")
+    assert not SecretNames(("", "-")).covers("-")
 
 
 @dataclass
@@ -518,6 +520,7 @@ def test_a_short_secret_is_hidden_under_its_name():
     assert redactor.variable("token", "'abc'") == REDACTED
     assert redactor.variable("token", "None") == "None"
     assert redactor.variable("o", "{[1]: 2}") == "{[1]: 2}"
+    assert redactor.variable("o", "{'pw': {1: [['x'], 'y']}}") == "{'pw': '<redacted>'}"
     assert (
         redactor.variable("o", "Settings(host='db', password='abc')")
         == "Settings(host='db', password='<redacted>')"
@@ -635,6 +638,8 @@ def test_an_object_under_the_name_of_a_secret_tells_none_by_its_repr():
     redactor = Redactor()
     redactor.learn([("token", "<Session object at 0x7f00>")])
     assert redactor.text("a Session object at hand") == "a Session object at hand"
+    redactor.learn([("token", "<Session of 'hunter2-hunter'>")])
+    assert redactor.text("the Session of hunter2-hunter") == f"the Session of {REDACTED}"
 
 
 def test_lines_of_files_named_like_a_secret_keep_their_numbers():

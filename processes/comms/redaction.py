@@ -69,7 +69,7 @@ class Redactor:
     def __init__(self, names: Iterable[str] = ()) -> None:
         self._names = SecretNames(names)
         self._secrets: set[str] = set()
-        self._needles: Needles | None = None
+        self._needles = Needles(())  # finds the secrets, as soon as all are learned
         self._room = MAX_ALL_TEXTS
 
     @classmethod
@@ -139,7 +139,7 @@ class Redactor:
                 pending.extend((key, member, secret) for key, member in islice(members_of(value), room))
                 if kind is FunctionType:
                     pending.extend((key, member, False) for key, member in globals_of(value))
-        self._needles = None
+        self._needles = Needles(self._secrets)
 
     def _learn_string(self, text: str, secret: bool) -> None:
         if secret:
@@ -211,11 +211,8 @@ class Redactor:
         if self._names.covers(name, text):
             return text if is_harmless(text) else REDACTED
         parsed = _parsed(text)
-        if parsed is not None:
-            clean = self.value(parsed)
-            if clean != parsed:
-                text = repr(clean)
-        return self.text(text)
+        clean = self.value(parsed)
+        return self.text(text if clean == parsed else repr(clean))
 
     def value(self, value: object, name: str = "", most: int = MAX_MEMBERS) -> object:
         """Return a value in whose dicts, lists and tuples secrets are replaced by their names.
@@ -265,19 +262,17 @@ class Redactor:
     def _mask_values(self, text: str) -> str:
         if not self._secrets:
             return text
-        if self._needles is None:
-            self._needles = Needles(self._secrets)
         pieces = []
         done = 0
         for start, end in self._needles.spans(text):
             pieces += [text[done:start], REDACTED]
             done = end
         text = "".join([*pieces, text[done:]])
-        return self._mask_cut_values(text, self._needles) if "… " in text else text
+        return self._mask_cut_values(text) if "… " in text else text
 
-    def _mask_cut_values(self, text: str, needles: Needles) -> str:
+    def _mask_cut_values(self, text: str) -> str:
         """Take out what is left of a secret where a text was shortened right in it."""
-        pieces = []
+        needles, pieces = self._needles, []
         done, is_cut = 0, False
         for match in chain(_LEFT_OUT.finditer(text), [None]):
             piece = text[done : match.start() if match else len(text)]
