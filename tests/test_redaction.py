@@ -533,6 +533,12 @@ def test_a_secret_is_hidden_under_whatever_keys_its_container_has():
     assert Redactor().value(values) == hidden
 
 
+def test_a_secret_in_a_line_of_a_text_in_a_container_is_hidden():
+    report = report_of(result=["user=bob\npw=abc"])
+    payload = WebhookChannel(WebhookConfig("https://hooks.example.org/x")).payload(report)
+    assert payload["entries"]["job"]["result"] == r"['user=bob\npw=<redacted>']"
+
+
 def test_of_a_large_value_as_much_is_cleaned_as_is_shown():
     values = ({"pw": 1, "x": [{"pw": 2}, 3]}, [{"pw": 4}], {"pw": 5, "user": "bob"})
     clean = ({"pw": REDACTED, "x": [{"pw": REDACTED}, 3]}, [{"pw": 4}], {"pw": 5, "user": "bob"})
