@@ -337,6 +337,20 @@ def test_what_needs_a_resource_of_its_own_and_a_common_one_is_not_looked_through
     assert asked < 20 * rounds + 5 * hosts
 
 
+def test_a_look_takes_no_longer_after_many_times_that_there_was_more_and_less_of_a_resource():
+    rounds = 400
+    needs = [{"db": 2 - rank % 2} for rank in range(2 * rounds)]
+    kinds = ReadyKinds(dict(enumerate(needs)), range(len(needs)))
+    one, two = Counted(1), Counted(2)
+    for _ in range(rounds // 2):
+        for available in (one, two):
+            first = kinds.first({"db": available})
+            assert first is not None
+            kinds.remove(first)
+            kinds.note_more(["db"], {"db": two})
+    assert one.asked + two.asked < 15 * rounds
+
+
 @steadily
 @given(st.integers(0))
 def test_the_first_that_can_have_what_it_needs_is_found_whatever_comes_and_goes(seed):
