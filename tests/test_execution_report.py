@@ -664,13 +664,6 @@ def test_a_value_that_changes_meanwhile_becomes_json():
     assert "Changing()" in str(in_json_once(changed))
 
 
-def test_the_json_is_returned_and_written_where_it_is_wanted(report, tmp_path):
-    path = tmp_path / "new" / "report.json"
-    text = report.to_json(path, indent=2, ensure_ascii=False)
-    assert path.read_text(encoding="utf-8") == text == report.to_json(indent=2, ensure_ascii=False)
-    assert report.to_json(str(path)) == path.read_text(encoding="utf-8") == report.to_json()
-
-
 class Named:
     def __repr__(self) -> str:
         return "Named(caf\udce9)"
@@ -691,10 +684,24 @@ def test_text_that_utf_8_cannot_hold_is_spelled_out(ensure_ascii, tmp_path):
     ]
 
 
-@pytest.mark.parametrize("path", [1, True, b"report.json", ["report.json"]])
-def test_a_path_that_is_none_is_refused(path):
+WRITERS = ["to_json", "to_html", "to_chrome_trace"]
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_what_is_written_is_returned_too_and_without_a_path_only_that(writer, tmp_path):
+    metrics = {"\ud800日本": TaskMetrics(1.0, 2.0, worker="thread-1")}
+    write = getattr(report_of(entry("\ud800日本", result="\ud800"), metrics=metrics), writer)
+    path = tmp_path / "new" / "newer" / "report"
+    text = write(path)
+    assert path.read_text(encoding="utf-8") == text == write()
+    assert write(str(path)) == text
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+@pytest.mark.parametrize("path", [1, True, b"report", ["report"]])
+def test_a_path_that_is_none_is_refused(writer, path):
     with pytest.raises(TypeError, match=r"^path must be str, os\.PathLike or None, not "):
-        ProcessExecutionReport().to_json(path)
+        getattr(ProcessExecutionReport(), writer)(path)
 
 
 def test_json_renders_once_what_many_tasks_were_given():

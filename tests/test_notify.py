@@ -283,22 +283,6 @@ def strings_in(value):
             yield from strings_in(member)
 
 
-def with_plain_values(password, token):
-    raise ValueError("a plain message: 1 is True, and the default is none of 12345")
-
-
-def test_short_and_common_values_leave_the_text_as_it_is(runner):
-    tasks = [
-        Task("one", with_plain_values, args=("a", 1)),
-        Task("two", with_plain_values, args=(True, "default")),
-        Task("three", with_plain_values, args=(None, "12345")),
-    ]
-    with serving() as server:
-        Process(tasks).run(runner=runner, notify=[WebhookChannel(WebhookConfig(server.url()))])
-    for entry in server.bodies[0]["entries"].values():
-        assert entry["error"]["exception"] == "a plain message: 1 is True, and the default is none of 12345"
-
-
 # What is sent is data
 
 

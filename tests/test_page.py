@@ -294,21 +294,6 @@ def test_a_secret_that_an_entry_was_given_later_is_redacted():
     assert SECRET not in report.to_html()
 
 
-def test_the_page_is_returned_and_written_where_it_is_wanted(tmp_path):
-    report = report_of(entry("\ud800日本", result="\ud800"))
-    path = tmp_path / "new" / "newer" / "page.html"
-    text = report.to_html(path)
-    assert path.read_text(encoding="utf-8") == text == report.to_html()
-    assert report.to_html(str(path)) == text
-    assert "\\ud800日本" in text
-
-
-@pytest.mark.parametrize("path", [1, True, b"page.html", ["page.html"]])
-def test_a_path_that_is_none_is_refused(path):
-    with pytest.raises(TypeError, match=r"^path must be str, os\.PathLike or None, not "):
-        ProcessExecutionReport().to_html(path)
-
-
 def test_a_content_that_is_none_is_refused_before_anything_is_written(tmp_path):
     with pytest.raises(TypeError, match=r"^content must be a ReportContent or None, not "):
         ProcessExecutionReport().to_html(tmp_path / "page.html", content=True)

@@ -254,17 +254,3 @@ def test_any_report_is_a_valid_trace(rows, data):
     }
     trace = Trace(report_of(metrics, dependencies=dependencies))
     assert len(trace.slices) == len(rows)
-
-
-def test_the_trace_is_returned_and_written_where_it_is_wanted(tmp_path):
-    report = report_of({"one": ran(0, 1)})
-    path = tmp_path / "new" / "trace.json"
-    text = report.to_chrome_trace(path)
-    assert path.read_text(encoding="utf-8") == text == report.to_chrome_trace()
-    assert report.to_chrome_trace(str(path)) == text
-
-
-@pytest.mark.parametrize("path", [1, True, b"trace.json", ["trace.json"]])
-def test_a_path_that_is_none_is_refused(path):
-    with pytest.raises(TypeError, match=r"^path must be str, os\.PathLike or None, not "):
-        ProcessExecutionReport().to_chrome_trace(path)
