@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from sys import float_info
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .caller import warn_caller
 from .checks import is_number
@@ -42,20 +42,20 @@ def expected_durations(durations: object, names: Sequence[str]) -> list[float] |
     """
     if durations is None:
         return None
-    is_measured = isinstance(durations, ProcessExecutionReport)
+    seconds: Mapping[Any, Any]
     if isinstance(durations, ProcessExecutionReport):
-        durations = {
-            name: entry.elapsed_seconds for name, entry in durations.entries.items() if entry.attempts
-        }
-    if not isinstance(durations, Mapping):
+        seconds = {name: one.elapsed_seconds for name, one in durations.entries.items() if one.attempts}
+    elif isinstance(durations, Mapping):
+        seconds = durations
+    else:
         raise TypeError(
             "durations must be a ProcessExecutionReport or a mapping of task names to seconds, "
             f"not {brief_repr(durations)}"
         )
-    by_name = {_checked_name(name): _checked_seconds(name, value) for name, value in durations.items()}
+    by_name = {_checked_name(name): _checked_seconds(name, value) for name, value in seconds.items()}
     known = [by_name[name] for name in names if name in by_name]
     if not known:
-        if by_name and not is_measured:
+        if by_name and isinstance(durations, Mapping):
             warn_caller(f"durations have no effect: {unknown_task(next(iter(by_name)), names)}")
         return None
     mean = sum(known) / len(known)

@@ -111,9 +111,8 @@ class Scheduler:
     __slots__ = (
         "_audience", "_available", "_began", "_cancelled", "_captures_output", "_downstream", "_earlier",
         "_error", "_fail_fast", "_interrupt", "_needed_by", "_needs", "_only_runner", "_plan", "_ranks",
-        "_ready_at", "_running", "_saved", "_saves", "_sealed", "_stand_in", "_team", "_timers",
-        "_values", "_waker", "elapsed_seconds", "graph", "metrics", "process_name", "results", "returned",
-        "runner", "taken_over",
+        "_ready_at", "_running", "_saved", "_sealed", "_stand_in", "_team", "_timers", "_values", "_waker",
+        "elapsed_seconds", "graph", "metrics", "process_name", "results", "returned", "runner", "taken_over",
     )  # fmt: skip
 
     def __init__(
@@ -139,8 +138,8 @@ class Scheduler:
         self.graph = graph
         self.process_name = process_name
         self._audience = Audience(observers, recorders)
-        self._saved: dict[int, tuple[TaskResult, Any]] = {}  # what an earlier run has saved, by task
-        self._saves = False  # whether a recorder wants each value that is returned
+        # What an earlier run has saved, by task; None where nothing is saved in this one either:
+        self._saved: dict[int, tuple[TaskResult, Any]] | None = None
         self._available = exact(resources or {})
         self._fail_fast = fail_fast
         self._captures_output = captures_output
@@ -186,7 +185,7 @@ class Scheduler:
         saver : Observer
             A recorder that looks at `returned`.
         """
-        self._saved, self._saves = saved, True
+        self._saved = saved
         self._audience.add_recorder(saver)
 
     def run(self) -> None:
@@ -213,7 +212,7 @@ class Scheduler:
             steps.callback(self._stand_in.close)
             self._audience.tell(RunStarted(self.process_name, tuple(self.graph.names), self.runner.name))
             if self._saved:
-                self._take_over_saved()
+                self._take_over(self._saved)
             for number, runner in enumerate(self._team.numbered):
                 runner.prepare(self._plan.count_ready(number))
             self._drive(self.runner.wait if len(self._team.runners) == 1 else self._wait_for_any)
@@ -251,13 +250,13 @@ class Scheduler:
         self._audience.tell_observers(self._interrupt)
         self._audience.leave()
 
-    def _take_over_saved(self) -> None:
-        self._plan.take_over(self._saved)
-        self.taken_over = tuple([self.graph.names[index] for index in self._saved])
-        for index, (result, value) in self._saved.items():
+    def _take_over(self, saved: dict[int, tuple[TaskResult, Any]]) -> None:
+        self._plan.take_over(saved)
+        self.taken_over = tuple([self.graph.names[index] for index in saved])
+        for index, (result, value) in saved.items():
             self._values[index] = value
             self._finish(index, result, from_checkpoint=True)
-        self._saved.clear()  # values go as soon as nobody needs them
+        saved.clear()  # values go as soon as nobody needs them
 
     def _go_on(self, message: Message) -> None:
         """Do the next step after a success in the thread that brings it, while the run's own sleeps."""
@@ -364,7 +363,7 @@ class Scheduler:
 
     def _goes_to_one_more(self, index: int, runner: ProcessRunner) -> bool:
         """Tell whether a result is for one attempt alone, on the same runner."""
-        if self._needed_by[index] != 1 or self._saves:
+        if self._needed_by[index] != 1 or self._saved is not None:
             return False
         (dependant,) = (
             below for below in self.graph.dependants[index] if self._plan.state(below) is not State.SKIPPED

@@ -180,7 +180,7 @@ def to_html(report: ProcessExecutionReport, content: ReportContent | None = None
     last_start = monotonic() + MAX_SECONDS
     in_time = takewhile(lambda _: monotonic() < last_start, failed[:MAX_FAILURES])
     failures = viewer.failures(in_time, room=MAX_DETAILS)
-    with_details = {entry.name for entry, _ in zip(failed, failures, strict=False)}
+    detailed = failed[: len(failures)]
     last_start = monotonic() + MAX_SECONDS
     rows = [
         _row(report, viewer, entry, numbers[entry.name], taken_over, with_outcome=monotonic() < last_start)
@@ -200,9 +200,9 @@ def to_html(report: ProcessExecutionReport, content: ReportContent | None = None
         statuses=_statuses(entries),
         tasks=len(entries),
         facts=_facts(report, spans, taken_over),
-        failures=[(numbers[entry.name], view) for entry, view in zip(failed, failures, strict=False)],
+        failures=[(numbers[entry.name], view) for entry, view in zip(detailed, failures, strict=True)],
         failures_left_out=len(failed) - len(failures),
-        with_details=with_details,
+        with_details={entry.name for entry in detailed},
         timeline=_timeline(report, spans, numbers),
         graph=_drawing(report, numbers),
         rows=rows,
