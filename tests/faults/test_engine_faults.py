@@ -162,6 +162,21 @@ def test_a_script_without_guard_that_starts_a_cluster_is_told_of_it(tmp_path):
     assert 'In a script, a run on a new cluster stands below `if __name__ == "__main__":`.' in lines
 
 
+@pytest.mark.once
+def test_an_argument_that_dask_does_not_know_is_told(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from processes import DaskRunner, Process, Task\n"
+        "if __name__ == '__main__':\n"
+        "    Process([Task('a', int)]).run(runner=DaskRunner(n_worker=1))\n"
+    )
+    program = ended([sys.executable, script], cwd=tmp_path)
+    assert program.returncode == 1
+    given = "What DaskRunner is given goes to dask's LocalCluster: "
+    (note,) = [line for line in program.stderr.splitlines() if line.startswith(given)]
+    assert "'n_worker'" in note
+
+
 @with_threads_of_dask
 def test_a_cluster_without_workers_grows_for_large_arguments_too():
     from distributed import Client, LocalCluster

@@ -108,9 +108,13 @@ class Connection(Block):
         self._starting = asyncio.ensure_future(self._cluster)
         try:
             await asyncio.shield(self._starting)
-        except RuntimeError as error:
-            # As that of "Nanny failed to start", above which a worker has printed why.
-            error.add_note('In a script, a run on a new cluster stands below `if __name__ == "__main__":`.')
+        except RuntimeError as error:  # as that of "Nanny failed to start"
+            if isinstance(error.__cause__, TypeError):
+                error.add_note(f"What DaskRunner is given goes to dask's LocalCluster: {error.__cause__}.")
+            else:  # a worker has printed why
+                error.add_note(
+                    'In a script, a run on a new cluster stands below `if __name__ == "__main__":`.'
+                )
             raise
 
     def replace_workers(self) -> None:
