@@ -190,13 +190,13 @@ class _Renderer:
         self._threaded = threaded
         self._around: list[int] = []  # the ids of the containers around the value
 
-    def render(self, value: object, room: int) -> str:
+    def render(self, value: Any, room: int) -> str:
         """Return a repr of about `room` characters."""
         kind = type(value)
         if kind is str or kind is bytes or kind is bytearray:
-            return _render_string(value, room)  # type: ignore[arg-type]
-        if kind is int and value.bit_length() > 10_000:  # type: ignore[attr-defined]
-            return f"<int of {value.bit_length()} bits>"  # type: ignore[attr-defined]  # quadratic to convert
+            return _render_string(value, room)
+        if kind is int and value.bit_length() > 10_000:  # quadratic to convert
+            return f"<int of {value.bit_length()} bits>"
         if kind in _PLAIN:
             return cut(repr(value), max(room, 40))  # half a number would be worse than a few characters more
         if kind in _BRACKETS:

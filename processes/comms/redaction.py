@@ -112,7 +112,7 @@ class Redactor:
 
     def learn(self, values: Iterable[tuple[str, object]]) -> None:
         """Look for secrets in named values and all that is in them, the nearest first."""
-        pending = deque((name, value, False) for name, value in values)
+        pending: deque[tuple[str, Any, bool]] = deque((name, value, False) for name, value in values)
         seen: dict[tuple[int, bool], object] = {}  # holds what it names, so that no id is given twice
         for looked_at in range(MAX_VALUES):
             if not pending:
@@ -128,28 +128,24 @@ class Redactor:
                 continue
             seen[id(value), secret] = value
             if kind is str:
-                has_room = secret or len(value) <= self._room  # type: ignore[arg-type]
-                self._learn_string(value, secret)  # type: ignore[arg-type]
-                if has_room and (parsed := _parsed(value)) is not None:  # type: ignore[arg-type]
+                if secret:
+                    self._add_repr_or_text(value)
+                is_searched = len(value) <= MAX_TEXT and self._learn_text(value)
+                if (secret or is_searched) and (parsed := _parsed(value)) is not None:
                     pending.append((name, parsed, inside))
             elif kind in (bytes, bytearray):
                 if secret:
-                    self._add(value.decode("utf-8", "replace"))  # type: ignore[attr-defined]
+                    self._add(value.decode("utf-8", "replace"))
             elif (room := MAX_VALUES - looked_at - len(pending)) > 0:  # more would only take memory
                 pending.extend((key, member, secret) for key, member in islice(members_of(value), room))
                 if kind is FunctionType:
                     pending.extend((key, member, False) for key, member in globals_of(value))
         self._needles = Needles(self._secrets)
 
-    def _learn_string(self, text: str, secret: bool) -> None:
-        if secret:
-            self._add_repr_or_text(text)
-        if len(text) <= MAX_TEXT:
-            self._learn_text(text)
-
-    def _learn_text(self, text: str, source: bool = False) -> None:
+    def _learn_text(self, text: str, source: bool = False) -> bool:
+        """Look for secrets under their names in a text; False where there were too many texts before."""
         if len(text) > self._room:
-            return
+            return False
         self._room -= len(text)
         found = list(marked(text, self._names, source))
         whole = 0
@@ -168,6 +164,7 @@ class Redactor:
         for pattern in IN_URLS:
             for match in pattern.finditer(text):
                 self._add(match[2])
+        return True
 
     def _add_repr_or_text(self, text: str) -> None:
         """Learn a secret that is either a value itself or, in a traced variable, the repr of one."""
