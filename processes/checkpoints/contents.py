@@ -281,10 +281,6 @@ class Writer:
         self.write_held(*values)
         self._noted.update([*self._needs][known:])
 
-    def write_method(self, method: MethodType) -> None:
-        self.write((MethodType, method.__func__))
-        self.write_held(method.__self__)
-
     def write_partial(self, partial: functools.partial[Any]) -> None:
         self.write(
             (type(partial), partial.func, len(partial.args), [*partial.keywords], vars(partial) or None)
@@ -538,7 +534,7 @@ _WRITERS: Final[dict[type, Callable[[Writer, Any], None]]] = {
         _by_parts(lambda slot: (slot.__name__, slot.__objclass__)),
     ),
     FunctionType: Writer.write_named,  # after those above, which on PyPy are functions
-    MethodType: Writer.write_method,  # and methods
+    MethodType: _by_parts(lambda method: (method.__func__, method.__self__)),  # and methods
     **dict.fromkeys((MemberDescriptorType, GetSetDescriptorType), _by_parts(lambda slot: (slot.__name__,))),
     **dict.fromkeys((staticmethod, classmethod), _by_parts(lambda wrapper: (wrapper.__func__,))),
     property: _by_parts(lambda one: (one.fget, one.fset, one.fdel, one.__doc__)),
