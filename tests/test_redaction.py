@@ -562,6 +562,8 @@ def test_a_value_in_very_many_containers_is_left_as_it_is():
 
 TEXTS = [
     ("password=abc", "password=<redacted>"),
+    ("password=[12]", "password=<redacted>"),
+    ("token=None, 'pw': '', auth=True", "token=None, 'pw': '', auth=True"),
     ("Authorization: Bearer abc.def", "Authorization: <redacted>"),
     ("-H 'authorization: token abc'", "-H 'authorization: <redacted>'"),
     ("Proxy-Authorization: basic abc", "Proxy-Authorization: <redacted>"),
