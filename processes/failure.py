@@ -78,7 +78,7 @@ class Failure:
 def describe_failure(exception: BaseException, frame_filter: str | None = None) -> Failure:
     """Render an exception, whatever it holds.
 
-    Takes about a second at most, and raises nothing but a KeyboardInterrupt from the keyboard.
+    Takes about a second at most, and raises nothing but what a signal has led to meanwhile.
 
     Parameters
     ----------
@@ -95,6 +95,10 @@ def describe_failure(exception: BaseException, frame_filter: str | None = None) 
             let_go_of_variables(exception)
             return _describe(exception, frame_filter)
     except Exception as error:  # out of memory, say: better a poor description than none
+        from .interrupt import is_of_signal
+
+        if is_of_signal(error):
+            raise
         name = type(exception).__name__
         text = f"{name} (which could not be described: {type(error).__name__})"
         return Failure(f"<unprintable {name} object>", f"{text}\n", {}, "")

@@ -93,7 +93,7 @@ def perform(attempt: Attempt, worker: Worker, *, owns_process: bool = False) -> 
         end = perf_counter()
         cpu_end, peak_rss = clock.at(end)
         drop_leading_frames(exception, {__name__})
-        outcome: Outcome = Raised(exception, describe_failure(exception, attempt.frame_filter))
+        outcome: Outcome = _raised(exception, attempt)
     else:
         end = perf_counter()
         cpu_end, peak_rss = clock.at(end)
@@ -105,6 +105,13 @@ def perform(attempt: Attempt, worker: Worker, *, owns_process: bool = False) -> 
         return Finished(attempt.ticket, outcome, started_at, end - start, cpu_seconds, peak_rss, worker)
     finally:
         del outcome, attempt  # an exception's frames lead to this one, which is not to lead back to it
+
+
+def _raised(exception: BaseException, attempt: Attempt) -> Raised:
+    try:
+        return Raised(exception, describe_failure(exception, attempt.frame_filter))
+    except BaseException as error:  # a signal has led to it, as it might have done a little earlier
+        return Raised(error, describe_failure(error, attempt.frame_filter))
 
 
 def _end_fork(outcome: Outcome) -> NoReturn:

@@ -123,8 +123,13 @@ def render_all(jobs: Mapping[Any, Callable[[bool], str]]) -> dict[Any, str]:
     for key, job in jobs.items():
         try:
             done[key] = job(False)
-        except Exception:  # noqa: S112 - it needs the user's code, or more stack than is left here
+        except NeedsThreadError:
             continue
+        except Exception as error:  # it needs more stack than is left here
+            from .interrupt import is_of_signal
+
+            if is_of_signal(error):
+                raise
     left = {key: job for key, job in jobs.items() if key not in done}
     if left:
         done.update(_render_in_thread(left))

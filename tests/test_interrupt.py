@@ -624,6 +624,48 @@ def test_a_signal_that_strikes_while_the_delay_of_a_retry_is_decided_ends_the_ru
     assert decided == []
 
 
+class StrikesWhenShown:
+    """Sends its process a signal when it is first shown: on a thread, for which the main thread waits."""
+
+    def __init__(self, number: int) -> None:
+        self.due = [number]
+
+    def __repr__(self) -> str:
+        while self.due:
+            os.kill(os.getpid(), self.due.pop())
+        return "shown"
+
+
+def fail_beside(value: object, handler: Callable[..., object] | None = None) -> None:
+    if handler is not None:
+        signal.signal(ALARM, handler)
+    raise ValueError("no")
+
+
+@needs_kill
+@pytest.mark.parametrize(
+    ("number", "error"),
+    [(signal.SIGINT, KeyboardInterrupt), (ALARM, Struck)],
+    ids=["ctrl-c", "handler"],
+)
+def test_a_signal_that_strikes_while_a_failure_is_described_ends_the_run(number, error):
+    bad = Task("bad", fail_beside, args=(StrikesWhenShown(number),))
+    process = Process([bad, Task("next", list)])
+    with handled_by(strike), pytest.raises(error):
+        process.run(runner="sequential")
+    assert [entry.status for entry in process.report.entries.values()] == [TaskStatus.PENDING] * 2
+
+
+@needs_kill
+def test_where_it_is_the_tasks_own_handler_that_raises_meanwhile_that_fails_the_task():
+    bad = Task("bad", fail_beside, args=(StrikesWhenShown(ALARM), strike))
+    with handled_by(signal.SIG_DFL):
+        report = Process([bad, Task("next", abs, args=(-1,))]).run(runner="sequential")
+    assert type(report.exceptions["bad"]) is Struck
+    assert "ValueError: no" in report.errored["bad"].error.traceback_str
+    assert report.results == {"next": 1}
+
+
 @needs_kill
 @pytest.mark.parametrize("has_checkpoint", [True, False], ids=["checkpoint", "observer"])
 def test_a_signal_that_strikes_in_an_observer_ends_the_run(has_checkpoint, tmp_path):
