@@ -664,6 +664,45 @@ def test_a_value_that_changes_meanwhile_becomes_json():
     assert "Changing()" in str(in_json_once(changed))
 
 
+class StruckError(Exception):
+    """What the program's handler of a signal raises."""
+
+
+def be_struck_once(due: list[int]) -> None:
+    while due:
+        signal.raise_signal(due.pop())
+
+
+class StruckWhenShown:
+    def __init__(self) -> None:
+        self.due = [signal.SIGTERM]
+
+    def __repr__(self) -> str:
+        be_struck_once(self.due)
+        return "shown"
+
+
+class StruckWhenReadThrough(list):
+    def __iter__(self):
+        be_struck_once(self)
+        return super().__iter__()
+
+
+@pytest.mark.parametrize(
+    "make", [StruckWhenShown, lambda: StruckWhenReadThrough([signal.SIGTERM]), lambda: {StruckWhenShown(): 1}]
+)
+def test_what_a_signals_handler_raises_while_json_is_made_is_not_taken_for_a_values(make):
+    def strike(*_: object) -> None:
+        raise StruckError
+
+    previous = signal.signal(signal.SIGTERM, strike)
+    try:
+        with pytest.raises(StruckError):
+            in_json_once(make())
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
 class Named:
     def __repr__(self) -> str:
         return "Named(caf\udce9)"

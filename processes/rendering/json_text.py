@@ -7,6 +7,7 @@ from dataclasses import fields
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
+from ..interrupt import is_of_signal
 from ..reprs import DICTS, name_of_class
 from ..task_types import TaskStatus
 from ..visible import without_surrogates
@@ -65,7 +66,9 @@ def _plain(value: Any, outside: tuple[int, ...] = ()) -> Any:
             return _plain_large_int(value)
         if isinstance(value, float) and not isfinite(value):
             return float.__repr__(value)  # `json` would write NaN and Infinity, which are no JSON
-    except Exception:  # a class of the user's may do anything in a property or an iterator
+    except Exception as error:  # a class of the user's may do anything in a property or an iterator
+        if is_of_signal(error):
+            raise
         return _repr(value)
     return value
 
@@ -90,5 +93,7 @@ def _repr(value: object) -> str:
     try:
         return str(value.value) if type(value) is TaskStatus else without_surrogates(repr(value))
     except Exception as error:  # a __repr__ is user code
+        if is_of_signal(error):
+            raise
         kind, raised = name_of_class(type(value)), name_of_class(type(error))
         return f"<{kind} object whose repr raises {raised}>"
