@@ -64,9 +64,8 @@ class ReadyKinds:
         # A heap of resources, by the lowest rank that each may have to offer. Some entries are out of date.
         self._line: list[tuple[int, str]] = []
         self._ready: set[int] = set()
-        self._in_need: list[
-            int
-        ] = []  # a heap of those that need anything, and of some that are ready no more
+        # A heap of those that need anything, and of some that are ready no more.
+        self._in_need: list[int] = []
         for rank in ready:
             self.add(rank)
 
@@ -101,12 +100,14 @@ class ReadyKinds:
                 heappop(self._line)
                 queue.in_line_by = NEVER
                 self._put_in_line(name, found)
-            elif (lacking := (kind := self._kind_of[rank]).lacks(available)) is not None:
+            else:
+                kind = self._kind_of[rank]
+                lacking = kind.lacks(available)
+                if lacking is None:
+                    return rank
                 queue.put(kind, NEVER)
                 self._queues[lacking].put(kind, rank)
                 kind.waits_at = lacking
-            else:
-                return rank
         return None
 
     def note_more(self, names: Iterable[str], available: Amounts) -> None:
