@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from .folders import make_folder_for
+from .interrupt import is_of_signal
 from .log_capture import anybody_listens
 
 if TYPE_CHECKING:
@@ -135,7 +136,9 @@ class TaskFileHandler(logging.Handler):
         written.append(self.baseFilename)
         try:
             line = self.format(record)
-        except Exception:  # a message that does not fit its arguments, a repr that raises
+        except Exception as error:  # a message that does not fit its arguments, a repr that raises
+            if is_of_signal(error):
+                raise
             self.handleError(record)
             return
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import ctypes
 import itertools
+import logging
 import os
 import selectors
 import signal
@@ -654,6 +655,19 @@ def test_a_signal_that_strikes_while_a_failure_is_described_ends_the_run(number,
     with handled_by(strike), pytest.raises(error):
         process.run(runner="sequential")
     assert [entry.status for entry in process.report.entries.values()] == [TaskStatus.PENDING] * 2
+
+
+def test_a_signal_that_strikes_while_a_line_is_written_to_a_log_file_ends_the_run(tmp_path):
+    class StruckFormatter(logging.Formatter):
+        def format(self, record: logging.LogRecord) -> str:
+            if record.levelno == logging.ERROR:
+                signal.raise_signal(ALARM)
+            return super().format(record)
+
+    bad = Task("bad", fail_beside, tmp_path / "bad.log", args=(None,))
+    bad.logger.handlers[0].setFormatter(StruckFormatter())
+    with handled_by(strike), pytest.raises(Struck):
+        Process([bad]).run(runner="sequential")
 
 
 @needs_kill
