@@ -5,30 +5,38 @@ from __future__ import annotations
 import sys
 from bisect import bisect_right
 from heapq import heappop, heappush
+from math import lcm
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from fractions import Fraction
 
-    Amount = int | Fraction
-    Amounts = Mapping[str, Amount]
+    Amounts = Mapping[str, int]
 
 NEVER = sys.maxsize  # the rank of what does not exist
 
 NOTHING: Amounts = {"": 0}  # what a task needs that needs nothing
 
 
-def exact(amounts: Mapping[str, float]) -> dict[str, int | Fraction]:
-    """Take amounts for the decimal numbers that they were written as: sums of floats leave a little over."""
-    if all(isinstance(amount, int) for amount in amounts.values()):
-        return {name: int(amount) for name, amount in amounts.items()}
+def in_whole_numbers(amounts: Iterable[Mapping[str, float]]) -> list[dict[str, int]]:
+    """Scale amounts such that all are whole numbers, of which sums are exact.
+
+    Floats count as the decimal numbers that they were written as: sums of them leave a little over.
+    """
+    amounts = list(amounts)
+    if all(isinstance(amount, int) for one in amounts for amount in one.values()):
+        return [{name: int(amount) for name, amount in one.items()} for one in amounts]
     from fractions import Fraction  # it takes 2 ms to import
 
-    return {
-        name: amount if isinstance(amount, int) else Fraction(float.__repr__(amount))
-        for name, amount in amounts.items()
-    }
+    exact = [
+        {
+            name: Fraction(amount if isinstance(amount, int) else float.__repr__(amount))
+            for name, amount in one.items()
+        }
+        for one in amounts
+    ]
+    scale = lcm(*[amount.denominator for one in exact for amount in one.values()])
+    return [{name: int(amount * scale) for name, amount in one.items()} for one in exact]
 
 
 class ReadyKinds:
@@ -49,7 +57,7 @@ class ReadyKinds:
     __slots__ = ("_in_need", "_kind_of", "_line", "_queues", "_ready")
 
     def __init__(self, needs: Mapping[int, Amounts], ready: Iterable[int]) -> None:
-        kinds: dict[frozenset[tuple[str, Amount]], _Kind] = {}
+        kinds: dict[frozenset[tuple[str, int]], _Kind] = {}
         self._kind_of: dict[int, _Kind] = {}  # by rank
         for rank, need in needs.items():
             alike = frozenset(need.items())
@@ -188,7 +196,7 @@ class _Queue:
                 break
             lowest[node] = rank
 
-    def first(self, available: Amount) -> int:
+    def first(self, available: int) -> int:
         """Tell the lowest rank of those that need no more than there is; NEVER for none."""
         lowest, found = self._lowest, NEVER
         node, end = len(self._amounts), len(self._amounts) + bisect_right(self._amounts, available)

@@ -35,7 +35,7 @@ from .interrupt import LOOK_SECONDS, Interrupt, is_of_debugger
 from .measurements import Measurements
 from .perform import perform
 from .plan import Plan, State
-from .resources import exact
+from .resources import in_whole_numbers
 from .retry import delay_after
 from .runners.team import Team
 from .runners.waker import CalledOff, Waker
@@ -140,14 +140,13 @@ class Scheduler:
         self._audience = Audience(observers, recorders)
         # What an earlier run has saved, by task; None where nothing is saved in this one either:
         self._saved: dict[int, tuple[TaskResult, Any]] | None = None
-        self._available = exact(resources or {})
+        self._available, self._needs = _amounts(resources or {}, graph.tasks)
         self._fail_fast = fail_fast
         self._captures_output = captures_output
         self._downstream = downstream or _names_below(graph)
         self._waker = Waker(self._go_on)
         self._team = Team(graph.tasks, runner, self.results, has_line, self._waker)
         self.runner = self._team.default
-        self._needs = _needs_of(graph.tasks)
         is_only_one = len(self._team.numbered) == 1 and self._needs is None
         self._only_runner = self._team.numbered[0] if is_only_one else None
         self._plan = Plan(graph, self._team.number_of, durations, self._needs)
@@ -602,11 +601,14 @@ def _names_below(graph: Graph) -> Callable[[int], list[str]]:
     return names_below
 
 
-def _needs_of(tasks: Sequence[Task]) -> list[Amounts] | None:
-    """Return what each task needs of the run's resources; None if none needs any."""
+def _amounts(
+    resources: Mapping[str, float], tasks: Sequence[Task]
+) -> tuple[dict[str, int], Sequence[Amounts] | None]:
+    """Return how much there is of each resource, and what each task needs; None if none needs any."""
     if not any(task.resources for task in tasks):
-        return None
-    return [exact(task.resources) for task in tasks]
+        return {}, None
+    available, *needs = in_whole_numbers([resources, *(task.resources for task in tasks)])
+    return available, needs
 
 
 def _is_interrupted(outcome: Outcome) -> bool:
