@@ -60,10 +60,10 @@ def annotations_of(named: Named) -> dict[str, Any]:
     """Return what a function or class itself is annotated with; all as text if they are not known."""
     if isinstance(named, type) and OF_CLASSES.isdisjoint(vars(named)):
         return {}
-    return named.__annotations__ if are_known(named) else _as_text(named)
+    return named.__annotations__ if _are_known(named) else _as_text(named)
 
 
-def are_known(named: Named) -> bool:
+def _are_known(named: Named) -> bool:
     """Tell whether annotations can be evaluated; proxies of extension modules tell those of others."""
     try:
         return isinstance(named.__annotations__, dict)

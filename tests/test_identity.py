@@ -1208,6 +1208,59 @@ def test_what_a_function_has_made_does_not_bring_along_what_that_function_names(
     assert same_outcomes_of(LOCALS, tmp_path) == {"lambda": 3, "square": 9}
 
 
+CLASS_BODIES = """
+import threading
+import xml.dom.minidom
+from typing import Annotated
+
+RATE = 3
+UNIT = "kg"
+LOCK = threading.Lock()  # which cannot travel
+LIMIT: Annotated[int, LOCK] = 5
+
+def scaled(number):
+    return RATE * number
+
+def body():
+    class Scale:
+        UNIT = UNIT
+        LOCK = 1
+        lock: int = LOCK  # its own
+        rate = scaled(2)
+        rates = [RATE for _ in range(2)]
+        def default(self, rate=RATE):
+            return rate
+    return Scale.UNIT, Scale.lock, Scale.rate, Scale.rates, Scale().default()
+
+class Shop:
+    def open(self):
+        class Counter:
+            unit = [UNIT]
+        return Counter.unit
+
+def submodule_in_a_body():
+    class Page:
+        kind = xml.dom.minidom.Document.__name__
+    return Page.kind
+
+def submodule_in_a_lambda():
+    return [*map(lambda _: xml.dom.minidom.Document.__name__, [1])]
+
+def tasks():
+    functions = [body, Shop().open, submodule_in_a_body, submodule_in_a_lambda]
+    return [Task(function.__name__, function) for function in functions]
+"""
+
+
+def test_functions_and_classes_in_a_function_find_the_globals_of_a_script(tmp_path):
+    assert same_outcomes_of(CLASS_BODIES, tmp_path) == {
+        "body": ["kg", 1, 6, [3, 3], 3],
+        "open": ["kg"],
+        "submodule_in_a_body": "Document",
+        "submodule_in_a_lambda": ["Document"],
+    }
+
+
 OF_A_LIBRARY = """
 from library import PARAMETERS
 

@@ -1,8 +1,9 @@
 """What travels by value: functions and classes that no other process can import.
 
-cloudpickle does that for functions. Some things are added here:
+What cloudpickle can take along besides is left to it. Some things are added here:
 
-- Classes are taken apart by :mod:`.class_parts`: they are made again as they are, and without cloudpickle.
+- Functions are taken apart by :mod:`.function_parts`, and classes by :mod:`.class_parts`: they are made again
+  as they are, and without cloudpickle.
 - A class that was sent to a worker and comes back is the sender's own class again. What is sent registers
   the class, in both processes, under one id; what comes back has only the id.
 - What belongs to a module that was loaded from a file beside the path (by a plugin loader, by pytest's mode
@@ -38,12 +39,12 @@ from weakref import WeakKeyDictionary
 
 import cloudpickle
 
-from ..annotations import annotations_of, are_known, as_attribute
 from ..collector import collector_paused
 from .class_parts import attributes_of_members, form_of, parts_of_class, reduce_member, take_early
 from .exception_state import dump_exception, load_exception
+from .function_parts import attributes_of, globals_named_by, submodules_for
 from .importable import can_be_imported, goes_by_value, imported_from, look_for_home, stays_away
-from .lazy_imports import LAZY_IMPORT, waiting_submodules, with_lazy_imports
+from .lazy_imports import with_lazy_imports
 from .pickling import (
     ATOMS,
     LARGE,
@@ -99,7 +100,6 @@ from .shared_globals import (
     looked_up_for,
     module_of,
     name_among,
-    names_in,
 )
 from .trusted import is_made_without_its_code, is_safe
 
@@ -202,6 +202,9 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         self._new_locks = new_locks
         self._classes = classes  # takes those that are left out, functions too; None if none are
         self._shared: dict[str, SharedGlobals] = {}  # by module
+        self._own_globals: dict[
+            int, dict[str, Any]
+        ] = {}  # of functions that share none, by the ids of theirs
         self._cells: dict[int, Rebuilt] = {}  # by the ids of those that they stand for
         self._source_files: set[str] = set()  # those that need no look any more
         self._ordinary: set[int] = set()  # the ids of types whose objects need none: a look takes 2 µs
@@ -393,22 +396,15 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             self._classes[named_id] = named
         return of_id, (named_id, named.__qualname__)
 
-    def _dynamic_function_reduce(self, func: FunctionType) -> Any:
-        # cloudpickle evaluates annotations.
-        return super()._dynamic_function_reduce(func if are_known(func) else _annotated_with_text(func))
-
     def _reduce_function(self, function: FunctionType) -> Any:
         look_for_home(function.__module__)
         if (known := self._reduce_known(function)) is not None:
             return known
-        reduced = super().reducer_override(function)
-        if reduced is NotImplemented:
+        if can_be_imported(function):
             return self._let_go_by_name(function)
         self.plain = False
-        _, (code, own, *_), (attributes, slots), *_ = reduced
-        del slots["__annotations__"]
-        slots |= as_attribute(function)
-        brought = own | slots.pop("__globals__")
+        attributes, slots = function.__dict__, attributes_of(function)
+        brought = globals_named_by(function)
         function_id = module = ""
         if (there := self._share(function)) is not None:
             if is_global(function):
@@ -420,15 +416,14 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             attributes = there.stand_ins(attributes)
             there.put_stand_ins(slots)
         brought = with_lazy_imports(brought)
-        if LAZY_IMPORT is not None:
-            slots["_cloudpickle_submodules"] += waiting_submodules(set(names_in(function.__code__)), brought)
-        # Those of Python 3.12 and later (`def f[T]`), which cloudpickle leaves out.
+        # Those of Python 3.12 and later (`def f[T]`).
         if (params := getattr(function, "__type_params__", ())) and all(map(_can_travel, params)):
             slots["__type_params__"] = params
         self._in_function = True
         cells = tuple([self._empty(cell, there) for cell in function.__closure__ or ()])
-        made_of = (code, own if there is None else there, cells, function_id, self._new_lines(function))
-        state = (function_id, module, attributes, slots, brought)
+        values = there or self._own_globals.setdefault(id(function.__globals__), {})
+        made_of = (function.__code__, values, cells, function_id, self._new_lines(function))
+        state = (submodules_for(function, brought), function_id, module, attributes, slots, brought)
         return make_function, made_of, state, None, None, fill_function
 
     def _new_lines(self, function: FunctionType) -> list[str]:
@@ -527,22 +522,6 @@ def _reduce_global(obj: Any, name: str) -> Any:
 def _is_of_nothing(reduced: Any) -> bool:
     """Tell whether an object that has been reduced has nothing of its own."""
     return reduced[0] is NEW_OBJECT and len(reduced[1]) == 1 and all(part is None for part in reduced[2:])
-
-
-def _annotated_with_text(function: FunctionType) -> FunctionType:
-    """Return a function of which nothing is different but its annotations."""
-    copy = FunctionType(
-        function.__code__,
-        function.__globals__,
-        function.__name__,
-        function.__defaults__,
-        function.__closure__,
-    )
-    copy.__dict__.update(function.__dict__)
-    for name in ("__kwdefaults__", "__qualname__", "__module__", "__doc__"):
-        setattr(copy, name, getattr(function, name))
-    copy.__annotations__ = annotations_of(function)
-    return copy
 
 
 def _travelling(values: Mapping[str, Any]) -> dict[str, Any]:

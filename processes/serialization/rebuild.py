@@ -406,19 +406,19 @@ def make_function(
 
 
 def fill_function(
-    function: FunctionType, state: tuple[str, str, dict[str, Any], dict[str, Any], Mapping[str, Any]]
+    function: FunctionType,
+    state: tuple[list[Any], str, str, dict[str, Any], dict[str, Any], Mapping[str, Any]],
 ) -> None:
     """Give a function its attributes, its cells their contents, and its module the globals that it brings."""
     if _unfilled.pop(id(function), None) is None:
         return
-    function_id, module, attributes, slots, brought = state
+    _, function_id, module, attributes, slots, brought = state  # submodules need no more than to be imported
     definitions.pop(function_id, None)
     share(module, function.__globals__, brought)
     function.__dict__.update(attributes)
     for own, cell in zip(function.__closure__ or (), slots.pop("__closure__") or (), strict=True):
         if not _is_empty(cell) and _is_empty(own):  # else what it shares the cell with has filled it
             own.cell_contents = cell.cell_contents
-    del slots["_cloudpickle_submodules"]  # they have been imported, or will be at their first use
     for name, value in slots.items():
         setattr(function, name, value)
 
