@@ -1,6 +1,6 @@
 """What travels by value: functions and classes that no other process can import.
 
-What cloudpickle can take along besides is left to it. Some things are added here:
+Of what pickle cannot take along, most is left to cloudpickle. This is done here:
 
 - Functions are taken apart by :mod:`.function_parts`, and classes by :mod:`.class_parts`: they are made again
   as they are, and without cloudpickle.
@@ -340,7 +340,6 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         return load_exception, (data, [*classes.values()])
 
     def _reduce_class(self, cls: type) -> Any:
-        look_for_home(cls.__module__)
         if (form := form_of(cls)) is not None and all(map(self._is_there, _classes_in(form))):
             self.plain = False
             return getitem, form  # of which pydantic makes one for each
@@ -397,7 +396,6 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         return of_id, (named_id, named.__qualname__)
 
     def _reduce_function(self, function: FunctionType) -> Any:
-        look_for_home(function.__module__)
         if (known := self._reduce_known(function)) is not None:
             return known
         if can_be_imported(function):
