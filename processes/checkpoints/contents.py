@@ -37,19 +37,17 @@ from types import (
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from weakref import ReferenceType, WeakKeyDictionary, WeakValueDictionary
 
-from ..serialization.class_parts import attributes_of_members
-from ..serialization.lazy_imports import LAZY_IMPORT, import_waiting_submodule, imported
-from ..serialization.pickling import LARGE, PROTOCOL
-from ..serialization.reducers import (
+from ..serialization.by_base import (
     DESCRIPTORS,
-    KNOWN_BY_IDENTITY,
     base_that_reduces,
-    is_of_wrapt,
-    made_of,
     reduce_descriptor,
     reduced_by_base,
     registered_reducer,
 )
+from ..serialization.class_parts import attributes_of_members
+from ..serialization.lazy_imports import LAZY_IMPORT, import_waiting_submodule, imported
+from ..serialization.pickling import LARGE, PROTOCOL
+from ..serialization.reducers import KNOWN_BY_IDENTITY, is_of_wrapt, made_of
 from .code_reading import TYPE_ALIAS, annotation_texts, named_in_annotations
 from .library_contents import WHAT_COUNTS, repr_without_addresses
 from .provenance import absolute_name, imports_by_text, is_compiled

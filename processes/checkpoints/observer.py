@@ -15,9 +15,9 @@ from ..events import RunFinished, TaskFinished
 from ..exceptions import SerializationError
 from ..interrupt import is_of_signal
 from ..reprs import brief_repr
+from ..serialization.by_base import as_it_is, is_users, registered_reducer
 from ..serialization.class_parts import form_of
 from ..serialization.pickling import PROTOCOL, dump, dump_simple, load
-from ..serialization.reducers import as_it_is, is_users, registered_reducer
 from ..task_types import TaskResult, TaskStatus
 from .contents import DIGEST_BYTES
 from .file import CheckpointFile, Head

@@ -40,6 +40,14 @@ from weakref import WeakKeyDictionary
 import cloudpickle
 
 from ..collector import collector_paused
+from .by_base import (
+    DESCRIPTORS,
+    NEW_OBJECT,
+    as_it_is,
+    filled_by_base,
+    reduce_descriptor,
+    reduced_by_base,
+)
 from .class_parts import attributes_of_members, form_of, parts_of_class, reduce_member, take_early
 from .exception_state import dump_exception, load_exception
 from .function_parts import attributes_of, globals_named_by, submodules_for
@@ -81,19 +89,7 @@ from .rebuild import (
     received,
 )
 from .rebuild_classes import fill_class, make_class
-from .reducers import (
-    DESCRIPTORS,
-    NEW_OBJECT,
-    REDUCERS,
-    as_it_is,
-    filled_by_base,
-    is_of_wrapt,
-    reduce_descriptor,
-    reduce_logger,
-    reduce_shared,
-    reduced_by_base,
-    reducer_of_library,
-)
+from .reducers import REDUCERS, is_of_wrapt, reduce_logger, reduce_shared, reducer_of_library
 from .shared_globals import (
     SharedGlobals,
     is_global,

@@ -362,6 +362,13 @@ def make_by_id(
     return made
 
 
+def cache_function(function: Callable[..., Any], maxsize: int | None, typed: bool) -> Any:
+    """Make what `functools.lru_cache` makes of a function."""
+    from functools import lru_cache
+
+    return lru_cache(maxsize, typed)(function)
+
+
 def make_code(file: str, arguments: tuple[Any, ...]) -> CodeType:
     """Make a code object under the name of the file that it comes from."""
     return CodeType(*arguments).replace(co_filename=file)
