@@ -1210,7 +1210,9 @@ def test_what_a_function_has_made_does_not_bring_along_what_that_function_names(
 
 CLASS_BODIES = """
 import threading
+import wsgiref.headers
 import xml.dom.minidom
+import xmlrpc.client
 from typing import Annotated
 
 RATE = 3
@@ -1244,10 +1246,15 @@ def submodule_in_a_body():
     return Page.kind
 
 def submodule_in_a_lambda():
-    return [*map(lambda _: xml.dom.minidom.Document.__name__, [1])]
+    return [*map(lambda _: wsgiref.headers.Headers.__name__, [1])]
+
+def closing_over(package):
+    def submodule_of_a_variable():
+        return package.client.Fault.__name__
+    return submodule_of_a_variable
 
 def tasks():
-    functions = [body, Shop().open, submodule_in_a_body, submodule_in_a_lambda]
+    functions = [body, Shop().open, submodule_in_a_body, submodule_in_a_lambda, closing_over(xmlrpc)]
     return [Task(function.__name__, function) for function in functions]
 """
 
@@ -1257,7 +1264,8 @@ def test_functions_and_classes_in_a_function_find_the_globals_of_a_script(tmp_pa
         "body": ["kg", 1, 6, [3, 3], 3],
         "open": ["kg"],
         "submodule_in_a_body": "Document",
-        "submodule_in_a_lambda": ["Document"],
+        "submodule_in_a_lambda": ["Headers"],
+        "submodule_of_a_variable": "Fault",
     }
 
 
