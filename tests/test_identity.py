@@ -1269,6 +1269,23 @@ def test_functions_and_classes_in_a_function_find_the_globals_of_a_script(tmp_pa
     }
 
 
+SUBMODULES = """
+import sys
+import xmlrpc.client, xmlrpc.server
+
+def imported():
+    return xmlrpc.client.__name__, "xmlrpc.server" in sys.modules
+
+def tasks():
+    return [Task("imported", imported)]
+"""
+
+
+def test_a_worker_imports_no_submodules_but_those_that_a_function_names(tmp_path):
+    _, on_a_worker = outcomes_of(SUBMODULES, tmp_path)
+    assert on_a_worker == {"imported": ["xmlrpc.client", False]}
+
+
 OF_A_LIBRARY = """
 from library import PARAMETERS
 
