@@ -26,6 +26,7 @@ import processes.stream
 from processes import (
     ExecutorRunner,
     Process,
+    ProcessPoolRunner,
     RunFinished,
     RunStarted,
     SequentialRunner,
@@ -38,6 +39,7 @@ from processes import (
 )
 from processes.runners.dask.values import OnCluster
 from processes.runners.pool.child import Child
+from processes.runners.shelf import Shelf
 
 ALARM = getattr(signal, "SIGALRM", signal.SIGABRT)  # Windows has no alarms
 
@@ -722,6 +724,19 @@ def test_a_signal_that_strikes_while_a_thread_starts_ends_the_run(monkeypatch, t
     assert process.run(runner="sequential", checkpoint=tmp_path / "run.ckpt").results == {"quick": 1}
 
 
+def strike_behind(cls, method, monkeypatch):
+    """Let a signal strike at the end of the next call of a method."""
+    function = getattr(cls, method)
+
+    def be_struck(*args):
+        monkeypatch.undo()
+        done = function(*args)
+        signal.raise_signal(ALARM)
+        return done
+
+    monkeypatch.setattr(cls, method, be_struck)
+
+
 @pytest.mark.parametrize(
     ("cls", "method"),
     [
@@ -734,27 +749,30 @@ def test_a_signal_that_strikes_while_a_thread_starts_ends_the_run(monkeypatch, t
 def test_a_signal_that_strikes_while_a_runner_is_closed_leaves_nothing_behind(
     cls, method, monkeypatch, tmp_path
 ):
-    function = getattr(cls, method)
-
     def sleep_and_tell_the_end(file):
         atexit.register(file.touch)
         time.sleep(0.2)
 
-    def be_struck(*args):
-        monkeypatch.undo()
-        done = function(*args)
-        signal.raise_signal(ALARM)
-        return done
-
     ends = [tmp_path / "end0", tmp_path / "end1"]
     tasks = [Task(end.name, sleep_and_tell_the_end, args=(end,), runner="process") for end in ends]
     process = Process([Task("here", abs, args=(-1,)), *tasks])
-    monkeypatch.setattr(cls, method, be_struck)
+    strike_behind(cls, method, monkeypatch)
     with handled_by(strike), pytest.raises(Struck):
         process.run(runner="thread", checkpoint=tmp_path / "run.ckpt")
     assert len(process.report.successes) == 3
     assert all(end.exists() for end in ends)  # workers have ended by themselves
     assert len(process.run(checkpoint=tmp_path / "run.ckpt").from_checkpoint) == 3
+
+
+@pytest.mark.parametrize(("cls", "method"), [(Child, "is_fit"), (Child, "ship_once"), (Shelf, "keep")])
+def test_a_signal_that_strikes_where_warm_workers_come_and_go_leaves_none_behind(cls, method, monkeypatch):
+    process = Process([Task(f"t{n}", time.sleep, args=(0.1,)) for n in range(2)])
+    with ProcessPoolRunner(2) as runner:
+        process.run(runner=runner)
+        strike_behind(cls, method, monkeypatch)
+        with handled_by(strike), pytest.raises(Struck):
+            process.run(runner=runner)
+        process.run(runner=runner).raise_for_errors()
 
 
 def module_of(frame):

@@ -74,9 +74,13 @@ class Shelf(Block, Generic[_W]):
 
     def take(self) -> _W | None:
         """Give a worker that is fit for a run; None if there is none."""
-        while (worker := self._pop()) is not None and not worker.is_fit():
-            end([worker])
-        return worker
+        while (worker := self._pop()) is not None:
+            with ExitStack() as unless_fit:
+                unless_fit.callback(end, [worker])  # also where a signal raises
+                if worker.is_fit():
+                    unless_fit.pop_all()
+                    return worker
+        return None
 
     def _pop(self) -> _W | None:
         with _moving:

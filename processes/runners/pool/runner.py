@@ -23,7 +23,7 @@ from ...cpus import usable_cpus
 from ...exceptions import MemoryLimitError, SerializationError, WorkerDiedError
 from ...memory import usable_memory
 from ...reprs import brief_repr
-from ..shelf import WarmRunner, end
+from ..shelf import Shelf, WarmRunner, end
 from . import abilities, wire
 from .checks import check_memory_is_visible, check_modules, check_not_importing, check_preload
 from .child import MOST_BACKLOG, Child
@@ -342,22 +342,31 @@ class ProcessPoolRunner(WarmRunner[Child]):
         return not (queued is None and waiting is None)
 
     def close(self) -> None:
-        idle: list[Child] = []
         # After an exception, as of a signal's handler, what we know of a worker may be out of date.
         is_in_order = id(sys.exception()) == self._handled
-        for child in self._children:
-            child.has.clear()
-            is_up = child.who is not NOBODY and child.connected  # else it is about to end
-            is_idle = is_up and not child.held and child.backlog <= MOST_BACKLOG
-            (idle if is_idle and is_in_order else self._leaving).append(child)
-        if (shelf := self._block) is not None:
-            idle = [child for child in idle if not shelf.keep(child)] + shelf.end_run()
-        self._leaving += idle
-        self._lately_sent.clear()
         with ExitStack() as steps:  # each, even if a signal raises in another
-            steps.callback(end, self._leaving)
+            steps.callback(self._end_workers)
             steps.callback(_close, self._spares)
             steps.callback(self._selector.close)
+            self._lately_sent.clear()
+            if is_in_order and self._block is not None:
+                self._leave_idle_to(self._block)
+
+    def _leave_idle_to(self, shelf: Shelf[Child]) -> None:
+        """Let workers wait for the next run that have nothing to do."""
+        for child in self._children[:]:
+            is_up = child.who is not NOBODY and child.connected  # else it is about to end
+            if is_up and not child.held and child.backlog <= MOST_BACKLOG:
+                child.has.clear()
+                self._children.remove(child)
+                if not shelf.keep(child):
+                    self._leaving.append(child)
+
+    def _end_workers(self) -> None:
+        leaving = [*self._leaving, *self._children]
+        if self._block is not None:
+            leaving += self._block.end_run()
+        end(leaving)
 
     # Handing out
 
@@ -438,10 +447,10 @@ class ProcessPoolRunner(WarmRunner[Child]):
                 assert self._start_error is not None
                 self._fail_queue(self._start_error)
             return False
+        self._children.append(child)  # first of all: with these it is ended if a signal's handler raises
         child.kept = None
         child.waits_to_send = False
         child.ship_once(*self._setup)
-        self._children.append(child)
         self._unsent.add(child)
         self._selector.register(child.socket, selectors.EVENT_READ, partial(self._serve, child))
         if child.exit_fd >= 0:
