@@ -2257,6 +2257,77 @@ def test_objects_whose_class_wants_more_than_pickle_knows_travel(tmp_path):
     assert same_outcomes_of(MADE_OF_MORE, tmp_path) == expected
 
 
+MADE_BY_NEW = """
+class Money:
+    def __new__(cls, amount):
+        made = object.__new__(cls)
+        made.amount = amount
+        return made
+    def __reduce__(self):
+        return type(self), (self.amount,)
+    def is_none(self):
+        return self.amount == NOTHING.amount
+
+class Euros(Money):
+    def __new__(cls, amount, unit="EUR"):
+        made = super().__new__(cls, amount)
+        made.unit = unit
+        return made
+
+NOTHING = Money(0)
+Money.LEAST = [Money(1), Euros(2)]
+Euros.LIMIT = Euros(9)
+
+class Slotted:
+    __slots__ = ("value",)
+    def __new__(cls, value):
+        made = super().__new__(cls)
+        object.__setattr__(made, "value", value)
+        return made
+    def __getnewargs__(self):
+        return (self.value,)
+
+Slotted.OF_NAMES = {"one": Slotted(1)}
+
+class Symbol:
+    known = {}
+    def __new__(cls, name):
+        if name not in cls.known:
+            cls.known[name] = super().__new__(cls)
+            cls.known[name].name = name
+        return cls.known[name]
+    def __reduce__(self):
+        return Symbol, (self.name,)
+
+Symbol("x")
+
+def money(given):
+    least = [one.amount for one in Money.LEAST]
+    return given.amount, given.is_none(), least, Euros.LIMIT.unit, Euros(3).amount
+
+def slotted():
+    return Slotted.OF_NAMES["one"].value, Slotted(2).value
+
+def symbol(given):
+    return Symbol("x") is Symbol.known["x"], given is Symbol("x"), len(Symbol.known)
+
+def tasks():
+    return [
+        Task("money", money, args=(Euros(4),)),
+        Task("slotted", slotted),
+        Task("symbol", symbol, args=(Symbol("x"),)),
+    ]
+"""
+
+
+def test_classes_with_a_new_of_their_own_may_hold_objects_of_themselves(tmp_path):
+    assert same_outcomes_of(MADE_BY_NEW, tmp_path) == {
+        "money": [4, False, [1, 2], "EUR", 3],
+        "slotted": [1, 2],
+        "symbol": [True, True, 1],
+    }
+
+
 MADE_ANEW = """
 from collections import OrderedDict, defaultdict, deque
 from datetime import datetime, tzinfo

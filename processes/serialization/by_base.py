@@ -53,6 +53,14 @@ def as_it_is(obj: Any, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
     return reduced
 
 
+def by_state(obj: Any, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Reduce an object to its class and its attributes, whatever its class says, if these are all of it."""
+    maker = next(base for base in type(obj).__mro__ if type(vars(base).get("__new__")) is BuiltinFunctionType)
+    if maker is not object:
+        return reduced
+    return make_by_base, (object, type(obj)), _state_beside(object, obj), None, None, give_state
+
+
 def reduced_by_base(obj: Any, reduced: tuple[Any, ...], base: Any) -> tuple[Any, ...]:
     """Reduce an object by the base that has reduced it, if that is Python's own or numpy's.
 

@@ -44,6 +44,7 @@ from .by_base import (
     DESCRIPTORS,
     NEW_OBJECT,
     as_it_is,
+    by_state,
     filled_by_base,
     reduce_descriptor,
     reduced_by_base,
@@ -66,6 +67,7 @@ from .pickling import (
 )
 from .rebuild import (
     Rebuilt,
+    Step,
     fill_function,
     fill_module,
     fill_object,
@@ -205,6 +207,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         self._source_files: set[str] = set()  # those that need no look any more
         self._ordinary: set[int] = set()  # the ids of types whose objects need none: a look takes 2 µs
         self._bases: dict[int, Any] = {}  # by the ids of types, what makes their objects
+        self._unready: set[type] = set()  # classes that are being taken apart, and get their `__new__` last
 
     def pickled(self, data: bytes, stream: Sequence[Buffer] = (), buffers: Sequence[Buffer] = ()) -> Pickled:
         """Return what was written, and what there is to know of it."""
@@ -293,6 +296,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return self._reduce_bare_object(obj)
         if reduced[0] is find_object:
             return reduced  # from which nothing follows for others of its kind
+        if (reduced[0] is not NEW_OBJECT or reduced[1][1:]) and not self._unready.isdisjoint(kind.__mro__):
+            return by_state(obj, reduced)  # its class cannot be called yet
         made = as_it_is(obj, reduced)
         if made is reduced:
             self._ordinary.add(id(kind))
@@ -363,8 +368,16 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         made_of = (class_id, not self._to_sender, make, arguments)
         members = attributes_of_members(cls)
         early = take_early(cls, attributes)
-        state: tuple[Any, ...] = (early, attributes, members, module, there or {}, brought)
+        if "__new__" in attributes:
+            early.insert(0, Step(self._begin_unready, cls))
+        end = Step(self._unready.discard, cls)
+        state: tuple[Any, ...] = (early, attributes, members, module, there or {}, brought, end)
         return make_class, made_of, state, None, None, fill_class
+
+    def _begin_unready(self, cls: type) -> None:
+        self._unready.add(cls)
+        self._ordinary.clear()
+        self._bases.clear()
 
     def _is_there(self, cls: type) -> bool:
         """Tell whether the other process has a class, with all that is in it, or can import it."""

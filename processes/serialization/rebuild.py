@@ -95,6 +95,15 @@ class Rebuilt:
         return self._reduced
 
 
+class Step(Rebuilt):
+    """Something to do when it is its turn to be pickled; None where it arrives."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        do, args = self._reduced
+        do(*args)
+        return type(None), ()
+
+
 def find_module(name: str) -> ModuleType:
     """Import a module."""
     __import__(name)

@@ -129,10 +129,11 @@ def fill_class(
         str,
         dict[str, Any],
         Mapping[str, Any],
+        None,
     ],
 ) -> None:
     """Give a class its last attributes, and the members of an enumeration theirs; our own keeps its own."""
-    _, attributes, members, module, there, brought = state
+    _, attributes, members, module, there, brought, _ = state
     share(module, there, brought)
     if cls in received:
         subclasses = attributes.pop("_abc_impl", ())  # those that are registered with an abstract one
