@@ -2328,6 +2328,78 @@ def test_classes_with_a_new_of_their_own_may_hold_objects_of_themselves(tmp_path
     }
 
 
+NAMED_BY_PROPERTIES = """
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+class Named:
+    def __init__(self, function):
+        self.function = function
+    @property
+    def __name__(self):
+        return Named.prefix + self.function.__name__
+    @property
+    def __dict__(self):
+        return {"name": self.__name__}
+    __slots__ = ("function",)
+    prefix = "named "
+    def again(self):
+        return Named(self.function)
+
+class noted(property):
+    pass
+
+class Noted:
+    @noted
+    def __name__(self):
+        return "noted"
+
+class Plain:
+    __name__ = "plain"
+
+class Node(Generic[T]):
+    def __init__(self, value: T, kind=None):
+        self.value = Leaf if kind is Leaf else value
+    def leaf(self):
+        return Leaf(self.value)
+
+class Leaf(Node[int]):
+    def node(self):
+        return Node[str](self.value)
+
+def double(number):
+    return 2 * number
+
+def names(named):
+    others = named.again(), Noted(), Plain()
+    return named.__name__, vars(named), *(other.__name__ for other in others), Named.__name__
+
+def kinds():
+    return Plain.__name__, type(vars(Noted)["__name__"]) is noted
+
+def nodes(node):
+    return node.leaf().node().value, [str(base) for base in Leaf.__orig_bases__]
+
+def tasks():
+    return [
+        Task("names", names, args=(Named(double),)),
+        Task("kinds", kinds),
+        Task("nodes", nodes, args=(Node(3),)),
+    ]
+"""
+
+
+def test_classes_may_have_properties_where_python_has_its_own(tmp_path):
+    assert same_outcomes_of(NAMED_BY_PROPERTIES, tmp_path) == {
+        "names": [
+            *("named double", {"name": "named double"}, "named double", "noted", "plain", "Named"),
+        ],
+        "kinds": ["Plain", True],
+        "nodes": [3, ["__main__.Node[int]"]],
+    }
+
+
 MADE_ANEW = """
 from collections import OrderedDict, defaultdict, deque
 from datetime import datetime, tzinfo

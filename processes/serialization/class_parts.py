@@ -9,9 +9,17 @@ from types import MemberDescriptorType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypedDict, is_typeddict
 
 from ..annotations import OF_CLASSES, as_attribute
+from .by_base import reduce_descriptor
 from .pickling import PROTOCOL
 from .rebuild import Rebuilt
-from .rebuild_classes import data_type_of, give_early, make_enum, make_skeleton
+from .rebuild_classes import (
+    data_type_of,
+    fill_property,
+    give_early,
+    make_enum,
+    make_property,
+    make_skeleton,
+)
 from .trusted import is_generated
 
 if TYPE_CHECKING:
@@ -38,6 +46,9 @@ _GIVEN_LATE: Final = {"_abc_impl", "__firstlineno__"}
 
 # What is made anew with each class; the last of these msgspec puts into any.
 _OF_EACH_CLASS: Final = {"__dict__", "__weakref__", "__annotate_func__", "__msgspec_cache__"}
+
+# What a class has from the beginning, or never: later its name, or nothing, would be set by these.
+_FROM_THE_BEGINNING: Final = ("__dict__", "__name__")
 
 # What is made anew with each enumeration.
 _OF_EACH_ENUM: Final = {
@@ -69,11 +80,13 @@ def parts_of_class(cls: type) -> Parts:
         # One that inherits from others, before Python 3.12: to its metaclass dict is a stranger.
         bases = tuple(TypedDict if base is dict else base for base in bases)
     namespace = _begun_namespace(cls)
-    # What a class has from the beginning, or never.
     if "__slots__" in vars(cls) and NamedTuple not in bases:  # which takes none in its body
         namespace["__slots__"] = vars(cls)["__slots__"]
-    if isinstance(own := vars(cls).get("__dict__"), property):
-        namespace["__dict__"] = own
+    for name in filter(attributes.__contains__, _FROM_THE_BEGINNING):
+        own = attributes[name]
+        # What a property calls may name the class, so that it is made first, and gets that later.
+        is_filled_later = isinstance(own, property)
+        namespace[name] = Rebuilt(make_property, type(own)) if is_filled_later else attributes.pop(name)
     return make_skeleton, (type(cls), cls.__name__, bases, namespace), attributes
 
 
@@ -87,7 +100,7 @@ def _attributes(cls: type) -> dict[str, Any]:
     found = {
         name: value
         for name, value in vars(cls).items()
-        if name not in _OF_EACH_CLASS and not _is_own_slot(cls, name, value)
+        if (name not in _OF_EACH_CLASS or isinstance(value, property)) and not _is_own_slot(cls, name, value)
     }
     if issubclass(type(cls), abc.ABCMeta):
         registered, *_ = abc._get_dump(cls)  # type: ignore[attr-defined]  # noqa: SLF001
@@ -137,8 +150,15 @@ def take_early(cls: type, attributes: dict[str, Any]) -> list[Rebuilt]:
     """
     late = _GIVEN_LATE if is_generated(cls, "__new__") else _GIVEN_LATE | {"__new__"}
     names = sorted(attributes.keys() - late, key=[*_ASKED_FOR_OBJECTS, *attributes].index)
-    early = [Rebuilt(give_early, cls, name, attributes.pop(name)) for name in names]
+    early = [_given_early(cls, name, attributes.pop(name)) for name in names]
     return [*early, *_noted_form(cls)]
+
+
+def _given_early(cls: type, name: str, value: Any) -> Rebuilt:
+    if name not in _FROM_THE_BEGINNING:
+        return Rebuilt(give_early, cls, name, value)
+    _, (_, _, *parts), state, *_ = reduce_descriptor(value)
+    return Rebuilt(fill_property, cls, name, parts, state)
 
 
 def _noted_form(cls: type) -> list[Rebuilt]:

@@ -6,11 +6,11 @@ import threading
 from types import BuiltinFunctionType, resolve_bases
 
 from .pickling import defined_of_run, definitions, serves_run
-from .rebuild import by_id, find_in, from_parent, ids, reader, received, share
+from .rebuild import by_id, find_in, from_parent, give_state, ids, reader, received, share
 
 TYPE_CHECKING: bool = False  # typing is not imported: it would be the costliest part of a worker's start
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Any
 
 _HOOK = "__init_subclass__"
@@ -118,6 +118,20 @@ def give_early(cls: type, name: str, value: Any) -> None:
     """Give a class an attribute before its others are read; our own keeps what it has."""
     if cls in received:
         setattr(cls, name, value)
+
+
+def make_property(kind: type[property]) -> property:
+    """Make a property that calls nothing yet."""
+    return property.__new__(kind)
+
+
+def fill_property(cls: type, name: str, parts: Iterable[Any], state: Any) -> None:
+    """Give a property, which a class has from the beginning, what it calls; our own keeps what it has."""
+    if cls in received:
+        own = vars(cls)[name]
+        property.__init__(own, *parts)
+        if state is not None:
+            give_state(own, state)
 
 
 def fill_class(
