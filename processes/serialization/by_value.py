@@ -68,6 +68,7 @@ from .pickling import (
 from .rebuild import (
     Rebuilt,
     Step,
+    contents_of,
     fill_function,
     fill_module,
     fill_object,
@@ -411,6 +412,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return self._let_go_by_name(function)
         self.plain = False
         attributes, slots = function.__dict__, attributes_of(function)
+        closed_over = [contents_of(cell) for cell in function.__closure__ or ()]
         brought = globals_named_by(function)
         function_id = module = ""
         if (there := self._share(function)) is not None:
@@ -422,6 +424,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             brought |= _travelling(looked_up_for(function, there.values))
             attributes = there.stand_ins(attributes)
             there.put_stand_ins(slots)
+            closed_over = [tuple(map(there.stand_in, contents)) for contents in closed_over]
         brought = with_lazy_imports(brought)
         # Those of Python 3.12 and later (`def f[T]`).
         if (params := getattr(function, "__type_params__", ())) and all(map(_can_travel, params)):
@@ -430,7 +433,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         cells = tuple([self._empty(cell, there) for cell in function.__closure__ or ()])
         values = there or self._own_globals.setdefault(id(function.__globals__), {})
         made_of = (function.__code__, values, cells, function_id, self._new_lines(function))
-        state = (submodules_for(function, brought), function_id, module, attributes, slots, brought)
+        submodules = submodules_for(function, brought)
+        state = (submodules, function_id, module, attributes, slots, closed_over, brought)
         return make_function, made_of, state, None, None, fill_function
 
     def _new_lines(self, function: FunctionType) -> list[str]:

@@ -22,6 +22,7 @@ from ..failure import drop_leading_frames, exception_line, traceback_of
 from ..reprs import DICTS, name_of_class
 from .importable import imported_from
 from .pickling import PROTOCOL, Contained, dump_value
+from .rebuild import contents_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -247,8 +248,7 @@ def _function_parts(function: FunctionType, path: str) -> Iterator[tuple[str, ob
     from .shared_globals import names_in
 
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-        with suppress(ValueError):  # a variable that is not bound yet
-            yield f"{path}.__closure__[{name!r}]", cell.cell_contents
+        yield from ((f"{path}.__closure__[{name!r}]", contents) for contents in contents_of(cell))
     yield from ((f"{path}.__defaults__[{i}]", item) for i, item in enumerate(function.__defaults__ or ()))
     yield f"{path}.__kwdefaults__", function.__kwdefaults__
     yield from _attributes(function, path)

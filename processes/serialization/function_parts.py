@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dis
 import sys
-from contextlib import suppress
+from itertools import chain
 from types import CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
 from ..annotations import as_attribute
 from .lazy_imports import LAZY_IMPORT, waiting_submodules
+from .rebuild import contents_of
 from .shared_globals import names_in
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 _OF_EACH_FUNCTION: Final = (
     *("__name__", "__qualname__", "__module__", "__doc__"),
-    *("__defaults__", "__kwdefaults__", "__closure__"),
+    *("__defaults__", "__kwdefaults__"),
 )
 
 # Those of a module that its relative imports are resolved by.
@@ -67,10 +68,7 @@ def submodules_for(function: FunctionType, brought: Mapping[str, Any]) -> list[A
 
     The packages are among the globals that it brings, or it has closed over them.
     """
-    held = list(brought.values())
-    for cell in function.__closure__ or ():
-        with suppress(ValueError):  # it is empty
-            held.append(cell.cell_contents)
+    held = [*brought.values(), *chain.from_iterable(map(contents_of, function.__closure__ or ()))]
     modules = [one for one in held if issubclass(type(one), ModuleType)]
     packages = tuple([f"{module.__name__}." for module in modules if "__path__" in vars(module)])
     if not packages and LAZY_IMPORT is None:

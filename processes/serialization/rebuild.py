@@ -423,28 +423,38 @@ def make_function(
 
 def fill_function(
     function: FunctionType,
-    state: tuple[list[Any], str, str, dict[str, Any], dict[str, Any], Mapping[str, Any]],
+    state: tuple[
+        list[Any],
+        str,
+        str,
+        dict[str, Any],
+        dict[str, Any],
+        list[tuple[Any, ...]],
+        Mapping[str, Any],
+    ],
 ) -> None:
     """Give a function its attributes, its cells their contents, and its module the globals that it brings."""
     if _unfilled.pop(id(function), None) is None:
         return
-    _, function_id, module, attributes, slots, brought = state  # submodules need no more than to be imported
+    # Submodules need no more than to be imported.
+    _, function_id, module, attributes, slots, closed_over, brought = state
     definitions.pop(function_id, None)
     share(module, function.__globals__, brought)
     function.__dict__.update(attributes)
-    for own, cell in zip(function.__closure__ or (), slots.pop("__closure__") or (), strict=True):
-        if not _is_empty(cell) and _is_empty(own):  # else what it shares the cell with has filled it
-            own.cell_contents = cell.cell_contents
+    for cell, contents in zip(function.__closure__ or (), closed_over, strict=True):
+        if not contents_of(cell):  # else what it shares the cell with has filled it
+            for value in contents:
+                cell.cell_contents = value
     for name, value in slots.items():
         setattr(function, name, value)
 
 
-def _is_empty(cell: CellType) -> bool:
+def contents_of(cell: CellType) -> tuple[Any, ...]:
+    """Return what a cell of a closure holds: a tuple of one, and none where the cell is empty."""
     try:
-        _ = cell.cell_contents
+        return (cell.cell_contents,)
     except ValueError:
-        return True
-    return False
+        return ()
 
 
 def share(module: str, there: dict[str, Any], brought: Mapping[str, Any]) -> None:

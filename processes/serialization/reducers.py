@@ -26,6 +26,7 @@ from .pickling import PROTOCOL
 from .rebuild import (
     Rebuilt,
     cache_function,
+    contents_of,
     fill_alias,
     find_in,
     find_logger,
@@ -76,13 +77,6 @@ def _reduce_partial_method(method: functools.partialmethod[Any]) -> Any:
     """Reduce a partial method to what it is made of: its class wants that, from Python 3.14 on."""
     made_of = (type(method), (method.func, *method.args), method.keywords)
     return copyreg.__newobj_ex__, made_of, vars(method)  # type: ignore[attr-defined]
-
-
-def _reduce_cell(cell: CellType) -> Any:
-    try:
-        return make_cell, (cell.cell_contents,)
-    except ValueError:
-        return make_cell, ()  # it is empty
 
 
 def _reduce_weak_dict(weak: WeakKeyDictionary[Any, Any] | WeakValueDictionary[Any, Any]) -> Any:
@@ -368,7 +362,7 @@ def _is_recursive(alias: Any) -> bool:
 REDUCERS: Final[dict[type, Callable[[Any], Any]]] = {
     functools._lru_cache_wrapper: _reduce_cached_function,  # noqa: SLF001 - it has no other name
     functools.cached_property: _reduce_cached_property,
-    CellType: _reduce_cell,
+    CellType: lambda cell: (make_cell, contents_of(cell)),
     WeakKeyDictionary: _reduce_weak_dict,
     WeakValueDictionary: _reduce_weak_dict,
     ReferenceType: _reduce_reference,

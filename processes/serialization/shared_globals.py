@@ -16,7 +16,7 @@ from ..annotations import annotations_of
 from .importable import stays_away
 from .lazy_imports import LAZY_IMPORT
 from .pickling import ATOMS, places_in_globals
-from .rebuild import Rebuilt, find_globals, first_brought, globals_of, make_cell
+from .rebuild import Rebuilt, contents_of, find_globals, first_brought, globals_of, make_cell
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -65,21 +65,11 @@ class SharedGlobals:
         return state and self.stand_ins(state)
 
     def put_stand_ins(self, parts: dict[str, Any]) -> None:
-        """Do it for the defaults of a function and what it has closed over."""
+        """Do it for the defaults of a function."""
         if defaults := parts["__defaults__"]:
             parts["__defaults__"] = tuple([self.stand_in(value) for value in defaults])
         if defaults := parts["__kwdefaults__"]:
             parts["__kwdefaults__"] = self.stand_ins(defaults)
-        if cells := parts["__closure__"]:
-            parts["__closure__"] = tuple([self._stand_in_of_cell(cell) for cell in cells])
-
-    def _stand_in_of_cell(self, cell: CellType) -> CellType:
-        try:
-            value = cell.cell_contents
-        except ValueError:
-            return cell  # it is empty
-        stand_in = self.stand_in(value)
-        return cell if stand_in is value else CellType(stand_in)
 
 
 def name_of_shared(values: Mapping[str, Any], value: object) -> str | None:
@@ -126,8 +116,8 @@ def _add_cells(value: object, place: Place, places: dict[int, Place]) -> None:
         for number, cell in enumerate(value.__closure__ or ()):
             if id(cell) not in places:
                 places[id(cell)] = (*place, number)
-                with suppress(ValueError):  # it is empty
-                    _add_cells(cell.cell_contents, places[id(cell)], places)
+                for contents in contents_of(cell):
+                    _add_cells(contents, places[id(cell)], places)
 
 
 def is_global(function: FunctionType) -> bool:
