@@ -155,7 +155,11 @@ def _render_in_thread(jobs: Mapping[Any, Callable[[bool], str]]) -> dict[Any, st
     )
     try:
         thread.start()
-    except RuntimeError:  # no thread is to be had, or the interpreter is ending: take the risk
+    except RuntimeError as error:  # no thread is to be had, or the interpreter is ending: take the risk
+        from .interrupt import is_of_signal
+
+        if is_of_signal(error):
+            raise
         work()
     else:
         for _ in range(_SLICES):

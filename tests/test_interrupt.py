@@ -645,16 +645,23 @@ def fail_beside(value: object, handler: Callable[..., object] | None = None) -> 
     raise ValueError("no")
 
 
+class StruckAtRunTime(RuntimeError):
+    """As a thread that cannot be started raises one, too."""
+
+
 @needs_kill
 @pytest.mark.parametrize(
     ("number", "error"),
-    [(signal.SIGINT, KeyboardInterrupt), (ALARM, Struck)],
-    ids=["ctrl-c", "handler"],
+    [(signal.SIGINT, KeyboardInterrupt), (ALARM, Struck), (ALARM, StruckAtRunTime)],
+    ids=["ctrl-c", "handler", "runtime-error"],
 )
 def test_a_signal_that_strikes_while_a_failure_is_described_ends_the_run(number, error):
+    def handle(*_: object) -> None:
+        raise error
+
     bad = Task("bad", fail_beside, args=(StrikesWhenShown(number),))
     process = Process([bad, Task("next", list)])
-    with handled_by(strike), pytest.raises(error):
+    with handled_by(handle), pytest.raises(error):
         process.run(runner="sequential")
     assert [entry.status for entry in process.report.entries.values()] == [TaskStatus.PENDING] * 2
 
