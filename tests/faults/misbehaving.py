@@ -201,15 +201,23 @@ def meet(folder: str, name: str, count: int) -> int:
     return os.getpid()
 
 
-_SLOW_TO_END = (
-    "import os, sys, time\nfor _ in range(100):\n    os.path.exists(sys.argv[1]) or time.sleep(0.01)"
-)
+_SLOW_TO_END = """
+import os, sys, time
+release, give_up_at = sys.argv[1], time.monotonic() + float(sys.argv[2])
+while not os.path.exists(release):
+    if time.monotonic() > give_up_at:
+        sys.exit()
+    time.sleep(0.01)
+with open(release, "a") as file:
+    file.write("seen ")
+"""
 _left: list[subprocess.Popen[bytes]] = []
 
 
-def meet_beside_what_is_slow_to_end(folder: str, name: str, count: int, release: str) -> int:
+def meet_beside_what_is_slow_to_end(folder: str, name: str, count: int, release: str, seconds: float) -> int:
     """Meet others, and leave a process of a kind that a guard gives the time to end."""
-    _left.append(subprocess.Popen([sys.executable, "-c", _SLOW_TO_END, release, "resource_tracker"]))
+    command = [sys.executable, "-c", _SLOW_TO_END, release, str(seconds), "resource_tracker"]
+    _left.append(subprocess.Popen(command))
     return meet(folder, name, count)
 
 

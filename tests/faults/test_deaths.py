@@ -518,21 +518,40 @@ def test_a_runner_survives_the_death_of_its_idle_workers():
     assert len({*pids}) == 3
 
 
-@needs_guard
-def test_a_worker_that_is_about_to_end_serves_no_later_run(tmp_path):
-    folder, release = tmp_path / "met", tmp_path / "release"
-    folder.mkdir()
+def two_of_which_one_is_killed(folder: Path, seconds: float) -> list[Task]:
+    """Make the tasks of two workers that one then kills, whose guard has so long to do after that."""
+    (folder / "met").mkdir()
     together = [
-        Task(name, meet_beside_what_is_slow_to_end, args=(str(folder), name, 2, str(release)))
+        Task(
+            name,
+            meet_beside_what_is_slow_to_end,
+            args=(str(folder / "met"), name, 2, str(folder / "release"), seconds),
+        )
         for name in ("one", "other")
     ]
-    kills = Task("kills", kill_other, dependencies=results_of(*together))
+    return [*together, Task("kills", kill_other, dependencies=results_of(*together))]
+
+
+@needs_guard
+def test_a_worker_that_is_about_to_end_serves_no_later_run(tmp_path):
+    tasks = two_of_which_one_is_killed(tmp_path, 1.0)
     later = [Task(f"later{i}", pow, args=(i, 2), dependencies=[TaskDependency("ends")]) for i in range(9)]
     with ProcessPoolRunner(2) as runner, time_limit(120):
         # At the end of this run the worker's socket has told that it is gone, and its guard has not.
-        assert Process([*together, kills]).run(runner=runner).results["kills"] == 1
-        report = Process([Task("ends", release.touch), *later]).run(runner=runner)
+        assert Process(tasks).run(runner=runner).results["kills"] == 1
+        report = Process([Task("ends", (tmp_path / "release").touch), *later]).run(runner=runner)
     report.raise_for_errors()
+
+
+@needs_guard
+def test_a_worker_that_is_about_to_end_is_given_nothing_more(tmp_path):
+    tasks = two_of_which_one_is_killed(tmp_path, 60.0)
+    tasks += [Task(f"later{i}", pow, args=(i, 2), dependencies=[TaskDependency("kills")]) for i in range(9)]
+    after = [TaskDependency(f"later{i}") for i in range(9)]
+    tasks += [Task("ends", (tmp_path / "release").touch, dependencies=after)]
+    with time_limit(120):
+        Process(tasks).run(runner="process", max_workers=2).raise_for_errors()
+    assert (tmp_path / "release").read_text() == "seen seen "  # by both, before their guards ended them
 
 
 def test_blocks_within_each_other_share_the_workers_of_a_runner():

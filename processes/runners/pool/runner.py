@@ -312,27 +312,28 @@ class ProcessPoolRunner(WarmRunner[Child]):
         if self._forget(ticket):
             self._jobs -= 1
         if worker is not None:
-            worker.kill()
-            self._dismiss(worker)
+            self._kill(worker)
 
     def _worker_at(self, ticket: int) -> Child | None:
         """Return the worker that is at an attempt, which then begins no other; None if none is.
 
         An attempt that has not begun is in the queue then; one whose worker has begun another is over.
         """
-        for child in self._children:
-            if ticket in child.held:
-                self._put_back(child.take_back())
-                return child if next(reversed(child.held), 0) == ticket else None
+        if (child := self._child_with(ticket)) is not None:
+            self._put_back(child.take_back())
+            if next(reversed(child.held), 0) == ticket:
+                return child
         return None
+
+    def _child_with(self, ticket: int) -> Child | None:
+        return next((child for child in (*self._children, *self._leaving) if ticket in child.held), None)
 
     def _forget(self, ticket: int) -> bool:
         """Drop an attempt, wherever it is; False if its end has been reported."""
-        for child in self._children:
-            if ticket in child.held:
-                self._listener.end_output(child)
-                del child.held[ticket]
-                return True
+        if (child := self._child_with(ticket)) is not None:
+            self._listener.end_output(child)
+            del child.held[ticket]
+            return True
         queued = next((job for job in self._queue if job.attempt.ticket == ticket), None)
         waiting = next((attempt for attempt in self._waiting if attempt.ticket == ticket), None)
         if queued is not None:
@@ -460,11 +461,17 @@ class ProcessPoolRunner(WarmRunner[Child]):
     def _any_boots(self) -> bool:
         return any(child.who is NOBODY for child in self._children)
 
-    def _dismiss(self, child: Child) -> None:
+    def _kill(self, child: Child) -> None:
+        child.kill()
         self._listener.end_output(child)
-        self._children.remove(child)
-        self._leaving.append(child)
-        self._unsent.discard(child)
+        self._dismiss(child)
+
+    def _dismiss(self, child: Child) -> None:
+        """Give a worker nothing more."""
+        if child in self._children:
+            self._children.remove(child)
+            self._leaving.append(child)
+            self._unsent.discard(child)
 
     def _select(self, timeout: float) -> bool:
         """Wait until a worker or the waker has something, and take it; False if nothing came."""
@@ -515,8 +522,7 @@ class ProcessPoolRunner(WarmRunner[Child]):
             if child.held and (peak := child.own_memory()) > limit:
                 self._put_back(child.take_back())
                 self._fail_latest(child, partial(_over_limit, limit, peak))
-                child.kill()
-                self._dismiss(child)
+                self._kill(child)
 
     def _takes_all_of(self, child: Child) -> bool:
         """Take what a worker has sent so far; False if it sends on and on."""
@@ -534,7 +540,10 @@ class ProcessPoolRunner(WarmRunner[Child]):
             # Only a hint: a task may have closed what is not its own. The process itself tells, when it ends
             # or its guard has ended it.
             self._disconnect(child)
-            child.leave()
+            if child.who is NOBODY:
+                child.leave()
+            else:
+                self._part_with(child, child.take_back())
         return True
 
     def _receive(self, child: Child) -> bool:
@@ -574,7 +583,10 @@ class ProcessPoolRunner(WarmRunner[Child]):
         elif kind == wire.WRITTEN:
             self._take_written(child, ticket, body)
         elif kind == wire.RETIRED:
-            self._part_with(child)
+            not_begun = child.take_back()
+            not_begun[:0] = child.held.values()  # where nothing can be taken back
+            child.held.clear()
+            self._part_with(child, not_begun)
         elif kind == wire.RESEND:
             self._send_again(child, child.held.pop(ticket, None))
         else:
@@ -596,13 +608,9 @@ class ProcessPoolRunner(WarmRunner[Child]):
             child.give(job)  # no other has the argument
             self._unsent.add(child)
 
-    def _part_with(self, child: Child) -> None:
-        """Let a worker go that begins nothing more: what it was given goes to others."""
-        not_begun = child.take_back()
-        not_begun[:0] = child.held.values()
-        child.held.clear()
-        if child in self._children:
-            self._dismiss(child)
+    def _part_with(self, child: Child, not_begun: list[Job]) -> None:
+        """Let a worker go that is given nothing more; what it has not begun goes to others."""
+        self._dismiss(child)
         child.leave()
         self._put_back(not_begun)
 
@@ -683,9 +691,10 @@ class ProcessPoolRunner(WarmRunner[Child]):
         if child.who is NOBODY:
             not_begun[:0] = child.held.values()
             child.held.clear()
-        if child in self._children:
-            self._dismiss(child)
+        self._listener.end_output(child)
+        self._dismiss(child)
         self._leaving.remove(child)
+        self._unsent.discard(child)
         death = child.close()
         if death.signal == "SIGKILL" and (child.held or child.who is NOBODY):
             death = death._replace(short_of_memory=self._kills.claim())
