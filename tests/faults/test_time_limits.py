@@ -104,11 +104,12 @@ def test_what_has_a_time_limit_stands_in_line_too_and_is_not_lost_behind_one_tha
     assert {path.read_text() for path in tmp_path.iterdir()} == {"x"}
 
 
+@patient
 def test_a_task_that_ends_just_when_its_time_is_over_does_not_take_the_next_one_with_it(
-    tmp_path, monkeypatch
+    times, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(pool_runner, "OVERDUE_SECONDS", 3600)  # so that the next one stays in line
-    over, begun, stopped = tmp_path / "over", tmp_path / "begun", tmp_path / "stopped"
+    over, begun, stopped = (tmp_path / f"{name}-{times}" for name in ("over", "begun", "stopped"))
 
     class Decided(ProcessPoolRunner):
         """Has an attempt end, and the next one begin, between the look at the time and the stop."""
@@ -131,10 +132,10 @@ def test_a_task_that_ends_just_when_its_time_is_over_does_not_take_the_next_one_
         wait_for(over)
         print("printed")
 
-    log = tmp_path / "late.log"
+    log = tmp_path / f"{times}.log"
     tasks = [
         *(Task(f"t{i}", os.getpid) for i in range(20)),  # after some, the mean is short enough for a line
-        Task("late", print_late, log_path=log, timeout=0.3),
+        Task("late", print_late, log_path=log, timeout=0.3 * times),
         Task("next", begin_and_wait),
     ]
     with time_limit(60):
