@@ -99,8 +99,8 @@ def describe_failure(exception: BaseException, frame_filter: str | None = None) 
 
         if is_of_signal(error):
             raise
-        name = type(exception).__name__
-        text = f"{name} (which could not be described: {type(error).__name__})"
+        name = name_of_class(type(exception))
+        text = f"{name} (which could not be described: {name_of_class(type(error))})"
         return Failure(f"<unprintable {name} object>", f"{text}\n", {}, "")
 
 

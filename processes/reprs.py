@@ -92,7 +92,7 @@ def type_name(value: object) -> str:
     """Return the name of a value's type as messages show it, with its module if a builtin has that name."""
     kind = type(value)
     name = _type_name(value)
-    return name if getattr(builtins, name, kind) is kind else f"{kind.__module__}.{name}"
+    return name if getattr(builtins, name, kind) is kind else f"{name_of_class(kind, '__module__')}.{name}"
 
 
 def bounded_reprs(values: Mapping[Any, object], max_characters: int = MAX_CHARACTERS) -> dict[Any, str]:

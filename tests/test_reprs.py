@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from programs import output_of, started, wait_until
 from steadiness import characters, steadily
 
-from processes.reprs import MAX_CHARACTERS, RENDER_SECONDS, bounded_repr, bounded_reprs
+from processes.reprs import MAX_CHARACTERS, RENDER_SECONDS, bounded_repr, bounded_reprs, type_name
 
 SOON = RENDER_SECONDS + 59  # seconds; a busy machine is given time, a hang is not
 
@@ -85,6 +85,13 @@ def test_a_repr_is_told_though_the_machine_stands_still_meanwhile() -> None:
         process.resume()
         output, _ = program.communicate(timeout=120)
     assert output == "told\n"
+
+
+def test_a_type_is_named_though_its_class_does_not_tell_its_module() -> None:
+    class Nameless(type):
+        __module__ = property(lambda cls: 1 / 0)
+
+    assert type_name(Nameless("list", (), {})()) == f"{__name__}.list"
 
 
 def test_a_repr_sees_the_context_variables_of_the_failure() -> None:
