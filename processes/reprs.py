@@ -18,6 +18,7 @@ from reprlib import recursive_repr
 
 TYPE_CHECKING: bool = False  # typing itself would take longer to import than all of this module
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Mapping
     from typing import Any, Final
 
@@ -62,6 +63,19 @@ class NeedsThreadError(Exception):
 def name_of_class(cls: type, name: str = "__name__") -> str:
     """Return a class's name, or its `__module__` or `__qualname__`, whatever its metaclass makes of these."""
     return str(vars(type)[name].__get__(cls))
+
+
+def start_thread(thread: threading.Thread) -> bool:
+    """Start a thread; tell whether one is to be had: where the interpreter is ending, say, none is."""
+    try:
+        thread.start()
+    except RuntimeError as error:
+        from .interrupt import is_of_signal
+
+        if is_of_signal(error):
+            raise
+        return False
+    return True
 
 
 def bounded_repr(value: object, max_characters: int = MAX_CHARACTERS) -> str:
@@ -153,19 +167,13 @@ def _render_in_thread(jobs: Mapping[Any, Callable[[bool], str]]) -> dict[Any, st
     thread = threading.Thread(
         target=contextvars.copy_context().run, args=(work,), name="processes-render", daemon=HAS_DAEMONS
     )
-    try:
-        thread.start()
-    except RuntimeError as error:  # no thread is to be had, or the interpreter is ending: take the risk
-        from .interrupt import is_of_signal
-
-        if is_of_signal(error):
-            raise
-        work()
-    else:
+    if start_thread(thread):
         for _ in range(_SLICES):
             thread.join(RENDER_SECONDS / _SLICES)
             if not thread.is_alive():
                 break
+    else:
+        work()  # at a risk
     return dict(done)  # a copy, because the thread may go on
 
 

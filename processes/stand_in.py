@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import threading
-from contextlib import suppress
-from contextvars import copy_context
 from typing import TYPE_CHECKING
 
-from .reprs import HAS_DAEMONS
+from .reprs import HAS_DAEMONS, start_thread
+from .thread_context import context_for_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,10 +46,9 @@ class StandIn:
 
     def __enter__(self) -> None:
         if self._thread is None:
-            context = copy_context()  # handlers of records may look at it
+            context = context_for_thread()  # handlers of records may look at it
             self._thread = threading.Thread(target=context.run, args=(self._watch,), daemon=HAS_DAEMONS)
-            with suppress(RuntimeError):  # no thread can be started: the run waits then
-                self._thread.start()
+            start_thread(self._thread)  # where none is to be had, the run waits
         self.has_driven = False
         self.kept_by = object()
         if self._is_parked:

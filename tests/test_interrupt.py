@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from types import FrameType
 
 import psutil
 import pytest
@@ -37,6 +38,7 @@ from processes import (
     TaskStatus,
     ThreadRunner,
 )
+from processes.comms.deadline import Deadline
 from processes.runners.dask.values import OnCluster
 from processes.runners.pool.child import Child
 from processes.runners.shelf import Shelf
@@ -664,6 +666,35 @@ def test_a_signal_that_strikes_while_a_failure_is_described_ends_the_run(number,
     with handled_by(handle), pytest.raises(error):
         process.run(runner="sequential")
     assert [entry.status for entry in process.report.entries.values()] == [TaskStatus.PENDING] * 2
+
+
+@contextmanager
+def struck_as_a_thread_starts() -> Iterator[None]:
+    def handle(*_: object) -> None:
+        raise StruckAtRunTime
+
+    def look(frame: FrameType, event: str, _: object) -> None:
+        if event == "call" and frame.f_code is threading.Thread.start.__code__:
+            sys.setprofile(None)
+            signal.raise_signal(ALARM)
+
+    previous = sys.getprofile()
+    with handled_by(handle), pytest.raises(StruckAtRunTime):
+        sys.setprofile(look)
+        try:
+            yield
+        finally:
+            sys.setprofile(previous)
+
+
+def test_a_signal_that_strikes_as_the_thread_starts_that_is_to_stand_in_ends_the_run():
+    with struck_as_a_thread_starts():
+        Process([Task("one", list)]).run(runner="sequential", observers=[print])
+
+
+def test_a_signal_that_strikes_as_a_deadline_begins_ends_the_exchange():
+    with struck_as_a_thread_starts(), Deadline(5):
+        pass
 
 
 def test_a_signal_that_strikes_while_a_line_is_written_to_a_log_file_ends_the_run(tmp_path):

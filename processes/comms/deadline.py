@@ -7,7 +7,7 @@ import threading
 from contextlib import suppress
 from typing import Self
 
-from ..reprs import HAS_DAEMONS
+from ..reprs import HAS_DAEMONS, start_thread
 
 TIMEOUTS = 10  # a whole exchange may take so many times as long as each answer in it
 
@@ -40,8 +40,7 @@ class Deadline:
         self._timer.daemon = HAS_DAEMONS
 
     def __enter__(self) -> Self:
-        with suppress(RuntimeError):  # at its end the interpreter starts none: each answer alone is bounded
-            self._timer.start()
+        start_thread(self._timer)  # where none is to be had, each answer alone is bounded
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -532,6 +532,32 @@ def test_what_a_task_on_a_thread_sets_in_decimals_context_holds_for_nobody_else(
         assert getcontext().prec == 5
 
 
+def test_what_a_retry_delay_sets_in_decimals_context_holds_for_no_task():
+    began, is_set = threading.Event(), threading.Event()
+
+    def fail() -> None:
+        assert began.wait(60)
+        raise ConnectionError
+
+    def delay(*_: object) -> float:
+        getcontext().prec = 3
+        is_set.set()
+        return 0.0
+
+    def keep_the_run() -> str:  # so that another thread asks for the delay
+        began.set()
+        assert is_set.wait(60)
+        return str(Decimal(1) / 3)
+
+    tasks = [
+        Task("fails", fail, retries=1, retry_delay=delay, runner="thread"),
+        Task("keeps", keep_the_run),
+    ]
+    with localcontext(prec=5):
+        report = Process(tasks).run(runner="sequential")
+        assert report.results == {"keeps": "0.33333"}
+
+
 WITHOUT_GUARD = """
 import math, multiprocessing
 from processes import Process, Task
