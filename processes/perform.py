@@ -7,10 +7,11 @@ import sys
 import threading
 from collections.abc import Coroutine
 from itertools import takewhile
-from time import perf_counter, process_time, thread_time, time
+from time import process_time, thread_time, time
 
 from . import forks
 from .attempt import Finished, Outcome, Raised, Returned
+from .clock import perf_counter
 from .failure import describe_failure, drop_leading_frames
 from .memory import reserve
 from .reprs import HAS_DAEMONS
@@ -48,7 +49,7 @@ class _Clock:
     def at(self, now: float) -> tuple[float, int]:
         """Tell processor seconds and peak memory at a moment by `perf_counter`."""
         since = now - self._read_at
-        if 0.0 <= since < RECENT_SECONDS:  # below zero where a test of the user's had stopped the clock
+        if since < RECENT_SECONDS:
             return self._seconds + since, self._peak_rss
         self._read_at = now
         self._seconds, self._peak_rss = found = usage(self._of_process)

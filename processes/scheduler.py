@@ -11,7 +11,7 @@ from __future__ import annotations
 from contextlib import ExitStack, suppress
 from heapq import heappop, heappush
 from itertools import count
-from time import perf_counter, time
+from time import time
 from typing import TYPE_CHECKING, Any
 
 from .attempt import (
@@ -25,7 +25,7 @@ from .attempt import (
     Unsendable,
 )
 from .audience import Audience
-from .clock import monotonic
+from .clock import monotonic, perf_counter
 from .events import RunFinished, RunStarted, TaskFinished, TaskRetried, TaskStarted
 from .exceptions import ProcessesError, SerializationError
 from .failed_task import errored_result, exception_of, with_hint, with_variables_of

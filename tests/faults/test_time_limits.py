@@ -483,7 +483,7 @@ if __name__ == "__main__":
         ]
         with freeze_time("2026-01-01"):
             report = Process(tasks).run(runner=runner)
-        print(report.results, report.exceptions)
+        print(report.results, report.exceptions, report.elapsed_seconds >= 0.2)
         report = Process([Task("waits", wait_on, args=(0.2,))]).run(runner=runner)
         print(report.metrics["waits"].cpu_seconds < 0.1)
 """
@@ -492,7 +492,7 @@ if __name__ == "__main__":
 def test_retries_and_time_limits_go_on_where_a_test_has_stopped_the_time(tmp_path):
     (tmp_path / "script.py").write_text(STOPPED)
     output = output_of([sys.executable, "script.py", *NAMED], cwd=tmp_path)
-    lines = ["{'later': 'now'} {'over': TimeoutError(\"Task 'over' timed out after 0.2s\")}", "True"]
+    lines = ["{'later': 'now'} {'over': TimeoutError(\"Task 'over' timed out after 0.2s\")} True", "True"]
     assert output.splitlines() == lines * len(NAMED)
 
 
@@ -507,3 +507,9 @@ def test_a_task_that_leaves_the_time_stopped_takes_no_limit_from_the_next():
     report = Process([Task("stops", stop_the_time), stuck]).run(runner="process", max_workers=1)
     assert report.metrics["stuck"].pid == report.metrics["stops"].pid
     assert type(report.exceptions["stuck"]) is TimeoutError
+
+
+def test_a_task_that_leaves_the_time_stopped_has_taken_as_long_as_it_has():
+    report = Process([Task("stops", stop_the_time, timeout=60)]).run(runner="process")
+    report.raise_for_errors()
+    assert 0 < report.entries["stops"].elapsed_seconds < 60
