@@ -211,6 +211,12 @@ def test_a_time_that_no_calendar_has_is_left_out():
     assert "UTC" not in page.root.text
 
 
+def test_what_ended_at_a_time_that_cannot_be_is_not_drawn():
+    metrics = {"a": TaskMetrics(1.0, 1e308, worker="thread-1")}
+    page = Page(report_of(entry("a", result=1), metrics=metrics).to_html())
+    assert page.section("timeline") is None
+
+
 def test_each_attempt_is_drawn_where_it_was():
     report = Process([Task("bad", divide, args=(1, 0), retries=2, retry_on=(ZeroDivisionError,))]).run()
     page = Page(report.to_html())

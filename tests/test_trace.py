@@ -205,11 +205,18 @@ def test_an_arrow_that_would_lead_back_in_time_is_left_out():
 
 
 @pytest.mark.parametrize(
-    "metrics", [TaskMetrics(), ran(2, 1), ran(0, math.inf), ran(0, math.nan), ran(math.nan, 0)]
+    "metrics",
+    [TaskMetrics(), ran(2, 1), ran(0, 1e308), ran(0, math.inf), ran(0, math.nan), ran(math.nan, 0)],
 )
 def test_what_has_no_times_is_left_out(metrics):
     trace = Trace(report_of({"none": metrics, "one": ran(0, 1)}, dependencies={"one": ("none",)}))
     assert [one["name"] for one in trace.slices] == ["one"]
+
+
+def test_a_measure_that_is_no_number_is_told_as_text():
+    trace = Trace(report_of({"one": TaskMetrics(1_000, 1_001, math.nan, math.inf, 4096)}))
+    assert trace.slices[0]["args"]["queue_seconds"] == "nan"
+    assert trace.slices[0]["args"]["cpu_seconds"] == "inf"
 
 
 def test_an_empty_report_is_an_empty_trace():

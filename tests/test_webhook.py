@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import inspect
 import json
+import math
 import re
 import socket
 import time
@@ -15,7 +16,7 @@ import pytest
 from patience import patient
 from servers import dripping, refusing, server_context, serving
 
-from processes import Process, Task, TaskDependency
+from processes import Process, ProcessExecutionReport, Task, TaskDependency, TaskResult
 from processes.comms import (
     DiscordChannel,
     ReportContent,
@@ -85,6 +86,14 @@ def test_the_body_is_the_report(report):
     assert error["exception"] == "<b>bad</b> <redacted> *bold* @everyone <!channel>"
     assert error["traced_vars"] == {"secret_token": "<redacted>"}
     assert b"tok-abc" not in body
+
+
+def test_a_time_that_is_no_number_is_sent_as_text():
+    results = {"fine": TaskResult.success(1, elapsed_seconds=math.nan)}
+    report = ProcessExecutionReport.from_results(Process([Task("fine", identity)]), results)
+    with serving() as server:
+        send(report, server)
+    assert json.loads(server.requests[0][2])["entries"]["fine"]["elapsed_seconds"] == "nan"
 
 
 def test_content_leaves_out_what_is_not_wanted(report):

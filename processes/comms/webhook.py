@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ..checks import check_retries, check_timeout, is_host_name
+from ..rendering.json_text import jsonable
 from ..visible import visible
 from .base import ReportChannel
 from .content import ReportContent, checked_content
@@ -186,7 +187,7 @@ def _plain(task: TaskView) -> dict[str, Any]:
     plain: dict[str, Any] = {
         "status": task.status,
         "function": task.function,
-        "elapsed_seconds": task.elapsed_seconds,
+        "elapsed_seconds": jsonable(task.elapsed_seconds),
         "attempts": task.attempts,
     }
     if task.result is not None:

@@ -38,7 +38,7 @@ def to_json(report: ProcessExecutionReport, **dumps_kwargs: Any) -> str:
         "metrics": {name: _fields(metrics) for name, metrics in report.metrics.items()},
         "from_checkpoint": report.from_checkpoint,
     }
-    return json.dumps(_plain(whole), **dumps_kwargs)
+    return json.dumps(jsonable(whole), **dumps_kwargs)
 
 
 def _fields(value: Any) -> dict[str, Any]:
@@ -50,8 +50,8 @@ def _fields_of_entry(entry: TaskReportEntry) -> dict[str, Any]:
     return {**_fields(entry), "status": entry.status.value, "error": error}
 
 
-def _plain(value: Any, outside: tuple[int, ...] = ()) -> Any:
-    """Make containers such that `json` can write them; `outside` holds the ids of what the value is in."""
+def jsonable(value: Any, outside: tuple[int, ...] = ()) -> Any:
+    """Make a value such that `json` can write it; `outside` holds the ids of what it is in."""
     try:
         if isinstance(value, (*DICTS, list, tuple)):
             if id(value) in outside or len(outside) == MAX_DEPTH:
@@ -59,7 +59,7 @@ def _plain(value: Any, outside: tuple[int, ...] = ()) -> Any:
             outside = (*outside, id(value))
             if isinstance(value, DICTS):
                 return _plain_dict(value, outside)
-            return [_plain(member, outside) for member in value]
+            return [jsonable(member, outside) for member in value]
         if isinstance(value, str):
             return without_surrogates(value)  # many readers take no JSON that has any, be it escaped
         if isinstance(value, int) and value.bit_length() > MAX_BITS:
@@ -75,7 +75,7 @@ def _plain(value: Any, outside: tuple[int, ...] = ()) -> Any:
 
 def _plain_dict(value: dict[Any, Any], outside: tuple[int, ...]) -> Any:
     plain = {
-        without_surrogates(key) if isinstance(key, str) else _repr(key): _plain(member, outside)
+        without_surrogates(key) if isinstance(key, str) else _repr(key): jsonable(member, outside)
         for key, member in value.items()
     }
     return plain if len(plain) == len(value) else _repr(value)  # as 1 and "1" would be one key

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 # after the next one on its worker has begun.
 CLOCKS_DIFFER = 0.001  # seconds
 
+_END_OF_TIMES = 2**53  # beyond, a float does not tell one second from the next
+
 
 @dataclass(frozen=True, slots=True)
 class Span:
@@ -73,7 +75,7 @@ def spans_of(report: ProcessExecutionReport) -> list[Span]:
     for name, metrics in _measured(report):
         entry = report.entries.get(name)
         # What was never started has no times, and a report that was made by hand may have any.
-        if entry is None or not 0 < metrics.started_at <= metrics.finished_at < float("inf"):
+        if entry is None or not 0 < metrics.started_at <= metrics.finished_at < _END_OF_TIMES:
             continue
         numbers[name] = numbers.get(name, 0) + 1
         number = numbers[name] if isinstance(report.metrics, Measurements) else entry.attempts

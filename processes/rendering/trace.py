@@ -7,6 +7,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from ..visible import without_surrogates
+from .json_text import jsonable
 from .spans import lanes_of, spans_of, status_of
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def _slices(report: ProcessExecutionReport, lane: Lane, origin: float, pid: int,
             "tid": tid,
             "ts": start / 1000,
             "dur": (free_from - start) / 1000,
-            "args": _arguments(report, span),
+            "args": jsonable(_arguments(report, span)),
         }
 
 
