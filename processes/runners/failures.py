@@ -6,17 +6,23 @@ import pickle
 
 from ..attempt import Raised
 from ..failure import describe_failure, let_go_of_variables
-from ..serialization.exception_state import dump_exception, load_exception
+from ..serialization.exception_state import dump_exception, dump_stand_in, load_exception
+from ..serialization.pickling import Contained
 
 
 def dump_failure(failed: Raised) -> bytes:
-    """Serialize a failure in the worker, whatever the exception is."""
-    try:
-        exception = dump_exception(failed.exception, to_sender=True)
-    except MemoryError:
-        let_go_of_variables(failed.exception)
-        exception = dump_exception(failed.exception, to_sender=True)
-    return pickle.dumps((exception, failed.failure))
+    """Serialize a failure in the worker, whatever the exception is.
+
+    Where what it holds does what nobody has thought of, a stand-in has its names, text and traceback.
+    """
+    with Contained():
+        try:
+            exception = dump_exception(failed.exception, to_sender=True)
+        except MemoryError:
+            let_go_of_variables(failed.exception)
+            exception = dump_exception(failed.exception, to_sender=True)
+        return pickle.dumps((exception, failed.failure))
+    return pickle.dumps((dump_stand_in(failed.exception), failed.failure))
 
 
 def load_failure(data: bytes | memoryview) -> Raised:

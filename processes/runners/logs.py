@@ -14,7 +14,7 @@ from ..failure import traceback_of
 from ..perform import perform
 from ..reprs import bounded_repr
 from ..serialization.exception_state import dump_exception, load_exception
-from ..serialization.pickling import ATOMS, dump_simple
+from ..serialization.pickling import ATOMS, Contained, dump_simple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -185,7 +185,8 @@ def dump_record(record: logging.LogRecord, reach: str, is_handled: bool = False)
         fields["exc_info"] = None
         if isinstance(record.exc_info[1], BaseException):
             # What tells failures apart, as Sentry, or has a format of its own for them, looks at no text.
-            exception = dump_exception(record.exc_info[1], to_sender=True)
+            with Contained():
+                exception = dump_exception(record.exc_info[1], to_sender=True)
     pickles = {}  # of each by itself, so that one that cannot be read costs no other
     for name, value in [item for item in fields.items() if type(item[1]) not in ATOMS]:
         data = _dump_attribute(value)

@@ -34,7 +34,7 @@ from contextlib import contextmanager, suppress
 from types import GetSetDescriptorType, MemberDescriptorType, new_class
 
 from ..exceptions import StandInError
-from ..failure import HEAP_TYPE, exception_texts
+from ..failure import HEAP_TYPE, exception_text, exception_texts
 from ..reprs import bounded_repr, name_of_class, unprintable
 from .pickling import (
     ATOMS,
@@ -101,6 +101,25 @@ def dump_exception(
     return pickle.dumps(_Writer(to_sender, classes).write(exception), PROTOCOL)
 
 
+def dump_stand_in(exception: BaseException) -> bytes:
+    """Serialize what stands for an exception where :func:`dump_exception` fails: names, text, traceback."""
+    *names, _ = next(_descriptions([exception]))
+    (frames,) = frames_of([exception])
+    row: dict[str, Any] = {
+        "class": b"",
+        "made_of": b"",
+        "stand_in": (*names, exception_text(exception)),
+        "args": [],
+        "attributes": {},
+        "fields": {},
+        "cause": None,
+        "context": None,
+        "suppress_context": False,
+        "frames": frames,
+    }
+    return pickle.dumps([row], PROTOCOL)
+
+
 class Carried:
     """Stands for an exception in the state of an object that holds it.
 
@@ -159,7 +178,9 @@ class _Writer:
             "made_of": self._made_of(exception),
             "stand_in": stand_in,
             "args": self._contents(_SLOTS["args"].__get__(exception)),
-            "attributes": {name: self._attribute(exception, name, value) for name, value in attributes},
+            "attributes": {
+                _plain_name(name): self._attribute(exception, name, value) for name, value in attributes
+            },
             "fields": {name: self._content(value) for name, value in _fields(exception)},
             "cause": self._content(_SLOTS["__cause__"].__get__(exception)),
             "context": self._content(_SLOTS["__context__"].__get__(exception)),
@@ -280,6 +301,11 @@ def _attributes(exception: BaseException) -> dict[str, Any]:
     return attributes
 
 
+def _plain_name(name: Any) -> Any:
+    """Return an attribute's name without the class of it, which may be one that cannot be made elsewhere."""
+    return str.__str__(name) if isinstance(name, str) else name
+
+
 def _pickled_attributes(exception: BaseException) -> dict[str, Any]:
     """Return the attributes that an exception's class hands to pickle; none if it hands over none."""
     with Contained():
@@ -315,7 +341,10 @@ def _fields(exception: BaseException) -> Iterator[tuple[str, Any]]:
 
 def _is_made_by_base(cls: type[BaseException]) -> bool:
     """Tell whether a class lets its builtin base make its exceptions; one of an extension module may not."""
-    if hasattr(cls, "__del__"):  # it is Python's, and should not find what was made on trial alone
+    # Its metaclass is not asked.
+    if any(
+        "__del__" in vars(base) for base in cls.__mro__
+    ):  # it is Python's, and should not find what was made on trial alone
         return True
     try:
         _builtin_base(cls).__new__(cls)

@@ -72,6 +72,16 @@ def log_odd_things() -> int:
     return 1
 
 
+def log_odd_error() -> int:
+    try:
+        error = ValueError("odd")
+        vars(error)[threading.Lock()] = 3
+        raise error
+    except ValueError:
+        logging.getLogger("chatty.app").exception("failed")
+    return 1
+
+
 class Unprintable:
     def __str__(self) -> str:
         raise KeyError("str")

@@ -18,6 +18,7 @@ from chatting import (
     chatty_failure,
     log_and_return,
     log_from_a_thread,
+    log_odd_error,
     log_odd_things,
     log_unprintable,
     log_with_a_name_of_ours,
@@ -692,6 +693,14 @@ def test_attributes_of_a_record_that_cannot_travel_cost_nothing(runner, tmp_path
         assert record.array == bytes(200_000)
         assert type(record.known.pop("lock")) is str
         assert record.known == {"why": "odd", "where": ["here"]}
+
+
+def test_an_exception_that_cannot_travel_costs_its_record_nothing_but_that(runner, heard):
+    report = Process([Task("odd", log_odd_error)]).run(runner=runner)
+    report.raise_for_errors()
+    (record,) = (record for record in heard if record.name == "chatty.app")
+    assert record.getMessage() == "failed"
+    assert "in log_odd_error" in logging.Formatter().format(record)
 
 
 def test_a_message_that_cannot_be_shown_costs_the_record_at_most(runner, tmp_path, heard, monkeypatch):

@@ -156,6 +156,15 @@ class RaisingAttributes(Exception):
         raise RuntimeError("no attributes")
 
 
+class Codes(type):
+    def __getattr__(cls, name: str) -> int:  # as `Coded.late`
+        return {"late": 3}[name]
+
+
+class Coded(Exception, metaclass=Codes):
+    pass
+
+
 OWN = {
     "own __init__": lambda: WithOwnInit(7, where="here"),
     "slots": lambda: WithSlots(21),
@@ -169,12 +178,28 @@ OWN = {
     "__reduce__ exits": lambda: ExitingReduce("x"),
     "__reduce__ hangs": lambda: HangingReduce("x"),
     "__getattribute__ raises": lambda: RaisingAttributes("x"),
+    "__getattr__ of the metaclass raises": lambda: Coded("x"),
 }
 
 
 def throw_with(call: Callable[..., object], *args: object) -> NoReturn:
     error = ValueError("holds a bomb")
     error.bomb = Bomb(call, *args)  # type: ignore[attr-defined]
+    raise error
+
+
+def throw_with_named() -> NoReturn:
+    class Field(str):  # as a StrEnum's
+        __slots__ = ()
+
+    error = ValueError("has a field")
+    setattr(error, Field("code"), 3)
+    raise error
+
+
+def throw_with_odd_name() -> NoReturn:
+    error = KeyError("has an odd field")
+    vars(error)[threading.Lock()] = 3  # type: ignore[index]
     raise error
 
 

@@ -29,6 +29,8 @@ from raising import (
     throw_class_of_its_own,
     throw_later,
     throw_with,
+    throw_with_named,
+    throw_with_odd_name,
 )
 
 import processes
@@ -185,6 +187,20 @@ def test_an_exception_arrives_as_what_it_is_whatever_its_class_does(runner, what
         "__str__ raises": "<unprintable RaisingText object>",
         "__str__ exits": "<unprintable ExitingText object>",
     }.get(what, "x")
+
+
+def test_an_attribute_may_have_a_name_of_a_class_of_its_own(runner):
+    report = run_beside_others(runner, Task("bad", throw_with_named))
+    assert report.exceptions["bad"].code == 3
+
+
+def test_what_cannot_be_brought_back_of_a_failure_costs_no_worker(runner):
+    report = run_beside_others(runner, Task("bad", throw_with_odd_name))
+    error = report.exceptions["bad"]
+    assert isinstance(error, KeyError)
+    assert (type(error).__name__, str(error)) == ("KeyError", "'has an odd field'")
+    assert error.__traceback__ is not None
+    assert "in throw_with_odd_name" in report.entries["bad"].error.traceback_str
 
 
 def test_attributes_and_slots_arrive_and_a_lock_is_told_by_its_repr(runner):
