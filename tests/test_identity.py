@@ -1479,6 +1479,47 @@ def test_defaults_that_an_older_python_knows_by_typing_extensions_travel(tmp_pat
     assert found["same"] is True
 
 
+ANNOTATED_WITHIN = """
+from __future__ import annotations
+import dataclasses, decimal
+from typing import get_type_hints
+
+class Node: pass
+class Leaf: pass
+class Tree: pass
+
+def names(named):
+    return sorted(kind.__name__ for kind in get_type_hints(named).values())
+
+def function():
+    def visit(*nodes: Node, depth: int = 1) -> decimal.Decimal: ...
+    return names(visit)
+
+def data_class():
+    @dataclasses.dataclass
+    class Row:
+        leaf: Leaf
+        number: int = 1
+    return names(Row)
+
+def method():
+    class Visitor:
+        def visit(self, tree: Tree) -> None: ...
+    return names(Visitor.visit)
+
+def tasks():
+    return [Task("function", function), Task("class", data_class), Task("method", method)]
+"""
+
+
+def test_annotations_of_what_functions_make_bring_what_they_name(tmp_path):
+    assert same_outcomes_of(ANNOTATED_WITHIN, tmp_path) == {
+        "function": ["Decimal", "Node", "int"],
+        "class": ["Leaf", "int"],
+        "method": ["NoneType", "Tree"],
+    }
+
+
 DEFERRED = """
 import dataclasses, functools, threading
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypedDict, get_type_hints

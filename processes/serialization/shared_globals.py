@@ -7,8 +7,10 @@ one that is there already stays as it is.
 
 from __future__ import annotations
 
+import dis
 import re
 from contextlib import suppress
+from itertools import chain, pairwise
 from types import BuiltinFunctionType, CellType, CodeType, FunctionType, GenericAlias, ModuleType, UnionType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -140,19 +142,20 @@ def module_of(named: Named) -> tuple[str, dict[str, Any]] | None:
 def looked_up_for(named: Named, among: Mapping[str, Any]) -> dict[str, Any]:
     """Return the globals that a function or class needs though its code does not name them.
 
-    They are itself, since a pickle of it goes by its name; what its annotations name as text; and subclasses,
-    where code asks for `__subclasses__`.
+    They are itself, since a pickle of it goes by its name; what annotations name as text, its own and those
+    of what its code makes; and subclasses, where code asks for `__subclasses__`.
     """
     # Or what it stands in: the outermost class. What a function has made is found by no name.
     name = "" if "<locals>" in named.__qualname__ else named.__qualname__.partition(".")[0]
     found = {name: among[name]} if isinstance(among.get(name), (type, FunctionType)) else {}
-    for annotation in annotations_of(named).values():
+    codes = _codes_of(named)
+    for annotation in [*annotations_of(named).values(), *chain.from_iterable(map(_annotations_in, codes))]:
         # A typed dict or named tuple has made a reference of the text.
         annotation = getattr(annotation, "__forward_arg__", annotation)
         if type(annotation) is str:
             words = re.findall(r"[^\W\d]\w*", annotation)
             found |= {word: among[word] for word in words if _is_for_annotations(among.get(word))}
-    if any("__subclasses__" in names_in(code) for code in _codes_of(named)):
+    if any("__subclasses__" in names_in(code) for code in codes):
         items = list(among.items())  # at once, as other threads may add to them
         found |= {name: value for name, value in items if _is_defined_beside(named, value)}
     return found
@@ -163,6 +166,29 @@ def _codes_of(named: Named) -> list[object]:
     if isinstance(named, FunctionType):
         return [named.__code__]
     return [getattr(getattr(item, "__func__", item), "__code__", None) for item in vars(named).values()]
+
+
+def _annotations_in(code: object) -> Iterator[object]:
+    """Give the annotations of functions and classes that code makes, if they are constants, as texts are.
+
+    Those of a function stand each behind the name of its parameter.
+    """
+    if type(code) is not CodeType:
+        return
+    if code.co_name == "__annotate__":  # of a function, from Python 3.14 on
+        yield from code.co_consts
+    inner = [constant for constant in code.co_consts if type(constant) is CodeType]
+    for one in inner:
+        parameters = {*one.co_varnames, "return"}
+        for constant in code.co_consts:
+            if type(constant) is tuple and parameters.issuperset(constant[::2]):
+                yield from constant[1::2]
+        yield from _annotations_in(one)
+    if "__annotations__" in code.co_names:  # the body of a class
+        steps = [step for step in dis.get_instructions(code) if step.opname != "EXTENDED_ARG"]
+        for step, following in pairwise(steps):
+            if (following.opname, following.argval) == ("LOAD_NAME", "__annotations__"):
+                yield step.argval
 
 
 def names_in(code: object) -> Iterator[str]:
