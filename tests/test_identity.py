@@ -2669,3 +2669,118 @@ def tasks():
 def test_what_msgspec_keeps_in_a_class_stays_there(tmp_path):
     in_order, on_a_worker = outcomes_of(CACHED, tmp_path)
     assert (in_order["tell"], on_a_worker["tell"]) == ([42, True], [42, False])
+
+
+STRUCTS = """
+from __future__ import annotations
+from typing import Annotated, ClassVar, Generic, TypeVar
+import msgspec
+from msgspec import Struct, field
+
+T = TypeVar("T")
+LIMIT = 3
+
+class Point(Struct, frozen=True, order=True, tag=True):
+    x: int
+    y: Annotated[int, msgspec.Meta(ge=0)] = 0
+    UNIT: ClassVar[str] = "cm"
+
+    def scaled(self):
+        return Point(self.x * LIMIT, self.y * LIMIT)
+
+class Named(Struct, kw_only=True, rename="camel"):
+    long_name: str
+    first_seen: int = field(default=7, name="seen")
+
+    def __post_init__(self):
+        if not self.long_name:
+            raise ValueError("no name")
+
+class Node(Named, tag="node", tag_field="kind", forbid_unknown_fields=True, omit_defaults=True, dict=True):
+    value: int = 1
+    children: list[Node] = []
+    points: list[Point] = field(default_factory=lambda: [Point(1)])
+    spare: Node | None = None
+
+    def __post_init__(self):
+        super().__post_init__()
+        self.value += len(Node.__struct_fields__)
+
+    def total(self):
+        return self.value + sum(child.total() for child in self.children)
+
+class Plain(Node, tag=False):
+    value: int = 5
+
+class Box(Struct, Generic[T], array_like=True):
+    item: T
+    start: Point = Point(0)
+
+Made = msgspec.defstruct("Made", [("a", int), ("b", str, "x")])
+nodes = msgspec.json.Decoder(list[Node])
+encoder = msgspec.json.Encoder(order="sorted", enc_hook=str)
+
+def told(call, *args):
+    try:
+        return repr(call(*args))
+    except Exception as error:
+        return repr(error)
+
+def shape(cls):
+    config = cls.__struct_config__
+    fields = [
+        [one.name, one.encode_name, *map(str, (one.type, one.default, one.default_factory is list))]
+        for one in msgspec.structs.fields(cls)
+    ]
+    options = [getattr(config, name) for name in dir(config) if name[0] != "_"]
+    return fields, repr(cls.__match_args__), options
+
+def read(text):
+    found = told(nodes.decode, text)
+    return found, told(lambda: nodes.decode(text)[0].total()), told(msgspec.json.decode, text)
+
+def frozen():
+    point = Point(1, 2)
+    is_alike = hash(point) == hash(Point(1, 2))
+    return told(setattr, point, "x", 3), sorted([Point(2), point])[0].x, is_alike, Point.UNIT
+
+def derived():
+    class Local(Point, tag="local"):
+        z: int = 4
+    return repr(Local(1)), msgspec.json.encode(Local(1)).decode()
+
+def written(*values):
+    return [encoder.encode([value, 1j]).decode() for value in values], [repr(value) for value in values]
+
+def tasks():
+    class Inner(Struct):
+        size: int = LIMIT
+        more: list[Inner] = []
+
+    each = (Point, Named, Node, Plain, Box, Made)
+    texts = (
+        '[{"kind":"node","longName":"a","seen":3,"children":[{"kind":"node","longName":"b"}]}]',
+        '[{"kind":"node","longName":1}]',
+        '[{"kind":"node","longName":"a","points":[{"type":"Point","x":1,"y":-1}]}]',
+        '[{"kind":"node","longName":"a","other":1}]',
+    )
+    return [
+        *[Task(f"shape-{cls.__name__}", shape, args=(cls,)) for cls in each],
+        *[Task(f"read-{number}", read, args=(text,)) for number, text in enumerate(texts)],
+        Task("frozen", frozen),
+        Task("derived", derived),
+        Task("method", lambda: repr(Point(1, 2).scaled())),
+        Task("post-init", lambda: told(lambda: Node(long_name=""))),
+        Task("by-keyword", lambda: told(Named, "name")),
+        Task("form", lambda: [told(msgspec.convert, [item], Box[int]) for item in (1, "x")]),
+        Task("argument", written, args=(Point(1), Box(2), Made(3), Inner(4, [Inner()]))),
+        Task("local", lambda: repr(Inner(1, [Inner()]))),
+    ]
+"""
+
+
+def test_structs_of_msgspec_that_a_script_defines_travel(tmp_path):
+    pytest.importorskip("msgspec")
+    found = same_outcomes_of(STRUCTS, tmp_path)
+    assert found["read-0"][1] == "14"
+    assert found["post-init"] == "ValueError('no name')"

@@ -8,7 +8,7 @@ from enum import Enum
 from types import MemberDescriptorType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypedDict, is_typeddict
 
-from ..annotations import OF_CLASSES, as_attribute
+from ..annotations import OF_CLASSES, annotations_of, as_attribute
 from .by_base import reduce_descriptor
 from .pickling import PROTOCOL
 from .rebuild import Rebuilt
@@ -19,6 +19,7 @@ from .rebuild_classes import (
     make_enum,
     make_property,
     make_skeleton,
+    make_struct,
 )
 from .trusted import is_generated
 
@@ -30,8 +31,9 @@ if TYPE_CHECKING:
 # What pydantic makes of a whole schema, in which other classes and functions stand: these come first.
 _WHOLE_SCHEMAS: Final = ("__pydantic_core_schema__", "__pydantic_serializer__", "__pydantic_validator__")
 
-# What a class is asked for first where its objects are made, or are keys.
+# What a class is asked for first where its objects are made, or are keys, or a decoder of msgspec's for them.
 _ASKED_FOR_OBJECTS: Final = (
+    *("__annotations__", "__annotate__"),
     "__new__",
     "__getnewargs__",
     "__init__",
@@ -80,6 +82,11 @@ def parts_of_class(cls: type) -> Parts:
         # One that inherits from others, before Python 3.12: to its metaclass dict is a stranger.
         bases = tuple(TypedDict if base is dict else base for base in bases)
     namespace = _begun_namespace(cls)
+    if hasattr(type(cls), "__struct_config__"):  # of msgspec's
+        attributes.pop("__slots__")
+        if "__post_init__" in attributes:  # msgspec looks for it once
+            namespace["__post_init__"] = attributes.pop("__post_init__")
+        return make_struct, (type(cls), cls.__name__, bases, namespace, *_form_of_struct(cls)), attributes
     if "__slots__" in vars(cls) and NamedTuple not in bases:  # which takes none in its body
         namespace["__slots__"] = vars(cls)["__slots__"]
     for name in filter(attributes.__contains__, _FROM_THE_BEGINNING):
@@ -93,6 +100,30 @@ def parts_of_class(cls: type) -> Parts:
 def _begun_namespace(cls: type) -> dict[str, Any]:
     """Return what the body of a class begins with."""
     return {"__module__": cls.__module__, "__qualname__": cls.__qualname__}
+
+
+def _form_of_struct(cls: Any) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+    """Return the fields that a struct defines, as msgspec's `field` takes them, and its configuration."""
+    names = cls.__struct_fields__
+    encoded = dict(zip(names, cls.__struct_encode_fields__, strict=True))
+    defaults = dict(
+        zip(reversed(names), reversed(cls.__struct_defaults__), strict=False)
+    )  # those of the last
+    own = [name for name in annotations_of(cls) if name in encoded]
+    fields = {name: {"name": encoded[name]} | _default_of_field(defaults, name) for name in own}
+    told = cls.__struct_config__
+    configuration = {name: getattr(told, name) for name in dir(told) if not name.startswith("_")}
+    configuration["tag"] = False if told.tag is None else told.tag  # None would take that of a base
+    configuration["kw_only"] = bool(own) and own[0] not in cls.__match_args__  # all of one class, or none
+    return fields, configuration
+
+
+def _default_of_field(defaults: dict[str, Any], name: str) -> dict[str, Any]:
+    if name not in defaults:
+        return {}
+    default = defaults[name]
+    is_made_anew = type(default).__module__ == "msgspec._core" and type(default).__name__ == "Factory"
+    return {"default_factory": default.factory} if is_made_anew else {"default": default}
 
 
 def _attributes(cls: type) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import threading
 from types import BuiltinFunctionType, resolve_bases
 
 from .pickling import defined_of_run, definitions, serves_run
-from .rebuild import by_id, find_in, from_parent, give_state, ids, reader, received, share
+from .rebuild import by_id, find_in, find_module, from_parent, give_state, ids, reader, received, share
 
 TYPE_CHECKING: bool = False  # typing is not imported: it would be the costliest part of a worker's start
 if TYPE_CHECKING:
@@ -37,7 +37,9 @@ def make_class(
     return cls
 
 
-def make_skeleton(metaclass: type, name: str, bases: tuple[Any, ...], namespace: dict[str, Any]) -> type:
+def make_skeleton(
+    metaclass: type, name: str, bases: tuple[Any, ...], namespace: dict[str, Any], **keywords: Any
+) -> type:
     """Make a class without attributes.
 
     What its metaclass and its bases do when a class is made, they have done where it comes from, and the
@@ -49,8 +51,8 @@ def make_skeleton(metaclass: type, name: str, bases: tuple[Any, ...], namespace:
     maker: Any = next(kind for kind in metaclass.__mro__ if kind not in ids)
 
     def make() -> type:
-        made: type = maker.__new__(metaclass, name, real_bases, namespace)
-        maker.__init__(made, name, real_bases, namespace)
+        made: type = maker.__new__(metaclass, name, real_bases, namespace, **keywords)
+        maker.__init__(made, name, real_bases, namespace, **keywords)
         return made
 
     hooked = [
@@ -62,6 +64,23 @@ def make_skeleton(metaclass: type, name: str, bases: tuple[Any, ...], namespace:
         return _without_hooks([kind for kind in hooked if kind in ids], make)
     except TypeError:  # one that can be imported has them too, and wants keywords, which are not known
         return _without_hooks(hooked, make)
+
+
+def make_struct(
+    metaclass: type,
+    name: str,
+    bases: tuple[Any, ...],
+    namespace: dict[str, Any],
+    fields: dict[str, dict[str, Any]],
+    configuration: dict[str, Any],
+) -> type:
+    """Make a struct of msgspec's, without attributes; what its fields are annotated with is one of these."""
+    field = find_module("msgspec").field
+    namespace["__annotations__"] = dict.fromkeys(fields)
+    namespace |= {name: field(**told) for name, told in fields.items()}
+    made = make_skeleton(metaclass, name, bases, namespace, **configuration)
+    del made.__annotations__  # nobody is to take these for the types
+    return made
 
 
 def make_enum(

@@ -6,6 +6,7 @@ import contextlib
 import copyreg
 import dataclasses
 import functools
+import inspect
 import io
 import logging
 import mmap
@@ -333,6 +334,13 @@ def _reduce_cached_method(descriptor: Any) -> Any:
     return NEW_OBJECT, (type(descriptor),), vars(descriptor) | made_anew
 
 
+def _reduce_by_attributes(one: Any) -> Any:
+    """Reduce an object of msgspec's to the keywords that it was made with, which are its attributes."""
+    kind: Any = type(one)
+    keywords = {name: getattr(one, name) for name, own in vars(kind).items() if inspect.isdatadescriptor(own)}
+    return functools.partial(kind, **keywords), ()
+
+
 def _is_global(named: Any) -> bool:
     name: str = getattr(named, "__name__", "")  # what caches a partial function has none
     return find_in(named.__module__, name) is named
@@ -404,6 +412,12 @@ _OF_LIBRARIES: Final[dict[str, Callable[[Any], Any]]] = {
     "cytoolz.functoolz.curry": _reduce_curried,
     "cachetools._descriptor._MethodDescriptor": _reduce_cached_method,
     "rich.console.Console": _reduce_console,
+    "msgspec.Meta": _reduce_by_attributes,
+    **{
+        f"msgspec.{form}.{kind}": _reduce_by_attributes
+        for form in ("json", "msgpack")
+        for kind in ("Decoder", "Encoder")
+    },
     **dict.fromkeys(("torch.storage.TypedStorage", "torch.storage.UntypedStorage"), _reduce_storage),
     "random.Random": reduce_shared,
     "random.SystemRandom": lambda generator: (type(generator), ()),  # it has no state
