@@ -2784,3 +2784,73 @@ def test_structs_of_msgspec_that_a_script_defines_travel(tmp_path):
     found = same_outcomes_of(STRUCTS, tmp_path)
     assert found["read-0"][1] == "14"
     assert found["post-init"] == "ValueError('no name')"
+
+
+GUARDED = """
+import sys
+from sys import version_info
+from typing import Protocol, runtime_checkable
+
+PYTHON = sys.version_info
+
+class Constants(type):
+    def __setattr__(cls, name, value):
+        raise AttributeError("constant")
+
+class Limits(metaclass=Constants):
+    LOW, HIGH = 1, 3
+
+    @classmethod
+    def span(cls):
+        return cls.HIGH - cls.LOW
+
+class Frozen:
+    __slots__ = ("amount",)
+
+    def __init__(self, amount):
+        object.__setattr__(self, "amount", amount)
+
+    def __setattr__(self, name, value):
+        raise AttributeError("frozen")
+
+class Priced(Frozen):
+    __slots__ = ("price", "__dict__")
+
+    def __init__(self, amount):
+        super().__init__(amount)
+        object.__setattr__(self, "price", 2 * amount)
+        self.__dict__["note"] = "cheap"
+
+@runtime_checkable
+class Named(Protocol):
+    name: str
+
+def refusal(call, *args):
+    try:
+        call(*args)
+    except (AttributeError, TypeError) as error:
+        return str(error)
+
+def tell(frozen, priced):
+    assert refusal(setattr, frozen, "amount", 3) == "frozen"
+    return frozen.amount, priced.amount, priced.price, priced.note
+
+ONE = Frozen(1)
+
+def tasks():
+    return [
+        Task("constants", lambda: (Limits.span(), refusal(setattr, Limits, "LOW", 3))),
+        Task("slots", tell, args=(Frozen(4), Priced(5))),
+        Task("global", lambda: tell(ONE, Priced(6))),
+        Task("protocol", lambda: (isinstance(type, Named), refusal(issubclass, int, Named))),
+        Task("version", lambda: (PYTHON is sys.version_info, version_info[:2], PYTHON.releaselevel)),
+        Task("argument", lambda found: found is sys.flags, args=(sys.flags,)),
+    ]
+"""
+
+
+def test_what_forbids_to_set_attributes_and_what_python_has_one_of_travel(tmp_path):
+    found = same_outcomes_of(GUARDED, tmp_path)
+    assert found["constants"] == [2, "constant"]
+    assert found["slots"] == [4, 5, 10, "cheap"]
+    assert found["version"][0] is found["argument"] is True

@@ -46,7 +46,7 @@ def as_it_is(obj: Any, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
         reduced = make_object, *reduced[1:]
     if base is not None and (filled := filled_by_base(obj, reduced)) is not reduced:
         return filled
-    if is_new and hasattr(kind, "__getattr__") and not hasattr(kind, "__setstate__"):
+    if is_new and (hasattr(kind, "__getattr__") or _guards_slots(kind)) and not hasattr(kind, "__setstate__"):
         # It looks elsewhere for what it lacks, as in an object that it wraps; and for that one too, without
         # end, as long as it has none. So it gets its state without being asked for `__setstate__`.
         return *(*reduced, None, None, None)[:5], give_state
@@ -131,6 +131,11 @@ def registered_reducer(kind: type) -> Callable[[Any], Any] | None:
 def is_users(kind: type) -> bool:
     """Tell whether a class is the user's, or some library's, and neither Python's own nor numpy's."""
     return str(kind.__module__).partition(".")[0] not in _KNOWN
+
+
+def _guards_slots(kind: type) -> bool:
+    """Tell whether a class has code of its own for setting attributes, by which pickle would fill slots."""
+    return _is_overridden(kind, "__setattr__") and bool(copyreg._slotnames(kind))  # type: ignore[attr-defined]  # noqa: SLF001
 
 
 def _is_overridden(kind: type, *methods: str) -> bool:

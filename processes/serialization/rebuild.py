@@ -246,12 +246,15 @@ def set_state(obj: Any, own: Any) -> None:
 
 
 def give_state(obj: Any, own: Any) -> None:
-    """Give an object its attributes, as pickle does where the class has no `__setstate__`."""
+    """Give an object its attributes, as pickle does where the class has no `__setstate__`.
+
+    Those in slots, too, are not given by code of the user's, which may refuse them.
+    """
     attributes, slots = own if isinstance(own, tuple) else (own, None)
     if attributes:
         vars(obj).update(attributes)
     for attribute, value in (slots or {}).items():
-        setattr(obj, attribute, value)
+        method_of_base(type(obj), "__setattr__")(obj, attribute, value)
 
 
 def find_global(module: str, name: str, cls: type) -> Any:

@@ -48,7 +48,7 @@ def make_skeleton(
     real_bases = resolve_bases(bases)
     if real_bases is not bases:
         namespace["__orig_bases__"] = bases
-    maker: Any = next(kind for kind in metaclass.__mro__ if kind not in ids)
+    maker = _brought_by_nobody(metaclass)
 
     def make() -> type:
         made: type = maker.__new__(metaclass, name, real_bases, namespace, **keywords)
@@ -64,6 +64,16 @@ def make_skeleton(
         return _without_hooks([kind for kind in hooked if kind in ids], make)
     except TypeError:  # one that can be imported has them too, and wants keywords, which are not known
         return _without_hooks(hooked, make)
+
+
+def _brought_by_nobody(metaclass: type) -> Any:
+    """Return the first base of a metaclass, or itself, that did not come by value."""
+    return next(kind for kind in metaclass.__mro__ if kind not in ids)
+
+
+def _give(cls: type, name: str, value: Any) -> None:
+    """Give a class an attribute; a metaclass that came by value may refuse it."""
+    _brought_by_nobody(type(cls)).__setattr__(cls, name, value)
 
 
 def make_struct(
@@ -136,7 +146,7 @@ def _do_nothing(*_: object, **__: object) -> None:
 def give_early(cls: type, name: str, value: Any) -> None:
     """Give a class an attribute before its others are read; our own keeps what it has."""
     if cls in received:
-        setattr(cls, name, value)
+        _give(cls, name, value)
 
 
 def make_property(kind: type[property]) -> property:
@@ -171,7 +181,7 @@ def fill_class(
     if cls in received:
         subclasses = attributes.pop("_abc_impl", ())  # those that are registered with an abstract one
         for name, value in attributes.items():
-            setattr(cls, name, value)
+            _give(cls, name, value)
         for subclass in subclasses:
             cls.register(subclass)  # type: ignore[attr-defined]
         for name, own in members.items():

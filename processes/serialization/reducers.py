@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _TYPE_ALIAS: Final[Any] = getattr(typing, "TypeAliasType", ())  # from Python 3.12 on
+_OF_PROTOCOLS: Final[Any] = getattr(typing, "_proto_hook", None)  # from Python 3.12 on
 KNOWN_BY_IDENTITY: Final = (typing.NewType, typing.TypeVar, typing.ParamSpec, typing.TypeVarTuple)
 
 # By module, what all of the program share, of which the contents are of the world, as the clock is.
@@ -78,6 +79,13 @@ def _reduce_partial_method(method: functools.partialmethod[Any]) -> Any:
     """Reduce a partial method to what it is made of: its class wants that, from Python 3.14 on."""
     made_of = (type(method), (method.func, *method.args), method.keywords)
     return copyreg.__newobj_ex__, made_of, vars(method)  # type: ignore[attr-defined]
+
+
+def _reduce_class_method(method: classmethod[Any, Any, Any]) -> Any:
+    """Reduce a class method; by its name the one of each protocol, which `typing` knows again."""
+    if method is _OF_PROTOCOLS:
+        return method.__name__
+    return classmethod, (method.__func__,)
 
 
 def _reduce_weak_dict(weak: WeakKeyDictionary[Any, Any] | WeakValueDictionary[Any, Any]) -> Any:
@@ -370,6 +378,7 @@ def _is_recursive(alias: Any) -> bool:
 REDUCERS: Final[dict[type, Callable[[Any], Any]]] = {
     functools._lru_cache_wrapper: _reduce_cached_function,  # noqa: SLF001 - it has no other name
     functools.cached_property: _reduce_cached_property,
+    classmethod: _reduce_class_method,
     CellType: lambda cell: (make_cell, contents_of(cell)),
     WeakKeyDictionary: _reduce_weak_dict,
     WeakValueDictionary: _reduce_weak_dict,
@@ -419,6 +428,13 @@ _OF_LIBRARIES: Final[dict[str, Callable[[Any], Any]]] = {
         for kind in ("Decoder", "Encoder")
     },
     **dict.fromkeys(("torch.storage.TypedStorage", "torch.storage.UntypedStorage"), _reduce_storage),
+    **dict.fromkeys(
+        (
+            *("sys.flags", "sys.float_info", "sys.hash_info", "sys.int_info", "sys.thread_info"),
+            "sys.version_info",
+        ),
+        lambda one: (getattr, (sys, type(one).__name__)),  # nobody can make another one
+    ),
     "random.Random": reduce_shared,
     "random.SystemRandom": lambda generator: (type(generator), ()),  # it has no state
 }
