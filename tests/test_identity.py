@@ -2854,3 +2854,54 @@ def test_what_forbids_to_set_attributes_and_what_python_has_one_of_travel(tmp_pa
     assert found["constants"] == [2, "constant"]
     assert found["slots"] == [4, 5, 10, "cheap"]
     assert found["version"][0] is found["argument"] is True
+
+
+OF_EACH_THREAD = """
+import json
+import threading
+
+class Connections(threading.local):
+    used = 0
+
+    def __init__(self):
+        self.state = "open"
+
+    def use(self):
+        self.used += 1
+        return self.state, self.used, CONNECTIONS is self
+
+class Decoder(json.JSONDecoder):
+    mark = "m"
+
+    def __init__(self):
+        super().__init__(object_hook=self.marked)
+
+    def marked(self, found):
+        return [self.mark, *found]
+
+CONNECTIONS = Connections()
+plain = json.JSONDecoder(object_hook=sorted, parse_float=str, strict=False)
+marking = Decoder()
+
+def of_each_thread():
+    found = []
+    other = threading.Thread(target=lambda: found.append(CONNECTIONS.use()))
+    other.start()
+    other.join()
+    return found, CONNECTIONS.use()
+
+def tasks():
+    text = '{"b": 1.5, "a": [{"c": 2}]}'
+    return [
+        Task("local", of_each_thread),
+        Task("argument", Connections().use),
+        Task("decoded", lambda: (plain.decode(text), marking.decode(text), plain.raw_decode("[1] x"))),
+    ]
+"""
+
+
+def test_data_of_threads_and_decoders_of_json_travel(tmp_path):
+    in_order, on_a_worker = outcomes_of(OF_EACH_THREAD, tmp_path)
+    assert on_a_worker["decoded"] == in_order["decoded"] == [["a", "b"], ["m", "b", "a"], [[1], 3]]
+    assert on_a_worker["local"] == [[["open", 1, True]], ["open", 1, True]]
+    assert on_a_worker["argument"] == ["open", 1, False]

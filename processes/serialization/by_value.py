@@ -286,6 +286,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return reduce_descriptor(obj)
         if issubclass(kind, logging.Logger):
             return reduce_logger(obj)
+        if issubclass(kind, threading.local):
+            return kind, ()  # each thread has its own data in it, and those of another process begin anew
         if is_of_wrapt(kind) and can_be_imported(obj):  # it refuses a copy
             return obj.__qualname__
         if of_library and can_be_imported(kind):  # pandas makes a class for each `itertuples()`

@@ -45,6 +45,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _TYPE_ALIAS: Final[Any] = getattr(typing, "TypeAliasType", ())  # from Python 3.12 on
+_OF_SCANNERS: Final = (
+    *("strict", "object_hook", "object_pairs_hook"),
+    *("parse_float", "parse_int", "parse_constant"),
+)
+
 _OF_PROTOCOLS: Final[Any] = getattr(typing, "_proto_hook", None)  # from Python 3.12 on
 KNOWN_BY_IDENTITY: Final = (typing.NewType, typing.TypeVar, typing.ParamSpec, typing.TypeVarTuple)
 
@@ -86,6 +91,13 @@ def _reduce_class_method(method: classmethod[Any, Any, Any]) -> Any:
     if method is _OF_PROTOCOLS:
         return method.__name__
     return classmethod, (method.__func__,)
+
+
+def _reduce_scanner(scanner: Any) -> Any:
+    """Reduce what a JSON decoder scans text with to the settings of the decoder, which it has as well."""
+    settings = {name: getattr(scanner, name) for name in _OF_SCANNERS}
+    decoder = functools.partial(sys.modules["json"].JSONDecoder, **settings)
+    return getattr, (Rebuilt(decoder), "scan_once")
 
 
 def _reduce_weak_dict(weak: WeakKeyDictionary[Any, Any] | WeakValueDictionary[Any, Any]) -> Any:
@@ -384,8 +396,6 @@ REDUCERS: Final[dict[type, Callable[[Any], Any]]] = {
     WeakValueDictionary: _reduce_weak_dict,
     ReferenceType: _reduce_reference,
     struct.Struct: lambda layout: (struct.Struct, (layout.format,)),
-    # Each thread has its own data in it, and a new one none.
-    threading.local: lambda _: (threading.local, ()),
     io.TextIOWrapper: _reduce_text_file,
     contextlib._GeneratorContextManager: _reduce_context_manager,  # noqa: SLF001
     contextlib._AsyncGeneratorContextManager: _reduce_context_manager,  # noqa: SLF001
@@ -420,6 +430,7 @@ _OF_LIBRARIES: Final[dict[str, Callable[[Any], Any]]] = {
     "toolz.functoolz.curry": _reduce_curried,
     "cytoolz.functoolz.curry": _reduce_curried,
     "cachetools._descriptor._MethodDescriptor": _reduce_cached_method,
+    "_json.Scanner": _reduce_scanner,
     "rich.console.Console": _reduce_console,
     "msgspec.Meta": _reduce_by_attributes,
     **{
