@@ -2775,6 +2775,7 @@ def tasks():
         Task("form", lambda: [told(msgspec.convert, [item], Box[int]) for item in (1, "x")]),
         Task("argument", written, args=(Point(1), Box(2), Made(3), Inner(4, [Inner()]))),
         Task("local", lambda: repr(Inner(1, [Inner()]))),
+        Task("changed-once", repr, args=(Node(long_name="a"),)),
     ]
 """
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from .rebuild import (
     fill_array,
     fill_by_base,
+    fill_struct,
     give_state,
     make_by_base,
     make_object,
@@ -38,6 +39,9 @@ def as_it_is(obj: Any, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
     Of others pickle would call code that wants other arguments, or changes them once more.
     """
     kind: Any = type(obj)
+    if hasattr(kind, "__struct_fields__") and hasattr(kind, "__post_init__"):
+        make, args, *_ = reduced
+        return make, args, object.__getstate__(obj), None, None, fill_struct
     base = base_that_reduces(kind)
     is_new = reduced[0] is NEW_OBJECT
     if not is_new:

@@ -257,6 +257,15 @@ def give_state(obj: Any, own: Any) -> None:
         method_of_base(type(obj), "__setattr__")(obj, attribute, value)
 
 
+def fill_struct(struct: Any, own: Any) -> None:
+    """Give a struct of msgspec's what it had: its `__post_init__` has changed that once more."""
+    attributes, fields = own
+    if attributes:
+        vars(struct).update(attributes)
+    for name, value in fields.items():
+        find_module("msgspec").structs.force_setattr(struct, name, value)
+
+
 def find_global(module: str, name: str, cls: type) -> Any:
     """Find a global that goes by its name: where it is at home, else what this run has brought first."""
     found = find_in(module, name) if _is_at_home(module) else None
