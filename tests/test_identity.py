@@ -2906,3 +2906,20 @@ def test_data_of_threads_and_decoders_of_json_travel(tmp_path):
     assert on_a_worker["decoded"] == in_order["decoded"] == [["a", "b"], ["m", "b", "a"], [[1], 3]]
     assert on_a_worker["local"] == [[["open", 1, True]], ["open", 1, True]]
     assert on_a_worker["argument"] == ["open", 1, False]
+
+
+VECTORIZED = """
+import numpy
+
+RATE = 3
+rated = numpy.vectorize(lambda amount: amount * RATE, otypes=[float])
+rated([1, 2])  # after which it keeps a function of numpy's
+
+def tasks():
+    return [Task("rated", lambda: rated([1, 2]).tolist())]
+"""
+
+
+def test_what_numpy_has_vectorized_and_called_travels(tmp_path):
+    pytest.importorskip("numpy")
+    assert same_outcomes_of(VECTORIZED, tmp_path) == {"rated": [3.0, 6.0]}

@@ -93,6 +93,11 @@ def _reduce_class_method(method: classmethod[Any, Any, Any]) -> Any:
     return classmethod, (method.__func__,)
 
 
+def _reduce_vectorized(vectorized: Any) -> Any:
+    """Reduce what `numpy.vectorize` has made without the functions that it has made of that when called."""
+    return NEW_OBJECT, (type(vectorized),), vars(vectorized) | {"_ufunc": {}}
+
+
 def _reduce_scanner(scanner: Any) -> Any:
     """Reduce what a JSON decoder scans text with to the settings of the decoder, which it has as well."""
     settings = {name: getattr(scanner, name) for name in _OF_SCANNERS}
@@ -425,6 +430,7 @@ _OF_LIBRARIES: Final[dict[str, Callable[[Any], Any]]] = {
     ),
     "nanobind.nb_func": _reduce_builtin,
     "numpy.memmap": _reduce_memmap,
+    "numpy.vectorize": _reduce_vectorized,
     "numpy.random.mtrand.RandomState": reduce_shared,
     "pydantic._internal._validate_call.ValidateCallWrapper": _reduce_checked_call,
     "toolz.functoolz.curry": _reduce_curried,
