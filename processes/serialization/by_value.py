@@ -201,9 +201,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         self._new_locks = new_locks
         self._classes = classes  # takes those that are left out, functions too; None if none are
         self._shared: dict[str, SharedGlobals] = {}  # by module
-        self._own_globals: dict[
-            int, dict[str, Any]
-        ] = {}  # of functions that share none, by the ids of theirs
+        # Of functions that share none, by the ids of theirs:
+        self._own_globals: dict[int, dict[str, Any]] = {}
         self._cells: dict[int, Rebuilt] = {}  # by the ids of those that they stand for
         self._source_files: set[str] = set()  # those that need no look any more
         self._ordinary: set[int] = set()  # the ids of types whose objects need none: a look takes 2 µs

@@ -106,9 +106,8 @@ def _form_of_struct(cls: Any) -> tuple[dict[str, dict[str, Any]], dict[str, Any]
     """Return the fields that a struct defines, as msgspec's `field` takes them, and its configuration."""
     names = cls.__struct_fields__
     encoded = dict(zip(names, cls.__struct_encode_fields__, strict=True))
-    defaults = dict(
-        zip(reversed(names), reversed(cls.__struct_defaults__), strict=False)
-    )  # those of the last
+    of_the_last = zip(reversed(names), reversed(cls.__struct_defaults__), strict=False)
+    defaults = dict(of_the_last)
     own = [name for name in annotations_of(cls) if name in encoded]
     fields = {name: {"name": encoded[name]} | _default_of_field(defaults, name) for name in own}
     told = cls.__struct_config__

@@ -341,10 +341,9 @@ def _fields(exception: BaseException) -> Iterator[tuple[str, Any]]:
 
 def _is_made_by_base(cls: type[BaseException]) -> bool:
     """Tell whether a class lets its builtin base make its exceptions; one of an extension module may not."""
-    # Its metaclass is not asked.
-    if any(
-        "__del__" in vars(base) for base in cls.__mro__
-    ):  # it is Python's, and should not find what was made on trial alone
+    # It is Python's where there is a finalizer, which should not find what was made on trial
+    # alone. The metaclass is not asked for that.
+    if any("__del__" in vars(base) for base in cls.__mro__):
         return True
     try:
         _builtin_base(cls).__new__(cls)
