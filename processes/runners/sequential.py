@@ -23,6 +23,7 @@ class SequentialRunner(ProcessRunner):
     """
 
     name: ClassVar[str] = "sequential"
+    starts_anywhere: ClassVar[bool] = True
 
     def open(self, waker: Waker) -> None:
         super().open(waker)
@@ -43,6 +44,7 @@ class SequentialRunner(ProcessRunner):
     def start(self, attempt: Attempt) -> None:
         if attempt.timeout is None:
             self._attempt = attempt
+            self._waker.ring()  # where the thread of one with a time limit starts this one, its own sleeps
         else:
             self._thread.start(attempt)
 
