@@ -62,7 +62,13 @@ class NeedsThreadError(Exception):
 
 def name_of_class(cls: type, name: str = "__name__") -> str:
     """Return a class's name, or its `__module__` or `__qualname__`, whatever its metaclass makes of these."""
-    return str(vars(type)[name].__get__(cls))
+    told = vars(type)[name].__get__(cls)
+    if not isinstance(told, str):  # the type of Cython's functions has a descriptor there, for these
+        try:
+            told = getattr(cls, name)
+        except Exception:  # whatever the metaclass does
+            told = "?"
+    return str(told)
 
 
 def start_thread(thread: threading.Thread) -> bool:

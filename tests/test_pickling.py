@@ -580,6 +580,25 @@ def test_the_error_names_task_argument_place_and_advice() -> None:
     )
 
 
+class Compiled:
+    """A function in a function, of a kind that is pickled by its name, as Cython's are."""
+
+    __qualname__ = "Compiled"
+
+    def __init__(self) -> None:
+        self.__qualname__ = "main.<locals>.<lambda>"
+
+    def __call__(self) -> None: ...
+
+    def __reduce__(self) -> str:
+        return self.__qualname__
+
+
+def test_a_function_in_a_function_that_goes_by_name_is_to_stand_at_the_top_of_a_module() -> None:
+    with pytest.raises(SerializationError, match=r"Define it at the top of a module, or give"):
+        dump(Compiled(), task_name="load", what="func")
+
+
 @pytest.mark.parametrize(
     ("make", "argument", "result"),
     [

@@ -94,6 +94,15 @@ def test_a_type_is_named_though_its_class_does_not_tell_its_module() -> None:
     assert type_name(Nameless("list", (), {})()) == f"{__name__}.list"
 
 
+def test_a_type_is_named_whose_metaclass_alone_tells_its_module() -> None:
+    """As that of Cython's functions does: the class has a descriptor there, for its objects."""
+
+    class Compiling(type):
+        __module__ = property(lambda cls: "compiled")
+
+    assert type_name(Compiling("list", (), {"__module__": property(lambda made: 1 / 0)})()) == "compiled.list"
+
+
 def test_a_repr_sees_the_context_variables_of_the_failure() -> None:
     unit: contextvars.ContextVar[str] = contextvars.ContextVar("unit")
     unit.set("ms")

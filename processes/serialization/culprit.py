@@ -79,7 +79,10 @@ def cannot_dump(
         advice = _AS_LIST if kind in _GENERATORS else "Return what it holds instead"
     else:
         trouble = f"Task {task_name!r} cannot be sent to a worker process"
-        advice = f"Let the function do {imported!r} itself" if imported else advice_for(kind)
+        if _is_local_function(culprit):
+            advice = "Define it at the top of a module"
+        else:
+            advice = f"Let the function do {imported!r} itself" if imported else advice_for(kind)
         if cls is not None and not imported:  # which has it as long as it goes by value
             advice += f", put class {cls.__qualname__!r} into a module that can be imported"
     if isinstance(error, MemoryError):
@@ -195,6 +198,13 @@ def _import_of(part: object, function: FunctionType) -> str:
         if value is part and (home := imported_from(name, part)) is not None:
             return f"from {home.__name__} import {name}"
     return ""
+
+
+def _is_local_function(value: object) -> bool:
+    """Tell whether something is a function in a function, of a kind that goes by name, as Cython's do."""
+    with suppress(Exception):
+        return callable(value) and "<locals>" in getattr(value, "__qualname__", "")
+    return False
 
 
 def _type_with_module(value: object) -> str:
