@@ -581,12 +581,10 @@ def test_the_error_names_task_argument_place_and_advice() -> None:
 
 
 class Compiled:
-    """A function in a function, of a kind that is pickled by its name, as Cython's are."""
+    """A function of a kind that is pickled by its name, as those are that Cython and Nuitka compile."""
 
-    __qualname__ = "Compiled"
-
-    def __init__(self) -> None:
-        self.__qualname__ = "main.<locals>.<lambda>"
+    def __init__(self, module: str, name: str) -> None:
+        self.__module__, self.__qualname__ = module, name
 
     def __call__(self) -> None: ...
 
@@ -594,9 +592,12 @@ class Compiled:
         return self.__qualname__
 
 
-def test_a_function_in_a_function_that_goes_by_name_is_to_stand_at_the_top_of_a_module() -> None:
-    with pytest.raises(SerializationError, match=r"Define it at the top of a module, or give"):
-        dump(Compiled(), task_name="load", what="func")
+@pytest.mark.parametrize("named", [("shop", "main.<locals>.<lambda>"), ("__main__", "load")])
+def test_a_compiled_function_that_has_no_name_elsewhere_is_to_get_one(named: tuple[str, str]) -> None:
+    with pytest.raises(
+        SerializationError, match=r"Define it at the top of a module that can be imported, or"
+    ):
+        dump(Compiled(*named), task_name="load", what="func")
 
 
 @pytest.mark.parametrize(

@@ -79,8 +79,8 @@ def cannot_dump(
         advice = _AS_LIST if kind in _GENERATORS else "Return what it holds instead"
     else:
         trouble = f"Task {task_name!r} cannot be sent to a worker process"
-        if _is_local_function(culprit):
-            advice = "Define it at the top of a module"
+        if _is_out_of_reach(culprit):
+            advice = "Define it at the top of a module that can be imported"
         else:
             advice = f"Let the function do {imported!r} itself" if imported else advice_for(kind)
         if cls is not None and not imported:  # which has it as long as it goes by value
@@ -200,10 +200,11 @@ def _import_of(part: object, function: FunctionType) -> str:
     return ""
 
 
-def _is_local_function(value: object) -> bool:
-    """Tell whether something is a function in a function, of a kind that goes by name, as Cython's do."""
+def _is_out_of_reach(value: object) -> bool:
+    """Tell whether something goes by its name, as compiled functions do, which nobody else can look up."""
     with suppress(Exception):
-        return callable(value) and "<locals>" in getattr(value, "__qualname__", "")
+        name = value.__qualname__  # type: ignore[attr-defined]
+        return callable(value) and ("<locals>" in name or value.__module__ == "__main__")
     return False
 
 

@@ -137,7 +137,8 @@ class Parcel(Sealed):
         pieces = []
         fresh: dict[Key, Piece] = {}
         for data in (*stream, *pickled.buffers):
-            memory, piece = memoryview(data), None
+            memory = memoryview(data)
+            piece = None
             if memory.nbytes >= LARGE:
                 key = (address_of(memory), memory.nbytes)
                 piece = fresh.get(key) or (None if known is None else known.get(key))
