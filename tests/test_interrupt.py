@@ -42,6 +42,7 @@ from processes.comms.deadline import Deadline
 from processes.runners.dask.values import OnCluster
 from processes.runners.pool.child import Child
 from processes.runners.shelf import Shelf
+from processes.scheduler import Scheduler
 
 ALARM = getattr(signal, "SIGALRM", signal.SIGABRT)  # Windows has no alarms
 
@@ -811,6 +812,46 @@ def test_a_signal_that_strikes_where_warm_workers_come_and_go_leaves_none_behind
         with handled_by(strike), pytest.raises(Struck):
             process.run(runner=runner)
         process.run(runner=runner).raise_for_errors()
+
+
+@needs_kill
+def test_a_worker_that_a_signal_has_kept_from_being_stopped_is_given_no_other_task(monkeypatch, tmp_path):
+    def begin_and_sleep() -> None:
+        (tmp_path / f"{os.getpid()}").touch()
+        time.sleep(600)
+
+    def fail() -> None:
+        while not os.listdir(tmp_path):
+            time.sleep(0.01)
+        raise ValueError
+
+    process = Process([Task("sleeps", begin_and_sleep), Task("fails", fail)])
+    with ProcessPoolRunner(2) as runner:
+        strike_behind(ProcessPoolRunner, "_forget", monkeypatch)
+        with handled_by(strike), pytest.raises(Struck):
+            process.run(runner=runner, fail_fast=True)
+        assert not psutil.pid_exists(int(os.listdir(tmp_path)[0]))
+
+
+@pytest.mark.leaves_threads
+def test_a_thread_that_a_signal_has_kept_from_being_stopped_is_left_behind_all_the_same(monkeypatch):
+    begun, end = threading.Event(), threading.Event()
+    waited: list[bool] = []
+
+    def begin_and_wait() -> None:
+        begun.set()
+        waited.append(end.wait(30))
+
+    def fail() -> None:
+        begun.wait(60)
+        strike_behind(Scheduler, "_runner_of", monkeypatch)
+        raise ValueError
+
+    process = Process([Task("waits", begin_and_wait), Task("fails", fail)])
+    with handled_by(strike), pytest.raises(Struck):
+        process.run(runner="thread", fail_fast=True)
+    assert not waited
+    end.set()
 
 
 def module_of(frame):

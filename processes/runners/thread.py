@@ -130,12 +130,14 @@ class ThreadRunner(WarmRunner["_Thread"]):
 
     def stop(self, ticket: int) -> None:
         self._stopped.add(ticket)
-        self.held -= 1
         # The thread that has this attempt, or is about to take it, ends after it; another takes its place.
         self._threads = [thread for thread in self._threads if thread.ticket != ticket]
+        self.held -= 1
         self._add_needed_threads()
 
     def close(self) -> None:
+        if self.held:  # a signal's handler has raised before all were stopped
+            self._threads = [thread for thread in self._threads if not thread.ticket]
         self._attempts.put(None)
         serving = {*self._threads}
         while serving:

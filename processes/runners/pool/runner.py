@@ -308,11 +308,10 @@ class ProcessPoolRunner(WarmRunner[Child]):
         return "" if child is None else child.stack()
 
     def stop(self, ticket: int) -> None:
-        worker = self._worker_at(ticket)
+        if (worker := self._worker_at(ticket)) is not None:
+            self._kill(worker)  # before it holds nothing, and counts as idle, should a signal's handler raise
         if self._forget(ticket):
             self._jobs -= 1
-        if worker is not None:
-            self._kill(worker)
 
     def _worker_at(self, ticket: int) -> Child | None:
         """Return the worker that is at an attempt, which then begins no other; None if none is.
