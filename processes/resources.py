@@ -200,15 +200,10 @@ class _Queue:
         """Tell the lowest rank of those that need no more than there is; NEVER for none."""
         lowest, found = self._lowest, NEVER
         node, end = len(self._amounts), len(self._amounts) + bisect_right(self._amounts, available)
-        while node < end:  # from the leaves up, the nodes that stand above just those from here to there
-            if node % 2:
-                if lowest[node] < found:
-                    found = lowest[node]
-                node += 1
-            if end % 2:
-                end -= 1
-                if lowest[end] < found:
-                    found = lowest[end]
-            node //= 2
-            end //= 2
+        while node < end:  # from the leaves up: what is between both ends stands below others there, too
+            if lowest[node] < found:
+                found = lowest[node]
+            if lowest[end - 1] < found:
+                found = lowest[end - 1]
+            node, end = (node + 1) // 2, end // 2
         return found
