@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from types import FrameType
+from types import FrameType, MethodType
 
 import psutil
 import pytest
@@ -591,6 +591,51 @@ def test_a_signal_that_strikes_while_an_argument_is_serialized_ends_the_run(numb
                 process.run(runner=runner)
             assert time.monotonic() - began < 60
             assert process.report.entries["slow"].status is TaskStatus.PENDING
+
+
+class StruckInItsCode:
+    """Cannot be serialized; a signal strikes when it is asked for its method, or as often refused as told."""
+
+    def __init__(self, refusals: int = 0) -> None:
+        self.refusals = refusals
+
+    def __getattribute__(self, name: str) -> object:
+        if name == "method":
+            signal.raise_signal(ALARM)
+        return object.__getattribute__(self, name)
+
+    def __reduce__(self) -> object:
+        if not self.refusals:
+            signal.raise_signal(ALARM)
+        self.refusals -= 1
+        raise TypeError
+
+    def method(self) -> None:
+        pass
+
+
+def refused_by_pydantic(value: object) -> Exception:
+    pydantic = pytest.importorskip("pydantic")
+    with pytest.raises(pydantic.ValidationError) as info:
+        pydantic.TypeAdapter(int).validate_python(value)
+    return info.value
+
+
+@pytest.mark.parametrize(
+    "argument_of",
+    [
+        lambda: MethodType(StruckInItsCode.method, StruckInItsCode(refusals=99)),
+        lambda: refused_by_pydantic(StruckInItsCode()),
+        lambda: refused_by_pydantic([StruckInItsCode(refusals=1)]),
+    ],
+    ids=["method", "exception", "part-of-exception"],
+)
+def test_a_signal_that_strikes_in_the_code_of_an_argument_that_travels_otherwise_too_ends_the_run(
+    argument_of,
+):
+    process = Process([Task("one", repr, args=([argument_of()],))])
+    with handled_by(strike), pytest.raises(Struck):
+        process.run(runner="process")
 
 
 @pytest.mark.parametrize("who", ["report", "thread"])

@@ -58,6 +58,7 @@ from .pickling import (
     ATOMS,
     LARGE,
     PROTOCOL,
+    Contained,
     Pickled,
     dump_value,
     first_of_run,
@@ -256,7 +257,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         """Reduce a method to its object and its name, so that its code stays here, if its class is there."""
         owner = method.__self__
         if self._to_sender or self._classes is not None or _is_importable_class(owner):
-            with suppress(Exception):  # the object's own code
+            with Contained():  # the object's own code
                 name = method.__func__.__name__
                 if getattr(owner, name, None) == method:
                     return getattr, (owner, name)

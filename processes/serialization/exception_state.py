@@ -223,10 +223,10 @@ class _Writer:
                 reduced: Any = exception.__reduce_ex__(PROTOCOL)
                 make, arguments, *_ = reduced
                 with _tables.closed():
-                    try:
+                    data = b""
+                    with Contained():
                         data = self._dump((make, arguments)).data
-                    except Exception:  # as the contents raise it
-                        data = self._dump((make, self._sendable(arguments))).data
+                    data = data or self._dump((make, self._sendable(arguments))).data
                 if type(_made_by_itself(data)) is type(exception):
                     return data
             return b""
@@ -240,11 +240,10 @@ class _Writer:
             return kind(map(self._sendable, value))
         if kind is dict:
             return {key: self._sendable(item) for key, item in value.items()}
-        try:
+        with Contained():
             self._dump(value)
-        except Exception:  # as the contents raise it
-            return bounded_repr(value)
-        return value
+            return value
+        return bounded_repr(value)
 
     def _content(self, value: Any) -> Any:
         kind = type(value)
