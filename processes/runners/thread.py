@@ -136,7 +136,7 @@ class ThreadRunner(WarmRunner["_Thread"]):
         self._add_needed_threads()
 
     def close(self) -> None:
-        if self.held:  # a signal's handler has raised before all were stopped
+        if self.held > 0:  # a signal's handler has raised before all were stopped
             self._threads = [thread for thread in self._threads if not thread.ticket]
         self._attempts.put(None)
         serving = {*self._threads}
