@@ -594,8 +594,17 @@ def _names_below(graph: Graph) -> Callable[[int], list[str]]:
 
     def names_below(task: int) -> list[str]:
         nearest = tuple(graph.dependants[task])
-        if nearest not in made:
-            made[nearest] = [graph.names[below] for below in graph.descendants(task)]
+        if nearest in made:
+            return made[nearest]
+        # Thousands may each have a chain of their own that ends above the same tasks.
+        chain, last, furthest = [], task, nearest
+        while len(furthest) == 1:
+            (last,) = furthest
+            chain.append(graph.names[last])
+            furthest = tuple(graph.dependants[last])
+        if furthest not in made:
+            made[furthest] = [graph.names[below] for below in graph.descendants(last)]
+        made[nearest] = chain + made[furthest]
         return made[nearest]
 
     return names_below

@@ -199,6 +199,17 @@ def test_tasks_that_fail_above_the_same_ones_share_the_list_of_these():
     assert one is two
 
 
+def test_a_failure_above_a_chain_names_all_that_is_below():
+    needs = {"a": [], "b": [], "c": ["a"], "d": ["c"], "e": ["d", "b"], "f": ["e"], "g": ["e"], "h": ["f"]}
+    tasks = [
+        Task(name, max, dependencies=[TaskDependency(other) for other in others])
+        for name, others in needs.items()
+    ]
+    errored = Process(tasks).run(runner="sequential").errored
+    found = {name: "".join(entry.error.downstream_impact) for name, entry in errored.items()}
+    assert found == {"a": "cdefgh", "b": "efgh"}
+
+
 def test_a_report_is_made_from_results():
     tasks = [
         Task("use", work, dependencies=[TaskDependency("load")], args=(1,), kwargs={"k": 2}),
