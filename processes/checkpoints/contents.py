@@ -9,6 +9,7 @@ from __future__ import annotations
 import abc
 import contextlib
 import functools
+import marshal
 import struct
 import sys
 import threading
@@ -17,6 +18,7 @@ from collections.abc import Mapping, Set
 from contextvars import ContextVar
 from enum import Enum
 from hashlib import blake2b
+from itertools import chain
 from operator import attrgetter
 from pickle import PickleBuffer
 from types import (
@@ -46,7 +48,7 @@ from ..serialization.by_base import (
 )
 from ..serialization.class_parts import attributes_of_members
 from ..serialization.lazy_imports import LAZY_IMPORT, import_waiting_submodule, imported
-from ..serialization.pickling import LARGE, PROTOCOL
+from ..serialization.pickling import LARGE, NUMBERS_AND_TEXT, PROTOCOL
 from ..serialization.reducers import KNOWN_BY_IDENTITY, is_of_wrapt, made_of
 from .code_reading import TYPE_ALIAS, annotation_texts, named_in_annotations
 from .library_contents import WHAT_COUNTS, repr_without_addresses
@@ -59,6 +61,7 @@ if TYPE_CHECKING:
     from .fingerprint import Fingerprints
 
 DIGEST_BYTES: Final = 20
+_MARSHAL_VERSION: Final = 2  # later ones tell equal values apart that are one object, or are not
 
 # What Python derives from the rest of a class, differs from run to run, or tells where the class stands.
 _DERIVED: Final = {
@@ -188,22 +191,25 @@ class Writer:
             self._put(tag, memory.tobytes())
 
     def write_tuple(self, value: tuple[Any, ...]) -> None:
-        self._put(b"tuple", str(len(value)))
-        for item in value:
-            self.write(item)
+        self._write_items(b"tuple", value)
 
     def write_list(self, value: list[Any]) -> None:
         if not self._is_again(value):
-            self._put(b"list", str(len(value)))
-            for item in value:
-                self.write(item)
+            self._write_items(b"list", value)
 
     def write_dict(self, value: Mapping[Any, Any]) -> None:
         if not self._is_again(value):
-            self._put(b"dict", str(len(value)))
-            for key, item in list(value.items()):
-                self.write(key)
-                self.write(item)
+            pairs = list(value.items())
+            self._write_items(b"dict", [*chain.from_iterable(pairs)])
+
+    def _write_items(self, tag: bytes, items: Any) -> None:
+        """Write what is in a container, at once if it is numbers and text, as most of a large one is."""
+        if NUMBERS_AND_TEXT.issuperset(map(type, items)):
+            self._put(tag + b" of numbers and text", marshal.dumps(items, _MARSHAL_VERSION))
+            return
+        self._put(tag, str(len(items)))
+        for item in items:
+            self.write(item)
 
     def write_set(self, value: Iterable[Any]) -> None:
         tag, items = type(value).__name__.encode(), [*value]  # whose own order differs from run to run

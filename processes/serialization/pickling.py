@@ -31,7 +31,7 @@ PROTOCOL: Final = 5  # the first with out-of-band buffers
 ARGUMENTS: Final = ("args", "kwargs")  # what these are called in errors
 
 ATOMS: Final = frozenset({type(None), bool, int, float, complex, str, bytes})
-_NUMBERS_AND_TEXT: Final = ATOMS - {bytes}
+NUMBERS_AND_TEXT: Final = ATOMS - {bytes}
 _SMALL: Final = 16  # items; looking through more takes longer than the pickler that it saves
 
 
@@ -230,7 +230,7 @@ def dump_simple(value: object) -> bytes | None:
 
 def dump_simple_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes | None:
     """Do what :func:`dump_simple` does, for arguments: most are a few numbers and texts by position."""
-    if kwargs or len(args) > _SMALL or not _NUMBERS_AND_TEXT.issuperset(map(type, args)):
+    if kwargs or len(args) > _SMALL or not NUMBERS_AND_TEXT.issuperset(map(type, args)):
         return dump_simple((args, kwargs))
     data = pickle.dumps((args, kwargs), PROTOCOL)
     return data if len(data) < LARGE else None
@@ -330,17 +330,17 @@ def is_simple(value: Any) -> bool:
 
 def _holds_atoms(value: Any) -> bool:
     kind = type(value)
-    if kind in _NUMBERS_AND_TEXT:
+    if kind in NUMBERS_AND_TEXT:
         return True
     if kind is tuple or kind is list:
         return len(value) <= _SMALL and (
-            _NUMBERS_AND_TEXT.issuperset(map(type, value)) or _are_small_atoms(value)
+            NUMBERS_AND_TEXT.issuperset(map(type, value)) or _are_small_atoms(value)
         )
     if kind is dict:
         return not value or (
             len(value) <= _SMALL
             and ATOMS.issuperset(map(type, value))
-            and (_NUMBERS_AND_TEXT.issuperset(map(type, value.values())) or _are_small_atoms(value.values()))
+            and (NUMBERS_AND_TEXT.issuperset(map(type, value.values())) or _are_small_atoms(value.values()))
         )
     return _are_small_atoms((value,))
 
