@@ -27,6 +27,7 @@ from programs import output_of
 from steadiness import steadily
 
 from processes.exceptions import StandInError
+from processes.reprs import bounded_repr
 from processes.serialization.exception_state import dump_exception, load_exception
 from processes.serialization.pickling import dump, load
 from processes.serialization.tracebacks import FRAMES_WITH_VARIABLES, VARIABLE_CHARACTERS
@@ -150,6 +151,14 @@ def test_what_builtin_exceptions_hold_in_c_comes_back() -> None:
     for make in SPECIAL:
         exception = make()
         assert_same(there_and_back(exception), exception)
+
+
+def test_a_large_object_that_lacks_an_attribute_stays_where_it_is() -> None:
+    table = list(range(100_000))
+    exception = catch(lambda: table.no_such_attribute)  # type: ignore[attr-defined]
+    copy: Any = there_and_back(exception)
+    assert (type(copy), str(copy), copy.name) == (AttributeError, str(exception), "no_such_attribute")
+    assert copy.obj == bounded_repr(table)
 
 
 # What users write

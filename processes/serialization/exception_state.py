@@ -19,9 +19,10 @@ A value in such a pickle may hold exceptions too, and they a value with others: 
 The tables around it are open meanwhile, numbered from the outermost on, in writing as in reading. So a
 value that leads back to an exception around it names the place, and still leads to it when it is read.
 
-What cannot be pickled, or not be read back, is replaced by its repr. An exception that cannot tell its text
-for lack of that gets a class that does, derived from its own. A class that cannot be made elsewhere is
-replaced by one of the same name, made on the spot: see :class:`processes.exceptions.StandInError`.
+What cannot be pickled, or not be read back, is replaced by its repr; and so is a large object that an
+AttributeError is about. An exception that cannot tell its text for lack of that gets a class that does,
+derived from its own. A class that cannot be made elsewhere is replaced by one of the same name, made on the
+spot: see :class:`processes.exceptions.StandInError`.
 """
 
 from __future__ import annotations
@@ -172,6 +173,7 @@ class _Writer:
     def _row(
         self, exception: BaseException, stand_in: tuple[str, ...], frames: list[Frame]
     ) -> dict[str, Any]:
+        lacks_attribute = issubclass(type(exception), AttributeError)
         attributes = list(_attributes(exception).items())  # psycopg changes them when it is reduced
         row = {
             "class": self._class(type(exception)),
@@ -181,7 +183,11 @@ class _Writer:
             "attributes": {
                 _plain_name(name): self._attribute(exception, name, value) for name, value in attributes
             },
-            "fields": {name: self._content(value) for name, value in _fields(exception)},
+            # What lacks an attribute may be a table of gigabytes, and nobody has asked for it.
+            "fields": {
+                name: self._content(value, only_small=name == "obj" and lacks_attribute)
+                for name, value in _fields(exception)
+            },
             "cause": self._content(_SLOTS["__cause__"].__get__(exception)),
             "context": self._content(_SLOTS["__context__"].__get__(exception)),
             "suppress_context": _SLOTS["__suppress_context__"].__get__(exception),
@@ -245,7 +251,7 @@ class _Writer:
             return value
         return bounded_repr(value)
 
-    def _content(self, value: Any) -> Any:
+    def _content(self, value: Any, *, only_small: bool = False) -> Any:
         kind = type(value)
         if kind in ATOMS:
             return value
@@ -255,15 +261,16 @@ class _Writer:
         if _are_exceptions(value):
             return [kind is list, *self._contents(value)]  # a group's members among its arguments, say
         with Contained():
-            pickled = self._dump(value, new_locks=True)
-            if pickled.modules or not pickled.plain:
-                pickle.loads(pickled.data)  # noqa: S301 - our own
-            return pickled.data, name_of_class(kind)
+            pickled = self._dump(value, new_locks=True, in_pieces=only_small)
+            if pickled.data:
+                if pickled.modules or not pickled.plain:
+                    pickle.loads(pickled.data)  # noqa: S301 - our own
+                return pickled.data, name_of_class(kind)
         self._has_replaced = True
         return bounded_repr(value)
 
-    def _dump(self, value: Any, *, new_locks: bool = False) -> Pickled:
-        return dump_value(value, self._to_sender, classes=self._left_out, new_locks=new_locks)
+    def _dump(self, value: Any, *, new_locks: bool = False, in_pieces: bool = False) -> Pickled:
+        return dump_value(value, self._to_sender, in_pieces, self._left_out, new_locks=new_locks)
 
 
 def _note_lost_texts(rows: list[dict[str, Any]]) -> None:
