@@ -221,7 +221,9 @@ class _Renderer:
         if kind is int and value.bit_length() > 10_000:  # quadratic to convert
             return f"<int of {value.bit_length()} bits>"
         if kind in _PLAIN:
-            return cut(repr(value), max(room, 40))  # half a number would be worse than a few characters more
+            text = repr(value)
+            # Half a number would be worse than a few characters more.
+            return text if len(text) <= 40 else cut(text, max(room, 40))
         if kind in _BRACKETS:
             return self._container(value, room)
         if _is_long_container(value, room):
@@ -274,6 +276,8 @@ class _Renderer:
 
 
 def _render_string(value: str | bytes | bytearray, room: int) -> str:
+    if len(value) <= room and len(text := repr(value)) <= room + 2:
+        return text
     shown = min(len(value), room)
     text = repr(value[:shown])
     while len(text) > room + 2 and shown:  # escapes can make it ten times as long
