@@ -1,4 +1,4 @@
-"""Hears what a function prints, and tells it line by line as log records.
+"""Hears what a function prints, and tells it in lines.
 
 In this process that is what goes through `sys.stdout` and `sys.stderr`. Worker processes turn their
 descriptors, see :mod:`processes.runners.pool.output`.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import atexit
 import codecs
 import io
-import logging
 import sys
 import threading
 from collections import deque
@@ -21,9 +20,6 @@ from .log_capture import is_handled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-
-LOGGER_NAME = "output"
-"""What records of lines have for the name of their logger."""
 
 MOST_IN_LINE = 1 << 20  # characters; what has no end is told in pieces
 
@@ -42,13 +38,13 @@ atexit.register(_stand_ins.clear)  # what they stand for may have something to w
 
 
 class Lines:
-    """Cuts text into lines, and tells each as a record.
+    """Cuts text into lines, and tells as many at once as there are.
 
     Of a line that was overwritten, as progress bars do it with carriage returns, the last state counts.
     """
 
-    def __init__(self, on_record: Callable[[logging.LogRecord], None]) -> None:
-        self._on_record = on_record
+    def __init__(self, on_lines: Callable[[list[str]], None]) -> None:
+        self._on_lines = on_lines
         # Guards all below: a function's threads may print at once. Reentrant: so may a signal's handler.
         self._taking = threading.RLock()
         self._begun: list[str] = []  # a line without end, in parts: to join them at each would take long
@@ -65,8 +61,8 @@ class Lines:
             self._size += len(rest)
             if self._size > MOST_IN_LINE:
                 lines.append(self._take_begun())
-        for line in lines:
-            self._tell(line)
+        if lines:
+            self._tell(lines)
 
     def write_bytes(self, data: bytes, *, final: bool = False) -> None:
         """Take some text that is encoded in UTF-8; other bytes are shown as they are written in Python."""
@@ -80,7 +76,7 @@ class Lines:
         with self._taking:
             begun = self._take_begun()
         if begun:
-            self._tell(begun)
+            self._tell([begun])
 
     def _take_begun(self) -> str:
         begun = "".join(self._begun)
@@ -88,15 +84,8 @@ class Lines:
         self._size = 0
         return begun
 
-    def _tell(self, line: str) -> None:
-        last_state = line.rstrip("\r").rpartition("\r")[2]
-        self._on_record(record_of(last_state))
-
-
-def record_of(line: str) -> logging.LogRecord:
-    """Make the record of a line."""
-    fields = {"name": LOGGER_NAME, "levelno": logging.INFO, "levelname": "INFO", "msg": line}
-    return logging.makeLogRecord(fields)
+    def _tell(self, lines: list[str]) -> None:
+        self._on_lines([line.rstrip("\r").rpartition("\r")[2] for line in lines])
 
 
 class CapturedOutput:
@@ -107,8 +96,8 @@ class CapturedOutput:
 
     __slots__ = ("_token", "is_over", "lines", "number")
 
-    def __init__(self, on_record: Callable[[logging.LogRecord], None]) -> None:
-        self.lines = tuple(Lines(on_record) for _ in _NAMES)
+    def __init__(self, on_lines: Callable[[list[str]], None]) -> None:
+        self.lines = tuple(Lines(on_lines) for _ in _NAMES)
         self.is_over = False
 
     def __enter__(self) -> None:

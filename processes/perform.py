@@ -165,7 +165,7 @@ def _call_and_capture(attempt: Attempt) -> Any:
             return _call(attempt)
         from .output_capture import CapturedOutput
 
-        with CapturedOutput(attempt.on_record):
+        with CapturedOutput(attempt.on_record.take_lines):
             return _call(attempt)
 
 

@@ -20,11 +20,13 @@ from .interrupt import is_of_signal
 from .log_capture import anybody_listens
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from .task import Task
 
 PARENT = logging.getLogger("processes")
+OUTPUT_LOGGER = "output"
+"""What records of what a task prints have for the name of their logger."""
 TASK_CONTEXT = "task_context"
 """The attribute of the record of a failure that has all that is known of it."""
 _FORMATTER = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -141,8 +143,27 @@ class TaskFileHandler(logging.Handler):
                 raise
             self.handleError(record)
             return
+        self._write(line + "\n")
+
+    def handle_lines(self, lines: list[str]) -> None:
+        """Append what was printed, a record for each line.
+
+        Where nothing of the program's looks at each, all are written at once: there may be millions.
+        """
+        if (
+            self.formatter is _FORMATTER
+            and not self.filters
+            and logging.getLogRecordFactory() is logging.LogRecord
+        ):
+            head = self.format(_record_of(""))
+            self._write("".join([f"{head}{line}\n" for line in lines]))
+        else:
+            for line in lines:
+                self.handle(_record_of(line))
+
+    def _write(self, text: str) -> None:
         try:
-            _append(self.baseFilename, (line + "\n").encode(errors="backslashreplace"))
+            _append(self.baseFilename, text.encode(errors="backslashreplace"))
         except OSError as error:
             self._warn(error)
 
@@ -159,8 +180,13 @@ class TaskFileHandler(logging.Handler):
             )
 
 
+def _record_of(line: str) -> logging.LogRecord:
+    fields = {"name": OUTPUT_LOGGER, "levelno": logging.INFO, "levelname": "INFO", "msg": line}
+    return logging.makeLogRecord(fields)
+
+
 class RecordSink:
-    """Takes the records that a task's function logs itself, and writes them to the task's log file."""
+    """Takes what a task's function logs and prints itself, and writes it to the task's log file."""
 
     def __init__(self, handlers: list[TaskFileHandler]) -> None:
         self._handlers = handlers
@@ -168,11 +194,18 @@ class RecordSink:
 
     def __call__(self, record: logging.LogRecord) -> None:
         """Write a record, unless the sink is closed."""
+        self._take(record.levelno, lambda handler: handler.handle(record))
+
+    def take_lines(self, lines: list[str]) -> None:
+        """Write what was printed, a record for each line, unless the sink is closed."""
+        self._take(logging.INFO, lambda handler: handler.handle_lines(lines))
+
+    def _take(self, level: int, write: Callable[[TaskFileHandler], object]) -> None:
         for handler in self._handlers:
             handler.acquire()
             try:
-                if not self._closed and record.levelno >= handler.level:
-                    handler.handle(record)
+                if not self._closed and level >= handler.level:
+                    write(handler)
             finally:
                 handler.release()
 

@@ -549,6 +549,42 @@ def test_a_task_that_runs_alone_logs_through_its_own_logger(path, tmp_path, monk
     assert os.listdir() == []
 
 
+def test_a_thousand_lines_that_were_printed_are_written_at_once(path, monkeypatch):
+    sink = record_sink(Task("a", work, path))
+    opened, real_open = [], os.open
+    monkeypatch.setattr(os, "open", lambda *args: opened.append(args) or real_open(*args))
+    sink.take_lines([f"line {number}" for number in range(1000)])
+    assert len(opened) == 1
+    lines = path.read_text().splitlines()
+    assert [line.partition("INFO output: ")[2] for line in lines] == [f"line {n}" for n in range(1000)]
+
+
+@pytest.mark.parametrize("how", ["filter", "formatter", "factory"])
+def test_whatever_of_the_program_looks_at_records_sees_each_line_that_is_printed(path, how):
+    sink = record_sink(task := Task("a", work, path))
+    handler, seen = task.logger.handlers[0], []
+    factory = logging.getLogRecordFactory()
+
+    class Noting(logging.LogRecord):
+        def getMessage(self) -> str:  # noqa: N802 - logging's name
+            seen.append(self.msg)
+            return super().getMessage()
+
+    if how == "filter":
+        handler.addFilter(lambda record: seen.append(record.msg) or True)
+    elif how == "formatter":
+        handler.setFormatter(formatter := logging.Formatter("%(message)s"))
+        formatter.formatMessage = lambda record: seen.append(record.message) or record.message
+    else:
+        logging.setLogRecordFactory(Noting)
+    try:
+        sink.take_lines(["one", "two"])
+    finally:
+        logging.setLogRecordFactory(factory)
+    assert seen == ["one", "two"]
+    assert [line[-3:] for line in path.read_text().splitlines()] == seen
+
+
 def test_a_closed_sink_writes_no_more_and_keeps_nobody_from_the_file(path):
     task = Task("a", work, path)
     sink = record_sink(task)

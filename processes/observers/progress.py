@@ -207,8 +207,8 @@ class _AboveLine(StandInStream):
         super().__init__(stream)
         self._console = console
         self._decoder = AnsiDecoder()
-        self._whole: deque[logging.LogRecord] = deque()  # lines that are to be shown
-        self._lines: Lines | None = Lines(self._whole.append)
+        self._whole: deque[str] = deque()  # lines that are to be shown
+        self._lines: Lines | None = Lines(self._whole.extend)
 
     def lines(self) -> Lines | None:
         return self._lines
@@ -231,7 +231,7 @@ class _AboveLine(StandInStream):
         shown = []
         with suppress(IndexError):  # there are no more; another thread may take some
             while True:
-                shown.append(self._decoder.decode_line(self._whole.popleft().getMessage()))
+                shown.append(self._decoder.decode_line(self._whole.popleft()))
         if shown:
             from rich.text import Text
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..attempt import Attempt, Finished, Raised, Returned, Worker, WorkerDied, put_in
 from ..exceptions import SerializationError, WorkerDiedError
 from ..log_capture import Capture
-from ..output_capture import CapturedOutput, record_of
+from ..output_capture import CapturedOutput
 from ..perform import perform
 from ..serialization.pickling import ARGUMENTS, dump, load
 from ..serialization.rebuild import reader
@@ -126,9 +126,6 @@ def respond(request: Request, results: Iterable[Buffer] = ()) -> Response:
         reach, _ = reach_of(logging.getLogger(record.name))
         records.append(dump_record(record, reach))
 
-    def note_line(record: logging.LogRecord) -> None:
-        records.append(record.getMessage())
-
     if is_elsewhere:
         _take_over_levels(request.levels)
     try:
@@ -142,7 +139,7 @@ def respond(request: Request, results: Iterable[Buffer] = ()) -> Response:
         is_heard = is_elsewhere or request.has_file
         with (
             Capture(note, alone=is_elsewhere) if is_heard else nullcontext(),
-            CapturedOutput(note_line) if request.captures_output else nullcontext(),
+            CapturedOutput(records.extend) if request.captures_output else nullcontext(),
         ):
             finished = perform(attempt, worker, owns_process=owns_process)
         del attempt
@@ -297,7 +294,7 @@ class Requests:
                 failure = log_for(worker, handle_record, record, attempt.on_record, response.is_elsewhere)
             else:
                 assert attempt.on_record is not None
-                failure = log_for(worker, attempt.on_record, record_of(record))
+                failure = log_for(worker, attempt.on_record.take_lines, [record])
             if failure is not None:
                 return failure
         return None

@@ -309,7 +309,7 @@ def test_a_task_has_one_logger_whoever_asks_first():
 
 def test_what_threads_print_at_once_is_told_whole():
     told: list[str] = []
-    lines = Lines(lambda record: told.append(record.getMessage()))
+    lines = Lines(told.extend)
 
     def write() -> None:
         for _ in range(20_000):

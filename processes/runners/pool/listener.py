@@ -39,12 +39,12 @@ class Listener:
         if kind == wire.OUTPUT_FILE:
             descriptor = take_file(body, child.side_channel)
             if descriptor is not None and on_record is not None:
-                child.output = WrittenOutput(ticket, descriptor, on_record)
+                child.output = WrittenOutput(ticket, descriptor, on_record.take_lines)
             elif descriptor is not None:
                 os.close(descriptor)
         elif kind == wire.OUTPUT:
             if on_record is not None:
-                self._log(child, ticket, tell_output, body, on_record)
+                self._log(child, ticket, tell_output, body, on_record.take_lines)
         elif child.output is not None:
             self._log(child, ticket, child.output.tell, *wire.LENGTH.unpack(body))
 

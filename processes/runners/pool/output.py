@@ -17,7 +17,6 @@ from . import wire
 from .abilities import anonymous_file, flush_c_streams
 
 if TYPE_CHECKING:
-    import logging
     from _socket import socket
     from collections.abc import Callable
 
@@ -177,12 +176,12 @@ def _flush() -> None:
 
 
 class WrittenOutput:
-    """In the parent: what an attempt has written, of which `on_record` is told each line."""
+    """In the parent: what an attempt has written, of which `on_lines` is told."""
 
-    def __init__(self, ticket: int, descriptor: int, on_record: Callable[[logging.LogRecord], None]) -> None:
+    def __init__(self, ticket: int, descriptor: int, on_lines: Callable[[list[str]], None]) -> None:
         self.ticket = ticket
         self._descriptor = descriptor
-        self._lines = Lines(on_record)
+        self._lines = Lines(on_lines)
         self._read = 0
 
     def size(self) -> int:
@@ -204,8 +203,8 @@ class WrittenOutput:
             os.close(self._descriptor)
 
 
-def tell_output(text: bytes, on_record: Callable[[logging.LogRecord], None]) -> None:
+def tell_output(text: bytes, on_lines: Callable[[list[str]], None]) -> None:
     """Tell what an attempt has written that is over."""
-    lines = Lines(on_record)
+    lines = Lines(on_lines)
     lines.write_bytes(text)
     lines.close()
