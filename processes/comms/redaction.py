@@ -69,6 +69,7 @@ class Redactor:
     def __init__(self, names: Iterable[str] = ()) -> None:
         self._names = SecretNames(names)
         self._secrets: set[str] = set()
+        self._added: set[str] = set()  # they were learned from: thousands of tasks may have the same token
         self._needles = Needles(())  # finds the secrets, as soon as all are learned
         self._room = MAX_ALL_TEXTS
 
@@ -179,6 +180,9 @@ class Redactor:
 
     def _add(self, text: str) -> None:
         """Learn a secret, its parts between white space, and how they look in a repr or a URL."""
+        if text in self._added:
+            return
+        self._added.add(text)
         for part in {text.strip(), *re.split(r"[\s;,]+", text)}:
             for value in (part, part.partition("=")[2].rstrip("=")):  # cookies are name=value; name=value
                 if len(value) >= SHORTEST and not self._is_common(value):
