@@ -1586,12 +1586,37 @@ def test_what_a_module_without_a_file_defines_counts_with_its_code(monkeypatch):
     assert digest("1") == first
 
 
-def test_what_numpy_makes_of_a_function_has_a_fingerprint_only_where_that_is_told():
+def test_what_numpy_makes_of_a_function_counts_with_that_function():
     numpy = pytest.importorskip("numpy")
     made = Fingerprints()
     assert made.of_call(numpy.vectorize(abs), (), {}) != made.of_call(numpy.vectorize(len), (), {})
-    with pytest.raises(NoFingerprintError, match=r"its function: TypeError\(.*abs \(vectorized\)"):
-        made.of_call(numpy.frompyfunc(abs, 1, 1), (), {})
+    first, other, third, with_identity = (
+        made.of_call(numpy.frompyfunc(function, 2, 1, **identity), (), {})
+        for function, identity in (
+            (lambda a, b: a + b, {}),
+            (lambda a, b: a - b, {}),
+            (lambda a, b: a + b, {}),
+            (lambda a, b: a + b, {"identity": 0}),
+        )
+    )
+    assert third == first
+    assert len({first, other, with_identity}) == 3
+    assert made.of_call(numpy.add, (1, 2), {}) != made.of_call(numpy.subtract, (1, 2), {})
+
+
+def test_an_attribute_of_a_number_of_numpys_counts():
+    numpy = pytest.importorskip("numpy")
+
+    class Length(numpy.float64):
+        pass
+
+    def digest(unit: str) -> bytes:
+        length = Length(2)
+        length.unit = unit
+        return Fingerprints().of_call(print, (length,), {})
+
+    assert digest("m") != digest("km")
+    assert digest("m") == digest("m")
 
 
 def test_a_large_array_that_many_calls_get_is_read_once():

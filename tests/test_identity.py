@@ -2915,11 +2915,84 @@ RATE = 3
 rated = numpy.vectorize(lambda amount: amount * RATE, otypes=[float])
 rated([1, 2])  # after which it keeps a function of numpy's
 
+joined = numpy.frompyfunc(lambda first, second: f"{first}{second}" * RATE, 2, 1)
+added = numpy.frompyfunc(lambda first, second: first + second, 2, 1, identity=0)
+reordered = numpy.frompyfunc(lambda first, second: first + second, 2, 1, identity=None)
+
+def reduced(ufunc, items, **options):
+    try:
+        return ufunc.reduce(numpy.array(items, dtype=object), **options)
+    except ValueError:
+        return "refused"
+
+def tell(ufunc):
+    # Only one that is told to have no identity may be reduced along several axes.
+    return ufunc.__name__, ufunc.identity, reduced(ufunc, []), reduced(ufunc, [[1, 2]], axis=(0, 1))
+
 def tasks():
-    return [Task("rated", lambda: rated([1, 2]).tolist())]
+    return [
+        Task("rated", lambda: rated([1, 2]).tolist()),
+        Task("joined", lambda: joined(["a", "b"], "c").tolist()),
+        *(Task(f"argument-{i}", tell, args=(ufunc,)) for i, ufunc in enumerate((joined, added, reordered))),
+        Task("library", lambda ufunc: ufunc is numpy.add, args=(numpy.add,)),
+    ]
 """
 
 
-def test_what_numpy_has_vectorized_and_called_travels(tmp_path):
+def test_what_numpy_makes_of_functions_travels(tmp_path):
     pytest.importorskip("numpy")
-    assert same_outcomes_of(VECTORIZED, tmp_path) == {"rated": [3.0, 6.0]}
+    found = same_outcomes_of(VECTORIZED, tmp_path)
+    assert found["rated"] == [3.0, 6.0]
+    assert found["joined"] == ["acacac", "bcbcbc"]
+    assert found["argument-0"] == ["<lambda> (vectorized)", None, "refused", "refused"]
+    assert found["argument-1"] == ["<lambda> (vectorized)", 0, 0, 3]
+    assert found["argument-2"] == ["<lambda> (vectorized)", None, "refused", 3]
+    assert found["library"] is True
+
+
+SCALARS = """
+import numpy
+
+class Length(numpy.float64):
+    def __new__(cls, number, unit):
+        made = super().__new__(cls, number * (1000 if unit == "km" else 1))
+        made.unit = unit
+        return made
+
+class Place(numpy.str_):
+    pass
+
+class Own(numpy.int32):
+    def __reduce__(self):
+        return Own, (int(self) + 1,)
+
+def make():
+    return Length(2, "km"), Place("here"), numpy.array([Length(3, "m"), 1], object)
+
+def tell(length, place, array):
+    kinds = [type(one).__name__ for one in (length, place, array[0])]
+    return kinds, float(length), length.unit, array[0].unit
+
+GLOBAL = Length(4, "km")
+
+def tasks():
+    made = Process([Task("make", make)]).run(runner="process").results["make"]
+    return [
+        Task("returned", tell, args=made),
+        Task("argument", tell, args=make()),
+        Task("global", lambda: (float(GLOBAL), GLOBAL.unit)),
+        Task("own-way", lambda own: (type(own).__name__, int(own)), args=(Own(5),)),
+    ]
+"""
+
+
+def test_numbers_of_a_class_that_inherits_from_numpys_are_of_that_class(tmp_path):
+    pytest.importorskip("numpy")
+    _, found = outcomes_of(SCALARS, tmp_path)
+    told = [["Length", "Place", "Length"], 2000.0, "km", "m"]
+    assert found == {
+        "returned": told,
+        "argument": told,
+        "global": [4000.0, "km"],
+        "own-way": ["Own", 6],
+    }

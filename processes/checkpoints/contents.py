@@ -227,8 +227,6 @@ class Writer:
         reduced: Any = value.__reduce_ex__(PROTOCOL) if reduce is None else reduce(value)
         if isinstance(reduced, str):
             module = getattr(value, "__module__", None)
-            if module is None and not reduced.isidentifier():  # as numpy.frompyfunc calls what it makes
-                raise TypeError(f"cannot tell what {reduced!r} is made of")
             self._put_name(b"global", module, reduced)
             if (
                 module is None

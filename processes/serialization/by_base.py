@@ -69,12 +69,15 @@ def reduced_by_base(obj: Any, reduced: tuple[Any, ...], base: Any) -> tuple[Any,
     """Reduce an object by the base that has reduced it, if that is Python's own or numpy's.
 
     Such a base may call the class, which may want other arguments, or take them for something else; and
-    decimals, dates and arrays, say, forget attributes. `base` is what :func:`base_that_reduces` has found.
+    decimals, dates and arrays, say, forget attributes, and numpy's numbers even their class. `base` is what
+    :func:`base_that_reduces` has found.
     """
     kind: Any = type(obj)
     make, args, state, items, pairs = (*reduced, None, None, None)[:5]
     if base is not None and base.__name__ == "ndarray":
         return make, args, (state, _state_beside(base, obj)), None, None, fill_array
+    if base is not None and base.__module__ == "numpy":  # a number's, or another scalar's
+        return make_by_base, (base, kind, make(*args)), _state_beside(base, obj), None, None, give_state
     if make is not kind or base is None or hasattr(kind, "__getinitargs__"):
         return reduced
     if not args and type(base.__init__) is FunctionType:
@@ -116,8 +119,9 @@ def base_that_reduces(kind: Any) -> Any:
     """Return the base of a user's class that says how to reduce its objects; None if it is a user's too."""
     for method in ("__reduce_ex__", "__reduce__"):
         base = next(base for base in kind.__mro__ if method in vars(base))
-        if base is BaseException:  # it reduces exceptions of all kinds, each of which makes its own
-            base = next(base for base in kind.__mro__ if base.__module__ == "builtins")
+        if base is BaseException or (base.__module__, base.__name__) == ("numpy", "generic"):
+            # It reduces objects of all kinds, each of which makes its own.
+            base = next(one for one in kind.__mro__ if one.__module__ == base.__module__)
         if base is not object:
             # What an extension has made of it (SQLAlchemy of sets) the base may not be able to make.
             maker = next(one for one in kind.__mro__ if type(vars(one).get("__new__")) is BuiltinFunctionType)

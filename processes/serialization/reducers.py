@@ -6,6 +6,7 @@ import contextlib
 import copyreg
 import dataclasses
 import functools
+import gc
 import inspect
 import io
 import logging
@@ -96,6 +97,28 @@ def _reduce_class_method(method: classmethod[Any, Any, Any]) -> Any:
 def _reduce_vectorized(vectorized: Any) -> Any:
     """Reduce what `numpy.vectorize` has made without the functions that it has made of that when called."""
     return NEW_OBJECT, (type(vectorized),), vars(vectorized) | {"_ufunc": {}}
+
+
+def _reduce_ufunc(ufunc: Any) -> Any:
+    """Reduce what `numpy.frompyfunc` has made to what it is made of; others have a name."""
+    made_of = made_of_ufunc(ufunc)
+    if made_of is None:
+        return copyreg.dispatch_table[type(ufunc)](ufunc)
+    function, keywords = made_of
+    return functools.partial(sys.modules["numpy"].frompyfunc, **keywords), (function, ufunc.nin, ufunc.nout)
+
+
+def made_of_ufunc(ufunc: Any) -> tuple[Any, dict[str, Any]] | None:
+    """Return the function that `numpy.frompyfunc` was given, and its keywords; None for another's work.
+
+    It does not tell them, but to the collector.
+    """
+    held = [*gc.get_referents(ufunc), None]
+    function, *others = held
+    if not callable(function):
+        return None
+    is_told = any(value is ufunc.identity for value in others[:-1])
+    return function, {"identity": ufunc.identity} if is_told else {}
 
 
 def _reduce_scanner(scanner: Any) -> Any:
@@ -430,6 +453,7 @@ _OF_LIBRARIES: Final[dict[str, Callable[[Any], Any]]] = {
     ),
     "nanobind.nb_func": _reduce_builtin,
     "numpy.memmap": _reduce_memmap,
+    "numpy.ufunc": _reduce_ufunc,
     "numpy.vectorize": _reduce_vectorized,
     "numpy.random.mtrand.RandomState": reduce_shared,
     "pydantic._internal._validate_call.ValidateCallWrapper": _reduce_checked_call,
