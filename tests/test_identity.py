@@ -2798,6 +2798,23 @@ class Constants(type):
     def __setattr__(cls, name, value):
         raise AttributeError("constant")
 
+class Counted(type):
+    def __init__(cls, name, bases, namespace):
+        super().__init__(name, bases, namespace)
+        cls.counted = namespace.get("arity", 0)
+
+    @property
+    def arity(cls):
+        return cls.counted
+
+class Pair(metaclass=Counted):
+    arity = 2
+
+class Single(metaclass=Counted):
+    @property
+    def arity(self):
+        return Single, Pair().arity
+
 class Limits(metaclass=Constants):
     LOW, HIGH = 1, 3
 
@@ -2841,6 +2858,7 @@ ONE = Frozen(1)
 def tasks():
     return [
         Task("constants", lambda: (Limits.span(), refusal(setattr, Limits, "LOW", 3))),
+        Task("property", lambda: (Pair.arity, Pair().arity, Single().arity[0] is Single, Single().arity[1])),
         Task("slots", tell, args=(Frozen(4), Priced(5))),
         Task("global", lambda: tell(ONE, Priced(6))),
         Task("protocol", lambda: (isinstance(type, Named), refusal(issubclass, int, Named))),
@@ -2853,6 +2871,7 @@ def tasks():
 def test_what_forbids_to_set_attributes_and_what_python_has_one_of_travel(tmp_path):
     found = same_outcomes_of(GUARDED, tmp_path)
     assert found["constants"] == [2, "constant"]
+    assert found["property"] == [2, 2, True, 2]
     assert found["slots"] == [4, 5, 10, "cheap"]
     assert found["version"][0] is found["argument"] is True
 

@@ -50,7 +50,7 @@ _GIVEN_LATE: Final = {"_abc_impl", "__firstlineno__"}
 _OF_EACH_CLASS: Final = {"__dict__", "__weakref__", "__annotate_func__", "__msgspec_cache__"}
 
 # What a class has from the beginning, or never: later its name, or nothing, would be set by these.
-_FROM_THE_BEGINNING: Final = ("__dict__", "__name__")
+_FROM_THE_BEGINNING: Final = {"__dict__", "__name__"}
 
 # What is made anew with each enumeration.
 _OF_EACH_ENUM: Final = {
@@ -89,12 +89,21 @@ def parts_of_class(cls: type) -> Parts:
         return make_struct, (type(cls), cls.__name__, bases, namespace, *_form_of_struct(cls)), attributes
     if "__slots__" in vars(cls) and NamedTuple not in bases:  # which takes none in its body
         namespace["__slots__"] = vars(cls)["__slots__"]
-    for name in filter(attributes.__contains__, _FROM_THE_BEGINNING):
+    for name in [*filter(_had_from_the_beginning(cls).__contains__, attributes)]:
         own = attributes[name]
         # What a property calls may name the class, so that it is made first, and gets that later.
         is_filled_later = isinstance(own, property)
         namespace[name] = Rebuilt(make_property, type(own)) if is_filled_later else attributes.pop(name)
     return make_skeleton, (type(cls), cls.__name__, bases, namespace), attributes
+
+
+def _had_from_the_beginning(cls: type) -> set[str]:
+    """Return the names of attributes that a class cannot be given later: a metaclass may have properties."""
+    metaclass: Any = type(cls)
+    own = [kind for kind in metaclass.__mro__ if not issubclass(type, kind)]
+    return _FROM_THE_BEGINNING.union(
+        name for kind in own for name, value in vars(kind).items() if hasattr(type(value), "__set__")
+    )
 
 
 def _begun_namespace(cls: type) -> dict[str, Any]:
@@ -180,13 +189,16 @@ def take_early(cls: type, attributes: dict[str, Any]) -> list[Rebuilt]:
     """
     late = _GIVEN_LATE if is_generated(cls, "__new__") else _GIVEN_LATE | {"__new__"}
     names = sorted(attributes.keys() - late, key=[*_ASKED_FOR_OBJECTS, *attributes].index)
-    early = [_given_early(cls, name, attributes.pop(name)) for name in names]
+    begun = _had_from_the_beginning(cls)
+    early = [
+        _filled(cls, name, value) if name in begun else Rebuilt(give_early, cls, name, value)
+        for name, value in zip(names, map(attributes.pop, names), strict=True)
+    ]
     return [*early, *_noted_form(cls)]
 
 
-def _given_early(cls: type, name: str, value: Any) -> Rebuilt:
-    if name not in _FROM_THE_BEGINNING:
-        return Rebuilt(give_early, cls, name, value)
+def _filled(cls: type, name: str, value: property) -> Rebuilt:
+    """Return what fills a property that a class has from the beginning."""
     _, (_, _, *parts), state, *_ = reduce_descriptor(value)
     return Rebuilt(fill_property, cls, name, parts, state)
 
