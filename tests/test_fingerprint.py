@@ -1066,17 +1066,25 @@ from models import Base, User
 from processes.checkpoints.fingerprint import Fingerprints, NoFingerprintError
 
 class Here(Model):
+    size = 1
+
+class OfNoFile(Model):
     pass
 
+OfNoFile.__module__ = "of_no_file"
+
 try:
-    Fingerprints().of_call(lambda x: Here, (), {})
+    Fingerprints().of_call(lambda x: OfNoFile, (), {})
 except NoFingerprintError as error:
     assert "a set" in str(error), error
 else:
-    raise AssertionError("a script has no module that tells what is in it")
+    raise AssertionError("nothing tells what is in it")
 
 MAY_CHANGE = set()
-VALUES = dict(a_class=lambda x: User, a_base=lambda x: Base, an_object=[User()], none=lambda x: x)
+VALUES = dict(
+    a_class=lambda x: User, a_base=lambda x: Base, an_object=[User()], of_script=lambda x: Here,
+    none=lambda x: x,
+)
 """
 
 
@@ -1088,9 +1096,10 @@ def test_a_class_of_which_only_a_librarys_metaclass_knows_the_contents_counts_wi
         "models.py": "from base import Base\nfrom sizes import SIZE\nclass User(Base):\n    size = SIZE\n",
         "sizes.py": "SIZE = 1\n",
     }
-    users = {"a_class", "an_object"}
+    users = {"a_class", "an_object", "of_script"}  # that of the script, which imports models, too
     edits = (
-        ("program.py", "lambda", "lambda ", set()),
+        ("program.py", "size = 1", "size = 2", {"of_script"}),
+        ("program.py", "lambda", "lambda ", {"of_script"}),
         ("sizes.py", "1", "2", users),
         ("models.py", "size =", "length =", users),
         ("base.py", "pass", "is_base = True", {"a_base", *users}),

@@ -452,7 +452,7 @@ class Writer:
     def write_source(self, cls: type) -> None:
         """Write all that is written in the module of a class, in the place of its contents."""
         self._put_name(b"class", cls.__module__, cls.__qualname__)
-        self._put(b"file", self._fingerprints.modules.source(cls.__module__))
+        self._put(b"file", self._fingerprints.modules.source_of_classes(cls.__module__))
         self.write((type(cls), cls.__bases__))
 
 

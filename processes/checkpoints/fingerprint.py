@@ -262,7 +262,7 @@ class Fingerprints:
             issubclass(metaclass, type)
             and metaclass.__module__.partition(".")[0] not in sys.stdlib_module_names
             and self.modules.version(metaclass.__module__) is not None
-            and self.modules.has_source(need.__module__)
+            and bool(self.modules.source_of_classes(need.__module__))
         )
 
     def large(self, memory: memoryview) -> bytes:

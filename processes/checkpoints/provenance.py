@@ -53,6 +53,22 @@ class Modules:
         """Tell whether a module is the user's own, and of a file."""
         return self.version(name) is None and bool(self._read(name)[0])
 
+    def source_of_classes(self, name: str) -> bytes:
+        """Return the digest of the file of a module of the user's own, or of the script; empty if none."""
+        if name == "__main__":
+            return self._source_of_script
+        return self.source(name) if self.has_source(name) else b""
+
+    @cached_property
+    def _source_of_script(self) -> bytes:
+        file = getattr(sys.modules["__main__"], "__file__", None)
+        try:
+            data = Path(file or "").read_bytes()
+            imports = _imports_of(data, "")
+        except (OSError, SyntaxError, ValueError):  # a notebook has none
+            return b""
+        return blake2b(data).digest() + b"".join(map(self.source, sorted(imports)))
+
     def named_in(self, package: str, *values: object) -> bytes:
         """Return the digest of the modules that texts in values may name to what imports in a package."""
         texts = {text for value in values for text in texts_in(value)}
