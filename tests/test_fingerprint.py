@@ -258,6 +258,7 @@ VALUES = dict(
     space=types.SimpleNamespace(a={"p", "q"}), protocol=Sized, log=log,
     lock=lock, ellipsis=(..., NotImplemented), tells_itself=TellsItself(), a_registry=Load,
     hashed_map=hashed.Map(dict.fromkeys("abcdef", [1])), hashed_set=hashed.Set("abcdef"),
+    hashed_info=hashed.Info("m"), other_info=hashed.Info("km"),
 )
 """
 
@@ -288,6 +289,14 @@ class Set(abc.Set):
         return len(self._items)
     def __contains__(self, item):
         return item in self._items
+
+class Info:
+    "Tells for its state what a set says."
+    names = {"unit", "name", "format", "description"}
+    def __init__(self, unit):
+        self._told = {"unit": unit, "name": "a"}
+    def __getstate__(self):
+        return {name: self._told.get(name) for name in self.names}
 """
 
 

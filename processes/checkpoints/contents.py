@@ -19,7 +19,7 @@ from contextvars import ContextVar
 from enum import Enum
 from hashlib import blake2b
 from itertools import chain
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from pickle import PickleBuffer
 from types import (
     BuiltinFunctionType,
@@ -238,13 +238,15 @@ class Writer:
         make, args, *rest = reduced_by_base(value, reduced, base_that_reduces(kind))
         self._put(b"object")
         self.write(make)
-        if self._is_of_library(kind) and _has_own_order(value, make, args):
+        is_of_library = self._is_of_library(kind)
+        if is_of_library and _has_own_order(value, make, args):
             self.write_set(args[0].items() if type(args[0]) is dict else args[0])
         else:
             self.write(args)
         # An exception has an empty state as soon as somebody has looked at it.
         state, items, pairs, set_state = rest + [None] * (4 - len(rest))
-        self.write(None if type(state) is dict and not state else _in_order(value, state))
+        state = _in_order(value, state, is_of_library)
+        self.write(None if type(state) is dict and not state else state)
         self.write(None if items is None else list(items))
         self.write(None if pairs is None else list(pairs))
         self.write(set_state)
@@ -475,18 +477,21 @@ def _has_own_order(value: object, make: Callable[..., Any], args: tuple[Any, ...
         return False
 
 
-def _in_order(value: object, state: Any) -> Any:
+def _in_order(value: object, state: Any, is_of_library: bool) -> Any:
     """Return a state that is an object's attributes in the order in which the object has them.
 
     Classes that tell it themselves may go through a set of their slots: its order differs from run to run.
+    A library's may go through one of what it calls its attributes (astropy's do): these are put in order.
     """
     if type(state) is not dict or type(value).__getstate__ is object.__getstate__:
         return state
     own: Any = object.__getstate__(value)
     attributes, slots = own if isinstance(own, tuple) else (own, None)
     found = (attributes or {}) | (slots or {})
-    is_same = found.keys() == state.keys() and all(found[name] is state[name] for name in state)
-    return found if is_same else state
+    if found.keys() == state.keys() and all(found[name] is state[name] for name in state):
+        return found
+    is_of_names = is_of_library and all(type(name) is str for name in state)
+    return dict(sorted(state.items(), key=itemgetter(0))) if is_of_names else state
 
 
 def _is_named(value: object) -> bool:
