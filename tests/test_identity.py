@@ -2377,9 +2377,9 @@ T = TypeVar("T")
 class Named:
     def __init__(self, function):
         self.function = function
-    @property
     def __name__(self):
         return Named.prefix + self.function.__name__
+    __name__ = property(__name__, doc="Whose it is.")
     @property
     def __dict__(self):
         return {"name": self.__name__}
@@ -2390,6 +2390,15 @@ class Named:
 
 class noted(property):
     pass
+
+class Account:
+    def balance(self):
+        return self.cents / 100
+    def set_balance(self, balance):
+        self.cents = 100 * balance
+    def close(self):
+        self.cents = None
+    balance = noted(balance, set_balance, close, "In euros.")
 
 class Noted:
     @noted
@@ -2416,8 +2425,15 @@ def names(named):
     others = named.again(), Noted(), Plain()
     return named.__name__, vars(named), *(other.__name__ for other in others), Named.__name__
 
+def balance():
+    account = Account()
+    account.balance = 2
+    found = [account.cents, account.balance, Account.balance.__doc__]
+    del account.balance
+    return found + [account.cents]
+
 def kinds():
-    return Plain.__name__, type(vars(Noted)["__name__"]) is noted
+    return Plain.__name__, type(vars(Noted)["__name__"]) is noted, vars(Named)["__name__"].__doc__
 
 def nodes(node):
     return node.leaf().node().value, [str(base) for base in Leaf.__orig_bases__]
@@ -2425,6 +2441,7 @@ def nodes(node):
 def tasks():
     return [
         Task("names", names, args=(Named(double),)),
+        Task("balance", balance),
         Task("kinds", kinds),
         Task("nodes", nodes, args=(Node(3),)),
     ]
@@ -2436,7 +2453,8 @@ def test_classes_may_have_properties_where_python_has_its_own(tmp_path):
         "names": [
             *("named double", {"name": "named double"}, "named double", "noted", "plain", "Named"),
         ],
-        "kinds": ["Plain", True],
+        "balance": [200, 2, "In euros.", None],
+        "kinds": ["Plain", True, "Whose it is."],
         "nodes": [3, ["__main__.Node[int]"]],
     }
 
@@ -2468,6 +2486,13 @@ class Day(datetime):
 class Zone(tzinfo):
     def __init__(self, hours):
         self.hours = hours
+
+class Shift(Zone):
+    def __getinitargs__(self):
+        return (self.hours,)
+
+    def __getstate__(self):
+        return {"moved": True}
 
 class Tags(set):
     def __init__(self, owner, tags=()):
@@ -2502,23 +2527,25 @@ class History(deque):
 
 def made():
     graph, latest, counted, history = Graph("g"), Latest(2), Counted(), History(2)
+    zones = Zone(3), Shift(4)
+    zones[1].moved = True
     graph["a"].append(graph)
     for key in "ABC":
         latest[key] = ord(key)
         history.append(key)
         counted.append(key)
     latest.move_to_end("b")
-    return graph, Money("1.5", "USD"), Day("leap"), Zone(3), Tags("me", ["x"]), latest, counted, history
+    return graph, Money("1.5", "USD"), Day("leap"), *zones, Tags("me", ["x"]), latest, counted, history
 
-def tell(graph, money, day, zone, tags, latest, counted, history):
+def tell(graph, money, day, zone, shift, tags, latest, counted, history):
     return [
         [graph.name, graph["a"] == [graph], graph["b"]],
-        [float(money), money.unit, day.label, day.day, zone.hours],
+        [float(money), money.unit, day.label, day.day, zone.hours, shift.hours, shift.moved],
         [tags.owner, list(tags)],
         [latest.size, list(latest), latest.items()],
         [counted.count, list(counted)],
         [history.name, history.maxlen, list(history)],
-        [type(one).__name__ for one in (graph, money, day, zone, tags, latest, counted, history)],
+        [type(one).__name__ for one in (graph, money, day, zone, shift, tags, latest, counted)],
     ]
 
 def tasks():
@@ -2535,12 +2562,12 @@ def tasks():
 def test_objects_that_python_would_make_by_a_call_of_their_class_travel(tmp_path):
     told = [
         ["g", True, []],
-        [1.5, "USD", "leap", 29, 3],
+        [1.5, "USD", "leap", 29, 3, 4, True],
         ["me", ["x"]],
         [2, ["c", "b"], [["C", 67], ["B", 66]]],
         [3, ["A", "B", "C"]],
         ["history", 2, ["B", "C"]],
-        ["Graph", "Money", "Day", "Zone", "Tags", "Latest", "Counted", "History"],
+        ["Graph", "Money", "Day", "Zone", "Shift", "Tags", "Latest", "Counted"],
     ]
     expected = {"given": told, "twice": [told, told], "give": None, "results": told}
     assert same_outcomes_of(MADE_ANEW, tmp_path) == expected
