@@ -355,7 +355,7 @@ class ProcessPoolRunner(WarmRunner[Child]):
     def _leave_idle_to(self, shelf: Shelf[Child]) -> None:
         """Let workers wait for the next run that have nothing to do."""
         for child in self._children[:]:
-            is_up = child.who is not NOBODY and child.connected  # else it is about to end
+            is_up = child.who is not NOBODY  # else it may be about to end
             if is_up and not child.held and child.backlog <= MOST_BACKLOG:
                 child.has.clear()
                 self._children.remove(child)
