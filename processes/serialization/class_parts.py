@@ -154,7 +154,8 @@ def _is_own_slot(cls: type, name: str, value: Any) -> bool:
 def _parts_of_enum(cls: type[Enum], attributes: dict[str, Any]) -> Parts:
     namespace = _begun_namespace(cls)
     members = {name: _parts_of_member(member) for name, member in cls.__members__.items()}
-    others = {name: value for name, value in attributes.items() if name not in {*members, *_OF_EACH_ENUM}}
+    made_anew = {*members, *_OF_EACH_ENUM}
+    others = {name: value for name, value in attributes.items() if name not in made_anew}
     return make_enum, (type(cls), cls.__name__, cls.__bases__, namespace, members), others
 
 
@@ -188,7 +189,8 @@ def take_early(cls: type, attributes: dict[str, Any]) -> list[Rebuilt]:
     that makes the only object of a class would look for that, which is still to come.
     """
     late = _GIVEN_LATE if is_generated(cls, "__new__") else _GIVEN_LATE | {"__new__"}
-    names = sorted(attributes.keys() - late, key=[*_ASKED_FOR_OBJECTS, *attributes].index)
+    in_order = dict.fromkeys((*_ASKED_FOR_OBJECTS, *attributes))
+    names = [name for name in in_order if name in attributes and name not in late]
     begun = _had_from_the_beginning(cls)
     early = [
         _filled(cls, name, value) if name in begun else Rebuilt(give_early, cls, name, value)
