@@ -12,7 +12,7 @@ from ..reprs import bounded_reprs
 
 TYPE_CHECKING: bool = False  # typing is not imported: it would be the costliest part of a worker's start
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any, Final
 
     Frame = tuple[Any, ...]
@@ -80,8 +80,8 @@ def traceback_of_frames(frames: list[Frame]) -> TracebackType | None:
     if sys.implementation.name != "cpython":
         return None
     for names, position, module, variables in reversed(frames):
-        code, instruction = _stub(*names, *position, tuple(variables))
-        frame = FunctionType(code, {"__name__": module})(*map(VariableText, variables.values())).gi_frame
+        function, instruction = _stub(*names, *position, module, tuple(variables))
+        frame = function(*map(VariableText, variables.values())).gi_frame
         traceback = TracebackType(traceback, frame, instruction, position[0])
     return traceback
 
@@ -95,11 +95,12 @@ def _stub(
     end_line: int,
     column: int,
     end_column: int,
+    module: str,
     variables: tuple[str, ...],
-) -> tuple[CodeType, int]:
-    """Compile a generator function that bears a function's name and divides where the function failed.
+) -> tuple[Callable[..., Any], int]:
+    """Make a generator function that bears a function's name and divides where the function failed.
 
-    Return its code, and the place of the division in that.
+    Return it, and the place of the division in its code.
     """
     import ast
     import opcode
@@ -113,9 +114,11 @@ def _stub(
     function.lineno, function.end_lineno = max(line, 1), max(end_line, 1)
     function.col_offset, function.end_col_offset = column, end_column
     ast.fix_missing_locations(function)  # with those of the function
-    module = compile(ast.Module([function], []), "", "exec", dont_inherit=True)
-    code = next(constant for constant in module.co_consts if isinstance(constant, CodeType))
+    compiled = compile(ast.Module([function], []), "", "exec", dont_inherit=True)
+    code = next(constant for constant in compiled.co_consts if isinstance(constant, CodeType))
     division_at = 2 * code.co_code[::2].index(opcode.opmap["BINARY_OP"])
     # Names are put in afterwards: compilers refuse some that code, and dicts of variables, may have.
     code = code.replace(co_filename=file, co_name=name, co_qualname=qualname, co_varnames=variables)
-    return code if line >= 0 else code.replace(co_linetable=b""), division_at
+    if line < 0:
+        code = code.replace(co_linetable=b"")
+    return FunctionType(code, {"__name__": module}), division_at
