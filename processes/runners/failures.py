@@ -17,10 +17,10 @@ def dump_failure(failed: Raised) -> bytes:
     """
     with Contained():
         try:
-            exception = dump_exception(failed.exception, to_sender=True)
+            exception = dump_exception(failed.exception, to_sender=True, text=failed.failure.exception)
         except MemoryError:
             let_go_of_variables(failed.exception)
-            exception = dump_exception(failed.exception, to_sender=True)
+            exception = dump_exception(failed.exception, to_sender=True, text=failed.failure.exception)
         return pickle.dumps((exception, failed.failure))
     return pickle.dumps((dump_stand_in(failed.exception), failed.failure))
 

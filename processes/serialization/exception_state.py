@@ -90,21 +90,26 @@ _tables = _Tables()
 
 
 def dump_exception(
-    exception: BaseException, *, to_sender: bool = False, classes: dict[str, Named] | None = None
+    exception: BaseException,
+    *,
+    to_sender: bool = False,
+    classes: dict[str, Named] | None = None,
+    text: str | None = None,
 ) -> bytes:
     """Serialize an exception; `to_sender` and `classes` are as for :func:`.pickling.dump`.
 
-    Whatever runs the user's code when it is read was read back here once.
+    Its `text` is made here where nobody knows it yet. Whatever runs the user's code when it is read was read
+    back here once.
     """
     place = _tables.places.get(id(exception))
     if place is not None:
         return pickle.dumps(place, PROTOCOL)
-    return pickle.dumps(_Writer(to_sender, classes).write(exception), PROTOCOL)
+    return pickle.dumps(_Writer(to_sender, classes).write(exception, text), PROTOCOL)
 
 
 def dump_stand_in(exception: BaseException) -> bytes:
     """Serialize what stands for an exception where :func:`dump_exception` fails: names, text, traceback."""
-    *names, _ = next(_descriptions([exception]))
+    *names, _ = next(_descriptions([exception], ""))
     (frames,) = frames_of([exception])
     row: dict[str, Any] = {
         "class": b"",
@@ -148,7 +153,7 @@ class _Writer:
         self._left_out = left_out  # takes them
         self._has_replaced = False  # whether a repr stands in the place of something
 
-    def write(self, exception: BaseException) -> list[dict[str, Any]]:
+    def write(self, exception: BaseException, text: str | None) -> list[dict[str, Any]]:
         """Return the rows of an exception and of all that hangs on it."""
         number, places = len(_tables.open), _tables.places
         table = [exception]
@@ -160,7 +165,7 @@ class _Writer:
                     if id(other) not in places:
                         places[id(other)] = (number, len(table))
                         table.append(other)
-            stand_ins, frames = _descriptions(table), frames_of(table)
+            stand_ins, frames = _descriptions(table, text), frames_of(table)
             rows = [self._row(*row) for row in zip(table, stand_ins, frames, strict=True)]
         finally:
             _tables.open.pop()
@@ -376,10 +381,11 @@ def _slots(kind: type[BaseException]) -> Iterator[tuple[type, str, Any]]:
                 yield cls, name, slot
 
 
-def _descriptions(table: list[BaseException]) -> Iterator[tuple[str, ...]]:
+def _descriptions(table: list[BaseException], first_text: str | None) -> Iterator[tuple[str, ...]]:
     """Give what :func:`stand_in_class` needs for each, without the text where none will be needed."""
-    own = [one for one in table if not _is_builtin(type(one))]
-    texts = dict(zip(map(id, own), exception_texts(own), strict=True))
+    texts = {} if first_text is None else {id(table[0]): first_text}
+    own = [one for one in table if not _is_builtin(type(one)) and id(one) not in texts]
+    texts.update(zip(map(id, own), exception_texts(own), strict=True))
     for one in table:
         cls = type(one)
         names = [name_of_class(cls, name) for name in ("__name__", "__module__", "__qualname__")]
