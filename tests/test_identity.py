@@ -2453,7 +2453,8 @@ def test_classes_may_have_properties_where_python_has_its_own(tmp_path):
         "names": [
             *("named double", {"name": "named double"}, "named double", "noted", "plain", "Named"),
         ],
-        "balance": [200, 2, "In euros.", None],
+        # Python 3.11 finds the text of the class before that of the property.
+        "balance": [200, 2, "In euros." if sys.version_info >= (3, 12) else None, None],
         "kinds": ["Plain", True, "Whose it is."],
         "nodes": [3, ["__main__.Node[int]"]],
     }
