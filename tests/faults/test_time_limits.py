@@ -408,6 +408,33 @@ def test_a_thread_that_was_left_behind_keeps_neither_its_slot_nor_the_interprete
     )
 
 
+def chain_of(*tasks: Task) -> Process:
+    """Make a process of tasks that follow each other, behind some during which its own thread sleeps."""
+    chain = [*(Task(f"short{n}", int) for n in range(50)), *tasks]
+    for before, task in itertools.pairwise(chain):
+        task.dependencies = [TaskDependency(before.name)]
+    return Process(chain)
+
+
+@pytest.mark.leaves_threads
+def test_a_short_limit_strikes_though_the_runs_own_thread_sleeps_when_its_task_begins(monkeypatch):
+    monkeypatch.setattr(scheduler, "LOOK_SECONDS", 600)
+    end = threading.Event()
+    process = chain_of(Task("stuck", end.wait, args=(60,), timeout=0.1))
+    with time_limit(30):
+        report = process.run(runner="thread")
+    end.set()
+    assert type(report.exceptions["stuck"]) is TimeoutError
+
+
+def test_a_sequential_task_behind_one_with_a_limit_begins_though_the_runs_own_thread_sleeps(monkeypatch):
+    monkeypatch.setattr(scheduler, "LOOK_SECONDS", 600)
+    limited = [Task(f"limited{n}", int, timeout=600) for n in range(50)]
+    with time_limit(30):
+        report = chain_of(*limited, Task("last", int)).run(runner="sequential")
+    assert report.results["last"] == 0
+
+
 COMPUTING = """
 import threading
 from processes import ThreadRunner
