@@ -3043,3 +3043,27 @@ def test_numbers_of_a_class_that_inherits_from_numpys_are_of_that_class(tmp_path
         "global": [4000.0, "km"],
         "own-way": ["Own", 6],
     }
+
+
+COMPILED = """
+import multiprocessing, numba
+from numpy import add
+
+@numba.vectorize(["float64(float64)"], target="parallel")
+def increased(x):
+    return x + 1
+
+def tasks():
+    return [
+        Task("numpy", lambda: float(add(1, 2))),
+        Task("ufunc", lambda: float(increased(1.0))),
+    ]
+"""
+
+
+def test_what_numba_compiles_of_a_script_into_a_ufunc_is_refused_by_its_name(tmp_path):
+    pytest.importorskip("numba")
+    in_order, on_a_worker = outcomes_of(COMPILED, tmp_path)
+    assert in_order == {"numpy": 3.0, "ufunc": 2.0}
+    assert on_a_worker["numpy"] == 3.0
+    assert "func.__globals__['increased'] is a numpy.ufunc, which cannot" in on_a_worker["ufunc"]

@@ -7,7 +7,7 @@ import sys
 import typing
 from typing import TYPE_CHECKING, Any, Final
 
-from ..serialization.reducers import made_of_ufunc, memory_of_storage
+from ..serialization.reducers import made_of_ufunc, memory_of_storage, reduce_ufunc
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,7 +83,7 @@ WHAT_COUNTS: Final[dict[str, Callable[[Any], object]]] = {
     ),
     "nanobind.nb_func": lambda one: (sys.modules[one.__module__], one.__qualname__),
     "numba.core.registry.CPUDispatcher": lambda one: (one.py_func, one.targetoptions),
-    "numpy.ufunc": lambda one: (one.__name__, one.nin, one.nout, made_of_ufunc(one)),
+    "numpy.ufunc": lambda one: (one.__name__, one.nin, one.nout, made_of_ufunc(one) or reduce_ufunc(one)),
     # Tensors name their memory by its address when they are pickled.
     "torch.storage.TypedStorage": lambda one: (one.dtype, one._untyped_storage),  # noqa: SLF001
     "torch.storage.UntypedStorage": lambda one: memory_of_storage(one.cpu()),

@@ -16,7 +16,7 @@ import struct
 import sys
 import threading
 import typing
-from pickle import PickleBuffer
+from pickle import PickleBuffer, whichmodule  # type: ignore[attr-defined]
 from types import CellType
 from typing import TYPE_CHECKING, Any, Final
 from weakref import ReferenceType, WeakKeyDictionary, WeakValueDictionary
@@ -99,11 +99,12 @@ def _reduce_vectorized(vectorized: Any) -> Any:
     return NEW_OBJECT, (type(vectorized),), vars(vectorized) | {"_ufunc": {}}
 
 
-def _reduce_ufunc(ufunc: Any) -> Any:
+def reduce_ufunc(ufunc: Any) -> Any:
     """Reduce what `numpy.frompyfunc` has made to what it is made of; others have a name."""
     made_of = made_of_ufunc(ufunc)
-    if made_of is None:
-        return copyreg.dispatch_table[type(ufunc)](ufunc)
+    if made_of is None:  # one that numba has compiled of a script nobody else finds by that
+        name = copyreg.dispatch_table[type(ufunc)](ufunc)
+        return _refuse(ufunc) if whichmodule(ufunc, name) in ("__main__", "__mp_main__") else name
     function, keywords = made_of
     return functools.partial(sys.modules["numpy"].frompyfunc, **keywords), (function, ufunc.nin, ufunc.nout)
 
@@ -453,7 +454,7 @@ _OF_LIBRARIES: Final[dict[str, Callable[[Any], Any]]] = {
     ),
     "nanobind.nb_func": _reduce_builtin,
     "numpy.memmap": _reduce_memmap,
-    "numpy.ufunc": _reduce_ufunc,
+    "numpy.ufunc": reduce_ufunc,
     "numpy.vectorize": _reduce_vectorized,
     "numpy.random.mtrand.RandomState": reduce_shared,
     "pydantic._internal._validate_call.ValidateCallWrapper": _reduce_checked_call,
