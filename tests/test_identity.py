@@ -2464,6 +2464,7 @@ MADE_ANEW = """
 from collections import OrderedDict, defaultdict, deque
 from datetime import datetime, tzinfo
 from decimal import Decimal
+from threading import Lock
 
 class Graph(defaultdict):
     def __init__(self, name):
@@ -2494,6 +2495,13 @@ class Shift(Zone):
 
     def __getstate__(self):
         return {"moved": True}
+
+class Client:
+    def __init__(self, address):
+        self.address, self.lock = address, Lock()
+
+    def __reduce_ex__(self, protocol):
+        return Client, (self.address,)
 
 class Tags(set):
     def __init__(self, owner, tags=()):
@@ -2556,6 +2564,7 @@ def tasks():
         Task("twice", lambda *two: [tell(*one) for one in two], args=(made(), made())),
         Task("give", made, keep_result=False),
         Task("results", lambda values: tell(*values), dependencies=given),
+        Task("client", lambda client: (client.address, client.lock.locked()), args=(Client("here"),)),
     ]
 """
 
@@ -2571,6 +2580,7 @@ def test_objects_that_python_would_make_by_a_call_of_their_class_travel(tmp_path
         ["Graph", "Money", "Day", "Zone", "Shift", "Tags", "Latest", "Counted"],
     ]
     expected = {"given": told, "twice": [told, told], "give": None, "results": told}
+    expected["client"] = ["here", False]
     assert same_outcomes_of(MADE_ANEW, tmp_path) == expected
 
 
