@@ -166,7 +166,11 @@ class Task:
         self.resources: Mapping[str, float] = {} if resources is None else check_resources(resources)
         self.keep_result = keep_result
         if log_path is not None:
-            create_log_file(log_path)  # what cannot be written fails here, and not in the middle of a run
+            try:
+                create_log_file(log_path)  # what cannot be written fails here, and not in the middle of a run
+            except OSError as error:
+                error.add_note(f"This is the log_path of task {name!r}.")
+                raise
             if not os.path.isabs(log_path):
                 self._log_folder = os.getcwd()
         # Most tasks have no file, and never need a logger.

@@ -110,6 +110,7 @@ def test_a_path_that_cannot_be_written_fails_with_the_systems_own_error(tmp_path
     with pytest.raises(OSError, match=os.strerror(errno.ENAMETOOLONG)) as caught:
         Task("a", work, tmp_path / ("x" * 300))
     assert caught.value.errno == errno.ENAMETOOLONG
+    assert caught.value.__notes__ == ["This is the log_path of task 'a'."]
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
 
 
