@@ -28,8 +28,14 @@ if TYPE_CHECKING:
 
     Parts = tuple[Callable[..., type], tuple[Any, ...], dict[str, Any]]
 
-# What pydantic makes of a whole schema, in which other classes and functions stand: these come first.
-_WHOLE_SCHEMAS: Final = ("__pydantic_core_schema__", "__pydantic_serializer__", "__pydantic_validator__")
+# What pydantic makes of a whole schema, in which other classes and functions stand: these come first. The
+# last says that the others are there; up to 2.12, a schema that names its own class asks that meanwhile.
+_WHOLE_SCHEMAS: Final = (
+    "__pydantic_core_schema__",
+    "__pydantic_serializer__",
+    "__pydantic_validator__",
+    "__pydantic_complete__",
+)
 
 # What a class is asked for first where its objects are made, or are keys, or a decoder of msgspec's for them.
 _ASKED_FOR_OBJECTS: Final = (

@@ -53,6 +53,8 @@ def make_skeleton(
     def make() -> type:
         made: type = maker.__new__(metaclass, name, real_bases, namespace, **keywords)
         maker.__init__(made, name, real_bases, namespace, **keywords)
+        if "__pydantic_complete__" in vars(made):  # its schema of no fields would be taken for its own
+            type.__setattr__(made, "__pydantic_complete__", False)
         return made
 
     hooked = [
