@@ -20,6 +20,7 @@ from faulty_runs import (
     guarded_or_not,
     needs_guard,
     needs_stacks,
+    needs_tokens,
     run_beside_others,
     run_in_new_python,
     time_limit,
@@ -88,6 +89,7 @@ class Watched(ProcessPoolRunner):
 lines: list[int] = []
 
 
+@needs_tokens
 @patient
 def test_what_has_a_time_limit_stands_in_line_too_and_is_not_lost_behind_one_that_hangs(times, tmp_path):
     count, stuck = 300, {150, 200}
@@ -104,6 +106,7 @@ def test_what_has_a_time_limit_stands_in_line_too_and_is_not_lost_behind_one_tha
     assert {path.read_text() for path in tmp_path.iterdir()} == {"x"}
 
 
+@needs_tokens
 @patient
 def test_a_task_that_ends_just_when_its_time_is_over_does_not_take_the_next_one_with_it(
     times, tmp_path, monkeypatch
