@@ -2055,6 +2055,9 @@ class Page(pydantic.BaseModel, Generic[T]):
     def write(self, items):
         return [str(Line) and item.model_dump() for item in items]
 
+class Points(pydantic.RootModel[list[Point]]):
+    pass
+
 Line.model_rebuild()
 ADAPTER = pydantic.TypeAdapter(list[Line])
 
@@ -2079,6 +2082,8 @@ def tasks():
         Task("made", lambda: write(line(), page)),
         Task("read", read, args=([{"points": [{"x": 5}]}],)),
         Task("checked", checked, args=([line()], "3")),
+        Task("root", write, args=(Points([Point(x=6)]),)),
+        Task("form", lambda: write(pydantic.RootModel[list[Point]]([Point(x=7)]))),
     ]
 """
 
@@ -2088,6 +2093,7 @@ def test_models_of_pydantic_that_name_each_other_travel(tmp_path):
     found = same_outcomes_of(MODELS, tmp_path)
     assert found["page"] == ['{"items":[{"x":4}]}']
     assert found["checked"] == [1, 3]
+    assert (found["root"], found["form"]) == (['[{"x":7}]'], ['[{"x":8}]'])
 
 
 CURRIED = """

@@ -38,7 +38,8 @@ def can_be_imported(named: Any) -> bool:
         qualname = getattr(named, "__qualname__", None)
         if qualname is None:  # type parameters, type aliases and sentinels have a name alone
             qualname = named.__name__
-        return attrgetter(qualname)(sys.modules[name]) is named
+        # Up to 2.13, pydantic puts forms of generic models into these modules, as "RootModel[list[Price]]".
+        return qualname.replace(".", "").isidentifier() and attrgetter(qualname)(sys.modules[name]) is named
     except (AttributeError, KeyError):
         return False
 
