@@ -374,19 +374,19 @@ def test_ctrl_c_ends_a_program_whose_coroutine_goes_on_beside_its_event_loop():
 
 
 def interrupt_an_inner_run() -> None:
-    raised = Task("signal", signal.raise_signal, args=(signal.SIGALRM,))
+    raised = Task("signal", signal.raise_signal, args=(ALARM,))
     Process([raised, Task("inner-next", abs, args=(1,))]).run(runner="sequential")
 
 
 @pytest.mark.parametrize(
-    ("function", "args"), [(signal.raise_signal, (signal.SIGALRM,)), (interrupt_an_inner_run, ())]
+    ("function", "args"), [(signal.raise_signal, (ALARM,)), (interrupt_an_inner_run, ())]
 )
 def test_another_signal_that_the_program_has_handled_as_ctrl_c_ends_a_run_as_that_does(function, args):
     process = Process([Task("struck", function, args=args), Task("next", abs, args=(1,))])
     with handled_by(signal.default_int_handler):
         with pytest.raises(KeyboardInterrupt):
             process.run(runner="sequential")
-        assert signal.getsignal(signal.SIGALRM) is signal.default_int_handler
+        assert signal.getsignal(ALARM) is signal.default_int_handler
     assert {entry.status for entry in process.report.entries.values()} == {TaskStatus.PENDING}
 
 
