@@ -108,7 +108,7 @@ def let_go_of_variables(exception: BaseException) -> None:
     """Free what the frames of an exception hold; where memory is short, they are what holds it."""
     from contextlib import suppress
 
-    for one in _chain(exception):
+    for one in chain_of(exception):
         for entry in entries_of(one):
             with suppress(RuntimeError):  # of a frame that still runs: ours
                 entry.tb_frame.clear()
@@ -151,8 +151,11 @@ def beginning_of(exception: BaseException) -> str:
     return "" if outermost is None else _location(outermost)
 
 
-def _chain(exception: BaseException) -> Iterator[BaseException]:
-    """Give an exception, and then all that it leads to: its cause, its context, its members, and theirs."""
+def chain_of(exception: BaseException) -> Iterator[BaseException]:
+    """Give an exception, and then all that it leads to: its cause, its context, its members, and theirs.
+
+    No code of their classes is run.
+    """
     pending: list[BaseException | None] = [exception]
     seen = set()
     while pending:
@@ -161,9 +164,9 @@ def _chain(exception: BaseException) -> Iterator[BaseException]:
             continue
         seen.add(id(one))
         yield one
-        if isinstance(one, BaseExceptionGroup):
-            pending += one.exceptions
-        pending += (one.__cause__, one.__context__)
+        if issubclass(type(one), BaseExceptionGroup):
+            pending += vars(BaseExceptionGroup)["exceptions"].__get__(one)
+        pending += (vars(BaseException)[link].__get__(one) for link in ("__cause__", "__context__"))
 
 
 def exception_text(exception: BaseException) -> str:
@@ -375,7 +378,7 @@ def _bare_traceback(exception: BaseException, text: str) -> str:
 
 def _are_plain(exception: BaseException) -> bool:
     """Tell whether rendering an exception, and what it is chained to, runs builtin code only."""
-    return all(_is_plain(one) for one in _chain(exception))  # before it is asked what it leads to
+    return all(_is_plain(one) for one in chain_of(exception))  # before it is asked what it leads to
 
 
 def _is_plain(exception: BaseException) -> bool:

@@ -15,6 +15,7 @@ from base64 import b64encode, urlsafe_b64encode
 from collections import namedtuple
 from dataclasses import dataclass, field
 from functools import partial
+from html import escape
 from types import SimpleNamespace
 from urllib.parse import quote
 
@@ -247,12 +248,62 @@ def test_a_secret_is_gone_in_whatever_spelling():
             json.dumps(secret)[1:-1],
         ),
         *(in_json, repr(in_json)[1:-1], json.dumps(in_json)[1:-1], quote(secret), quote(secret, safe="")),
+        escape(secret),
     ):
         assert redactor.text(f"x {spelled} x") == "x <redacted> x"
     for user in ("b", "bo", "bob"):
         for encode in (b64encode, urlsafe_b64encode):
             text = redactor.text(encode(f"{user}:{secret}?".encode()).decode())
             assert len(text.replace(REDACTED, "")) <= 10  # of the name, the colon and the end
+
+
+@pytest.mark.parametrize("special", [*"&'\"(<{", "(ab)", "'ab'"])
+def test_a_known_secret_is_hidden_whole_where_its_name_marks_a_part_of_it(special):
+    redactor = Redactor()
+    redactor.learn([("password", secret := f"Xy7{special}Qw9Er8Ty")])
+    for text in (f"password={secret}", f"password='{secret}'", json.dumps(json.dumps({"password": secret}))):
+        assert "Qw9" not in redactor.text(text)
+        assert "Qw9" not in redactor.traceback(text)
+
+
+def test_a_secret_may_be_of_a_class_of_its_own():
+    class Text(str):  # noqa: SLOT000
+        def __str__(self):
+            raise RuntimeError
+
+    class Data(bytes):
+        def decode(self, *_):
+            raise RuntimeError
+
+    config = {"token": Text("abc-123456"), "password": Data(b"xyz-987654")}
+    text = sent(report_of(args=(config,), exception="not abc-123456, xyz-987654"))
+    assert "abc-" not in text
+    assert "xyz-" not in text
+
+
+@pytest.mark.parametrize("runner", ["sequential", "process"])
+def test_variables_of_all_frames_that_led_to_a_failure_are_known(runner):
+    def connect(url):
+        raise ConnectionError(f"no answer of {url}")
+
+    def log_in(token):
+        config = {"password": "abc-123456"}
+        connect(f"{config['password']}:{token}")
+
+    def load():
+        api_token = "xyz-987654"
+        try_all(lambda: log_in(api_token))
+
+    def try_all(ways):
+        try:
+            ways()
+        except ConnectionError as error:
+            raise ExceptionGroup(f"nothing worked: {error}", [error]) from None
+
+    report = Process([Task("load", load)]).run(runner=runner)
+    assert "no answer of" in (text := sent(report))
+    assert "abc-" not in text
+    assert "xyz-" not in text
 
 
 def test_the_parts_of_a_secret_between_white_space_are_secrets():
@@ -560,6 +611,9 @@ def test_a_value_in_very_many_containers_is_left_as_it_is():
     assert Redactor().value(deep) == deep
 
 
+BODY = f"\n{'MIIE+w0BAQ/x' * 5}\n{'gkqhkiG9w0' * 6}\nx6-==\n"
+PRIVATE_KEY = f"-----BEGIN RSA PRIVATE KEY-----{BODY}-----END RSA PRIVATE KEY-----"
+
 TEXTS = [
     ("password=abc", "password=<redacted>"),
     ("password=[12]", "password=<redacted>"),
@@ -599,6 +653,11 @@ TEXTS = [
     ("if token == other", "if token == other"),
     ("columns ['password', 'user']", "columns ['password', 'user']"),
     ("('password', 'abc')", "('password', '<redacted>')"),
+    ("user[password]=abc&x=1", "user[password]=<redacted>&x=1"),
+    ("user%5Bpassword%5D=abc&x=1", "user%5Bpassword%5D=<redacted>&x=1"),
+    (f"not {PRIVATE_KEY} of ann", f"not {PRIVATE_KEY.replace(BODY, REDACTED)} of ann"),
+    (f"not {PRIVATE_KEY!r} of ann", f"not {PRIVATE_KEY!r} of ann".replace(repr(BODY)[1:-1], REDACTED)),
+    ("no -----BEGIN PRIVATE KEY----- in ann.pem", "no -----BEGIN PRIVATE KEY----- in ann.pem"),
     ("/srv/auth.py:31 in login", "/srv/auth.py:31 in login"),
     ("auth.py:31: token=abc", "auth.py:31: token=<redacted>"),
     ("auth.py:3; secrets.py:12:7", "auth.py:3; secrets.py:12:7"),
@@ -622,10 +681,12 @@ def test_a_source_line_keeps_its_names_and_loses_its_literals():
     traceback = (
         'Traceback (most recent call last):\n  File "a.py", line 3, in f\n'
         '    login(user, password=password, token="abc")\nE: password=abc\n'
+        '  File "a.py", line 4, in f\n    environ["PASSWORD"] = f"abc{one}"\n'
     )
     assert Redactor().traceback(traceback) == (
         'Traceback (most recent call last):\n  File "a.py", line 3, in f\n'
         '    login(user, password=password, token="<redacted>")\nE: password=<redacted>\n'
+        '  File "a.py", line 4, in f\n    environ["PASSWORD"] = f"<redacted>"\n'
     )
 
 
@@ -826,6 +887,9 @@ HOSTILE_TEXTS = {
     "queries": lambda size: "?" + "-ignature-S" * (size // 22) + "&key=" * (size // 10),
     "users in URLs": lambda size: "://a:" * (size // 15) + "a:" * (size // 6) + "@'" * (size // 6),
     "URLs without a password": lambda size: "://" + "abcdefabcdef'" * (size // 13),
+    "private keys": lambda size: (
+        "-----BEGIN PRIVATE KEY-----" * (size // 50) + "-----BEGIN " + "A " * (size // 4)
+    ),
     "cuts": lambda size: "token=abcdefgh… 9 more bytes …\n" * (size // 31),
 }
 

@@ -12,6 +12,7 @@ from itertools import islice, repeat
 from types import FunctionType, MemberDescriptorType, ModuleType
 from typing import TYPE_CHECKING
 
+from ..failure import chain_of, entries_of, local_variables
 from ..graph import bind
 from ..parameters import bound_values, named_arguments
 from ..reprs import DICTS
@@ -53,6 +54,22 @@ def results_passed(
         args, kwargs = bind(entry.args, {}, report.passed[entry.name], needed)
         yield from list(named_arguments(names, args))[len(entry.args) :]
         yield from kwargs.items()
+
+
+def variables_of(exception: BaseException) -> Iterator[tuple[str, object]]:
+    """Give texts and dicts among the variables of all frames that led to a failure.
+
+    What a task has read from its environment, a library that it calls may tell in its error. Other objects
+    of a secret's name are often none: parsers call ``token`` what they read.
+    """
+    for one in chain_of(exception):
+        for entry in entries_of(one):
+            for name, value in local_variables(entry.tb_frame).items():
+                kind = type(value)
+                if issubclass(kind, (str, bytes)):
+                    yield name, value
+                elif kind in DICTS:
+                    yield "", value
 
 
 def members_of(value: Any) -> list[tuple[str, object]]:

@@ -26,10 +26,11 @@ from .named_values import (
     key_of,
     members_of,
     results_passed,
+    variables_of,
 )
 from .needles import Needles
 from .secret_names import SECRET_WORDS, SecretNames, set_of
-from .secret_texts import IN_URLS, REDACTED, is_harmless, marked, parts_of, quoted
+from .secret_texts import BY_LOOKS, REDACTED, is_harmless, marked, parts_of, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -42,6 +43,7 @@ SHORTEST = 6  # characters; a shorter value may stand anywhere by chance: only u
 SHORTEST_PIECE = 4  # of a secret that was cut
 SHORTEST_IN_BASE64 = 8  # as a part of that would be less than a secret
 MAX_VALUES = 200_000  # looked at in one report, about half a second; those of failed tasks come first
+MAX_VARIABLES = 20_000  # of all frames of all failures
 MAX_TEXT = 100_000  # characters of one value that is searched for names
 MAX_ALL_TEXTS = 5_000_000  # characters that are searched in one report, one to two seconds
 MAX_DEPTH = 50  # containers in containers, of a value that is cleaned
@@ -108,6 +110,7 @@ class Redactor:
                 roots += entry.error.traced_vars.items()
             if entry.name in whole.bound:
                 roots.append(("", whole.bound[entry.name]))
+        roots += islice(chain.from_iterable(map(variables_of, whole.exceptions.values())), MAX_VARIABLES)
         roots += [("", entry.result) for entry in entries]
         self.learn(roots)
 
@@ -128,15 +131,16 @@ class Redactor:
             if value is None or kind is bool or (id(value), secret) in seen:
                 continue
             seen[id(value), secret] = value
-            if kind is str:
+            if issubclass(kind, str):
+                text = str.__str__(value)
                 if secret:
-                    self._add_repr_or_text(value)
-                is_searched = len(value) <= MAX_TEXT and self._learn_text(value)
-                if (secret or is_searched) and (parsed := _parsed(value)) is not None:
+                    self._add_repr_or_text(text)
+                is_searched = len(text) <= MAX_TEXT and self._learn_text(text)
+                if (secret or is_searched) and (parsed := _parsed(text)) is not None:
                     pending.append((name, parsed, inside))
-            elif kind in (bytes, bytearray):
+            elif issubclass(kind, (bytes, bytearray)):
                 if secret:
-                    self._add(value.decode("utf-8", "replace"))
+                    self._add(str(value, "utf-8", "replace"))
             elif (room := MAX_VALUES - looked_at - len(pending)) > 0:  # more would only take memory
                 pending.extend((key, member, secret) for key, member in islice(members_of(value), room))
                 if kind is FunctionType:
@@ -162,7 +166,7 @@ class Redactor:
             if stop < named.end > whole:
                 self._add(named.value)
                 whole = named.end
-        for pattern in IN_URLS:
+        for pattern in BY_LOOKS:
             for match in pattern.finditer(text):
                 self._add(match[2])
         return True
@@ -201,11 +205,16 @@ class Redactor:
 
     def text(self, text: str) -> str:
         """Return a text without secrets."""
-        return self._mask_values(self._mask_named(text))
+        return self._masked(text, self._marked_spans(text))
 
     def traceback(self, text: str) -> str:
         """Return a traceback without secrets; in its source lines, ``token=token`` is no secret."""
-        return self._mask_values("".join(self._mask_named(part, source) for part, source in parts_of(text)))
+        spans = []
+        offset = 0
+        for part, source in parts_of(text):
+            spans += [(offset + start, offset + end) for start, end in self._marked_spans(part, source)]
+            offset += len(part)
+        return self._masked(text, spans)
 
     def variable(self, name: str, text: str) -> str:
         """Return a traced variable's repr without secrets."""
@@ -246,28 +255,26 @@ class Redactor:
             return value[0], REDACTED
         return kind([*(self._clean("", one, numbers, outside) for one in value[:left]), *value[left:]])
 
-    def _mask_named(self, text: str, source: bool = False) -> str:
-        pieces = []
-        done = 0
+    def _marked_spans(self, text: str, source: bool = False) -> Iterator[tuple[int, int]]:
+        """Find where secrets are that a text itself tells by their names or looks."""
         for named in marked(text, self._names, source):
-            match = named.match
-            if match.start() >= done:
-                quote = match["quoted"][-1] if match["quoted"] else ""
-                pieces += [text[done : named.start], quote, REDACTED, quote]
-                done = named.end
-        text = "".join([*pieces, text[done:]])
-        for pattern in IN_URLS:
-            text = pattern.sub(rf"\1{REDACTED}", text)
-        return text
+            quote = (named.match["quoted"] or "")[-1:]  # it stays, with what is before it
+            yield text.index(quote, named.start) + len(quote), named.end - len(quote)
+        for pattern in BY_LOOKS:
+            yield from (match.span(2) for match in pattern.finditer(text))
 
-    def _mask_values(self, text: str) -> str:
-        if not self._secrets:
-            return text
+    def _masked(self, text: str, spans: Iterable[tuple[int, int]]) -> str:
+        """Take out what stands at some spans, and the secrets that are known.
+
+        Both are looked for in the text as it is: of a known secret, its name may mark only the first part.
+        """
         pieces = []
         done = 0
-        for start, end in self._needles.spans(text):
-            pieces += [text[done:start], REDACTED]
-            done = end
+        known = self._needles.spans(text) if self._secrets else ()
+        for start, end in sorted([*spans, *known]):
+            if start >= done:
+                pieces += [text[done:start], REDACTED]
+            done = max(done, end)
         text = "".join([*pieces, text[done:]])
         return self._mask_cut_values(text) if "… " in text else text
 
@@ -322,7 +329,8 @@ def _parsed(text: str) -> object:
 
 
 def _spellings(text: str) -> set[str]:
-    """Return how a secret looks in a repr, in JSON, in a URL and in Base64."""
+    """Return how a secret looks in a repr, in JSON, in HTML, in a URL and in Base64."""
+    from html import escape
     from urllib.parse import quote
 
     data = text.encode("utf-8", "surrogatepass")
@@ -331,7 +339,7 @@ def _spellings(text: str) -> set[str]:
     found |= {once, repr(f"{once}'\"")[1:-4]}
     for json_text in (json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]):
         found |= {json_text, repr(json_text)[1:-1], json.dumps(json_text)[1:-1]}
-    found |= {quote(data, safe=""), quote(data)}
+    found |= {quote(data, safe=""), quote(data), escape(text)}
     if len(data) >= SHORTEST_IN_BASE64:
         # By how many bytes, modulo three, stand before it, as the user's name in "user:password".
         for before in range(3):

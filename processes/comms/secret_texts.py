@@ -18,7 +18,12 @@ REDACTED = "<redacted>"
 _NAMED = re.compile(
     r"""
     (?P<name> (?<![\w.-]) (?P<flag> --? (?=\w) )? [\w.-]++ (?P<header> (?<=(?i:authorization)) )? )
-    (?P<sign> \\*["']? \s* (?: = (?!=) | : ) \s* | ["'] ,\s* (?=["']) | > | (?(flag) [ ]++ (?!-) | (?!) ) )
+    (?P<sign>
+        \\*["']? (?: \] | %5[Dd] )? \s* (?: = (?!=) | : ) \s*
+      | ["'] ,\s* (?=["'])
+      | >
+      | (?(flag) [ ]++ (?!-) | (?!) )
+    )
     (?P<value>
         (?P<escaped> \\+["'] [^"'\n]* ["'] ) |
         (?P<quoted> (?:[rRbBuUfF]{1,2})? (?: "(?:[^"\\\n]|\\.)*" | '(?:[^'\\\n]|\\.)*' ) )
@@ -42,7 +47,10 @@ _SOURCE_LINE = re.compile(r'(?m)^[ \t|+]*File "(?>.*", line \d+).*\n(?![ \t|+]*F
 _IN_URL = re.compile(r"(?<=://)([^\s/:'\"]*:|(?=[\w.~%+=-]{12,}@))((?:[^\s/'\"]|['\"](?![,:;)\]}>]))+)(?=@)")
 # In a query a key is one to an API, and who has the signature may do what the URL says; a path is neither.
 _IN_QUERY = re.compile(r"(?<=[?&;])((?:key|appid|sig|(?:[\w-]*-)?[Ss]ignature)=)([\w%~+=-]{20,}+)(?![./])")
-IN_URLS = (_IN_URL, _IN_QUERY)
+_PRIVATE_KEY = re.compile(
+    r"(-----BEGIN [A-Z ]*PRIVATE KEY-----)((?:\s|\\+[rn])*[\w+/=]{16,}(?:[\w+/=\s]|-(?!-)|\\+[rn])*+)"
+)
+BY_LOOKS = (_IN_URL, _IN_QUERY, _PRIVATE_KEY)
 """What they find is a secret from their second group on, whatever its name is."""
 
 
