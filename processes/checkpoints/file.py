@@ -5,7 +5,7 @@
     file    MAGIC record record …
     record  length and checksum of the head · head · the value's pickle, in pieces
 
-A program that is killed loses nothing that was written, and the next one drops a record that was cut short.
+A program that is killed loses nothing that was written; the next one writes over a record that was cut short.
 The system is not asked to bring each record to the disk: a power cut may cost the last ones, never the file.
 """
 
@@ -120,6 +120,8 @@ class CheckpointFile:
         self._file = self._open()
         try:
             self._end = self._read_records()
+            # What cannot be read stays until there is something to write: a dry run only looks.
+            self._has_rest = self._end < self._file.seek(0, os.SEEK_END)
         except BaseException as error:
             self._close()
             if isinstance(error, OSError):
@@ -142,8 +144,11 @@ class CheckpointFile:
         packed = pickle.dumps((*head, sizes, checksum))
         begin = _PREFIX.pack(len(packed), zlib.crc32(packed)) + packed
         record = Record(head, sizes, checksum, self._end, self._end + len(begin))
-        self._file.seek(self._end)
         try:
+            if self._has_rest:
+                self._file.truncate(self._end)
+                self._has_rest = False
+            self._file.seek(self._end)
             if record.end - self._end < 1 << 16:
                 self._write(b"".join((begin, *stream, *buffers)))
             else:
@@ -225,7 +230,7 @@ class CheckpointFile:
             file.close()  # before we had it, another run wrote it anew
 
     def _read_records(self) -> int:
-        """Read the heads of all records, and drop one that was cut short; return where they end."""
+        """Read the heads of all records, up to one that was cut short; return where they end."""
         size = self._file.seek(0, os.SEEK_END)
         self._file.seek(0)
         with open(self._file.fileno(), "rb", closefd=False) as file:
@@ -240,7 +245,6 @@ class CheckpointFile:
             while (record := _read_record(file, end, size)) is not None:
                 self.records[record.head.task_name] = record
                 end = record.end
-        self._file.truncate(end)
         return end
 
     def _write(self, data: Buffer) -> None:
