@@ -251,6 +251,8 @@ def test_a_secret_is_gone_in_whatever_spelling():
         escape(secret),
     ):
         assert redactor.text(f"x {spelled} x") == "x <redacted> x"
+    redactor.learn([("token", other := "kay'w\\rd-1")])
+    assert redactor.text(repr(repr(other))[2:-2]) == REDACTED
     for user in ("b", "bo", "bob"):
         for encode in (b64encode, urlsafe_b64encode):
             text = redactor.text(encode(f"{user}:{secret}?".encode()).decode())

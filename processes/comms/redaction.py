@@ -334,9 +334,9 @@ def _spellings(text: str) -> set[str]:
     from urllib.parse import quote
 
     data = text.encode("utf-8", "surrogatepass")
-    found = {text, repr(text)[1:-1], ascii(text)[1:-1], repr(data)[2:-1]}
-    once = repr(f"{text}'\"")[1:-4]  # as in the repr of a text with both quotes, and in the repr of that
-    found |= {once, repr(f"{once}'\"")[1:-4]}
+    found = {text, ascii(text)[1:-1], repr(data)[2:-1]}
+    for once in _in_reprs(text):
+        found |= {once, *_in_reprs(once)}
     for json_text in (json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]):
         found |= {json_text, repr(json_text)[1:-1], json.dumps(json_text)[1:-1]}
     found |= {quote(data, safe=""), quote(data), escape(text)}
@@ -348,3 +348,8 @@ def _spellings(text: str) -> set[str]:
             ours = whole[(before * 8 + 5) // 6 : (before + len(data)) * 8 // 6]
             found |= {ours, ours.translate(_URL_SAFE)}
     return found
+
+
+def _in_reprs(text: str) -> set[str]:
+    """Return how a text looks in the repr of one, which may hold both kinds of quotes."""
+    return {repr(text)[1:-1], repr(f"{text}'\"")[1:-4]}
