@@ -308,6 +308,20 @@ def test_variables_of_all_frames_that_led_to_a_failure_are_known(runner):
     assert "xyz-" not in text
 
 
+def test_attributes_of_an_exception_are_known():
+    class Refused(Exception):
+        def __init__(self, user, password):
+            super().__init__(f"{user}: {password}")
+            self.password = password
+
+    def load():
+        raise Refused("ann", "abc-123456")
+
+    text = sent(Process([Task("load", load)]).run())
+    assert "ann: " in text
+    assert "abc-" not in text
+
+
 def test_the_parts_of_a_secret_between_white_space_are_secrets():
     report = report_of(
         kwargs={"headers": {"Authorization": "Bearer zyxwvu987654"}}, exception="no such bearer: zyxwvu987654"

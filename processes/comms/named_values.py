@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections import deque
 from contextlib import suppress
-from itertools import islice, repeat
+from itertools import chain, islice, repeat
 from types import FunctionType, MemberDescriptorType, ModuleType
 from typing import TYPE_CHECKING
 
@@ -57,19 +57,19 @@ def results_passed(
 
 
 def variables_of(exception: BaseException) -> Iterator[tuple[str, object]]:
-    """Give texts and dicts among the variables of all frames that led to a failure.
+    """Give texts and dicts among what a failure holds: variables of all its frames, attributes of exceptions.
 
     What a task has read from its environment, a library that it calls may tell in its error. Other objects
     of a secret's name are often none: parsers call ``token`` what they read.
     """
     for one in chain_of(exception):
-        for entry in entries_of(one):
-            for name, value in local_variables(entry.tb_frame).items():
-                kind = type(value)
-                if issubclass(kind, (str, bytes)):
-                    yield name, value
-                elif kind in DICTS:
-                    yield "", value
+        frames = (local_variables(entry.tb_frame).items() for entry in entries_of(one))
+        for name, value in chain(_attributes(one), *frames):
+            kind = type(value)
+            if issubclass(kind, (str, bytes)):
+                yield name, value
+            elif kind in DICTS:
+                yield "", value
 
 
 def members_of(value: Any) -> list[tuple[str, object]]:
