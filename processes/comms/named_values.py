@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from ..execution_report import ProcessExecutionReport, TaskReportEntry
 
-MAX_MEMBERS = 10_000  # looked at in one container
+MAX_MEMBERS = 10_000  # looked at in one container, and of a group of exceptions
 
 _PLAIN = (str, bytes, *DICTS, list, tuple, set, frozenset)
 
@@ -62,7 +62,7 @@ def variables_of(exception: BaseException) -> Iterator[tuple[str, object]]:
     What a task has read from its environment, a library that it calls may tell in its error. Other objects
     of a secret's name are often none: parsers call ``token`` what they read.
     """
-    for one in chain_of(exception):
+    for one in islice(chain_of(exception), MAX_MEMBERS):
         frames = (local_variables(entry.tb_frame).items() for entry in entries_of(one))
         for name, value in chain(_attributes(one), *frames):
             kind = type(value)
