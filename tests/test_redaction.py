@@ -69,6 +69,9 @@ SECRET_NAMES = [
     "session_id",
     "ConnectionString",
     "input_password",
+    "passcode",
+    "PHPSESSID",
+    "jsessionid",
 ]
 
 
@@ -671,6 +674,10 @@ TEXTS = [
     ("('password', 'abc')", "('password', '<redacted>')"),
     ("user[password]=abc&x=1", "user[password]=<redacted>&x=1"),
     ("user%5Bpassword%5D=abc&x=1", "user%5Bpassword%5D=<redacted>&x=1"),
+    (
+        "https://h/?to=https%3A%2F%2Fi%2F%3Ftoken%3Dabc",
+        "https://h/?to=https%3A%2F%2Fi%2F%3Ftoken%3D<redacted>",
+    ),
     (f"not {PRIVATE_KEY} of ann", f"not {PRIVATE_KEY.replace(BODY, REDACTED)} of ann"),
     (f"not {PRIVATE_KEY!r} of ann", f"not {PRIVATE_KEY!r} of ann".replace(repr(BODY)[1:-1], REDACTED)),
     ("no -----BEGIN PRIVATE KEY----- in ann.pem", "no -----BEGIN PRIVATE KEY----- in ann.pem"),

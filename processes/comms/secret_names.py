@@ -18,11 +18,14 @@ def set_of(words: str) -> frozenset[str]:
 
 
 SECRET_WORDS = set_of(
-    "password passwords passwd passphrase pwd pw secret secrets token tokens credential credentials creds "
-    "authorization auth bearer cookie cookies jwt otp apikey apikeys accesskey secretkey privatekey "
-    "sessionid csrf xsrf"
+    "password passwords passwd passphrase passcode passkey pwd pw secret secrets token tokens "
+    "credential credentials creds authorization auth bearer cookie cookies jwt otp "
+    "apikey apikeys accesskey secretkey privatekey sessionid csrf xsrf"
 )
-_SECRET_ENDINGS = ("password", "passwd", "passphrase", "secret", "token", "apikey", "credentials")
+_SECRET_ENDINGS = (
+    *("password", "passwd", "passphrase", "secret", "token", "apikey", "credentials"),
+    *("sessionid", "sessid"),
+)
 _KINDS_OF_KEY = set_of(
     "api access secret private encryption signing auth account master license ssh hmac shared session "
     "deploy app storage subscription service"
@@ -32,7 +35,7 @@ _SECRET_PAIRS = frozenset(
     | {("session", "id"), ("connection", "string")}
 )
 # Each secret name has one of them in it, so that texts without any need no closer look.
-_HINTS = set_of("pass pw secret token cred auth bearer cookie jwt otp key session connection srf")
+_HINTS = set_of("pass pw secret token cred auth bearer cookie jwt otp key sess connection srf")
 # What tells something about a secret, without being one: token_count, password_field, auth_method.
 _HARMLESS_ENDINGS = set_of(
     "count counts length len limit size type types expiry expires ttl url uri endpoint method policy field "

@@ -19,7 +19,7 @@ _NAMED = re.compile(
     r"""
     (?P<name> (?<![\w.-]) (?P<flag> --? (?=\w) )? [\w.-]++ (?P<header> (?<=(?i:authorization)) )? )
     (?P<sign>
-        \\*["']? (?: \] | %5[Dd] )? \s* (?: = (?!=) | : ) \s*
+        \\*["']? (?: \] | %5[Dd] )? \s* (?: = (?!=) | : | %3[Dd] ) \s*
       | ["'] ,\s* (?=["'])
       | >
       | (?(flag) [ ]++ (?!-) | (?!) )
@@ -131,7 +131,7 @@ def _is_secret(named: Marked, names: SecretNames, source: bool) -> bool:
         return before.endswith("<")
     if named.is_bare and (match["scheme"] or "").strip().lower() not in _SCHEMES:
         # Of source code it is an expression, and in "Invalid token: expired" a word.
-        is_marked = "=" in match["sign"] or match["flag"] is not None
+        is_marked = not match["sign"].rstrip().endswith(":") or match["flag"] is not None
         return not source and (is_marked or named.has_digit)
     return not (source and match["group"]) or any(quoted(match["group"]))
 
