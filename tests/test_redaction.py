@@ -855,6 +855,23 @@ def test_hostile_objects_are_looked_at_without_running_their_code():
     assert ran == []
 
 
+def test_a_proxy_may_stand_for_something_that_is_not_there():
+    class Absent:
+        @property
+        def __dict__(self):
+            raise RuntimeError("no request is being served")
+
+    class Refused(Absent, Exception):
+        pass
+
+    request = Absent()
+
+    def refuse():
+        raise Refused(f"no request: {request is None}")
+
+    assert "no request: False" in sent(Process([Task("job", refuse)]).run())
+
+
 def test_a_weak_proxy_may_outlive_its_object():
     proxy = weakref.proxy(type("Session", (), {})())
     report = report_of(result=(proxy, 1), kwargs={"password": "do-not-show-me"})

@@ -9,7 +9,7 @@ import sys
 from collections import deque
 from contextlib import suppress
 from itertools import chain, islice, repeat
-from types import FunctionType, MemberDescriptorType, ModuleType
+from types import FunctionType, GetSetDescriptorType, MemberDescriptorType, ModuleType
 from typing import TYPE_CHECKING
 
 from ..failure import chain_of, entries_of, local_variables
@@ -118,13 +118,16 @@ def globals_of(function: Any) -> Iterator[tuple[str, object]]:
 
 
 def _attributes(value: object) -> list[tuple[str, object]]:
-    try:
-        found = _first(dict.items, object.__getattribute__(value, "__dict__"))
-    except (AttributeError, TypeError):  # it has none, or a strange one
-        found = []
+    found: list[tuple[str, object]] = []
     for owner in type(value).__mro__:
-        if "__slots__" in vars(owner):
-            for name, slot in vars(owner).items():
+        among = vars(owner)
+        # Not what a class of the user's has put there: a proxy may stand for something that is not there.
+        place: Any = among.get("__dict__")
+        if type(place) in (GetSetDescriptorType, MemberDescriptorType):
+            with suppress(AttributeError, TypeError):  # it has none, or a strange one
+                found += _first(dict.items, place.__get__(value))
+        if "__slots__" in among:
+            for name, slot in among.items():
                 if type(slot) is MemberDescriptorType:
                     with suppress(AttributeError):  # a slot that is empty
                         found.append((name, slot.__get__(value)))
