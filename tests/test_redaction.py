@@ -311,6 +311,19 @@ def test_variables_of_all_frames_that_led_to_a_failure_are_known(runner):
     assert "xyz-" not in text
 
 
+def test_what_led_to_a_failure_is_looked_at_before_other_tasks(monkeypatch):
+    def refuse(value):
+        raise PermissionError(f"not {value}")
+
+    def load():
+        password = "abc-123456"
+        refuse(password)
+
+    monkeypatch.setattr("processes.comms.redaction.MAX_VALUES", 10)
+    others = [Task(f"other-{number}", abs, args=(number,)) for number in range(20)]
+    assert "abc-" not in sent(Process([*others, Task("load", load)]).run(runner="sequential"))
+
+
 def test_attributes_of_an_exception_are_known():
     class Refused(Exception):
         def __init__(self, user, password):

@@ -101,7 +101,8 @@ class Redactor:
                 self._learn_text(entry.error.exception)
                 for part, source in parts_of(entry.error.traceback_str):
                     self._learn_text(part, source)
-        roots: list[tuple[str, object]] = []
+        variables = chain.from_iterable(map(variables_of, whole.exceptions.values()))
+        roots: list[tuple[str, object]] = list(islice(variables, MAX_VARIABLES))
         for entry in entries:
             names = parameters.get(entry.name, ())
             roots += arguments_of(entry, names)
@@ -110,7 +111,6 @@ class Redactor:
                 roots += entry.error.traced_vars.items()
             if entry.name in whole.bound:
                 roots.append(("", whole.bound[entry.name]))
-        roots += islice(chain.from_iterable(map(variables_of, whole.exceptions.values())), MAX_VARIABLES)
         roots += [("", entry.result) for entry in entries]
         self.learn(roots)
 
