@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import queue
 from collections.abc import Iterable
 from functools import partial
-from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from .checks import check_bool, check_plain, did_you_mean
@@ -454,7 +454,7 @@ class Process:
         one 1
         """
         notifier = Notifier(notify, notify_on)
-        entries: SimpleQueue[TaskReportEntry | None] = SimpleQueue()
+        entries: queue.SimpleQueue[TaskReportEntry | None] = queue.SimpleQueue()
         graph = self._checked_graph()
 
         def put_entry(event: Event) -> None:

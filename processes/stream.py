@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 from contextlib import suppress
-from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, NoReturn, Self
 
 from .comms.after_run import INTERRUPT_SECONDS
@@ -27,7 +27,7 @@ class Stream:
     def __init__(
         self,
         scheduler: Scheduler,
-        entries: SimpleQueue[TaskReportEntry | None],
+        entries: queue.SimpleQueue[TaskReportEntry | None],
         make_report: Callable[[], ProcessExecutionReport],
         notifier: Notifier,
     ) -> None:
@@ -38,7 +38,7 @@ class Stream:
         self._report: ProcessExecutionReport | None = None
         # Guards it: of several threads that end a run, one sends it. A signal's handler may be one more.
         self._making_report = threading.RLock()
-        self._errors: SimpleQueue[BaseException] = SimpleQueue()
+        self._errors: queue.SimpleQueue[BaseException] = queue.SimpleQueue()
         self._thread = threading.Thread(
             target=context_for_thread().run,
             args=(_drive, scheduler, entries, self._errors),
@@ -77,7 +77,7 @@ class Stream:
 
     def _next_entry(self) -> TaskReportEntry | None:
         while not self._ended:  # which another thread may do
-            with suppress(Empty):  # so that Python looks for a Ctrl-C that came just before this wait
+            with suppress(queue.Empty):  # so that Python looks for a Ctrl-C that came just before this wait
                 return self._entries.get(timeout=LOOK_SECONDS)
         return None
 
@@ -129,8 +129,8 @@ class Stream:
 
 def _drive(
     scheduler: Scheduler,
-    entries: SimpleQueue[TaskReportEntry | None],
-    errors: SimpleQueue[BaseException],
+    entries: queue.SimpleQueue[TaskReportEntry | None],
+    errors: queue.SimpleQueue[BaseException],
 ) -> None:
     # A function of its own: a thread that held the Stream would keep it from being dropped.
     try:

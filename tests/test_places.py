@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import json
 import os
+import queue
 import selectors
 import shlex
 import subprocess
@@ -1013,6 +1015,20 @@ def test_a_run_on_two_runners_goes_on_at_once_where_a_selector_has_no_descriptor
     thread.start()
     thread.join(60)
     assert results == [{"slow": None, "quick": 1, "next": 1, "last": 1, "large": 3_000_000}]
+
+
+def test_a_run_waits_by_what_stands_in_queue_by_now(monkeypatch):
+    # gevent and eventlet put theirs there, maybe after we were imported; Python's would hold up all threads.
+    pythons_own = queue.SimpleQueue
+    monkeypatch.setattr(queue, "SimpleQueue", queue._PySimpleQueue)
+
+    def count():
+        return sum(type(thing) is pythons_own for thing in gc.get_objects())
+
+    before = count()
+    for runner in ("sequential", "thread"):
+        tasks = [Task("count", count, timeout=60)]  # with a limit: in a thread
+        assert [entry.result for entry in Process(tasks).stream(runner=runner)] == [before]
 
 
 def test_a_runner_may_be_used_in_another_thread_than_the_one_that_opened_it():

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 from contextvars import copy_context
-from queue import SimpleQueue
 from time import sleep
 from typing import TYPE_CHECKING, ClassVar, Final
 
@@ -58,10 +58,11 @@ class ThreadRunner(WarmRunner["_Thread"]):
 
     def open(self, waker: Waker) -> None:
         super().open(waker)
-        self._attempts: SimpleQueue[Attempt | None] = SimpleQueue()
+        self._attempts: queue.SimpleQueue[Attempt | None] = queue.SimpleQueue()
         self._context = copy_context()  # in it a function finds what it would find in the caller's thread
         self._threads: list[_Thread] = []  # those that serve the slots; none that was left behind
-        self.ended: SimpleQueue[tuple[_Thread, bool]] = SimpleQueue()  # each, and whether it stays
+        # Each, and whether it stays.
+        self.ended: queue.SimpleQueue[tuple[_Thread, bool]] = queue.SimpleQueue()
         self.held = 0  # attempts that run or that a thread is about to fetch
         self._started = 0
         self._pauses = iter(_UNTIL_GONE)
@@ -198,8 +199,8 @@ class _Thread(threading.Thread):
     def __init__(self) -> None:
         super().__init__(daemon=HAS_DAEMONS)
         self.ticket = 0
-        self._runs: SimpleQueue[tuple[ThreadRunner, Context] | None] = SimpleQueue()
-        self._ended: SimpleQueue[tuple[_Thread, bool]]  # of the run that was begun last
+        self._runs: queue.SimpleQueue[tuple[ThreadRunner, Context] | None] = queue.SimpleQueue()
+        self._ended: queue.SimpleQueue[tuple[_Thread, bool]]  # of the run that was begun last
 
     def begin(self, runner: ThreadRunner, label: str, context: Context) -> None:
         """Serve a run, as one that is called `label`."""

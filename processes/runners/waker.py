@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import queue  # not its names: gevent and eventlet put others there, maybe after this import
 import selectors
 import threading
 from contextlib import suppress
-from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Waker:
         self.is_called_off: bool = False
         self._is_set = False
         self._bell: Callable[[], object] | None = None  # how to wake the sleeper; None while nobody sleeps
-        self._queue: SimpleQueue[None] = SimpleQueue()
+        self._queue: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._sockets: tuple[socket, socket] | None = None  # until somebody asks for a descriptor
 
     def set(self) -> None:
@@ -89,7 +89,7 @@ class Waker:
         else:
             self._bell = self._ring_queue
             if not self._is_set:
-                with suppress(Empty):
+                with suppress(queue.Empty):
                     self._sleep(self._queue.get, True, timeout)
         self.disarm()
 
