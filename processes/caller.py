@@ -1,4 +1,4 @@
-"""Warnings at the line of the user's that led to them."""
+"""Who called the package: at which line, for warnings, and whether that imports a module."""
 
 from __future__ import annotations
 
@@ -29,6 +29,17 @@ def warn(message: str) -> None:
     """Tell of what costs a run nothing; nor does it if the program makes an error of the warning."""
     with suppress(Exception):  # also of what `logging.captureWarnings` has its handlers do
         warn_caller(message, RuntimeWarning)
+
+
+def is_importing() -> bool:
+    """Tell whether this thread is importing a module.
+
+    Until that is done, another thread would wait where it pickles a class or a function of the module.
+    """
+    frame: FrameType | None = sys._getframe()  # noqa: SLF001 - as above
+    while frame is not None and frame.f_code.co_filename != "<frozen importlib._bootstrap>":
+        frame = frame.f_back
+    return frame is not None
 
 
 def _is_in_between(frame: FrameType) -> bool:

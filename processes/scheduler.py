@@ -25,6 +25,7 @@ from .attempt import (
     Unsendable,
 )
 from .audience import Audience
+from .caller import is_importing
 from .clock import monotonic, perf_counter
 from .events import RunFinished, RunStarted, TaskFinished, TaskRetried, TaskStarted
 from .exceptions import ProcessesError, SerializationError
@@ -144,7 +145,7 @@ class Scheduler:
         self._fail_fast = fail_fast
         self._captures_output = captures_output
         self._downstream = downstream or _names_below(graph)
-        self._waker = Waker(self._go_on)
+        self._waker = Waker(None if is_importing() else self._go_on)
         self._team = Team(graph.tasks, runner, self.results, has_line, self._waker)
         self.runner = self._team.default
         is_only_one = len(self._team.numbered) == 1 and self._needs is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+from .caller import is_importing
 from .reprs import HAS_DAEMONS, start_thread
 from .thread_context import context_for_thread
 
@@ -45,7 +46,7 @@ class StandIn:
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> None:
-        if self._thread is None:
+        if self._thread is None and not is_importing():
             context = context_for_thread()  # handlers of records may look at it
             self._thread = threading.Thread(target=context.run, args=(self._watch,), daemon=HAS_DAEMONS)
             start_thread(self._thread)  # where none is to be had, the run waits

@@ -508,6 +508,39 @@ def test_a_wrong_argument_beside_it_does_not_keep_the_file(make, tmp_path):
     del caught
 
 
+SAVES_WHEN_IMPORTED = """
+import time
+from dataclasses import dataclass
+from processes import Process, Task, results_of
+
+@dataclass
+class Step:
+    number: int
+
+def first():
+    return Step(1)
+
+def following(step):
+    return Step(step.number + 1)
+
+def chain(name):
+    tasks = [Task(f"{name}-1", first)]
+    for n in range(2, 20):
+        tasks.append(Task(f"{name}-{n}", following, dependencies=results_of(f"{name}-{n - 1}")))
+    return tasks
+
+print(Process(chain("alone")).run(runner="thread", checkpoint="alone.ckpt").results["alone-19"])
+kept = Task("kept", time.sleep, args=(0.1,), runner="sequential", priority=1)  # has the run's own thread
+print(Process([*chain("beside"), kept]).run(runner="thread", checkpoint="beside.ckpt").results["beside-19"])
+"""
+
+
+def test_a_module_that_is_imported_may_save_objects_of_its_own_classes(tmp_path):
+    (tmp_path / "steps.py").write_text(SAVES_WHEN_IMPORTED)
+    output = output_of([sys.executable, "-c", "import steps"], 30, cwd=tmp_path)
+    assert output == "Step(number=19)\n" * 2
+
+
 def test_without_a_checkpoint_nothing_of_it_is_imported():
     program = (
         "import sys\n"

@@ -34,8 +34,8 @@ class Waker:
 
     Parameters
     ----------
-    go_on : callable
-        Does the run's next step, with a message.
+    go_on : callable or None
+        Does the run's next step, with a message; None where only the run's own thread may do one.
 
     Attributes
     ----------
@@ -43,8 +43,8 @@ class Waker:
         Whether the run is to end before its time: after a Ctrl-C, or where a stream is left.
     """
 
-    def __init__(self, go_on: Callable[[Message], None]) -> None:
-        self._go_on: Callable[[Message], None] | None = go_on  # until the end
+    def __init__(self, go_on: Callable[[Message], None] | None) -> None:
+        self._go_on = go_on  # until the end
         self._turn = threading.Lock()  # whoever has it may touch the run's state
         self._turn.acquire()
         self.is_called_off: bool = False
