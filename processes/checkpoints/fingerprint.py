@@ -267,7 +267,7 @@ class Fingerprints:
 
     def large(self, memory: memoryview) -> bytes:
         """Return the digest of a large buffer, which many tasks may be given; it is kept there."""
-        from ..runners.pool.parcel import address_of
+        from ..runners.pool.mappings import address_of
 
         key = (address_of(memory), memory.nbytes)
         if key not in self._large:

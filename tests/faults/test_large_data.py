@@ -822,6 +822,49 @@ def test_a_file_that_cannot_be_mapped_is_read(monkeypatch):
     assert buffers._read(file.descriptor, len(data)) == data
 
 
+# As Python is where it was built on a machine that had no libffi.
+NO_CTYPES = """
+from importlib.machinery import PathFinder
+find_spec = PathFinder.find_spec
+PathFinder.find_spec = lambda name, *rest: None if name == "_ctypes" else find_spec(name, *rest)
+"""
+
+PROGRAM_WITHOUT_CTYPES = """
+from processes import Process, Task, results_of
+
+def lacks_ctypes():
+    try:
+        import ctypes
+    except ImportError:
+        return True
+
+def make():
+    return bytearray(1_000_000)
+
+def scribble(data, number):
+    data[number] += 1
+    return sum(data)
+
+tasks = [
+    Task("lacks", lacks_ctypes),
+    Task("make", make),
+    *(Task(f"use-{n}", scribble, kwargs={"number": n}, dependencies=results_of("make")) for n in range(3)),
+    Task("texts", list, args=(list(map(str, range(100_000))),)),
+]
+report = Process(tasks).run(runner="process", max_workers=2, checkpoint="run.ckpt")
+report.raise_for_errors()
+used = [report.results[f"use-{n}"] for n in range(3)]
+print(report.results["lacks"], used, len(report.results["texts"]))
+"""
+
+
+def test_a_python_without_ctypes_reads_large_data(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(NO_CTYPES)
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-c", PROGRAM_WITHOUT_CTYPES]
+    assert output_of(command, cwd=tmp_path, env=environment) == "True [1, 1, 1] 100000\n"
+
+
 PROGRAM_WITHOUT_ROOM = """
 import resource
 import numpy as np

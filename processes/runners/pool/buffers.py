@@ -46,7 +46,7 @@ class DataFile:
         """Make a private, writable mapping of the whole file; it lasts as long as anything refers to it."""
         try:
             return map_privately(self.descriptor)
-        except OSError:  # no room for a mapping: there may be some for the data
+        except OSError:  # no room for a mapping, or no way to make one: there may be some for the data
             return _read(self.descriptor, os.fstat(self.descriptor).st_size)
 
     def leaves_room(self) -> bool:

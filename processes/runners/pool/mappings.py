@@ -8,7 +8,6 @@ file. What was written into a mapping must not be seen by the next user: its pag
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import mmap
 import os
@@ -16,7 +15,13 @@ import sys
 import weakref
 from functools import cache
 from io import FileIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+ctypes: Any
+try:
+    import ctypes
+except ImportError:  # Python can be built without it: then data is read, and not mapped
+    ctypes = None
 
 if TYPE_CHECKING:
     File = tuple[int, int]
@@ -44,8 +49,10 @@ def map_privately(descriptor: int) -> memoryview:
     Raises
     ------
     OSError
-        If there is no room for it.
+        If there is no room for it, or Python cannot do it.
     """
+    if ctypes is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
     status = os.fstat(descriptor)
     file, size = (status.st_dev, status.st_ino), status.st_size
     address, _ = _spares.pop(file, (0, 0))
@@ -116,7 +123,7 @@ def _flags(address: int, size: int) -> bytes:
 
 
 @cache
-def _libc() -> ctypes.CDLL:
+def _libc() -> Any:
     libc = ctypes.CDLL(None, use_errno=True)
     libc.mmap.restype = ctypes.c_void_p
     libc.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, *(ctypes.c_int,) * 3, ctypes.c_long)
@@ -138,3 +145,18 @@ def _map(descriptor: int, size: int) -> int:
 def _unmap(address: int, size: int) -> None:
     _mapped.discard(address)
     _libc().munmap(address, size)
+
+
+def address_of(memory: memoryview) -> int:
+    """Return where in this process's memory a contiguous buffer begins; read-only ones too.
+
+    Where Python cannot tell, a number that stands for the buffer as long as `memory` is kept.
+    """
+    if not hasattr(ctypes, "pythonapi"):
+        return id(memory)
+    buffer = (ctypes.c_void_p * 11)()  # a Py_buffer, part of the stable ABI: the address, then all else
+    ctypes.pythonapi.PyObject_GetBuffer(ctypes.py_object(memory), buffer, 0)
+    try:
+        return int(buffer[0])
+    finally:
+        ctypes.pythonapi.PyBuffer_Release(buffer)

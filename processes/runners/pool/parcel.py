@@ -6,7 +6,6 @@ order. Small pieces are part of the message itself, and so are all where there i
 
 from __future__ import annotations
 
-import ctypes
 import pickle
 from struct import Struct
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from ...attempt import Sealed, put_in
 from ...serialization.culprit import cannot_load
 from ...serialization.pickling import ARGUMENTS, LARGE, load
 from .buffers import DataFile, write_file
+from .mappings import address_of
 from .wire import CAN_SEND_DESCRIPTORS, MOST_DESCRIPTORS
 
 if TYPE_CHECKING:
@@ -310,27 +310,3 @@ def read_message(body: memoryview) -> tuple[Any, memoryview]:
     (length,) = _LENGTH.unpack_from(body)
     end = _LENGTH.size + length
     return pickle.loads(body[_LENGTH.size : end]), body[end:]  # noqa: S301 - between processes of one user
-
-
-class _PyBuffer(ctypes.Structure):
-    """What Python's C interface tells of a buffer: Py_buffer, part of the stable ABI."""
-
-    _fields_ = (
-        ("buf", ctypes.c_void_p),
-        ("obj", ctypes.c_void_p),
-        ("len", ctypes.c_ssize_t),
-        ("itemsize", ctypes.c_ssize_t),
-        ("readonly", ctypes.c_int),
-        ("ndim", ctypes.c_int),
-        *((name, ctypes.c_void_p) for name in ("format", "shape", "strides", "suboffsets", "internal")),
-    )
-
-
-def address_of(memory: memoryview) -> int:
-    """Return where in this process's memory a contiguous buffer begins; read-only ones too."""
-    buffer = _PyBuffer()
-    ctypes.pythonapi.PyObject_GetBuffer(ctypes.py_object(memory), ctypes.byref(buffer), 0)
-    try:
-        return int(buffer.buf)
-    finally:
-        ctypes.pythonapi.PyBuffer_Release(ctypes.byref(buffer))
