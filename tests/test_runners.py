@@ -24,6 +24,7 @@ from processes import (
     TaskDependency,
     ThreadRunner,
 )
+from processes.attempt import Finished
 from processes.cpus import usable_cpus
 from processes.runners.pool.arguments import are_apart
 
@@ -246,6 +247,24 @@ def test_runs_at_the_same_time_have_threads_of_their_own_of_which_a_block_keeps_
         threads = set(programs.map(run, range(3)))
         assert len(threads) == 3
         assert sum(thread.is_alive() for thread in threads) == 1
+
+
+def test_what_is_raised_in_a_thread_next_to_a_function_costs_the_attempt_and_not_the_run():
+    class TooLateError(BaseException):
+        pass
+
+    def strike(frame, event, _):
+        # As another thread may, which raises its own time limit's error in this one, when the call has ended.
+        if event == "call" and frame.f_code is Finished.__init__.__code__:
+            sys.setprofile(None)
+            raise TooLateError
+
+    threading.setprofile(strike)  # for threads that start from now on
+    try:
+        report = process_of(2).run(runner=ThreadRunner(max_workers=1))
+    finally:
+        threading.setprofile(None)
+    assert (type(report.exceptions["t0"]), report.results["t1"]) == (TooLateError, 1)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")

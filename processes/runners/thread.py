@@ -179,7 +179,7 @@ class ThreadRunner(WarmRunner["_Thread"]):
                 if attempt.ticket not in self._stopped:
                     if attempt.timeout is not None:
                         self.deliver(Started(attempt.ticket, monotonic(), worker))
-                    self.deliver(perform(attempt, worker))
+                    self.deliver(_perform_surely(attempt, worker))
                 attempt = None  # what it was given may be large, and the next may be long in coming
                 thread.ticket = 0
                 if thread not in self._threads:
@@ -191,6 +191,14 @@ class ThreadRunner(WarmRunner["_Thread"]):
             return False
         finally:
             del self, attempt  # an exception's frames lead to this one, and are not to keep the run
+
+
+def _perform_surely(attempt: Attempt, worker: Worker) -> Finished:
+    """Perform an attempt; it has an end also where something is raised next to its function."""
+    try:
+        return perform(attempt, worker)
+    except BaseException as error:  # which another thread has raised in this one, say
+        return Finished.unmeasured(attempt.ticket, Raised(error, describe_failure(error)), worker)
 
 
 class _Thread(threading.Thread):
