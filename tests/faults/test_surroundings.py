@@ -416,6 +416,22 @@ def test_a_run_works_where_standard_streams_are_closed(closed, tmp_path):
     assert (tmp_path / "result").read_text() == "well"
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="programs inherit other things there")
+@pytest.mark.parametrize("change", ["os.close(1)", "os.set_inheritable(1, False)"])
+def test_what_tasks_print_is_captured_where_the_program_has_changed_its_standard_output(change, tmp_path):
+    # As it does that becomes a daemon.
+    program = (
+        "import os\n"
+        "from processes import Process, Task\n"
+        f"{change}\n"
+        "task = Task('speaks', print, args=('a word',), log_path='log')\n"
+        "Process([task]).run(runner='process', capture_output=True).raise_for_errors()\n"
+        "os._exit(0)\n"  # Python would complain of its standard output
+    )
+    output_of([sys.executable, "-c", program], cwd=tmp_path)
+    assert "INFO output: a word" in (tmp_path / "log").read_text()
+
+
 CHANGES_STREAMS = """
 import atexit, os, sys
 from processes import Process, Task

@@ -185,7 +185,7 @@ class Child:
                 self.process = subprocess.Popen(  # noqa: S603
                     words,
                     stdin=subprocess.DEVNULL,
-                    stdout=_outlet(sys.__stdout__),
+                    stdout=_stdout(),
                     stderr=self._crash_file,  # until it boots, so that the error can tell why it does not
                     process_group=0,
                     pass_fds=[descriptor for descriptor in (*passed, start, tracker) if descriptor >= 0],
@@ -459,6 +459,15 @@ def _outlet(stream: IO[str] | None) -> int | None:
     number may be anything of ours.
     """
     return subprocess.DEVNULL if stream is None else None
+
+
+def _stdout() -> int:
+    """Return the descriptor of our standard output, whether or not programs inherit it; or nowhere."""
+    with suppress(OSError):  # it has been closed since the program began
+        if _outlet(sys.__stdout__) is None:
+            os.fstat(1)
+            return 1
+    return subprocess.DEVNULL
 
 
 def _copy_of_stderr() -> int:
