@@ -797,6 +797,29 @@ def test_what_waits_for_an_observer_is_not_begun_after_a_ctrl_c():
     assert process.report.entries["one"].status is TaskStatus.PENDING
 
 
+HAS_A_HANDLER_THAT_TAKES_LONG = """
+import itertools, signal, time
+from processes import Process, Task
+
+attempts = itertools.count(1)
+
+def fail_once():
+    if next(attempts) == 1:
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        raise ConnectionError
+    return "well"
+
+signal.signal(signal.SIGALRM, lambda *_: time.sleep(1))
+print(Process([Task("once", fail_once, retries=1, retry_delay=0.5)]).run(runner="thread").results)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="Windows has no alarms")
+def test_a_run_heeds_its_timers_though_a_signals_handler_goes_on_past_them():
+    command = [sys.executable, "-c", HAS_A_HANDLER_THAT_TAKES_LONG]
+    assert output_of(command, 30) == "{'once': 'well'}\n"
+
+
 def test_a_signal_that_strikes_while_a_thread_starts_ends_the_run(monkeypatch, tmp_path):
     def start_slowly(thread):
         signal.raise_signal(ALARM)

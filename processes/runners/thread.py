@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import queue
+import queue  # not its names: gevent and eventlet put others there, maybe after this import
 import threading
 from contextvars import copy_context
 from time import sleep

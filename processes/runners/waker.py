@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import queue  # not its names: gevent and eventlet put others there, maybe after this import
 import selectors
 import threading
 from contextlib import suppress
@@ -50,7 +49,10 @@ class Waker:
         self.is_called_off: bool = False
         self._is_set = False
         self._bell: Callable[[], object] | None = None  # how to wake the sleeper; None while nobody sleeps
-        self._queue: queue.SimpleQueue[None] = queue.SimpleQueue()
+        # Not a SimpleQueue: before Python 3.13 that waits for ever where the handler of a signal takes longer
+        # than the timeout.
+        self._gate = threading.Lock()  # open while a ring is not yet heard
+        self._gate.acquire()
         self._sockets: tuple[socket, socket] | None = None  # until somebody asks for a descriptor
 
     def set(self) -> None:
@@ -87,10 +89,9 @@ class Waker:
                     self._sleep(selector.select, timeout)
                 self.hush()
         else:
-            self._bell = self._ring_queue
+            self._bell = self._open_gate
             if not self._is_set:
-                with suppress(queue.Empty):
-                    self._sleep(self._queue.get, True, timeout)
+                self._sleep(self._gate.acquire, True, timeout)
         self.disarm()
 
     def _sleep(self, until: Callable[..., object], *arguments: object) -> None:
@@ -150,8 +151,9 @@ class Waker:
         for end in reversed(self._sockets or ()):  # first what is written to: else that might be a SIGPIPE
             end.close()
 
-    def _ring_queue(self) -> None:
-        self._queue.put(None)
+    def _open_gate(self) -> None:
+        with suppress(RuntimeError):  # it is open
+            self._gate.release()
 
     def _ring_descriptor(self) -> None:
         assert self._sockets is not None
