@@ -93,6 +93,9 @@ def test_wrong_channels_are_refused_before_a_run():
         Notifier(["x"], "always")
     with pytest.raises(ValueError, match="notify_on must be 'always' or 'error', not 'never'"):
         Notifier([], "never")
+    for value in (None, True):
+        with pytest.raises(TypeError, match=f"notify_on must be str, not {value}"):
+            Notifier([], value)
 
 
 class Broken(ReportChannel):

@@ -372,7 +372,7 @@ WRONG = [
     ({"fromaddr": None}, TypeError, "fromaddr: an address must be str"),
     ({"fromaddr": "a@b.c\nBcc: d@e.f"}, ValueError, "line break"),
     ({"toaddrs": "a@b.c"}, TypeError, "toaddrs must be a list"),
-    ({"toaddrs": []}, TypeError, "at least one address"),
+    ({"toaddrs": []}, ValueError, "at least one address"),
     ({"toaddrs": ["a@b.c\r\nX: y"]}, ValueError, "line break"),
     ({"toaddrs": ["a@b.c, d@e.f"]}, ValueError, "not one mail address"),
     ({"toaddrs": [""]}, ValueError, "not one mail address"),

@@ -29,8 +29,8 @@ class Notifier:
     Raises
     ------
     TypeError
-        If `notify` is no iterable of ReportChannel, or `send_report` of one is a coroutine or generator
-        function.
+        If `notify` is no iterable of ReportChannel, `send_report` of one is a coroutine or generator
+        function, or `notify_on` is no str.
     ValueError
         If `notify_on` is neither ``"always"`` nor ``"error"``.
     """
@@ -45,6 +45,8 @@ class Notifier:
             if not isinstance(channel, ReportChannel):
                 raise TypeError(f"notify must hold ReportChannel objects, not {brief_repr(channel)}")
             check_sends(channel)
+        if not isinstance(notify_on, str):
+            raise TypeError(f"notify_on must be str, not {brief_repr(notify_on)}")
         if notify_on not in NOTIFY_ON:
             raise ValueError(f"notify_on must be 'always' or 'error', not {brief_repr(notify_on)}")
         self._only_on_error = notify_on == "error"

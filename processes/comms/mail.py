@@ -66,7 +66,7 @@ class SMTPConfig:
     TypeError
         If an argument is of the wrong type.
     ValueError
-        If an address is none, or a number is out of its range.
+        If an address is none, `toaddrs` is empty, or a number is out of its range.
     """
 
     mailhost: tuple[str, int]
@@ -83,8 +83,10 @@ class SMTPConfig:
         """Refuse what cannot work; done again before each mail, as the fields can be changed."""
         _check_mailhost(self.mailhost)
         _check_address("fromaddr", self.fromaddr)
-        if not isinstance(self.toaddrs, (list, tuple)) or not self.toaddrs:
-            raise TypeError(f"toaddrs must be a list of at least one address, not {brief_repr(self.toaddrs)}")
+        if not isinstance(self.toaddrs, (list, tuple)):
+            raise TypeError(f"toaddrs must be a list of addresses, not {brief_repr(self.toaddrs)}")
+        if not self.toaddrs:
+            raise ValueError("toaddrs must be a list of at least one address, and is empty")
         for address in self.toaddrs:
             _check_address("toaddrs", address)
         if self.credentials is not None and not _is_tuple_of(self.credentials, str, str):
