@@ -24,6 +24,7 @@ import threading
 import time
 import types
 import weakref
+from array import array
 from collections import deque, namedtuple
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -1187,6 +1188,28 @@ def test_a_template_of_jinja_travels_though_its_class_wants_the_source() -> None
 def test_a_layout_of_binary_data_travels() -> None:
     layout = there_and_back(struct.Struct("<Hd"))
     assert (layout.format, layout.unpack(layout.pack(3, 0.5))) == ("<Hd", (3, 0.5))
+
+
+def test_a_view_of_memory_arrives_as_one_of_the_same_items() -> None:
+    numbers = array("d", [0.5, 1.5, 2.5, 3.5])
+    for view in (
+        memoryview(b"abc"),
+        memoryview(b""),
+        memoryview(array("d")),
+        memoryview(numbers),
+        memoryview(numbers).toreadonly(),
+        memoryview(numbers)[::2],
+        memoryview(numbers).cast("B").cast("d", (2, 2)),
+    ):
+        arrived = there_and_back(view)
+        assert arrived.tolist() == view.tolist()
+        assert (type(arrived), arrived.format, arrived.readonly) == (memoryview, view.format, view.readonly)
+
+
+def test_a_view_of_items_that_nobody_else_can_show_is_refused() -> None:
+    texts = memoryview(np.zeros(2, "U3"))
+    with pytest.raises(SerializationError, match="x is a memoryview, which cannot be serialized"):
+        there_and_back(texts)
 
 
 # Classes that travel by value

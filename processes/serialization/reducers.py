@@ -139,6 +139,14 @@ def _reduce_reference(reference: ReferenceType[Any]) -> Any:
     return ReferenceType, (set() if target is None else target, reference.__callback__)
 
 
+def _reduce_view(view: memoryview) -> Any:
+    """Reduce a view to the memory that it shows, and to how: cloudpickle would make `bytes` of it."""
+    memory = view if view.c_contiguous else memoryview(bytearray(view.tobytes()))
+    how = (view.format,) if view.ndim == 1 else (view.format, view.shape)
+    memory.cast("B").cast(*how)  # refuses here what it would refuse where it arrives, as items of a struct
+    return memoryview.cast, (Rebuilt(memoryview, PickleBuffer(memory)), *how)
+
+
 def _reduce_memmap(array: Any) -> Any:
     """Reduce an array that is in a file to the file's name and the place therein; else as any array."""
     place = _place_in_file(array)
@@ -425,6 +433,7 @@ REDUCERS: Final[dict[type, Callable[[Any], Any]]] = {
     WeakValueDictionary: _reduce_weak_dict,
     ReferenceType: _reduce_reference,
     struct.Struct: lambda layout: (struct.Struct, (layout.format,)),
+    memoryview: _reduce_view,
     io.TextIOWrapper: _reduce_text_file,
     contextlib._GeneratorContextManager: _reduce_context_manager,  # noqa: SLF001
     contextlib._AsyncGeneratorContextManager: _reduce_context_manager,  # noqa: SLF001
