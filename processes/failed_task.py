@@ -52,7 +52,10 @@ def with_hint(task: Task, exception: BaseException, failure: Failure, attempts: 
     if not hint:
         return failure
     with suppress(Exception):  # one that is a frozen data class takes no notes
-        exception.add_note(hint)
+        if hint not in getattr(exception, "__notes__", ()):  # as it is if another task has raised it, too
+            exception.add_note(hint)
+    if f"\n{hint}\n" in failure.traceback_str:
+        return failure
     text = f"{failure.traceback_str}{hint}\n"
     return Failure(failure.exception, text, failure.traced_vars, failure.traced_vars_location)
 
@@ -123,7 +126,10 @@ def _hint_for_refusal(task: Task, text: str) -> str:
 
 
 def _hint_for_retries(task: Task, exception: BaseException, attempts: int) -> str:
-    """Tell why there are attempts left, unless the task itself says what they are for."""
+    """Tell why there are attempts left, unless the task itself says what they are for.
+
+    The words are the same for all tasks that raise one object, as of a future that they share.
+    """
     kind = type(exception)
     if attempts > task.retries or kind in (ProcessesError, SerializationError):
         return ""  # the last two say themselves what they mean for further attempts
@@ -135,7 +141,7 @@ def _hint_for_retries(task: Task, exception: BaseException, attempts: int) -> st
         why = f"the {name_of_class(kind)} of {module} is none of those in its retry_on"
     else:
         return ""
-    return f"Task {task.name!r} was not attempted again, though retries={task.retries}: {why}."
+    return f"Not attempted again, though retries={task.retries}: {why}."
 
 
 def _results_of(name: str, keyword: str) -> str:

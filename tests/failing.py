@@ -376,6 +376,10 @@ def raise_one(kind):
     raise kind("told")
 
 
+def raise_it(error):
+    raise error
+
+
 def made_error(text=""):
     """Return an exception of a class that is made for it, and that nobody can import."""
     return type("MadeError", (Exception,), {"__module__": "made.when.asked.for"})(text)

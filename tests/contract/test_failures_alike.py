@@ -328,16 +328,25 @@ def test_why_a_failure_is_not_retried_is_told_where_it_may_surprise(runner):
         Task(name, failing.raise_one, args=(kind,), **options) for name, (kind, options, _) in told.items()
     ]
     report = Process(tasks).run(runner=runner)
-    assert "\nTask 'takes-no-note' was not" in report.errored["takes-no-note"].error.traceback_str
+    assert "\nNot attempted again, though" in report.errored["takes-no-note"].error.traceback_str
     assert {name: notes_of(error) for name, error in report.exceptions.items()} == {
         name: [
-            f"Task {name!r} was not attempted again, though retries={options['retries']}: "
+            f"Not attempted again, though retries={options['retries']}: "
             f"{why.format('ConnectionError, TimeoutError and WorkerDiedError')}."
         ]
         if why
         else []
         for name, (_, options, why) in told.items()
     }
+
+
+def test_why_one_error_of_many_tasks_is_not_retried_is_told_each_of_them_once(runner):
+    same = ValueError("the same")
+    tasks = [Task(f"t{n}", failing.raise_it, args=(same,), retries=1) for n in range(3)]
+    report = Process(tasks).run(runner=runner)
+    for name, error in report.exceptions.items():
+        assert len(notes_of(error)) == 1, name
+        assert report.entries[name].error.traceback_str.count("Not attempted again") == 1, name
 
 
 def test_an_argument_that_stands_where_the_log_file_does_is_named(runner, tmp_path):
