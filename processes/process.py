@@ -20,7 +20,7 @@ from .reprs import brief_repr, type_name
 from .runners import choose_runner
 from .scheduler import Scheduler
 from .stream import Stream
-from .task import Task, check_resources, function_name
+from .task import Task, check_resources, check_task, function_name
 from .task_log import anyone_hears
 from .task_types import TaskDependency, TaskResult
 
@@ -381,8 +381,8 @@ class Process:
         Raises
         ------
         TypeError, ValueError
-            If an argument is of the wrong type or value, the list `tasks` was changed, or `checkpoint` is a
-            file of another kind, before anything runs.
+            If an argument, or what an attribute of a task was changed to, is of the wrong type or value, the
+            list `tasks` was changed, or `checkpoint` is a file of another kind, before anything runs.
         OSError
             If the file `checkpoint` cannot be opened, before anything runs; a BlockingIOError if another run
             has it.
@@ -497,7 +497,13 @@ class Process:
         durations: object,
         recorders: tuple[Observer, ...] = (),
     ) -> Scheduler:
-        """Check the arguments of a run and make all that it needs."""
+        """Check the tasks and the arguments of a run and make all that it needs."""
+        for name, task in zip(graph.names, graph.tasks, strict=True):
+            try:
+                check_task(task)
+            except (TypeError, ValueError) as error:
+                error.add_note(f"An attribute of task {name!r} was changed to this.")
+                raise
         configured = choose_runner(
             self._configured_runner if runner is None else runner, parallel, max_workers, len(graph.tasks)
         )

@@ -121,36 +121,6 @@ class Task:
         keep_result: bool = True,
     ) -> None:
         self.name: str = checked_name(name)
-        if not callable(func):
-            raise TypeError(
-                f"func must be callable, not {type_name(func)}: pass the function itself, without calling it"
-            )
-        if log_path is not None:
-            _check_log_path(log_path)
-        if not isinstance(args, tuple):
-            raise TypeError(f"args must be tuple, not {type_name(args)}: {_hint(args, 'args=(value,)')}")
-        if kwargs is not None:
-            _check_kwargs(kwargs)
-        if dependencies is not None:
-            check_dependencies(self.name, dependencies, kwargs or {})
-        if traced_vars_frame_filter is not None and not isinstance(traced_vars_frame_filter, str):
-            raise TypeError(
-                f"traced_vars_frame_filter must be a str or None, not {type_name(traced_vars_frame_filter)}"
-            )
-        if timeout is not None:
-            _check_timeout(timeout)
-        if (type(retries) is not int or retries < 0) and retries is not None:
-            check_retries(retries)
-        if retry_on is not None:
-            _check_retry_on(retry_on)
-        if type(retry_delay) is not float or retry_delay != 0.0:
-            _check_retry_delay(retry_delay)
-        if runner is not None:
-            _check_runner(runner)
-        if type(priority) is not int and not is_int(priority):
-            raise TypeError(f"priority must be int, not {type_name(priority)}")
-        if keep_result is not True and keep_result is not False:
-            raise no_bool("keep_result", keep_result)
         self.func = func
         self.log_path = log_path
         self.args = args
@@ -163,8 +133,11 @@ class Task:
         self.retry_delay = retry_delay
         self.runner = runner
         self.priority = priority
-        self.resources: Mapping[str, float] = {} if resources is None else check_resources(resources)
+        self.resources: Mapping[str, float] = {} if resources is None else resources
         self.keep_result = keep_result
+        check_task(self)
+        if dependencies is not None:
+            check_dependencies(self.name, dependencies, self.kwargs)
         if log_path is not None:
             try:
                 create_log_file(log_path)  # what cannot be written fails here, and not in the middle of a run
@@ -222,8 +195,9 @@ class Task:
 
         Raises
         ------
-        TypeError
-            If `executing_process` is neither a Process nor None.
+        TypeError, ValueError
+            If `executing_process` is neither a Process nor None, or an attribute was changed to what `Task`
+            refuses.
         KeyboardInterrupt
             On Ctrl-C in the main thread.
         """
@@ -232,6 +206,7 @@ class Task:
 
         if executing_process is not None and not isinstance(executing_process, Process):
             raise TypeError(f"executing_process must be Process or None, not {type_name(executing_process)}")
+        check_task(self)
         return run_task(self, executing_process)
 
     def __repr__(self) -> str:
@@ -242,6 +217,44 @@ class Task:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_logger": None}  # handlers do not travel; it is made anew when asked for
+
+
+def check_task(task: Task) -> None:
+    """Refuse what a task cannot have in its attributes; done again before each run, as they can be changed.
+
+    But for `name` and `dependencies`, which a graph reads.
+    """
+    if not callable(task.func):
+        raise TypeError(
+            f"func must be callable, not {type_name(task.func)}: pass the function itself, without calling it"
+        )
+    if task.log_path is not None:
+        _check_log_path(task.log_path)
+    if not isinstance(task.args, tuple):
+        raise TypeError(
+            f"args must be tuple, not {type_name(task.args)}: {_hint(task.args, 'args=(value,)')}"
+        )
+    if task.kwargs or type(task.kwargs) is not dict:
+        _check_kwargs(task.kwargs)
+    frame_filter = task.traced_vars_frame_filter
+    if frame_filter is not None and not isinstance(frame_filter, str):
+        raise TypeError(f"traced_vars_frame_filter must be a str or None, not {type_name(frame_filter)}")
+    if task.timeout is not None:
+        _check_timeout(task.timeout)
+    if type(task.retries) is not int or task.retries < 0:
+        check_retries(task.retries)
+    if task.retry_on is not None:
+        _check_retry_on(task.retry_on)
+    if type(task.retry_delay) is not float or task.retry_delay != 0.0:
+        _check_retry_delay(task.retry_delay)
+    if task.runner is not None:
+        _check_runner(task.runner)
+    if type(task.priority) is not int and not is_int(task.priority):
+        raise TypeError(f"priority must be int, not {type_name(task.priority)}")
+    if task.resources or type(task.resources) is not dict:
+        check_resources(task.resources)
+    if task.keep_result is not True and task.keep_result is not False:
+        raise no_bool("keep_result", task.keep_result)
 
 
 def function_name(func: object) -> str:

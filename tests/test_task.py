@@ -367,6 +367,25 @@ def test_a_wrong_argument_is_refused_at_construction():
         assert refusal(arguments) == (error, message), arguments
 
 
+def test_what_an_attribute_was_changed_to_is_refused_before_anything_runs():
+    called = []
+    for arguments, kind, message in WRONG_ARGUMENTS:
+        if not arguments.keys().isdisjoint({"name", "dependencies"}):
+            continue  # these are read when a process is made
+        task = Task("a", work)
+        process = Process([Task("first", called.append, args=(1,)), task])
+        for name, value in arguments.items():
+            setattr(task, name, value)
+        for run in (process.run, process.stream, task.run):
+            with pytest.raises(kind) as caught:
+                run()
+            assert str(caught.value) == message
+            assert getattr(caught.value, "__notes__", []) == (
+                [] if run == task.run else ["An attribute of task 'a' was changed to this."]
+            )
+    assert not called
+
+
 @pytest.mark.parametrize("timeout", [1, 0.001, 3600, 1e300])
 def test_a_time_limit_is_any_positive_number(timeout):
     assert Task("a", work, timeout=timeout).timeout == timeout
