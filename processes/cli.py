@@ -229,6 +229,8 @@ def run(
         ProcessExecutionReport().to_html()  # what pages need, too
     if dry_run and checkpoint is None:
         raise click.UsageError("--dry-run asks what a checkpoint has: name one by --checkpoint FILE.")
+    if checkpoint is not None and checkpoint in (html_path, json_path, trace_path):
+        raise click.UsageError(f"The report would be written over the checkpoint {checkpoint}.")
     process = find_process(target, arguments)
     _check_not_run(process, target)
     if checkpoint is not None and dry_run:

@@ -549,6 +549,10 @@ WRONG_USAGES = [
         "No such option '--day'. Options of FILE_OR_MODULE itself come after",
     ),
     (["run", "job.py", "--failfast"], "--fail-fast"),
+    (
+        ["run", "job.py", "--checkpoint", "run.ckpt", "--json", "./run.ckpt"],
+        "The report would be written over the checkpoint",
+    ),
     (["demo", "--day"], "No such option"),
     (
         ["run", "guarded.py"],
