@@ -92,7 +92,9 @@ def parts_of_class(cls: type) -> Parts:
         attributes.pop("__slots__")
         if "__post_init__" in attributes:  # msgspec looks for it once
             namespace["__post_init__"] = attributes.pop("__post_init__")
-        return make_struct, (type(cls), cls.__name__, bases, namespace, *_form_of_struct(cls)), attributes
+        # Msgspec's own metaclass has a name to import it by only from 0.20 on.
+        metaclass = None if type(cls) is type(sys.modules["msgspec"].Struct) else type(cls)
+        return make_struct, (metaclass, cls.__name__, bases, namespace, *_form_of_struct(cls)), attributes
     if "__slots__" in vars(cls) and NamedTuple not in bases:  # which takes none in its body
         namespace["__slots__"] = vars(cls)["__slots__"]
     for name in [*filter(_had_from_the_beginning(cls).__contains__, attributes)]:

@@ -79,7 +79,7 @@ def _give(cls: type, name: str, value: Any) -> None:
 
 
 def make_struct(
-    metaclass: type,
+    metaclass: type | None,
     name: str,
     bases: tuple[Any, ...],
     namespace: dict[str, Any],
@@ -87,10 +87,10 @@ def make_struct(
     configuration: dict[str, Any],
 ) -> type:
     """Make a struct of msgspec's, without attributes; what its fields are annotated with is one of these."""
-    field = find_module("msgspec").field
+    msgspec = find_module("msgspec")
     namespace["__annotations__"] = dict.fromkeys(fields)
-    namespace |= {name: field(**told) for name, told in fields.items()}
-    made = make_skeleton(metaclass, name, bases, namespace, **configuration)
+    namespace |= {name: msgspec.field(**told) for name, told in fields.items()}
+    made = make_skeleton(metaclass or type(msgspec.Struct), name, bases, namespace, **configuration)
     del made.__annotations__  # nobody is to take these for the types
     return made
 
